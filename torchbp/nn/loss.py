@@ -1,0 +1,27 @@
+"""The losses as modules. Their equations are in `torchbp/ops/`."""
+
+import torch
+
+from torchbp import ops
+
+
+class BCELoss(torch.nn.BCELoss):
+    """`torch.nn.BCELoss` with its backward written out, of probabilities A: `dA = (A − y) / (A (1 − A)) / N`.
+
+    Arguments and results are those of `torch.nn.BCELoss`, its clamps included.
+    """
+
+    def forward(self, input, target):
+        return ops.binary_cross_entropy(input, target, self.weight, self.reduction)
+
+
+class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):
+    """`torch.nn.BCEWithLogitsLoss` with its backward written out, of logits Z: `dZ = (σ(Z) − y) / N`, exact at any Z.
+
+    Arguments and results are those of `torch.nn.BCEWithLogitsLoss`.
+    """
+
+    def forward(self, input, target):
+        return ops.binary_cross_entropy_with_logits(
+            input, target, self.weight, self.reduction, self.pos_weight
+        )

@@ -1,0 +1,11 @@
+"""The operations: one a file, each with its equations, its formulas and its `autograd.Function`.
+
+Every function here has the signature and the results of its namesake in `torch.nn.functional`.
+"""
+
+from torchbp.ops.binary_cross_entropy import binary_cross_entropy
+from torchbp.ops.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits
+from torchbp.ops.linear import linear
+from torchbp.ops.sigmoid import sigmoid
+
+__all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "linear", "sigmoid"]

@@ -1,0 +1,134 @@
+"""Binary cross-entropy of probabilities A = P(y = 1 | x), weighted by w, and its derivatives.
+
+    forward     ℓ  = −w ∘ [ y ln A + (1 − y) ln(1 − A) ]       L = (1/N) Σ ℓ
+    backward    dA = dℓ ∘ w ∘ (A − y) / (A (1 − A))            dℓ = dL/N
+                dy = dℓ ∘ w ∘ [ ln(1 − A) − ln A ]
+    tangent     ℓ̇  = dA/dℓ ∘ Ȧ + dy/dℓ ∘ ẏ
+
+As in torch, each logarithm is at least −100 and the denominator at least 1e-12, so that nothing is infinite.
+(A − y)/(A(1 − A)) is the article's −y/A + (1 − y)/(1 − A) over one denominator.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from torchbp.ops._function import Function, autocast, plain, short_apply, values
+from torchbp.ops._reduction import check_reduction, reduce, reduce_backward
+
+
+def log_a(a):
+    return a.log().clamp(min=-100)
+
+
+def log_1_a(a):
+    return torch.log1p(-a).clamp(min=-100)
+
+
+class BinaryCrossEntropy(Function):
+    """L = reduce(ℓ): A, y and w (or None) of one shape; reduction "mean", "sum" or "none"."""
+
+    @staticmethod
+    def forward(a, y, weight, reduction):
+        loss = (y - 1) * log_1_a(a) - y * log_a(a)
+        return reduce(loss if weight is None else loss * weight, reduction)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        a, y, weight, ctx.reduction = inputs
+        needs_da, needs_dy, _, _ = ctx.needs_input_grad
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(a, y if needs_da else None, weight)
+        ctx.save_for_forward(a, y, weight)
+
+    @staticmethod
+    def backward(ctx, dloss):
+        if dloss is None:
+            return None, None, None, None
+        a, y, weight = ctx.saved_tensors
+        dloss = reduce_backward(dloss, ctx.reduction, a.numel())
+        if weight is not None:
+            dloss = dloss * weight
+        needs_da, needs_dy, _, _ = ctx.needs_input_grad
+        da = bce_da(dloss, a, y) if needs_da else None
+        dy = bce_dy(dloss, a) if needs_dy else None
+        return da, dy, None, None
+
+    @staticmethod
+    def jvp(ctx, a_t, y_t, weight_t, _):
+        a, y, weight = ctx.saved_tensors
+        loss_t = 0
+        if a_t is not None:
+            loss_t = loss_t + bce_da(a_t, a, y)
+        if y_t is not None:
+            loss_t = loss_t + bce_dy(y_t, a)
+        return reduce(loss_t if weight is None else loss_t * weight, ctx.reduction)
+
+
+apply_binary_cross_entropy = short_apply(BinaryCrossEntropy)
+
+
+def bce_da(dloss, a, y):
+    """dA = dℓ ∘ (A − y) / (A (1 − A))."""
+    return dloss * (a - y) / ((1 - a) * a).clamp(min=1e-12)
+
+
+def bce_dy(dloss, a):
+    """dy = dℓ ∘ [ ln(1 − A) − ln A ]."""
+    return dloss * (log_1_a(a) - log_a(a))
+
+
+def binary_cross_entropy(input, target, weight=None, reduction="mean"):
+    r"""Cross-entropy between probabilities and targets in [0, 1] (equations at the top of this file).
+
+    Where a saturated output must still learn, use `binary_cross_entropy_with_logits`: its gradient is exact.
+
+    Args:
+        input: A, probabilities in [0, 1], any shape, floating.
+        target: y in [0, 1], the shape and dtype of `input`.
+        weight: w, broadcastable to `input`, or None; it gets no gradient.
+        reduction: "mean" over all elements, "sum", or "none".
+
+    Returns:
+        L, a scalar in nats, or ℓ in the shape of `input` for "none".
+
+    Raises:
+        ValueError: `target` has another shape, or `reduction` is unknown.
+        RuntimeError: a value outside [0, 1] or nan, another dtype, a weight that does not broadcast or requires grad.
+
+    Example:
+        >>> torchbp.ops.binary_cross_entropy(torch.tensor([0.8]), torch.tensor([1.0]))  # −ln 0.8 = 0.2231
+    """
+    if plain(input, target, weight) or (input.is_cuda and torch.is_autocast_enabled("cuda")):
+        return F.binary_cross_entropy(
+            input, target, weight, reduction=reduction
+        )  # under autocast, torch refuses
+    check_reduction(reduction)
+    if target.shape != input.shape:
+        raise ValueError(
+            f"target has the shape {tuple(target.shape)} and input {tuple(input.shape)}; they must be the same"
+        )
+    input, target, weight = autocast(input, target, weight, dtype=torch.float32)
+    if not input.is_floating_point() or target.dtype != input.dtype:
+        raise RuntimeError(
+            f"target is {target.dtype} and input {input.dtype}; both must be of one floating dtype"
+        )
+    check_unit_interval("input", input)
+    check_unit_interval("target", target)
+    return apply_binary_cross_entropy(input, target, fit_weight("weight", weight, input), reduction)
+
+
+def check_unit_interval(name, tensor):
+    t = values(tensor)
+    # nan differs from itself, so it fails too; no value is read back, so a GPU is not waited for
+    torch._assert_async((t.clamp(0, 1) == t).all(), f"all elements of {name} should be between 0 and 1")
+
+
+def fit_weight(name, weight, input):
+    """A loss's weight in the shape of its input. It is a constant to torch, which refuses one that requires grad."""
+    if weight is None:
+        return None
+    if weight.requires_grad:
+        raise RuntimeError(
+            f"{name} requires grad, but a loss is not differentiable in its {name}; use .detach()"
+        )
+    return weight.expand_as(input)

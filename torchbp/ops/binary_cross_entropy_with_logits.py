@@ -1,0 +1,121 @@
+"""Binary cross-entropy of logits Z, with A = σ(Z), weighted by w and, where y = 1, by p; and its derivatives.
+
+    forward     ℓ  = w ∘ [ (1 − y) Z − (1 + (p − 1) y) ln σ(Z) ]       L = (1/N) Σ ℓ
+    backward    dZ = dℓ ∘ w ∘ [ (1 + (p − 1) y) A − p y ]              dℓ = dL/N;  for p = 1 it is (A − y)/N
+                dy = dℓ ∘ w ∘ [ −Z − (p − 1) ln σ(Z) ]
+    tangent     ℓ̇  = dZ/dℓ ∘ Ż + dy/dℓ ∘ ẏ
+
+ln σ(Z) = min(Z, 0) − ln(1 + e^−|Z|) is finite for every finite Z. The gradient is exact at any logit, where the
+product dA ∘ A ∘ (1 − A) of the two separate formulas rounds to 0 from |Z| = 17 in float32.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from torchbp.ops._function import Function, autocast, plain, short_apply
+from torchbp.ops._reduction import check_reduction, reduce, reduce_backward
+from torchbp.ops.binary_cross_entropy import fit_weight
+
+
+class BinaryCrossEntropyWithLogits(Function):
+    """L = reduce(ℓ): Z, y, w and p (or None) of one shape; reduction "mean", "sum" or "none"."""
+
+    @staticmethod
+    def forward(z, y, weight, pos_weight, reduction):
+        log_sigmoid = F.logsigmoid(z)
+        if pos_weight is not None:
+            log_sigmoid = log_sigmoid * (1 + (pos_weight - 1) * y)
+        loss = (1 - y) * z - log_sigmoid
+        return reduce(loss if weight is None else loss * weight, reduction)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        z, y, weight, pos_weight, ctx.reduction = inputs
+        needs_dz, needs_dy, *_ = ctx.needs_input_grad
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(z, y if needs_dz else None, weight, pos_weight)
+        ctx.save_for_forward(z, y, weight, pos_weight)
+
+    @staticmethod
+    def backward(ctx, dloss):
+        if dloss is None:
+            return None, None, None, None, None
+        z, y, weight, pos_weight = ctx.saved_tensors
+        dloss = reduce_backward(dloss, ctx.reduction, z.numel())
+        if weight is not None:
+            dloss = dloss * weight
+        needs_dz, needs_dy, *_ = ctx.needs_input_grad
+        dz = bce_dz(dloss, z, y, pos_weight) if needs_dz else None
+        dy = bce_logits_dy(dloss, z, pos_weight) if needs_dy else None
+        return dz, dy, None, None, None
+
+    @staticmethod
+    def jvp(ctx, z_t, y_t, weight_t, pos_weight_t, _):
+        z, y, weight, pos_weight = ctx.saved_tensors
+        loss_t = 0
+        if z_t is not None:
+            loss_t = loss_t + bce_dz(z_t, z, y, pos_weight)
+        if y_t is not None:
+            loss_t = loss_t + bce_logits_dy(y_t, z, pos_weight)
+        return reduce(loss_t if weight is None else loss_t * weight, ctx.reduction)
+
+
+apply_binary_cross_entropy_with_logits = short_apply(BinaryCrossEntropyWithLogits)
+
+
+def bce_dz(dloss, z, y, pos_weight=None):
+    """dZ = dℓ ∘ (σ(Z) − y), or with pos_weight p: dℓ ∘ [ (1 + (p − 1) y) σ(Z) − p y ]."""
+    a = torch.sigmoid(z)
+    if pos_weight is None:
+        return dloss * (a - y)
+    py = pos_weight * y
+    return dloss * ((1 - y + py) * a - py)
+
+
+def bce_logits_dy(dloss, z, pos_weight=None):
+    """dy = −dℓ ∘ Z, or with pos_weight p: dℓ ∘ [ −Z − (p − 1) ln σ(Z) ]."""
+    if pos_weight is None:
+        return -dloss * z
+    return dloss * (-z - (pos_weight - 1) * F.logsigmoid(z))
+
+
+def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
+    r"""Cross-entropy between `σ(input)` and targets, exact at any logit (equations at the top of this file).
+
+    Args:
+        input: Z, logits, any shape, floating.
+        target: y, normally in [0, 1] (as in torch, not checked), the shape of `input`, floating.
+        weight: w, broadcastable to `input`, or None; it gets no gradient.
+        reduction: "mean" over all elements, "sum", or "none".
+        pos_weight: p, weight of the positive class, broadcastable to `input`, or None; it gets no gradient.
+
+    Returns:
+        L, a scalar in nats in the dtype of `target`, or ℓ in the shape of `input` for "none".
+
+    Raises:
+        ValueError: `target` has another shape, or `reduction` is unknown.
+        RuntimeError: an integer `target`, or a weight that does not broadcast or requires grad.
+
+    Example:
+        >>> torchbp.ops.binary_cross_entropy_with_logits(torch.zeros(1), torch.ones(1))  # ln 2 = 0.6931
+    """
+    if plain(input, target, weight, pos_weight):
+        return F.binary_cross_entropy_with_logits(
+            input, target, weight, reduction=reduction, pos_weight=pos_weight
+        )
+    check_reduction(reduction)
+    if target.shape != input.shape:
+        raise ValueError(
+            f"target has the shape {tuple(target.shape)} and input {tuple(input.shape)}; they must be the same"
+        )
+    input, target, weight, pos_weight = autocast(input, target, weight, pos_weight, dtype=torch.float32)
+    if not target.is_floating_point():
+        raise RuntimeError(f"target is {target.dtype}; make it floating, for example target.float()")
+    loss = apply_binary_cross_entropy_with_logits(
+        input,
+        target,
+        fit_weight("weight", weight, input),
+        fit_weight("pos_weight", pos_weight, input),
+        reduction,
+    )
+    return loss if loss.dtype is target.dtype else loss.to(target.dtype)

@@ -1,0 +1,99 @@
+"""Linear: Z = X Wᵀ + b, and its derivatives from dZ = ∂L/∂Z.
+
+    forward     Z  = X Wᵀ + b
+    backward    dX = dZ conj(W)      dW = dZᵀ conj(X)      db = Σ_n dZ
+    tangent     Ż  = Ẋ Wᵀ + X Ẇᵀ + ḃ
+
+The sum over n runs over every leading dimension of X. For real numbers conj(·) is the number itself.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from torchbp.ops._function import Function, autocast, plain, short_apply
+
+
+class Linear(Function):
+    """Z = X Wᵀ + b: X (…, in), W (out, in) or (in), b (out) or None, Z (…, out)."""
+
+    @staticmethod
+    def forward(x, weight, bias):
+        return F.linear(x, weight, bias)  # Z = X Wᵀ + b, one GEMM that starts from b
+
+    @staticmethod
+    def setup_context(ctx, inputs, z):
+        x, weight, _ = inputs
+        needs_dx, needs_dweight, _ = ctx.needs_input_grad
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x if needs_dweight else None, weight if needs_dx else None)
+        ctx.save_for_forward(x, weight)
+        ctx.leading = x.dim() - 1
+
+    @staticmethod
+    def backward(ctx, dz):
+        if dz is None:
+            return None, None, None
+        needs_dx, needs_dweight, needs_dbias = ctx.needs_input_grad
+        x, weight = ctx.saved_tensors
+        dx = linear_dx(dz, weight) if needs_dx else None
+        dweight = linear_dweight(dz, x) if needs_dweight else None
+        dbias = linear_dbias(dz, ctx.leading) if needs_dbias else None
+        return dx, dweight, dbias
+
+    @staticmethod
+    def jvp(ctx, x_t, weight_t, bias_t):
+        x, weight = ctx.saved_tensors
+        terms = []
+        if x_t is not None:
+            terms.append(F.linear(x_t, weight))  # Ẋ Wᵀ
+        if weight_t is not None:
+            terms.append(F.linear(x, weight_t))  # X Ẇᵀ
+        if bias_t is not None:
+            terms.append(bias_t.expand(x.shape[:-1] + weight.shape[:-1]))  # ḃ, for every row
+        return sum(terms[1:], terms[0])
+
+
+apply_linear = short_apply(Linear)
+
+
+def linear_dx(dz, weight):
+    """dX = dZ conj(W)."""
+    if weight.dim() == 1:  # one output, without its dimension
+        return dz.unsqueeze(-1) * weight.conj()
+    return dz @ weight.conj()
+
+
+def linear_dweight(dz, x):
+    """dW = dZᵀ conj(X), summed over the leading dimensions."""
+    if dz.dim() == 2 and x.dim() == 2:
+        return dz.t() @ x.conj()
+    # tensordot keeps its meaning under vmap and with symbolic shapes, where a flatten does not
+    leading = list(range(x.dim() - 1))
+    return torch.tensordot(dz, x.conj(), (leading, leading))
+
+
+def linear_dbias(dz, leading):
+    """db = Σ_n dZ over the `leading` first dimensions."""
+    return dz.sum(tuple(range(leading))) if leading else dz  # sum(()) would sum everything
+
+
+def linear(input, weight, bias=None):
+    r"""Affine map of the last dimension, `Z = X Wᵀ + b` (equations at the top of this file).
+
+    Args:
+        input: X, shape `(…, in_features)`, any strides; floating or complex.
+        weight: W, shape `(out_features, in_features)` or `(in_features)`, the dtype of `input`.
+        bias: b, shape `(out_features)` or `()`, or None.
+
+    Returns:
+        Z, shape `(…, out_features)`, or `(…)` where `weight` has one dimension.
+
+    Raises:
+        RuntimeError: shapes or dtypes that do not fit, as `torch.nn.functional.linear` words it.
+
+    Example:
+        >>> z = torchbp.ops.linear(torch.randn(32, 30), torch.randn(16, 30), torch.zeros(16))  # (32, 16)
+    """
+    if plain(input, weight, bias):
+        return F.linear(input, weight, bias)
+    return apply_linear(*autocast(input, weight, bias))

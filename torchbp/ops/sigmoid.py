@@ -1,0 +1,62 @@
+"""Sigmoid: A = σ(Z) = 1 / (1 + e^−Z), and its derivative as a function of the output.
+
+    forward     A  = σ(Z)
+    backward    dZ = dA ∘ conj(A ∘ (1 − A))
+    tangent     Ȧ  = Ż ∘ A ∘ (1 − A)
+
+Since the saved tensor is A itself, differentiating dZ once more gives σ″ = A(1 − A)(1 − 2A).
+"""
+
+import torch
+
+from torchbp.ops._function import Function, plain, short_apply
+
+sigmoid_dz = (
+    torch.ops.aten.sigmoid_backward.default
+)  # dA ∘ conj(A ∘ (1 − A)) in one pass, itself differentiable
+
+
+class Sigmoid(Function):
+    """A = σ(Z), elementwise."""
+
+    @staticmethod
+    def forward(z):
+        return torch.sigmoid(z)
+
+    @staticmethod
+    def setup_context(ctx, inputs, a):
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(a)
+        ctx.save_for_forward(a)
+
+    @staticmethod
+    def backward(ctx, da):
+        if da is None:
+            return None
+        (a,) = ctx.saved_tensors
+        return sigmoid_dz(da, a)
+
+    @staticmethod
+    def jvp(ctx, z_t):
+        (a,) = ctx.saved_tensors
+        return z_t * (a * (1 - a))
+
+
+apply_sigmoid = short_apply(Sigmoid)
+
+
+def sigmoid(input):
+    r"""Logistic function, elementwise: `A = σ(Z) = 1 / (1 + e^−Z)` (equations at the top of this file).
+
+    Args:
+        input: Z, any shape and strides; floating or complex (integers give the default float, without gradient).
+
+    Returns:
+        A, the shape of `input`, in (0, 1) for real input.
+
+    Example:
+        >>> a = torchbp.ops.sigmoid(torch.zeros(3))  # tensor([0.5, 0.5, 0.5])
+    """
+    if plain(input):
+        return torch.sigmoid(input)
+    return apply_sigmoid(input)
