@@ -1,5 +1,7 @@
 """The multilayer perceptron: the article's network, of any depth. It holds no formula; its layers do."""
 
+import itertools
+
 import torch
 
 from torchbp import ops
@@ -30,14 +32,12 @@ class MLP(torch.nn.Sequential):
 
     def __init__(self, *sizes, device=None, dtype=None):
         if len(sizes) < 2:
-            raise ValueError(
-                f"MLP{sizes} needs at least an input and an output size, for example MLP(30, 16, 1)"
-            )
+            raise ValueError(f"MLP{sizes} needs at least an input and an output size, for example MLP(30, 16, 1)")
         for size in sizes:
             if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
                 raise ValueError(f"MLP{sizes}: the size {size!r} is not a positive integer")
         layers = []
-        for in_features, out_features in zip(sizes, sizes[1:], strict=False):
+        for in_features, out_features in itertools.pairwise(sizes):
             layers += [Linear(in_features, out_features, device=device, dtype=dtype), Sigmoid()]
         super().__init__(*layers[:-1])
 

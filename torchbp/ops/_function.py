@@ -43,9 +43,7 @@ def plain(*tensors):
     So it is where no graph is recorded (the formula of the derivative has nothing to say), inside torch.jit.trace
     (a trace records operations, not Functions), and for tensor subclasses that bring their own kernels.
     """
-    return (
-        not torch.is_grad_enabled() or has_torch_function_variadic(*tensors) or _tracing_state() is not None
-    )
+    return not torch.is_grad_enabled() or has_torch_function_variadic(*tensors) or _tracing_state() is not None
 
 
 def autocast(*tensors, dtype=None):
@@ -60,13 +58,12 @@ def autocast(*tensors, dtype=None):
         return tensors
     dtype = dtype or torch.get_autocast_dtype(device)
     return tuple(
-        t.to(dtype) if t is not None and t.is_floating_point() and t.dtype is not torch.float64 else t
-        for t in tensors
+        t.to(dtype) if t is not None and t.is_floating_point() and t.dtype is not torch.float64 else t for t in tensors
     )
 
 
 def values(tensor):
     """The tensor under torch.func's wrappers, for a check of its values: it holds those of every sample at once."""
-    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+    while not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)
     return tensor

@@ -35,7 +35,7 @@ class BinaryCrossEntropy(Function):
     @staticmethod
     def setup_context(ctx, inputs, output):
         a, y, weight, ctx.reduction = inputs
-        needs_da, needs_dy, _, _ = ctx.needs_input_grad
+        needs_da = ctx.needs_input_grad[0]
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(a, y if needs_da else None, weight)
         ctx.save_for_forward(a, y, weight)
@@ -48,7 +48,7 @@ class BinaryCrossEntropy(Function):
         dloss = reduce_backward(dloss, ctx.reduction, a.numel())
         if weight is not None:
             dloss = dloss * weight
-        needs_da, needs_dy, _, _ = ctx.needs_input_grad
+        needs_da, needs_dy, *_ = ctx.needs_input_grad
         da = bce_da(dloss, a, y) if needs_da else None
         dy = bce_dy(dloss, a) if needs_dy else None
         return da, dy, None, None
@@ -99,9 +99,7 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
         >>> torchbp.ops.binary_cross_entropy(torch.tensor([0.8]), torch.tensor([1.0]))  # −ln 0.8 = 0.2231
     """
     if plain(input, target, weight) or (input.is_cuda and torch.is_autocast_enabled("cuda")):
-        return F.binary_cross_entropy(
-            input, target, weight, reduction=reduction
-        )  # under autocast, torch refuses
+        return F.binary_cross_entropy(input, target, weight, reduction=reduction)  # under autocast, torch refuses
     check_reduction(reduction)
     if target.shape != input.shape:
         raise ValueError(
@@ -109,9 +107,7 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
         )
     input, target, weight = autocast(input, target, weight, dtype=torch.float32)
     if not input.is_floating_point() or target.dtype != input.dtype:
-        raise RuntimeError(
-            f"target is {target.dtype} and input {input.dtype}; both must be of one floating dtype"
-        )
+        raise RuntimeError(f"target is {target.dtype} and input {input.dtype}; both must be of one floating dtype")
     check_unit_interval("input", input)
     check_unit_interval("target", target)
     return apply_binary_cross_entropy(input, target, fit_weight("weight", weight, input), reduction)
@@ -128,7 +124,5 @@ def fit_weight(name, weight, input):
     if weight is None:
         return None
     if weight.requires_grad:
-        raise RuntimeError(
-            f"{name} requires grad, but a loss is not differentiable in its {name}; use .detach()"
-        )
+        raise RuntimeError(f"{name} requires grad, but a loss is not differentiable in its {name}; use .detach()")
     return weight.expand_as(input)

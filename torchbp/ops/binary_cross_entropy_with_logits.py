@@ -31,7 +31,7 @@ class BinaryCrossEntropyWithLogits(Function):
     @staticmethod
     def setup_context(ctx, inputs, output):
         z, y, weight, pos_weight, ctx.reduction = inputs
-        needs_dz, needs_dy, *_ = ctx.needs_input_grad
+        needs_dz = ctx.needs_input_grad[0]
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(z, y if needs_dz else None, weight, pos_weight)
         ctx.save_for_forward(z, y, weight, pos_weight)
@@ -100,9 +100,7 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
         >>> torchbp.ops.binary_cross_entropy_with_logits(torch.zeros(1), torch.ones(1))  # ln 2 = 0.6931
     """
     if plain(input, target, weight, pos_weight):
-        return F.binary_cross_entropy_with_logits(
-            input, target, weight, reduction=reduction, pos_weight=pos_weight
-        )
+        return F.binary_cross_entropy_with_logits(input, target, weight, reduction=reduction, pos_weight=pos_weight)
     check_reduction(reduction)
     if target.shape != input.shape:
         raise ValueError(

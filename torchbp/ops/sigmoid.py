@@ -11,9 +11,7 @@ import torch
 
 from torchbp.ops._function import Function, plain, short_apply
 
-sigmoid_dz = (
-    torch.ops.aten.sigmoid_backward.default
-)  # dA ∘ conj(A ∘ (1 − A)) in one pass, itself differentiable
+sigmoid_dz = torch.ops.aten.sigmoid_backward.default  # dA ∘ conj(A ∘ (1 − A)) in one pass, itself differentiable
 
 
 class Sigmoid(Function):
