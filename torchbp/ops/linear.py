@@ -49,7 +49,7 @@ class Linear(Function):
         if weight_t is not None:
             terms.append(F.linear(x, weight_t))  # X Ẇᵀ
         if bias_t is not None:
-            terms.append(bias_t.expand(x.shape[:-1] + weight.shape[:-1]))  # ḃ, for every row
+            terms.append(bias_t.expand(x.shape[:-1] + weight.shape[:-1]).contiguous())  # ḃ, for every row
         return sum(terms[1:], terms[0])
 
 

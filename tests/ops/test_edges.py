@@ -1,0 +1,97 @@
+"""Extreme values, saturated units, and bad input: as torch, in number and in error class."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from torchbp import ops
+
+PAIRS = {
+    "probabilities": (ops.binary_cross_entropy, F.binary_cross_entropy),
+    "logits": (ops.binary_cross_entropy_with_logits, F.binary_cross_entropy_with_logits),
+}
+
+
+def loss_and_gradient(function, value, target):
+    value = value.clone().requires_grad_()
+    loss = function(value, target, reduction="none")
+    (gradient,) = torch.autograd.grad(loss.sum(), value)
+    return loss.detach(), gradient
+
+
+def test_saturated_logits(device):
+    z = torch.tensor([0.0, 17, -17, 100, -100, 1e4, -1e4, torch.inf, -torch.inf], device=device)
+    z, y = (t.flatten() for t in torch.meshgrid(z, torch.tensor([0.0, 0.25, 1], device=device), indexing="ij"))
+    ours, torchs = (loss_and_gradient(function, z, y) for function in PAIRS["logits"])
+    torch.testing.assert_close(ours, torchs, equal_nan=True, rtol=1e-6, atol=0)
+    assert ours[1].isfinite().all()
+    torch.testing.assert_close(ours[1], torch.sigmoid(z) - y, rtol=0, atol=0)
+
+
+def test_saturated_probabilities(device):
+    z = torch.tensor([0.0, 17, -17, 100, -100, torch.inf, -torch.inf], device=device)
+    a, y = (
+        t.flatten() for t in torch.meshgrid(z.sigmoid(), torch.tensor([0.0, 0.25, 1], device=device), indexing="ij")
+    )
+    ours, torchs = (loss_and_gradient(function, a, y) for function in PAIRS["probabilities"])
+    torch.testing.assert_close(ours, torchs, rtol=1e-6, atol=0)
+    assert ours[0].max() == 100  # the clamp of the logarithm
+    assert ours[1].abs().max() == 1e12  # and of the denominator
+
+
+def test_saturated_sigmoid(device):
+    z = torch.tensor([0.0, 17, -17, 100, -100, torch.inf, -torch.inf], device=device, requires_grad=True)
+    for function in (ops.sigmoid, torch.sigmoid):
+        a = function(z)
+        (dz,) = torch.autograd.grad(a.sum(), z)
+        torch.testing.assert_close(a.detach(), z.detach().sigmoid(), rtol=0, atol=0)
+        torch.testing.assert_close(dz, a.detach() * (1 - a.detach()), rtol=0, atol=0)
+
+
+def test_only_the_logit_form_learns_from_a_saturated_wrong_answer():
+    z = torch.tensor([20.0], requires_grad=True)
+    y = torch.zeros(1)
+    assert torch.autograd.grad(ops.binary_cross_entropy(ops.sigmoid(z), y), z)[0] == 0
+    assert torch.autograd.grad(ops.binary_cross_entropy_with_logits(z, y), z)[0] == 1
+
+
+half = torch.full((2, 3), 0.5)
+BAD = {
+    "another shape": ((half, half[0]), {}),
+    "a broadcastable shape": ((half, half[:, :1]), {}),
+    "an integer target": ((half, half.long()), {}),
+    "an unknown reduction": ((half, half), {"reduction": "median"}),
+    "a weight that does not broadcast": ((half, half), {"weight": torch.ones(2)}),
+    "a weight of more dimensions": ((half, half), {"weight": torch.ones(1, 2, 3)}),
+    "a weight that requires grad": ((half, half), {"weight": torch.ones(3, requires_grad=True)}),
+}
+BAD_PROBABILITIES = {
+    "a target above 1": ((half, half + 1), {}),
+    "a target below 0": ((half, half - 1), {}),
+    "an input outside [0, 1]": ((half + 1, half), {}),
+    "a nan input": ((half * torch.nan, half), {}),
+    "a target of another dtype": ((half, half.double()), {}),
+}
+
+
+@pytest.mark.parametrize(
+    ("pair", "arguments", "options"),
+    [pytest.param(pair, *bad, id=f"{pair}, {name}") for pair in PAIRS for name, bad in BAD.items()]
+    + [pytest.param("probabilities", *bad, id=f"probabilities, {name}") for name, bad in BAD_PROBABILITIES.items()],
+)
+def test_bad_input_raises_torchs_class(pair, arguments, options):
+    value, target = arguments
+    classes = []
+    for function in PAIRS[pair]:
+        with pytest.raises((ValueError, RuntimeError)) as caught:
+            function(value.clone().requires_grad_(), target, **options)
+        assert str(caught.value)
+        classes.append(caught.type)
+    assert classes[0] is classes[1]
+
+
+def test_linear_raises_torchs_class():
+    x, weight = torch.randn(4, 3, requires_grad=True), torch.randn(2, 5)
+    for function in (ops.linear, F.linear):
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            function(x, weight)

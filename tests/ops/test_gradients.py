@@ -1,0 +1,71 @@
+"""Every formula of the table against numerical differences, once, twice and forward, for every requires_grad subset."""
+
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+
+from tests.cases import CASES, subsets
+
+
+@pytest.fixture(params=CASES, ids=str)
+def case(request):
+    return request.param
+
+
+def each_subset(case, device):
+    """Our function of the leaves of each requires_grad subset, the other leaves fixed."""
+    ours, _ = case.calls(device)
+    leaves = case.leaves(device)
+    if not ours(*leaves).isfinite().all():
+        pytest.skip("the mean of an empty batch is nan, as in torch")
+    for subset in subsets(len(leaves)):
+
+        def function(*chosen, subset=subset):
+            arguments = list(leaves)
+            for i, leaf in zip(subset, chosen, strict=True):
+                arguments[i] = leaf
+            return ours(*arguments)
+
+        yield function, tuple(leaves[i].clone().requires_grad_() for i in subset)
+
+
+def test_gradcheck(case, device):
+    for function, leaves in each_subset(case, device):
+        assert gradcheck(
+            function, leaves, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True
+        )
+
+
+def test_gradgradcheck(case, device):
+    for function, leaves in each_subset(case, device):
+        assert gradgradcheck(function, leaves, check_batched_grad=True, check_fwd_over_rev=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equals_torch(case, device, dtype):
+    ours, torchs = case.calls(device, dtype)
+    leaves = case.leaves(device, dtype)
+    results = []
+    for function in (ours, torchs):
+        inputs = [leaf.clone().requires_grad_() for leaf in leaves]
+        output = function(*inputs)
+        incoming = torch.linspace(-1, 2, output.numel(), dtype=dtype, device=device).view(output.shape)
+        first = torch.autograd.grad(output, inputs, incoming, create_graph=True)
+        loss = sum((g * (1 + g)).sum() for g in first)
+        second = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
+        results.append((output, *first, *second))
+    torch.testing.assert_close(results[0], results[1], equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+@pytest.mark.parametrize("case", [case for case in CASES if case.operation.complex], ids=str)
+def test_complex_equals_torch(case, device, dtype):
+    ours, torchs = case.calls(device, dtype)
+    leaves = [torch.complex(leaf, torch.randn_like(leaf)).to(dtype) for leaf in case.leaves(device)]
+    results = []
+    for function in (ours, torchs):
+        inputs = [leaf.clone().requires_grad_() for leaf in leaves]
+        output = function(*inputs)
+        incoming = torch.full_like(output, 0.5 - 2j)
+        results.append((output, *torch.autograd.grad(output, inputs, incoming)))
+    torch.testing.assert_close(results[0], results[1])
