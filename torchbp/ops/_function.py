@@ -1,14 +1,12 @@
-"""What every operation shares: a short `apply`, and what torch does around its own operations. No formula.
-
-An operation is a `Function` with `forward`, `setup_context`, `backward` and `jvp`, and a public function that takes
-torch's own where `plain(…)` says so.
-"""
+"""What every operation shares: how its `autograd.Function` is called, and when torch's own is. No formula is here."""
 
 import torch
+from torch.compiler import is_compiling
 from torch.overrides import has_torch_function_variadic
 
-_transforms_active = torch._C._are_functorch_transforms_active
-_tracing_state = torch._C._get_tracing_state
+any_autocast = torch._C._is_any_autocast_enabled
+tracing_state = torch._C._get_tracing_state
+transforms_active = torch._C._are_functorch_transforms_active
 
 
 class Function(torch.autograd.Function):
@@ -17,53 +15,67 @@ class Function(torch.autograd.Function):
     generate_vmap_rule = True
 
 
-def short_apply(function):
-    """`function.apply` at half its cost, which also compiles.
+def operation(function, torchs, cast=None):
+    """A Python function that applies `function`, in the shortest way that its circumstances allow.
 
-    The documented `apply` binds its arguments through `inspect` whenever `setup_context` is defined: about 18 µs a
-    call, twice the work of a small layer. The method underneath, without the binding, is the same outside
-    torch.func's transforms. And torch.compile refuses a Function with a `jvp`, so it is given a twin without.
+    The documented `function.apply` binds its arguments through `inspect` whenever `setup_context` is defined: about
+    18 µs a call, twice the work of a small layer. The method underneath, without the binding, is the same outside
+    torch.func's transforms. torch.compile refuses a Function with a `jvp`, so it is given a twin without.
+
+    Args:
+        function: the Function; its tensor arguments first.
+        torchs: torch's operation of the same arguments. It does the work where no graph is recorded, inside
+            torch.jit.trace (a trace records operations, not Functions), and for tensor subclasses, which bring their
+            own kernels.
+        cast: autocast's rule for the operation, `lower_precision` or `float32`; None where it has none.
     """
     compilable = type(function)(function.__name__, (function,), {"jvp": torch.autograd.Function.jvp})
     short = super(torch.autograd.Function, function).apply
+    # the engine calls this method, which would look up `backward` and call it
+    function._backward_cls.apply = function.backward
 
     def apply(*args):
-        if torch.compiler.is_compiling():
+        if torch.is_grad_enabled() and not (
+            has_torch_function_variadic(*args)
+            or any_autocast()
+            or tracing_state() is not None
+            or transforms_active()
+            or is_compiling()
+        ):
+            return short(*args)
+        if not torch.is_grad_enabled() or has_torch_function_variadic(*args) or tracing_state() is not None:
+            return torchs(*args)
+        if cast is not None and torch.is_autocast_enabled(args[0].device.type):
+            args = cast(args)
+        if is_compiling():
             return compilable.apply(*args)
-        if _transforms_active():
-            return function.apply(*args)
-        return short(*args)
+        return function.apply(*args) if transforms_active() else short(*args)
 
     return apply
 
 
-def plain(*tensors):
-    """Whether torch's own function must do the work.
-
-    So it is where no graph is recorded (the formula of the derivative has nothing to say), inside torch.jit.trace
-    (a trace records operations, not Functions), and for tensor subclasses that bring their own kernels.
-    """
-    return not torch.is_grad_enabled() or has_torch_function_variadic(*tensors) or _tracing_state() is not None
+def lower_precision(args):
+    """Autocast's rule for matrix products: every tensor in its dtype, float64 excepted."""
+    return _cast(args, torch.get_autocast_dtype(args[0].device.type))
 
 
-def autocast(*tensors, dtype=None):
-    """The tensors as autocast would hand them to this operation; `dtype` is that of its list, or autocast's own.
+def float32(args):
+    """Autocast's rule for losses: every tensor in float32, float64 excepted."""
+    return _cast(args, torch.float32)
 
-    The casts stand outside the Function, where autograd sees them, so that each gradient has its tensor's dtype.
-    """
-    if not torch._C._is_any_autocast_enabled():
-        return tensors
-    device = tensors[0].device.type
-    if not torch.is_autocast_enabled(device):
-        return tensors
-    dtype = dtype or torch.get_autocast_dtype(device)
+
+def _cast(args, dtype):
+    # outside the Function, where autograd sees the cast, so that each gradient has its tensor's dtype
     return tuple(
-        t.to(dtype) if t is not None and t.is_floating_point() and t.dtype is not torch.float64 else t for t in tensors
+        arg.to(dtype)
+        if isinstance(arg, torch.Tensor) and arg.is_floating_point() and arg.dtype is not torch.float64
+        else arg
+        for arg in args
     )
 
 
 def values(tensor):
     """The tensor under torch.func's wrappers, for a check of its values: it holds those of every sample at once."""
-    while not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+    while not is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)
     return tensor

@@ -12,8 +12,8 @@ As in torch, each logarithm is at least −100 and the denominator at least 1e-1
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._function import Function, autocast, plain, short_apply, values
-from torchbp.ops._reduction import check_reduction, reduce, reduce_backward
+from torchbp.ops._function import Function, float32, operation, values
+from torchbp.ops._loss import check, fit_weight, reduce, reduce_backward
 
 
 def log_a(a):
@@ -29,8 +29,12 @@ class BinaryCrossEntropy(Function):
 
     @staticmethod
     def forward(a, y, weight, reduction):
+        if not a.is_floating_point() or y.dtype is not a.dtype:
+            raise RuntimeError(f"target is {y.dtype} and input {a.dtype}; both must be of one floating dtype")
+        check_unit_interval("input", a)
+        check_unit_interval("target", y)
         loss = (y - 1) * log_1_a(a) - y * log_a(a)
-        return reduce(loss if weight is None else loss * weight, reduction)
+        return reduce(loss if weight is None else weight * loss, reduction)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -64,9 +68,6 @@ class BinaryCrossEntropy(Function):
         return reduce(loss_t if weight is None else loss_t * weight, ctx.reduction)
 
 
-apply_binary_cross_entropy = short_apply(BinaryCrossEntropy)
-
-
 def bce_da(dloss, a, y):
     """dA = dℓ ∘ (A − y) / (A (1 − A))."""
     return dloss * (a - y) / ((1 - a) * a).clamp(min=1e-12)
@@ -75,6 +76,25 @@ def bce_da(dloss, a, y):
 def bce_dy(dloss, a):
     """dy = dℓ ∘ [ ln(1 − A) − ln A ]."""
     return dloss * (log_1_a(a) - log_a(a))
+
+
+def check_unit_interval(name, tensor):
+    t = values(tensor)
+    # nan differs from itself, so it fails too; no value is read back, so a GPU is not waited for
+    torch._assert_async((t.clamp(0, 1) == t).all(), f"all elements of {name} should be between 0 and 1")
+
+
+def torchs(a, y, weight, reduction):
+    return F.binary_cross_entropy(a, y, weight, reduction=reduction)
+
+
+def cast(args):
+    if args[0].is_cuda:
+        raise RuntimeError("binary_cross_entropy is unsafe under autocast; use binary_cross_entropy_with_logits")
+    return float32(args)
+
+
+apply_binary_cross_entropy = operation(BinaryCrossEntropy, torchs, cast)
 
 
 def binary_cross_entropy(input, target, weight=None, reduction="mean"):
@@ -98,31 +118,5 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
     Example:
         >>> torchbp.ops.binary_cross_entropy(torch.tensor([0.8]), torch.tensor([1.0]))  # −ln 0.8 = 0.2231
     """
-    if plain(input, target, weight) or (input.is_cuda and torch.is_autocast_enabled("cuda")):
-        return F.binary_cross_entropy(input, target, weight, reduction=reduction)  # under autocast, torch refuses
-    check_reduction(reduction)
-    if target.shape != input.shape:
-        raise ValueError(
-            f"target has the shape {tuple(target.shape)} and input {tuple(input.shape)}; they must be the same"
-        )
-    input, target, weight = autocast(input, target, weight, dtype=torch.float32)
-    if not input.is_floating_point() or target.dtype != input.dtype:
-        raise RuntimeError(f"target is {target.dtype} and input {input.dtype}; both must be of one floating dtype")
-    check_unit_interval("input", input)
-    check_unit_interval("target", target)
+    check(input, target, reduction)
     return apply_binary_cross_entropy(input, target, fit_weight("weight", weight, input), reduction)
-
-
-def check_unit_interval(name, tensor):
-    t = values(tensor)
-    # nan differs from itself, so it fails too; no value is read back, so a GPU is not waited for
-    torch._assert_async((t.clamp(0, 1) == t).all(), f"all elements of {name} should be between 0 and 1")
-
-
-def fit_weight(name, weight, input):
-    """A loss's weight in the shape of its input. It is a constant to torch, which refuses one that requires grad."""
-    if weight is None:
-        return None
-    if weight.requires_grad:
-        raise RuntimeError(f"{name} requires grad, but a loss is not differentiable in its {name}; use .detach()")
-    return weight.expand_as(input)

@@ -12,9 +12,8 @@ product dA ∘ A ∘ (1 − A) of the two separate formulas rounds to 0 from |Z|
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._function import Function, autocast, plain, short_apply
-from torchbp.ops._reduction import check_reduction, reduce, reduce_backward
-from torchbp.ops.binary_cross_entropy import fit_weight
+from torchbp.ops._function import Function, float32, operation
+from torchbp.ops._loss import check, fit_weight, reduce, reduce_backward
 
 
 class BinaryCrossEntropyWithLogits(Function):
@@ -22,11 +21,13 @@ class BinaryCrossEntropyWithLogits(Function):
 
     @staticmethod
     def forward(z, y, weight, pos_weight, reduction):
+        if not y.is_floating_point():
+            raise RuntimeError(f"target is {y.dtype}; make it floating, for example target.float()")
         log_sigmoid = F.logsigmoid(z)
         if pos_weight is not None:
             log_sigmoid = log_sigmoid * (1 + (pos_weight - 1) * y)
         loss = (1 - y) * z - log_sigmoid
-        return reduce(loss if weight is None else loss * weight, reduction)
+        return reduce(loss if weight is None else loss * weight, reduction).to(y.dtype)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -60,7 +61,11 @@ class BinaryCrossEntropyWithLogits(Function):
         return reduce(loss_t if weight is None else loss_t * weight, ctx.reduction)
 
 
-apply_binary_cross_entropy_with_logits = short_apply(BinaryCrossEntropyWithLogits)
+def torchs(z, y, weight, pos_weight, reduction):
+    return F.binary_cross_entropy_with_logits(z, y, weight, reduction=reduction, pos_weight=pos_weight)
+
+
+apply_binary_cross_entropy_with_logits = operation(BinaryCrossEntropyWithLogits, torchs, float32)
 
 
 def bce_dz(dloss, z, y, pos_weight=None):
@@ -99,21 +104,7 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
     Example:
         >>> torchbp.ops.binary_cross_entropy_with_logits(torch.zeros(1), torch.ones(1))  # ln 2 = 0.6931
     """
-    if plain(input, target, weight, pos_weight):
-        return F.binary_cross_entropy_with_logits(input, target, weight, reduction=reduction, pos_weight=pos_weight)
-    check_reduction(reduction)
-    if target.shape != input.shape:
-        raise ValueError(
-            f"target has the shape {tuple(target.shape)} and input {tuple(input.shape)}; they must be the same"
-        )
-    input, target, weight, pos_weight = autocast(input, target, weight, pos_weight, dtype=torch.float32)
-    if not target.is_floating_point():
-        raise RuntimeError(f"target is {target.dtype}; make it floating, for example target.float()")
-    loss = apply_binary_cross_entropy_with_logits(
-        input,
-        target,
-        fit_weight("weight", weight, input),
-        fit_weight("pos_weight", pos_weight, input),
-        reduction,
+    check(input, target, reduction)
+    return apply_binary_cross_entropy_with_logits(
+        input, target, fit_weight("weight", weight, input), fit_weight("pos_weight", pos_weight, input), reduction
     )
-    return loss if loss.dtype is target.dtype else loss.to(target.dtype)

@@ -10,7 +10,7 @@ The sum over n runs over every leading dimension of X. For real numbers conj(·)
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._function import Function, autocast, plain, short_apply
+from torchbp.ops._function import Function, lower_precision, operation
 
 
 class Linear(Function):
@@ -53,7 +53,7 @@ class Linear(Function):
         return sum(terms[1:], terms[0])
 
 
-apply_linear = short_apply(Linear)
+apply_linear = operation(Linear, F.linear, cast=lower_precision)
 
 
 def linear_dx(dz, weight):
@@ -94,6 +94,4 @@ def linear(input, weight, bias=None):
     Example:
         >>> z = torchbp.ops.linear(torch.randn(32, 30), torch.randn(16, 30), torch.zeros(16))  # (32, 16)
     """
-    if plain(input, weight, bias):
-        return F.linear(input, weight, bias)
-    return apply_linear(*autocast(input, weight, bias))
+    return apply_linear(input, weight, bias)

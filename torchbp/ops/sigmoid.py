@@ -9,7 +9,7 @@ Since the saved tensor is A itself, differentiating dZ once more gives σ″ = A
 
 import torch
 
-from torchbp.ops._function import Function, plain, short_apply
+from torchbp.ops._function import Function, operation
 
 sigmoid_dz = torch.ops.aten.sigmoid_backward.default  # dA ∘ conj(A ∘ (1 − A)) in one pass, itself differentiable
 
@@ -40,7 +40,7 @@ class Sigmoid(Function):
         return z_t * (a * (1 - a))
 
 
-apply_sigmoid = short_apply(Sigmoid)
+apply_sigmoid = operation(Sigmoid, torch.sigmoid)
 
 
 def sigmoid(input):
@@ -55,6 +55,4 @@ def sigmoid(input):
     Example:
         >>> a = torchbp.ops.sigmoid(torch.zeros(3))  # tensor([0.5, 0.5, 0.5])
     """
-    if plain(input):
-        return torch.sigmoid(input)
     return apply_sigmoid(input)

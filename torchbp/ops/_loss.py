@@ -1,0 +1,32 @@
+"""What the losses share: the checks of their arguments, and the reduction. Nothing here knows which loss."""
+
+
+def check(input, target, reduction):
+    """Raises a ValueError where torch does."""
+    if target.shape != input.shape:
+        raise ValueError(
+            f"target has the shape {tuple(target.shape)} and input {tuple(input.shape)}; they must be the same"
+        )
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'reduction={reduction!r} is not known; use "mean", "sum" or "none"')
+
+
+def fit_weight(name, weight, input):
+    """A loss's weight in the shape of its input. It is a constant to torch, which refuses one that requires grad."""
+    if weight is None:
+        return None
+    if weight.requires_grad:
+        raise RuntimeError(f"{name} requires grad, but a loss is not differentiable in its {name}; use .detach()")
+    return weight.expand_as(input)
+
+
+def reduce(loss, reduction):
+    """L = Σ ℓ / N for "mean", Σ ℓ for "sum", ℓ itself for "none"."""
+    if reduction == "mean":
+        return loss.mean()
+    return loss.sum() if reduction == "sum" else loss
+
+
+def reduce_backward(dloss, reduction, numel):
+    """dℓ = dL ∂L/∂ℓ: it is dL/N for "mean", where N counts every element, and dL otherwise."""
+    return dloss / numel if reduction == "mean" else dloss
