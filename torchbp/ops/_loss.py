@@ -13,8 +13,6 @@ def check(input, target, reduction):
 
 def fit_weight(name, weight, input):
     """A loss's weight in the shape of its input. It is a constant to torch, which refuses one that requires grad."""
-    if weight is None:
-        return None
     if weight.requires_grad:
         raise RuntimeError(f"{name} requires grad, but a loss is not differentiable in its {name}; use .detach()")
     return weight.expand_as(input)

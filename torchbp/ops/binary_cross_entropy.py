@@ -119,4 +119,6 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
         >>> torchbp.ops.binary_cross_entropy(torch.tensor([0.8]), torch.tensor([1.0]))  # −ln 0.8 = 0.2231
     """
     check(input, target, reduction)
-    return apply_binary_cross_entropy(input, target, fit_weight("weight", weight, input), reduction)
+    if weight is not None:
+        weight = fit_weight("weight", weight, input)
+    return apply_binary_cross_entropy(input, target, weight, reduction)

@@ -21,13 +21,12 @@ class BinaryCrossEntropyWithLogits(Function):
 
     @staticmethod
     def forward(z, y, weight, pos_weight, reduction):
-        if not y.is_floating_point():
-            raise RuntimeError(f"target is {y.dtype}; make it floating, for example target.float()")
         log_sigmoid = F.logsigmoid(z)
         if pos_weight is not None:
             log_sigmoid = log_sigmoid * (1 + (pos_weight - 1) * y)
         loss = (1 - y) * z - log_sigmoid
-        return reduce(loss if weight is None else loss * weight, reduction).to(y.dtype)
+        loss = reduce(loss if weight is None else loss * weight, reduction)
+        return loss if loss.dtype is y.dtype else in_dtype_of(y, loss)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -59,6 +58,13 @@ class BinaryCrossEntropyWithLogits(Function):
         if y_t is not None:
             loss_t = loss_t + bce_logits_dy(y_t, z, pos_weight)
         return reduce(loss_t if weight is None else loss_t * weight, ctx.reduction)
+
+
+def in_dtype_of(y, loss):
+    """The loss in the dtype of its target, as torch's is."""
+    if not y.is_floating_point():
+        raise RuntimeError(f"target is {y.dtype}; make it floating, for example target.float()")
+    return loss.to(y.dtype)
 
 
 def torchs(z, y, weight, pos_weight, reduction):
@@ -105,6 +111,8 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
         >>> torchbp.ops.binary_cross_entropy_with_logits(torch.zeros(1), torch.ones(1))  # ln 2 = 0.6931
     """
     check(input, target, reduction)
-    return apply_binary_cross_entropy_with_logits(
-        input, target, fit_weight("weight", weight, input), fit_weight("pos_weight", pos_weight, input), reduction
-    )
+    if weight is not None:
+        weight = fit_weight("weight", weight, input)
+    if pos_weight is not None:
+        pos_weight = fit_weight("pos_weight", pos_weight, input)
+    return apply_binary_cross_entropy_with_logits(input, target, weight, pos_weight, reduction)

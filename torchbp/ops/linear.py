@@ -74,6 +74,8 @@ def linear_dweight(dz, x):
 
 def linear_dbias(dz, leading):
     """db = Σ_n dZ over the `leading` first dimensions."""
+    if leading == 1:
+        return dz.sum(0)
     return dz.sum(tuple(range(leading))) if leading else dz  # sum(()) would sum everything
 
 
