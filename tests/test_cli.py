@@ -1,0 +1,220 @@
+"""The command as a user types it: scores, files, closing lines, and every error in one line with its exit status."""
+
+import csv
+import logging
+import re
+import shlex
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from torchbp.cli import main
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+CANCER = str(CONFIGS / "breast_cancer.yaml")
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    """The command changes this process: its arguments, its filters of warnings and the levels of two loggers."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["torchbp"])
+    names = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed", "lightning_fabric")
+    levels = {name: logging.getLogger(name).level for name in names}
+    with warnings.catch_warnings():
+        yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*arguments):
+        status = main([str(a) for a in arguments])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def scores(text):
+    return {name: float(value) for name, value in re.findall(r"^(\S+/\S+) +(\S+)$", text, re.MULTILINE)}
+
+
+def fit_and_test(run, config, *arguments):
+    status, out, _ = run("fit", "-c", config, *arguments)
+    assert status == 0
+    command = re.search(r"^next +(.*)$", out, re.MULTILINE)[1]
+    status, tested, err = run(*shlex.split(command)[1:])
+    assert (status, err) == (0, "")
+    return scores(tested), out
+
+
+@pytest.mark.parametrize(("name", "accuracy"), [("breast_cancer", 0.96), ("digits", 0.96), ("xor", 1.0)])
+def test_scores_of_the_configs(name, accuracy, run):
+    tested, _ = fit_and_test(run, CONFIGS / f"{name}.yaml")
+    assert tested["test/accuracy"] >= accuracy
+    assert ("test/auroc" in tested) == (name != "digits")
+    if name == "xor":
+        assert tested["test/loss"] < 0.05
+
+
+def test_breast_cancer_over_ten_seeds(run):
+    accuracies = [
+        fit_and_test(run, CANCER, "--seed_everything", seed, "--data.seed", seed)[0]["test/accuracy"]
+        for seed in range(10)
+    ]
+    assert sum(accuracies) / 10 >= 0.96
+    assert min(accuracies) >= 0.93
+
+
+def test_a_first_run_prints_only_what_a_person_needs():
+    """Through a real process, as a pipe sees it; and the line it ends with can be pasted."""
+    torchbp = [sys.executable, "-m", "torchbp"]
+    fit = subprocess.run([*torchbp, "fit", "-c", CANCER], capture_output=True, text=True, check=True)
+    header, errs = fit.stderr.splitlines()[:2], fit.stderr.splitlines()[2:]
+    assert header == [
+        "data     breast_cancer: 569 rows × 30 features, 2 classes; rows: 341 train, 114 val, 114 test",
+        f"network  30-16-1, 513 parameters, on {'cuda:0' if torch.cuda.is_available() else 'cpu'}",
+    ]
+    assert 2 <= len(errs) <= 21
+    assert all(re.fullmatch(r"epoch +\d+  train/loss \S+  val/accuracy \S+  val/loss \S+", line) for line in errs)
+    assert [line.split()[0] for line in fit.stdout.splitlines()] == ["stopped", "best", "run", "next"]
+    folder = Path("runs/breast_cancer/version_0")
+    assert {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} == {
+        "config.yaml",
+        "hparams.yaml",
+        "metrics.csv",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+    }
+
+    tested = subprocess.run(fit.stdout.split("next     ")[1], shell=True, capture_output=True, text=True, check=True)
+    assert tested.stderr == ""
+    assert list(scores(tested.stdout)) == ["test/loss", "test/accuracy", "test/auroc"]
+    assert [p.name for p in Path("runs/breast_cancer").iterdir()] == ["version_0"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["torchbp"])
+        assert main(["fit", "-c", CANCER, "--trainer.max_epochs", "2"]) == 0
+    return folder / "runs/breast_cancer/version_0/checkpoints/best.ckpt"
+
+
+def test_validate(run, checkpoint):
+    status, out, err = run("validate", "-c", CANCER, "--ckpt_path", checkpoint)
+    assert (status, err, list(scores(out))) == (0, "", ["val/loss", "val/accuracy"])
+
+
+def test_predict_writes_every_row(run, checkpoint):
+    from torchbp.training import Classifier, TabularData
+
+    status, out, err = run("predict", "-c", CANCER, "--ckpt_path", checkpoint)
+    assert (status, out, err) == (0, "wrote    predictions.csv: 569 rows\n", "")
+    rows = list(csv.DictReader(Path("predictions.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["row", "P(benign)", "class"]
+    probabilities = Classifier.load_from_checkpoint(checkpoint, map_location="cpu").predict_proba(
+        TabularData("breast_cancer").table.features
+    )
+    written = torch.tensor([float(row["P(benign)"]) for row in rows])
+    torch.testing.assert_close(written, probabilities[:, 0].detach(), rtol=1e-5, atol=1e-7)
+    assert [row["class"] for row in rows] == ["benign" if p >= 0.5 else "malignant" for p in written]
+    assert [row["row"] for row in rows] == [str(i) for i in range(1, 570)]
+
+
+def test_predict_replaces_a_file_only_when_asked(run, checkpoint):
+    Path("p.csv").write_text("mine")
+    arguments = ["predict", "-c", CANCER, "--ckpt_path", checkpoint, "--output", "p.csv"]
+    status, _, err = run(*arguments)
+    assert (status, Path("p.csv").read_text()) == (2, "mine")
+    assert "p.csv exists" in err
+    assert run(*arguments, "--overwrite", "true")[0] == 0
+    assert Path("p.csv").read_text().startswith("row,")
+    assert [p.name for p in Path().iterdir()] == ["p.csv"]
+
+
+def test_resume_goes_on(run, checkpoint):
+    last = checkpoint.with_name("last.ckpt")
+    status, _, err = run("fit", "-c", CANCER, "--trainer.max_epochs", 3, "--ckpt_path", last)
+    assert status == 0
+    assert [line.split()[1] for line in err.splitlines() if line.startswith("epoch")] == ["3"]
+
+
+FILES = {
+    "syntax.yaml": "model:\n  hidden: [3\n  lr: 1\n",
+    "text.yaml": "breast cancer",
+    "key.yaml": "model:\n  hiden: [3]\n",
+    "group.yaml": "modle:\n  hidden: [3]\n",
+    "value.yaml": "model:\n  lr: fast\n",
+    "broken.ckpt": "not a checkpoint",
+    "three.csv": "x,y\n1,a\n2,b\n3,c\n",
+    "text.csv": "x,y\n1,a\n2,b\ntall,b\n",
+}
+# after `-c configs/breast_cancer.yaml`: the arguments, the exit status, and what the line must say
+BAD = [
+    ("fit --model.hiden [3]", 2, "'model.hiden'; did you mean model.hidden?"),
+    ("fit --trainer.max_epoch 3", 2, "'trainer.max_epoch'; did you mean trainer.max_epochs?"),
+    ("fit -c key.yaml", 2, "'model.hiden'; did you mean model.hidden?"),
+    ("fit -c group.yaml", 2, "'modle.hidden'; did you mean model.hidden?"),
+    ("fit -c value.yaml", 2, "model.lr=fast must be of type float"),
+    ("fit -c syntax.yaml", 2, "syntax.yaml, line 3: "),
+    ("fit -c text.yaml", 2, "text.yaml holds no keys"),
+    ("fit -c nowhere.yaml", 2, "there is no file '.*nowhere.yaml'"),
+    ("fit stray", 2, "'stray' belongs to no key"),
+    ("fit --model.lr", 2, "--model.lr: expected one argument"),
+    ("fit --model.lr abc", 2, "model.lr=abc must be of type float"),
+    ("fit --model.lr -1", 2, "model.lr=-1.0 must be a positive number"),
+    ("fit --model.hidden []", 2, r"model.hidden=\[\] must list"),
+    ("fit --model.hidden [0]", 2, r"model.hidden=\[0\] must list"),
+    ("fit --model.hidden 3.5", 2, "model.hidden=3.5 must be of type list"),
+    ("fit --model.in_features 3", 2, "model.in_features"),
+    ("fit --trainer.max_epochs many", 2, "trainer.max_epochs=many must be of type int or null"),
+    ("fit --trainer.max_epochs -3", 2, "trainer: .*max_epochs"),
+    ("fit --trainer.accelerator abacus", 2, "trainer: .*abacus"),
+    ("fit --seed_everything abc", 2, "seed_everything=abc"),
+    ("fit --data.batch_size 0", 2, "data.batch_size=0"),
+    ("fit --stopping.patience 0", 2, "stopping.patience=0"),
+    ("fit --stopping.monitor val/los", 2, "stopping.monitor='val/los'"),
+    ("fit --checkpoint.monitor val/los", 2, "'val/los' .* did you mean val/loss?"),
+    ("fit --data.source nowhere.csv --data.target y", 1, "nowhere.csv does not exist"),
+    ("fit --data.source three.csv", 2, "data.target is missing"),
+    ("fit --data.source three.csv --data.target z", 1, "no column 'z' .* it has x, y"),
+    ("fit --data.source three.csv --data.target y", 1, "it has 3: 'a', 'b', 'c'"),
+    ("fit --data.source text.csv --data.target y", 1, r"row 3 \(line 4\), column 'x' is 'tall'"),
+    ("fit --ckpt_path nowhere.ckpt", 1, "there is no checkpoint nowhere.ckpt"),
+    ("test", 2, "test needs a trained network"),
+    ("validate", 2, "validate needs a trained network"),
+    ("predict", 2, "predict needs a trained network"),
+    ("test --ckpt_path broken.ckpt", 1, "broken.ckpt is damaged, or is not a checkpoint"),
+    ("test --ckpt_path CHECKPOINT --model.hidden [8]", 2, r"the checkpoint has hidden=\[16\], and this command \[8\]"),
+    ("test --ckpt_path CHECKPOINT --data.source xor", 2, "the checkpoint has in_features=30, and this command 2"),
+    ("predict --ckpt_path CHECKPOINT --output nowhere/p.csv", 2, "no folder nowhere"),
+    ("fti", 2, "no command 'fti'; did you mean fit?"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "status", "message"), BAD, ids=[arguments for arguments, *_ in BAD])
+def test_bad_input(arguments, status, message, run, checkpoint):
+    for name, content in FILES.items():
+        Path(name).write_text(content)
+    command, *rest = arguments.replace("CHECKPOINT", str(checkpoint)).split()
+    got, out, err = run(command, "-c", CANCER, *rest)
+    assert got == status
+    assert out == ""
+    assert re.fullmatch(f"torchbp: error: .*{message}.*\n", err), err
+    assert {p.name for p in Path().iterdir()} == set(FILES)
+
+
+def test_help_and_version(run):
+    status, out, _ = run("--help")
+    assert status == 0
+    assert all(f"  {name} " in out for name in ("fit", "validate", "test", "predict"))
+    assert run()[0] == 2
+    assert run("--version")[1].startswith("torchbp 0.")

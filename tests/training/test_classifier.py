@@ -1,0 +1,105 @@
+import pytest
+import pytorch_lightning as pl
+import torch
+from sklearn.metrics import roc_auc_score
+
+from torchbp.training import Classifier, TabularData
+from torchbp.training.errors import SettingError
+
+
+def trainer(tmp_path, **settings):
+    return pl.Trainer(
+        default_root_dir=tmp_path,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        accelerator="cpu",
+        **settings,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    path = tmp_path_factory.mktemp("run")
+    data = TabularData("breast_cancer")
+    model = Classifier(data.num_features, data.classes, lr=0.5)
+    run = trainer(path, max_epochs=5)
+    run.fit(model, data)
+    run.save_checkpoint(path / "a.ckpt")
+    return model, data, path / "a.ckpt", path
+
+
+def test_statistics_are_those_of_the_training_rows_alone(trained):
+    model, data, *_ = trained
+    x = data.table.features[data.splits["train"]].double()
+    torch.testing.assert_close(model.standardize.mean.double(), x.mean(0), rtol=1e-6, atol=0)
+    torch.testing.assert_close(model.standardize.std.double(), x.std(0, correction=0), rtol=1e-6, atol=0)
+    assert not torch.allclose(model.standardize.mean, data.table.features.mean(0), rtol=1e-6)
+
+
+def test_statistics_travel_in_the_checkpoint(trained):
+    model, data, path, _ = trained
+    content = torch.load(path, weights_only=True)  # plain values and tensors only
+    assert content["hyper_parameters"]["hidden"] == [16]
+    again = Classifier.load_from_checkpoint(path, weights_only=True)
+    rows = data.table.features[:5]
+    assert torch.equal(again.predict_proba(rows), model.predict_proba(rows))
+    scaled = (rows - model.standardize.mean) / model.standardize.std
+    torch.testing.assert_close(again.predict_proba(rows), again.net(scaled).sigmoid())
+
+
+def test_metrics_are_those_of_the_whole_split(trained):
+    model, data, _, path = trained
+    scores = trainer(path).test(model, data, verbose=False)[0]
+    x, y = data.rows("test")
+    with torch.no_grad():
+        z = model(x)
+    assert scores["test/accuracy"] == pytest.approx(((z > 0) == (y > 0.5)).double().mean().item())
+    assert scores["test/auroc"] == pytest.approx(roc_auc_score(y.ravel(), z.ravel()), abs=1e-6)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(z, y)
+    assert scores["test/loss"] == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_training_loss_is_the_mean_over_rows(tmp_path):
+    data = TabularData("digits", batch_size=1000)  # a batch of 1000 and one of 77
+    model = Classifier(data.num_features, data.classes, lr=1e-30)
+    run = trainer(tmp_path, max_epochs=1)
+    run.fit(model, data)
+    x, y = data.rows("train")
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(model(x), y)
+    torch.testing.assert_close(run.callback_metrics["train/loss"], expected.detach(), rtol=1e-5, atol=0)
+
+
+def test_constant_feature_is_centred(tmp_path):
+    model = Classifier(2, ["a", "b"])
+    model.standardize.fit(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
+    assert torch.equal(model.standardize(torch.tensor([[1.0, 5.0]])), torch.tensor([[-1.0, 0.0]]))
+
+
+def test_optimizer_has_the_hyperparameters():
+    optimizer = Classifier(2, ["a", "b"], lr=0.3, momentum=0.8, weight_decay=0.01).configure_optimizers()
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.3, 0.8, 0.01)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hidden": []},
+        {"hidden": [0]},
+        {"hidden": [4, -1]},
+        {"lr": -1.0},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"lr": float("inf")},
+        {"momentum": 1.0},
+        {"momentum": -0.1},
+        {"weight_decay": -1.0},
+    ],
+    ids=str,
+)
+def test_bad_hyperparameters_are_named(settings):
+    ((name, _),) = settings.items()
+    with pytest.raises(SettingError, match=f"model.{name}="):
+        Classifier(2, ["a", "b"], **settings)

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import torch
+
+from torchbp.training import TabularData
+from torchbp.training.errors import SettingError, UserError
+
+
+@pytest.mark.parametrize("source", ["breast_cancer", "digits"])
+def test_split_is_seeded_disjoint_complete_and_stratified(source):
+    data = TabularData(source, seed=3)
+    rows = torch.cat(list(data.splits.values()))
+    assert torch.equal(rows.sort().values, torch.arange(len(data.table.labels)))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(data.splits.values(), TabularData(source, seed=3).splits.values(), strict=True)
+    )
+    assert not torch.equal(data.splits["test"], TabularData(source, seed=4).splits["test"])
+    shares = [torch.bincount(data.table.labels[rows]) / len(rows) for rows in data.splits.values()]
+    torch.testing.assert_close(shares[1], shares[0], atol=0.01, rtol=0)
+    torch.testing.assert_close(shares[2], shares[0], atol=0.01, rtol=0)
+
+
+def test_batches_hold_each_training_row_once_in_a_new_order():
+    data = TabularData("digits", batch_size=100)
+    x, y = data.rows("train")
+    epochs = [list(data.train_dataloader()) for _ in range(2)]
+    for batches in epochs:
+        assert [len(b) for b, _ in batches] == [100] * (len(x) // 100) + [len(x) % 100]
+        torch.testing.assert_close(torch.cat([b for b, _ in batches]).sum(0), x.sum(0))
+        torch.testing.assert_close(torch.cat([t for _, t in batches]).sum(0), y.sum(0))
+    assert not torch.equal(epochs[0][0][0], epochs[1][0][0])
+
+
+def test_one_output_for_two_classes_else_one_each():
+    assert TabularData("breast_cancer").rows("val")[1].shape[1:] == (1,)
+    _, y = TabularData("digits").rows("val")
+    assert y.shape[1:] == (10,)
+    assert torch.equal(y.sum(1), torch.ones(len(y)))
+
+
+def test_csv(tmp_path):
+    rng = np.random.default_rng(0)
+    lines = [f"{a:.6f},{'yes' if a > 0 else 'no'},{b:d}" for a, b in zip(rng.normal(size=40), range(40), strict=True)]
+    (tmp_path / "a.csv").write_text("\n".join(["height,ill,age", *lines]))
+    data = TabularData(str(tmp_path / "a.csv"), target="ill")
+    assert data.num_features == 2
+    assert data.classes == ["no", "yes"]
+    assert data.table.feature_names == ["height", "age"]
+    height, age = data.table.features.T
+    assert torch.equal(data.table.labels, (height > 0).long())
+    assert age.tolist() == list(range(40))
+    (every,) = zip(*data.predict_dataloader(), strict=True)
+    assert torch.equal(torch.cat(every), data.table.features)
+
+
+ROWS = "".join(f"{i},{i % 3},{'b' if i % 2 else 'a'}\n" for i in range(20))
+
+BAD_CSV = {
+    "empty": ("", "y", UserError, "is empty"),
+    "no rows": ("u,v,y\n", "y", UserError, "no rows"),
+    "no target column": ("u,v,y\n" + ROWS, "label", UserError, "no column 'label' .* it has u, v, y"),
+    "target not named": ("u,v,y\n" + ROWS, None, SettingError, "data.target is missing"),
+    "text": ("u,v,y\n" + ROWS + "3,tall,a\n", "y", UserError, r"row 21 \(line 22\), column 'v' is 'tall'"),
+    "a blank": ("u,v,y\n5,,b\n" + ROWS, "y", UserError, r"row 1 \(line 2\), column 'v' is blank"),
+    "infinity": ("u,v,y\n5,inf,b\n" + ROWS, "y", UserError, r"row 1 \(line 2\), column 'v' is 'inf'"),
+    "a blank label": ("u,v,y\n5,6,\n" + ROWS, "y", UserError, r"no label in row 1 \(line 2\)"),
+    "three classes": ("u,v,y\n5,6,c\n" + ROWS, "y", UserError, "two classes; it has 3: 'a', 'b', 'c'"),
+    "one class": ("u,v,y\n5,6,c\n7,8,c\n", "y", UserError, "two classes; it has 1: 'c'"),
+    "a lonely class": ("u,v,y\n1,2,a\n1,3,a\n1,4,a\n5,6,c\n7,8,a\n", "y", UserError, "too few rows to split"),
+    "no feature": ("y\n" + "a\nb\n" * 9, "y", UserError, "no feature"),
+    "ragged": ("u,v,y\n1,2,a\n1,2,3,4,5,b\n", "y", UserError, "not a CSV file: .*line 3"),
+}
+
+
+@pytest.mark.parametrize(("content", "target", "error", "message"), BAD_CSV.values(), ids=BAD_CSV)
+def test_bad_csv_is_named(content, target, error, message, tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_text(content)
+    with pytest.raises(error, match=message):
+        TabularData(str(path), target=target)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"batch_size": 0},
+        {"val_fraction": 0.0},
+        {"test_fraction": 1.0},
+        {"val_fraction": 0.5, "test_fraction": 0.5},
+        {"target": "y"},
+        {"source": "nowhere.csv"},
+        {"source": "tests"},
+    ],
+    ids=str,
+)
+def test_bad_settings_are_named(settings):
+    with pytest.raises(UserError, match=next(iter(settings))):
+        TabularData(**{"source": "xor", **settings})

@@ -1,0 +1,102 @@
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+
+from torchbp.training import Classifier, TabularData, UntilMinimum
+from torchbp.training.errors import SettingError
+from torchbp.training.stopping import full_gradient_norm
+
+
+def fit(tmp_path, stopping, source="xor", max_epochs=30, callbacks=(), **settings):
+    torch.manual_seed(0)
+    data = TabularData(source)
+    model = Classifier(data.num_features, data.classes, **settings)
+    trainer = pl.Trainer(
+        default_root_dir=tmp_path,
+        max_epochs=max_epochs,
+        callbacks=[stopping, *callbacks],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        accelerator="cpu",
+    )
+    trainer.fit(model, data)
+    return trainer, model, data
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_gradient_norm_is_that_of_the_whole_objective(weight_decay, monkeypatch):
+    monkeypatch.setattr("torchbp.training.stopping.ROWS_AT_ONCE", 100)  # several pieces, the last one shorter
+    data = TabularData("breast_cancer")
+    model = Classifier(data.num_features, data.classes, weight_decay=weight_decay)
+    x, y = data.rows("train")
+    model.standardize.fit(x)
+    norm = full_gradient_norm(model, x, y)
+    assert all(p.grad is None for p in model.parameters())
+    weights = sum(p.square().sum() for p in model.parameters())
+    (F.binary_cross_entropy_with_logits(model(x), y) + weight_decay / 2 * weights).backward()
+    assert norm == pytest.approx(torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item(), rel=1e-5)
+
+
+def test_stops_where_the_gradient_vanishes(tmp_path):
+    stopping = UntilMinimum(min_grad_norm=0.02, patience=1000)
+    trainer, model, data = fit(tmp_path, stopping, lr=1.0, momentum=0.9, max_epochs=500)
+    assert trainer.current_epoch < 500
+    assert full_gradient_norm(model, *data.rows("train")) == pytest.approx(stopping.grad_norm)
+    assert stopping.grad_norm < 0.02
+    assert "gradient vanished" in stopping.reason(trainer)
+
+
+def test_stops_where_the_loss_falls_no_more(tmp_path):
+    stopping = UntilMinimum(min_delta=10.0, patience=4)
+    trainer, *_ = fit(tmp_path, stopping)
+    assert trainer.current_epoch == 5  # the first sets the mark, four do not fall 10 below it
+    assert stopping.reason(trainer) == "train/loss has not fallen by 10 in 4 epochs (patience)"
+
+
+def test_stops_at_max_epochs(tmp_path):
+    stopping = UntilMinimum(min_grad_norm=1e-9)
+    trainer, *_ = fit(tmp_path, stopping, max_epochs=3)
+    assert trainer.current_epoch == 3
+    assert stopping.reason(trainer) == "max_epochs 3 is reached"
+
+
+def test_stops_at_once_when_the_loss_is_not_finite(tmp_path):
+    stopping = UntilMinimum()
+    trainer, *_ = fit(tmp_path, stopping, source="breast_cancer", lr=1e38)
+    assert trainer.current_epoch < 5
+    assert "no longer a finite number" in stopping.reason(trainer)
+
+
+def test_watching_the_gradient_does_not_change_training(tmp_path):
+    with_, without = (
+        fit(tmp_path, UntilMinimum(min_grad_norm=norm), source="breast_cancer", max_epochs=3)[1].state_dict()
+        for norm in (1e-9, 0.0)
+    )
+    assert all(torch.equal(with_[name], without[name]) for name in with_)
+
+
+def test_its_state_is_restored():
+    stopping = UntilMinimum(min_grad_norm=0.1)
+    stopping.grad_norm, stopping.wait_count = 0.05, 7
+    again = UntilMinimum(min_grad_norm=0.1)
+    again.load_state_dict(stopping.state_dict())
+    assert (again.grad_norm, again.wait_count) == (0.05, 7)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"min_grad_norm": -1.0},
+        {"min_delta": -1.0},
+        {"min_grad_norm": float("nan")},
+        {"patience": 0},
+        {"monitor": "loss"},
+    ],
+    ids=str,
+)
+def test_bad_settings_are_named(settings):
+    with pytest.raises(SettingError, match=f"stopping.{next(iter(settings))}="):
+        UntilMinimum(**settings)

@@ -1,0 +1,3 @@
+from torchbp.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,38 @@
+"""The one command, `torchbp`. A command's code is imported when it is called, so that `--help` answers at once."""
+
+import difflib
+import importlib
+import sys
+
+# command: the module whose `main(arguments)` runs it, and what it does
+COMMANDS = {
+    "fit": ("torchbp.training.command", "Train a network on tabular data."),
+    "validate": ("torchbp.training.command", "Score a checkpoint on the validation rows."),
+    "test": ("torchbp.training.command", "Score a checkpoint on the test rows."),
+    "predict": ("torchbp.training.command", "Write the probability and the class of every row to a CSV file."),
+}
+
+
+def main(arguments=None):
+    """Run `torchbp ARGUMENTS…`. Returns the exit status: 0, or 1 or 2 after a line on stderr that says why."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    name = arguments[0]
+    if name == "--version":
+        print(f"torchbp {importlib.import_module('torchbp').__version__}")
+        return 0
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(COMMANDS)}"
+        print(f"torchbp: error: there is no command {name!r}; {hint}", file=sys.stderr)
+        return 2
+    return importlib.import_module(COMMANDS[name][0]).main(arguments)
+
+
+def usage():
+    lines = [f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: torchbp COMMAND -c FILE [--KEY VALUE …]", "", *lines, "", "torchbp COMMAND --help lists the keys."]
+    )

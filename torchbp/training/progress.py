@@ -1,0 +1,70 @@
+"""What a person sees while the network trains: the run's header, then a bar on a terminal or a few lines in a log."""
+
+import math
+import sys
+
+from pytorch_lightning.callbacks import Callback
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+LINES = 20  # at most about so many lines in a log
+
+
+class EpochProgress(Callback):
+    """Epochs done, with the loss and the accuracy, on stderr: a bar on a terminal, otherwise a line now and then."""
+
+    def on_fit_start(self, trainer, pl_module):
+        if not trainer.is_global_zero:
+            return
+        print(header(trainer, pl_module), file=sys.stderr)
+        self.bar = None
+        self.line_every = max(1, math.ceil(trainer.max_epochs / LINES))
+        self.printed = None
+        console = Console(stderr=True)
+        if console.is_terminal:
+            columns = TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeElapsedColumn()
+            self.bar = Progress(*columns, TextColumn("{task.fields[metrics]}"), console=console)
+            self.task = self.bar.add_task("", total=trainer.max_epochs, metrics="")
+            self.bar.start()
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        if not trainer.is_global_zero:
+            return
+        epoch = trainer.current_epoch + 1
+        self.last = epoch, metrics_line(trainer.callback_metrics)
+        if self.bar is not None:
+            self.bar.update(self.task, completed=epoch, metrics=self.last[1])
+        elif epoch == 1 or epoch % self.line_every == 0:
+            self.print_line()
+
+    def print_line(self):
+        print("epoch {:>4}  {}".format(*self.last), file=sys.stderr)
+        self.printed = self.last
+
+    def on_fit_end(self, trainer, pl_module):
+        if not trainer.is_global_zero:
+            return
+        if self.bar is not None:
+            self.bar.stop()
+        elif self.printed != getattr(self, "last", None):
+            self.print_line()
+
+    def on_exception(self, trainer, pl_module, exception):
+        if getattr(self, "bar", None) is not None:
+            self.bar.stop()
+
+
+def header(trainer, classifier):
+    data, sizes = trainer.datamodule, [classifier.hparams.in_features, *classifier.hparams.hidden]
+    outputs = classifier.net[-1].out_features
+    rows = ", ".join(f"{len(rows)} {name}" for name, rows in data.splits.items())
+    parameters = sum(p.numel() for p in classifier.parameters())
+    return (
+        f"data     {data.source}: {len(data.table.labels)} rows × {data.num_features} features, "
+        f"{len(data.classes)} classes; rows: {rows}\n"
+        f"network  {'-'.join(map(str, [*sizes, outputs]))}, {parameters} parameters, on {classifier.device}"
+    )
+
+
+def metrics_line(metrics):
+    return "  ".join(f"{name} {metrics[name]:.4f}" for name in sorted(metrics) if not name.startswith("test"))
