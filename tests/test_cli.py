@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from torchbp.cli import main
+from torchbp.training.progress import is_due
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 CANCER = str(CONFIGS / "breast_cancer.yaml")
@@ -210,6 +211,12 @@ def test_bad_input(arguments, status, message, run, checkpoint):
     assert out == ""
     assert re.fullmatch(f"torchbp: error: .*{message}.*\n", err), err
     assert {p.name for p in Path().iterdir()} == set(FILES)
+
+
+def test_a_log_without_an_end_has_few_lines():
+    assert [epoch for epoch in range(1, 1001) if is_due(epoch, -1)] == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
+    assert [epoch for epoch in range(1, 8) if is_due(epoch, 7)] == list(range(1, 8))
+    assert sum(is_due(epoch, 1234) for epoch in range(1, 1235)) <= 21
 
 
 def test_help_and_version(run):

@@ -1,9 +1,17 @@
 """The README is true: its Python runs, its commands run, and its links lead to the lines that they name."""
 
 import re
+import shlex
+import shutil
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
+import torch
+from sklearn.datasets import load_breast_cancer
+
+from torchbp.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -18,6 +26,37 @@ def blocks(language):
 def test_python_block_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "README.md", "exec"), {})
+
+
+def commands():
+    """The torchbp commands of the README, the one that the first installation ends with among them."""
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [line.split("&& .venv/bin/")[-1] for line in lines if "torchbp " in line]
+
+
+def test_commands_run_in_order_and_print_what_the_readme_says(tmp_path, monkeypatch, capsys):
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    monkeypatch.chdir(tmp_path)
+    cancer = load_breast_cancer(as_frame=True).frame.rename(columns={"target": "diagnosis"})
+    cancer.to_csv("tumours.csv", index=False)
+    monkeypatch.setattr(sys, "argv", [".venv/bin/torchbp"])
+    printed = []
+    with warnings.catch_warnings():
+        for command in commands():
+            assert main(shlex.split(command)[1:]) == 0
+            printed.append("".join(reversed(capsys.readouterr())))
+            if len(printed) == 1:  # the transcript's second half is the line that its first half ends with
+                assert main(shlex.split(printed[0])[-5:]) == 0
+                printed.append(capsys.readouterr().out)
+    assert len(printed) == 7
+    if not torch.cuda.is_available():
+        for block, text in zip(blocks("text"), printed, strict=False):
+            assert without_digits(text) == without_digits(block)
+
+
+def without_digits(text):
+    """Another processor rounds otherwise, and stops an epoch sooner or later."""
+    return re.sub(r" *\d+(\.\d+)?", " #", text)
 
 
 def test_there_is_a_link_for_each_formula():

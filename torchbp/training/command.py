@@ -42,12 +42,13 @@ def main(arguments):
             TabularData,
             args=arguments,
             parser_class=Parser,
-            parser_kwargs={name: {"allow_abbrev": False} for name in ("fit", "validate", "test", "predict")},
+            parser_kwargs={"allow_abbrev": False},
             trainer_defaults={
                 "logger": {
                     "class_path": "pytorch_lightning.loggers.CSVLogger",
                     "init_args": {"save_dir": "runs", "name": "run"},
                 },
+                "max_epochs": 200,
                 "log_every_n_steps": 1,
                 "enable_model_summary": False,
                 "enable_progress_bar": False,

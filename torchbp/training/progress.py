@@ -5,7 +5,7 @@ import sys
 
 from pytorch_lightning.callbacks import Callback
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 LINES = 20  # at most about so many lines in a log
 
@@ -18,13 +18,13 @@ class EpochProgress(Callback):
             return
         print(header(trainer, pl_module), file=sys.stderr)
         self.bar = None
-        self.line_every = max(1, math.ceil(trainer.max_epochs / LINES))
-        self.printed = None
+        self.printed = self.last = None
         console = Console(stderr=True)
         if console.is_terminal:
-            columns = TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeElapsedColumn()
+            columns = TextColumn("epoch"), MofNCompleteColumn(), BarColumn(bar_width=12)
             self.bar = Progress(*columns, TextColumn("{task.fields[metrics]}"), console=console)
-            self.task = self.bar.add_task("", total=trainer.max_epochs, metrics="")
+            total = trainer.max_epochs if trainer.max_epochs > 0 else None
+            self.task = self.bar.add_task("", total=total, metrics="")
             self.bar.start()
 
     def on_train_epoch_end(self, trainer, pl_module):
@@ -34,7 +34,7 @@ class EpochProgress(Callback):
         self.last = epoch, metrics_line(trainer.callback_metrics)
         if self.bar is not None:
             self.bar.update(self.task, completed=epoch, metrics=self.last[1])
-        elif epoch == 1 or epoch % self.line_every == 0:
+        elif is_due(epoch, trainer.max_epochs):
             self.print_line()
 
     def print_line(self):
@@ -46,12 +46,19 @@ class EpochProgress(Callback):
             return
         if self.bar is not None:
             self.bar.stop()
-        elif self.printed != getattr(self, "last", None):
+        elif self.last != self.printed:
             self.print_line()
 
     def on_exception(self, trainer, pl_module, exception):
         if getattr(self, "bar", None) is not None:
             self.bar.stop()
+
+
+def is_due(epoch, max_epochs):
+    """Whether a log has a line for this epoch: the first and each twentieth of the run; without an end 1, 2, 5, 10, …"""
+    if max_epochs < 0:
+        return str(epoch).rstrip("0") in ("1", "2", "5")
+    return epoch == 1 or epoch % math.ceil(max_epochs / LINES) == 0
 
 
 def header(trainer, classifier):

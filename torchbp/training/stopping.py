@@ -28,7 +28,7 @@ class UntilMinimum(EarlyStopping):
     def __init__(
         self,
         min_grad_norm: float = 0.0,
-        min_delta: float = 0.0,
+        min_delta: float = 1e-4,
         patience: int = 20,
         monitor: str = "train/loss",
     ):
