@@ -55,7 +55,7 @@ class EpochProgress(Callback):
 
 
 def is_due(epoch, max_epochs):
-    """Whether a log has a line for this epoch: the first and each twentieth of the run; without an end 1, 2, 5, 10, …"""
+    """Whether a log has a line for this epoch: the first and each twentieth (of a run without an end: 1, 2, 5, …)."""
     if max_epochs < 0:
         return str(epoch).rstrip("0") in ("1", "2", "5")
     return epoch == 1 or epoch % math.ceil(max_epochs / LINES) == 0
