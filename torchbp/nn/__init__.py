@@ -1,8 +1,18 @@
 """`torch.nn`'s modules over the operations of `torchbp.ops`: same signatures, initialisation and state_dict."""
 
-from torchbp.nn.activation import Sigmoid
+from torchbp.nn.activation import ReLU, Sigmoid, Tanh
 from torchbp.nn.linear import Linear
-from torchbp.nn.loss import BCELoss, BCEWithLogitsLoss
-from torchbp.nn.mlp import MLP
+from torchbp.nn.loss import BCELoss, BCEWithLogitsLoss, MSELoss
+from torchbp.nn.mlp import MLP, FusedMLP
 
-__all__ = ["MLP", "BCELoss", "BCEWithLogitsLoss", "Linear", "Sigmoid"]
+__all__ = [
+    "MLP",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "FusedMLP",
+    "Linear",
+    "MSELoss",
+    "ReLU",
+    "Sigmoid",
+    "Tanh",
+]

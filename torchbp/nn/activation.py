@@ -10,3 +10,20 @@ class Sigmoid(torch.nn.Sigmoid):
 
     def forward(self, input):
         return ops.sigmoid(input)
+
+
+class Tanh(torch.nn.Tanh):
+    """`torch.nn.Tanh` with its backward written out: `A = tanh(Z)`, `dZ = dA ∘ (1 − A²)`. Any shape to the same."""
+
+    def forward(self, input):
+        return ops.tanh(input)
+
+
+class ReLU(torch.nn.ReLU):
+    """`torch.nn.ReLU` with its backward written out: `A = max(Z, 0)`, `dZ = dA ∘ [A > 0]`. Any shape to the same.
+
+    With `inplace=True` it is torch's own operation; see `torchbp.ops.relu`.
+    """
+
+    def forward(self, input):
+        return ops.relu(input, inplace=self.inplace)

@@ -23,3 +23,13 @@ class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):
 
     def forward(self, input, target):
         return ops.binary_cross_entropy_with_logits(input, target, self.weight, self.reduction, self.pos_weight)
+
+
+class MSELoss(torch.nn.MSELoss):
+    """`torch.nn.MSELoss` with its backward written out: `L = (1/N) Σ (X − Y)²`, `dX = 2 (X − Y) / N`, `dY = −dX`.
+
+    Arguments and results are those of `torch.nn.MSELoss`.
+    """
+
+    def forward(self, input, target):
+        return ops.mse_loss(input, target, self.reduction)

@@ -3,19 +3,23 @@
 import itertools
 
 import torch
+from torch.nn.modules.module import _has_any_global_hook
 
 from torchbp import ops
-from torchbp.nn.activation import Sigmoid
+from torchbp.nn.activation import ReLU, Sigmoid, Tanh
 from torchbp.nn.linear import Linear
+
+ACTIVATIONS = {"sigmoid": Sigmoid, "tanh": Tanh, "relu": ReLU}
 
 
 class MLP(torch.nn.Sequential):
     """A feed-forward network that gives logits: `Linear, Sigmoid, …, Linear`.
 
-        Z1 = X W1ᵀ + b1,  A1 = σ(Z1),  …,  Z_L = A_{L−1} W_Lᵀ + b_L
+        Z1 = X W1ᵀ + b1,  A1 = f(Z1),  …,  Z_L = A_{L−1} W_Lᵀ + b_L
 
     Args:
         *sizes: features of the input, units of each hidden layer, outputs: `MLP(30, 16, 1)`; two sizes at least.
+        activation: f, "sigmoid", "tanh" or "relu".
         device, dtype: of the parameters, as in `torch.nn.Linear`.
 
     Shapes: `(…, sizes[0])` to `(…, sizes[-1])`.
@@ -23,23 +27,26 @@ class MLP(torch.nn.Sequential):
     The `state_dict` is that of `torch.nn.Sequential(torch.nn.Linear, torch.nn.Sigmoid, …, torch.nn.Linear)`.
 
     Raises:
-        ValueError: fewer than two sizes, or one that is not a positive integer.
+        ValueError: fewer than two sizes, one that is not a positive integer, or an unknown activation.
 
     Example:
         >>> net = torchbp.nn.MLP(30, 16, 1)
         >>> net(torch.randn(32, 30)).shape, net.predict_proba(torch.randn(32, 30)).shape  # (32, 1), (32, 1)
     """
 
-    def __init__(self, *sizes, device=None, dtype=None):
+    def __init__(self, *sizes, activation="sigmoid", device=None, dtype=None):
         if len(sizes) < 2:
             raise ValueError(f"MLP{sizes} needs at least an input and an output size, for example MLP(30, 16, 1)")
         for size in sizes:
             if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
                 raise ValueError(f"MLP{sizes}: the size {size!r} is not a positive integer")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"MLP: activation={activation!r} is not known; use {', '.join(ACTIVATIONS)}")
         layers = []
         for in_features, out_features in itertools.pairwise(sizes):
-            layers += [Linear(in_features, out_features, device=device, dtype=dtype), Sigmoid()]
+            layers += [Linear(in_features, out_features, device=device, dtype=dtype), ACTIVATIONS[activation]()]
         super().__init__(*layers[:-1])
+        self.activation = activation
 
     def __getitem__(self, index):
         # Sequential makes a slice with its own class, whose arguments here are sizes, not layers
@@ -50,3 +57,57 @@ class MLP(torch.nn.Sequential):
     def predict_proba(self, x):
         """σ(Z) = P(y = 1 | x), shape `(…, sizes[-1])`."""
         return ops.sigmoid(self(x))
+
+
+class FusedMLP(MLP):
+    """An `MLP` whose forward and backward are one node of the autograd graph: several layers for the price of one.
+
+    Arguments, children, initialisation and `state_dict` are those of `MLP`. It uses its children's parameters, and not
+    their `forward`; so it refuses a child that is replaced, hooked, pruned or parametrized. Under autocast, torch.func,
+    forward-mode AD, torch.compile and torch.jit.trace it runs its layers one by one (see `torchbp.ops.mlp`).
+
+    Raises:
+        RuntimeError: in `forward` and `loss`, for a child that it cannot honour; `MLP` can.
+
+    Example:
+        >>> net = torchbp.nn.FusedMLP(30, 16, 1)
+        >>> net.loss(torch.randn(32, 30), torch.ones(32, 1)).backward()
+    """
+
+    def __init__(self, *sizes, activation="sigmoid", device=None, dtype=None):
+        super().__init__(*sizes, activation=activation, device=device, dtype=dtype)
+        self.kinds = [type(child) for child in self]
+
+    def forward(self, x):
+        """Logits Z_L, shape `(…, sizes[-1])`."""
+        return ops.mlp(x, *self.layers(), self.activation)
+
+    def loss(self, x, y):
+        """The mean cross-entropy of σ(Z_L) and y, shape `(…, sizes[-1])`, fused: dZ_L = (σ(Z_L) − y)/N, exact."""
+        return ops.mlp_binary_cross_entropy(x, y, *self.layers(), self.activation)
+
+    def layers(self):
+        """The weights and the biases, once every child is known to be as it was made."""
+        children = self._modules
+        if len(children) != len(self.kinds) or _has_any_global_hook():
+            raise RuntimeError(
+                "FusedMLP has lost or gained a child, or all modules have a hook; use MLP, which runs them"
+            )
+        weights, biases = [], []
+        for (name, child), kind in zip(children.items(), self.kinds, strict=True):
+            if (
+                type(child) is not kind
+                or child._forward_hooks
+                or child._forward_pre_hooks
+                or child._backward_hooks
+                or child._backward_pre_hooks
+                or "forward" in child.__dict__
+            ):
+                raise RuntimeError(
+                    f"FusedMLP does not run its child {name!r}, {child}, which is replaced, hooked, pruned or "
+                    "parametrized; use MLP, which does"
+                )
+            if kind is Linear:
+                weights.append(child._parameters["weight"])
+                biases.append(child._parameters["bias"])
+        return weights, biases

@@ -1,6 +1,7 @@
 """What every operation shares: how its `autograd.Function` is called, and when torch's own is. No formula is here."""
 
 import torch
+from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 from torch.overrides import has_torch_function_variadic
 
@@ -15,12 +16,24 @@ class Function(torch.autograd.Function):
     generate_vmap_rule = True
 
 
+def save_for_jvp(ctx, *tensors):
+    """`ctx.save_for_forward`, where a tangent can come: not in every training step, which it would cost 1 µs."""
+    if forward_ad._current_level >= 0:
+        ctx.save_for_forward(*tensors)
+
+
+def short_apply(function):
+    """`function.apply` without what the documented one does for torch.func's transforms, at half its cost.
+
+    The documented `apply` binds its arguments through `inspect` whenever `setup_context` is defined: about 18 µs a
+    call, twice the work of a small layer. And the engine calls a method that looks up `backward` and calls it.
+    """
+    function._backward_cls.apply = function.backward
+    return super(torch.autograd.Function, function).apply
+
+
 def operation(function, torchs, cast=None):
     """A Python function that applies `function`, in the shortest way that its circumstances allow.
-
-    The documented `function.apply` binds its arguments through `inspect` whenever `setup_context` is defined: about
-    18 µs a call, twice the work of a small layer. The method underneath, without the binding, is the same outside
-    torch.func's transforms. torch.compile refuses a Function with a `jvp`, so it is given a twin without.
 
     Args:
         function: the Function; its tensor arguments first.
@@ -29,21 +42,16 @@ def operation(function, torchs, cast=None):
             own kernels.
         cast: autocast's rule for the operation, `lower_precision` or `float32`; None where it has none.
     """
+    # torch.compile refuses a Function with a `jvp`
     compilable = type(function)(function.__name__, (function,), {"jvp": torch.autograd.Function.jvp})
-    short = super(torch.autograd.Function, function).apply
-    # the engine calls this method, which would look up `backward` and call it
-    function._backward_cls.apply = function.backward
+    short = short_apply(function)
 
     def apply(*args):
-        if torch.is_grad_enabled() and not (
-            has_torch_function_variadic(*args)
-            or any_autocast()
-            or tracing_state() is not None
-            or transforms_active()
-            or is_compiling()
-        ):
+        if not torch.is_grad_enabled() or has_torch_function_variadic(*args):
+            return torchs(*args)
+        if not (any_autocast() or tracing_state() is not None or transforms_active() or is_compiling()):
             return short(*args)
-        if not torch.is_grad_enabled() or has_torch_function_variadic(*args) or tracing_state() is not None:
+        if tracing_state() is not None:
             return torchs(*args)
         if cast is not None and torch.is_autocast_enabled(args[0].device.type):
             args = cast(args)

@@ -7,6 +7,10 @@ def check(input, target, reduction):
         raise ValueError(
             f"target has the shape {tuple(target.shape)} and input {tuple(input.shape)}; they must be the same"
         )
+    check_reduction(reduction)
+
+
+def check_reduction(reduction):
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f'reduction={reduction!r} is not known; use "mean", "sum" or "none"')
 

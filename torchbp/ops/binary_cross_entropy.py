@@ -12,7 +12,7 @@ As in torch, each logarithm is at least −100 and the denominator at least 1e-1
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._function import Function, float32, operation, values
+from torchbp.ops._function import Function, float32, operation, save_for_jvp, values
 from torchbp.ops._loss import check, fit_weight, reduce, reduce_backward
 
 
@@ -42,7 +42,7 @@ class BinaryCrossEntropy(Function):
         needs_da = ctx.needs_input_grad[0]
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(a, y if needs_da else None, weight)
-        ctx.save_for_forward(a, y, weight)
+        save_for_jvp(ctx, a, y, weight)
 
     @staticmethod
     def backward(ctx, dloss):

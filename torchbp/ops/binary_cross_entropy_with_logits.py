@@ -12,7 +12,7 @@ product dA ∘ A ∘ (1 − A) of the two separate formulas rounds to 0 from |Z|
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._function import Function, float32, operation
+from torchbp.ops._function import Function, float32, operation, save_for_jvp
 from torchbp.ops._loss import check, fit_weight, reduce, reduce_backward
 
 
@@ -34,7 +34,7 @@ class BinaryCrossEntropyWithLogits(Function):
         needs_dz = ctx.needs_input_grad[0]
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(z, y if needs_dz else None, weight, pos_weight)
-        ctx.save_for_forward(z, y, weight, pos_weight)
+        save_for_jvp(ctx, z, y, weight, pos_weight)
 
     @staticmethod
     def backward(ctx, dloss):

@@ -10,7 +10,7 @@ The sum over n runs over every leading dimension of X. For real numbers conj(·)
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._function import Function, lower_precision, operation
+from torchbp.ops._function import Function, lower_precision, operation, save_for_jvp
 
 
 class Linear(Function):
@@ -26,7 +26,7 @@ class Linear(Function):
         needs_dx, needs_dweight, _ = ctx.needs_input_grad
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x if needs_dweight else None, weight if needs_dx else None)
-        ctx.save_for_forward(x, weight)
+        save_for_jvp(ctx, x, weight)
         ctx.leading = x.dim() - 1
 
     @staticmethod
@@ -35,9 +35,9 @@ class Linear(Function):
             return None, None, None
         needs_dx, needs_dweight, needs_dbias = ctx.needs_input_grad
         x, weight = ctx.saved_tensors
-        dx = linear_dx(dz, weight) if needs_dx else None
+        dbias = linear_dbias(dz, ctx.leading) if needs_dbias else None  # first: dZ is still in the cache
         dweight = linear_dweight(dz, x) if needs_dweight else None
-        dbias = linear_dbias(dz, ctx.leading) if needs_dbias else None
+        dx = linear_dx(dz, weight) if needs_dx else None
         return dx, dweight, dbias
 
     @staticmethod

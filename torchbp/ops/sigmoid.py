@@ -1,31 +1,26 @@
-"""Sigmoid: A = σ(Z) = 1 / (1 + e^−Z), and its derivative as a function of the output.
+"""Sigmoid: A = σ(Z) = 1 / (1 + e^−Z), and its derivative.
 
     forward     A  = σ(Z)
     backward    dZ = dA ∘ conj(A ∘ (1 − A))
     tangent     Ȧ  = Ż ∘ A ∘ (1 − A)
 
-Since the saved tensor is A itself, differentiating dZ once more gives σ″ = A(1 − A)(1 − 2A).
+Differentiated once more, this gives σ″ = A (1 − A) (1 − 2A).
 """
 
 import torch
 
-from torchbp.ops._function import Function, operation
+from torchbp.ops._activation import Activation
+from torchbp.ops._function import operation
 
 sigmoid_dz = torch.ops.aten.sigmoid_backward.default  # dA ∘ conj(A ∘ (1 − A)) in one pass, itself differentiable
 
 
-class Sigmoid(Function):
+class Sigmoid(Activation):
     """A = σ(Z), elementwise."""
 
     @staticmethod
     def forward(z):
         return torch.sigmoid(z)
-
-    @staticmethod
-    def setup_context(ctx, inputs, a):
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(a)
-        ctx.save_for_forward(a)
 
     @staticmethod
     def backward(ctx, da):
@@ -50,7 +45,7 @@ def sigmoid(input):
         input: Z, any shape and strides; floating or complex (integers give the default float, without gradient).
 
     Returns:
-        A, the shape of `input`, in (0, 1) for real input.
+        A, the shape of `input`, in [0, 1] for real input.
 
     Example:
         >>> a = torchbp.ops.sigmoid(torch.zeros(3))  # tensor([0.5, 0.5, 0.5])

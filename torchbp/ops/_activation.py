@@ -1,0 +1,19 @@
+"""What the activations share: their derivatives are functions of their output A, so A is all that they save.
+
+    σ′ = A (1 − A)        tanh′ = 1 − A²        relu′ = [A > 0]
+
+Since A is an output of the Function, and not a tensor of its own, differentiating the derivative once more is right
+too: it goes through A back to Z.
+"""
+
+from torchbp.ops._function import Function, save_for_jvp
+
+
+class Activation(Function):
+    """A = f(Z), elementwise, with dZ = dA ∘ conj(f′) as a function of dA and A."""
+
+    @staticmethod
+    def setup_context(ctx, inputs, a):
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(a)
+        save_for_jvp(ctx, a)

@@ -1,0 +1,175 @@
+"""A whole network in one Function: the article's chain of derivatives, from the loss back to the first weight.
+
+    forward     A_0 = X;   Z_l = A_{l−1} W_lᵀ + b_l   and   A_l = f(Z_l)   for l = 1 … L;   no f after Z_L
+    loss        L   = (1/N) Σ [ (1 − y) Z_L − ln σ(Z_L) ]
+    backward    dZ_L = (σ(Z_L) − y)/N,   or what comes in where there is no loss; then for l = L … 1
+                dW_l = dZ_lᵀ A_{l−1},   db_l = Σ_n dZ_l,   dA_{l−1} = dZ_l W_l,   dZ_{l−1} = dA_{l−1} ∘ f′(A_{l−1})
+
+One Function in place of one per layer: autograd's bookkeeping is paid once, which is what a small network costs. The
+formulas are those of the layers' own files. The second derivative is taken through the layers, one by one.
+"""
+
+import torch
+from torch.autograd import forward_ad
+from torch.overrides import has_torch_function
+
+from torchbp.ops._function import any_autocast, is_compiling, short_apply, tracing_state, transforms_active
+from torchbp.ops.binary_cross_entropy_with_logits import (
+    BinaryCrossEntropyWithLogits,
+    bce_dz,
+    binary_cross_entropy_with_logits,
+)
+from torchbp.ops.linear import Linear, linear, linear_dbias, linear_dweight, linear_dx
+from torchbp.ops.relu import relu, relu_dz
+from torchbp.ops.sigmoid import sigmoid, sigmoid_dz
+from torchbp.ops.tanh import tanh, tanh_dz
+
+# name: f of Z, recorded and not, and dZ of dA and A
+ACTIVATIONS = {
+    "sigmoid": (sigmoid, torch.sigmoid, sigmoid_dz),
+    "tanh": (tanh, torch.tanh, tanh_dz),
+    "relu": (relu, torch.relu, relu_dz),
+}
+
+
+class MLP(torch.autograd.Function):
+    """Z_L, or L where y is given, of X and W_1, b_1, …, W_L, b_L (each b may be None)."""
+
+    @staticmethod
+    def forward(ctx, activation, y, x, *parameters):
+        _, f, _ = ACTIVATIONS[activation]
+        z = Linear.forward(x, parameters[0], parameters[1])
+        inputs = [x]  # A_0, …, A_{L−1}
+        for i in range(2, len(parameters), 2):
+            a = f(z)
+            z = Linear.forward(a, parameters[i], parameters[i + 1])
+            inputs.append(a)
+        ctx.activation = activation
+        if y is None:
+            ctx.save_for_backward(None, None, *inputs, *parameters)
+            return z
+        ctx.save_for_backward(z, y, *inputs, *parameters)
+        return BinaryCrossEntropyWithLogits.forward(z, y, None, None, "mean")
+
+    @staticmethod
+    def backward(ctx, incoming):
+        z, y, *saved = ctx.saved_tensors
+        layers = len(saved) // 3
+        inputs, parameters = saved[:layers], saved[layers:]
+        _, _, needs_x, *needs = ctx.needs_input_grad
+        if torch.is_grad_enabled():  # the caller will differentiate this too: autograd must see each layer
+            return None, None, *recorded(ctx.activation, y, (inputs[0], *parameters), (needs_x, *needs), incoming)
+        _, _, f_dz = ACTIVATIONS[ctx.activation]
+        gradients = [None] * len(parameters)
+
+        dz = incoming if y is None else bce_dz(incoming / z.numel(), z, y)
+        leading = dz.dim() - 1
+        for layer in range(layers - 1, -1, -1):
+            i = 2 * layer
+            if needs[i + 1]:
+                gradients[i + 1] = linear_dbias(dz, leading)
+            if needs[i]:
+                gradients[i] = linear_dweight(dz, inputs[layer])
+            if layer == 0:
+                dx = linear_dx(dz, parameters[0]) if needs_x else None
+                return None, None, dx, *gradients
+            da = linear_dx(dz, parameters[i])
+            dz = f_dz(da, inputs[layer])
+
+
+def recorded(activation, y, arguments, needs, incoming):
+    """The gradients of X and the parameters, as a graph of the layers' own Functions."""
+    output = layered(activation, y, *arguments)
+    wanted = [argument for argument, needed in zip(arguments, needs, strict=True) if needed]
+    gradients = iter(torch.autograd.grad(output, wanted, incoming, create_graph=True))
+    return [next(gradients) if needed else None for needed in needs]
+
+
+def layered(activation, y, x, *parameters):
+    """The same, of the layers' own Functions, which can do everything that torch's can."""
+    f, _, _ = ACTIVATIONS[activation]
+    z = linear(x, *parameters[:2])
+    for layer in range(2, len(parameters), 2):
+        z = linear(f(z), *parameters[layer : layer + 2])
+    return z if y is None else binary_cross_entropy_with_logits(z, y)
+
+
+fused = short_apply(MLP)
+
+
+def network(activation, y, x, parameters):
+    if (
+        not torch.is_grad_enabled()
+        or any_autocast()
+        or tracing_state() is not None
+        or transforms_active()
+        or is_compiling()
+        or forward_ad._current_level >= 0
+        or has_torch_function((y, x, *parameters))
+        or (y is not None and y.requires_grad)
+    ):
+        return layered(activation, y, x, *parameters)
+    if not (x.requires_grad or parameters[0].requires_grad):
+        x, parameters = past_frozen_layers(activation, x, parameters)
+    return fused(activation, y, x, *parameters)
+
+
+def past_frozen_layers(activation, x, parameters):
+    """X and the parameters from the first layer that learns on: the layers under it save nothing."""
+    learns = [i for i, p in enumerate(parameters) if p is not None and p.requires_grad]
+    frozen = (learns[0] if learns else len(parameters) - 1) // 2 * 2
+    if frozen:
+        with torch.no_grad():
+            x = ACTIVATIONS[activation][1](layered(activation, None, x, *parameters[:frozen]))
+    return x, parameters[frozen:]
+
+
+def mlp(input, weights, biases, activation="sigmoid"):
+    r"""The logits of a multilayer perceptron, as one node of the autograd graph (equations at the top of this file).
+
+    First and second derivatives are right. Under autocast, torch.func, forward-mode AD, torch.compile, torch.jit.trace
+    and for tensor subclasses it is the layers one by one, which support all of these.
+
+    Args:
+        input: X, shape `(…, n_0)`.
+        weights: W_1 … W_L, shapes `(n_l, n_{l−1})`.
+        biases: b_1 … b_L, shapes `(n_l)`; any may be None.
+        activation: f, "sigmoid", "tanh" or "relu".
+
+    Returns:
+        Z_L, shape `(…, n_L)`.
+
+    Raises:
+        RuntimeError: shapes or dtypes that do not fit, as `torch.nn.functional.linear` words it.
+
+    Example:
+        >>> z = torchbp.ops.mlp(torch.randn(32, 30), [w1, w2], [b1, b2])  # (32, 1)
+    """
+    return network(activation, None, input, interleaved(weights, biases))
+
+
+def mlp_binary_cross_entropy(input, target, weights, biases, activation="sigmoid"):
+    r"""The mean cross-entropy of a perceptron's logits, as one node of the autograd graph: `dZ_L = (σ(Z_L) − y)/N`.
+
+    Args:
+        input, weights, biases, activation: as in `mlp`.
+        target: y, shape `(…, n_L)`, normally in [0, 1]; floating.
+
+    Returns:
+        L, a scalar in nats.
+
+    Raises:
+        ValueError: a target of another shape than the logits.
+        RuntimeError: shapes or dtypes that do not fit.
+
+    Example:
+        >>> loss = torchbp.ops.mlp_binary_cross_entropy(torch.randn(32, 30), torch.ones(32, 1), [w1, w2], [b1, b2])
+    """
+    shape = (*input.shape[:-1], weights[-1].shape[0])
+    if target.shape != shape:
+        raise ValueError(f"target has the shape {tuple(target.shape)} and the logits {shape}; they must be the same")
+    return network(activation, target, input, interleaved(weights, biases))
+
+
+def interleaved(weights, biases):
+    return [p for layer in zip(weights, biases, strict=True) for p in layer]

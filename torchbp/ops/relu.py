@@ -1,0 +1,57 @@
+"""Rectified linear unit: A = max(Z, 0), and its derivative.
+
+    forward     A  = max(Z, 0)
+    backward    dZ = dA ∘ [A > 0]
+    tangent     Ȧ  = Ż ∘ [A > 0]
+
+At Z = 0 the derivative is 0, as in torch.
+"""
+
+import functools
+
+import torch
+
+from torchbp.ops._activation import Activation
+from torchbp.ops._function import operation
+
+relu_dz = functools.partial(torch.ops.aten.threshold_backward.default, threshold=0)  # dA ∘ [A > 0] in one pass
+
+
+class ReLU(Activation):
+    """A = max(Z, 0), elementwise."""
+
+    @staticmethod
+    def forward(z):
+        return torch.relu(z)
+
+    @staticmethod
+    def backward(ctx, da):
+        if da is None:
+            return None
+        (a,) = ctx.saved_tensors
+        return relu_dz(da, a)
+
+    @staticmethod
+    def jvp(ctx, z_t):
+        (a,) = ctx.saved_tensors
+        return relu_dz(z_t, a)
+
+
+apply_relu = operation(ReLU, torch.relu)
+
+
+def relu(input, inplace=False):
+    r"""Rectified linear unit, elementwise: `A = max(Z, 0)` (equations at the top of this file).
+
+    Args:
+        input: Z, any shape and strides; real.
+        inplace: overwrite `input` with A. This is torch's own operation: a Function that writes into its input works
+            neither under vmap nor in torch.compile.
+
+    Returns:
+        A, the shape of `input`.
+
+    Example:
+        >>> a = torchbp.ops.relu(torch.tensor([-1.0, 2.0]))  # tensor([0., 2.])
+    """
+    return torch.relu_(input) if inplace else apply_relu(input)

@@ -1,0 +1,53 @@
+"""Hyperbolic tangent: A = tanh(Z) = 2σ(2Z) − 1, and its derivative.
+
+    forward     A  = tanh(Z)
+    backward    dZ = dA ∘ conj(1 − A²)
+    tangent     Ȧ  = Ż ∘ (1 − A²)
+
+Differentiated once more, this gives tanh″ = −2A (1 − A²).
+"""
+
+import torch
+
+from torchbp.ops._activation import Activation
+from torchbp.ops._function import operation
+
+tanh_dz = torch.ops.aten.tanh_backward.default  # dA ∘ conj(1 − A²) in one pass, itself differentiable
+
+
+class Tanh(Activation):
+    """A = tanh(Z), elementwise."""
+
+    @staticmethod
+    def forward(z):
+        return torch.tanh(z)
+
+    @staticmethod
+    def backward(ctx, da):
+        if da is None:
+            return None
+        (a,) = ctx.saved_tensors
+        return tanh_dz(da, a)
+
+    @staticmethod
+    def jvp(ctx, z_t):
+        (a,) = ctx.saved_tensors
+        return z_t * (1 - a * a)
+
+
+apply_tanh = operation(Tanh, torch.tanh)
+
+
+def tanh(input):
+    r"""Hyperbolic tangent, elementwise: `A = tanh(Z)` (equations at the top of this file).
+
+    Args:
+        input: Z, any shape and strides; floating or complex (integers give the default float, without gradient).
+
+    Returns:
+        A, the shape of `input`, in [−1, 1] for real input.
+
+    Example:
+        >>> a = torchbp.ops.tanh(torch.zeros(3))  # tensor([0., 0., 0.])
+    """
+    return apply_tanh(input)
