@@ -32,7 +32,8 @@ class Operation:
 
 PER_CLASS = "a positive number for each index of the last dimension"
 
-LOSS_OPTIONS = [{}, {"reduction": "sum"}, {"reduction": "none"}, {"weight": PER_CLASS}]
+REDUCTIONS = [{}, {"reduction": "sum"}, {"reduction": "none"}]
+LOSS_OPTIONS = [*REDUCTIONS, {"weight": PER_CLASS}]
 
 OPERATIONS = [
     Operation(
@@ -51,7 +52,17 @@ OPERATIONS = [
             ((3,), (3,), ()),
         ],
     ),
-    Operation(ops.sigmoid, torch.sigmoid, [(shape,) for shape in SHAPES]),
+    *(
+        Operation(ours, torchs, [(shape,) for shape in SHAPES], complex=ours is not ops.relu)
+        for ours, torchs in ((ops.sigmoid, torch.sigmoid), (ops.tanh, torch.tanh), (ops.relu, torch.relu))
+    ),
+    Operation(
+        ops.mse_loss,
+        F.mse_loss,
+        [(shape, shape) for shape in SHAPES],
+        REDUCTIONS,
+        complex=False,
+    ),
     Operation(
         ops.binary_cross_entropy,
         F.binary_cross_entropy,

@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 
@@ -12,3 +14,12 @@ def device(request):
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def fresh_compiler():
+    torch._dynamo.reset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the compiler's own parts
+        yield
+    torch._dynamo.reset()

@@ -93,9 +93,10 @@ def converted(module):
 def reverted(module):
     """The class that makes this module torch's again, or None if it is."""
     cls = type(module)
-    if not isinstance(module, tuple(TORCHS)):
-        return None
-    return rebased(cls, torchs_of(cls.__base__)) if is_parametrized(module) else torchs_of(cls)
+    if not is_parametrized(module):
+        return torchs_of(cls)
+    base = torchs_of(cls.__base__)
+    return base and rebased(cls, base)
 
 
 def torchs_base(cls):

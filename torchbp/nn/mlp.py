@@ -104,8 +104,8 @@ class FusedMLP(MLP):
                 or "forward" in child.__dict__
             ):
                 raise RuntimeError(
-                    f"FusedMLP does not run its child {name!r}, {child}, which is replaced, hooked, pruned or "
-                    "parametrized; use MLP, which does"
+                    f"FusedMLP does not run its child {name!r}, a {type(child).__name__} that is replaced, hooked, "
+                    "pruned or parametrized; use MLP, which does"
                 )
             if kind is Linear:
                 weights.append(child._parameters["weight"])

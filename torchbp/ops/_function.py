@@ -47,12 +47,10 @@ def operation(function, torchs, cast=None):
     short = short_apply(function)
 
     def apply(*args):
-        if not torch.is_grad_enabled() or has_torch_function_variadic(*args):
+        if not torch.is_grad_enabled() or tracing_state() is not None or has_torch_function_variadic(*args):
             return torchs(*args)
-        if not (any_autocast() or tracing_state() is not None or transforms_active() or is_compiling()):
+        if not (any_autocast() or transforms_active() or is_compiling()):
             return short(*args)
-        if tracing_state() is not None:
-            return torchs(*args)
         if cast is not None and torch.is_autocast_enabled(args[0].device.type):
             args = cast(args)
         if is_compiling():
