@@ -10,6 +10,7 @@ COMMANDS = {
     "validate": ("torchbp.training.command", "Score a checkpoint on the validation rows."),
     "test": ("torchbp.training.command", "Score a checkpoint on the test rows."),
     "predict": ("torchbp.training.command", "Write the probability and the class of every row to a CSV file."),
+    "bench": ("torchbp.benchmarks.command", "Time torchbp beside its peers on this machine."),
 }
 
 
@@ -34,5 +35,5 @@ def main(arguments=None):
 def usage():
     lines = [f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items()]
     return "\n".join(
-        ["usage: torchbp COMMAND -c FILE [--KEY VALUE …]", "", *lines, "", "torchbp COMMAND --help lists the keys."]
+        ["usage: torchbp COMMAND [-c FILE] [--KEY VALUE …]", "", *lines, "", "torchbp COMMAND --help lists the keys."]
     )

@@ -132,6 +132,7 @@ def worker(rank, folder, wrapping):
                 assert isinstance(a, DTensor)
                 a = a.full_tensor()
             torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 

@@ -8,6 +8,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from torchbp import ops
 from torchbp.nn.activation import ReLU, Sigmoid, Tanh
 from torchbp.nn.linear import Linear
+from torchbp.ops.mlp import network
 
 ACTIVATIONS = {"sigmoid": Sigmoid, "tanh": Tanh, "relu": ReLU}
 
@@ -80,20 +81,20 @@ class FusedMLP(MLP):
 
     def forward(self, x):
         """Logits Z_L, shape `(…, sizes[-1])`."""
-        return ops.mlp(x, *self.layers(), self.activation)
+        return network(self.activation, None, x, self.checked_parameters())
 
     def loss(self, x, y):
         """The mean cross-entropy of σ(Z_L) and y, shape `(…, sizes[-1])`, fused: dZ_L = (σ(Z_L) − y)/N, exact."""
-        return ops.mlp_binary_cross_entropy(x, y, *self.layers(), self.activation)
+        return network(self.activation, y, x, self.checked_parameters())
 
-    def layers(self):
-        """The weights and the biases, once every child is known to be as it was made."""
+    def checked_parameters(self):
+        """W_1, b_1, …, W_L, b_L, once every child is known to be as it was made."""
         children = self._modules
         if len(children) != len(self.kinds) or _has_any_global_hook():
             raise RuntimeError(
                 "FusedMLP has lost or gained a child, or all modules have a hook; use MLP, which runs them"
             )
-        weights, biases = [], []
+        parameters = []
         for (name, child), kind in zip(children.items(), self.kinds, strict=True):
             if (
                 type(child) is not kind
@@ -108,6 +109,5 @@ class FusedMLP(MLP):
                     "pruned or parametrized; use MLP, which does"
                 )
             if kind is Linear:
-                weights.append(child._parameters["weight"])
-                biases.append(child._parameters["bias"])
-        return weights, biases
+                parameters += child._parameters["weight"], child._parameters["bias"]
+        return parameters

@@ -2,7 +2,7 @@
 
 import torch
 from torch.autograd import forward_ad
-from torch.compiler import is_compiling
+from torch.compiler import is_dynamo_compiling
 from torch.overrides import has_torch_function_variadic
 
 any_autocast = torch._C._is_any_autocast_enabled
@@ -49,11 +49,11 @@ def operation(function, torchs, cast=None):
     def apply(*args):
         if not torch.is_grad_enabled() or tracing_state() is not None or has_torch_function_variadic(*args):
             return torchs(*args)
-        if not (any_autocast() or transforms_active() or is_compiling()):
+        if not (any_autocast() or transforms_active() or is_dynamo_compiling()):
             return short(*args)
         if cast is not None and torch.is_autocast_enabled(args[0].device.type):
             args = cast(args)
-        if is_compiling():
+        if is_dynamo_compiling():
             return compilable.apply(*args)
         return function.apply(*args) if transforms_active() else short(*args)
 
@@ -82,6 +82,6 @@ def _cast(args, dtype):
 
 def values(tensor):
     """The tensor under torch.func's wrappers, for a check of its values: it holds those of every sample at once."""
-    while not is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+    while not is_dynamo_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)
     return tensor

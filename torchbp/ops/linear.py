@@ -27,7 +27,6 @@ class Linear(Function):
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x if needs_dweight else None, weight if needs_dx else None)
         save_for_jvp(ctx, x, weight)
-        ctx.leading = x.dim() - 1
 
     @staticmethod
     def backward(ctx, dz):
@@ -35,7 +34,7 @@ class Linear(Function):
             return None, None, None
         needs_dx, needs_dweight, needs_dbias = ctx.needs_input_grad
         x, weight = ctx.saved_tensors
-        dbias = linear_dbias(dz, ctx.leading) if needs_dbias else None  # first: dZ is still in the cache
+        dbias = linear_dbias(dz) if needs_dbias else None  # first: dZ is still in the cache
         dweight = linear_dweight(dz, x) if needs_dweight else None
         dx = linear_dx(dz, weight) if needs_dx else None
         return dx, dweight, dbias
@@ -51,9 +50,6 @@ class Linear(Function):
         if bias_t is not None:
             terms.append(bias_t.expand(x.shape[:-1] + weight.shape[:-1]).contiguous())  # ḃ, for every row
         return sum(terms[1:], terms[0])
-
-
-apply_linear = operation(Linear, F.linear, cast=lower_precision)
 
 
 def linear_dx(dz, weight):
@@ -72,11 +68,14 @@ def linear_dweight(dz, x):
     return torch.tensordot(dz, x.conj(), (leading, leading))
 
 
-def linear_dbias(dz, leading):
-    """db = Σ_n dZ over the `leading` first dimensions."""
-    if leading == 1:
+def linear_dbias(dz):
+    """db = Σ_n dZ. Of a bias that is broadcast, autograd adds up the rest."""
+    if dz.dim() == 2:
         return dz.sum(0)
-    return dz.sum(tuple(range(leading))) if leading else dz  # sum(()) would sum everything
+    return dz.sum(tuple(range(dz.dim() - 1))) if dz.dim() > 1 else dz  # sum(()) would sum everything
+
+
+apply_linear = operation(Linear, F.linear, cast=lower_precision)
 
 
 def linear(input, weight, bias=None):

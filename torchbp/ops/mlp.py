@@ -13,7 +13,8 @@ import torch
 from torch.autograd import forward_ad
 from torch.overrides import has_torch_function
 
-from torchbp.ops._function import any_autocast, is_compiling, short_apply, tracing_state, transforms_active
+from torchbp.ops._function import any_autocast, is_dynamo_compiling, short_apply, tracing_state, transforms_active
+from torchbp.ops._loss import check
 from torchbp.ops.binary_cross_entropy_with_logits import (
     BinaryCrossEntropyWithLogits,
     bce_dz,
@@ -48,6 +49,7 @@ class MLP(torch.autograd.Function):
         if y is None:
             ctx.save_for_backward(None, None, *inputs, *parameters)
             return z
+        check(z, y, "mean")
         ctx.save_for_backward(z, y, *inputs, *parameters)
         return BinaryCrossEntropyWithLogits.forward(z, y, None, None, "mean")
 
@@ -63,11 +65,10 @@ class MLP(torch.autograd.Function):
         gradients = [None] * len(parameters)
 
         dz = incoming if y is None else bce_dz(incoming / z.numel(), z, y)
-        leading = dz.dim() - 1
         for layer in range(layers - 1, -1, -1):
             i = 2 * layer
             if needs[i + 1]:
-                gradients[i + 1] = linear_dbias(dz, leading)
+                gradients[i + 1] = linear_dbias(dz)
             if needs[i]:
                 gradients[i] = linear_dweight(dz, inputs[layer])
             if layer == 0:
@@ -98,12 +99,13 @@ fused = short_apply(MLP)
 
 
 def network(activation, y, x, parameters):
+    """Z_L, or L where y is given, of X and the list W_1, b_1, …, W_L, b_L: in one Function where that is possible."""
     if (
         not torch.is_grad_enabled()
         or any_autocast()
         or tracing_state() is not None
         or transforms_active()
-        or is_compiling()
+        or is_dynamo_compiling()
         or forward_ad._current_level >= 0
         or has_torch_function((y, x, *parameters))
         or (y is not None and y.requires_grad)
@@ -165,9 +167,6 @@ def mlp_binary_cross_entropy(input, target, weights, biases, activation="sigmoid
     Example:
         >>> loss = torchbp.ops.mlp_binary_cross_entropy(torch.randn(32, 30), torch.ones(32, 1), [w1, w2], [b1, b2])
     """
-    shape = (*input.shape[:-1], weights[-1].shape[0])
-    if target.shape != shape:
-        raise ValueError(f"target has the shape {tuple(target.shape)} and the logits {shape}; they must be the same")
     return network(activation, target, input, interleaved(weights, biases))
 
 

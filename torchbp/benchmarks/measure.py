@@ -1,0 +1,107 @@
+"""How a time, a peak of memory, and what autograd saves are measured. It knows nothing of what is measured."""
+
+import contextlib
+import itertools
+import os
+import statistics
+import sys
+import time
+
+import torch
+
+SLICE = 2e-3  # seconds that one timing lasts at least, so that the clock's grain does not show
+WARM_UP = 10
+
+
+def interleaved(variants, seconds):
+    """Microseconds a call, and the ratio to the first variant, of each.
+
+    The variants take turns, in an order that rotates, for about `seconds` in all: whatever else the machine does, it
+    does to all of them. The time is the median over the turns; the ratio is the median of each turn's own ratio.
+
+    Args:
+        variants: name: function without arguments; the first one is the peer.
+        seconds: how long the timing lasts, warm-up apart.
+
+    Returns:
+        dict: name: {"us": float, "ratio": float}.
+    """
+    names = list(variants)
+    for function in variants.values():
+        for _ in range(WARM_UP):
+            function()
+    calls = max(1, round(SLICE / timed(variants[names[0]], 1)))
+    turns = {name: [] for name in names}
+    until = time.perf_counter() + seconds
+    for turn in itertools.count():
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            turns[name].append(timed(variants[name], calls))
+        if time.perf_counter() > until:
+            break
+    first = turns[names[0]]
+    return {
+        name: {
+            "us": statistics.median(times) * 1e6,
+            "ratio": statistics.median(a / b for a, b in zip(times, first, strict=True)),
+        }
+        for name, times in turns.items()
+    }
+
+
+def timed(function, calls):
+    """Seconds a call."""
+    synchronize()
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    synchronize()
+    return (time.perf_counter() - start) / calls
+
+
+def synchronize():
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+
+
+def saved_bytes(function, not_counted=()):
+    """Bytes that autograd keeps between forward and backward, the storages of `not_counted` apart."""
+    own = {t.untyped_storage().data_ptr() for t in not_counted}
+    saved = {}
+
+    def keep(t):
+        storage = t.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        result = function()
+    del result
+    return sum(size for pointer, size in saved.items() if pointer not in own)
+
+
+def peak_bytes(function):
+    """The most bytes of tensors that were alive at once during the call, over those before it; on the CPU."""
+    function()
+    cpu = torch.profiler.ProfilerActivity.CPU
+    with silence(), torch.profiler.profile(activities=[cpu], profile_memory=True) as profile:
+        function()
+    alive = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            alive += event.nbytes()
+            peak = max(peak, alive)
+    return peak
+
+
+@contextlib.contextmanager
+def silence():
+    """Nothing on stderr, not even from C++: the profiler announces itself there."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
