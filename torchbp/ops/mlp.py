@@ -25,6 +25,8 @@ from torchbp.ops.relu import relu, relu_dz
 from torchbp.ops.sigmoid import sigmoid, sigmoid_dz
 from torchbp.ops.tanh import tanh, tanh_dz
 
+affine = Linear.forward
+cross_entropy = BinaryCrossEntropyWithLogits.forward
 # name: f of Z, recorded and not, and dZ of dA and A
 ACTIVATIONS = {
     "sigmoid": (sigmoid, torch.sigmoid, sigmoid_dz),
@@ -39,11 +41,11 @@ class MLP(torch.autograd.Function):
     @staticmethod
     def forward(ctx, activation, y, x, *parameters):
         _, f, _ = ACTIVATIONS[activation]
-        z = Linear.forward(x, parameters[0], parameters[1])
+        z = affine(x, parameters[0], parameters[1])
         inputs = [x]  # A_0, …, A_{L−1}
         for i in range(2, len(parameters), 2):
             a = f(z)
-            z = Linear.forward(a, parameters[i], parameters[i + 1])
+            z = affine(a, parameters[i], parameters[i + 1])
             inputs.append(a)
         ctx.activation = activation
         if y is None:
@@ -51,7 +53,7 @@ class MLP(torch.autograd.Function):
             return z
         check(z, y, "mean")
         ctx.save_for_backward(z, y, *inputs, *parameters)
-        return BinaryCrossEntropyWithLogits.forward(z, y, None, None, "mean")
+        return cross_entropy(z, y, None, None, "mean")
 
     @staticmethod
     def backward(ctx, incoming):
@@ -74,8 +76,7 @@ class MLP(torch.autograd.Function):
             if layer == 0:
                 dx = linear_dx(dz, parameters[0]) if needs_x else None
                 return None, None, dx, *gradients
-            da = linear_dx(dz, parameters[i])
-            dz = f_dz(da, inputs[layer])
+            dz = f_dz(linear_dx(dz, parameters[i]), inputs[layer])  # dA, and the activation's dZ
 
 
 def recorded(activation, y, arguments, needs, incoming):
