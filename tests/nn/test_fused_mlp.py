@@ -191,9 +191,9 @@ def test_refuses_another_number_of_children_and_a_hook_on_all_modules():
 def test_bad_target():
     fused, _ = pair(3, 4, 2)
     x = torch.randn(6, 3, dtype=torch.float64)
-    with pytest.raises(ValueError, match=r"\(6, 1\) and input \(6, 2\)"):
+    with pytest.raises(ValueError, match=r"\[6, 1\].*\[6, 2\]"):
         fused.loss(x, torch.zeros(6, 1, dtype=torch.float64))
-    with pytest.raises(RuntimeError, match="int64"):
+    with pytest.raises(RuntimeError, match="Long"):
         fused.loss(x, torch.zeros(6, 2, dtype=torch.int64))
 
 

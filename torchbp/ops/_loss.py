@@ -1,5 +1,7 @@
 """What the losses share: the checks of their arguments, and the reduction. Nothing here knows which loss."""
 
+import torch
+
 
 def check(input, target, reduction):
     """Raises a ValueError where torch does."""
@@ -15,11 +17,10 @@ def check_reduction(reduction):
         raise ValueError(f'reduction={reduction!r} is not known; use "mean", "sum" or "none"')
 
 
-def fit_weight(name, weight, input):
-    """A loss's weight in the shape of its input. It is a constant to torch, which refuses one that requires grad."""
-    if weight.requires_grad:
+def check_constant(name, weight):
+    """A loss's weight is a constant to torch, which refuses one that requires grad."""
+    if weight.requires_grad and torch.is_grad_enabled():
         raise RuntimeError(f"{name} requires grad, but a loss is not differentiable in its {name}; use .detach()")
-    return weight.expand_as(input)
 
 
 def reduce(loss, reduction):

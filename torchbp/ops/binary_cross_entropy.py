@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._function import Function, float32, operation, save_for_jvp, values
-from torchbp.ops._loss import check, fit_weight, reduce, reduce_backward
+from torchbp.ops._loss import check, check_constant, reduce, reduce_backward
 
 
 def log_a(a):
@@ -120,5 +120,6 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
     """
     check(input, target, reduction)
     if weight is not None:
-        weight = fit_weight("weight", weight, input)
+        check_constant("weight", weight)
+        weight = weight.expand_as(input)
     return apply_binary_cross_entropy(input, target, weight, reduction)
