@@ -20,9 +20,6 @@ BENCHMARKS = {"layers": layers}
 def main(arguments):
     """Run `torchbp bench ARGUMENTS…`. Returns the exit status."""
     options = parser().parse_args(arguments[1:])
-    if options.json and options.json.exists():
-        print(f"torchbp: error: {options.json} exists; name another file", file=sys.stderr)
-        return 2
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     benchmark = BENCHMARKS[options.benchmark]
     report = {"machine": machine(), "benchmark": options.benchmark, "results": []}
@@ -30,29 +27,79 @@ def main(arguments):
     for threads in options.threads:
         torch.set_num_threads(threads)
         records = benchmark.measure(options.seconds, options.compile)
-        for (network, rows), of_network in itertools.groupby(records, lambda r: (r["network"], r["rows"])):
-            title = f"{network}, {rows} row{'s' * (rows > 1)} a batch, {threads} thread{'s' * (threads > 1)}"
-            table = Table("variant", title=title, title_justify="left", title_style="bold")
-            for heading, _ in benchmark.COLUMNS.values():
-                table.add_column(heading, justify="right")
-            for record in of_network:
-                report["results"].append({"threads": threads, **record})
-                cells = (form.format(record[key]) for key, (_, form) in benchmark.COLUMNS.items())
-                table.add_row(record["variant"], *cells)
-            console.print(table)
+        groups = [
+            show(console, benchmark, f"{network}, {threads_of(threads)}", list(group))
+            for network, group in itertools.groupby(records, lambda record: record["network"])
+        ]
+        summarize(console, benchmark, threads, groups)
+        report["results"] += [{"threads": threads, **record} for group in groups for record in group]
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     return 0
 
 
+def show(console, benchmark, title, records):
+    """Print the records of one network, and return them."""
+    table = Table("variant", title=title, title_justify="left")
+    for heading, _ in benchmark.COLUMNS.values():
+        table.add_column(heading, justify="right")
+    for record in records:
+        table.add_row(record["variant"], *(form.format(record[key]) for key, (_, form) in benchmark.COLUMNS.items()))
+    console.print(table)
+    return records
+
+
+def summarize(console, benchmark, threads, groups):
+    """Print one figure of every network and variant."""
+    what, key = benchmark.SUMMARY
+    table = Table("network × rows", title=f"{what}, {threads_of(threads)}", title_justify="left")
+    for record in groups[0]:
+        table.add_column(record["variant"], justify="right")
+    for records in groups:
+        table.add_row(records[0]["network"], *(f"{record[key]:.2f}" for record in records))
+    console.print(table)
+
+
+def threads_of(number):
+    return f"{number} thread{'s' * (number > 1)}"
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"torchbp: error: {message}\n")
+
+
 def parser():
-    parser = argparse.ArgumentParser(prog="torchbp bench", description="Time torchbp beside its peers, in one process.")
+    parser = Parser(prog="torchbp bench", description="Time torchbp beside its peers, in one process.")
     parser.add_argument("benchmark", choices=BENCHMARKS, help="what to time")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of torch, one run each (default: 1 2)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="for each network and measurement (default: 4)")
+    parser.add_argument(
+        "--threads", type=positive(int), nargs="+", default=[1, 2], help="of torch, one run each (default: 1 2)"
+    )
+    parser.add_argument(
+        "--seconds", type=positive(float), default=4.0, help="for each network and measurement (default: 4)"
+    )
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
-    parser.add_argument("--json", type=Path, help="write the results to this file too")
+    parser.add_argument("--json", type=new_file, help="write the results to this file too")
     return parser
+
+
+def positive(number):
+    def convert(text):
+        if not 0 < number(text) < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} must be a positive number")
+        return number(text)
+
+    convert.__name__ = number.__name__
+    return convert
+
+
+def new_file(text):
+    path = Path(text)
+    if path.exists():
+        raise argparse.ArgumentTypeError(f"{path} exists; name another file")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
+    return path
 
 
 def machine():

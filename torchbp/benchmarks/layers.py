@@ -18,6 +18,7 @@ GRID = [
 ]
 PEER = "torch.nn"
 COMPILED = "torch.compile"
+SUMMARY = ("forward and backward, ratio of times to torch.nn", "step_ratio")
 COLUMNS = {
     "forward_us": ("forward µs", "{:.1f}"),
     "forward_ratio": ("ratio", "{:.2f}"),
@@ -75,14 +76,14 @@ def forward(net, x):
     return forward
 
 
-def measure(seconds, compiled, grid=GRID):
-    """A record of every network and variant: sizes, rows, variant, and the COLUMNS.
+def measure(seconds, compiled):
+    """A record of every network and variant: their names, and the COLUMNS.
 
     Args:
         seconds: how long each network's forward, and each network's step, is timed, all variants together.
         compiled: whether torch.compile takes part. It needs a C++ compiler, and about half a minute a network.
     """
-    for sizes, rows in grid:
+    for sizes, rows in GRID:
         x, found = networks(sizes, rows, compiled)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the compiler's own parts
@@ -90,13 +91,12 @@ def measure(seconds, compiled, grid=GRID):
             steps = interleaved({name: step(net, loss) for name, (net, loss) in found.items()}, seconds)
         for name, (net, loss) in found.items():
             yield {
-                "network": "-".join(map(str, sizes)),
-                "rows": rows,
+                "network": f"{'-'.join(map(str, sizes))} × {rows}",
                 "variant": name,
                 "forward_us": forwards[name]["us"],
                 "forward_ratio": forwards[name]["ratio"],
                 "step_us": steps[name]["us"],
                 "step_ratio": steps[name]["ratio"],
                 "saved_kib": saved_bytes(loss, [x, *net.parameters()]) / 1024,
-                "peak_kib": peak_bytes(step(net, loss)) / 1024,
+                "peak_kib": peak_bytes(net.zero_grad, lambda loss=loss: loss().backward()) / 1024,
             }

@@ -79,12 +79,14 @@ def saved_bytes(function, not_counted=()):
     return sum(size for pointer, size in saved.items() if pointer not in own)
 
 
-def peak_bytes(function):
-    """The most bytes of tensors that were alive at once during the call, over those before it; on the CPU."""
-    function()
+def peak_bytes(prepare, function):
+    """The most bytes of tensors alive at once during `function()`, over those after `prepare()`; on the CPU."""
     cpu = torch.profiler.ProfilerActivity.CPU
-    with silence(), torch.profiler.profile(activities=[cpu], profile_memory=True) as profile:
-        function()
+    with silence():
+        for _ in range(2):  # the first profile of a process may miss what happens while it starts
+            prepare()
+            with torch.profiler.profile(activities=[cpu], profile_memory=True) as profile:
+                function()
     alive = peak = 0
     for event in profile.profiler.kineto_results.events():
         if event.name() == "[memory]":
