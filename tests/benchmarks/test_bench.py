@@ -39,7 +39,7 @@ def test_bytes():
 
 
 def test_every_variant_computes_the_same_gradients():
-    _, found = layers.networks((3, 4, 1), 5, compiled=False)
+    _, found = layers.eager((3, 4, 1), 5)
     results = []
     for net, loss in found.values():
         layers.step(net, loss)()

@@ -159,6 +159,22 @@ def test_vjp_and_jvp_of_a_network(device):
     torch.testing.assert_close(*results)
 
 
+@pytest.mark.parametrize("which", range(4))
+def test_tangents_of_a_losss_weights(which):
+    arguments = [torch.randn(4, 3), torch.rand(4, 3), torch.rand(3), torch.rand(3)]
+
+    def tangent(function):
+        def of_one(value):
+            z, y, weight, pos_weight = (*arguments[:which], value, *arguments[which + 1 :])
+            return function(z, y, weight=weight, pos_weight=pos_weight)
+
+        return torch.func.jvp(of_one, (arguments[which],), (torch.ones_like(arguments[which]),))
+
+    torch.testing.assert_close(
+        tangent(torchbp.ops.binary_cross_entropy_with_logits), tangent(nn.functional.binary_cross_entropy_with_logits)
+    )
+
+
 def test_per_sample_gradients(device):
     *both, x, y = pair(device=device, dtype=torch.float64)
     results = []

@@ -1,7 +1,6 @@
 """`torchbp bench`: which benchmark, on which machine, in a table and in a JSON file."""
 
 import argparse
-import itertools
 import json
 import os
 import platform
@@ -24,44 +23,40 @@ def main(arguments):
     benchmark = BENCHMARKS[options.benchmark]
     report = {"machine": machine(), "benchmark": options.benchmark, "results": []}
     console.print(report["machine"])
+    for record in benchmark.measure(options.threads, options.seconds, options.compile):
+        report["results"].append(record)
+        if sys.stderr.isatty():
+            print(f"\r\033[K{record['network']}, {record['variant']} …", end="", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
     for threads in options.threads:
-        torch.set_num_threads(threads)
-        records = benchmark.measure(options.seconds, options.compile)
-        groups = [
-            show(console, benchmark, f"{network}, {threads_of(threads)}", list(group))
-            for network, group in itertools.groupby(records, lambda record: record["network"])
-        ]
-        summarize(console, benchmark, threads, groups)
-        report["results"] += [{"threads": threads, **record} for group in groups for record in group]
+        tables(console, benchmark, threads, [r for r in report["results"] if r["threads"] == threads])
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     return 0
 
 
-def show(console, benchmark, title, records):
-    """Print the records of one network, and return them."""
-    table = Table("variant", title=title, title_justify="left")
-    for heading, _ in benchmark.COLUMNS.values():
-        table.add_column(heading, justify="right")
+def tables(console, benchmark, threads, records):
+    """A table of each network, and one figure of them all at the end."""
+    networks = {}
     for record in records:
-        table.add_row(record["variant"], *(form.format(record[key]) for key, (_, form) in benchmark.COLUMNS.items()))
-    console.print(table)
-    return records
-
-
-def summarize(console, benchmark, threads, groups):
-    """Print one figure of every network and variant."""
+        networks.setdefault(record["network"], []).append(record)
+    of_threads = f"{threads} thread{'s' * (threads > 1)}"
+    for network, variants in networks.items():
+        table = Table("variant", title=f"{network}, {of_threads}", title_justify="left")
+        for heading, _ in benchmark.COLUMNS.values():
+            table.add_column(heading, justify="right")
+        for record in variants:
+            cells = (form.format(record[key]) for key, (_, form) in benchmark.COLUMNS.items())
+            table.add_row(record["variant"], *cells)
+        console.print(table)
     what, key = benchmark.SUMMARY
-    table = Table("network × rows", title=f"{what}, {threads_of(threads)}", title_justify="left")
-    for record in groups[0]:
-        table.add_column(record["variant"], justify="right")
-    for records in groups:
-        table.add_row(records[0]["network"], *(f"{record[key]:.2f}" for record in records))
-    console.print(table)
-
-
-def threads_of(number):
-    return f"{number} thread{'s' * (number > 1)}"
+    summary = Table("network × rows", title=f"{what}, {of_threads}", title_justify="left")
+    for record in next(iter(networks.values())):
+        summary.add_column(record["variant"], justify="right")
+    for network, variants in networks.items():
+        summary.add_row(network, *(f"{record[key]:.2f}" for record in variants))
+    console.print(summary)
 
 
 class Parser(argparse.ArgumentParser):

@@ -17,7 +17,6 @@ GRID = [
     ((784, 512, 512, 1), 1024),
 ]
 PEER = "torch.nn"
-COMPILED = "torch.compile"
 SUMMARY = ("forward and backward, ratio of times to torch.nn", "step_ratio")
 COLUMNS = {
     "forward_us": ("forward µs", "{:.1f}"),
@@ -36,25 +35,35 @@ def torch_network(*sizes):
     return torch.nn.Sequential(*layers[:-1])
 
 
-def networks(sizes, rows, compiled):
-    """name: the network, and the loss of it as a function of nothing but its closure."""
-    torch.manual_seed(0)
-    x, y = torch.randn(rows, sizes[0]), torch.rand(rows, sizes[-1]).round()
-    peer, layers, fused = torch_network(*sizes), MLP(*sizes), FusedMLP(*sizes)
+def eager(sizes, rows):
+    """The batch, and name: the network and its loss, a function without arguments."""
+    x, y, peer = data_and_peer(sizes, rows)
+    layers, fused = MLP(*sizes), FusedMLP(*sizes)
     for net in (layers, fused):
         net.load_state_dict(peer.state_dict())
     torchs, ours = torch.nn.BCEWithLogitsLoss(), BCEWithLogitsLoss()
-    found = {
+    return x, {
         PEER: (peer, lambda: torchs(peer(x), y)),
         "MLP": (layers, lambda: torchs(layers(x), y)),
         "MLP, our loss": (layers, lambda: ours(layers(x), y)),
         "FusedMLP.loss": (fused, lambda: fused.loss(x, y)),
     }
-    if compiled:
-        torch._dynamo.reset()  # otherwise the sizes of the last network make this one dynamic
-        copy = torch_network(*sizes)
-        found[COMPILED] = (torch.compile(copy), torch.compile(lambda: torchs(copy(x), y)))
-    return x, found
+
+
+def compiled(sizes, rows):
+    """The same of torch.nn compiled, beside torch.nn."""
+    x, y, peer = data_and_peer(sizes, rows)
+    torch._dynamo.reset()  # otherwise the sizes of the last network make this one dynamic
+    loss, copy = torch.nn.BCEWithLogitsLoss(), torch_network(*sizes)
+    return x, {
+        PEER: (peer, lambda: loss(peer(x), y)),
+        "torch.compile": (torch.compile(copy), torch.compile(lambda: loss(copy(x), y))),
+    }
+
+
+def data_and_peer(sizes, rows):
+    torch.manual_seed(0)
+    return torch.randn(rows, sizes[0]), torch.rand(rows, sizes[-1]).round(), torch_network(*sizes)
 
 
 def step(net, loss):
@@ -76,27 +85,39 @@ def forward(net, x):
     return forward
 
 
-def measure(seconds, compiled):
-    """A record of every network and variant: their names, and the COLUMNS.
+def measure(threads, seconds, with_compile):
+    """A record of every number of threads, network and variant: their names, and the COLUMNS.
+
+    torch.compile comes last, beside torch.nn once more: once it was used in a process, eager modules are slower there.
 
     Args:
+        threads: numbers of threads, one run each.
         seconds: how long each network's forward, and each network's step, is timed, all variants together.
-        compiled: whether torch.compile takes part. It needs a C++ compiler, and about half a minute a network.
+        with_compile: whether torch.compile takes part. It needs a C++ compiler.
     """
-    for sizes, rows in GRID:
-        x, found = networks(sizes, rows, compiled)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the compiler's own parts
-            forwards = interleaved({name: forward(net, x) for name, (net, _) in found.items()}, seconds)
-            steps = interleaved({name: step(net, loss) for name, (net, loss) in found.items()}, seconds)
-        for name, (net, loss) in found.items():
-            yield {
-                "network": f"{'-'.join(map(str, sizes))} × {rows}",
-                "variant": name,
-                "forward_us": forwards[name]["us"],
-                "forward_ratio": forwards[name]["ratio"],
-                "step_us": steps[name]["us"],
-                "step_ratio": steps[name]["ratio"],
-                "saved_kib": saved_bytes(loss, [x, *net.parameters()]) / 1024,
-                "peak_kib": peak_bytes(net.zero_grad, lambda loss=loss: loss().backward()) / 1024,
-            }
+    for make in (eager, compiled) if with_compile else (eager,):
+        for number, (sizes, rows) in itertools.product(threads, GRID):
+            torch.set_num_threads(number)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the compiler's own parts
+                found = measure_network(*make(sizes, rows), seconds)
+            for name, columns in found.items():
+                if make is eager or name != PEER:
+                    network = f"{'-'.join(map(str, sizes))} × {rows}"
+                    yield {"threads": number, "network": network, "variant": name, **columns}
+
+
+def measure_network(x, variants, seconds):
+    forwards = interleaved({name: forward(net, x) for name, (net, _) in variants.items()}, seconds)
+    steps = interleaved({name: step(net, loss) for name, (net, loss) in variants.items()}, seconds)
+    return {
+        name: {
+            "forward_us": forwards[name]["us"],
+            "forward_ratio": forwards[name]["ratio"],
+            "step_us": steps[name]["us"],
+            "step_ratio": steps[name]["ratio"],
+            "saved_kib": saved_bytes(loss, [x, *net.parameters()]) / 1024,
+            "peak_kib": peak_bytes(net.zero_grad, lambda loss=loss: loss().backward()) / 1024,
+        }
+        for name, (net, loss) in variants.items()
+    }

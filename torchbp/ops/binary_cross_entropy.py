@@ -58,13 +58,9 @@ class BinaryCrossEntropy(Function):
         return da, dy, None, None
 
     @staticmethod
-    def jvp(ctx, a_t, y_t, weight_t, _):
+    def jvp(ctx, a_t, y_t, weight_t, _):  # to torch the weight is a constant, and its tangent 0
         a, y, weight = ctx.saved_tensors
-        loss_t = 0
-        if a_t is not None:
-            loss_t = loss_t + bce_da(a_t, a, y)
-        if y_t is not None:
-            loss_t = loss_t + bce_dy(y_t, a)
+        loss_t = bce_da(a_t, a, y) + bce_dy(y_t, a)
         return reduce(loss_t if weight is None else loss_t * weight, ctx.reduction)
 
 

@@ -3,7 +3,7 @@
     forward     ℓ  = w ∘ [ (1 − y) Z − (1 + (p − 1) y) ln σ(Z) ]       L = (1/N) Σ ℓ
     backward    dZ = dℓ ∘ w ∘ [ (1 + (p − 1) y) A − p y ]              dℓ = dL/N;  for p = 1 it is (A − y)/N
                 dy = dℓ ∘ w ∘ [ −Z − (p − 1) ln σ(Z) ]
-    tangent     ℓ̇  = dZ/dℓ ∘ Ż + dy/dℓ ∘ ẏ
+    tangent     ℓ̇  = dZ/dℓ ∘ Ż + dy/dℓ ∘ ẏ + ẇ ∘ ℓ/w − ṗ ∘ w ∘ y ∘ ln σ(Z)
 
 ln σ(Z) = min(Z, 0) − ln(1 + e^−|Z|) is finite for every finite Z. The gradient is exact at any logit, where the
 product dA ∘ A ∘ (1 − A) of the two separate formulas rounds to 0 from |Z| = 17 in float32.
@@ -48,12 +48,13 @@ class BinaryCrossEntropyWithLogits(Function):
     @staticmethod
     def jvp(ctx, z_t, y_t, weight_t, pos_weight_t, _):
         z, y, weight, pos_weight = ctx.saved_tensors
-        loss_t = 0
-        if z_t is not None:
-            loss_t = loss_t + bce_dz(z_t, z, y, pos_weight)
-        if y_t is not None:
-            loss_t = loss_t + bce_logits_dy(y_t, z, pos_weight)
-        return reduce(loss_t if weight is None else loss_t * weight, ctx.reduction)
+        loss_t = bce_dz(z_t, z, y, pos_weight) + bce_logits_dy(y_t, z, pos_weight)
+        if pos_weight is not None:
+            loss_t = loss_t - pos_weight_t * y * F.logsigmoid(z)
+        if weight is not None:
+            loss = F.binary_cross_entropy_with_logits(z, y, reduction="none", pos_weight=pos_weight)
+            loss_t = weight * loss_t + weight_t * loss
+        return reduce(loss_t, ctx.reduction)
 
 
 apply_binary_cross_entropy_with_logits = operation(

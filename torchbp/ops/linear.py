@@ -42,14 +42,7 @@ class Linear(Function):
     @staticmethod
     def jvp(ctx, x_t, weight_t, bias_t):
         x, weight = ctx.saved_tensors
-        terms = []
-        if x_t is not None:
-            terms.append(F.linear(x_t, weight))  # Ẋ Wᵀ
-        if weight_t is not None:
-            terms.append(F.linear(x, weight_t))  # X Ẇᵀ
-        if bias_t is not None:
-            terms.append(bias_t.expand(x.shape[:-1] + weight.shape[:-1]).contiguous())  # ḃ, for every row
-        return sum(terms[1:], terms[0])
+        return F.linear(x_t, weight, bias_t) + F.linear(x, weight_t)  # (Ẋ Wᵀ + ḃ) + X Ẇᵀ
 
 
 def linear_dx(dz, weight):

@@ -44,9 +44,7 @@ class MSELoss(Function):
     @staticmethod
     def jvp(ctx, x_t, y_t, _):
         x, y = ctx.saved_tensors
-        if y_t is not None:
-            x_t = -y_t if x_t is None else x_t - y_t
-        return reduce(mse_dx(x_t, x, y), ctx.reduction)
+        return reduce(mse_dx(x_t - y_t, x, y), ctx.reduction)
 
 
 def mse_dx(dloss, x, y):
