@@ -14,6 +14,5 @@ class Activation(Function):
 
     @staticmethod
     def setup_context(ctx, inputs, a):
-        ctx.set_materialize_grads(False)
         ctx.save_for_backward(a)
         save_for_jvp(ctx, a)

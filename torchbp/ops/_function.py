@@ -17,8 +17,13 @@ class Function(torch.autograd.Function):
 
 
 def save_for_jvp(ctx, *tensors):
-    """`ctx.save_for_forward`, where a tangent can come: not in every training step, which it would cost 1 µs."""
-    if forward_ad._current_level >= 0:
+    """`ctx.save_for_forward`, where a tangent can come: not in every training step, which it would cost 1 µs.
+
+    Tangents that are not given are then zeros; gradients that are not given are None otherwise, as torch's are.
+    """
+    tangents = forward_ad._current_level >= 0
+    ctx.set_materialize_grads(tangents)
+    if tangents:
         ctx.save_for_forward(*tensors)
 
 

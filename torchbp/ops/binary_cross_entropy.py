@@ -40,7 +40,6 @@ class BinaryCrossEntropy(Function):
     def setup_context(ctx, inputs, output):
         a, y, weight, ctx.reduction = inputs
         needs_da = ctx.needs_input_grad[0]
-        ctx.set_materialize_grads(False)
         ctx.save_for_backward(a, y if needs_da else None, weight)
         save_for_jvp(ctx, a, y, weight)
 

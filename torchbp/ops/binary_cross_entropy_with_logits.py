@@ -28,7 +28,6 @@ class BinaryCrossEntropyWithLogits(Function):
     def setup_context(ctx, inputs, output):
         z, y, weight, pos_weight, ctx.reduction = inputs
         needs_dz = ctx.needs_input_grad[0]
-        ctx.set_materialize_grads(False)
         ctx.save_for_backward(z, y if needs_dz else None, weight, pos_weight)
         save_for_jvp(ctx, z, y, weight, pos_weight)
 

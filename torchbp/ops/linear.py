@@ -24,7 +24,6 @@ class Linear(Function):
     def setup_context(ctx, inputs, z):
         x, weight, _ = inputs
         needs_dx, needs_dweight, _ = ctx.needs_input_grad
-        ctx.set_materialize_grads(False)
         ctx.save_for_backward(x if needs_dweight else None, weight if needs_dx else None)
         save_for_jvp(ctx, x, weight)
 

@@ -28,7 +28,6 @@ class MSELoss(Function):
     @staticmethod
     def setup_context(ctx, inputs, output):
         x, y, ctx.reduction = inputs
-        ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, y)
         save_for_jvp(ctx, x, y)
 
