@@ -1,8 +1,10 @@
 """Our operations inside everything that PyTorch does with its own: the same results as torch's."""
 
+import gc
 import io
 import itertools
 import threading
+import weakref
 
 import pytest
 import torch
@@ -79,7 +81,7 @@ def test_computes_only_the_gradients_that_are_asked_for(shape):
 
 
 @pytest.mark.parametrize("case", PLAIN, ids=str)
-def test_graph_can_be_walked_twice_and_leaves_no_cycle(case):
+def test_graph_can_be_walked_twice(case):
     ours, _ = case.calls()
     leaves = [leaf.requires_grad_() for leaf in case.leaves()]
     output = ours(*leaves)
@@ -88,6 +90,23 @@ def test_graph_can_be_walked_twice_and_leaves_no_cycle(case):
     torch.testing.assert_close(torch.autograd.grad(output, leaves, incoming), first, rtol=0, atol=0)
     with pytest.raises(RuntimeError, match="backward through the graph a second time"):
         torch.autograd.grad(output, leaves, incoming)
+
+
+@pytest.mark.parametrize("case", PLAIN, ids=str)
+@pytest.mark.parametrize("backward", [False, True])
+def test_graph_is_freed_without_the_garbage_collector(case, backward):
+    ours, _ = case.calls()
+    inputs = [leaf.requires_grad_().clone() for leaf in case.leaves()]
+    gc.disable()
+    try:
+        output = ours(*inputs)
+        alive = [weakref.ref(t) for t in (*inputs, output)]
+        if backward:
+            torch.autograd.grad(output.sum(), inputs)
+        del inputs, output
+        assert [ref() for ref in alive] == [None] * len(alive)
+    finally:
+        gc.enable()
 
 
 class NoGradient(torch.autograd.Function):
