@@ -1,33 +1,23 @@
 """`torchbp fit`, `validate`, `test` and `predict`: a LightningCLI with short errors and closing lines."""
 
-import difflib
-import inspect
-import itertools
 import logging
-import os
-import re
 import shlex
 import shutil
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 
 import pandas as pd
 import torch
-import yaml
-from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.cli import LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from torchbp.training.classifier import Classifier
-from torchbp.training.data import TabularData
+from torchbp.training.arguments import GROUPS, Parser, check_syntax, nearest
 from torchbp.training.errors import SettingError, UserError
+from torchbp.training.files import check_output, read_checkpoint, write_whole
 from torchbp.training.progress import EpochProgress
 from torchbp.training.stopping import UntilMinimum
 
-GROUPS = {"model": Classifier, "data": TabularData, "stopping": UntilMinimum, "checkpoint": ModelCheckpoint}
 METRICS = ("val/loss", "val/accuracy", "train/loss")
 
 
@@ -38,8 +28,8 @@ def main(arguments):
     try:
         check_syntax(arguments)
         Command(
-            Classifier,
-            TabularData,
+            GROUPS["model"],
+            GROUPS["data"],
             args=arguments,
             parser_class=Parser,
             parser_kwargs={"allow_abbrev": False},
@@ -71,27 +61,6 @@ def quieten():
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*")
     warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint need to be provided.*")
-
-
-def check_syntax(arguments):
-    """The YAML of every -c FILE, so that an error names the file and the line."""
-    for flag, path in itertools.pairwise(arguments):
-        if flag in ("-c", "--config") and Path(path).is_file():
-            try:
-                content = yaml.safe_load(Path(path).read_text())
-            except yaml.MarkedYAMLError as error:
-                raise SettingError(f"{path}, line {error.problem_mark.line + 1}: {error.problem}") from None
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise SettingError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
-            if not isinstance(content, dict):
-                raise SettingError(f"{path} holds no keys; see configs/breast_cancer.yaml for what it may hold")
-
-
-class Parser(LightningArgumentParser):
-    """Its errors are one line, never the usage dump."""
-
-    def error(self, message, ex=None):
-        raise SettingError(shorten(message))
 
 
 class Command(LightningCLI):
@@ -198,38 +167,6 @@ class Command(LightningCLI):
         print(f"wrote    {self.settings.output}: {len(frame)} rows")
 
 
-def read_checkpoint(path):
-    """The checkpoint of one of our runs; loading it runs no code."""
-    if not Path(path).is_file():
-        raise UserError(f"there is no checkpoint {path}")
-    try:
-        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception:  # what a foreign or a broken file raises depends on its bytes
-        raise UserError(f"{path} is damaged, or is not a checkpoint") from None
-    if not isinstance(checkpoint, dict) or "hyper_parameters" not in checkpoint:
-        raise UserError(f"{path} is not a checkpoint of torchbp: it holds no hyperparameters")
-    return checkpoint
-
-
-def check_output(path, overwrite):
-    if path.exists() and not overwrite:
-        raise SettingError(f"{path} exists; name another --output, or add --overwrite true")
-    if not path.parent.is_dir():
-        raise SettingError(f"there is no folder {path.parent} to write {path.name} to")
-
-
-def write_whole(frame, path):
-    """Write a CSV file that is there whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", newline="") as file:
-            frame.to_csv(file)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
 def shown(path):
     """A path relative to the current folder where it lies in it."""
     path = Path(path)
@@ -242,33 +179,3 @@ def program():
     if name.endswith("__main__.py"):
         return f"{shlex.quote(sys.executable)} -m torchbp"
     return "torchbp" if shutil.which("torchbp") == name else shlex.quote(shown(name))
-
-
-def shorten(message):
-    """jsonargparse's message in one line: the key, the value, and what would do."""
-    if stray := re.match(r"unrecognized arguments: ([^-]\S*)", message):
-        return f"{stray[1]!r} belongs to no key; a value is given as --KEY {stray[1]}"
-    if unknown := re.search(r"unrecognized arguments: --([^\s=]+)|does not accept option '([^']+)'", message):
-        key = unknown[1] or unknown[2]
-        return f"there is no key {key!r}; {nearest(key, known_keys())}"
-    if wrong := re.match(r'Parser key "([^"]+)"', message):
-        types = re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", message)
-        value = re.search(r"(?:Got|Given) value: (.*)", message)
-        if types and value:
-            return f"{wrong[1]}={value[1]} must be of type {' or '.join(types).replace('NoneType', 'null')}"
-    if "File does not exist: " in message:
-        return f"there is no file {message.split('File does not exist: ')[1]}"
-    if missing := re.match(r"the following arguments are required: (?:\w+\.)?(.*)", message):
-        return f"{missing[1]} is missing; set it in the file of -c, or as --{missing[1]}"
-    return " ".join(message.removeprefix("argument ").split())
-
-
-def known_keys():
-    groups = {**GROUPS, "trainer": Trainer}
-    keys = [f"{group}.{name}" for group, of in groups.items() for name in inspect.signature(of).parameters]
-    return [*keys, *groups, "seed_everything", "config", "ckpt_path", "output", "overwrite"]
-
-
-def nearest(name, known):
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known[:5])}, …"

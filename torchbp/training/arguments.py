@@ -1,0 +1,70 @@
+"""The command line of training: where jsonargparse prints its usage, one line that names the key, the value, the remedy."""
+
+import difflib
+import inspect
+import itertools
+import re
+from pathlib import Path
+
+import yaml
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser
+
+from torchbp.training.classifier import Classifier
+from torchbp.training.data import TabularData
+from torchbp.training.errors import SettingError
+from torchbp.training.stopping import UntilMinimum
+
+GROUPS = {"model": Classifier, "data": TabularData, "stopping": UntilMinimum, "checkpoint": ModelCheckpoint}
+
+
+class Parser(LightningArgumentParser):
+    """Its errors are one line, never the usage dump."""
+
+    def error(self, message, ex=None):
+        raise SettingError(shorten(message))
+
+
+def check_syntax(arguments):
+    """The YAML of every -c FILE, so that an error names the file and the line."""
+    for flag, path in itertools.pairwise(arguments):
+        if flag in ("-c", "--config") and Path(path).is_file():
+            try:
+                content = yaml.safe_load(Path(path).read_text())
+            except yaml.MarkedYAMLError as error:
+                raise SettingError(f"{path}, line {error.problem_mark.line + 1}: {error.problem}") from None
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise SettingError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+            if not isinstance(content, dict):
+                raise SettingError(f"{path} holds no keys; see configs/breast_cancer.yaml for what it may hold")
+
+
+def shorten(message):
+    """jsonargparse's message in one line: the key, the value, and what would do."""
+    if stray := re.match(r"unrecognized arguments: ([^-]\S*)", message):
+        return f"{stray[1]!r} belongs to no key; a value is given as --KEY {stray[1]}"
+    if unknown := re.search(r"unrecognized arguments: --([^\s=]+)|does not accept option '([^']+)'", message):
+        key = unknown[1] or unknown[2]
+        return f"there is no key {key!r}; {nearest(key, known_keys())}"
+    if wrong := re.match(r'Parser key "([^"]+)"', message):
+        types = re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", message)
+        value = re.search(r"(?:Got|Given) value: (.*)", message)
+        if types and value:
+            return f"{wrong[1]}={value[1]} must be of type {' or '.join(types).replace('NoneType', 'null')}"
+    if "File does not exist: " in message:
+        return f"there is no file {message.split('File does not exist: ')[1]}"
+    if missing := re.match(r"the following arguments are required: (?:\w+\.)?(.*)", message):
+        return f"{missing[1]} is missing; set it in the file of -c, or as --{missing[1]}"
+    return " ".join(message.removeprefix("argument ").split())
+
+
+def known_keys():
+    groups = {**GROUPS, "trainer": Trainer}
+    keys = [f"{group}.{name}" for group, of in groups.items() for name in inspect.signature(of).parameters]
+    return [*keys, *groups, "seed_everything", "config", "ckpt_path", "output", "overwrite"]
+
+
+def nearest(name, known):
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known[:5])}, …"

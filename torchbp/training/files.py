@@ -1,0 +1,41 @@
+"""Reading a checkpoint without running what it holds, and writing a file whole or not at all."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+
+from torchbp.training.errors import SettingError, UserError
+
+
+def read_checkpoint(path):
+    """The checkpoint of one of our runs; loading it runs no code."""
+    if not Path(path).is_file():
+        raise UserError(f"there is no checkpoint {path}")
+    try:
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception:  # what a foreign or a broken file raises depends on its bytes
+        raise UserError(f"{path} is damaged, or is not a checkpoint") from None
+    if not isinstance(checkpoint, dict) or "hyper_parameters" not in checkpoint:
+        raise UserError(f"{path} is not a checkpoint of torchbp: it holds no hyperparameters")
+    return checkpoint
+
+
+def check_output(path, overwrite):
+    if path.exists() and not overwrite:
+        raise SettingError(f"{path} exists; name another --output, or add --overwrite true")
+    if not path.parent.is_dir():
+        raise SettingError(f"there is no folder {path.parent} to write {path.name} to")
+
+
+def write_whole(frame, path):
+    """Write a CSV file that is there whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", newline="") as file:
+            frame.to_csv(file)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
