@@ -1,4 +1,4 @@
-"""The command line of training: where jsonargparse prints its usage, one line that names the key, the value, the remedy."""
+"""The command line of training. Where jsonargparse prints its usage: one line with the key, the value, the remedy."""
 
 import difflib
 import inspect
