@@ -188,7 +188,7 @@ BAD = [
     ("fit --data.source three.csv", 2, "data.target is missing"),
     ("fit --data.source three.csv --data.target z", 1, "no column 'z' .* it has x, y"),
     ("fit --data.source three.csv --data.target y", 1, "it has 3: 'a', 'b', 'c'"),
-    ("fit --data.source text.csv --data.target y", 1, r"row 3 \(line 4\), column 'x' is 'tall'"),
+    ("fit --data.source text.csv --data.target y", 1, r"row 3 under the header, column 'x' is 'tall'"),
     ("fit --ckpt_path nowhere.ckpt", 1, "there is no checkpoint nowhere.ckpt"),
     ("test", 2, "test needs a trained network"),
     ("validate", 2, "validate needs a trained network"),

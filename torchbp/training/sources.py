@@ -101,10 +101,10 @@ def read_feature(path, column):
     if bad.any():
         value = column[bad].iloc[0]
         what = "is blank" if pd.isna(value) else f"is {str(value)!r}"
-        raise UserError(f"{path}: {place(column, bad)} {what}; a feature must be a finite number in every row")
+        raise UserError(f"{path}: {place(column, bad)} {what}; a feature must be a finite float32 in every row")
     return numbers
 
 
 def place(column, where):
     row = int(np.argmax(np.asarray(where)))
-    return f"row {row + 1} (line {row + 2}), column {str(column.name)!r}"
+    return f"row {row + 1} under the header, column {str(column.name)!r}"
