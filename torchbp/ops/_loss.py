@@ -17,10 +17,11 @@ def check_reduction(reduction):
         raise ValueError(f'reduction={reduction!r} is not known; use "mean", "sum" or "none"')
 
 
-def check_constant(name, weight):
-    """A loss's weight is a constant to torch, which refuses one that requires grad."""
+def fit_weight(name, weight, input):
+    """A loss's weight in the shape of its input. It is a constant to torch, which refuses one that requires grad."""
     if weight.requires_grad and torch.is_grad_enabled():
         raise RuntimeError(f"{name} requires grad, but a loss is not differentiable in its {name}; use .detach()")
+    return weight.expand_as(input)
 
 
 def reduce(loss, reduction):

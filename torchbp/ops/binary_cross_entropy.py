@@ -5,7 +5,7 @@
                 dy = dℓ ∘ w ∘ [ ln(1 − A) − ln A ]
     tangent     ℓ̇  = dA/dℓ ∘ Ȧ + dy/dℓ ∘ ẏ
 
-As in torch, each logarithm is at least −100 and the denominator at least 1e-12, so that nothing is infinite.
+As in torch, each logarithm of ℓ is at least −100 and the denominator of dA at least 1e-12, so that neither is infinite.
 (A − y)/(A(1 − A)) is the article's −y/A + (1 − y)/(1 − A) over one denominator.
 """
 
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._function import Function, float32, operation, save_for_jvp, values
-from torchbp.ops._loss import check, check_constant, reduce, reduce_backward
+from torchbp.ops._loss import check, fit_weight, reduce, reduce_backward
 
 
 def log_a(a):
@@ -29,8 +29,10 @@ class BinaryCrossEntropy(Function):
 
     @staticmethod
     def forward(a, y, weight, reduction):
-        if not a.is_floating_point() or y.dtype is not a.dtype:
-            raise RuntimeError(f"target is {y.dtype} and input {a.dtype}; both must be of one floating dtype")
+        if not a.is_floating_point():
+            raise NotImplementedError(f"input is {a.dtype}; probabilities are floating numbers")
+        if y.dtype is not a.dtype:
+            raise RuntimeError(f"target is {y.dtype} and input {a.dtype}; both must be of one dtype")
         check_unit_interval("input", a)
         check_unit_interval("target", y)
         loss = (y - 1) * log_1_a(a) - y * log_a(a)
@@ -70,7 +72,7 @@ def bce_da(dloss, a, y):
 
 def bce_dy(dloss, a):
     """dy = dℓ ∘ [ ln(1 − A) − ln A ]."""
-    return dloss * (log_1_a(a) - log_a(a))
+    return dloss * (torch.log1p(-a) - a.log())
 
 
 def check_unit_interval(name, tensor):
@@ -115,6 +117,5 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
     """
     check(input, target, reduction)
     if weight is not None:
-        check_constant("weight", weight)
-        weight = weight.expand_as(input)
+        weight = fit_weight("weight", weight, input).to(input.dtype)
     return apply_binary_cross_entropy(input, target, weight, reduction)

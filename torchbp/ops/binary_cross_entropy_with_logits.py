@@ -6,23 +6,27 @@
     tangent     ℓ̇  = dZ/dℓ ∘ Ż + dy/dℓ ∘ ẏ + ẇ ∘ ℓ/w − ṗ ∘ w ∘ y ∘ ln σ(Z)
 
 ln σ(Z) = min(Z, 0) − ln(1 + e^−|Z|) is finite for every finite Z. The gradient is exact at any logit, where the
-product dA ∘ A ∘ (1 − A) of the two separate formulas rounds to 0 from |Z| = 17 in float32.
+product dA ∘ A ∘ (1 − A) of the two separate formulas is 0 in float32 from Z = 17 on: there 1 − A rounds to 0.
 """
 
 import torch
 import torch.nn.functional as F
 
 from torchbp.ops._function import Function, float32, operation, save_for_jvp
-from torchbp.ops._loss import check_constant, reduce, reduce_backward
+from torchbp.ops._loss import check, fit_weight, reduce, reduce_backward
 
 
 class BinaryCrossEntropyWithLogits(Function):
-    """L = reduce(ℓ): Z and y of one shape, w and p broadcastable to it or None; reduction "mean", "sum" or "none"."""
+    """L = reduce(ℓ): Z, y, w and p (or None) of one shape; reduction "mean", "sum" or "none"."""
 
     @staticmethod
     def forward(z, y, weight, pos_weight, reduction):
-        # L by torch's kernels, called once: the equation above takes five calls, which is what a small network costs
-        return F.binary_cross_entropy_with_logits(z, y, weight, reduction=reduction, pos_weight=pos_weight)
+        log_sigmoid = F.logsigmoid(z)
+        if pos_weight is not None:
+            log_sigmoid = log_sigmoid * (1 + (pos_weight - 1) * y)
+        loss = (1 - y) * z - log_sigmoid
+        loss = reduce(loss if weight is None else loss * weight, reduction)
+        return loss if loss.dtype is y.dtype else in_dtype_of(y, loss)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -56,11 +60,6 @@ class BinaryCrossEntropyWithLogits(Function):
         return reduce(loss_t, ctx.reduction)
 
 
-apply_binary_cross_entropy_with_logits = operation(
-    BinaryCrossEntropyWithLogits, BinaryCrossEntropyWithLogits.forward, float32
-)
-
-
 def bce_dz(dloss, z, y, pos_weight=None):
     """dZ = dℓ ∘ (σ(Z) − y), or with pos_weight p: dℓ ∘ [ (1 + (p − 1) y) σ(Z) − p y ]."""
     a = torch.sigmoid(z)
@@ -75,6 +74,20 @@ def bce_logits_dy(dloss, z, pos_weight=None):
     if pos_weight is None:
         return -dloss * z
     return dloss * (-z - (pos_weight - 1) * F.logsigmoid(z))
+
+
+def in_dtype_of(y, loss):
+    """The loss in the dtype of its target, as torch's is."""
+    if not y.is_floating_point():
+        raise RuntimeError(f"target is {y.dtype}; make it floating, for example target.float()")
+    return loss.to(y.dtype)
+
+
+def torchs(z, y, weight, pos_weight, reduction):
+    return F.binary_cross_entropy_with_logits(z, y, weight, reduction=reduction, pos_weight=pos_weight)
+
+
+apply_binary_cross_entropy_with_logits = operation(BinaryCrossEntropyWithLogits, torchs, float32)
 
 
 def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
@@ -97,8 +110,9 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
     Example:
         >>> torchbp.ops.binary_cross_entropy_with_logits(torch.zeros(1), torch.ones(1))  # ln 2 = 0.6931
     """
+    check(input, target, reduction)
     if weight is not None:
-        check_constant("weight", weight)
+        weight = fit_weight("weight", weight, input)
     if pos_weight is not None:
-        check_constant("pos_weight", pos_weight)
+        pos_weight = fit_weight("pos_weight", pos_weight, input)
     return apply_binary_cross_entropy_with_logits(input, target, weight, pos_weight, reduction)

@@ -87,6 +87,9 @@ def mse_loss(input, target, reduction="mean", weight=None):
             stacklevel=2,
         )
         input, target = torch.broadcast_tensors(input, target)
+    if input.dtype is not target.dtype:
+        dtype = torch.promote_types(input.dtype, target.dtype)
+        input, target = input.to(dtype), target.to(dtype)
     if weight is None:
         return apply_mse_loss(input, target, reduction)
     loss = weight * apply_mse_loss(input, target, "none")
