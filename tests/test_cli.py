@@ -4,13 +4,16 @@ import csv
 import logging
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from torchbp.cli import main
 from torchbp.training.progress import is_due
@@ -141,10 +144,100 @@ def test_predict_replaces_a_file_only_when_asked(run, checkpoint):
     assert [p.name for p in Path().iterdir()] == ["p.csv"]
 
 
+def test_a_flag_beats_a_file_wherever_it_stands(run):
+    status, _, err = run("fit", "--trainer.max_epochs", 1, "--model.hidden", "[3]", "-c", CANCER)
+    assert status == 0
+    assert "network  30-3-1" in err
+    assert "epoch    2" not in err
+
+
+def test_another_order_of_columns_is_refused(run):
+    rows = [f"{i},{-i % 7},{'no' if i % 2 else 'yes'}" for i in range(40)]
+    Path("ab.csv").write_text("\n".join(["a,b,ill", *rows]))
+    Path("ba.csv").write_text("\n".join(["b,a,ill", *rows]))
+    arguments = ["--data.target", "ill", "--trainer.max_epochs", 1]
+    assert run("fit", "--data.source", "ab.csv", *arguments)[0] == 0
+    path = "runs/run/version_0/checkpoints/best.ckpt"
+    status, _, err = run("predict", "--data.source", "ba.csv", *arguments, "--ckpt_path", path)
+    assert status == 2
+    assert "the checkpoint has feature_names=a, and this command b" in err
+
+
+def test_predict_names_the_most_probable_of_many_classes(run):
+    assert run("fit", "-c", CONFIGS / "digits.yaml", "--trainer.max_epochs", 2)[0] == 0
+    path = "runs/digits/version_0/checkpoints/best.ckpt"
+    assert run("predict", "-c", CONFIGS / "digits.yaml", "--ckpt_path", path)[0] == 0
+    rows = list(csv.DictReader(Path("predictions.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["row", *(f"P({digit})" for digit in range(10)), "class"]
+    right = 0
+    for row, label in zip(rows, load_digits().target, strict=True):
+        assert row["class"] == str(max(range(10), key=lambda digit, row=row: float(row[f"P({digit})"])))
+        right += row["class"] == str(label)
+    assert right > 0.8 * len(rows)
+
+
+def test_the_closing_figures_are_those_of_the_best_checkpoint(run):
+    _, out, _ = run("fit", "-c", CANCER, "--model.lr", 30.0, "--trainer.max_epochs", 9)
+    rows = csv.DictReader(Path("runs/breast_cancer/version_0/metrics.csv").read_text().splitlines())
+    losses = [float(row["val/loss"]) for row in rows if row["val/loss"]]
+    assert losses[-1] > min(losses) * 1.01  # the last is not the best here
+    assert re.search(rf"^best +val/loss {min(losses):.4f}  ", out, re.MULTILINE)
+
+
+def test_a_diverged_run_is_a_failure(run):
+    status, out, _ = run("fit", "-c", CANCER, "--model.lr", "1e30")
+    assert status == 1
+    assert "no longer a finite number" in out
+    assert "next" not in out
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed", "bf16-true"])
+def test_other_precisions(precision, run):
+    status, _, _ = run("fit", "-c", CANCER, "--trainer.max_epochs", 2, "--trainer.precision", precision)
+    assert status == 0
+    path = "runs/breast_cancer/version_0/checkpoints/best.ckpt"
+    status, out, _ = run("predict", "-c", CANCER, "--ckpt_path", path, "--trainer.precision", precision)
+    assert (status, out) == (0, "wrote    predictions.csv: 569 rows\n")
+
+
+def test_interruption_says_how_to_go_on():
+    torchbp = [sys.executable, "-m", "torchbp"]
+    endless = ["--trainer.max_epochs", "100000", "--stopping.min_grad_norm", "0", "--stopping.patience", "100000"]
+    process = subprocess.Popen(
+        [*torchbp, "fit", "-c", CANCER, *endless], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if line.startswith("epoch"):
+            break
+    time.sleep(1)  # in which it saves a checkpoint
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert [line.split()[0] for line in out.splitlines()] == ["stopped", "run", "resume"]
+    assert "interrupted" in out
+    command = out.splitlines()[-1].removeprefix("resume   ")
+    command += " --trainer.max_time 00:00:00:01"
+    again = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_terminal_shows_a_bar():
+    command = f"{sys.executable} -m torchbp fit -c {CANCER} --trainer.max_epochs 3"
+    shown = subprocess.run(["script", "-qc", command, "/dev/null"], capture_output=True, text=True).stdout
+    assert "3/3" in shown
+    assert "train/loss" in shown
+    assert "epoch    1" not in shown
+
+
 def test_resume_goes_on(run, checkpoint):
     last = checkpoint.with_name("last.ckpt")
-    status, _, err = run("fit", "-c", CANCER, "--trainer.max_epochs", 3, "--ckpt_path", last)
+    status, out, err = run(
+        "fit", "-c", CANCER, "--trainer.max_epochs", 3, "--ckpt_path", last,
+        "--stopping.min_delta", 10.0, "--stopping.patience", 1,
+    )  # fmt: skip
     assert status == 0
+    assert "has not fallen by 10 in 1 epochs" in out  # the patience of this command, not the checkpoint's
     assert [line.split()[1] for line in err.splitlines() if line.startswith("epoch")] == ["3"]
 
 
@@ -155,6 +248,7 @@ FILES = {
     "group.yaml": "modle:\n  hidden: [3]\n",
     "value.yaml": "model:\n  lr: fast\n",
     "broken.ckpt": "not a checkpoint",
+    "two.csv": "x,y\n" + "1,a\n2,b\n" * 9,
     "three.csv": "x,y\n1,a\n2,b\n3,c\n",
     "text.csv": "x,y\n1,a\n2,b\ntall,b\n",
 }
@@ -167,7 +261,9 @@ BAD = [
     ("fit -c value.yaml", 2, "model.lr=fast must be of type float"),
     ("fit -c syntax.yaml", 2, "syntax.yaml, line 3: "),
     ("fit -c text.yaml", 2, "text.yaml holds no keys"),
-    ("fit -c nowhere.yaml", 2, "there is no file '.*nowhere.yaml'"),
+    ("fit -c nowhere.yaml", 2, "there is no file nowhere.yaml"),
+    ("fit -c=syntax.yaml", 2, "syntax.yaml, line 3: "),
+    ("fit -c .", 2, "there is no file ."),
     ("fit stray", 2, "'stray' belongs to no key"),
     ("fit --model.lr", 2, "--model.lr: expected one argument"),
     ("fit --model.lr abc", 2, "model.lr=abc must be of type float"),
@@ -177,8 +273,15 @@ BAD = [
     ("fit --model.hidden 3.5", 2, "model.hidden=3.5 must be of type list"),
     ("fit --model.in_features 3", 2, "model.in_features"),
     ("fit --trainer.max_epochs many", 2, "trainer.max_epochs=many must be of type int or null"),
-    ("fit --trainer.max_epochs -3", 2, "trainer: .*max_epochs"),
-    ("fit --trainer.accelerator abacus", 2, "trainer: .*abacus"),
+    ("fit --trainer.max_epochs -3", 2, ".*max_epochs.* -3"),
+    ("fit --trainer.accelerator abacus", 2, "invalid accelerator name: .*abacus"),
+    ("fit --trainer.accelerator cpu --trainer.devices 2", 2, "this would start 2; use --trainer.devices 1"),
+    ("fit --trainer.logger.init_args.save_dir /proc/x", 1, "/proc/x"),
+    ("fit --checkpoint.mode up", 2, "`mode` can be .* but got up"),
+    ("fit --seed_everything -1", 2, "seed_everything=-1 must lie between"),
+    ("fit --data.seed -1", 2, "data.seed=-1 must lie between"),
+    ("fit --data.source ", 2, "data.source is empty"),
+    ("fit --optimizer adam", 2, "no key 'optimizer'; there are checkpoint, .* trainer"),
     ("fit --seed_everything abc", 2, "seed_everything=abc"),
     ("fit --data.batch_size 0", 2, "data.batch_size=0"),
     ("fit --stopping.patience 0", 2, "stopping.patience=0"),
@@ -195,7 +298,12 @@ BAD = [
     ("predict", 2, "predict needs a trained network"),
     ("test --ckpt_path broken.ckpt", 1, "broken.ckpt is damaged, or is not a checkpoint"),
     ("test --ckpt_path CHECKPOINT --model.hidden [8]", 2, r"the checkpoint has hidden=\[16\], and this command \[8\]"),
+    ("test --ckpt_path CHECKPOINT --model.lr 0.7", 2, "the checkpoint has lr=0.5, and this command 0.7"),
     ("test --ckpt_path CHECKPOINT --data.source xor", 2, "the checkpoint has in_features=30, and this command 2"),
+    ("test --ckpt_path CHECKPOINT --data.seed 5", 2, "the checkpoint has seed=0, and this command 5"),
+    ("fit --ckpt_path CHECKPOINT --data.val_fraction 0.3", 2, "val_fraction=0.2, and this command 0.3"),
+    ("predict --ckpt_path CHECKPOINT --data.source two.csv --data.target y", 2, "in_features=30, and this command 1"),
+    ("predict --ckpt_path CHECKPOINT --output . --overwrite true", 2, ". is a folder"),
     ("predict --ckpt_path CHECKPOINT --output nowhere/p.csv", 2, "no folder nowhere"),
     ("fti", 2, "no command 'fti'; did you mean fit?"),
 ]
@@ -205,7 +313,7 @@ BAD = [
 def test_bad_input(arguments, status, message, run, checkpoint):
     for name, content in FILES.items():
         Path(name).write_text(content)
-    command, *rest = arguments.replace("CHECKPOINT", str(checkpoint)).split()
+    command, *rest = arguments.replace("CHECKPOINT", str(checkpoint)).split(" ")
     got, out, err = run(command, "-c", CANCER, *rest)
     assert got == status
     assert out == ""

@@ -54,6 +54,26 @@ def test_csv(tmp_path):
     assert torch.equal(torch.cat(every), data.table.features)
 
 
+def test_csv_of_a_spreadsheet(tmp_path):
+    """A byte order mark, blanks after commas, Windows line ends, labels that look like missing values."""
+    rows = "".join(f"{i}, {i % 3}, {'NA' if i % 2 else 'None'}\r\n" for i in range(20))
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + f"u, v, y\r\n{rows}".encode())
+    data = TabularData(str(tmp_path / "a.csv"), target="y")
+    assert data.feature_names == ["u", "v"]
+    assert data.classes == ["NA", "None"]
+
+
+def test_xor():
+    data = TabularData("xor")
+    table = dict(zip(map(tuple, data.table.features.tolist()), data.table.labels.tolist(), strict=True))
+    assert table == {(0, 0): 0, (0, 1): 1, (1, 0): 1, (1, 1): 0}
+
+
+def test_fractions_are_of_all_rows():
+    data = TabularData("digits", val_fraction=0.3, test_fraction=0.5)
+    assert [len(rows) for rows in data.splits.values()] == pytest.approx([0.2 * 1797, 0.3 * 1797, 0.5 * 1797], abs=2)
+
+
 ROWS = "".join(f"{i},{i % 3},{'b' if i % 2 else 'a'}\n" for i in range(20))
 
 BAD_CSV = {
@@ -69,6 +89,16 @@ BAD_CSV = {
     "one class": ("u,v,y\n5,6,c\n7,8,c\n", "y", UserError, "two classes; it has 1: 'c'"),
     "a lonely class": ("u,v,y\n1,2,a\n1,3,a\n1,4,a\n5,6,c\n7,8,a\n", "y", UserError, "too few rows to split"),
     "no feature": ("y\n" + "a\nb\n" * 9, "y", UserError, "no feature"),
+    "a number too large": ("u,v,y\n" + ROWS + "1e39,2,a\n", "y", UserError, "row 21 .* column 'u' is '1e\\+39'"),
+    "lost digits": (
+        "u,v,y\n" + "".join(f"{10**9 + i},1,{'b' if i % 2 else 'a'}\n" for i in range(20)),
+        "y",
+        UserError,
+        "'u' differs only",
+    ),
+    "two columns of one name": ("u,u,y\n" + ROWS, "y", UserError, "two columns 'u'"),
+    "a row longer than the header": ("v,y\n" + ROWS, "y", UserError, "not a CSV file"),
+    "not text": (b"\xff\xfe\x00", "y", UserError, "not a CSV file"),
     "ragged": ("u,v,y\n1,2,a\n1,2,3,4,5,b\n", "y", UserError, "not a CSV file: .*line 3"),
 }
 
@@ -76,7 +106,7 @@ BAD_CSV = {
 @pytest.mark.parametrize(("content", "target", "error", "message"), BAD_CSV.values(), ids=BAD_CSV)
 def test_bad_csv_is_named(content, target, error, message, tmp_path):
     path = tmp_path / "bad.csv"
-    path.write_text(content)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(error, match=message):
         TabularData(str(path), target=target)
 

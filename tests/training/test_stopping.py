@@ -8,7 +8,7 @@ from torchbp.training.errors import SettingError
 from torchbp.training.stopping import full_gradient_norm
 
 
-def fit(tmp_path, stopping, source="xor", max_epochs=30, callbacks=(), **settings):
+def fit(tmp_path, stopping, source="xor", max_epochs=30, callbacks=(), check_val_every_n_epoch=1, **settings):
     torch.manual_seed(0)
     data = TabularData(source)
     model = Classifier(data.num_features, data.classes, **settings)
@@ -21,6 +21,7 @@ def fit(tmp_path, stopping, source="xor", max_epochs=30, callbacks=(), **setting
         enable_model_summary=False,
         enable_checkpointing=False,
         accelerator="cpu",
+        check_val_every_n_epoch=check_val_every_n_epoch,
     )
     trainer.fit(model, data)
     return trainer, model, data
@@ -54,6 +55,13 @@ def test_stops_where_the_loss_falls_no_more(tmp_path):
     trainer, *_ = fit(tmp_path, stopping)
     assert trainer.current_epoch == 5  # the first sets the mark, four do not fall 10 below it
     assert stopping.reason(trainer) == "train/loss has not fallen by 10 in 4 epochs (patience)"
+
+
+def test_watches_the_validation_loss_after_each_validation(tmp_path):
+    stopping = UntilMinimum(min_delta=10.0, patience=2, monitor="val/loss")
+    trainer, *_ = fit(tmp_path, stopping, check_val_every_n_epoch=3)
+    assert trainer.current_epoch == 9
+    assert stopping.reason(trainer) == "val/loss has not fallen by 10 in 2 validations (patience)"
 
 
 def test_stops_at_max_epochs(tmp_path):

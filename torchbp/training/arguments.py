@@ -2,7 +2,6 @@
 
 import difflib
 import inspect
-import itertools
 import re
 from pathlib import Path
 
@@ -26,18 +25,35 @@ class Parser(LightningArgumentParser):
         raise SettingError(shorten(message))
 
 
-def check_syntax(arguments):
-    """The YAML of every -c FILE, so that an error names the file and the line."""
-    for flag, path in itertools.pairwise(arguments):
-        if flag in ("-c", "--config") and Path(path).is_file():
-            try:
-                content = yaml.safe_load(Path(path).read_text())
-            except yaml.MarkedYAMLError as error:
-                raise SettingError(f"{path}, line {error.problem_mark.line + 1}: {error.problem}") from None
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise SettingError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
-            if not isinstance(content, dict):
-                raise SettingError(f"{path} holds no keys; see configs/breast_cancer.yaml for what it may hold")
+def configs_first(arguments):
+    """The arguments with every -c FILE in front: a flag beats a file wherever it stands. Each file is checked."""
+    command, *rest = arguments
+    files, flags = [], []
+    while rest:
+        flag = rest.pop(0)
+        if flag in ("-c", "--config") and rest:
+            files.append(rest.pop(0))
+        elif flag.startswith(("-c=", "--config=")):
+            files.append(flag.split("=", 1)[1])
+        else:
+            flags.append(flag)
+    for path in files:
+        check_file(Path(path))
+    return [command, *(f"--config={path}" for path in files), *flags]
+
+
+def check_file(path):
+    """A YAML file of keys, so that an error names the file and the line."""
+    if not path.is_file():
+        raise SettingError(f"there is no file {path}")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.MarkedYAMLError as error:
+        raise SettingError(f"{path}, line {error.problem_mark.line + 1}: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(content, dict):
+        raise SettingError(f"{path} holds no keys; see configs/breast_cancer.yaml for what it may hold")
 
 
 def shorten(message):
@@ -52,8 +68,6 @@ def shorten(message):
         value = re.search(r"(?:Got|Given) value: (.*)", message)
         if types and value:
             return f"{wrong[1]}={value[1]} must be of type {' or '.join(types).replace('NoneType', 'null')}"
-    if "File does not exist: " in message:
-        return f"there is no file {message.split('File does not exist: ')[1]}"
     if missing := re.match(r"the following arguments are required: (?:\w+\.)?(.*)", message):
         return f"{missing[1]} is missing; set it in the file of -c, or as --{missing[1]}"
     return " ".join(message.removeprefix("argument ").split())
@@ -67,4 +81,6 @@ def known_keys():
 
 def nearest(name, known):
     near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known[:5])}, …"
+    return (
+        f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted({key.split('.')[0] for key in known}))}"
+    )

@@ -39,6 +39,7 @@ class Classifier(pl.LightningModule):
     Args:
         in_features: columns of x.
         classes: the names of the classes, at least two.
+        feature_names: the names of the columns of x, where they are known; a checkpoint keeps them.
         hidden: units of each hidden layer, at least one layer.
         lr: the learning rate α > 0.
         momentum: μ, in [0, 1).
@@ -56,10 +57,11 @@ class Classifier(pl.LightningModule):
         self,
         in_features: int,
         classes: list[str],
-        hidden: list[int] = [16],  # noqa: B006  (jsonargparse shows it as the default)
+        hidden: list[int] = [16],  # noqa: B006  (the command line shows it as the default)
         lr: float = 0.1,
         momentum: float = 0.0,
         weight_decay: float = 0.0,
+        feature_names: list[str] | None = None,
     ):
         super().__init__()
         if not hidden or min(hidden) < 1:

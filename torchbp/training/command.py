@@ -1,6 +1,7 @@
 """`torchbp fit`, `validate`, `test` and `predict`: a LightningCLI with short errors and closing lines."""
 
 import logging
+import math
 import shlex
 import shutil
 import sys
@@ -10,9 +11,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 from pytorch_lightning.cli import LightningCLI
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from torchbp.training.arguments import GROUPS, Parser, check_syntax, nearest
+from torchbp.training.arguments import GROUPS, Parser, configs_first, nearest
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.files import check_output, read_checkpoint, write_whole
 from torchbp.training.progress import EpochProgress
@@ -24,20 +24,19 @@ METRICS = ("val/loss", "val/accuracy", "train/loss")
 def main(arguments):
     """Run a training command. Returns the exit status: 0, 1 for unusable data, 2 for an unusable argument."""
     quieten()
-    sys.argv[1:] = []  # LightningCLI warns of arguments in two places
     try:
-        check_syntax(arguments)
-        Command(
+        command = Command(
             GROUPS["model"],
             GROUPS["data"],
-            args=arguments,
+            args=configs_first(arguments),
             parser_class=Parser,
-            parser_kwargs={"allow_abbrev": False},
+            parser_kwargs={"allow_abbrev": False, "prog": "torchbp"},
             trainer_defaults={
                 "logger": {
                     "class_path": "pytorch_lightning.loggers.CSVLogger",
                     "init_args": {"save_dir": "runs", "name": "run"},
                 },
+                "devices": 1,
                 "max_epochs": 200,
                 "log_every_n_steps": 1,
                 "enable_model_summary": False,
@@ -51,7 +50,20 @@ def main(arguments):
     except UserError as error:
         print(f"torchbp: error: {error}", file=sys.stderr)
         return error.status
-    return 0
+    except Exception as error:
+        if not (isinstance(error, OSError) or raised_by(error) in ("pytorch_lightning", "lightning_fabric")):
+            raise  # a defect of ours
+        print(f"torchbp: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1 if isinstance(error, OSError) else 2
+    return command.status
+
+
+def raised_by(error):
+    """The package whose code raised the error."""
+    trace = error.__traceback__
+    while trace.tb_next:
+        trace = trace.tb_next
+    return trace.tb_frame.f_globals.get("__name__", "").split(".")[0]
 
 
 def quieten():
@@ -60,11 +72,15 @@ def quieten():
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*")
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+    warnings.filterwarnings("ignore", "The dirpath has changed")
     warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint need to be provided.*")
 
 
 class Command(LightningCLI):
-    """The training commands over fixed classes: no file, and no checkpoint, can name other code to run."""
+    """The training commands over fixed classes: no checkpoint can name code to run (a config can: a logger's)."""
+
+    status = 0
 
     def add_arguments_to_parser(self, parser):
         for name in ("stopping", "checkpoint"):
@@ -79,6 +95,7 @@ class Command(LightningCLI):
         )
         parser.link_arguments("data.num_features", "model.in_features", apply_on="instantiate")
         parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
+        parser.link_arguments("data.feature_names", "model.feature_names", apply_on="instantiate")
 
     def _prepare_subcommand_parser(self, klass, subcommand, **kwargs):
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
@@ -90,6 +107,12 @@ class Command(LightningCLI):
     @property
     def settings(self):
         return self.config[self.config.subcommand]
+
+    def _set_seed(self):
+        seed = self.settings.seed_everything
+        if not isinstance(seed, bool) and not 0 <= seed < 2**32:
+            raise SettingError(f"seed_everything={seed} must lie between 0 and 2³² − 1")
+        super()._set_seed()
 
     def _parse_ckpt_path(self):
         # Lightning's own lets a checkpoint's hyperparameters silently beat the user's; ours compares, once both exist
@@ -108,42 +131,70 @@ class Command(LightningCLI):
             raise SettingError(
                 f"checkpoint.monitor={monitor!r} is not a metric of training; {nearest(monitor, METRICS)}"
             )
-        if self.checkpoint is None:
-            return
-        theirs = self.checkpoint["hyper_parameters"]
-        for name, ours in self.model.hparams.items():
-            if theirs.get(name) != ours:
+        if self.checkpoint is not None:
+            self.compare("hyper_parameters", self.model.hparams)
+            if self.subcommand != "predict":  # it may have rows of its own
+                self.compare("datamodule_hyper_parameters", self.datamodule.hparams)
+
+    def compare(self, part, ours):
+        """Refuse a checkpoint of other settings, or of other data."""
+        theirs = self.checkpoint.get(part, {})
+        for name, value in ours.items():
+            if theirs.get(name) != value:
+                had, has = theirs.get(name), value
+                if name == "feature_names" and len(had) == len(has):
+                    had, has = next(pair for pair in zip(had, has, strict=True) if pair[0] != pair[1])
                 raise SettingError(
-                    f"the checkpoint has {name}={theirs.get(name)}, and this command {ours}; use the config it was "
-                    f"trained with: {Path(self.settings.ckpt_path).parent.parent / 'config.yaml'}"
+                    f"the checkpoint has {name}={had}, and this command {has}; use the config it was trained with: "
+                    f"{Path(self.settings.ckpt_path).parent.parent / 'config.yaml'}"
                 )
 
     def instantiate_trainer(self, **kwargs):
-        try:
-            if self.subcommand == "fit":
-                return super().instantiate_trainer(**kwargs)
-            # the others write no run folder and stop at no minimum
-            settings = self._get(self.config_init, "trainer")
-            return self.trainer_class(**{**settings, "logger": False, "enable_checkpointing": False})
-        except (MisconfigurationException, ValueError) as error:
-            raise SettingError(f"trainer: {str(error).splitlines()[0]}") from error
+        trainer = self.new_trainer(**kwargs)
+        if trainer.world_size > 1:  # each would train on all rows
+            raise SettingError(
+                f"training is for one process, and this would start {trainer.world_size}; use --trainer.devices 1"
+            )
+        return trainer
+
+    def new_trainer(self, **kwargs):
+        if self.subcommand == "fit":
+            return super().instantiate_trainer(**kwargs)
+        # the others write no run folder and stop at no minimum
+        settings = self._get(self.config_init, "trainer")
+        return self.trainer_class(**{**settings, "logger": False, "enable_checkpointing": False})
 
     def fit(self, **arguments):
-        self.trainer.fit(**arguments | {"weights_only": True})
-        if not self.trainer.is_global_zero:
-            return
-        stopping = next(c for c in self.trainer.callbacks if isinstance(c, UntilMinimum))
-        checkpoint, run = self.trainer.checkpoint_callback, self.trainer.log_dir
-        best = checkpoint.best_model_path
-        epochs = self.trainer.current_epoch
-        print(f"stopped  after {epochs} epoch{'s' * (epochs != 1)}: {stopping.reason(self.trainer)}")
-        if best:
-            scores = self.trainer.validate(self.model, self.datamodule, best, verbose=False, weights_only=True)[0]
-            print(f"best     {'  '.join(f'{name} {value:.4f}' for name, value in scores.items())}  in {shown(best)}")
+        try:
+            self.trainer.fit(**arguments | {"weights_only": True})
+        except (KeyboardInterrupt, SystemExit):  # Lightning has stopped cleanly, and exits
+            self.status = 130
+        self.close()
+
+    def close(self):
+        """Why training stopped, what it reached, where it lies, and what to type next."""
+        trainer, checkpoint = self.trainer, self.trainer.checkpoint_callback
+        stopping = next(c for c in trainer.callbacks if isinstance(c, UntilMinimum))
+        epochs = trainer.current_epoch
+        print(f"stopped  after {epochs} epoch{'s' * (epochs != 1)}: {stopping.reason(trainer)}")
+        if trainer.fast_dev_run:
+            return  # it leaves nothing behind
+        run = trainer.log_dir
+        config = shlex.quote(shown(Path(run) / "config.yaml"))
+        best, last = checkpoint.best_model_path, checkpoint.last_model_path
+        if not math.isfinite(trainer.callback_metrics.get("train/loss", 0)):
+            self.status = 1
+        path = best or last
+        if self.status == 0 and path:
+            trainer.loggers = []  # metrics.csv is of the training
+            scores = trainer.validate(self.model, self.datamodule, path, verbose=False, weights_only=True)
+            figures = "".join(f"{name} {value:.4f}  " for name, value in (scores[0] if scores else {}).items())
+            print(f"{'best' if best else 'last'}     {figures}in {shown(path)}")
         print(f"run      {shown(run)}")
-        if best:
-            config = shlex.quote(shown(Path(run) / "config.yaml"))
-            print(f"next     {program()} test -c {config} --ckpt_path {shlex.quote(shown(best))}")
+        if self.status == 0 and path:
+            print(f"next     {program()} test -c {config} --ckpt_path {shlex.quote(shown(path))}")
+        if self.status == 130 and last:
+            print(f"resume   {program()} fit -c {config} --ckpt_path {shlex.quote(shown(last))}")
 
     def validate(self, **arguments):
         self.evaluate(self.trainer.validate, arguments)
@@ -160,7 +211,7 @@ class Command(LightningCLI):
         probabilities = torch.cat(batches)
         classes = self.datamodule.classes
         named = classes[1:] if len(classes) == 2 else classes
-        frame = pd.DataFrame(probabilities.numpy(), columns=[f"P({name})" for name in named])
+        frame = pd.DataFrame(probabilities.float().numpy(), columns=[f"P({name})" for name in named])
         frame["class"] = [classes[i] for i in self.model.predicted(probabilities)]
         frame.index = pd.RangeIndex(1, len(frame) + 1, name="row")
         write_whole(frame, Path(self.settings.output))

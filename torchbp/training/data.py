@@ -39,11 +39,14 @@ class TabularData(pl.LightningDataModule):
         seed: int = 0,
     ):
         super().__init__()
+        self.save_hyperparameters(ignore="batch_size")  # in the checkpoint: they say which rows it was trained on
         if batch_size < 1:
             raise SettingError(f"data.batch_size={batch_size} must be at least 1")
         for name, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
             if not 0 < fraction < 1:
                 raise SettingError(f"data.{name}={fraction} must lie between 0 and 1")
+        if not 0 <= seed < 2**32:
+            raise SettingError(f"data.seed={seed} must lie between 0 and 2³² − 1")
         if val_fraction + test_fraction >= 1:
             raise SettingError(
                 f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} leave no row to train on"
@@ -56,6 +59,10 @@ class TabularData(pl.LightningDataModule):
     @property
     def num_features(self):
         return self.table.features.shape[1]
+
+    @property
+    def feature_names(self):
+        return self.table.feature_names
 
     @property
     def classes(self):

@@ -1,7 +1,6 @@
 """Reading a checkpoint without running what it holds, and writing a file whole or not at all."""
 
 import os
-import tempfile
 from pathlib import Path
 
 import torch
@@ -23,6 +22,8 @@ def read_checkpoint(path):
 
 
 def check_output(path, overwrite):
+    if path.is_dir():
+        raise SettingError(f"{path} is a folder; name a file as --output")
     if path.exists() and not overwrite:
         raise SettingError(f"{path} exists; name another --output, or add --overwrite true")
     if not path.parent.is_dir():
@@ -31,11 +32,11 @@ def check_output(path, overwrite):
 
 def write_whole(frame, path):
     """Write a CSV file that is there whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "w", newline="") as file:
+        with temporary.open("x", newline="") as file:
             frame.to_csv(file)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise

@@ -1,5 +1,7 @@
 """Where rows come from: scikit-learn's bundled sets, the exclusive or, or a CSV file. Splits are made elsewhere."""
 
+import csv
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +38,8 @@ def load(source, target=None):
         if target is not None:
             raise SettingError(f"data.target={target!r}: {source} has its own labels; leave target out")
         return BUNDLED[source]()
+    if not source:
+        raise SettingError(f"data.source is empty; give a CSV file or one of {', '.join(BUNDLED)}")
     return read_csv(Path(source), target)
 
 
@@ -69,11 +73,15 @@ def read_csv(path, target):
     if target is None:
         raise SettingError(f"data.target is missing: name the column of {path} that holds the labels")
     try:
-        frame = pd.read_csv(path)
+        check_header(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+            # "NA" and "None" may be names of classes; only nothing is a missing value
+            frame = pd.read_csv(path, skipinitialspace=True, index_col=False, keep_default_na=False, na_values=[""])
     except pd.errors.EmptyDataError:
         raise UserError(f"{path} is empty: it needs a header line and rows") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a CSV file: {error}") from None
+    except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path} is not a CSV file: {' '.join(str(error).split())}") from None
     if frame.empty:
         raise UserError(f"{path} has a header and no rows")
     if target not in frame:
@@ -83,6 +91,15 @@ def read_csv(path, target):
         raise UserError(f"{path} has no feature: its only column is the target {target!r}")
     features = np.column_stack([read_feature(path, frame[name]) for name in frame])
     return Table(torch.from_numpy(features), labels, [str(name) for name in frame], classes)
+
+
+def check_header(path):
+    """pandas would rename the second of two columns of one name."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        names = next(csv.reader(file, skipinitialspace=True), [])
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{path} has two columns {name!r}; give each a name of its own")
 
 
 def read_labels(path, column):
@@ -96,13 +113,17 @@ def read_labels(path, column):
 
 
 def read_feature(path, column):
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float32)
-    bad = ~np.isfinite(numbers)
+    exact = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    bad = ~(np.abs(exact) <= np.finfo(np.float32).max)  # nan is not less
     if bad.any():
         value = column[bad].iloc[0]
         what = "is blank" if pd.isna(value) else f"is {str(value)!r}"
         raise UserError(f"{path}: {place(column, bad)} {what}; a feature must be a finite float32 in every row")
-    return numbers
+    if 0 < np.ptp(exact) < 1e-5 * np.abs(exact).max():
+        raise UserError(
+            f"{path}: column {str(column.name)!r} differs only in digits that float32 does not hold; subtract its mean"
+        )
+    return exact.astype(np.float32)
 
 
 def place(column, where):

@@ -60,21 +60,25 @@ class UntilMinimum(EarlyStopping):
             return f"{self.monitor} has not fallen{by} in {self.patience} {times} (patience)"
         if self.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
             return f"{self.monitor} is no longer a finite number; a smaller lr helps"
-        if trainer.current_epoch == trainer.max_epochs:
-            return f"max_epochs {trainer.max_epochs} is reached"
-        return "it was interrupted"
+        if trainer.interrupted:
+            return "it was interrupted"
+        for limit, done in (("max_epochs", trainer.current_epoch), ("max_steps", trainer.global_step)):
+            if done == getattr(trainer, limit):
+                return f"{limit} {done} is reached"
+        return "the trainer's own limit is reached"  # max_time, or a callback of the user's
 
     def state_dict(self):
         return {**super().state_dict(), "grad_norm": self.grad_norm}
 
     def load_state_dict(self, state_dict):
-        super().load_state_dict(state_dict)
+        super().load_state_dict(state_dict | {"patience": self.patience})  # the user's, and not the checkpoint's
         self.grad_norm = state_dict["grad_norm"]
 
 
 def full_gradient_norm(classifier, x, y):
     """‖∇L‖₂ over all parameters, L the mean loss of the rows x, y plus ½ λ ‖W‖². It touches no `.grad`."""
     parameters = [p for p in classifier.parameters() if p.requires_grad]
+    x, y = x.to(parameters[0].dtype), y.to(parameters[0].dtype)
     total = [classifier.hparams.weight_decay * p.detach() for p in parameters]
     for rows in torch.arange(len(x)).split(ROWS_AT_ONCE):
         loss = classifier.loss(classifier(x[rows].to(classifier.device)), y[rows].to(classifier.device))
