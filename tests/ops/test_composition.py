@@ -260,7 +260,6 @@ def test_traces():
 
 @pytest.mark.usefixtures("fresh_compiler")
 def test_onnx():
-    pytest.importorskip("onnxscript", reason="torch.onnx.export(dynamo=True) needs it")
     (net, _), _, x, _ = pair()
     program = torch.onnx.export(net, (x,), dynamo=True, verbose=False)
     torch.testing.assert_close(program.call_reference({"input": x})[0], net(x))
