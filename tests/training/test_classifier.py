@@ -23,7 +23,7 @@ def trainer(tmp_path, **settings):
 def trained(tmp_path_factory):
     path = tmp_path_factory.mktemp("run")
     data = TabularData("breast_cancer")
-    model = Classifier(data.num_features, data.classes, lr=0.5)
+    model = Classifier(data.in_features, data.classes, lr=0.5)
     run = trainer(path, max_epochs=5)
     run.fit(model, data)
     run.save_checkpoint(path / "a.ckpt")
@@ -63,7 +63,7 @@ def test_metrics_are_those_of_the_whole_split(trained):
 
 def test_training_loss_is_the_mean_over_rows(tmp_path):
     data = TabularData("digits", batch_size=1000)  # a batch of 1000 and one of 77
-    model = Classifier(data.num_features, data.classes, lr=1e-30)
+    model = Classifier(data.in_features, data.classes, lr=1e-30)
     run = trainer(tmp_path, max_epochs=1)
     run.fit(model, data)
     x, y = data.rows("train")

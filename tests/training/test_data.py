@@ -44,7 +44,7 @@ def test_csv(tmp_path):
     lines = [f"{a:.6f},{'yes' if a > 0 else 'no'},{b:d}" for a, b in zip(rng.normal(size=40), range(40), strict=True)]
     (tmp_path / "a.csv").write_text("\n".join(["height,ill,age", *lines]))
     data = TabularData(str(tmp_path / "a.csv"), target="ill")
-    assert data.num_features == 2
+    assert data.in_features == 2
     assert data.classes == ["no", "yes"]
     assert data.table.feature_names == ["height", "age"]
     height, age = data.table.features.T

@@ -11,7 +11,7 @@ from torchbp.training.stopping import full_gradient_norm
 def fit(tmp_path, stopping, source="xor", max_epochs=30, callbacks=(), check_val_every_n_epoch=1, **settings):
     torch.manual_seed(0)
     data = TabularData(source)
-    model = Classifier(data.num_features, data.classes, **settings)
+    model = Classifier(data.in_features, data.classes, **settings)
     trainer = pl.Trainer(
         default_root_dir=tmp_path,
         max_epochs=max_epochs,
@@ -31,7 +31,7 @@ def fit(tmp_path, stopping, source="xor", max_epochs=30, callbacks=(), check_val
 def test_gradient_norm_is_that_of_the_whole_objective(weight_decay, monkeypatch):
     monkeypatch.setattr("torchbp.training.stopping.ROWS_AT_ONCE", 100)  # several pieces, the last one shorter
     data = TabularData("breast_cancer")
-    model = Classifier(data.num_features, data.classes, weight_decay=weight_decay)
+    model = Classifier(data.in_features, data.classes, weight_decay=weight_decay)
     x, y = data.rows("train")
     model.standardize.fit(x)
     norm = full_gradient_norm(model, x, y)

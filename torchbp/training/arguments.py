@@ -15,6 +15,7 @@ from torchbp.training.data import TabularData
 from torchbp.training.errors import SettingError
 from torchbp.training.stopping import UntilMinimum
 
+LINKED = ("in_features", "classes", "feature_names")  # of the model: they are the data's
 GROUPS = {"model": Classifier, "data": TabularData, "stopping": UntilMinimum, "checkpoint": ModelCheckpoint}
 
 
@@ -54,6 +55,10 @@ def check_file(path):
         raise SettingError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(content, dict):
         raise SettingError(f"{path} holds no keys; see configs/breast_cancer.yaml for what it may hold")
+    model = content.get("model")
+    for name in LINKED:
+        if isinstance(model, dict) and name in model:
+            raise SettingError(f"{path}: model.{name} comes from the data; leave it out")
 
 
 def shorten(message):

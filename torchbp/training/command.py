@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from pytorch_lightning.cli import LightningCLI
 
-from torchbp.training.arguments import GROUPS, Parser, configs_first, nearest
+from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first, nearest
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.files import check_output, read_checkpoint, write_whole
 from torchbp.training.progress import EpochProgress
@@ -93,9 +93,8 @@ class Command(LightningCLI):
                 "checkpoint.auto_insert_metric_name": False,
             }
         )
-        parser.link_arguments("data.num_features", "model.in_features", apply_on="instantiate")
-        parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
-        parser.link_arguments("data.feature_names", "model.feature_names", apply_on="instantiate")
+        for name in LINKED:
+            parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
 
     def _prepare_subcommand_parser(self, klass, subcommand, **kwargs):
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)

@@ -14,7 +14,7 @@ from torchbp.training.sources import load
 class TabularData(pl.LightningDataModule):
     """Rows of numbers with a label each, split into training, validation and test rows.
 
-    A batch is `(x, y)`: x float32 `(N, num_features)`, y float32 `(N, outputs)` of zeros and ones. There is one
+    A batch is `(x, y)`: x float32 `(N, in_features)`, y float32 `(N, outputs)` of zeros and ones. There is one
     output for two classes, P(the second class), and otherwise one per class, each against the rest.
 
     Args:
@@ -57,7 +57,7 @@ class TabularData(pl.LightningDataModule):
         self.splits = self.split(val_fraction, test_fraction, seed)
 
     @property
-    def num_features(self):
+    def in_features(self):
         return self.table.features.shape[1]
 
     @property

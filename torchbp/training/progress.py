@@ -67,7 +67,7 @@ def header(trainer, classifier):
     rows = ", ".join(f"{len(rows)} {name}" for name, rows in data.splits.items())
     parameters = sum(p.numel() for p in classifier.parameters())
     return (
-        f"data     {data.source}: {len(data.table.labels)} rows × {data.num_features} features, "
+        f"data     {data.source}: {len(data.table.labels)} rows × {data.in_features} features, "
         f"{len(data.classes)} classes; rows: {rows}\n"
         f"network  {'-'.join(map(str, [*sizes, outputs]))}, {parameters} parameters, on {classifier.device}"
     )
