@@ -184,6 +184,48 @@ def test_the_closing_figures_are_those_of_the_best_checkpoint(run):
     assert re.search(rf"^best +val/loss {min(losses):.4f}  ", out, re.MULTILINE)
 
 
+def test_the_best_checkpoint_has_the_highest_accuracy(run):
+    asked = ["--checkpoint.monitor", "val/accuracy", "--checkpoint.mode", "max"]
+    _, out, _ = run("fit", "-c", CANCER, "--trainer.max_epochs", 9, *asked)
+    rows = csv.DictReader(Path("runs/breast_cancer/version_0/metrics.csv").read_text().splitlines())
+    accuracies = [float(row["val/accuracy"]) for row in rows if row["val/accuracy"]]
+    assert min(accuracies) < max(accuracies)
+    assert re.search(rf"^best .* val/accuracy {max(accuracies):.4f}  ", out, re.MULTILINE)
+
+
+def test_the_next_command_can_be_pasted_whatever_the_run_is_called(run):
+    tested, _ = fit_and_test(run, CANCER, "--trainer.max_epochs", 1, "--trainer.logger.init_args.name", "Anna's 1st")
+    assert "test/accuracy" in tested
+
+
+def test_a_checkpoint_made_in_python_needs_no_feature_names(run):
+    from pytorch_lightning import Trainer
+
+    from torchbp.training import Classifier, TabularData
+
+    data = TabularData("xor")
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(max_epochs=1, enable_checkpointing=False, accelerator="cpu", **quiet)
+    trainer.fit(Classifier(data.in_features, data.classes), data)
+    trainer.save_checkpoint("python.ckpt", weights_only=False)
+    status, out, err = run("test", "--data.source", "xor", "--ckpt_path", "python.ckpt")
+    assert (status, err) == (0, "")
+    assert "test/accuracy" in out
+
+
+class Hostile:
+    def __reduce__(self):
+        return Path.touch, (Path("it_ran"),)
+
+
+def test_a_checkpoint_that_carries_code_is_refused_and_runs_none(run):
+    torch.save({"hyper_parameters": {}, "state_dict": Hostile()}, "hostile.ckpt")
+    status, _, err = run("test", "-c", CANCER, "--ckpt_path", "hostile.ckpt")
+    assert status == 1
+    assert err == "torchbp: error: hostile.ckpt is damaged, or is not a checkpoint\n"
+    assert not Path("it_ran").exists()
+
+
 def test_a_diverged_run_is_a_failure(run):
     status, out, _ = run("fit", "-c", CANCER, "--model.lr", "1e30")
     assert status == 1
@@ -279,6 +321,8 @@ BAD = [
     ("fit --trainer.accelerator abacus", 2, "invalid accelerator name: .*abacus"),
     ("fit --trainer.accelerator cpu --trainer.devices 2", 2, "this would start 2; use --trainer.devices 1"),
     ("fit --trainer.logger.init_args.save_dir /proc/x", 1, "/proc/x"),
+    ("fit --checkpoint.monitor val/accuracy", 2, "highest; add --checkpoint.mode max"),
+    ("fit --checkpoint.mode max", 2, "lowest; add --checkpoint.mode min"),
     ("fit --checkpoint.mode up", 2, "`mode` can be .* but got up"),
     ("fit --seed_everything -1", 2, "seed_everything=-1 must lie between"),
     ("fit --data.seed -1", 2, "data.seed=-1 must lie between"),

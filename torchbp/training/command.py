@@ -18,7 +18,7 @@ from torchbp.training.files import check_output, read_checkpoint, write_whole
 from torchbp.training.progress import EpochProgress
 from torchbp.training.stopping import UntilMinimum
 
-METRICS = ("val/loss", "val/accuracy", "train/loss")
+METRICS = {"val/loss": "min", "val/accuracy": "max", "train/loss": "min"}  # and which end of each is the best
 
 
 def main(arguments):
@@ -130,6 +130,10 @@ class Command(LightningCLI):
             raise SettingError(
                 f"checkpoint.monitor={monitor!r} is not a metric of training; {nearest(monitor, METRICS)}"
             )
+        best, mode = METRICS.get(monitor), self.settings.checkpoint.mode
+        if best is not None and mode != best:  # best.ckpt would be the worst
+            end = {"min": "lowest", "max": "highest"}[best]
+            raise SettingError(f"{monitor} is best where it is {end}; add --checkpoint.mode {best}")
         if self.checkpoint is not None:
             self.compare("hyper_parameters", self.model.hparams)
             if self.subcommand != "predict":  # it may have rows of its own
@@ -138,6 +142,8 @@ class Command(LightningCLI):
     def compare(self, part, ours):
         """Refuse a checkpoint of other settings, or of other data."""
         theirs = self.checkpoint.get(part, {})
+        if theirs.get("feature_names") is None:  # of a network that was trained from Python
+            ours = {name: value for name, value in ours.items() if name != "feature_names"}
         for name, value in ours.items():
             if theirs.get(name) != value:
                 had, has = theirs.get(name), value
