@@ -1,7 +1,10 @@
 """The command as a user types it: scores, files, closing lines, and every error in one line with its exit status."""
 
+import contextlib
 import csv
 import logging
+import os
+import pty
 import re
 import shlex
 import signal
@@ -265,11 +268,31 @@ def test_interruption_says_how_to_go_on():
 
 
 def test_a_terminal_shows_a_bar():
-    command = f"{sys.executable} -m torchbp fit -c {CANCER} --trainer.max_epochs 3"
-    shown = subprocess.run(["script", "-qc", command, "/dev/null"], capture_output=True, text=True).stdout
-    assert "3/3" in shown
-    assert "train/loss" in shown
-    assert "epoch    1" not in shown
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "torchbp", "fit", "-c", CANCER, "--trainer.max_epochs", "3"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end)
+    os.close(end)
+    shown = b""
+    with contextlib.suppress(OSError):  # of a terminal whose other end is closed
+        while piece := os.read(terminal, 4096):
+            shown += piece
+    os.close(terminal)
+    process.communicate()
+    assert process.returncode == 0
+    assert b"3/3" in shown
+    assert b"train/loss" in shown
+    assert b"epoch    1" not in shown
+
+
+def test_a_checkpoint_of_another_program_is_refused(run):
+    for content, missing in (
+        ({}, "hyper_parameters"),
+        ({"hyper_parameters": {}}, "state_dict"),
+        ([1], "hyper_parameters"),
+    ):
+        torch.save(content, "other.ckpt")
+        status, _, err = run("test", "-c", CANCER, "--ckpt_path", "other.ckpt")
+        assert (status, err) == (1, f"torchbp: error: other.ckpt is not a checkpoint of torchbp: it has no {missing}\n")
 
 
 def test_resume_goes_on(run, checkpoint):

@@ -16,8 +16,9 @@ def read_checkpoint(path):
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
     except Exception:  # what a foreign or a broken file raises depends on its bytes
         raise UserError(f"{path} is damaged, or is not a checkpoint") from None
-    if not isinstance(checkpoint, dict) or "hyper_parameters" not in checkpoint:
-        raise UserError(f"{path} is not a checkpoint of torchbp: it holds no hyperparameters")
+    for part in ("hyper_parameters", "state_dict"):
+        if not isinstance(checkpoint, dict) or part not in checkpoint:
+            raise UserError(f"{path} is not a checkpoint of torchbp: it has no {part}")
     return checkpoint
 
 
