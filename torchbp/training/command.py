@@ -183,7 +183,7 @@ class Command(LightningCLI):
         epochs = trainer.current_epoch
         print(f"stopped  after {epochs} epoch{'s' * (epochs != 1)}: {stopping.reason(trainer)}")
         if trainer.fast_dev_run:
-            return  # it leaves nothing behind
+            return  # it has no run folder
         run = trainer.log_dir
         config = shlex.quote(shown(Path(run) / "config.yaml"))
         best, last = checkpoint.best_model_path, checkpoint.last_model_path
