@@ -42,7 +42,7 @@ def test_statistics_travel_in_the_checkpoint(trained):
     model, data, path, _ = trained
     content = torch.load(path, weights_only=True)  # plain values and tensors only
     assert content["hyper_parameters"]["hidden"] == [16]
-    again = Classifier.load_from_checkpoint(path, weights_only=True)
+    again = Classifier.load_from_checkpoint(path)
     rows = data.table.features[:5]
     assert torch.equal(again.predict_proba(rows), model.predict_proba(rows))
     scaled = (rows - model.standardize.mean) / model.standardize.std
@@ -71,7 +71,7 @@ def test_training_loss_is_the_mean_over_rows(tmp_path):
     torch.testing.assert_close(run.callback_metrics["train/loss"], expected.detach(), rtol=1e-5, atol=0)
 
 
-def test_constant_feature_is_centred(tmp_path):
+def test_constant_feature_becomes_0(tmp_path):
     model = Classifier(2, ["a", "b"])
     model.standardize.fit(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
     assert torch.equal(model.standardize(torch.tensor([[1.0, 5.0]])), torch.tensor([[-1.0, 0.0]]))

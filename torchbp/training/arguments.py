@@ -7,16 +7,23 @@ from pathlib import Path
 
 import yaml
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser
 
+from torchbp.training.checkpoints import BestAndLast
 from torchbp.training.classifier import Classifier
 from torchbp.training.data import TabularData
 from torchbp.training.errors import SettingError
+from torchbp.training.gradients import GradientMonitor
 from torchbp.training.stopping import UntilMinimum
 
-LINKED = ("in_features", "classes", "feature_names")  # of the model: they are the data's
-GROUPS = {"model": Classifier, "data": TabularData, "stopping": UntilMinimum, "checkpoint": ModelCheckpoint}
+LINKED = ("in_features", "classes", "columns", "multilabel", "missing")  # of the model: they are the data's
+GROUPS = {
+    "model": Classifier,
+    "data": TabularData,
+    "stopping": UntilMinimum,
+    "gradients": GradientMonitor,
+    "checkpoint": BestAndLast,
+}
 
 
 class Parser(LightningArgumentParser):

@@ -1,29 +1,50 @@
-"""`torchbp fit`, `validate`, `test` and `predict`: a LightningCLI with short errors and closing lines."""
+"""`torchbp fit`, `validate`, `test` and `predict`: a LightningCLI with short errors. What it says last: closing.py."""
 
+import contextlib
+import importlib.util
+import inspect
+import itertools
 import logging
-import math
-import shlex
-import shutil
+import os
+import signal
 import sys
 import warnings
 from pathlib import Path
 
-import pandas as pd
-import torch
-from pytorch_lightning.cli import LightningCLI
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.strategies import FSDPStrategy
 
-from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first, nearest
+from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first
+from torchbp.training.checkpoints import WholeFiles, continue_metrics, latest_best, run_folder
+from torchbp.training.classifier import Classifier
+from torchbp.training.closing import close, resume_line, shown
 from torchbp.training.errors import SettingError, UserError
-from torchbp.training.files import check_output, read_checkpoint, write_whole
+from torchbp.training.files import check_output, read_checkpoint
+from torchbp.training.predictions import SUFFIXES, predict
 from torchbp.training.progress import EpochProgress
-from torchbp.training.stopping import UntilMinimum
 
-METRICS = {"val/loss": "min", "val/accuracy": "max", "train/loss": "min"}  # and which end of each is the best
+DEFAULTS = {  # of the trainer
+    "logger": {
+        "class_path": "pytorch_lightning.loggers.CSVLogger",
+        "init_args": {"save_dir": "runs", "name": "run"},
+    },
+    "devices": 1,
+    "max_epochs": 200,
+    "log_every_n_steps": 1,
+    "enable_model_summary": False,
+    "enable_progress_bar": False,
+}
 
 
 def main(arguments):
     """Run a training command. Returns the exit status: 0, 1 for unusable data, 2 for an unusable argument."""
     quieten()
+    if arguments[0] == "predict" and rank() > 0:
+        return 0  # one process reads, computes and writes; the network is the least of it
+    Command.command = arguments[0]
     try:
         command = Command(
             GROUPS["model"],
@@ -31,31 +52,29 @@ def main(arguments):
             args=configs_first(arguments),
             parser_class=Parser,
             parser_kwargs={"allow_abbrev": False, "prog": "torchbp"},
-            trainer_defaults={
-                "logger": {
-                    "class_path": "pytorch_lightning.loggers.CSVLogger",
-                    "init_args": {"save_dir": "runs", "name": "run"},
-                },
-                "devices": 1,
-                "max_epochs": 200,
-                "log_every_n_steps": 1,
-                "enable_model_summary": False,
-                "enable_progress_bar": False,
-                "callbacks": EpochProgress(),
-            },
+            save_config_callback=SaveConfig,
+            trainer_defaults={**DEFAULTS, "callbacks": EpochProgress()},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
     except UserError as error:
-        print(f"torchbp: error: {error}", file=sys.stderr)
+        if rank() == 0 or error.of_this_process:
+            print(f"torchbp: error: {error}", file=sys.stderr)
         return error.status
+    except KeyboardInterrupt:
+        return 130
     except Exception as error:
         if not (isinstance(error, OSError) or raised_by(error) in ("pytorch_lightning", "lightning_fabric")):
             raise  # a defect of ours
         print(f"torchbp: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1 if isinstance(error, OSError) else 2
     return command.status
+
+
+def rank():
+    """Of this process among those that torchrun, SLURM or Lightning started."""
+    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)
 
 
 def raised_by(error):
@@ -70,42 +89,61 @@ def quieten():
     """Lightning's tips, adverts and device inventories are not what the user asked for."""
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*LeafSpec.*")
-    warnings.filterwarnings("ignore", "LightningCLI's args parameter")
-    warnings.filterwarnings("ignore", "The dirpath has changed")
-    warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint need to be provided.*")
+    for message in (
+        ".*does not have many workers.*",
+        ".*LeafSpec.*",
+        "LightningCLI's args parameter",
+        "The dirpath has changed",
+        "Checkpoint directory .* exists and is not empty",
+        ".*callbacks used to create the checkpoint need to be provided.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes the run's config.yaml, without the checkpoint that the run went on from."""
+
+    def __init__(self, parser, config, **arguments):
+        config = config.clone()
+        config.ckpt_path = None
+        super().__init__(parser, config, overwrite=True, **arguments)
 
 
 class Command(LightningCLI):
     """The training commands over fixed classes: no checkpoint can name code to run (a config can: a logger's)."""
 
     status = 0
+    command = None  # the only one whose arguments are made ready
+
+    @staticmethod
+    def subcommands():
+        return {Command.command: LightningCLI.subcommands()[Command.command]}
+
+    def add_core_arguments_to_parser(self, parser):
+        if self.command != "predict":
+            super().add_core_arguments_to_parser(parser)
+            return
+        # predict takes the file of any run, and builds neither the network nor the data from it
+        parser.add_lightning_class_args(self.trainer_class, "trainer")
+        parser.set_defaults({f"trainer.{name}": value for name, value in DEFAULTS.items()})
+        parser.add_class_arguments(GROUPS["model"], "model", skip=set(LINKED), instantiate=False)
+        parser.add_class_arguments(GROUPS["data"], "data", instantiate=False)
 
     def add_arguments_to_parser(self, parser):
-        for name in ("stopping", "checkpoint"):
+        if self.command == "predict":
+            for name in ("stopping", "gradients", "checkpoint"):
+                parser.add_class_arguments(GROUPS[name], name, instantiate=False)
+            parser.add_argument("--output", default="predictions.csv", help="The CSV or Parquet file to write.")
+            parser.add_argument("--overwrite", type=bool, default=False, help="Whether to replace that file.")
+            return
+        for name in ("stopping", "gradients", "checkpoint"):
             parser.add_lightning_class_args(GROUPS[name], name)
-        parser.set_defaults(
-            {
-                "checkpoint.monitor": "val/loss",
-                "checkpoint.filename": "best",
-                "checkpoint.save_last": True,
-                "checkpoint.auto_insert_metric_name": False,
-            }
-        )
         for name in LINKED:
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
 
-    def _prepare_subcommand_parser(self, klass, subcommand, **kwargs):
-        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        if subcommand == "predict":
-            parser.add_argument("--output", default="predictions.csv", help="The CSV file to write.")
-            parser.add_argument("--overwrite", type=bool, default=False, help="Whether to replace that file.")
-        return parser
-
     @property
     def settings(self):
-        return self.config[self.config.subcommand]
+        return self.config[self.command]
 
     def _set_seed(self):
         seed = self.settings.seed_everything
@@ -115,91 +153,99 @@ class Command(LightningCLI):
 
     def _parse_ckpt_path(self):
         # Lightning's own lets a checkpoint's hyperparameters silently beat the user's; ours compares, once both exist
-        command, path = self.config.subcommand, self.settings.get("ckpt_path")
+        path = self.settings.get("ckpt_path")
         self.checkpoint = read_checkpoint(path) if path else None
-        if command != "fit" and not path:
-            raise SettingError(
-                f"{command} needs a trained network: add --ckpt_path runs/…/checkpoints/best.ckpt, which fit printed"
-            )
-        if command == "predict":
-            check_output(Path(self.settings.output), self.settings.overwrite)
+        if self.command != "fit" and not path:
+            logger = self.settings.trainer.logger
+            best = latest_best(Path(logger.init_args.save_dir) / logger.init_args.name) if has_folder(logger) else None
+            example = shown(best) if best else "runs/…/checkpoints/best.ckpt, which fit printed"
+            raise SettingError(f"{self.command} needs a trained network: add --ckpt_path {example}")
+        if self.command == "predict":
+            check_output(Path(self.settings.output), self.settings.overwrite, SUFFIXES)
+
+    def before_instantiate_classes(self):
+        self.continued = None  # the folder of the run that goes on
+        logger = self.settings.trainer.logger
+        if self.command == "fit" and has_folder(logger):
+            if self.checkpoint is not None and (run := run_folder(self.settings.ckpt_path)):
+                self.continued = run
+                logger.init_args.save_dir, logger.init_args.name = shown(run.parent.parent), run.parent.name
+                logger.init_args.version = run.name
+            check_folder(logger.init_args)
+
+    def instantiate_classes(self):
+        if self.command != "predict":
+            super().instantiate_classes()
+            return
+        self.config_init = self.parser.instantiate_classes(self.config)
+        self.model = Classifier.of_checkpoint(self.checkpoint, self.settings.ckpt_path)
+        self.datamodule = None
+        self.trainer = self.instantiate_trainer()
 
     def after_instantiate_classes(self):
-        monitor = self.settings.checkpoint.monitor
-        if monitor not in (None, *METRICS):
-            raise SettingError(
-                f"checkpoint.monitor={monitor!r} is not a metric of training; {nearest(monitor, METRICS)}"
-            )
-        best, mode = METRICS.get(monitor), self.settings.checkpoint.mode
-        if best is not None and mode != best:  # best.ckpt would be the worst
-            end = {"min": "lowest", "max": "highest"}[best]
-            raise SettingError(f"{monitor} is best where it is {end}; add --checkpoint.mode {best}")
         if self.checkpoint is not None:
-            self.compare("hyper_parameters", self.model.hparams)
-            if self.subcommand != "predict":  # it may have rows of its own
-                self.compare("datamodule_hyper_parameters", self.datamodule.hparams)
+            theirs = self.checkpoint["hyper_parameters"]
+            if self.subcommand == "predict":
+                self.compare(theirs, set_by_user(self.settings.model, Classifier))
+                return
+            self.compare(theirs, self.model.hparams)
+            self.compare(self.checkpoint.get("datamodule_hyper_parameters", {}), self.datamodule.hparams)
 
-    def compare(self, part, ours):
+    def compare(self, theirs, ours):
         """Refuse a checkpoint of other settings, or of other data."""
-        theirs = self.checkpoint.get(part, {})
-        if theirs.get("feature_names") is None:  # of a network that was trained from Python
-            ours = {name: value for name, value in ours.items() if name != "feature_names"}
         for name, value in ours.items():
-            if theirs.get(name) != value:
-                had, has = theirs.get(name), value
-                if name == "feature_names" and len(had) == len(has):
-                    had, has = next(pair for pair in zip(had, has, strict=True) if pair[0] != pair[1])
-                raise SettingError(
-                    f"the checkpoint has {name}={had}, and this command {has}; use the config it was trained with: "
-                    f"{Path(self.settings.ckpt_path).parent.parent / 'config.yaml'}"
-                )
+            had = theirs.get(name)
+            if name == "columns" and None not in (had, value):  # it is None of a network that was trained from Python
+                name, had, value = difference(had, value)
+            if had == value or name == "columns":
+                continue
+            raise SettingError(
+                f"the checkpoint has {name}={had}, and this command {value}; use the config it was trained with: "
+                f"{Path(self.settings.ckpt_path).parent.parent / 'config.yaml'}"
+            )
 
     def instantiate_trainer(self, **kwargs):
-        trainer = self.new_trainer(**kwargs)
-        if trainer.world_size > 1:  # each would train on all rows
+        settings = self._get(self.config_init, "trainer")
+        if self.subcommand != "fit":  # the others write no run folder and stop at no minimum
+            settings = {**settings, "logger": False, "enable_checkpointing": False}
+            if self.subcommand == "predict":
+                settings |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+            return checked(self.trainer_class(**settings), self.subcommand)
+        loggers = settings.logger if isinstance(settings.logger, list) else [settings.logger]
+        first = loggers[0]
+        if isinstance(first, CSVLogger) and importlib.util.find_spec("tensorboard"):
+            loggers = [*loggers, TensorBoardLogger(first.save_dir, first.name, first.version, default_hp_metric=False)]
+            kwargs["logger"] = loggers
+        plugins = settings.plugins if isinstance(settings.plugins, list) else [settings.plugins]
+        kwargs["plugins"] = [*(plugin for plugin in plugins if plugin is not None), WholeFiles()]
+        trainer = checked(super().instantiate_trainer(**kwargs), self.subcommand)
+        if isinstance(trainer.strategy, FSDPStrategy) and (
+            self.settings.stopping.min_grad_norm or self.settings.gradients.every_n_epochs
+        ):
             raise SettingError(
-                f"training is for one process, and this would start {trainer.world_size}; use --trainer.devices 1"
+                "fsdp holds the weights in pieces; add --stopping.min_grad_norm 0 --gradients.every_n_epochs 0"
             )
+        if self.continued and rank() == 0:
+            continue_metrics(trainer.loggers, self.checkpoint["epoch"] + 1)
         return trainer
 
-    def new_trainer(self, **kwargs):
-        if self.subcommand == "fit":
-            return super().instantiate_trainer(**kwargs)
-        # the others write no run folder and stop at no minimum
-        settings = self._get(self.config_init, "trainer")
-        return self.trainer_class(**{**settings, "logger": False, "enable_checkpointing": False})
-
     def fit(self, **arguments):
+        trainer = self.trainer
+        interruption = Interruption()
+        trainer.callbacks.insert(0, interruption)
         try:
-            self.trainer.fit(**arguments | {"weights_only": True})
+            trainer.fit(**arguments | {"weights_only": True})
         except (KeyboardInterrupt, SystemExit):  # Lightning has stopped cleanly, and exits
-            self.status = 130
-        self.close()
-
-    def close(self):
-        """Why training stopped, what it reached, where it lies, and what to type next."""
-        trainer, checkpoint = self.trainer, self.trainer.checkpoint_callback
-        stopping = next(c for c in trainer.callbacks if isinstance(c, UntilMinimum))
-        epochs = trainer.current_epoch
-        print(f"stopped  after {epochs} epoch{'s' * (epochs != 1)}: {stopping.reason(trainer)}")
-        if trainer.fast_dev_run:
-            return  # it has no run folder
-        run = trainer.log_dir
-        config = shlex.quote(shown(Path(run) / "config.yaml"))
-        best, last = checkpoint.best_model_path, checkpoint.last_model_path
-        if not math.isfinite(trainer.callback_metrics.get("train/loss", 0)):
-            self.status = 1
-        path = best or last
-        if self.status == 0 and path:
-            trainer.loggers = []  # metrics.csv is of the training
-            scores = trainer.validate(self.model, self.datamodule, path, verbose=False, weights_only=True)
-            figures = "".join(f"{name} {value:.4f}  " for name, value in (scores[0] if scores else {}).items())
-            print(f"{'best' if best else 'last'}     {figures}in {shown(path)}")
-        print(f"run      {shown(run)}")
-        if self.status == 0 and path:
-            print(f"next     {program()} test -c {config} --ckpt_path {shlex.quote(shown(path))}")
-        if self.status == 130 and last:
-            print(f"resume   {program()} fit -c {config} --ckpt_path {shlex.quote(shown(last))}")
+            self.status = 128 + interruption.signal
+        except RuntimeError as error:
+            if trainer.world_size == 1 or raised_by(error) != "torch":
+                raise
+            print(resume_line(self), file=sys.stderr)
+            raise LostProcess(
+                f"process {trainer.global_rank} of {trainer.world_size} has lost the others: one was killed, or has "
+                f"failed with an error of its own ({' '.join(str(error).split())[:100]})"
+            ) from None
+        close(self)
 
     def validate(self, **arguments):
         self.evaluate(self.trainer.validate, arguments)
@@ -208,30 +254,78 @@ class Command(LightningCLI):
         self.evaluate(self.trainer.test, arguments)
 
     def evaluate(self, run, arguments):
-        for name, value in run(**arguments | {"verbose": False, "weights_only": True})[0].items():
-            print(f"{name:<14} {value:.4f}")
+        scores = run(**arguments | {"verbose": False, "weights_only": True})[0]
+        if self.trainer.is_global_zero:
+            for name, value in scores.items():
+                print(f"{name:<14} {value:.4f}")
 
     def predict(self, **arguments):
-        batches = self.trainer.predict(**arguments | {"return_predictions": True, "weights_only": True})
-        probabilities = torch.cat(batches)
-        classes = self.datamodule.classes
-        named = classes[1:] if len(classes) == 2 else classes
-        frame = pd.DataFrame(probabilities.float().numpy(), columns=[f"P({name})" for name in named])
-        frame["class"] = [classes[i] for i in self.model.predicted(probabilities)]
-        frame.index = pd.RangeIndex(1, len(frame) + 1, name="row")
-        write_whole(frame, Path(self.settings.output))
-        print(f"wrote    {self.settings.output}: {len(frame)} rows")
+        rows = predict(self.trainer, self.model, self.settings.data.source, self.settings.data.id, self.settings.output)
+        print(f"wrote    {self.settings.output}: {rows} rows")
 
 
-def shown(path):
-    """A path relative to the current folder where it lies in it."""
-    path = Path(path)
-    return str(path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path)
+class Interruption(Callback):
+    """SIGTERM ends training as Ctrl-C does."""
+
+    signal = signal.SIGINT
+
+    def on_train_start(self, trainer, pl_module):
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGTERM, self.stop)  # Lightning has put back what was there, when fit ends
+
+    def stop(self, number, frame):
+        self.signal = number
+        raise KeyboardInterrupt
 
 
-def program():
-    """How this program was called, so that the line it prints can be pasted."""
-    name = sys.argv[0]
-    if name.endswith("__main__.py"):
-        return f"{shlex.quote(sys.executable)} -m torchbp"
-    return "torchbp" if shutil.which("torchbp") == name else shlex.quote(shown(name))
+class LostProcess(UserError):
+    """Another process of the run is gone; each that is left says so."""
+
+    of_this_process = True
+
+
+def has_folder(logger):
+    """Whether the setting of a logger names a folder of runs."""
+    return bool(logger) and "init_args" in logger and {"save_dir", "name", "version"} <= set(logger.init_args.keys())
+
+
+def check_folder(logger):
+    """Refuse a run's folder outside of save_dir."""
+    root = Path(logger.save_dir).resolve()
+    version = logger.version if isinstance(logger.version, str) else f"version_{logger.version or 0}"
+    if root not in (root / logger.name / version).resolve().parents:
+        raise SettingError(
+            f"trainer.logger: name={logger.name} and version={logger.version} lead out of save_dir={logger.save_dir}"
+        )
+
+
+def checked(trainer, command):
+    """The trainer, unless each process would work for itself."""
+    started = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+    if SLURMEnvironment.detect():
+        started = int(os.environ["SLURM_NTASKS"])
+    if started != trainer.world_size and command != "predict":
+        per_node = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or started)
+        if trainer.world_size == 1 or started > 1:
+            raise SettingError(
+                f"{started} processes were started, and each would {command} for itself; add --trainer.strategy ddp "
+                f"--trainer.devices {per_node} --trainer.num_nodes {started // per_node}"
+            )
+    return trainer
+
+
+def set_by_user(settings, of):
+    """The values of a group that are not the defaults of its class."""
+    defaults = {name: parameter.default for name, parameter in inspect.signature(of).parameters.items()}
+    return {name: value for name, value in settings.items() if value != defaults[name]}
+
+
+def difference(theirs, ours):
+    """The first difference of two networks' columns, whose order counts: what differs, theirs, ours."""
+    for had, has in itertools.zip_longest(theirs, ours):
+        if had != has:
+            return "column", had, has
+    for name, had in theirs.items():
+        if had != ours[name]:
+            return f"column {name!r}", had or "numbers", ours[name] or "numbers"
+    return "columns", theirs, ours

@@ -1,28 +1,33 @@
-"""Tabular data for training: a seeded, stratified split of rows held in memory. Features stay as they are; the
-classifier scales them."""
+"""Tabular data for training: a seeded, stratified split of rows held in memory, and the batches of each process."""
 
 import pytorch_lightning as pl
 import torch
 from sklearn.model_selection import train_test_split
 from torch.nn.functional import one_hot
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from torchbp.training.errors import SettingError, UserError
-from torchbp.training.sources import load
+from torchbp.training.table import load
 
 
 class TabularData(pl.LightningDataModule):
-    """Rows of numbers with a label each, split into training, validation and test rows.
+    """Rows with a label each, split into training, validation and test rows.
 
     A batch is `(x, y)`: x float32 `(N, in_features)`, y float32 `(N, outputs)` of zeros and ones. There is one
     output for two classes, P(the second class), and otherwise one per class, each against the rest.
+    Features stay as they are; the classifier scales them.
 
     Args:
-        source: `breast_cancer`, `digits` or `xor`, or the path of a CSV file with a header line.
-        target: the label column of a CSV file, of two classes; every other column is a feature.
-        batch_size: rows per step of gradient descent.
-        val_fraction, test_fraction: shares of all rows, drawn class by class; the rest is the training split.
-            `xor` has four rows, which are all three splits.
+        source: `breast_cancer`, `digits` or `xor`, or the path of a CSV file with a header line or of a Parquet file.
+        target: the label column of a file, of any type; or a list of columns of zeros and ones, one output each.
+        id: a column that names the rows; it is no feature, and `predict` copies it.
+        ignore: columns that are no features. All others are: numbers as they are, texts one 0/1 feature per category.
+        categorical: columns of numbers that are categories.
+        missing: "refuse" a file with blank features, or put the "mean" of the training rows in their place.
+        max_categories: the most categories that a column may have.
+        batch_size: rows per step of gradient descent, of each process.
+        val_fraction, test_fraction: shares of all rows, drawn class by class (of several targets: at random); the
+            rest is the training split. `xor` has four rows, which are all three splits.
         seed: of the split.
 
     Raises:
@@ -32,7 +37,12 @@ class TabularData(pl.LightningDataModule):
     def __init__(
         self,
         source: str,
-        target: str | None = None,
+        target: list[str] | str | None = None,
+        id: str | None = None,
+        ignore: list[str] = [],  # noqa: B006  (the command line shows it as the default)
+        categorical: list[str] = [],  # noqa: B006
+        missing: str = "refuse",
+        max_categories: int = 100,
         batch_size: int = 32,
         val_fraction: float = 0.2,
         test_fraction: float = 0.2,
@@ -40,8 +50,12 @@ class TabularData(pl.LightningDataModule):
     ):
         super().__init__()
         self.save_hyperparameters(ignore="batch_size")  # in the checkpoint: they say which rows it was trained on
-        if batch_size < 1:
-            raise SettingError(f"data.batch_size={batch_size} must be at least 1")
+        self.hparams.pop("_instantiator", None)  # Lightning's: what to call in order to make this object
+        if missing not in ("refuse", "mean"):
+            raise SettingError(f"data.missing={missing!r} must be refuse or mean")
+        for name, value in (("batch_size", batch_size), ("max_categories", max_categories)):
+            if value < 1:
+                raise SettingError(f"data.{name}={value} must be at least 1")
         for name, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
             if not 0 < fraction < 1:
                 raise SettingError(f"data.{name}={fraction} must lie between 0 and 1")
@@ -53,25 +67,48 @@ class TabularData(pl.LightningDataModule):
             )
         self.source = source
         self.batch_size = batch_size
-        self.table = load(source, target)
+        self.table = load(
+            source,
+            target,
+            left_out=[*ignore, *([id] if id else [])],
+            categorical=categorical,
+            missing=missing,
+            max_categories=max_categories,
+        )
         self.splits = self.split(val_fraction, test_fraction, seed)
+        self.order = None
 
     @property
     def in_features(self):
         return self.table.features.shape[1]
 
     @property
-    def feature_names(self):
-        return self.table.feature_names
+    def columns(self):
+        return self.table.columns
 
     @property
     def classes(self):
         return self.table.classes
 
+    @property
+    def multilabel(self):
+        return self.table.labels.ndim == 2
+
+    @property
+    def missing(self):
+        return self.hparams.missing
+
     def split(self, val_fraction, test_fraction, seed):
         rows = torch.arange(len(self.table.labels))
         if self.source == "xor":
             return {"train": rows, "val": rows, "test": rows}
+        if not self.multilabel:
+            counts = torch.bincount(self.table.labels, minlength=len(self.classes))
+            if counts.min() < 3:
+                raise UserError(
+                    f"{self.source} has too few rows of the class {self.classes[counts.argmin()]!r}, {counts.min()}; "
+                    "each of the three splits needs one: leave the class out, or add rows of it"
+                )
         try:
             rest, test = self.draw(rows, test_fraction, seed)
             train, val = self.draw(rest, val_fraction / (1 - test_fraction), seed)
@@ -80,30 +117,72 @@ class TabularData(pl.LightningDataModule):
         return {"train": train, "val": val, "test": test}
 
     def draw(self, rows, fraction, seed):
-        return train_test_split(rows, test_size=fraction, random_state=seed, stratify=self.table.labels[rows])
+        labels = None if self.multilabel else self.table.labels[rows]
+        return train_test_split(rows, test_size=fraction, random_state=seed, stratify=labels)
 
     def rows(self, split):
-        """x and y of a whole split, "train", "val" or "test"."""
-        rows = self.splits[split]
+        """x and y of a whole split, "train", "val" or "test", or of a tensor of indices of rows."""
+        rows = self.splits[split] if isinstance(split, str) else split
         labels = self.table.labels[rows]
-        y = labels.unsqueeze(1) if len(self.classes) == 2 else one_hot(labels, len(self.classes))
-        return self.table.features[rows], y.float()
+        if not self.multilabel:
+            labels = labels.unsqueeze(1) if len(self.classes) == 2 else one_hot(labels, len(self.classes))
+        return self.table.features[rows], labels.float()
 
-    def loader(self, *tensors, shuffle=False):
-        dataset = TensorDataset(*tensors)
-        sampler = RandomSampler(dataset) if shuffle else SequentialSampler(dataset)
+    def setup(self, stage):
+        if stage == "fit":  # a number of the seeded generator, the same in every process; a checkpoint brings its own
+            self.order = self.trainer.strategy.broadcast(torch.randint(2**62, ()).item())
+
+    def state_dict(self):
+        return {"order": self.order}
+
+    def load_state_dict(self, state_dict):
+        self.order = state_dict["order"]
+
+    def loader(self, split, order=None):
+        dataset = TensorDataset(*self.rows(split))
+        process = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         # a batch is one indexing of the tensors, not a row at a time: three times as fast
-        return DataLoader(dataset, sampler=BatchSampler(sampler, self.batch_size, drop_last=False), batch_size=None)
+        return DataLoader(dataset, sampler=Batches(len(dataset), self.batch_size, *process, order), batch_size=None)
 
     def train_dataloader(self):
-        return self.loader(*self.rows("train"), shuffle=True)
+        return self.loader("train", self.order)
 
     def val_dataloader(self):
-        return self.loader(*self.rows("val"))
+        return self.loader("val")
 
     def test_dataloader(self):
-        return self.loader(*self.rows("test"))
+        return self.loader("test")
 
-    def predict_dataloader(self):
-        """Every row of the source, in its order, without its label."""
-        return self.loader(self.table.features)
+
+class Batches(DistributedSampler):  # of this class, so that Lightning leaves it as it is
+    """Indices of one process's rows of each batch: each row once an epoch, in one process or many.
+
+    A batch has `batch_size` rows for each process; the last one, what is left, split evenly. The order of an epoch
+    depends on `order` and the epoch alone, so a resumed run goes on with the same batches.
+
+    Args:
+        rows: how many there are.
+        batch_size: of each process.
+        rank, processes: which process of how many.
+        order: the seed of the order; None leaves the rows in their own.
+    """
+
+    def __init__(self, rows, batch_size, rank=0, processes=1, order=None):
+        self.rows, self.batch_size, self.rank, self.processes, self.order = rows, batch_size, rank, processes, order
+        self.epoch = 0
+
+    def __iter__(self):
+        if self.order is None:
+            rows = torch.arange(self.rows)
+        else:
+            rows = torch.randperm(self.rows, generator=torch.Generator().manual_seed(self.order + self.epoch))
+        for batch in rows.split(self.batch_size * self.processes):
+            yield batch[self.rank :: self.processes]
+
+    def __len__(self):
+        return -(-self.rows // (self.batch_size * self.processes))
+
+    def share(self, batch):
+        """This process's rows of batch number `batch`, over the mean of all processes: 1, but for the last batch."""
+        rows = min(self.batch_size * self.processes, self.rows - batch * self.batch_size * self.processes)
+        return len(range(self.rank, rows, self.processes)) * self.processes / rows

@@ -2,9 +2,11 @@
 
 
 class UserError(ValueError):
-    """Data or a file that cannot be used. `status` is the command's exit status."""
+    """Data or a file that cannot be used. `status` is the command's exit status; where several processes run, the
+    first one alone prints an error that all of them have."""
 
     status = 1
+    of_this_process = False
 
 
 class SettingError(UserError):

@@ -1,5 +1,6 @@
 """Reading a checkpoint without running what it holds, and writing a file whole or not at all."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -9,34 +10,47 @@ from torchbp.training.errors import SettingError, UserError
 
 
 def read_checkpoint(path):
-    """The checkpoint of one of our runs; loading it runs no code."""
+    """The checkpoint of one of our runs. Loading it runs no code, and it names none to run.
+
+    Raises:
+        UserError: a file that is not there, is damaged, is of another program, carries code, or names a class.
+    """
     if not Path(path).is_file():
         raise UserError(f"there is no checkpoint {path}")
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception:  # what a foreign or a broken file raises depends on its bytes
+    except Exception as error:  # what a foreign or a broken file raises depends on its bytes
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+            raise UserError(f"{path} carries code, which may do anything; it was not run, and is refused") from None
         raise UserError(f"{path} is damaged, or is not a checkpoint") from None
     for part in ("hyper_parameters", "state_dict"):
-        if not isinstance(checkpoint, dict) or part not in checkpoint:
+        if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(part), dict):
             raise UserError(f"{path} is not a checkpoint of torchbp: it has no {part}")
+    for name in checkpoint["hyper_parameters"]:
+        if str(name).startswith("_"):  # Lightning's _class_path and _instantiator: what to import and call
+            raise UserError(f"{path} names code to import ({name}), and is refused")
     return checkpoint
 
 
-def check_output(path, overwrite):
+def check_output(path, overwrite, suffixes):
+    """Raises SettingError for a file that cannot, or must not, be written."""
     if path.is_dir():
         raise SettingError(f"{path} is a folder; name a file as --output")
+    if path.suffix.lower() not in suffixes:
+        raise SettingError(f"--output {path} must end in {' or '.join(suffixes)}")
     if path.exists() and not overwrite:
         raise SettingError(f"{path} exists; name another --output, or add --overwrite true")
     if not path.parent.is_dir():
         raise SettingError(f"there is no folder {path.parent} to write {path.name} to")
 
 
-def write_whole(frame, path):
-    """Write a CSV file that is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+@contextlib.contextmanager
+def written_whole(path):
+    """A path beside `path` to write to; at the end it takes the place of `path`, and after an error it is gone."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part")
     try:
-        with temporary.open("x", newline="") as file:
-            frame.to_csv(file)
+        yield temporary
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -16,7 +16,8 @@ class EpochProgress(Callback):
     def on_fit_start(self, trainer, pl_module):
         if not trainer.is_global_zero:
             return
-        print(header(trainer, pl_module), file=sys.stderr)
+        for label, text in described(trainer, pl_module):
+            print(f"{label:<8} {text}", file=sys.stderr)
         self.bar = None
         self.printed = self.last = None
         console = Console(stderr=True)
@@ -26,6 +27,10 @@ class EpochProgress(Callback):
             total = trainer.max_epochs if trainer.max_epochs > 0 else None
             self.task = self.bar.add_task("", total=total, metrics="")
             self.bar.start()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.is_global_zero and self.bar is not None:  # an epoch of many rows takes its time
+            self.bar.update(self.task, completed=trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches)
 
     def on_train_epoch_end(self, trainer, pl_module):
         if not trainer.is_global_zero:
@@ -61,16 +66,24 @@ def is_due(epoch, max_epochs):
     return epoch == 1 or epoch % math.ceil(max_epochs / LINES) == 0
 
 
-def header(trainer, classifier):
+def described(trainer, classifier):
+    """What is trained on what: pairs of a label and a text."""
     data, sizes = trainer.datamodule, [classifier.hparams.in_features, *classifier.hparams.hidden]
     outputs = classifier.net[-1].out_features
     rows = ", ".join(f"{len(rows)} {name}" for name, rows in data.splits.items())
     parameters = sum(p.numel() for p in classifier.parameters())
-    return (
-        f"data     {data.source}: {len(data.table.labels)} rows × {data.in_features} features, "
-        f"{len(data.classes)} classes; rows: {rows}\n"
-        f"network  {'-'.join(map(str, [*sizes, outputs]))}, {parameters} parameters, on {classifier.device}"
-    )
+    processes = f" × {trainer.world_size} processes" if trainer.world_size > 1 else ""
+    return [
+        (
+            "data",
+            f"{data.source}: {len(data.table.labels)} rows × {data.in_features} features, "
+            f"{len(data.classes)} {'labels' if data.multilabel else 'classes'}; rows: {rows}",
+        ),
+        (
+            "network",
+            f"{'-'.join(map(str, [*sizes, outputs]))}, {parameters} parameters, on {classifier.device}{processes}",
+        ),
+    ]
 
 
 def metrics_line(metrics):

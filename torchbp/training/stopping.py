@@ -43,18 +43,27 @@ class UntilMinimum(EarlyStopping):
         self.min_grad_norm = min_grad_norm
         self.grad_norm = None
 
+    def on_train_start(self, trainer, pl_module):
+        if self.at_minimum() or self.wait_count >= self.patience:  # resumed from where it had stopped
+            trainer.should_stop = True
+
     def on_train_epoch_end(self, trainer, pl_module):
         super().on_train_epoch_end(trainer, pl_module)
         if self.min_grad_norm > 0:
-            self.grad_norm = full_gradient_norm(pl_module, *trainer.datamodule.rows("train"))
-            if self.grad_norm < self.min_grad_norm:
+            if trainer.is_global_zero:
+                self.grad_norm = full_gradient_norm(pl_module, *trainer.datamodule.rows("train"))
+            self.grad_norm = trainer.strategy.broadcast(self.grad_norm)  # so that all processes stop, or none
+            if self.at_minimum():
                 trainer.should_stop = True
+
+    def at_minimum(self):
+        return self.grad_norm is not None and self.grad_norm < self.min_grad_norm
 
     def reason(self, trainer):
         """One sentence: why this trainer's `fit` ended."""
-        if self.grad_norm is not None and self.grad_norm < self.min_grad_norm:
+        if self.at_minimum():
             return f"the gradient vanished: its norm {self.grad_norm:.3g} is under min_grad_norm {self.min_grad_norm:g}"
-        if self.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
+        if self.wait_count >= self.patience:
             times = "epochs" if self.monitor == "train/loss" else "validations"
             by = f" by {-self.min_delta:g}" if self.min_delta else ""
             return f"{self.monitor} has not fallen{by} in {self.patience} {times} (patience)"

@@ -1,0 +1,104 @@
+"""The two checkpoints of a run, best.ckpt and last.ckpt, and how a run goes on in its own folder."""
+
+import csv
+from pathlib import Path
+
+import torch
+from lightning_fabric.plugins.io import TorchCheckpointIO
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+
+from torchbp.training.errors import SettingError
+from torchbp.training.files import written_whole
+
+METRICS = {"val/loss": "min", "val/accuracy": "max", "train/loss": "min"}  # and which end of each is the best
+
+
+class BestAndLast(ModelCheckpoint):
+    """Keeps two checkpoints of a run: best.ckpt and, of the end of each epoch, last.ckpt.
+
+    A run that was interrupted, at any moment, goes on from last.ckpt as if nothing had happened. The first one is
+    written before the first step.
+
+    Args:
+        monitor: the metric that says which epoch is the best: val/loss, val/accuracy or train/loss.
+    """
+
+    def __init__(self, monitor: str = "val/loss"):
+        if monitor not in METRICS:
+            raise SettingError(f"checkpoint.monitor={monitor!r} is not a metric of training; use {', '.join(METRICS)}")
+        super().__init__(
+            monitor=monitor,
+            mode=METRICS[monitor],
+            filename="best",
+            save_last=True,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+        )
+
+    def on_train_start(self, trainer, pl_module):
+        super().on_train_start(trainer, pl_module)
+        if trainer.ckpt_path is None and not trainer.fast_dev_run:
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def on_validation_end(self, trainer, pl_module):
+        """Nothing yet: the epoch has not ended, and what stops training has not decided."""
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        # ModelCheckpoint's own leaves out last.ckpt where the epoch is not the best
+        if trainer.fast_dev_run:
+            return
+        candidates = self._monitor_candidates(trainer)
+        if self.monitor in candidates:  # of val/…, there may have been no validation yet
+            self._save_topk_checkpoint(trainer, candidates)
+        self._save_last_checkpoint(trainer, candidates)
+
+
+class WholeFiles(TorchCheckpointIO):
+    """A checkpoint is written beside its place, and then put there: what is there is whole at every moment."""
+
+    def save_checkpoint(self, checkpoint, path, storage_options=None):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+class ContinuedMetrics(ExperimentWriter):
+    """The writer of a metrics.csv that is there, up to an epoch; Lightning's deletes it."""
+
+    def __init__(self, log_dir, epoch):
+        super().__init__(log_dir)
+        path = Path(self.metrics_file_path)
+        if not path.is_file():
+            return
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if row.get("epoch", "").isdigit() and int(row["epoch"]) < epoch]
+            self.metrics_keys = list(reader.fieldnames or [])
+        with written_whole(path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.metrics_keys, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def _check_log_dir_exists(self):
+        pass
+
+
+def run_folder(path):
+    """The run that a last.ckpt is of, or None for a checkpoint that is no run's latest."""
+    path = Path(path).absolute()
+    run = path.parent.parent
+    return run if path.name == "last.ckpt" and (run / "config.yaml").is_file() else None
+
+
+def continue_metrics(loggers, epoch):
+    for logger in loggers:
+        if isinstance(logger, CSVLogger):
+            logger._experiment = ContinuedMetrics(logger.log_dir, epoch)
+
+
+def latest_best(folder):
+    """The youngest best.ckpt of the runs in a folder, or None."""
+    found = sorted(Path(folder).glob("*/checkpoints/best.ckpt"), key=lambda path: path.stat().st_mtime)
+    return found[-1] if found else None

@@ -1,0 +1,154 @@
+"""The end of `fit`: why it stopped, what it reached, what to type next, and the run's page."""
+
+import math
+import shlex
+import shutil
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import torch
+from pytorch_lightning.strategies import FSDPStrategy
+
+from torchbp.training.gradients import ROWS_AT_ONCE, GradientMonitor, hardest_rows
+from torchbp.training.progress import described
+from torchbp.training.stopping import UntilMinimum
+
+HARDEST = 10  # rows on the page
+PACKAGES = ("torchbp", "torch", "pytorch-lightning", "numpy", "pandas", "scikit-learn")
+
+
+def close(command):
+    """Print why training stopped, what it reached, where it lies, and what to type next; write the run's page.
+
+    Every process of a run must call it, since validation is of them all.
+    """
+    trainer, checkpoint = command.trainer, command.trainer.checkpoint_callback
+    epochs = trainer.current_epoch
+    lines = [("stopped", f"after {epochs} epoch{'s' * (epochs != 1)}: {stopping(trainer).reason(trainer)}")]
+    if trainer.fast_dev_run:  # it has no run folder
+        say(trainer, lines)
+        return
+    if not math.isfinite(trainer.callback_metrics.get("train/loss", 0)):
+        command.status = 1
+    loggers, run = trainer.loggers, Path(checkpoint.dirpath).parent
+    best = checkpoint.best_model_path or checkpoint.last_model_path
+    if command.status == 0 and best:
+        trainer.loggers = []  # metrics.csv is of the training
+        scores = trainer.validate(command.model, command.datamodule, best, verbose=False, weights_only=True)
+        figures = "".join(f"{name} {value:.4f}  " for name, value in (scores[0] if scores else {}).items())
+        lines.append((Path(best).stem, f"{figures}in {shown(best)}"))
+    lines += [("watch", trouble) for trouble in monitor(trainer).troubles(command.model)]
+    if trainer.is_global_zero and command.status in (0, 1) and loggers:
+        write_page(command, run, lines)
+        lines.append(("run", f"{shown(run)}, with its page report.html"))
+    else:
+        lines.append(("run", shown(run)))
+    if command.status == 0 and best:
+        config = shlex.quote(shown(run / "config.yaml"))
+        lines.append(("next", f"{program()} test -c {config} --ckpt_path {shlex.quote(shown(best))}"))
+    say(trainer, lines)
+    if command.status > 1 and trainer.is_global_zero:
+        print(resume_line(command))
+
+
+def say(trainer, lines):
+    if trainer.is_global_zero:
+        for label, text in lines:
+            print(f"{label:<8} {text}")
+
+
+def resume_line(command):
+    """What to type to go on with a run that was cut off."""
+    checkpoints = Path(command.trainer.checkpoint_callback.dirpath)
+    config, last = (
+        shlex.quote(shown(path)) for path in (checkpoints.parent / "config.yaml", checkpoints / "last.ckpt")
+    )
+    return f"resume   {program()} fit -c {config} --ckpt_path {last}"
+
+
+def stopping(trainer):
+    return next(c for c in trainer.callbacks if isinstance(c, UntilMinimum))
+
+
+def monitor(trainer):
+    return next(c for c in trainer.callbacks if isinstance(c, GradientMonitor))
+
+
+def write_page(command, run, lines):
+    """report.html and the pictures, from metrics.csv and the network as it is now."""
+    from torchbp.training.report import write_report  # matplotlib: only at the end
+
+    model, data = command.model, command.datamodule
+    metrics = run / "metrics.csv"
+    history = pd.read_csv(metrics).groupby("epoch", as_index=False).last() if metrics.is_file() else pd.DataFrame()
+    whole = not isinstance(command.trainer.strategy, FSDPStrategy)
+    truth = probabilities = None
+    hardest = []
+    if whole and command.status == 0:
+        x, y = data.rows("val")
+        truth, probabilities = y.numpy(), predict_proba(model, x).numpy()
+        hardest = [row for split in ("train", "val") for row in hard(model, data, split)]
+        hardest = sorted(hardest, key=lambda row: -row["norm"])[:HARDEST]
+    write_report(
+        run,
+        title=f"{run.parent.name}, {run.name}",
+        summary=[*described(command.trainer, model), *lines],
+        history=history,
+        classes=data.classes,
+        multilabel=data.multilabel,
+        truth=truth,
+        probabilities=probabilities,
+        hardest=hardest,
+        config=(run / "config.yaml").read_text(),
+        versions={"python": sys.version.split()[0], **{name: version(name) for name in PACKAGES}},
+    )
+
+
+def predict_proba(model, x):
+    dtype = next(model.parameters()).dtype
+    return torch.cat([model.predict_proba(piece.to(dtype)).float().cpu() for piece in x.split(ROWS_AT_ONCE)])
+
+
+def hard(model, data, split):
+    """The rows of a split with the largest gradient of their own, as the page shows them."""
+    x, y = data.rows(split)
+    rows, norms = hardest_rows(model, x, y, HARDEST)
+    probabilities = predict_proba(model, x[rows])
+    named = data.classes[1:] if model.binary else data.classes
+    for row, norm, truth, p in zip(rows, norms, y[rows], probabilities, strict=True):
+        if model.binary:
+            label, predicted = (data.classes[int(value)] for value in (truth[0], p[0] >= 0.5))
+            probability = p[0] if truth[0] else 1 - p[0]
+        elif data.multilabel:
+            label, predicted = (
+                ", ".join(c for c, yes in zip(named, which >= 0.5, strict=True) if yes) or "none"
+                for which in (truth, p)
+            )
+            probability = torch.where(truth > 0, p, 1 - p).prod()
+        else:
+            label, predicted = named[int(truth.argmax())], named[int(p.argmax())]
+            probability = p[truth.argmax()]
+        yield {
+            "row": int(data.splits[split][row]) + 1,
+            "split": split,
+            "label": label,
+            "predicted": predicted,
+            "probability": float(probability),  # of the label
+            "norm": float(norm),
+        }
+
+
+def shown(path):
+    """A path relative to the current folder where it lies in it."""
+    path = Path(path)
+    return str(path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path)
+
+
+def program():
+    """How this program was called, so that the line it prints can be pasted."""
+    name = sys.argv[0]
+    if name.endswith("__main__.py"):
+        return f"{shlex.quote(sys.executable)} -m torchbp"
+    return "torchbp" if shutil.which("torchbp") == name else shlex.quote(shown(name))

@@ -1,0 +1,147 @@
+"""Watching the gradients: do they reach the first layer, do units still learn, which rows pull hardest?
+
+For rows n with a loss L_n each, and the layers l = 1 … L with Z_l = A_{l−1} W_lᵀ + b_l, A_l = f(Z_l):
+
+    dZ_{l−1} = (dZ_l W_l) ∘ f′(A_{l−1})          of L_n, a row each
+    dW_l     = (1/N) dZ_lᵀ A_{l−1}                of the mean loss
+    ‖g_n‖²   = Σ_l ‖dz_{n,l}‖² (‖a_{n,l−1}‖² + 1)   the row's own gradient by all W and b, without making it:
+               it is dz aᵀ for W and dz for b, and ‖dz aᵀ‖ = ‖dz‖ ‖a‖
+               (Goodfellow 2015, Efficient Per-Example Gradient Computations, arXiv:1510.01799)
+"""
+
+import math
+
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from torchbp.nn import Linear
+from torchbp.ops.linear import linear_dweight, linear_dx
+from torchbp.ops.mlp import ACTIVATIONS
+from torchbp.training.errors import SettingError
+
+ROWS_AT_ONCE = 8192  # bounds the memory of a pass over many rows
+# of a unit's output a: whether f′(a) is nearly 0, under 4 % of what it can be
+SATURATED = {
+    "sigmoid": lambda a: a * (1 - a) < 0.01,
+    "tanh": lambda a: 1 - a.square() < 0.04,
+    "relu": lambda a: a <= 0,
+}
+VANISHED = 1e-3  # dZ of a layer over dZ of the last one
+MOSTLY = {"sigmoid": 0.5, "tanh": 0.5, "relu": 0.95}  # the share of saturated units that is worth a word
+
+
+@torch.no_grad()
+def backward_pass(classifier, x, y):
+    """A_{l−1} `(N, n_{l−1})` and dZ_l `(N, n_l)` of each layer l = 1 … L, of each row's own loss L_n.
+
+    x, y are raw rows, `(N, in_features)` and `(N, outputs)`, on the classifier's device.
+    """
+    net, inputs = classifier.net, []
+    a = classifier.standardize(x)
+    for layer in net:
+        if isinstance(layer, Linear):
+            inputs.append(a)
+        a = layer(a)
+    with torch.enable_grad():
+        z = a.detach().requires_grad_()
+        (dz,) = torch.autograd.grad(classifier.loss(z, y) * len(x), z)
+    _, _, f_dz = ACTIVATIONS[net.activation]
+    weights = [layer.weight for layer in net if isinstance(layer, Linear)]
+    dzs = [dz]
+    for weight, a in zip(reversed(weights), reversed(inputs[1:]), strict=False):
+        dzs.insert(0, f_dz(linear_dx(dzs[0], weight), a))
+    return inputs, dzs
+
+
+def sample_gradient_norms(inputs, dzs):
+    """‖g_n‖, shape `(N,)`: the norm of each row's own gradient by all weights and biases."""
+    pairs = zip(inputs, dzs, strict=True)
+    return sum(dz.square().sum(1) * (a.square().sum(1) + 1) for a, dz in pairs).sqrt()
+
+
+def gradient_flow(classifier, x, y):
+    """What the monitor records, name: a scalar tensor; the names end in the number of the layer, from 1.
+
+    dz_rms: root mean square of dZ, over rows and units; dw_rms: of dW; dw_to_w: ‖dW‖/‖W‖; saturated: share of the
+    hidden layer's outputs where f′ is nearly 0; sample_gradient: percentiles of ‖g_n‖.
+    """
+    inputs, dzs = backward_pass(classifier, x, y)
+    layers = [layer for layer in classifier.net if isinstance(layer, Linear)]
+    record = {}
+    for number, (layer, a, dz) in enumerate(zip(layers, inputs, dzs, strict=True), 1):
+        dweight = linear_dweight(dz, a)
+        norm = torch.linalg.vector_norm(dweight) / len(x)
+        record[f"dz_rms/{number}"] = dz.square().mean().sqrt()
+        record[f"dw_rms/{number}"] = norm / math.sqrt(dweight.numel())
+        record[f"dw_to_w/{number}"] = norm / torch.linalg.vector_norm(layer.weight.detach())
+        if number > 1:
+            record[f"saturated/{number - 1}"] = SATURATED[classifier.net.activation](a).double().mean()
+    norms = sample_gradient_norms(inputs, dzs).sort().values
+    for name, part in (("p05", 0.05), ("p50", 0.5), ("p95", 0.95), ("max", 1.0)):
+        record[f"sample_gradient/{name}"] = norms[round(part * (len(norms) - 1))]
+    return record
+
+
+class GradientMonitor(Callback):
+    """Logs each layer's gradient and saturation, and the rows' own gradients, at the end of an epoch.
+
+    They are those of the first training rows of the split, a 32nd of them but between 128 and 1024: one pass forward
+    and one back by the formulas, a few per cent of an epoch, which leaves training as it is.
+
+    Args:
+        every_n_epochs: how often; 0 is never.
+    """
+
+    def __init__(self, every_n_epochs: int = 1):
+        if every_n_epochs < 0:
+            raise SettingError(f"gradients.every_n_epochs={every_n_epochs} must not be negative")
+        self.every_n_epochs = every_n_epochs
+        self.record = {}
+
+    def on_train_start(self, trainer, pl_module):
+        self.sample = None
+        if self.every_n_epochs and trainer.is_global_zero and trainer.datamodule is not None:
+            rows = trainer.datamodule.splits["train"]
+            x, y = trainer.datamodule.rows(rows[: min(max(len(rows) // 32, 128), 1024)])
+            dtype = next(pl_module.parameters()).dtype
+            self.sample = x.to(pl_module.device, dtype), y.to(pl_module.device, dtype)
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        if self.sample is None or trainer.current_epoch % self.every_n_epochs:
+            return
+        record = gradient_flow(pl_module, *self.sample)
+        values = torch.stack([value.double() for value in record.values()]).tolist()  # one transfer from a GPU
+        self.record = dict(zip(record, values, strict=True))
+        for logger in trainer.loggers:
+            logger.log_metrics({"epoch": trainer.current_epoch, **self.record}, trainer.global_step)
+
+    def troubles(self, classifier):
+        """A sentence for each layer that has stopped to learn, and what helps."""
+        f = classifier.net.activation
+        for name, value in self.record.items():
+            kind, _, layer = name.partition("/")
+            if kind == "saturated" and value >= MOSTLY[f]:
+                yield (
+                    f"{value:.0%} of layer {layer}'s outputs are saturated: its units hardly learn. A smaller lr, more "
+                    f"weight_decay or {'tanh' if f == 'sigmoid' else 'a sigmoid'} as model.activation helps"
+                )
+            last = self.record[f"dz_rms/{len(classifier.hparams.hidden) + 1}"]
+            if kind == "dz_rms" and value < VANISHED * last:
+                yield (
+                    f"layer {layer}'s gradient has vanished: its dZ is {value / last if last else 0:.0e} of the last "
+                    "layer's. Fewer hidden layers or model.activation relu helps"
+                )
+
+
+def hardest_rows(classifier, x, y, count):
+    """Indices and ‖g_n‖ of the `count` rows with the largest gradient of their own: hard, or mislabelled."""
+    dtype = next(classifier.parameters()).dtype
+    pieces = zip(x.to(dtype).split(ROWS_AT_ONCE), y.to(dtype).split(ROWS_AT_ONCE), strict=True)
+    norms = torch.cat(
+        [
+            sample_gradient_norms(*backward_pass(classifier, x.to(classifier.device), y.to(classifier.device))).cpu()
+            for x, y in pieces
+        ]
+    )
+    norms, rows = norms.sort(descending=True, stable=True)
+    return rows[:count], norms[:count]

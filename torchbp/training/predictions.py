@@ -1,0 +1,99 @@
+"""`torchbp predict`: every row of a file through a trained network, a piece of the file at a time."""
+
+import collections
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch.utils.data import DataLoader, IterableDataset
+
+from torchbp.training.columns import encode, texts
+from torchbp.training.errors import SettingError, UserError
+from torchbp.training.files import written_whole
+from torchbp.training.sources import BUNDLED, stream_file
+
+SUFFIXES = (".csv", ".parquet")
+
+
+class Pieces(IterableDataset):
+    """The features of a source, some rows a piece; what names the rows waits in `ids`, in the same order."""
+
+    def __init__(self, source, id, classifier):
+        self.source, self.id = source, id
+        self.columns, self.missing = classifier.named_columns(), classifier.hparams.missing
+        self.ids = collections.deque()
+        self.unseen = collections.Counter()
+
+    def frames(self):
+        if self.source in BUNDLED:
+            return [BUNDLED[self.source]()[0]]
+        as_text = [name for name, categories in self.columns.items() if categories is not None]
+        return stream_file(Path(self.source), [*as_text, *([self.id] if self.id else [])])
+
+    def __iter__(self):
+        rows = 0
+        for frame in self.frames():
+            if self.id and self.id not in frame:
+                raise SettingError(f"{self.source} has no column {self.id!r}; set data.id to one it has, or to null")
+            ids = texts(frame[self.id]) if self.id else pd.Series(range(rows + 1, rows + 1 + len(frame)), name="row")
+            self.ids.append(ids.reset_index(drop=True))
+            yield torch.from_numpy(encode(frame, self.columns, self.missing, self.source, rows + 1, self.unseen))
+            rows += len(frame)
+        if not rows:
+            raise UserError(f"{self.source} has no rows")
+
+
+class Writer(Callback):
+    """Appends the answers to each piece to a CSV or Parquet file."""
+
+    def __init__(self, path, as_parquet, ids):
+        self.path, self.as_parquet, self.ids = path, as_parquet, ids
+        self.rows, self.parquet = 0, None
+
+    def on_predict_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+        frame = answers(pl_module, outputs.float().cpu())
+        frame.insert(0, self.ids[0].name, self.ids.popleft(), allow_duplicates=True)
+        if self.as_parquet:
+            table = pyarrow.Table.from_pandas(frame, preserve_index=False)
+            self.parquet = self.parquet or pyarrow.parquet.ParquetWriter(self.path, table.schema)
+            self.parquet.write_table(table)
+        else:
+            frame.to_csv(self.path, mode="a", header=self.rows == 0, index=False)
+        self.rows += len(frame)
+
+    def on_predict_end(self, trainer, pl_module):
+        if self.parquet:
+            self.parquet.close()
+
+
+def answers(classifier, probabilities):
+    """A frame of P of each output, and the class; of independent labels, a column of 0 and 1 for each."""
+    classes = classifier.hparams.classes
+    named = classes[1:] if classifier.binary else classes
+    frame = pd.DataFrame(probabilities.numpy(), columns=[f"P({name})" for name in named])
+    if classifier.hparams.multilabel:
+        return pd.concat([frame, pd.DataFrame((probabilities >= 0.5).int().numpy(), columns=classes)], axis=1)
+    frame["class"] = classifier.predicted(probabilities)
+    return frame
+
+
+def predict(trainer, classifier, source, id, output):
+    """Write the probabilities and the class of every row of a source to a file. Returns the number of rows.
+
+    A category that the network does not know, where it may take it as missing, is named on stderr.
+
+    Raises:
+        UserError, SettingError: a source that cannot be read, or that lacks a column; nothing is written then.
+    """
+    pieces = Pieces(source, id, classifier)
+    with written_whole(output) as temporary:
+        writer = Writer(temporary, Path(output).suffix.lower() == ".parquet", pieces.ids)
+        trainer.callbacks.append(writer)
+        trainer.predict(classifier, DataLoader(pieces, batch_size=None), return_predictions=False)
+    for (column, value), rows in sorted(pieces.unseen.items()):
+        print(f"note     column {column!r}: {value!r} ({rows} rows) is new, and was taken as missing", file=sys.stderr)
+    return writer.rows

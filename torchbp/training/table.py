@@ -1,0 +1,110 @@
+"""A source's rows as tensors: features, labels, and the names of both."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from torchbp.training.columns import Columns, check_spread, encode, place, survey, texts
+from torchbp.training.errors import SettingError, UserError
+from torchbp.training.sources import BUNDLED, read_file
+
+MOST_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows with their labels.
+
+    features: float32, shape (N, features), as they are in the source, unscaled; nan where a value is missing.
+    labels: int64, shape (N,), indices into `classes` (of two, 1 is the positive one); or shape (N, len(classes)), zeros
+        and ones, where several targets are the classes.
+    """
+
+    features: torch.Tensor
+    labels: torch.Tensor
+    columns: Columns
+    classes: list[str]
+
+
+def load(source, target=None, *, left_out=(), categorical=(), missing="refuse", max_categories=100):
+    """The table of a bundled set or, for anything else, of the CSV or Parquet file of that path.
+
+    Args:
+        target: the label column, or a list of 0/1 columns.
+        left_out: columns that are no features.
+        categorical, missing, max_categories: as in `TabularData`.
+
+    Raises:
+        SettingError: a file without `target`, or a bundled set with it; a name that is no column.
+        UserError: a file that cannot be read or used, with the row and the column where one is to blame.
+    """
+    if source in BUNDLED:
+        for name, value in (("target", target), ("ignore or data.id", left_out), ("categorical", categorical)):
+            if value:
+                raise SettingError(f"data.{name}: {source} has its own columns and labels; leave it out")
+        frame, labels, classes = BUNDLED[source]()
+        columns = dict.fromkeys(frame.columns)
+        codes = pd.Categorical(labels, categories=classes).codes.astype(np.int64)
+        return Table(
+            torch.from_numpy(encode(frame, columns, "refuse", source)), torch.from_numpy(codes), columns, classes
+        )
+    if not source:
+        raise SettingError(f"data.source is empty; give a CSV or Parquet file, or one of {', '.join(BUNDLED)}")
+    path, targets = Path(source), [target] if isinstance(target, str) else target
+    frame = read_file(path, categorical)
+    if not targets:
+        raise SettingError(f"data.target is missing: name the column of {path} that holds the labels")
+    for key, names in (("target", targets), ("ignore or data.id", left_out), ("categorical", categorical)):
+        for name in names:
+            if name not in frame:
+                raise SettingError(
+                    f"{path} has no column {name!r} (data.{key}); it has {', '.join(map(str, frame.columns))}"
+                )
+    if clash := set(targets) & {*left_out, *categorical}:
+        raise SettingError(f"data.target={clash.pop()!r} is also in data.ignore, data.id or data.categorical")
+    labels, classes = read_label(path, frame[targets[0]]) if len(targets) == 1 else read_labels(path, frame[targets])
+    frame = frame.drop(columns=[*targets, *left_out])
+    if frame.columns.empty:
+        raise UserError(f"{path} has no feature: its only column is the target {targets[0]!r}")
+    columns = survey(frame, categorical, max_categories, path)
+    features = encode(frame, columns, missing, path)
+    for name, kind in columns.items():
+        if kind is None:
+            check_spread(frame[name], path)
+    return Table(torch.from_numpy(features), torch.from_numpy(labels), columns, classes)
+
+
+def read_label(path, column):
+    """int64 `(N,)` and the classes, of one column of any type."""
+    check_labelled(path, column)
+    codes, classes = pd.factorize(texts(column) if column.dtype == object else column, sort=True)
+    names = texts(pd.Series(classes)).tolist()
+    if len(names) < 2:
+        raise UserError(f"{path}: the target {column.name!r} must have at least two classes; it has 1: {names[0]!r}")
+    if len(names) > MOST_CLASSES:
+        raise UserError(
+            f"{path}: the target {column.name!r} has {len(names)} different values, such as {names[0]!r}; a network "
+            f"here tells at most {MOST_CLASSES} classes apart, and predicts no quantities"
+        )
+    return codes.astype(np.int64), names
+
+
+def read_labels(path, frame):
+    """int64 `(N, L)` and the classes, of L columns of zeros and ones."""
+    for name in frame:
+        check_labelled(path, frame[name])
+        other = ~frame[name].isin([0, 1]).to_numpy()
+        if other.any():
+            raise UserError(
+                f"{path}: {place(name, other)} is {str(frame[name][other].iloc[0])!r}; each of several targets must be "
+                "0 or 1"
+            )
+    return frame.astype(np.int64).to_numpy(), [str(name) for name in frame]
+
+
+def check_labelled(path, column):
+    if column.isna().any():
+        raise UserError(f"{path} has no label in {place(column.name, column.isna())}")
