@@ -1,7 +1,12 @@
 """Training on PyTorch Lightning: the module, the data, and the stopping rule."""
 
-from torchbp.training.classifier import Classifier
-from torchbp.training.data import TabularData
-from torchbp.training.stopping import UntilMinimum
+import logging
+
+# torchmetrics imports matplotlib, and its first import on a machine would announce itself among our lines
+logging.getLogger("matplotlib.font_manager").addFilter(lambda record: "font cache" not in record.getMessage())
+
+from torchbp.training.classifier import Classifier  # noqa: E402
+from torchbp.training.data import TabularData  # noqa: E402
+from torchbp.training.stopping import UntilMinimum  # noqa: E402
 
 __all__ = ["Classifier", "TabularData", "UntilMinimum"]

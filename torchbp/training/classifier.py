@@ -156,10 +156,15 @@ class Classifier(pl.LightningModule):
     def mean_loss(self, z, y):
         return self.loss(z, y) if len(y) else z.sum()  # 0 for a process without a row of the last batch
 
+    def log_mean(self, name, value, rows):
+        # Lightning takes the mean of the processes' numbers of rows in whole numbers: make it one
+        rows *= self.trainer.world_size
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=rows, sync_dist=True)
+
     def training_step(self, batch, batch_idx):
         x, y = batch
         loss = self.mean_loss(self(x), y)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(x), sync_dist=True)
+        self.log_mean("train/loss", loss, len(x))
         if self.trainer.world_size > 1 and isinstance(sampler := self.trainer.train_dataloader.sampler, Batches):
             return loss * sampler.share(batch_idx)  # DDP averages over processes, and L is the mean over rows
         return loss
@@ -173,7 +178,7 @@ class Classifier(pl.LightningModule):
     def evaluate(self, batch, split, metrics):
         x, y = batch
         z = self(x)
-        self.log(f"{split}/loss", self.mean_loss(z, y), on_epoch=True, batch_size=len(x), sync_dist=True)
+        self.log_mean(f"{split}/loss", self.mean_loss(z, y), len(x))
         # torchmetrics takes values in [0, 1] for probabilities, even if they are logits: give it probabilities
         a, labels = z.sigmoid(), y.long()
         if self.binary:

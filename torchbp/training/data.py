@@ -129,8 +129,9 @@ class TabularData(pl.LightningDataModule):
         return self.table.features[rows], labels.float()
 
     def setup(self, stage):
-        if stage == "fit":  # a number of the seeded generator, the same in every process; a checkpoint brings its own
-            self.order = self.trainer.strategy.broadcast(torch.randint(2**62, ()).item())
+        if stage == "fit":  # by the seed of the run, the same in every process; a checkpoint brings its own
+            generator = torch.Generator().manual_seed(torch.initial_seed())
+            self.order = self.trainer.strategy.broadcast(torch.randint(2**62, (), generator=generator).item())
 
     def state_dict(self):
         return {"order": self.order}

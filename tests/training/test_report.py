@@ -1,0 +1,387 @@
+"""The report of a run: what stands in the page, that it needs nothing else, and how a browser shows it."""
+
+import html
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix, roc_auc_score
+
+from torchbp.training.figures import COLOURS, look_of
+from torchbp.training.page import STYLE
+from torchbp.training.plots import POINTS, learning_plots, thin
+from torchbp.training.report import write_report
+
+NASTY = "<script>alert(1)</script> $x_1$ & \"q\" 'a'"
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def history_of(epochs, layers=2):
+    rng = np.random.default_rng(0)
+    names = ["train/loss", "val/loss", "val/accuracy", *(f"sample_gradient/{q}" for q in ("p05", "p50", "p95", "max"))]
+    for layer in range(1, layers + 1):
+        names += [f"{quantity}/{layer}" for quantity in ("dz_rms", "dw_rms", "dw_to_w")]
+    names += [f"saturated/{layer}" for layer in range(1, layers)]
+    return pd.DataFrame({"epoch": range(epochs), **{name: rng.random(epochs) for name in names}})
+
+
+def run_of(classes, rows=200, multilabel=False, **other):
+    rng = np.random.default_rng(1)
+    outputs = 1 if len(classes) == 2 and not multilabel else len(classes)
+    probabilities = rng.random((rows, outputs))
+    truth = (rng.random((rows, outputs)) < 0.3 + 0.4 * probabilities).astype(np.float32)
+    if len(classes) > 2 and not multilabel:
+        truth = np.eye(len(classes))[(probabilities + rng.random(probabilities.shape)).argmax(axis=1)]
+    hardest = [
+        {"row": 7, "split": "train", "label": str(classes[0]), "predicted": "b", "probability": 0.75, "norm": 12.5}
+    ]
+    return {
+        "title": "a run",
+        "summary": [("data", "200 rows")],
+        "history": history_of(30),
+        "classes": classes,
+        "multilabel": multilabel,
+        "truth": truth,
+        "probabilities": probabilities,
+        "hardest": hardest,
+        "config": "model:\n  lr: 0.5\n",
+        "versions": {"torch": "2.13"},
+        **other,
+    }
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, the text, and the cells of each table in rows."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self.tables, self.stack = [], [], {}, []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.stack.append(tag)
+        if tag == "table":
+            self.rows = []
+        elif tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        if tag in self.stack:
+            while self.stack.pop() != tag:
+                pass
+
+    def handle_data(self, text):
+        self.words.append(text)
+        if self.stack[-1:] == ["caption"]:
+            self.tables[text] = self.rows
+        elif self.stack[-1:] in (["td"], ["th"]):
+            self.rows[-1][-1] += text
+
+    @property
+    def text(self):
+        return " ".join(self.words)
+
+
+@pytest.fixture
+def report(tmp_path):
+    def report(classes, **settings):
+        write_report(tmp_path, **run_of(classes, **settings))
+        text = (tmp_path / "report.html").read_text()
+        check_self_contained(text)
+        return Page(text)
+
+    return report
+
+
+def check_self_contained(text):
+    assert not re.search(r"https?:|//[a-z]|@import|javascript:|<!ENTITY|<!--", text)
+    assert text.startswith("<!doctype html>")
+    assert set(re.findall(r"url\((.)", text)) <= {"#"}
+    page = Page(text)
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    for tag, attributes in page.tags:
+        assert tag not in {"script", "link", "img", "iframe", "object", "embed", "base", "image", "foreignobject"}
+        assert not [name for name in attributes if name == "src" or name.startswith("on")]
+        links = [attributes[name] for name in ("href", "xlink:href") if name in attributes]
+        assert all(link[1:] in ids for link in links)
+        assert all(used in ids for used in re.findall(r"url\(#([^)]+)\)", attributes.get("clip-path") or ""))
+    pictures = [a for tag, a in page.tags if tag == "svg" and a["class"] == "plot"]
+    assert all(a["role"] == "img" and a["aria-label"] for a in pictures)
+    tables = sum(tag == "table" for tag, _ in page.tags)
+    assert tables == sum(tag == "caption" for tag, _ in page.tags)
+    assert all(a.get("scope") in {"col", "row", "colgroup"} for tag, a in page.tags if tag == "th")
+    assert ("html", {"lang": "en"}) in page.tags
+
+
+def plots_in(page):
+    return [a["aria-label"].split(".")[0] for tag, a in page.tags if a.get("class") == "plot"]
+
+
+def test_folder_holds_the_page_and_two_pictures(report, tmp_path):
+    page = report(["ill", "well"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "gradients.png", "report.html"]
+    for name in ("curves.png", "gradients.png"):
+        content = (tmp_path / name).read_bytes()
+        assert content.startswith(b"\x89PNG\r\n\x1a\n")
+        assert content.endswith(b"IEND\xaeB`\x82")
+        assert 600 < int.from_bytes(content[16:20]) < 2000
+    assert len(plots_in(page)) == 8
+    assert "lr: 0.5" in page.text
+    assert "either hard or mislabelled" in page.text
+    hardest = page.tables["The rows with the largest gradient of their own"]
+    assert hardest[1] == ["7", "train", "ill", "b", "0.750", "12.5"]
+
+
+def test_same_run_gives_the_same_bytes(report, tmp_path):
+    report(["ill", "well"])
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    report(["ill", "well"])
+    assert first == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_failed_write_leaves_the_old_page_alone(report, tmp_path, monkeypatch):
+    report(["ill", "well"])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="no space"):
+        write_report(tmp_path, **run_of(["other", "names"]))
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_names_are_only_text(report, multilabel):
+    names = [f"{NASTY} {i} 字" for i in range(3)]
+    page = report(
+        names, multilabel=multilabel, title=NASTY, summary=[(NASTY, NASTY)], config=NASTY, versions={NASTY: NASTY}
+    )
+    for name in names:
+        # the legend of the ROC, the caption of a label or the head and the side of the matrix, a hardest row
+        assert page.text.count(name) >= 2
+    assert page.text.count(NASTY) >= 7 + 3 * 2
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_confusion_matrix_and_roc_are_those_of_sklearn(report, outputs):
+    classes = ["no", "yes"] if outputs == 1 else list("abcd")
+    page, run = report(classes), run_of(classes)
+    truth, probabilities = run["truth"], run["probabilities"]
+    answers = (truth[:, 0], probabilities[:, 0] >= 0.5) if outputs == 1 else (truth.argmax(1), probabilities.argmax(1))
+    expected = confusion_matrix(*answers)
+    rows = page.tables["Confusion matrix of the validation rows"][2:]
+    assert [row[0] for row in rows] == classes
+    assert [[int(n) for n in row[1:-1]] for row in rows] == expected.tolist()
+    assert [row[-1] for row in rows] == [f"{expected[i, i] / expected[i].sum():.1%}" for i in range(len(classes))]
+    for i, name in enumerate(classes[-outputs:]):
+        assert f"{name}: AUC {roc_auc_score(truth[:, i], probabilities[:, i]):.3f}" in page.text
+
+
+def test_each_label_has_a_table_of_its_own(report):
+    labels = ["red", "round"]  # two labels are no two classes: each has an output
+    page, run = report(labels, multilabel=True), run_of(labels, multilabel=True)
+    expected = multilabel_confusion_matrix(run["truth"], run["probabilities"] >= 0.5)
+    for name, ((tn, fp), (fn, tp)) in zip(labels, expected.tolist(), strict=True):
+        assert [row[1:] for row in page.tables[name][1:]] == [[f"TP {tp}", f"FN {fn}"], [f"FP {fp}", f"TN {tn}"]]
+
+
+def test_many_classes_are_the_most_confused_pairs(report):
+    classes = [f"class {i}" for i in range(21)]
+    page, run = report(classes, rows=2000), run_of(classes, rows=2000)
+    counts = confusion_matrix(run["truth"].argmax(1), run["probabilities"].argmax(1))
+    errors = np.sort((counts - np.diag(np.diag(counts))).ravel())[::-1]
+    rows = page.tables["Most confused classes"][1:]
+    assert [int(row[2]) for row in rows] == errors[:10].tolist()
+    for actual, predicted, n, _ in rows:
+        assert counts[classes.index(actual), classes.index(predicted)] == int(n)
+    assert "21 classes are too many for a matrix" in page.text
+    assert "10 smallest areas of 21" in page.text
+
+
+def test_many_labels_are_those_with_the_most_errors(report):
+    labels = [f"label {i}" for i in range(21)]
+    page, run = report(labels, multilabel=True), run_of(labels, multilabel=True)
+    errors = (run["truth"] != (run["probabilities"] >= 0.5)).sum(axis=0)
+    shown = [errors[labels.index(name)] for name in page.tables if name in labels]
+    assert shown == np.sort(errors)[::-1][:10].tolist()
+    assert "21 labels are too many to show" in page.text
+
+
+def test_output_of_one_kind_has_no_curve(report):
+    run = run_of(list("abc"), multilabel=True)
+    truth = run["truth"] * [1, 0, 1]
+    page = report(list("abc"), multilabel=True, truth=truth)
+    assert "1 of 3 outputs" in page.text
+    assert "b: AUC" not in page.text
+    assert "ROC of the validation rows" not in report(["a", "b"], truth=np.ones((200, 1)), multilabel=False).text
+
+
+def test_without_validation_rows(report):
+    page = report(["a", "b"], truth=None, probabilities=None, hardest=[])
+    assert "There were no validation rows." in page.text
+    assert "No gradient of a single row was recorded." in page.text
+    assert page.tables == {}
+
+
+def test_diverged_run(report):
+    history = history_of(3)
+    history.loc[1:, "train/loss"] = [np.inf, np.nan]
+    page = report(["a", "b"], history=history, probabilities=np.full((200, 1), np.nan))
+    assert "the run has diverged" in page.text
+    assert f"training: {history['train/loss'][0]:.3g}" in page.text
+
+
+@pytest.mark.parametrize("history", [history_of(0), pd.DataFrame({"epoch": [0, 1], "val/loss": [np.nan, np.nan]})])
+def test_without_curves_there_is_no_picture(report, tmp_path, history):
+    page = report(["a", "b"], history=history)
+    assert plots_in(page) == ["ROC of the validation rows"]
+    assert "No epoch was completed" in page.text
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_single_epoch_is_seen_as_a_marker(report, tmp_path):
+    report(["a", "b"], history=history_of(1))
+    drawing = re.search(r"Loss</h3>(.*?)</svg>", (tmp_path / "report.html").read_text(), re.DOTALL)[1]
+    for i in range(2):
+        assert re.search(rf"<use [^>]*fill: {look_of(i)[0]}", drawing)
+
+
+def test_missing_values_are_bridged_and_zeros_have_no_logarithm(report):
+    history = history_of(6)
+    history.loc[::2, "val/loss"] = np.nan
+    history["dz_rms/1"], history["dz_rms/2"] = [0.0] * 6, [0.0, 1, 2, 0, 3, 1e-30]
+    (_, validation), accuracy = (plot.curves for plot in learning_plots(history))
+    assert validation.x.tolist() == [2, 4, 6]
+    assert len(accuracy) == 1
+    flow = next(a for _, a in report(["a", "b"], history=history).tags if "flow" in a.get("aria-label", ""))
+    assert flow["aria-label"].endswith(". layer 2: 1e-30")
+
+
+def test_deep_networks_show_the_first_and_the_last_layer(report):
+    text = report(["a", "b"], history=history_of(5, layers=40)).text
+    assert len(set(re.findall(r"layer \d+(?=:)", text))) <= 20
+    assert "layer 1: " in text
+    assert "layer 40: " in text
+
+
+def test_many_epochs_are_thinned_to_a_small_page(report, tmp_path):
+    report(["a", "b"], history=history_of(10_000, layers=4))
+    assert (tmp_path / "report.html").stat().st_size < 1_000_000
+
+
+def test_thinning_keeps_the_ends_and_the_spikes():
+    y = np.random.default_rng(0).random(10_000)
+    y[1234], y[7777] = 50, -50
+    x, kept = thin(np.arange(10_000), y)
+    assert len(kept) <= POINTS + 2
+    assert {0, 1234, 7777, 9999} <= set(x.tolist())
+    assert np.array_equal(y[x], kept)
+    assert (np.diff(x) > 0).all()
+
+
+def luminance(colour):
+    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def contrast(a, b):
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_colours_are_legible_on_both_backgrounds():
+    light, dark = re.findall(r"--text: (#\w+); --muted: (#\w+); .*--back: (#\w+); --card: (#\w+);", STYLE)
+    for text, muted, *backgrounds in (light, dark):
+        for background in backgrounds:
+            assert min(contrast(text, background), contrast(muted, background)) >= 4.5
+            assert min(contrast(colour, background) for colour in COLOURS) >= 3
+    assert len({look_of(i) for i in range(25)}) == 25
+
+
+def test_first_import_does_not_announce_a_font_cache(tmp_path):
+    code = """
+import threading
+timer = threading.Timer
+threading.Timer = lambda seconds, *rest: timer(0, *rest)  # matplotlib waits five seconds before it speaks
+import torchbp.training.report
+"""
+    env = {"MPLCONFIGDIR": str(tmp_path), "PYTHONPATH": ":".join(filter(None, sys.path))}
+    process = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert list(tmp_path.glob("fontlist*"))
+
+
+@pytest.fixture
+def browse(tmp_path_factory):
+    """Opens a page in a browser of its own: what it prints, and what its console says."""
+    if BROWSER is None:
+        pytest.skip("there is no chromium and no google-chrome on the PATH")
+
+    def browse(page, *flags):
+        profile = tmp_path_factory.mktemp("profile")
+        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        command += [f"--user-data-dir={profile}", "--enable-logging=stderr", *flags, page.as_uri()]
+        process = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        return process.stdout, [line for line in process.stderr.splitlines() if "CONSOLE" in line]
+
+    return browse
+
+
+CASES = {
+    "two classes": {"classes": ["malignant", "benign"]},
+    "twenty long names": {"classes": [f"a_rather_long_class_name_{i}" * 3 for i in range(20)], "title": "w" * 200},
+    "labels": {"classes": ["a_rather_long_label" * 5, "$b$"], "multilabel": True, "config": "long: " + "x" * 500},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_browser_shows_the_page_at_any_width(browse, report, tmp_path, case):
+    report(**CASES[case])
+    page = tmp_path / "report.html"
+    # a window has a minimum width; a frame has not
+    wrapper = tmp_path / "wrapper.html"
+    frames = [
+        f'<iframe style="border:0" width="{width}" height="900" srcdoc="{html.escape(page.read_text())}"></iframe>'
+        for width in (400, 1280)
+    ]
+    script = """<script>onload = () => { document.title = [...document.querySelectorAll("iframe")].map((frame) => {
+      const root = frame.contentDocument.documentElement;
+      const left = (figure) => Math.round(figure.getBoundingClientRect().left);
+      return [root.scrollWidth, new Set([...root.querySelectorAll("figure")].map(left)).size];
+    }).join(" ") }</script>"""
+    wrapper.write_text(f"<!doctype html><title></title>{''.join(frames)}{script}")
+    dom, console = browse(wrapper, "--dump-dom", "--hide-scrollbars", "--window-size=1800,1000")
+    assert console == []
+    # the width, and the number of columns
+    assert re.search(r"<title>(.*?)</title>", dom)[1] == "400,1 1280,3"
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_browser_draws_it_dark_or_light(browse, report, tmp_path, scheme):
+    report(["malignant", "benign"])
+    shot = tmp_path / "shot.png"
+    flags = (
+        f"--screenshot={shot}",
+        "--window-size=1280,900",
+        f"--blink-settings=preferredColorScheme={scheme != 'dark':d}",
+    )
+    _, console = browse(tmp_path / "report.html", *flags)
+    assert console == []
+    pixels = imread(shot)[..., :3]
+    assert pixels.shape == (900, 1280, 3)
+    assert (pixels.mean() < 0.3) if scheme == "dark" else (pixels.mean() > 0.8)
+    assert pixels.std() > 0.02
