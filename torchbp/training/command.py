@@ -2,8 +2,6 @@
 
 import contextlib
 import importlib.util
-import inspect
-import itertools
 import logging
 import os
 import signal
@@ -14,7 +12,6 @@ from pathlib import Path
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import FSDPStrategy
 
 from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first
@@ -23,6 +20,7 @@ from torchbp.training.classifier import Classifier
 from torchbp.training.closing import close, resume_line, shown
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.files import check_output, read_checkpoint
+from torchbp.training.guards import check_folder, check_processes, compare, has_folder, set_by_user
 from torchbp.training.predictions import SUFFIXES, predict
 from torchbp.training.progress import EpochProgress
 
@@ -186,23 +184,11 @@ class Command(LightningCLI):
         if self.checkpoint is not None:
             theirs = self.checkpoint["hyper_parameters"]
             if self.subcommand == "predict":
-                self.compare(theirs, set_by_user(self.settings.model, Classifier))
+                compare(theirs, set_by_user(self.settings.model, Classifier), self.settings.ckpt_path)
                 return
-            self.compare(theirs, self.model.hparams)
-            self.compare(self.checkpoint.get("datamodule_hyper_parameters", {}), self.datamodule.hparams)
-
-    def compare(self, theirs, ours):
-        """Refuse a checkpoint of other settings, or of other data."""
-        for name, value in ours.items():
-            had = theirs.get(name)
-            if name == "columns" and None not in (had, value):  # it is None of a network that was trained from Python
-                name, had, value = difference(had, value)
-            if had == value or name == "columns":
-                continue
-            raise SettingError(
-                f"the checkpoint has {name}={had}, and this command {value}; use the config it was trained with: "
-                f"{Path(self.settings.ckpt_path).parent.parent / 'config.yaml'}"
-            )
+            compare(theirs, self.model.hparams, self.settings.ckpt_path)
+            theirs = self.checkpoint.get("datamodule_hyper_parameters", {})
+            compare(theirs, self.datamodule.hparams, self.settings.ckpt_path)
 
     def instantiate_trainer(self, **kwargs):
         settings = self._get(self.config_init, "trainer")
@@ -210,7 +196,7 @@ class Command(LightningCLI):
             settings = {**settings, "logger": False, "enable_checkpointing": False}
             if self.subcommand == "predict":
                 settings |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
-            return checked(self.trainer_class(**settings), self.subcommand)
+            return check_processes(self.trainer_class(**settings), self.subcommand)
         loggers = settings.logger if isinstance(settings.logger, list) else [settings.logger]
         first = loggers[0]
         if isinstance(first, CSVLogger) and importlib.util.find_spec("tensorboard"):
@@ -218,7 +204,7 @@ class Command(LightningCLI):
             kwargs["logger"] = loggers
         plugins = settings.plugins if isinstance(settings.plugins, list) else [settings.plugins]
         kwargs["plugins"] = [*(plugin for plugin in plugins if plugin is not None), WholeFiles()]
-        trainer = checked(super().instantiate_trainer(**kwargs), self.subcommand)
+        trainer = check_processes(super().instantiate_trainer(**kwargs), self.subcommand)
         if isinstance(trainer.strategy, FSDPStrategy) and (
             self.settings.stopping.min_grad_norm or self.settings.gradients.every_n_epochs
         ):
@@ -282,50 +268,3 @@ class LostProcess(UserError):
     """Another process of the run is gone; each that is left says so."""
 
     of_this_process = True
-
-
-def has_folder(logger):
-    """Whether the setting of a logger names a folder of runs."""
-    return bool(logger) and "init_args" in logger and {"save_dir", "name", "version"} <= set(logger.init_args.keys())
-
-
-def check_folder(logger):
-    """Refuse a run's folder outside of save_dir."""
-    root = Path(logger.save_dir).resolve()
-    version = logger.version if isinstance(logger.version, str) else f"version_{logger.version or 0}"
-    if root not in (root / logger.name / version).resolve().parents:
-        raise SettingError(
-            f"trainer.logger: name={logger.name} and version={logger.version} lead out of save_dir={logger.save_dir}"
-        )
-
-
-def checked(trainer, command):
-    """The trainer, unless each process would work for itself."""
-    started = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
-    if SLURMEnvironment.detect():
-        started = int(os.environ["SLURM_NTASKS"])
-    if started != trainer.world_size and command != "predict":
-        per_node = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or started)
-        if trainer.world_size == 1 or started > 1:
-            raise SettingError(
-                f"{started} processes were started, and each would {command} for itself; add --trainer.strategy ddp "
-                f"--trainer.devices {per_node} --trainer.num_nodes {started // per_node}"
-            )
-    return trainer
-
-
-def set_by_user(settings, of):
-    """The values of a group that are not the defaults of its class."""
-    defaults = {name: parameter.default for name, parameter in inspect.signature(of).parameters.items()}
-    return {name: value for name, value in settings.items() if value != defaults[name]}
-
-
-def difference(theirs, ours):
-    """The first difference of two networks' columns, whose order counts: what differs, theirs, ours."""
-    for had, has in itertools.zip_longest(theirs, ours):
-        if had != has:
-            return "column", had, has
-    for name, had in theirs.items():
-        if had != ours[name]:
-            return f"column {name!r}", had or "numbers", ours[name] or "numbers"
-    return "columns", theirs, ours

@@ -1,11 +1,11 @@
 """A run's report: one HTML file that needs nothing else, and two pictures."""
 
-import os
 from html import escape
 
 import numpy as np
 
 from torchbp.training import figures
+from torchbp.training.files import written_whole
 from torchbp.training.page import page
 from torchbp.training.plots import gradient_plots, learning_plots, roc_plot
 from torchbp.training.tables import confusion, table
@@ -26,8 +26,8 @@ def write_report(
         classes: their names; of two classes, the one output is P(the second class).
         multilabel: whether `classes` are labels of 0 or 1 instead, each with an output of its own.
         truth, probabilities: of the validation rows, `(N, outputs)`, of 0/1 and of [0, 1]; or both None.
-        hardest: dicts of `row`, `split`, `label`, `predicted`, `probability` and `norm`, of the rows whose gradient
-            is largest.
+        hardest: dicts of `row`, `split`, `label`, `predicted`, `probability` (of the label) and `norm`, of the rows whose
+            gradient is largest.
         config: the YAML of the run.
         versions: the version of each program.
     """
@@ -41,10 +41,11 @@ def write_report(
         section("Configuration", [f'<pre tabindex="0">{escape(config)}</pre>'] if config else [], "None was kept."),
         section("Versions", [pairs(versions.items())] if versions else [], "None was recorded."),
     ]
-    put(folder / "report.html", page(escape(title), pairs(summary), "".join(sections)).encode())
-    for name, plots in (("curves.png", learning), ("gradients.png", flow)):
-        if plots:
-            put(folder / name, figures.png(plots))
+    files = {"report.html": page(escape(title), pairs(summary), "".join(sections)).encode()}
+    files |= {name: figures.png(plots) for name, plots in (("curves.png", learning), ("gradients.png", flow)) if plots}
+    for name, content in files.items():
+        with written_whole(folder / name) as temporary:
+            temporary.write_bytes(content)
 
 
 def section(heading, parts, otherwise):
@@ -74,7 +75,7 @@ def answers(classes, multilabel, truth, probabilities):
 def hard(hardest):
     if not hardest:
         return []
-    head = "row", "split", "label", "predicted", "probability", "gradient norm"
+    head = "row", "split", "label", "predicted", "P(label)", "gradient norm"
     rows = [
         [r["row"], r["split"], r["label"], r["predicted"], f"{r['probability']:.3f}", f"{r['norm']:.3g}"]
         for r in hardest
@@ -87,15 +88,3 @@ def hard(hardest):
 
 def pairs(named):
     return f"<dl>{''.join(f'<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>' for k, v in named)}</dl>"
-
-
-def put(path, content):
-    """Write a file that is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -1,0 +1,71 @@
+"""What Lightning would let pass: settings that contradict a checkpoint, unrelated copies, folders elsewhere."""
+
+import inspect
+import itertools
+import os
+from pathlib import Path
+
+from pytorch_lightning.plugins.environments import SLURMEnvironment
+
+from torchbp.training.errors import SettingError
+
+
+def compare(theirs, ours, path):
+    """Refuse the checkpoint at `path` where its hyperparameters are others than ours: other settings, or other data."""
+    for name, value in ours.items():
+        had = theirs.get(name)
+        if name == "columns" and None not in (had, value):  # it is None of a network that was trained from Python
+            name, had, value = difference(had, value)
+        if had == value or name == "columns":
+            continue
+        raise SettingError(
+            f"the checkpoint has {name}={had}, and this command {value}; use the config it was trained with: "
+            f"{Path(path).parent.parent / 'config.yaml'}"
+        )
+
+
+def has_folder(logger):
+    """Whether the setting of a logger names a folder of runs."""
+    return bool(logger) and "init_args" in logger and {"save_dir", "name", "version"} <= set(logger.init_args.keys())
+
+
+def check_folder(logger):
+    """Refuse a run's folder outside of save_dir."""
+    root = Path(logger.save_dir).resolve()
+    version = logger.version if isinstance(logger.version, str) else f"version_{logger.version or 0}"
+    if root not in (root / logger.name / version).resolve().parents:
+        raise SettingError(
+            f"trainer.logger: name={logger.name} and version={logger.version} lead out of save_dir={logger.save_dir}"
+        )
+
+
+def check_processes(trainer, command):
+    """The trainer, unless each process would work for itself."""
+    started = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+    if SLURMEnvironment.detect():
+        started = int(os.environ["SLURM_NTASKS"])
+    if started != trainer.world_size and command != "predict":
+        per_node = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or started)
+        if trainer.world_size == 1 or started > 1:
+            raise SettingError(
+                f"{started} processes were started, and each would {command} for itself; add --trainer.strategy ddp "
+                f"--trainer.devices {per_node} --trainer.num_nodes {started // per_node}"
+            )
+    return trainer
+
+
+def set_by_user(settings, of):
+    """The values of a group that are not the defaults of its class."""
+    defaults = {name: parameter.default for name, parameter in inspect.signature(of).parameters.items()}
+    return {name: value for name, value in settings.items() if value != defaults[name]}
+
+
+def difference(theirs, ours):
+    """The first difference of two networks' columns, whose order counts: what differs, theirs, ours."""
+    for had, has in itertools.zip_longest(theirs, ours):
+        if had != has:
+            return "column", had, has
+    for name, had in theirs.items():
+        if had != ours[name]:
+            return f"column {name!r}", had or "numbers", ours[name] or "numbers"
+    return "columns", theirs, ours
