@@ -55,6 +55,11 @@ class BestAndLast(ModelCheckpoint):
         self._save_last_checkpoint(trainer, candidates)
 
 
+    def load_state_dict(self, state_dict):
+        super().load_state_dict(state_dict)
+        self.current_score = state_dict["current_score"]
+
+
 class WholeFiles(TorchCheckpointIO):
     """A checkpoint is written beside its place, and then put there: what is there is whole at every moment."""
 

@@ -212,7 +212,8 @@ class Command(LightningCLI):
                 "fsdp holds the weights in pieces; add --stopping.min_grad_norm 0 --gradients.every_n_epochs 0"
             )
         if self.continued and rank() == 0:
-            continue_metrics(trainer.loggers, self.checkpoint["epoch"] + 1)
+            done = self.checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+            continue_metrics(trainer.loggers, done)
         return trainer
 
     def fit(self, **arguments):

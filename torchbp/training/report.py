@@ -26,8 +26,8 @@ def write_report(
         classes: their names; of two classes, the one output is P(the second class).
         multilabel: whether `classes` are labels of 0 or 1 instead, each with an output of its own.
         truth, probabilities: of the validation rows, `(N, outputs)`, of 0/1 and of [0, 1]; or both None.
-        hardest: dicts of `row`, `split`, `label`, `predicted`, `probability` (of the label) and `norm`, of the rows whose
-            gradient is largest.
+        hardest: dicts of `row`, `split`, `label`, `predicted`, `probability` (of the label) and `norm`, of the rows
+            whose gradient is largest.
         config: the YAML of the run.
         versions: the version of each program.
     """
