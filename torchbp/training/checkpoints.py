@@ -54,7 +54,6 @@ class BestAndLast(ModelCheckpoint):
             self._save_topk_checkpoint(trainer, candidates)
         self._save_last_checkpoint(trainer, candidates)
 
-
     def load_state_dict(self, state_dict):
         super().load_state_dict(state_dict)
         self.current_score = state_dict["current_score"]

@@ -1,0 +1,135 @@
+"""Training on two processes: the same weights as one, every row once, and an end that says how to go on."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from torchbp.training.data import Batches
+
+CONFIGS = Path(__file__).parent.parent.parent / "configs"
+CANCER = ["-c", str(CONFIGS / "breast_cancer.yaml"), "--trainer.accelerator", "cpu"]
+TWO = ["-c", str(CONFIGS / "ddp.yaml")]
+TORCHBP = [sys.executable, "-m", "torchbp"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "torchbp"]
+RUN = Path("runs/breast_cancer/version_0")
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # torchrun says at length that it sets it
+
+
+def run(program, *arguments, status=0):
+    done = subprocess.run([*program, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == status, done.stderr
+    return done.stdout, done.stderr
+
+
+def last(version):
+    path = RUN.with_name(f"version_{version}") / "checkpoints/last.ckpt"
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_batches_hold_each_row_once(processes):
+    for rows, size in ((341, 16), (4, 8), (7, 1)):
+        parts = [list(Batches(rows, size, rank, processes, order=5)) for rank in range(processes)]
+        alone = list(Batches(rows, size * processes, order=5))
+        assert {len(part) for part in parts} == {len(alone)} == {len(Batches(rows, size, 0, processes))}
+        for number, batch in enumerate(alone):
+            pieces = [part[number] for part in parts]
+            assert torch.equal(torch.cat(pieces).sort().values, batch.sort().values)
+            shares = [Batches(rows, size, rank, processes).share(number) for rank in range(processes)]
+            assert shares == [len(piece) * processes / len(batch) for piece in pieces]
+        assert torch.equal(torch.cat(alone).sort().values, torch.arange(rows))
+
+
+def test_two_processes_are_one_with_the_doubled_batch():
+    fit = ["fit", *CANCER, "--trainer.precision", "64-true", "--trainer.max_epochs", "4", "--model.momentum", "0.5"]
+    out, err = run(TORCHBP, *fit, *TWO, "--data.batch_size", "16")
+    assert [line.split()[0] for line in out.splitlines()] == ["stopped", "best", "run", "next"]
+    assert [line.split()[0] for line in err.splitlines()] == ["data", "network", *["epoch"] * 4]
+    assert err.splitlines()[1] == "network  30-16-1, 513 parameters, on cpu × 2 processes"
+    run(TORCHRUN, *fit, *TWO, "--data.batch_size", "16")
+    run(TORCHBP, *fit, "--data.batch_size", "32")
+    for two in (0, 1):
+        for name, alone in last(2).items():
+            torch.testing.assert_close(last(two)[name], alone, rtol=1e-9, atol=1e-9)
+    tables = [history(RUN.with_name(f"version_{version}")) for version in range(3)]
+    assert tables[0].keys() == tables[2].keys()
+    for two in tables[:2]:
+        assert two == pytest.approx(tables[2], rel=1e-6)
+
+    best = ["--ckpt_path", f"{RUN}/checkpoints/best.ckpt"]
+    one, two = (
+        run(TORCHBP, "test", "-c", f"{RUN}/config.yaml", *best, "--trainer.devices", devices)[0] for devices in "12"
+    )
+    assert two == one
+    out, _ = run(TORCHRUN, "predict", "-c", f"{RUN}/config.yaml", *best)
+    assert out == "wrote    predictions.csv: 569 rows\n"
+    rows = list(csv.DictReader(Path("predictions.csv").read_text().splitlines()))
+    assert [row["row"] for row in rows] == [str(number) for number in range(1, 570)]
+
+
+def history(folder):
+    rows = csv.DictReader((folder / "metrics.csv").read_text().splitlines())
+    return {
+        (row["epoch"], name): float(value)
+        for row in rows
+        for name, value in row.items()
+        if value and name not in ("epoch", "step")
+    }
+
+
+def test_copies_that_know_nothing_of_each_other_are_refused():
+    _, err = run(TORCHRUN, "fit", *CANCER, status=1)  # torchrun's own status
+    lines = [line for line in err.splitlines() if line.startswith("torchbp: ")]
+    assert lines == [
+        "torchbp: error: 2 processes were started, and each would fit for itself; add --trainer.strategy ddp "
+        "--trainer.devices 2 --trainer.num_nodes 1"
+    ]
+    assert not list(Path().iterdir())
+
+
+def test_a_process_without_a_row_of_the_last_batch():
+    """341 training rows: 17 batches of 20, and one row that is left."""
+    fit = ["fit", *CANCER, "--trainer.precision", "64-true", "--trainer.max_epochs", "2"]
+    _, two = run(TORCHBP, *fit, *TWO, "--data.batch_size", "10")
+    _, one = run(TORCHBP, *fit, "--data.batch_size", "20")
+    assert two.splitlines()[2:] == one.splitlines()[2:]  # losses and accuracies
+    for name, alone in last(1).items():
+        torch.testing.assert_close(last(0)[name], alone, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_ends_the_run_with_a_line_to_resume(victim):
+    endless = ["--trainer.max_epochs", "100000", "--stopping.min_grad_norm", "0", "--stopping.patience", "100000"]
+    fit = [*TORCHBP, "fit", *CANCER, *TWO, *endless]
+    with subprocess.Popen(fit, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        err = after_the_kill(process, victim)
+    assert process.returncode == (-signal.SIGKILL if victim == 0 else 1)
+    resume, error = err.splitlines()[-2:]
+    assert error.startswith(f"torchbp: error: process {1 - victim} of 2 has lost the others: ")
+    assert "Traceback" not in err
+    arguments = re.fullmatch(r"resume   .* torchbp (fit .*)", resume)[1].split()
+    _, again = run(TORCHBP, *arguments, "--trainer.max_time", "00:00:00:02")
+    assert again.startswith("data     breast_cancer: 569 rows")
+
+
+def after_the_kill(process, victim):
+    for line in process.stderr:
+        if line.startswith("epoch"):
+            break
+    (child,) = (int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
+    time.sleep(0.5)
+    os.kill((process.pid, child)[victim], signal.SIGKILL)
+    return process.stderr.read()  # to its end: both processes have ended
