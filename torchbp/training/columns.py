@@ -106,7 +106,7 @@ def numbers(column, blank, path, first_row):
 
 def one_hot(column, categories, blank, path, first_row, unseen):
     column = texts(column)
-    codes = pd.Categorical(column, categories=categories).codes
+    codes = pd.Index(categories).get_indexer(column)
     strange = (codes < 0) & ~blank
     if strange.any() and unseen is None:
         known = ", ".join(map(repr, categories[:10])) + (", …" if len(categories) > 10 else "")

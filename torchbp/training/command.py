@@ -206,7 +206,7 @@ class Command(LightningCLI):
         kwargs["plugins"] = [*(plugin for plugin in plugins if plugin is not None), WholeFiles()]
         trainer = check_processes(super().instantiate_trainer(**kwargs), self.subcommand)
         if isinstance(trainer.strategy, FSDPStrategy) and (
-            self.settings.stopping.min_grad_norm or self.settings.gradients.every_n_epochs
+            self.settings.stopping.min_grad_norm or self.settings.gradients.every_n_epochs != 0
         ):
             raise SettingError(
                 "fsdp holds the weights in pieces; add --stopping.min_grad_norm 0 --gradients.every_n_epochs 0"

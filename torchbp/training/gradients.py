@@ -26,6 +26,12 @@ SATURATED = {
     "tanh": lambda a: 1 - a.square() < 0.04,
     "relu": lambda a: a <= 0,
 }
+PERCENTILES = {
+    "sample_gradient/p05": 0.05,
+    "sample_gradient/p50": 0.5,
+    "sample_gradient/p95": 0.95,
+    "sample_gradient/max": 1.0,
+}
 VANISHED = 1e-3  # dZ of a layer over dZ of the last one
 MOSTLY = {"sigmoid": 0.5, "tanh": 0.5, "relu": 0.95}  # the share of saturated units that is worth a word
 
@@ -77,9 +83,8 @@ def gradient_flow(classifier, x, y):
         if number > 1:
             record[f"saturated/{number - 1}"] = SATURATED[classifier.net.activation](a).double().mean()
     norms = sample_gradient_norms(inputs, dzs).sort().values
-    for name, part in (("p05", 0.05), ("p50", 0.5), ("p95", 0.95), ("max", 1.0)):
-        record[f"sample_gradient/{name}"] = norms[round(part * (len(norms) - 1))]
-    return record
+    at = [round(part * (len(norms) - 1)) for part in PERCENTILES.values()]
+    return record | dict(zip(PERCENTILES, norms[at], strict=True))
 
 
 class GradientMonitor(Callback):
@@ -89,25 +94,26 @@ class GradientMonitor(Callback):
     and one back by the formulas, a few per cent of an epoch, which leaves training as it is.
 
     Args:
-        every_n_epochs: how often; 0 is never.
+        every_n_epochs: how often; 0 is never, and None about 200 times in the trainer's max_epochs.
     """
 
-    def __init__(self, every_n_epochs: int = 1):
-        if every_n_epochs < 0:
+    def __init__(self, every_n_epochs: int | None = None):
+        if every_n_epochs is not None and every_n_epochs < 0:
             raise SettingError(f"gradients.every_n_epochs={every_n_epochs} must not be negative")
         self.every_n_epochs = every_n_epochs
         self.record = {}
 
     def on_train_start(self, trainer, pl_module):
         self.sample = None
-        if self.every_n_epochs and trainer.is_global_zero and trainer.datamodule is not None:
+        self.every = max(1, trainer.max_epochs // 200) if self.every_n_epochs is None else self.every_n_epochs
+        if self.every and trainer.is_global_zero and trainer.datamodule is not None:
             rows = trainer.datamodule.splits["train"]
             x, y = trainer.datamodule.rows(rows[: min(max(len(rows) // 32, 128), 1024)])
             dtype = next(pl_module.parameters()).dtype
             self.sample = x.to(pl_module.device, dtype), y.to(pl_module.device, dtype)
 
     def on_train_epoch_end(self, trainer, pl_module):
-        if self.sample is None or trainer.current_epoch % self.every_n_epochs:
+        if self.sample is None or trainer.current_epoch % self.every:
             return
         record = gradient_flow(pl_module, *self.sample)
         values = torch.stack([value.double() for value in record.values()]).tolist()  # one transfer from a GPU

@@ -12,6 +12,7 @@ from torchbp.training.errors import SettingError, UserError
 from torchbp.training.sources import BUNDLED, read_file
 
 MOST_CLASSES = 1000
+MOST_FRACTIONS = 20  # classes whose names are fractions: more of them are a quantity
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,11 @@ def read_label(path, column):
     names = texts(pd.Series(classes)).tolist()
     if len(names) < 2:
         raise UserError(f"{path}: the target {column.name!r} must have at least two classes; it has 1: {names[0]!r}")
-    if len(names) > MOST_CLASSES:
+    fractions = pd.api.types.is_float_dtype(column) and "." in names[0]
+    if len(names) > (MOST_FRACTIONS if fractions else MOST_CLASSES):
         raise UserError(
-            f"{path}: the target {column.name!r} has {len(names)} different values, such as {names[0]!r}; a network "
-            f"here tells at most {MOST_CLASSES} classes apart, and predicts no quantities"
+            f"{path}: the target {column.name!r} has {len(names)} different values, such as {names[0]}; a network here "
+            f"tells up to {MOST_CLASSES} classes apart, and predicts no quantity"
         )
     return codes.astype(np.int64), names
 

@@ -1,0 +1,279 @@
+"""A user's own table: texts, blanks, labels of any kind, several targets, a column of names, files without labels."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from torchbp.cli import main
+from torchbp.training import Classifier, TabularData
+from torchbp.training.columns import feature_names
+from torchbp.training.errors import SettingError, UserError
+
+
+def table(rows=60, seed=0):
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "key": [f"{i:03d}" for i in range(rows)],
+            "height": rng.normal(170, 10, rows).round(3),
+            "colour": rng.choice(["red", "blue", "green"], rows),
+            "code": rng.choice([10, 20, 30], rows),
+            "note": [f"free text {i}" for i in range(rows)],
+        }
+    )
+    frame["ill"] = np.where((frame.height > 170) ^ (frame.colour == "red"), "yes", "no")
+    frame["fever"] = (frame.height > 175).astype(int)
+    frame["cough"] = (frame.colour == "blue").astype(int)
+    return frame
+
+
+ONE = {"target": "ill", "id": "key", "ignore": ["note", "fever", "cough"], "categorical": ["code"]}
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["torchbp"])
+    with warnings.catch_warnings():
+        yield
+
+
+def write(frame, name="a.csv"):
+    frame.to_csv(name, index=False) if name.endswith("csv") else frame.to_parquet(name)
+    return name
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_texts_become_a_feature_for_each_category(name):
+    frame = table()
+    data = TabularData(write(frame, name), **ONE)
+    assert data.columns == {"height": None, "colour": ["blue", "green", "red"], "code": ["10", "20", "30"]}
+    expected = pd.concat([frame.height, pd.get_dummies(frame.colour), pd.get_dummies(frame.code)], axis=1).to_numpy(
+        np.float32
+    )
+    assert torch.equal(data.table.features, torch.from_numpy(expected))
+    assert feature_names(data.columns)[:3] == ["height", "colour=blue", "colour=green"]
+    assert data.classes == ["no", "yes"]
+    assert torch.equal(data.table.labels, torch.from_numpy((frame.ill == "yes").to_numpy(np.int64)))
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([True, False] * 30, ["False", "True"]),
+        ([3, 1, 2] * 20, ["1", "2", "3"]),
+        ([0.0, 1.0] * 30, ["0", "1"]),
+        ([0.5, -1.5] * 30, ["-1.5", "0.5"]),
+        (["b", "10", "9"] * 20, ["10", "9", "b"]),
+        (["NA", "None"] * 30, ["NA", "None"]),
+        (["no", "yes"] * 30, ["no", "yes"]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_labels_of_any_type(labels, classes, name):
+    frame = table()[["height"]].assign(y=labels)
+    data = TabularData(write(frame, name), target="y")
+    assert data.classes == classes
+    of = {str(int(v)) if isinstance(v, float) and v % 1 == 0 else str(v) for v in labels}
+    assert of == set(classes)
+    first = classes.index(
+        str(int(labels[0])) if isinstance(labels[0], float) and labels[0] % 1 == 0 else str(labels[0])
+    )
+    assert data.table.labels[0] == first
+
+
+def test_other_separators_and_compression(tmp_path):
+    frame = table()[["height", "colour", "ill"]]
+    expected = TabularData(write(frame), target="ill").table.features
+    for name, arguments in (
+        ("s.csv", {"sep": ";"}),
+        ("t.csv", {"sep": "\t"}),
+        ("p.csv", {"sep": "|"}),
+        ("z.csv.gz", {}),
+    ):
+        frame.to_csv(name, index=False, **arguments)
+        assert torch.equal(TabularData(name, target="ill").table.features, expected)
+
+
+def test_missing_values_are_the_mean_of_the_training_rows():
+    frame = table()
+    frame.loc[[3, 8], "height"] = None
+    frame.loc[[5], "colour"] = None
+    write(frame)
+    with pytest.raises(UserError, match=r"row 4 under the header, column 'height' is blank; .* --data.missing mean"):
+        TabularData("a.csv", **ONE)
+    data = TabularData("a.csv", **ONE, missing="mean")
+    assert data.table.features.isnan().sum() == 2 + 3
+    model = Classifier(data.in_features, data.classes, data.columns, missing="mean")
+    x = data.rows("train")[0]
+    model.standardize.fit(x)
+    torch.testing.assert_close(
+        model.standardize.mean.numpy(), np.nanmean(x.double().numpy(), axis=0).astype(np.float32)
+    )
+    blank = model.standardize(torch.full((1, data.in_features), torch.nan))
+    assert torch.equal(blank, torch.zeros(1, data.in_features))
+    assert torch.equal(blank, model.standardize(model.standardize.mean[None]))
+    assert Classifier(data.in_features, data.classes)(x[x.isnan().any(1)]).isnan().all()  # not asked for, not hidden
+
+
+def fit(*arguments, status=0):
+    assert main(["fit", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "30", *map(str, arguments)]) == status
+
+
+def options(settings):
+    return [part for name, value in settings.items() for part in (f"--data.{name}", str(value))]
+
+
+def predicted(capsys, *arguments, status=0):
+    capsys.readouterr()
+    path = "runs/run/version_0/checkpoints/best.ckpt"
+    assert main(["predict", "--ckpt_path", path, *arguments]) == status
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["b.csv", "b.parquet"])
+def test_predict_takes_a_file_without_the_target_and_keeps_the_ids(name, capsys, monkeypatch):
+    monkeypatch.setattr("torchbp.training.sources.ROWS_AT_ONCE", 7)
+    fit("--data.source", write(table()), *options(ONE))
+    new = table(40, seed=1)
+    write(new[["colour", "key", "code", "height", "note"]], name)  # another order, a column more, no target
+    config = ["-c", "runs/run/version_0/config.yaml"]
+    assert predicted(capsys, *config, "--data.source", name, "--output", "p.csv") == ""
+    assert predicted(capsys, *config, "--data.source", name, "--output", "p.parquet") == ""
+    out = pd.read_csv("p.csv", dtype={"key": str})
+    assert list(out) == ["key", "P(yes)", "class"]
+    assert out.key.tolist() == new.key.tolist()
+    model = Classifier.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
+    expected = model.predict_proba(new)[:, 0]
+    torch.testing.assert_close(torch.tensor(out["P(yes)"], dtype=torch.float32), expected, rtol=1e-5, atol=1e-6)
+    assert out["class"].tolist() == ["yes" if p >= 0.5 else "no" for p in expected]
+    parquet = pd.read_parquet("p.parquet")
+    assert list(parquet) == list(out)
+    assert parquet["class"].tolist() == out["class"].tolist()
+    # of the checkpoint alone: rows are numbered
+    assert predicted(capsys, "--data.source", name, "--output", "q.csv") == ""
+    assert pd.read_csv("q.csv").row.tolist() == list(range(1, 41))
+
+
+def test_a_category_that_is_new_is_named(capsys):
+    fit("--data.source", write(table()), *options(ONE))
+    new = table(40, seed=1)
+    new.loc[[11, 12], "colour"] = "pink"
+    write(new, "b.csv")
+    err = predicted(capsys, "--data.source", "b.csv", status=1)
+    assert "row 12 under the header, column 'colour' is 'pink', which no training row had" in err
+    assert "'blue', 'green', 'red'" in err
+    assert not list(Path().glob("*predictions*"))
+    fit("--data.source", "a.csv", *options(ONE), "--data.missing", "mean")
+    capsys.readouterr()
+    path = "runs/run/version_1/checkpoints/best.ckpt"
+    assert main(["predict", "--ckpt_path", path, "--data.source", "b.csv"]) == 0
+    assert capsys.readouterr().err == "note     column 'colour': 'pink' (2 rows) is new, and was taken as missing\n"
+    new["colour"] = new.colour.replace("pink", None)
+    model = Classifier.load_from_checkpoint(path)
+    torch.testing.assert_close(
+        torch.tensor(pd.read_csv("predictions.csv")["P(yes)"], dtype=torch.float32),
+        model.predict_proba(new)[:, 0],
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_many_classes_of_a_file(capsys):
+    fit("--data.source", write(table(90)), "--data.target", "colour", "--data.ignore", "[key,note,ill,fever]")
+    write(table(20, seed=2).drop(columns="colour"), "b.csv")
+    predicted(capsys, "--data.source", "b.csv")
+    out = pd.read_csv("predictions.csv")
+    assert list(out) == ["row", "P(blue)", "P(green)", "P(red)", "class"]
+    assert set(out["class"]) <= {"blue", "green", "red"}
+
+
+def test_several_targets(capsys):
+    settings = {"target": "[fever,cough]", "ignore": "[key,note,ill]"}
+    fit("--data.source", write(table(200)), *options(settings), "--model.lr", 2, "--model.momentum", "0.9")
+    out = capsys.readouterr().out
+    assert "val/accuracy" in out
+    data = TabularData("a.csv", target=["fever", "cough"], ignore=["key", "note", "ill"])
+    assert (data.multilabel, data.classes) == (True, ["fever", "cough"])
+    frame = table(200)
+    rows = data.splits["val"]
+    np.testing.assert_array_equal(data.rows("val")[1].numpy(), frame[["fever", "cough"]].to_numpy()[rows])
+    predicted(capsys, "--data.source", "a.csv")
+    answers = pd.read_csv("predictions.csv")
+    assert list(answers) == ["row", "P(fever)", "P(cough)", "fever", "cough"]
+    assert (answers.fever == frame.fever).mean() > 0.9
+    assert (answers.cough == frame.cough).all()
+    page = Path("runs/run/version_0/report.html").read_text()
+    assert "fever" in page
+
+
+def test_balanced_weights_are_negatives_over_positives():
+    frame = table(200)
+    frame["rare"] = np.where(np.arange(200) % 10 == 0, "yes", "no")
+    settings = ["--data.target", "rare", "--data.ignore", "[key,note,ill,fever,cough]"]
+    fit("--data.source", write(frame), *settings, "--model.pos_weight", "balanced")
+    model = Classifier.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
+    data = TabularData("a.csv", target="rare", ignore=["key", "note", "ill", "fever", "cough"])
+    y = data.rows("train")[1]
+    assert model.loss.pos_weight.item() == pytest.approx(((len(y) - y.sum()) / y.sum()).item())
+    fit("--data.source", "a.csv", *settings, "--model.pos_weight", "3")
+    path = "runs/run/version_1/checkpoints/best.ckpt"
+    assert Classifier.load_from_checkpoint(path).loss.pos_weight.item() == 3
+
+
+def test_a_frame_of_raw_rows_is_scaled_by_the_network():
+    fit("--data.source", write(table()), *options(ONE))
+    model = Classifier.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
+    data = TabularData("a.csv", **ONE)
+    assert torch.equal(model.predict_proba(table()), model.predict_proba(data.table.features))
+    with pytest.raises(UserError, match="no column 'code'"):
+        model.predict_proba(table().drop(columns="code"))
+    with pytest.raises(UserError, match="trained without names"):
+        Classifier(2, ["a", "b"]).predict_proba(table())
+
+
+BAD = {
+    "free text": ({"target": "ill"}, UserError, "column 'note' has 60 different texts.*data.ignore.*max_categories=20"),
+    "dates": ({"target": "ill", "ignore": ["key", "note"]}, UserError, "column 'day' holds datetime64.*data.ignore"),
+    "blank column": ({"target": "ill", "ignore": ["key", "note", "day"]}, UserError, "'nothing' is blank in every row"),
+    "a quantity": (
+        {"target": "height", "ignore": ["key", "note", "day", "nothing"]},
+        UserError,
+        "target 'height' has 60 different values.*no quantity",
+    ),
+    "an id that is not there": ({"target": "ill", "id": "kee"}, SettingError, "no column 'kee'"),
+    "a column ignored that is not there": ({"target": "ill", "ignore": ["no"]}, SettingError, "no column 'no'"),
+    "a category that is not there": ({"target": "ill", "categorical": ["no"]}, SettingError, "no column 'no'"),
+    "the target as id": ({"target": "ill", "id": "ill"}, SettingError, "data.target='ill' is also in data.ignore"),
+    "targets of text": (
+        {"target": ["ill", "fever"]},
+        UserError,
+        "'ill' is '(yes|no)'; each of several targets must be",
+    ),
+    "no target": ({"target": []}, SettingError, "data.target is missing"),
+    "unknown missing": ({"target": "ill", "missing": "median"}, SettingError, "data.missing='median' must be"),
+}
+
+
+@pytest.mark.parametrize(("settings", "error", "message"), BAD.values(), ids=BAD)
+def test_bad_tables_are_named(settings, error, message):
+    frame = table()
+    frame["day"] = pd.date_range("2026-01-01", periods=60)
+    frame["nothing"] = np.full(60, np.nan)
+    write(frame, "a.parquet")
+    with pytest.raises(error, match=message):
+        TabularData("a.parquet", **settings, max_categories=20)
+
+
+def test_a_broken_parquet_file_is_named():
+    write(table(), "a.parquet")
+    content = Path("a.parquet").read_bytes()
+    Path("b.parquet").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"b.parquet is not a Parquet file"):
+        TabularData("b.parquet", target="ill")
