@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import inspect
 import logging
 import os
 import pty
@@ -19,7 +20,10 @@ import torch
 from sklearn.datasets import load_digits
 
 from torchbp.cli import main
+from torchbp.training import Classifier
+from torchbp.training.errors import UserError
 from torchbp.training.progress import is_due
+from torchbp.usage import OPTIONS
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 CANCER = str(CONFIGS / "breast_cancer.yaml")
@@ -98,12 +102,46 @@ def test_a_first_run_prints_only_what_a_person_needs():
         "metrics.csv",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
+        "report.html",
+        "curves.png",
+        "gradients.png",
     }
 
     tested = subprocess.run(fit.stdout.split("next     ")[1], shell=True, capture_output=True, text=True, check=True)
     assert tested.stderr == ""
     assert list(scores(tested.stdout)) == ["test/loss", "test/accuracy", "test/auroc"]
     assert [p.name for p in Path("runs/breast_cancer").iterdir()] == ["version_0"]
+
+
+HEADERS = {
+    "breast_cancer": [
+        "data     breast_cancer: 569 rows × 30 features, 2 classes; rows: 341 train, 114 val, 114 test",
+        "network  30-16-1, 513 parameters, on cpu",
+    ],
+    "digits": [
+        "data     digits: 1797 rows × 64 features, 10 classes; rows: 1077 train, 360 val, 360 test",
+        "network  64-64-10, 4810 parameters, on cpu",
+    ],
+    "xor": [
+        "data     xor: 4 rows × 2 features, 2 classes; rows: 4 train, 4 val, 4 test",
+        "network  2-4-1, 17 parameters, on cpu",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_every_line_of_stderr(name, run):
+    config = ["-c", CONFIGS / f"{name}.yaml", "--trainer.accelerator", "cpu"]
+    status, out, err = run("fit", *config, "--trainer.max_epochs", 2)
+    assert status == 0
+    lines = [re.sub(r"\d+\.\d{4}", "#", line) for line in err.splitlines()]
+    epochs = [f"epoch    {epoch}  train/loss #  val/accuracy #  val/loss #" for epoch in (1, 2)]
+    assert lines == [*HEADERS[name], *epochs]
+    best = re.search(r"\S+best.ckpt$", out)[0]
+    for command in ("test", "validate", "predict"):
+        status, out, err = run(command, *config, "--ckpt_path", best)
+        assert (status, err) == (0, "")
+        assert out
 
 
 @pytest.fixture(scope="module")
@@ -307,7 +345,114 @@ def test_resume_goes_on(run, checkpoint):
     assert [line.split()[1] for line in err.splitlines() if line.startswith("epoch")] == ["3"]
 
 
+def test_the_latest_best_checkpoint_is_named(run):
+    for epochs in (1, 2):
+        assert run("fit", "-c", CANCER, "--trainer.max_epochs", epochs)[0] == 0
+    for command in ("test", "validate", "predict"):
+        status, _, err = run(command, "-c", CANCER)
+        assert status == 2
+        assert err.endswith(f"{command} needs a trained network: add --ckpt_path "
+                            "runs/breast_cancer/version_1/checkpoints/best.ckpt\n")  # fmt: skip
+
+
+def test_a_run_is_never_written_over(run):
+    arguments = ["fit", "-c", CANCER, "--trainer.max_epochs", 1, "--trainer.logger.init_args.version", 5]
+    assert run(*arguments)[0] == 0
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    status, _, err = run(*arguments)
+    assert status == 2
+    assert "runs/breast_cancer/version_5 exists; leave the logger's version out" in err
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
+
+
+class Harmless:
+    pass
+
+
+def hostile_checkpoints(good):
+    content = torch.load(good, weights_only=True)
+    hyper = content["hyper_parameters"]
+    yield "carries code", {**content, "callbacks": Hostile()}
+    yield "carries code", {**content, "state_dict": {**content["state_dict"], "net.0.weight": Harmless()}}
+    yield "names code to import \\(_class_path\\)", {
+        **content, "hyper_parameters": {**hyper, "_class_path": "os.system"}
+    }  # fmt: skip
+    yield "names code to import \\(_instantiator\\)", {
+        **content, "hyper_parameters": {**hyper, "_instantiator": "os.system"}
+    }  # fmt: skip
+    yield "another program", {**content, "hyper_parameters": {**hyper, "layers": 3}}
+    yield "another program", {**content, "hyper_parameters": {"in_features": 30}}
+    yield "another program", {**content, "hyper_parameters": {**hyper, "hidden": "many"}}
+    yield "another program", {**content, "state_dict": {}}
+    yield "it has no state_dict", {**content, "state_dict": [1, 2]}
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_hostile_and_foreign_checkpoints(number, run, checkpoint):
+    message, content = list(hostile_checkpoints(checkpoint))[number]
+    torch.save(content, "bad.ckpt")
+    for command in ("predict", "test", "fit"):
+        status, out, err = run(command, "-c", CANCER, "--ckpt_path", "bad.ckpt")
+        assert (status, out) == (1, "")
+        assert re.fullmatch(f"torchbp: error: bad.ckpt .*{message}.*\n", err), err
+    with pytest.raises(UserError, match=message):
+        Classifier.load_from_checkpoint("bad.ckpt")
+    assert [path.name for path in Path().iterdir()] == ["bad.ckpt"]
+
+
+def test_a_truncated_checkpoint_is_refused(run, checkpoint):
+    content = checkpoint.read_bytes()
+    for size in (0, 10, len(content) // 2, len(content) - 1):
+        Path("short.ckpt").write_bytes(content[:size])
+        status, _, err = run("test", "-c", CANCER, "--ckpt_path", "short.ckpt")
+        assert (status, err) == (1, "torchbp: error: short.ckpt is damaged, or is not a checkpoint\n")
+
+
+def test_help_fits_on_a_screen_and_is_true(run):
+    from torchbp.training.arguments import GROUPS
+
+    for command, options in OPTIONS.items():
+        status, out, err = run(command, "--help")
+        assert (status, err) == (0, "")
+        assert len(out.splitlines()) <= 24
+        assert max(map(len, out.splitlines())) <= 80
+        for key, (_, _, default) in options.items():
+            assert f"--{key} " in out
+            group, _, name = key.partition(".")
+            if group in GROUPS:
+                actual = inspect.signature(GROUPS[group]).parameters[name].default
+                assert default == (None if actual in (None, inspect.Parameter.empty) else str(actual))
+    whole = subprocess.run([sys.executable, "-m", "torchbp", "fit", "--help", "all"], capture_output=True, text=True)
+    assert whole.returncode == 0
+    for key in (*OPTIONS["fit"], "trainer.gradient_clip_val", "gradients.every_n_epochs", "checkpoint.monitor"):
+        assert f"--{key} " in whole.stdout
+    assert "--trainer.max_epochs MAX_EPOCHS" in whole.stdout
+    assert "default: 200" in " ".join(whole.stdout.split())
+
+
+def test_help_is_there_at_once():
+    """It loads torch, as the package does, and nothing heavier."""
+    code = (
+        "import sys; from torchbp.cli import main; main(['--help']); main(['fit', '--help']); "
+        "print(sorted({'pytorch_lightning', 'sklearn', 'pandas', 'matplotlib', 'jsonargparse'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
+
+
 FILES = {
+    "twice.yaml": "model:\n  lr: 1\n  momentum: 0\n  lr: 2\n",
+    "list.yaml": "- model\n",
+    "tab.yaml": "model:\n\tlr: 1\n",
+    "semicolon.csv": "x;y\n" + "1,5;a\n2;b\n" * 9,
+    "blank.csv": "x,y\n1,a\n,b\n" + "3,b\n4,a\n" * 9,
+    "twins.csv": "x,x,y\n1,2,a\n",
+    "ragged.csv": "x,y\n1,a\n2,b,c,d\n",
+    "empty.csv": "",
+    "header.csv": "x,y\n",
+    "texts.csv": "x,y\n" + "".join(f"person {i},{'ab'[i % 2]}\n" for i in range(200)),
+    "one.csv": "x,y\n" + "1,a\n2,a\n" * 9,
+    "broken.parquet": "PAR1 and no more",
     "syntax.yaml": "model:\n  hidden: [3\n  lr: 1\n",
     "text.yaml": "breast cancer",
     "key.yaml": "model:\n  hiden: [3]\n",
@@ -332,6 +477,36 @@ BAD = [
     ("fit -c nowhere.yaml", 2, "there is no file nowhere.yaml"),
     ("fit -c=syntax.yaml", 2, "syntax.yaml, line 3: "),
     ("fit -c .", 2, "there is no file ."),
+    ("fit -c twice.yaml", 2, "twice.yaml, line 4: a second 'lr'"),
+    ("fit -c list.yaml", 2, "list.yaml holds no keys"),
+    ("fit -c tab.yaml", 2, "tab.yaml, line 2: "),
+    ("fit --model.activation swish", 2, "model.activation='swish' is not known; use sigmoid, tanh, relu"),
+    ("fit --model.pos_weight heavy", 2, "model.pos_weight=heavy must be balanced or a positive number"),
+    ("fit --model.pos_weight 0", 2, "model.pos_weight=0.0 must be"),
+    ("fit --gradients.every_n_epochs -1", 2, "gradients.every_n_epochs=-1"),
+    ("fit --data.missing median", 2, "data.missing='median' must be refuse or mean"),
+    ("fit --data.max_categories 0", 2, "data.max_categories=0"),
+    ("fit --data.ignore [age]", 2, "breast_cancer has its own columns"),
+    ("fit --trainer.logger.init_args.name ../elsewhere", 2, "name=../elsewhere .* lead out of save_dir=runs"),
+    ("fit --trainer.logger.init_args.version ../../x", 2, "version=../../x lead out of save_dir=runs"),
+    ("fit --data.source semicolon.csv --data.target y", 1, "row 1 under the header, column 'x' is '1,5'"),
+    ("fit --data.source blank.csv --data.target y", 1, "row 2 under the header, column 'x' is blank"),
+    ("fit --data.source twins.csv --data.target y", 1, "two columns 'x'"),
+    ("fit --data.source ragged.csv --data.target y", 1, "ragged.csv is not a CSV file: .*line 3"),
+    ("fit --data.source empty.csv --data.target y", 1, "empty.csv is empty"),
+    ("fit --data.source header.csv --data.target y", 1, "header.csv has no rows"),
+    ("fit --data.source texts.csv --data.target y", 1, "column 'x' has 200 different texts"),
+    ("fit --data.source one.csv --data.target y", 1, "at least two classes; it has 1: 'a'"),
+    ("fit --data.source broken.parquet --data.target y", 1, "broken.parquet is not a Parquet file"),
+    ("fit --data.source two.csv --data.target y --data.id z", 2, "no column 'z'"),
+    ("fit --data.source two.csv --data.target [y,z]", 2, "no column 'z'"),
+    ("fit --data.source two.csv --data.target [x,y]", 1, "'x' is '2'; each of several targets must be 0 or 1"),
+    ("predict --ckpt_path CHECKPOINT --output p.xlsx", 2, "p.xlsx must end in .csv or .parquet"),
+    ("predict --ckpt_path CHECKPOINT --model.lr 0.7", 2, "the checkpoint has lr=0.5, and this command 0.7"),
+    ("predict --ckpt_path CHECKPOINT --data.source two.csv --data.id z", 2, "two.csv has no column 'z'"),
+    ("predict --ckpt_path CHECKPOINT --data.source header.csv", 1, "header.csv has no"),
+    ("predict --ckpt_path CHECKPOINT --data.source nowhere.csv", 1, "nowhere.csv does not exist"),
+    ("predict --ckpt_path CHECKPOINT --data.source .", 1, ". is a folder"),
     ("fit stray", 2, "'stray' belongs to no key"),
     ("fit --model.lr", 2, "--model.lr: expected one argument"),
     ("fit --model.lr abc", 2, "model.lr=abc must be of type float"),

@@ -4,12 +4,14 @@ import difflib
 import importlib
 import sys
 
+from torchbp.usage import OPTIONS, usage
+
 # command: the module whose `main(arguments)` runs it, and what it does
 COMMANDS = {
     "fit": ("torchbp.training.command", "Train a network on tabular data."),
     "validate": ("torchbp.training.command", "Score a checkpoint on the validation rows."),
     "test": ("torchbp.training.command", "Score a checkpoint on the test rows."),
-    "predict": ("torchbp.training.command", "Write the probability and the class of every row to a CSV file."),
+    "predict": ("torchbp.training.command", "Write the class of every row to a file, with its probability."),
     "bench": ("torchbp.benchmarks.command", "Time torchbp beside its peers on this machine."),
 }
 
@@ -18,7 +20,7 @@ def main(arguments=None):
     """Run `torchbp ARGUMENTS…`. Returns the exit status: 0, or 1 or 2 after a line on stderr that says why."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage())
+        print(overview())
         return 0 if arguments else 2
     name = arguments[0]
     if name == "--version":
@@ -29,10 +31,16 @@ def main(arguments=None):
         hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(COMMANDS)}"
         print(f"torchbp: error: there is no command {name!r}; {hint}", file=sys.stderr)
         return 2
-    return importlib.import_module(COMMANDS[name][0]).main(arguments)
+    module, what = COMMANDS[name]
+    if name in OPTIONS and {"-h", "--help"} & set(arguments):
+        if arguments[-1] != "all":
+            print(usage(name, what))
+            return 0
+        arguments = [name, "--help"]
+    return importlib.import_module(module).main(arguments)
 
 
-def usage():
+def overview():
     lines = [f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items()]
     return "\n".join(
         ["usage: torchbp COMMAND [-c FILE] [--KEY VALUE …]", "", *lines, "", "torchbp COMMAND --help lists the keys."]

@@ -50,12 +50,24 @@ def configs_first(arguments):
     return [command, *(f"--config={path}" for path in files), *flags]
 
 
+class UniqueKeys(yaml.SafeLoader):
+    """YAML lets the second of two equal keys win; here it is an error."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"a second {key.value!r}", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def check_file(path):
     """A YAML file of keys, so that an error names the file and the line."""
     if not path.is_file():
         raise SettingError(f"there is no file {path}")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), UniqueKeys)
     except yaml.MarkedYAMLError as error:
         raise SettingError(f"{path}, line {error.problem_mark.line + 1}: {error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

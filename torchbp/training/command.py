@@ -153,6 +153,7 @@ class Command(LightningCLI):
         # Lightning's own lets a checkpoint's hyperparameters silently beat the user's; ours compares, once both exist
         path = self.settings.get("ckpt_path")
         self.checkpoint = read_checkpoint(path) if path else None
+        self.trained = Classifier.of_checkpoint(self.checkpoint, path) if path else None  # refuses another program's
         if self.command != "fit" and not path:
             logger = self.settings.trainer.logger
             best = latest_best(Path(logger.init_args.save_dir) / logger.init_args.name) if has_folder(logger) else None
@@ -169,14 +170,14 @@ class Command(LightningCLI):
                 self.continued = run
                 logger.init_args.save_dir, logger.init_args.name = shown(run.parent.parent), run.parent.name
                 logger.init_args.version = run.name
-            check_folder(logger.init_args)
+            check_folder(logger.init_args, self.continued, rank())
 
     def instantiate_classes(self):
         if self.command != "predict":
             super().instantiate_classes()
             return
         self.config_init = self.parser.instantiate_classes(self.config)
-        self.model = Classifier.of_checkpoint(self.checkpoint, self.settings.ckpt_path)
+        self.model = self.trained
         self.datamodule = None
         self.trainer = self.instantiate_trainer()
 

@@ -29,14 +29,17 @@ def has_folder(logger):
     return bool(logger) and "init_args" in logger and {"save_dir", "name", "version"} <= set(logger.init_args.keys())
 
 
-def check_folder(logger):
-    """Refuse a run's folder outside of save_dir."""
+def check_folder(logger, continued, process):
+    """Refuse a run's folder outside of save_dir, or, unless it is the run that goes on, one that holds something."""
     root = Path(logger.save_dir).resolve()
     version = logger.version if isinstance(logger.version, str) else f"version_{logger.version or 0}"
-    if root not in (root / logger.name / version).resolve().parents:
+    folder = root / logger.name / version
+    if root not in folder.resolve().parents:
         raise SettingError(
             f"trainer.logger: name={logger.name} and version={logger.version} lead out of save_dir={logger.save_dir}"
         )
+    if logger.version is not None and not continued and process == 0 and folder.is_dir() and any(folder.iterdir()):
+        raise SettingError(f"the run {folder} exists; leave the logger's version out, or resume it with --ckpt_path")
 
 
 def check_processes(trainer, command):
@@ -44,13 +47,12 @@ def check_processes(trainer, command):
     started = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
     if SLURMEnvironment.detect():
         started = int(os.environ["SLURM_NTASKS"])
-    if started != trainer.world_size and command != "predict":
+    if 1 < started != trainer.world_size and command != "predict":
         per_node = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or started)
-        if trainer.world_size == 1 or started > 1:
-            raise SettingError(
-                f"{started} processes were started, and each would {command} for itself; add --trainer.strategy ddp "
-                f"--trainer.devices {per_node} --trainer.num_nodes {started // per_node}"
-            )
+        raise SettingError(
+            f"{started} processes were started, and each would {command} for itself; add --trainer.strategy ddp "
+            f"--trainer.devices {per_node} --trainer.num_nodes {started // per_node}"
+        )
     return trainer
 
 
