@@ -138,6 +138,12 @@ def test_saturated_units_are_told(tmp_path, monkeypatch, capsys):
     assert any(re.match(r"\d+% of layer 1's outputs are saturated: .* smaller lr", line) for line in watched)
 
 
+def test_saturation_of_a_network_that_has_learnt_is_no_trouble(tmp_path, monkeypatch, capsys):
+    config = str(Path(__file__).parent.parent.parent / "configs/xor.yaml")
+    assert run(tmp_path, monkeypatch, capsys, "-c", config, "--data.source", "xor") == []
+    assert pd.read_csv("runs/xor/version_0/metrics.csv")["saturated/1"].max() > 0.5
+
+
 def test_it_can_be_switched_off(tmp_path, monkeypatch, capsys):
     run(tmp_path, monkeypatch, capsys, "--trainer.max_epochs", "1", "--gradients.every_n_epochs", "0")
     assert "dz_rms/1" not in pd.read_csv("runs/run/version_0/metrics.csv")

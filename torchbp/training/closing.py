@@ -39,7 +39,7 @@ def close(command):
         scores = trainer.validate(command.model, command.datamodule, best, verbose=False, weights_only=True)
         figures = "".join(f"{name} {value:.4f}  " for name, value in (scores[0] if scores else {}).items())
         lines.append((Path(best).stem, f"{figures}in {shown(best)}"))
-    lines += [("watch", trouble) for trouble in monitor(trainer).troubles(command.model)]
+    lines += [("watch", trouble) for trouble in monitor(trainer).troubles(trainer, command.model)]
     if trainer.is_global_zero and command.status in (0, 1) and loggers:
         write_page(command, run, lines)
         lines.append(("run", f"{shown(run)}, with its page report.html"))

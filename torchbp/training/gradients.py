@@ -12,6 +12,7 @@ For rows n with a loss L_n each, and the layers l = 1 … L with Z_l = A_{l−1}
 import math
 
 import torch
+import torch.nn.functional as F
 from pytorch_lightning.callbacks import Callback
 
 from torchbp.nn import Linear
@@ -32,6 +33,7 @@ PERCENTILES = {
     "sample_gradient/p95": 0.95,
     "sample_gradient/max": 1.0,
 }
+LEARNT = 0.1  # the loss over that of the best answer that looks at no feature
 VANISHED = 1e-3  # dZ of a layer over dZ of the last one
 MOSTLY = {"sigmoid": 0.5, "tanh": 0.5, "relu": 0.95}  # the share of saturated units that is worth a word
 
@@ -121,8 +123,11 @@ class GradientMonitor(Callback):
         for logger in trainer.loggers:
             logger.log_metrics({"epoch": trainer.current_epoch, **self.record}, trainer.global_step)
 
-    def troubles(self, classifier):
-        """A sentence for each layer that has stopped to learn, and what helps."""
+    def troubles(self, trainer, classifier):
+        """A sentence for each layer that has ceased to learn, and what helps; none if the network has learnt."""
+        loss, guess = trainer.callback_metrics.get("train/loss", math.nan), trainer.datamodule.rows("train")[1].mean(0)
+        if loss < LEARNT * F.binary_cross_entropy(guess, guess):
+            return
         f = classifier.net.activation
         for name, value in self.record.items():
             kind, _, layer = name.partition("/")
