@@ -32,6 +32,7 @@ def close(command):
         return
     if not math.isfinite(trainer.callback_metrics.get("train/loss", 0)):
         command.status = 1
+    troubles = [("watch", trouble) for trouble in monitor(trainer).troubles(trainer, command.model)]
     loggers, run = trainer.loggers, Path(checkpoint.dirpath).parent
     best = checkpoint.best_model_path or checkpoint.last_model_path
     if command.status == 0 and best:
@@ -39,7 +40,7 @@ def close(command):
         scores = trainer.validate(command.model, command.datamodule, best, verbose=False, weights_only=True)
         figures = "".join(f"{name} {value:.4f}  " for name, value in (scores[0] if scores else {}).items())
         lines.append((Path(best).stem, f"{figures}in {shown(best)}"))
-    lines += [("watch", trouble) for trouble in monitor(trainer).troubles(trainer, command.model)]
+    lines += troubles
     if trainer.is_global_zero and command.status in (0, 1) and loggers:
         write_page(command, run, lines)
         lines.append(("run", f"{shown(run)}, with its page report.html"))
