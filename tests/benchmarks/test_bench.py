@@ -1,14 +1,28 @@
 """The benchmark measures what it says; how fast anything is, no test asserts."""
 
 import json
+import subprocess
+import sys
 import time
 
 import pytest
 import torch
+from sklearn.neural_network._stochastic_optimizers import BaseOptimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from torchbp.benchmarks import layers
+from torchbp.benchmarks import layers, runs, training
 from torchbp.benchmarks.measure import interleaved, peak_bytes, saved_bytes
 from torchbp.cli import main
+from torchbp.training import TabularData
+
+TRAININGS = [
+    "Lightning, default loader",
+    "torchbp Trainer",
+    "torchbp fit",
+    "raw loop",
+    "raw loop, torch.nn",
+    "scikit-learn",
+]
 
 
 def test_interleaved_times_and_ratios():
@@ -51,6 +65,9 @@ def test_every_variant_computes_the_same_gradients():
 @pytest.fixture
 def small_grid(monkeypatch):
     monkeypatch.setattr(layers, "GRID", [((2, 4, 1), 1), ((3, 3, 1), 2)])
+    monkeypatch.setattr(training, "GRID", [("breast_cancer", (30, 4, 1), 2), ("digits", (64, 3, 10), 1)])
+    monkeypatch.setattr(training, "LARGE_ROWS", 500)
+    monkeypatch.setattr(training, "LARGE_BATCH", 64)
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -72,9 +89,86 @@ def test_command(tmp_path, capsys):
     assert all(r["step_us"] > 0 and r["forward_us"] > 0 for r in records)
 
 
+@pytest.mark.usefixtures("small_grid")
+def test_training(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "training", "--seconds", "0.01", "--threads", "1", "2", "--json", "a.json"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    out, err = capfd.readouterr()
+    assert err == ""
+    lines = [line for line in out.splitlines()[1:] if line[0] not in "┏┃┡│└"]  # all that is no table
+    networks = [
+        "breast_cancer, 30-4-1 × 32",
+        "digits, 64-3-10 × 32",
+        "reading a CSV of 500 × 20",
+        "training on it, 20-16-1 × 64",
+    ]
+    summary = "a step of training, ratio of times to Lightning, default loader"
+    titles = [f"{title}, {threads}" for threads in ("1 thread", "2 threads") for title in (*networks, summary)]
+    assert [line.rstrip() for line in lines] == titles
+    records = json.loads((tmp_path / "a.json").read_text())["results"]
+    variants = [TRAININGS, TRAININGS, ["pandas.read_csv", "TabularData"], ["raw loop", "torchbp Trainer"]]
+    assert [(r["threads"], r["network"], r["variant"]) for r in records] == [
+        (t, n, v) for t in (1, 2) for n, names in zip(networks, variants, strict=True) for v in names
+    ]
+    for record in records:
+        time_key = "step_us" if record["network"] in networks[:2] else "row_us"
+        assert record[time_key] > 0
+        assert record["ratio"] > 0
+        assert record["ratio"] == 1 or record["variant"] not in (TRAININGS[0], "pandas.read_csv")
+        assert ("monitor_percent" in record) == (record["variant"] == "torchbp fit")
+    assert all(0 < r["monitor_percent"] < 100 for r in records if "monitor_percent" in r)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize(("source", "sizes"), [("breast_cancer", (30, 4, 1)), ("digits", (64, 3, 10))])
+def test_steps_are_what_the_time_is_divided_by(source, sizes, name, monkeypatch):
+    task = runs.Task(TabularData(source, batch_size=100), sizes, 3)
+    steps = []
+    handle = register_optimizer_step_post_hook(lambda *_: steps.append("torch"))
+    update = BaseOptimizer.update_params
+    monkeypatch.setattr(BaseOptimizer, "update_params", lambda *a: (steps.append("scikit-learn"), update(*a)))
+    try:
+        with training.quiet():
+            training.variants(task)[0][name]()
+    finally:
+        handle.remove()
+    assert len(steps) == task.steps == 3 * {"breast_cancer": 4, "digits": 11}[source]
+    assert set(steps) == {"scikit-learn" if name == "scikit-learn" else "torch"}
+
+
+def test_peers_train_on_the_standardised_training_rows():
+    task = runs.Task(TabularData("breast_cancer"), (30, 4, 1), 1)
+    x, y = task.rows
+    assert len(x) == len(y) == len(task.data.splits["train"])
+    torch.testing.assert_close(x.mean(0), torch.zeros(30), atol=1e-4, rtol=0)
+    torch.testing.assert_close(x.std(0, correction=0), torch.ones(30))
+
+
+def test_large_table_is_as_large_as_it_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "LARGE_ROWS", 300)
+    training.write_large(tmp_path / "a.csv")
+    data = TabularData(str(tmp_path / "a.csv"), "label")
+    assert data.table.features.shape == (300, training.LARGE_FEATURES)
+    assert data.classes == ["0", "1"]
+
+
+def test_layers_does_not_import_lightning():
+    program = """
+import sys
+from torchbp.benchmarks import layers
+from torchbp.cli import main
+layers.GRID = layers.GRID[:1]
+assert main(["bench", "layers", "--no-compile", "--seconds", "0.01", "--threads", "1"]) == 0
+assert "pytorch_lightning" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ("", "name a benchmark: layers or training"),
         ("tables", "invalid choice: 'tables' (choose from "),
         ("layers --threads 0", "argument --threads: 0 must be a positive number"),
         ("layers --threads many", "argument --threads: invalid int value: 'many'"),
@@ -82,6 +176,7 @@ def test_command(tmp_path, capsys):
         ("layers --json .", "argument --json: . exists; name another file"),
         ("layers --json nowhere/a.json", "argument --json: there is no folder nowhere"),
         ("layers --what", "unrecognized arguments: --what"),
+        ("training --no-compile", "unrecognized arguments: --no-compile"),
     ],
 )
 def test_bad_arguments(arguments, message, capsys):

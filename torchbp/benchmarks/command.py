@@ -1,6 +1,7 @@
 """`torchbp bench`: which benchmark, on which machine, in a table and in a JSON file."""
 
 import argparse
+import importlib
 import json
 import os
 import platform
@@ -11,51 +12,60 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from torchbp.benchmarks import layers
-
-BENCHMARKS = {"layers": layers}
+# benchmark: what it times, and for how many seconds each; its module is imported when it is called
+BENCHMARKS = {
+    "layers": ("Forward and backward of whole networks, beside torch.nn.", 4.0),
+    "training": ("A step of training in whole runs, beside plain Lightning and scikit-learn; a large table.", 20.0),
+}
 
 
 def main(arguments):
     """Run `torchbp bench ARGUMENTS…`. Returns the exit status."""
-    options = parser().parse_args(arguments[1:])
+    command = parser()
+    settings = vars(command.parse_args(arguments[1:]))
+    if not settings["benchmark"]:
+        command.error(f"name a benchmark: {' or '.join(BENCHMARKS)}")
+    name, file = settings.pop("benchmark"), settings.pop("json")
+    benchmark = importlib.import_module(f"torchbp.benchmarks.{name}")
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    benchmark = BENCHMARKS[options.benchmark]
-    report = {"machine": machine(), "benchmark": options.benchmark, "results": []}
+    report = {"machine": machine(), "benchmark": name, "results": []}
     console.print(report["machine"])
-    for record in benchmark.measure(options.threads, options.seconds, options.compile):
+    for record in benchmark.measure(**settings):
         report["results"].append(record)
         if sys.stderr.isatty():
             print(f"\r\033[K{record['network']}, {record['variant']} …", end="", file=sys.stderr, flush=True)
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
-    for threads in options.threads:
+    for threads in settings["threads"]:
         tables(console, benchmark, threads, [r for r in report["results"] if r["threads"] == threads])
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    if file:
+        file.write_text(json.dumps(report, indent=1) + "\n")
     return 0
 
 
 def tables(console, benchmark, threads, records):
-    """A table of each network, and one figure of them all at the end."""
+    """A table of each network, with the columns that it has, and at the end one figure of all that have one peer."""
     networks = {}
     for record in records:
         networks.setdefault(record["network"], []).append(record)
     of_threads = f"{threads} thread{'s' * (threads > 1)}"
     for network, variants in networks.items():
         table = Table("variant", title=f"{network}, {of_threads}", title_justify="left")
-        for heading, _ in benchmark.COLUMNS.values():
+        columns = {key: of for key, of in benchmark.COLUMNS.items() if any(key in record for record in variants)}
+        for heading, _ in columns.values():
             table.add_column(heading, justify="right")
         for record in variants:
-            cells = (form.format(record[key]) for key, (_, form) in benchmark.COLUMNS.items())
+            cells = (form.format(record[key]) if key in record else "" for key, (_, form) in columns.items())
             table.add_row(record["variant"], *cells)
         console.print(table)
     what, key = benchmark.SUMMARY
     summary = Table("network × rows", title=f"{what}, {of_threads}", title_justify="left")
-    for record in next(iter(networks.values())):
-        summary.add_column(record["variant"], justify="right")
+    names = [record["variant"] for record in next(iter(networks.values()))]
+    for name in names:
+        summary.add_column(name, justify="right")
     for network, variants in networks.items():
-        summary.add_row(network, *(f"{record[key]:.2f}" for record in variants))
+        if [record["variant"] for record in variants] == names:
+            summary.add_row(network, *(f"{record[key]:.2f}" for record in variants))
     console.print(summary)
 
 
@@ -66,15 +76,22 @@ class Parser(argparse.ArgumentParser):
 
 def parser():
     parser = Parser(prog="torchbp bench", description="Time torchbp beside its peers, in one process.")
-    parser.add_argument("benchmark", choices=BENCHMARKS, help="what to time")
-    parser.add_argument(
-        "--threads", type=positive(int), nargs="+", default=[1, 2], help="of torch, one run each (default: 1 2)"
+    benchmarks = parser.add_subparsers(dest="benchmark")
+    for name, (what, seconds) in BENCHMARKS.items():
+        benchmark = benchmarks.add_parser(name, help=what, description=what)
+        benchmark.add_argument(
+            "--threads", type=positive(int), nargs="+", default=[1, 2], help="of torch, one run each (default: 1 2)"
+        )
+        benchmark.add_argument(
+            "--seconds",
+            type=positive(float),
+            default=seconds,
+            help=f"for each network and measurement (default: {seconds:g})",
+        )
+        benchmark.add_argument("--json", type=new_file, help="write the results to this file too")
+    benchmarks.choices["layers"].add_argument(
+        "--no-compile", dest="with_compile", action="store_false", help="leave torch.compile out"
     )
-    parser.add_argument(
-        "--seconds", type=positive(float), default=4.0, help="for each network and measurement (default: 4)"
-    )
-    parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
-    parser.add_argument("--json", type=new_file, help="write the results to this file too")
     return parser
 
 

@@ -13,7 +13,7 @@ SLICE = 2e-3  # seconds that one timing lasts at least, so that the clock's grai
 WARM_UP = 10
 
 
-def interleaved(variants, seconds):
+def interleaved(variants, seconds, warm_up=WARM_UP):
     """Microseconds a call, and the ratio to the first variant, of each.
 
     The variants take turns, in an order that rotates, for about `seconds` in all: whatever else the machine does, it
@@ -22,13 +22,14 @@ def interleaved(variants, seconds):
     Args:
         variants: name: function without arguments; the first one is the peer.
         seconds: how long the timing lasts, warm-up apart.
+        warm_up: calls of each before that.
 
     Returns:
         dict: name: {"us": float, "ratio": float}.
     """
     names = list(variants)
     for function in variants.values():
-        for _ in range(WARM_UP):
+        for _ in range(warm_up):
             function()
     calls = max(1, round(SLICE / timed(variants[names[0]], 1)))
     turns = {name: [] for name in names}
