@@ -101,7 +101,7 @@ def test_training(tmp_path, monkeypatch, capfd):
         "breast_cancer, 30-4-1 × 32",
         "digits, 64-3-10 × 32",
         "reading a CSV of 500 × 20",
-        "training on it, 20-16-1 × 64",
+        "training, 20-16-1 × 64",
     ]
     summary = "a step of training, ratio of times to Lightning, default loader"
     titles = [f"{title}, {threads}" for threads in ("1 thread", "2 threads") for title in (*networks, summary)]

@@ -78,7 +78,7 @@ def measured(path, seconds):
         yield f"{source}, {'-'.join(map(str, sizes))} × {BATCH}", steps(task, seconds)
     yield f"reading a CSV of {LARGE_ROWS} × {LARGE_FEATURES}", reading(path, seconds)
     task = runs.Task(TabularData(str(path), "label", batch_size=LARGE_BATCH), (LARGE_FEATURES, 16, 1), LARGE_EPOCHS)
-    yield f"training on it, {'-'.join(map(str, task.sizes))} × {LARGE_BATCH}", rows(task, seconds)
+    yield f"training, {'-'.join(map(str, task.sizes))} × {LARGE_BATCH}", rows(task, seconds)
 
 
 def steps(task, seconds):
