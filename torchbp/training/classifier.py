@@ -156,15 +156,20 @@ class Classifier(pl.LightningModule):
     def mean_loss(self, z, y):
         return self.loss(z, y) if len(y) else z.sum()  # 0 for a process without a row of the last batch
 
-    def log_mean(self, name, value, rows):
-        # Lightning takes the mean of the processes' numbers of rows in whole numbers: make it one
-        rows *= self.trainer.world_size
-        self.log(name, value, on_step=False, on_epoch=True, batch_size=rows, sync_dist=True)
+    def on_train_epoch_start(self):
+        exact = torch.float32 if self.device.type == "mps" else torch.float64
+        self.loss_sum, self.rows = torch.zeros((), dtype=exact, device=self.device), 0
+
+    def on_train_epoch_end(self):
+        sums = torch.stack([self.loss_sum, self.loss_sum.new_tensor(self.rows)])
+        loss_sum, rows = self.trainer.strategy.reduce(sums, reduce_op="sum")  # over the processes
+        self.log("train/loss", loss_sum / rows, sync_dist=True)  # the same in all of them
 
     def training_step(self, batch, batch_idx):
         x, y = batch
         loss = self.mean_loss(self(x), y)
-        self.log_mean("train/loss", loss, len(x))
+        self.loss_sum.add_(loss.detach(), alpha=len(x))  # self.log at every step would be a third of its time
+        self.rows += len(x)
         if self.trainer.world_size > 1 and isinstance(sampler := self.trainer.train_dataloader.sampler, Batches):
             return loss * sampler.share(batch_idx)  # DDP averages over processes, and L is the mean over rows
         return loss
@@ -178,7 +183,9 @@ class Classifier(pl.LightningModule):
     def evaluate(self, batch, split, metrics):
         x, y = batch
         z = self(x)
-        self.log_mean(f"{split}/loss", self.mean_loss(z, y), len(x))
+        # Lightning takes the mean of the processes' numbers of rows in whole numbers: make it one
+        rows = len(x) * self.trainer.world_size
+        self.log(f"{split}/loss", self.mean_loss(z, y), on_epoch=True, batch_size=rows, sync_dist=True)
         # torchmetrics takes values in [0, 1] for probabilities, even if they are logits: give it probabilities
         a, labels = z.sigmoid(), y.long()
         if self.binary:

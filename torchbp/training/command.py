@@ -9,6 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import torch.distributed as dist
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
@@ -59,15 +60,27 @@ def main(arguments):
     except UserError as error:
         if rank() == 0 or error.of_this_process:
             print(f"torchbp: error: {error}", file=sys.stderr)
-        return error.status
+        return leave(error.status)
     except KeyboardInterrupt:
-        return 130
+        return leave(130)
     except Exception as error:
         if not (isinstance(error, OSError) or raised_by(error) in ("pytorch_lightning", "lightning_fabric")):
             raise  # a defect of ours
         print(f"torchbp: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1 if isinstance(error, OSError) else 2
-    return command.status
+        return leave(1 if isinstance(error, OSError) else 2)
+    if dist.is_initialized() and command.status in (0, 1):
+        dist.barrier()  # without it, and then the end of the group, gloo's threads may abort the exit
+        dist.destroy_process_group()
+    return leave(command.status)
+
+
+def leave(status):
+    """The exit status. Where other processes are gone it exits: gloo's threads would abort an ordinary exit."""
+    if dist.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 def rank():
@@ -201,8 +214,10 @@ class Command(LightningCLI):
         loggers = settings.logger if isinstance(settings.logger, list) else [settings.logger]
         first = loggers[0]
         if isinstance(first, CSVLogger) and importlib.util.find_spec("tensorboard"):
-            loggers = [*loggers, TensorBoardLogger(first.save_dir, first.name, first.version, default_hp_metric=False)]
-            kwargs["logger"] = loggers
+            folder = first.save_dir, first.name, first.version
+            # a longer queue than its 10 values: an epoch has more, and would wait for the file
+            board = TensorBoardLogger(*folder, default_hp_metric=False, max_queue=1000)
+            kwargs["logger"] = [*loggers, board]
         plugins = settings.plugins if isinstance(settings.plugins, list) else [settings.plugins]
         kwargs["plugins"] = [*(plugin for plugin in plugins if plugin is not None), WholeFiles()]
         trainer = check_processes(super().instantiate_trainer(**kwargs), self.subcommand)

@@ -9,6 +9,8 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.table import load
 
+ROWS_AT_ONCE = 8192  # of a split that is scored
+
 
 class TabularData(pl.LightningDataModule):
     """Rows with a label each, split into training, validation and test rows.
@@ -142,7 +144,8 @@ class TabularData(pl.LightningDataModule):
     def loader(self, split, order=None):
         dataset = TensorDataset(*self.rows(split))
         process = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        batches = Batches(len(dataset), self.batch_size, *process, order)
+        size = self.batch_size if split == "train" else max(self.batch_size, ROWS_AT_ONCE)
+        batches = Batches(len(dataset), size, *process, order)
         # a batch is one indexing of the tensors, not a row at a time: three times as fast. The generator, which nobody
         # needs, keeps DataLoader from drawing of the run's random numbers
         return DataLoader(dataset, sampler=batches, batch_size=None, generator=torch.Generator())

@@ -67,26 +67,33 @@ def sample_gradient_norms(inputs, dzs):
     return sum(dz.square().sum(1) * (a.square().sum(1) + 1) for a, dz in pairs).sqrt()
 
 
+@torch.no_grad()
 def gradient_flow(classifier, x, y):
-    """What the monitor records, name: a scalar tensor; the names end in the number of the layer, from 1.
+    """What the monitor records, name: number; the names end in the number of the layer, from 1.
 
     dz_rms: root mean square of dZ, over rows and units; dw_rms: of dW; dw_to_w: ‖dW‖/‖W‖; saturated: share of the
     hidden layer's outputs where f′ is nearly 0; sample_gradient: percentiles of ‖g_n‖.
     """
     inputs, dzs = backward_pass(classifier, x, y)
-    layers = [layer for layer in classifier.net if isinstance(layer, Linear)]
+    weights = [layer.weight for layer in classifier.net if isinstance(layer, Linear)]
+    norms, is_saturated = torch.linalg.vector_norm, SATURATED[classifier.net.activation]
+    found = [norms(dz) for dz in dzs]
+    found += [norms(linear_dweight(dz, a)) for dz, a in zip(dzs, inputs, strict=True)]
+    found += [norms(weight) for weight in weights]
+    found += [is_saturated(a).sum(dtype=dzs[0].dtype) for a in inputs[1:]]
+    rows = sample_gradient_norms(inputs, dzs).sort().values
+    at = [round(part * (len(rows) - 1)) for part in PERCENTILES.values()]
+    found = torch.cat([torch.stack(found), rows[at]]).tolist()  # to numbers in one step, for the sake of a GPU
+    dz, dw, w, saturated = (found[start : start + len(dzs)] for start in range(0, 4 * len(dzs), len(dzs)))
     record = {}
-    for number, (layer, a, dz) in enumerate(zip(layers, inputs, dzs, strict=True), 1):
-        dweight = linear_dweight(dz, a)
-        norm = torch.linalg.vector_norm(dweight) / len(x)
-        record[f"dz_rms/{number}"] = dz.square().mean().sqrt()
-        record[f"dw_rms/{number}"] = norm / math.sqrt(dweight.numel())
-        record[f"dw_to_w/{number}"] = norm / torch.linalg.vector_norm(layer.weight.detach())
-        if number > 1:
-            record[f"saturated/{number - 1}"] = SATURATED[classifier.net.activation](a).double().mean()
-    norms = sample_gradient_norms(inputs, dzs).sort().values
-    at = [round(part * (len(norms) - 1)) for part in PERCENTILES.values()]
-    return record | dict(zip(PERCENTILES, norms[at], strict=True))
+    for layer in range(len(dzs)):
+        norm = dw[layer] / len(x)  # dW of the mean loss
+        record[f"dz_rms/{layer + 1}"] = dz[layer] / math.sqrt(dzs[layer].numel())
+        record[f"dw_rms/{layer + 1}"] = norm / math.sqrt(weights[layer].numel())
+        record[f"dw_to_w/{layer + 1}"] = norm / w[layer] if w[layer] else math.nan
+        if layer + 1 < len(dzs):
+            record[f"saturated/{layer + 1}"] = saturated[layer] / inputs[layer + 1].numel()
+    return record | dict(zip(PERCENTILES, found[-len(PERCENTILES) :], strict=True))
 
 
 class GradientMonitor(Callback):
@@ -96,7 +103,7 @@ class GradientMonitor(Callback):
     and one back by the formulas, a few per cent of an epoch, which leaves training as it is.
 
     Args:
-        every_n_epochs: how often; 0 is never, and None about 200 times in the trainer's max_epochs.
+        every_n_epochs: how often; 0 is never; None is every epoch of the first hundred, then fewer and fewer.
     """
 
     def __init__(self, every_n_epochs: int | None = None):
@@ -107,21 +114,19 @@ class GradientMonitor(Callback):
 
     def on_train_start(self, trainer, pl_module):
         self.sample = None
-        self.every = max(1, trainer.max_epochs // 200) if self.every_n_epochs is None else self.every_n_epochs
-        if self.every and trainer.is_global_zero and trainer.datamodule is not None:
+        if self.every_n_epochs != 0 and trainer.is_global_zero and trainer.datamodule is not None:
             rows = trainer.datamodule.splits["train"]
             x, y = trainer.datamodule.rows(rows[: min(max(len(rows) // 32, 128), 1024)])
             dtype = next(pl_module.parameters()).dtype
             self.sample = x.to(pl_module.device, dtype), y.to(pl_module.device, dtype)
 
     def on_train_epoch_end(self, trainer, pl_module):
-        if self.sample is None or trainer.current_epoch % self.every:
+        epoch = trainer.current_epoch
+        if self.sample is None or epoch % (self.every_n_epochs or max(1, epoch // 50)):
             return
-        record = gradient_flow(pl_module, *self.sample)
-        values = torch.stack([value.double() for value in record.values()]).tolist()  # one transfer from a GPU
-        self.record = dict(zip(record, values, strict=True))
+        self.record = gradient_flow(pl_module, *self.sample)
         for logger in trainer.loggers:
-            logger.log_metrics({"epoch": trainer.current_epoch, **self.record}, trainer.global_step)
+            logger.log_metrics({"epoch": epoch, **self.record}, trainer.global_step)
 
     def troubles(self, trainer, classifier):
         """A sentence for each layer that has ceased to learn, and what helps; none if the network has learnt."""

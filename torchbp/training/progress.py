@@ -28,15 +28,24 @@ class EpochProgress(Callback):
             self.task = self.bar.add_task("", total=total, metrics="")
             self.bar.start()
 
+    def on_train_start(self, trainer, pl_module):
+        self.shown = trainer.fit_loop.epoch_progress.current.completed  # of a resumed run, those that were done before
+
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         if trainer.is_global_zero and self.bar is not None:  # an epoch of many rows takes its time
             self.bar.update(self.task, completed=trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches)
 
-    def on_train_epoch_end(self, trainer, pl_module):
-        if not trainer.is_global_zero:
+    def on_train_epoch_start(self, trainer, pl_module):
+        self.show(trainer)  # the epoch before: its metrics are complete only now
+
+    def on_train_end(self, trainer, pl_module):
+        self.show(trainer)
+
+    def show(self, trainer):
+        epoch = trainer.fit_loop.epoch_progress.current.completed
+        if not trainer.is_global_zero or epoch == self.shown:
             return
-        epoch = trainer.current_epoch + 1
-        self.last = epoch, metrics_line(trainer.callback_metrics)
+        self.shown, self.last = epoch, (epoch, metrics_line(trainer.callback_metrics))
         if self.bar is not None:
             self.bar.update(self.task, completed=epoch, metrics=self.last[1])
         elif is_due(epoch, trainer.max_epochs):

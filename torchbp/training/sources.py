@@ -46,10 +46,19 @@ def read_file(path, texts=()):
             check_names(path, pyarrow.parquet.read_schema(path).names)
             frame = pd.read_parquet(path)
         else:
-            frame = pd.read_csv(path, low_memory=False, **csv_arguments(path, texts))
+            frame = read_csv(path, csv_arguments(path, texts))
     if frame.empty:
         raise UserError(f"{path} has no rows")
     return frame.reset_index(drop=True)
+
+
+def read_csv(path, arguments):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.DtypeWarning)
+        try:
+            return pd.read_csv(path, **arguments)  # in pieces, side by side
+        except pd.errors.DtypeWarning:  # numbers in one piece, texts in another
+            return pd.read_csv(path, low_memory=False, **arguments)
 
 
 def stream_file(path, texts=()):
