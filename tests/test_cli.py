@@ -93,7 +93,7 @@ def test_a_first_run_prints_only_what_a_person_needs():
     ]
     assert 2 <= len(errs) <= 21
     assert all(re.fullmatch(r"epoch +\d+  train/loss \S+  val/accuracy \S+  val/loss \S+", line) for line in errs)
-    assert [line.split()[0] for line in fit.stdout.splitlines()] == ["stopped", "best", "run", "next"]
+    assert [line.split()[0] for line in fit.stdout.splitlines()] == ["stopped", "best", "page", "next"]
     folder = Path("runs/breast_cancer/version_0")
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert {name for name in files if not name.startswith("events.out.tfevents")} == {

@@ -56,7 +56,7 @@ def test_batches_hold_each_row_once(processes):
 def test_two_processes_are_one_with_the_doubled_batch():
     fit = ["fit", *CANCER, "--trainer.precision", "64-true", "--trainer.max_epochs", "4", "--model.momentum", "0.5"]
     out, err = run(TORCHBP, *fit, *TWO, "--data.batch_size", "16")
-    assert [line.split()[0] for line in out.splitlines()] == ["stopped", "best", "run", "next"]
+    assert [line.split()[0] for line in out.splitlines()] == ["stopped", "best", "page", "next"]
     assert [line.split()[0] for line in err.splitlines()] == ["data", "network", *["epoch"] * 4]
     assert err.splitlines()[1] == "network  30-16-1, 513 parameters, on cpu × 2 processes"
     run(TORCHRUN, *fit, *TWO, "--data.batch_size", "16")

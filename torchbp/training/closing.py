@@ -43,7 +43,7 @@ def close(command):
     lines += troubles
     if trainer.is_global_zero and command.status in (0, 1) and loggers:
         write_page(command, run, lines)
-        lines.append(("run", f"{shown(run)}, with its page report.html"))
+        lines.append(("page", shown(run / "report.html")))
     else:
         lines.append(("run", shown(run)))
     if command.status == 0 and best:
