@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.strategies import FSDPStrategy
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first
 from torchbp.training.checkpoints import WholeFiles, continue_metrics, latest_best, run_folder
@@ -112,11 +113,13 @@ def quieten():
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes the run's config.yaml, without the checkpoint that the run went on from."""
+    """Writes the run's config.yaml, without what is of this run alone: its folder, and where it went on from."""
 
     def __init__(self, parser, config, **arguments):
         config = config.clone()
         config.ckpt_path = None
+        if has_folder(config.trainer.logger):
+            config.trainer.logger.init_args.version = None
         super().__init__(parser, config, overwrite=True, **arguments)
 
 
@@ -227,19 +230,20 @@ class Command(LightningCLI):
             raise SettingError(
                 "fsdp holds the weights in pieces; add --stopping.min_grad_norm 0 --gradients.every_n_epochs 0"
             )
-        if self.continued and rank() == 0:
-            done = self.checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-            continue_metrics(trainer.loggers, done)
         return trainer
 
     def fit(self, **arguments):
         trainer = self.trainer
+        if self.continued and rank() == 0:
+            done = self.checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+            continue_metrics(trainer.loggers, done)
         interruption = Interruption()
         trainer.callbacks.insert(0, interruption)
         try:
             trainer.fit(**arguments | {"weights_only": True})
-        except (KeyboardInterrupt, SystemExit):  # Lightning has stopped cleanly, and exits
-            self.status = 128 + interruption.signal
+        except (KeyboardInterrupt, SystemExit) as error:  # Lightning has stopped cleanly, and exits
+            terminated = isinstance(error, SIGTERMException)  # before the first step
+            self.status = 128 + (signal.SIGTERM if terminated else interruption.signal)
         except RuntimeError as error:
             if trainer.world_size == 1 or raised_by(error) != "torch":
                 raise
