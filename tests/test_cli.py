@@ -288,7 +288,11 @@ def test_interruption_says_how_to_go_on():
     torchbp = [sys.executable, "-m", "torchbp"]
     endless = ["--trainer.max_epochs", "100000", "--stopping.min_grad_norm", "0", "--stopping.patience", "100000"]
     process = subprocess.Popen(
-        [*torchbp, "fit", "-c", CANCER, *endless], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*torchbp, "fit", "-c", CANCER, *endless],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it
     )
     for line in process.stderr:
         if line.startswith("epoch"):
