@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_digits
 
 from torchbp.cli import main
 from torchbp.training import Classifier
@@ -369,6 +369,29 @@ def test_a_run_is_never_written_over(run):
     assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
 
 
+def test_fit_without_a_run_folder_is_refused(run):
+    Path("config.yaml").write_text("mine")
+    for logger in ("false", "true"):
+        status, out, err = run("fit", "-c", CANCER, "--trainer.logger", logger, "--trainer.max_epochs", 1)
+        assert (status, out) == (2, "")
+        assert "a run needs a folder of its own" in err
+    assert Path("config.yaml").read_text() == "mine"
+    assert [path.name for path in Path().iterdir()] == ["config.yaml"]
+
+
+def test_sigterm_ends_predict(checkpoint):
+    header = ",".join(load_breast_cancer().feature_names)
+    Path("big.csv").write_text("\n".join([header, *["1," * 29 + "1"] * 400_000]))
+    command = ["predict", "--ckpt_path", str(checkpoint), "--data.source", "big.csv", "--output", "p.csv"]
+    with subprocess.Popen([sys.executable, "-m", "torchbp", *command], stderr=subprocess.PIPE, text=True) as process:
+        while not list(Path().glob(".p.csv.*")):
+            time.sleep(0.01)
+        process.terminate()
+        assert process.stderr.read() == ""
+    assert process.returncode == 128 + signal.SIGTERM
+    assert [path.name for path in Path().iterdir()] == ["big.csv"]
+
+
 class Harmless:
     pass
 
@@ -386,12 +409,14 @@ def hostile_checkpoints(good):
     }  # fmt: skip
     yield "another program", {**content, "hyper_parameters": {**hyper, "layers": 3}}
     yield "another program", {**content, "hyper_parameters": {"in_features": 30}}
+    yield "another program", {**content, "hyper_parameters": {**hyper, "columns": 7}}
+    yield "another program", {**content, "hyper_parameters": {**hyper, "columns": {"mean radius": None}}}
     yield "another program", {**content, "hyper_parameters": {**hyper, "hidden": "many"}}
     yield "another program", {**content, "state_dict": {}}
     yield "it has no state_dict", {**content, "state_dict": [1, 2]}
 
 
-@pytest.mark.parametrize("number", range(9))
+@pytest.mark.parametrize("number", range(11))
 def test_hostile_and_foreign_checkpoints(number, run, checkpoint):
     message, content = list(hostile_checkpoints(checkpoint))[number]
     torch.save(content, "bad.ckpt")
@@ -481,6 +506,12 @@ BAD = [
     ("fit -c nowhere.yaml", 2, "there is no file nowhere.yaml"),
     ("fit -c=syntax.yaml", 2, "syntax.yaml, line 3: "),
     ("fit -c .", 2, "there is no file ."),
+    ("fit --trainer.overfit_batches 2", 2, "overfit_batches takes the batches apart"),
+    (
+        'fit --trainer.callbacks [{"class_path":"EarlyStopping","init_args":{"monitor":"val/typo"}}]',
+        2,
+        "EarlyStopping: monitor='val/typo' is not a metric of training; use val/loss",
+    ),
     ("fit -c twice.yaml", 2, "twice.yaml, line 4: a second 'lr'"),
     ("fit -c list.yaml", 2, "list.yaml holds no keys"),
     ("fit -c tab.yaml", 2, "tab.yaml, line 2: "),
@@ -499,7 +530,7 @@ BAD = [
     ("fit --data.source ragged.csv --data.target y", 1, "ragged.csv is not a CSV file: .*line 3"),
     ("fit --data.source empty.csv --data.target y", 1, "empty.csv is empty"),
     ("fit --data.source header.csv --data.target y", 1, "header.csv has no rows"),
-    ("fit --data.source texts.csv --data.target y", 1, "column 'x' has 200 different texts"),
+    ("fit --data.source texts.csv --data.target y", 1, "column 'x' has 200 different values"),
     ("fit --data.source one.csv --data.target y", 1, "at least two classes; it has 1: 'a'"),
     ("fit --data.source broken.parquet --data.target y", 1, "broken.parquet is not a Parquet file"),
     ("fit --data.source two.csv --data.target y --data.id z", 2, "no column 'z'"),

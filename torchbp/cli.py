@@ -37,7 +37,10 @@ def main(arguments=None):
             print(usage(name, what))
             return 0
         arguments = [name, "--help"]
-    return importlib.import_module(module).main(arguments)
+    try:
+        return importlib.import_module(module).main(arguments)
+    except KeyboardInterrupt:
+        return 130
 
 
 def overview():

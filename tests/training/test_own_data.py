@@ -88,6 +88,29 @@ def test_labels_of_any_type(labels, classes, name):
     assert data.table.labels[0] == first
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_true_and_false_are_numbers(name):
+    frame = table()[["height", "ill"]].assign(smokes=[True, False] * 30)
+    data = TabularData(write(frame, name), target="ill")
+    assert data.columns == {"height": None, "smokes": None}
+    assert data.table.features[:, 1].tolist() == [1, 0] * 30
+    frame["smokes"] = frame.smokes.astype("boolean").mask(frame.height > 175)
+    data = TabularData(write(frame, name), target="ill", missing="mean")
+    assert data.table.features[:, 1].isnan().sum() == (frame.height > 175).sum()
+
+
+def test_the_index_of_a_parquet_file_is_a_column_if_it_has_a_name(capsys):
+    frame = table()[["height", "colour", "ill", "key"]]
+    frame.set_index("height").to_parquet("named.parquet")
+    assert list(TabularData("named.parquet", target="ill", ignore=["key"]).columns) == ["colour", "height"]
+    frame.iloc[::-1].to_parquet("numbered.parquet")  # an index without a name, and out of order
+    data = TabularData("numbered.parquet", target="ill", ignore=["key"])
+    assert list(data.columns) == ["height", "colour"]
+    fit("--data.source", "named.parquet", "--data.target", "ill", "--data.ignore", "[key]")
+    predicted(capsys, "--data.source", "named.parquet", "--data.id", "key")
+    assert pd.read_csv("predictions.csv").key.tolist() == list(range(60))
+
+
 def test_other_separators_and_compression(tmp_path):
     frame = table()[["height", "colour", "ill"]]
     expected = TabularData(write(frame), target="ill").table.features
@@ -239,13 +262,17 @@ def test_a_frame_of_raw_rows_is_scaled_by_the_network():
 
 
 BAD = {
-    "free text": ({"target": "ill"}, UserError, "column 'note' has 60 different texts.*data.ignore.*max_categories=20"),
+    "free text": (
+        {"target": "ill"},
+        UserError,
+        "column 'note' has 60 different values.*data.ignore.*max_categories=20",
+    ),
     "dates": ({"target": "ill", "ignore": ["key", "note"]}, UserError, "column 'day' holds datetime64.*data.ignore"),
     "blank column": ({"target": "ill", "ignore": ["key", "note", "day"]}, UserError, "'nothing' is blank in every row"),
     "a quantity": (
         {"target": "height", "ignore": ["key", "note", "day", "nothing"]},
         UserError,
-        "target 'height' has 60 different values.*no quantity",
+        "target 'height' has 60 different numbers.*no quantity",
     ),
     "an id that is not there": ({"target": "ill", "id": "kee"}, SettingError, "no column 'kee'"),
     "a column ignored that is not there": ({"target": "ill", "ignore": ["no"]}, SettingError, "no column 'no'"),
@@ -257,6 +284,7 @@ BAD = {
         "'ill' is '(yes|no)'; each of several targets must be",
     ),
     "no target": ({"target": []}, SettingError, "data.target is missing"),
+    "a target twice": ({"target": ["fever", "fever"]}, SettingError, "names a column twice"),
     "unknown missing": ({"target": "ill", "missing": "median"}, SettingError, "data.missing='median' must be"),
 }
 
@@ -269,6 +297,53 @@ def test_bad_tables_are_named(settings, error, message):
     write(frame, "a.parquet")
     with pytest.raises(error, match=message):
         TabularData("a.parquet", **settings, max_categories=20)
+
+
+def test_decimal_commas_are_named():
+    write(table()[["height", "ill"]].assign(height=lambda frame: frame.height.astype(str).str.replace(".", ",")))
+    with pytest.raises(UserError, match="column 'height' has decimal commas, such as '1"):
+        TabularData("a.csv", target="ill")
+
+
+def test_too_few_rows_of_a_class_for_three_splits():
+    write(table(6)[["height"]].assign(y=["a", "b"] * 3))
+    with pytest.raises(UserError, match=r"too few rows to split .*raise data.val_fraction"):
+        TabularData("a.csv", target="y")
+
+
+def test_a_stale_part_of_a_killed_predict_is_not_taken_up(capsys):
+    fit("--data.source", write(table()), *options(ONE))
+    for name in (".p.csv.part", ".p.csv.1.part"):
+        Path(name).write_text("half of an older file\n")
+    predicted(capsys, "--data.source", "a.csv", "--output", "p.csv")
+    assert len(pd.read_csv("p.csv")) == 60
+
+
+def test_predict_does_not_write_over_its_data_or_give_two_columns_one_name(capsys):
+    settings = {"target": "[fever,cough]", "ignore": "[key,note,ill]"}
+    fit("--data.source", write(table(200)), *options(settings))
+    before = Path("a.csv").read_bytes()
+    err = predicted(capsys, "--data.source", "a.csv", "--output", "a.csv", "--overwrite", "true", status=2)
+    assert "a.csv is the data itself" in err
+    assert Path("a.csv").read_bytes() == before
+    for output in ("p.csv", "p.parquet"):
+        err = predicted(capsys, "--data.source", "a.csv", "--data.id", "fever", "--output", output, status=2)
+        assert "data.id='fever' has the name of a column of the answers" in err
+        assert not Path(output).exists()
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 6), (3, 1), (2, 3, 7)], ids=str)
+def test_rows_of_another_shape_are_refused(shape):
+    model = Classifier(7, ["a", "b"])
+    with pytest.raises(UserError, match=r"must be \(N, 7\)"):
+        model.predict_proba(torch.zeros(shape))
+
+
+def test_rows_of_any_type():
+    model = Classifier(7, ["a", "b"])
+    expected = model.predict_proba(torch.ones(2, 7))
+    for rows in (torch.ones(2, 7, dtype=torch.double), np.ones((2, 7)), torch.ones(2, 7, dtype=torch.int)):
+        assert torch.equal(model.predict_proba(rows), expected)
 
 
 def test_a_broken_parquet_file_is_named():

@@ -156,6 +156,93 @@ def test_sigterm_stops_cleanly_and_says_how_to_go_on(uninterrupted, capsys):
     assert_as_uninterrupted(uninterrupted)
 
 
+def test_another_precision(uninterrupted, capsys):
+    fit = [*FIT, "--trainer.precision", "64-true"]
+    assert main(fit) == 0
+    assert main([*fit, "--trainer.max_epochs", "4"]) == 0
+    half = str(LAST).replace("version_0", "version_1")
+    assert main([*fit, "--ckpt_path", half]) == 0
+    for name in ("last.ckpt", "best.ckpt"):
+        a, b = content(LAST.with_name(name)), content(Path(half).with_name(name))
+        for key in ("/state_dict/net.0.weight", "/optimizer_states/0/state/0/momentum_buffer"):
+            assert torch.equal(a[key], b[key])
+            assert a[key].dtype == torch.float64
+
+
+def test_a_run_that_was_moved_or_is_elsewhere(uninterrupted, capsys, monkeypatch):
+    assert main([*FIT, "--trainer.max_epochs", "12"]) == 0
+    Path("runs/breast_cancer").rename("runs/moved")
+    Path("sub").mkdir()
+    monkeypatch.chdir("sub")
+    last = Path("../runs/moved/version_0/checkpoints/last.ckpt")
+    capsys.readouterr()
+    assert main([*FIT, "--ckpt_path", str(last)]) == 0
+    assert "runs/moved/version_0/checkpoints/best.ckpt\n" in capsys.readouterr().out
+    assert [path.name for path in Path().iterdir()] == []
+    for name in ("last.ckpt", "best.ckpt"):
+        ours, theirs = content(last.with_name(name)), content((uninterrupted / LAST).with_name(name))
+        assert torch.equal(ours["/state_dict/net.0.weight"], theirs["/state_dict/net.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--trainer.max_epochs", "5"], "the checkpoint has done 25 epochs, more than trainer.max_epochs=5"),
+        (["--data.batch_size", "7"], "the checkpoint has 32 rows a step, and this command 7"),
+        (["--model.lr", "0.1"], "the checkpoint has lr=0.5, and this command 0.1"),
+    ],
+    ids=str,
+)
+def test_a_refused_resume_changes_nothing(flags, message, uninterrupted, capsys):
+    shutil.copytree(uninterrupted / "runs", "runs")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    assert main([*FIT, "--ckpt_path", str(LAST), *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+def test_a_checkpoint_names_nothing_that_is_deleted(uninterrupted, capsys):
+    shutil.copytree(uninterrupted / "runs", "runs")
+    Path("victim").mkdir()
+    Path("victim/file").write_text("mine")
+    state = torch.load(LAST, weights_only=True)
+    (checkpoint,) = (value for name, value in state["callbacks"].items() if "BestAndLast" in name)
+    victim = f"{LAST.parent}/../../../../victim"
+    score = torch.tensor(-9.0)
+    checkpoint |= {
+        "best_model_path": victim, "kth_best_model_path": victim, "last_model_path": victim,
+        "best_k_models": {victim: score}, "best_model_score": score, "kth_value": score,
+    }  # fmt: skip
+    torch.save(state, LAST)
+    assert main([*FIT, "--ckpt_path", str(LAST), "--trainer.max_epochs", "28"]) == 0
+    assert "victim" not in capsys.readouterr().out
+    assert Path("victim/file").read_text() == "mine"
+
+
+DAMAGES = {
+    "callbacks": [5, None], "loops": [5, {}], "optimizer_states": [[3], 3], "lr_schedulers": [3], "random_state": ["x"],
+    "pytorch-lightning_version": ["x.y", 5], "TabularData": [5, {}], "datamodule_hyper_parameters": [5], "epoch": ["1"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("part", "value"), [(part, value) for part, values in DAMAGES.items() for value in values], ids=str
+)
+def test_a_damaged_part_is_named(part, value, uninterrupted, capsys):
+    shutil.copytree(uninterrupted / "runs", "runs")
+    state = torch.load(LAST, weights_only=True)
+    state[part] = value
+    torch.save(state, LAST)
+    assert main([*FIT, "--ckpt_path", str(LAST)]) in (1, 2)
+    err = capsys.readouterr().err
+    assert err.splitlines()[-1].startswith("torchbp: error: ")
+    assert "Traceback" not in err
+    del state[part]
+    torch.save(state, LAST)
+    assert main([*FIT, "--ckpt_path", str(LAST)]) == 1
+    assert f"last.ckpt cannot be gone on from: it has no {part}, or a damaged one" in capsys.readouterr().err
+
+
 def test_a_finished_run_stays_as_it_is(uninterrupted, capsys):
     shutil.copytree(uninterrupted / "runs", "runs")
     resume()

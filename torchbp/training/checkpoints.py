@@ -55,8 +55,15 @@ class BestAndLast(ModelCheckpoint):
         self._save_last_checkpoint(trainer, candidates)
 
     def load_state_dict(self, state_dict):
-        super().load_state_dict(state_dict)
-        self.current_score = state_dict["current_score"]
+        # scores, and no paths: those are the folder's of now, and a file must not name what Lightning will delete
+        best, last = (str(Path(self.dirpath) / name) for name in ("best.ckpt", "last.ckpt"))
+        self.last_model_path = last
+        score = state_dict["best_model_score"]
+        if isinstance(score, torch.Tensor) and Path(best).is_file():
+            self.current_score = state_dict["current_score"]
+            self.best_model_path = self.kth_best_model_path = best
+            self.best_model_score = self.kth_value = score
+            self.best_k_models = {best: score}
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -96,7 +103,10 @@ def run_folder(path):
     return run if path.name == "last.ckpt" and (run / "config.yaml").is_file() else None
 
 
-def continue_metrics(loggers, epoch):
+def continue_metrics(loggers, run, epoch):
+    """The run's loggers go on from an epoch; what a kill left half-written in its folder is removed."""
+    for part in run.rglob(".*.part"):
+        part.unlink()
     for logger in loggers:
         if isinstance(logger, CSVLogger):
             logger._experiment = ContinuedMetrics(logger.log_dir, epoch)

@@ -8,7 +8,7 @@ from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, MulticlassA
 
 from torchbp.nn import MLP, BCEWithLogitsLoss
 from torchbp.nn.mlp import ACTIVATIONS
-from torchbp.training.columns import encode
+from torchbp.training.columns import encode, feature_names
 from torchbp.training.data import Batches
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.files import read_checkpoint
@@ -94,6 +94,10 @@ class Classifier(pl.LightningModule):
             raise SettingError(f"model.momentum={momentum} must lie in [0, 1)")
         if not 0 <= weight_decay < math.inf:
             raise SettingError(f"model.weight_decay={weight_decay} must not be negative")
+        if columns is not None and len(feature_names(columns)) != in_features:
+            raise SettingError(
+                f"the columns make {len(feature_names(columns))} features, and in_features={in_features}"
+            )
         if pos_weight not in (None, "balanced") and (isinstance(pos_weight, str) or not 0 < pos_weight < math.inf):
             raise SettingError(f"model.pos_weight={pos_weight} must be balanced or a positive number")
         self.save_hyperparameters()
@@ -133,15 +137,18 @@ class Classifier(pl.LightningModule):
 
     @torch.no_grad()
     def predict_proba(self, x):
-        """σ(Z), shape `(N, outputs)`, of raw rows: a tensor `(N, in_features)`, or a pandas frame with the columns
-        that the network was trained on, among others and in any order.
+        """σ(Z), shape `(N, outputs)`, of raw rows: a tensor or an array `(N, in_features)`, or a pandas frame with the
+        columns that the network was trained on, among others and in any order.
 
         Raises:
-            UserError: a frame that lacks a column, or holds something that the network does not know.
+            UserError: another shape; a frame that lacks a column, or holds something that the network does not know.
         """
-        if not isinstance(x, torch.Tensor):
+        if hasattr(x, "columns"):
             x = torch.from_numpy(encode(x, self.named_columns(), self.hparams.missing, "the frame"))
-        return self.net.predict_proba(self.standardize(x.to(self.device)))
+        x = torch.as_tensor(x).to(self.standardize.mean)  # in its dtype, on its device
+        if x.dim() != 2 or x.shape[1] != self.hparams.in_features:
+            raise UserError(f"rows of the shape {tuple(x.shape)} must be (N, {self.hparams.in_features}), raw features")
+        return self.net.predict_proba(self.standardize(x))
 
     def named_columns(self):
         if self.hparams.columns is None:
@@ -212,6 +219,8 @@ class Classifier(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint):
         self.random_state = checkpoint.get("random_state")
+        # Lightning converts the network to another precision only after it has filled it
+        self.to(checkpoint["state_dict"]["standardize.mean"].dtype)
 
     def on_train_start(self):
         if getattr(self, "random_state", None) is not None:  # last, since building the run may have drawn numbers
@@ -231,6 +240,6 @@ class Classifier(pl.LightningModule):
         try:
             model = cls(**checkpoint["hyper_parameters"])
             model.load_state_dict(checkpoint["state_dict"])
-        except (TypeError, RuntimeError) as error:
+        except (AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"{path} is a checkpoint of another program: {' '.join(str(error).split())}") from None
         return model.eval()

@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 from pytorch_lightning.strategies import FSDPStrategy
 
-from torchbp.training.gradients import ROWS_AT_ONCE, GradientMonitor, hardest_rows
+from torchbp.training.data import ROWS_AT_ONCE
+from torchbp.training.gradients import GradientMonitor, hardest_rows
 from torchbp.training.progress import described
 from torchbp.training.stopping import UntilMinimum
 
@@ -108,8 +109,7 @@ def write_page(command, run, lines):
 
 
 def predict_proba(model, x):
-    dtype = next(model.parameters()).dtype
-    return torch.cat([model.predict_proba(piece.to(dtype)).float().cpu() for piece in x.split(ROWS_AT_ONCE)])
+    return torch.cat([model.predict_proba(piece).float().cpu() for piece in x.split(ROWS_AT_ONCE)])
 
 
 def hard(model, data, split):

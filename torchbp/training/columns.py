@@ -35,9 +35,11 @@ def kind_of(column, is_categorical, max_categories, path):
             f"{path}: column {column.name!r} holds {column.dtype}, neither numbers nor text; add it to data.ignore"
         )
     categories = sorted(texts(column).dropna().unique())
+    if not is_categorical and mostly_numbers(texts(column).str.replace(",", ".")):
+        raise UserError(f"{path}: column {column.name!r} has decimal commas, such as {categories[0]!r}; write points")
     if len(categories) > max_categories:
         raise UserError(
-            f"{path}: column {column.name!r} has {len(categories)} different texts, such as {categories[0]!r}; "
+            f"{path}: column {column.name!r} has {len(categories)} different values, such as {categories[0]!r}; "
             f"add it to data.ignore, or raise data.max_categories={max_categories}"
         )
     return categories
@@ -99,7 +101,7 @@ def numbers(column, blank, path, first_row):
     if bad.any():
         raise UserError(
             f"{path}: {place(column.name, bad, first_row)} is {str(column[bad].iloc[0])!r}; "
-            "a feature must be a finite float32"
+            "a feature must be a finite float32; name the column in data.categorical if it holds categories"
         )
     return exact
 
@@ -124,8 +126,8 @@ def one_hot(column, categories, blank, path, first_row, unseen):
 
 def check_spread(column, path):
     """Refuse numbers that differ only where float32 has no digits: scaling would make noise of them."""
-    exact = pd.to_numeric(column)
-    low, high = exact.min(), exact.max()
+    exact = pd.to_numeric(column).to_numpy(np.float64, na_value=np.nan)
+    low, high = np.nanmin(exact), np.nanmax(exact)
     if 0 < high - low < 1e-5 * max(abs(low), abs(high)):
         raise UserError(
             f"{path}: column {column.name!r} differs only in digits that float32 does not hold; subtract its mean"

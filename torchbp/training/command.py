@@ -22,7 +22,16 @@ from torchbp.training.classifier import Classifier
 from torchbp.training.closing import close, resume_line, shown
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.files import check_output, read_checkpoint
-from torchbp.training.guards import check_folder, check_processes, compare, has_folder, set_by_user
+from torchbp.training.guards import (
+    check_folder,
+    check_processes,
+    check_resume,
+    check_trainer,
+    compare,
+    epochs_done,
+    has_folder,
+    set_by_user,
+)
 from torchbp.training.predictions import SUFFIXES, predict
 from torchbp.training.progress import EpochProgress
 
@@ -168,7 +177,7 @@ class Command(LightningCLI):
     def _parse_ckpt_path(self):
         # Lightning's own lets a checkpoint's hyperparameters silently beat the user's; ours compares, once both exist
         path = self.settings.get("ckpt_path")
-        self.checkpoint = read_checkpoint(path) if path else None
+        self.checkpoint = read_checkpoint(path, whole=self.command == "fit") if path else None
         self.trained = Classifier.of_checkpoint(self.checkpoint, path) if path else None  # refuses another program's
         if self.command != "fit" and not path:
             logger = self.settings.trainer.logger
@@ -176,13 +185,19 @@ class Command(LightningCLI):
             example = shown(best) if best else "runs/…/checkpoints/best.ckpt, which fit printed"
             raise SettingError(f"{self.command} needs a trained network: add --ckpt_path {example}")
         if self.command == "predict":
-            check_output(Path(self.settings.output), self.settings.overwrite, SUFFIXES)
+            check_output(Path(self.settings.output), self.settings.data.source, self.settings.overwrite, SUFFIXES)
 
     def before_instantiate_classes(self):
+        self.interruption = Interruption()
         self.continued = None  # the folder of the run that goes on
         logger = self.settings.trainer.logger
+        if self.command == "fit" and not self.settings.trainer.fast_dev_run and isinstance(logger, (bool, type(None))):
+            raise SettingError(
+                f"trainer.logger={logger}: a run needs a folder of its own; leave it out, or name a logger"
+            )
         if self.command == "fit" and has_folder(logger):
-            if self.checkpoint is not None and (run := run_folder(self.settings.ckpt_path)):
+            run = run_folder(self.settings.ckpt_path) if self.checkpoint is not None else None
+            if run:
                 self.continued = run
                 logger.init_args.save_dir, logger.init_args.name = shown(run.parent.parent), run.parent.name
                 logger.init_args.version = run.name
@@ -206,6 +221,8 @@ class Command(LightningCLI):
             compare(theirs, self.model.hparams, self.settings.ckpt_path)
             theirs = self.checkpoint.get("datamodule_hyper_parameters", {})
             compare(theirs, self.datamodule.hparams, self.settings.ckpt_path)
+            if self.command == "fit":
+                check_resume(self.checkpoint, self.trainer, self.datamodule)
 
     def instantiate_trainer(self, **kwargs):
         settings = self._get(self.config_init, "trainer")
@@ -213,7 +230,9 @@ class Command(LightningCLI):
             settings = {**settings, "logger": False, "enable_checkpointing": False}
             if self.subcommand == "predict":
                 settings |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
-            return check_processes(self.trainer_class(**settings), self.subcommand)
+            trainer = self.trainer_class(**settings)
+            trainer.callbacks.insert(0, self.interruption)
+            return check_processes(trainer, self.subcommand)
         loggers = settings.logger if isinstance(settings.logger, list) else [settings.logger]
         first = loggers[0]
         if isinstance(first, CSVLogger) and importlib.util.find_spec("tensorboard"):
@@ -230,20 +249,29 @@ class Command(LightningCLI):
             raise SettingError(
                 "fsdp holds the weights in pieces; add --stopping.min_grad_norm 0 --gradients.every_n_epochs 0"
             )
+        check_trainer(trainer)
+        trainer.callbacks.insert(0, self.interruption)
         return trainer
+
+    @contextlib.contextmanager
+    def interruptible(self):
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit) as error:  # Lightning has stopped cleanly, and exits
+            terminated = isinstance(error, SIGTERMException)  # before our own handler was there
+            self.status = 128 + (signal.SIGTERM if terminated else self.interruption.signal)
 
     def fit(self, **arguments):
         trainer = self.trainer
         if self.continued and rank() == 0:
-            done = self.checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-            continue_metrics(trainer.loggers, done)
-        interruption = Interruption()
-        trainer.callbacks.insert(0, interruption)
+            continue_metrics(trainer.loggers, self.continued, epochs_done(self.checkpoint))
         try:
-            trainer.fit(**arguments | {"weights_only": True})
-        except (KeyboardInterrupt, SystemExit) as error:  # Lightning has stopped cleanly, and exits
-            terminated = isinstance(error, SIGTERMException)  # before the first step
-            self.status = 128 + (signal.SIGTERM if terminated else interruption.signal)
+            with self.interruptible():
+                trainer.fit(**arguments | {"weights_only": True})
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            if self.checkpoint is None or self.interruption.begun or isinstance(error, UserError):
+                raise
+            raise UserError(f"{self.settings.ckpt_path} cannot be gone on from: {error!r}") from None
         except RuntimeError as error:
             if trainer.world_size == 1 or raised_by(error) != "torch":
                 raise
@@ -261,24 +289,30 @@ class Command(LightningCLI):
         self.evaluate(self.trainer.test, arguments)
 
     def evaluate(self, run, arguments):
-        scores = run(**arguments | {"verbose": False, "weights_only": True})[0]
-        if self.trainer.is_global_zero:
-            for name, value in scores.items():
-                print(f"{name:<14} {value:.4f}")
+        with self.interruptible():
+            scores = run(**arguments | {"verbose": False, "weights_only": True})[0]
+            if self.trainer.is_global_zero:
+                for name, value in scores.items():
+                    print(f"{name:<14} {value:.4f}")
 
     def predict(self, **arguments):
-        rows = predict(self.trainer, self.model, self.settings.data.source, self.settings.data.id, self.settings.output)
-        print(f"wrote    {self.settings.output}: {rows} rows")
+        data, output = self.settings.data, self.settings.output
+        with self.interruptible():
+            rows = predict(self.trainer, self.model, data.source, data.id, output)
+            print(f"wrote    {output}: {rows} rows")
 
 
 class Interruption(Callback):
-    """SIGTERM ends training as Ctrl-C does."""
+    """SIGTERM ends a command as Ctrl-C does."""
 
-    signal = signal.SIGINT
+    signal, begun = signal.SIGINT, False
 
     def on_train_start(self, trainer, pl_module):
+        self.begun = True
         with contextlib.suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGTERM, self.stop)  # Lightning has put back what was there, when fit ends
+
+    on_validation_start = on_test_start = on_predict_start = on_train_start
 
     def stop(self, number, frame):
         self.signal = number

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.table import load
 
-ROWS_AT_ONCE = 8192  # of a split that is scored
+ROWS_AT_ONCE = 8192  # of a pass over a whole split: bounds its memory
 
 
 class TabularData(pl.LightningDataModule):
@@ -72,7 +72,8 @@ class TabularData(pl.LightningDataModule):
         self.table = load(
             source,
             target,
-            left_out=[*ignore, *([id] if id else [])],
+            id=id,
+            ignore=ignore,
             categorical=categorical,
             missing=missing,
             max_categories=max_categories,
@@ -114,8 +115,11 @@ class TabularData(pl.LightningDataModule):
         try:
             rest, test = self.draw(rows, test_fraction, seed)
             train, val = self.draw(rest, val_fraction / (1 - test_fraction), seed)
-        except ValueError as error:  # scikit-learn's words say how many rows which class has
-            raise UserError(f"{self.source} has too few rows to split: {error}") from None
+        except ValueError as error:  # scikit-learn's words say which split would be too small
+            raise UserError(
+                f"{self.source} has too few rows to split ({error}); add rows, or raise data.val_fraction or "
+                "data.test_fraction, so that each split has a row of each class"
+            ) from None
         return {"train": train, "val": val, "test": test}
 
     def draw(self, rows, fraction, seed):
@@ -136,7 +140,11 @@ class TabularData(pl.LightningDataModule):
             self.order = self.trainer.strategy.broadcast(torch.randint(2**62, (), generator=generator).item())
 
     def state_dict(self):
-        return {"order": self.order}
+        return {"order": self.order, "rows_of_a_step": self.rows_of_a_step(self.trainer)}
+
+    def rows_of_a_step(self, trainer):
+        """Of all processes."""
+        return self.batch_size * trainer.world_size
 
     def load_state_dict(self, state_dict):
         self.order = state_dict["order"]

@@ -8,9 +8,23 @@ import torch
 
 from torchbp.training.errors import SettingError, UserError
 
+RUN_PARTS = {  # what training goes on from
+    "epoch": int,
+    "global_step": int,
+    "pytorch-lightning_version": str,
+    "loops": dict,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "random_state": torch.Tensor,
+    "datamodule_hyper_parameters": dict,
+    "TabularData": dict,
+}
 
-def read_checkpoint(path):
-    """The checkpoint of one of our runs. Loading it runs no code, and it names none to run.
+
+def read_checkpoint(path, whole=False):
+    """The checkpoint of one of our runs; `whole` where training is to go on from it. Loading it runs no code, and it
+    names none to run.
 
     Raises:
         UserError: a file that is not there, is damaged, is of another program, carries code, or names a class.
@@ -26,14 +40,19 @@ def read_checkpoint(path):
     for part in ("hyper_parameters", "state_dict"):
         if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(part), dict):
             raise UserError(f"{path} is not a checkpoint of torchbp: it has no {part}")
+    for part, kind in RUN_PARTS.items():
+        if (whole or part in checkpoint) and not isinstance(checkpoint.get(part), kind):
+            raise UserError(f"{path} cannot be gone on from: it has no {part}, or a damaged one")
     for name in checkpoint["hyper_parameters"]:
         if str(name).startswith("_"):  # Lightning's _class_path and _instantiator: what to import and call
             raise UserError(f"{path} names code to import ({name}), and is refused")
     return checkpoint
 
 
-def check_output(path, overwrite, suffixes):
+def check_output(path, source, overwrite, suffixes):
     """Raises SettingError for a file that cannot, or must not, be written."""
+    if path.exists() and Path(source).exists() and path.samefile(source):
+        raise SettingError(f"{path} is the data itself; name another --output")
     if path.is_dir():
         raise SettingError(f"{path} is a folder; name a file as --output")
     if path.suffix.lower() not in suffixes:
@@ -48,7 +67,7 @@ def check_output(path, overwrite, suffixes):
 def written_whole(path):
     """A path beside `path` to write to; at the end it takes the place of `path`, and after an error it is gone."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # another process may write the same file
     try:
         yield temporary
         os.replace(temporary, path)

@@ -18,9 +18,9 @@ from pytorch_lightning.callbacks import Callback
 from torchbp.nn import Linear
 from torchbp.ops.linear import linear_dweight, linear_dx
 from torchbp.ops.mlp import ACTIVATIONS
+from torchbp.training.data import ROWS_AT_ONCE
 from torchbp.training.errors import SettingError
 
-ROWS_AT_ONCE = 8192  # bounds the memory of a pass over many rows
 # of a unit's output a: whether f′(a) is nearly 0, under 4 % of what it can be
 SATURATED = {
     "sigmoid": lambda a: a * (1 - a) < 0.01,
@@ -127,6 +127,12 @@ class GradientMonitor(Callback):
         self.record = gradient_flow(pl_module, *self.sample)
         for logger in trainer.loggers:
             logger.log_metrics({"epoch": epoch, **self.record}, trainer.global_step)
+
+    def state_dict(self):
+        return {"record": self.record}
+
+    def load_state_dict(self, state_dict):
+        self.record = state_dict["record"]
 
     def troubles(self, trainer, classifier):
         """A sentence for each layer that has ceased to learn, and what helps; none if the network has learnt."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
+from torchbp.training.checkpoints import METRICS
 from torchbp.training.errors import SettingError
 
 
@@ -19,14 +20,43 @@ def compare(theirs, ours, path):
         if had == value or name == "columns":
             continue
         raise SettingError(
-            f"the checkpoint has {name}={had}, and this command {value}; use the config it was trained with: "
-            f"{Path(path).parent.parent / 'config.yaml'}"
+            f"the checkpoint has {name}={had}, and this command {value}; use the config it was trained with"
+            f"{f': {config}' if (config := Path(path).parent.parent / 'config.yaml').is_file() else ''}"
         )
+
+
+def check_resume(checkpoint, trainer, datamodule):
+    """Refuse to go on from a checkpoint with steps of another size, or beyond the end."""
+    had, has = checkpoint["TabularData"].get("rows_of_a_step"), datamodule.rows_of_a_step(trainer)
+    if had != has:
+        raise SettingError(
+            f"the checkpoint has {had} rows a step, and this command {has} (data.batch_size × {trainer.world_size} "
+            f"process{'es' * (trainer.world_size > 1)}); use the same"
+        )
+    done = epochs_done(checkpoint)
+    if 0 <= trainer.max_epochs < done:
+        raise SettingError(f"the checkpoint has done {done} epochs, more than trainer.max_epochs={trainer.max_epochs}")
+
+
+def epochs_done(checkpoint):
+    return checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+
+
+def check_trainer(trainer):
+    """Refuse what would fail after an epoch, or not be what it says."""
+    for callback in trainer.callbacks:
+        monitor = getattr(callback, "monitor", None)
+        if monitor not in (None, *METRICS):
+            raise SettingError(
+                f"{type(callback).__name__}: monitor={monitor!r} is not a metric of training; use {', '.join(METRICS)}"
+            )
+    if trainer.overfit_batches:
+        raise SettingError("trainer.overfit_batches takes the batches apart; use --trainer.limit_train_batches")
 
 
 def has_folder(logger):
     """Whether the setting of a logger names a folder of runs."""
-    return bool(logger) and "init_args" in logger and {"save_dir", "name", "version"} <= set(logger.init_args.keys())
+    return hasattr(logger, "init_args") and {"save_dir", "name", "version"} <= set(logger.init_args.keys())
 
 
 def check_folder(logger, continued, process):

@@ -90,6 +90,8 @@ def predict(trainer, classifier, source, id, output):
         UserError, SettingError: a source that cannot be read, or that lacks a column; nothing is written then.
     """
     pieces = Pieces(source, id, classifier)
+    if id in answers(classifier, torch.zeros(0, classifier.net[-1].out_features)):
+        raise SettingError(f"data.id={id!r} has the name of a column of the answers; leave it out")
     with written_whole(output) as temporary:
         writer = Writer(temporary, Path(output).suffix.lower() == ".parquet", pieces.ids)
         trainer.callbacks.append(writer)

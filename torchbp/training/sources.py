@@ -44,7 +44,7 @@ def read_file(path, texts=()):
     with readable(path):
         if is_parquet(path):
             check_names(path, pyarrow.parquet.read_schema(path).names)
-            frame = pd.read_parquet(path)
+            frame = of_arrow(pyarrow.parquet.read_table(path))
         else:
             frame = read_csv(path, csv_arguments(path, texts))
     if frame.empty:
@@ -67,7 +67,7 @@ def stream_file(path, texts=()):
         if is_parquet(path):
             file = pyarrow.parquet.ParquetFile(path)
             check_names(path, file.schema_arrow.names)
-            frames = (batch.to_pandas() for batch in file.iter_batches(ROWS_AT_ONCE))
+            frames = (of_arrow(batch) for batch in file.iter_batches(ROWS_AT_ONCE))
         else:
             file = frames = pd.read_csv(path, chunksize=ROWS_AT_ONCE, low_memory=False, **csv_arguments(path, texts))
     with file:
@@ -77,6 +77,12 @@ def stream_file(path, texts=()):
             if frame is None:
                 return
             yield frame
+
+
+def of_arrow(table):
+    """A frame whose columns are those of the file: pandas's index too, if it has a name."""
+    frame = table.to_pandas(ignore_metadata=True)
+    return frame[[name for name in frame if not str(name).startswith("__index_level_")]]
 
 
 def is_parquet(path):

@@ -4,9 +4,8 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 
+from torchbp.training.data import ROWS_AT_ONCE
 from torchbp.training.errors import SettingError
-
-ROWS_AT_ONCE = 8192  # of the full gradient: bounds its memory
 
 
 class UntilMinimum(EarlyStopping):
@@ -61,14 +60,14 @@ class UntilMinimum(EarlyStopping):
 
     def reason(self, trainer):
         """One sentence: why this trainer's `fit` ended."""
+        if self.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
+            return f"{self.monitor} is no longer a finite number; a smaller lr helps"
         if self.at_minimum():
             return f"the gradient vanished: its norm {self.grad_norm:.3g} is under min_grad_norm {self.min_grad_norm:g}"
         if self.wait_count >= self.patience:
             times = "epochs" if self.monitor == "train/loss" else "validations"
             by = f" by {-self.min_delta:g}" if self.min_delta else ""
             return f"{self.monitor} has not fallen{by} in {self.patience} {times} (patience)"
-        if self.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
-            return f"{self.monitor} is no longer a finite number; a smaller lr helps"
         if trainer.interrupted:
             return "it was interrupted"
         for limit, done in (("max_epochs", trainer.current_epoch), ("max_steps", trainer.global_step)):

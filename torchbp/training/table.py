@@ -30,22 +30,21 @@ class Table:
     classes: list[str]
 
 
-def load(source, target=None, *, left_out=(), categorical=(), missing="refuse", max_categories=100):
+def load(source, target=None, *, id=None, ignore=(), categorical=(), missing="refuse", max_categories=100):
     """The table of a bundled set or, for anything else, of the CSV or Parquet file of that path.
 
     Args:
         target: the label column, or a list of 0/1 columns.
-        left_out: columns that are no features.
-        categorical, missing, max_categories: as in `TabularData`.
+        id, ignore, categorical, missing, max_categories: as in `TabularData`.
 
     Raises:
         SettingError: a file without `target`, or a bundled set with it; a name that is no column.
         UserError: a file that cannot be read or used, with the row and the column where one is to blame.
     """
     if source in BUNDLED:
-        for name, value in (("target", target), ("ignore or data.id", left_out), ("categorical", categorical)):
+        for name, value in (("target", target), ("id", id), ("ignore", ignore), ("categorical", categorical)):
             if value:
-                raise SettingError(f"data.{name}: {source} has its own columns and labels; leave it out")
+                raise SettingError(f"data.{name}={value}: {source} has its own columns and labels; leave it out")
         frame, labels, classes = BUNDLED[source]()
         columns = dict.fromkeys(frame.columns)
         codes = pd.Categorical(labels, categories=classes).codes.astype(np.int64)
@@ -58,7 +57,15 @@ def load(source, target=None, *, left_out=(), categorical=(), missing="refuse", 
     frame = read_file(path, categorical)
     if not targets:
         raise SettingError(f"data.target is missing: name the column of {path} that holds the labels")
-    for key, names in (("target", targets), ("ignore or data.id", left_out), ("categorical", categorical)):
+    left_out = [*ignore, *([id] if id else [])]
+    if len(set(targets)) < len(targets):
+        raise SettingError(f"data.target={targets} names a column twice")
+    for key, names in (
+        ("target", targets),
+        ("id", [id] if id else []),
+        ("ignore", ignore),
+        ("categorical", categorical),
+    ):
         for name in names:
             if name not in frame:
                 raise SettingError(
@@ -86,10 +93,10 @@ def read_label(path, column):
     if len(names) < 2:
         raise UserError(f"{path}: the target {column.name!r} must have at least two classes; it has 1: {names[0]!r}")
     fractions = pd.api.types.is_float_dtype(column) and "." in names[0]
-    if len(names) > (MOST_FRACTIONS if fractions else MOST_CLASSES):
+    if len(names) > (most := MOST_FRACTIONS if fractions else MOST_CLASSES):
         raise UserError(
-            f"{path}: the target {column.name!r} has {len(names)} different values, such as {names[0]}; a network here "
-            f"tells up to {MOST_CLASSES} classes apart, and predicts no quantity"
+            f"{path}: the target {column.name!r} has {len(names)} different {'numbers' if fractions else 'values'}, "
+            f"such as {names[0]}; a network here tells classes apart, up to {most} of these, and predicts no quantity"
         )
     return codes.astype(np.int64), names
 
