@@ -8,7 +8,7 @@ from pathlib import Path
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from torchbp.training.checkpoints import METRICS
-from torchbp.training.errors import SettingError
+from torchbp.training.errors import SettingError, UserError
 
 
 def compare(theirs, ours, path):
@@ -39,7 +39,10 @@ def check_resume(checkpoint, trainer, datamodule):
 
 
 def epochs_done(checkpoint):
-    return checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    try:
+        return checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    except (KeyError, TypeError):
+        raise UserError("the checkpoint cannot be gone on from: it does not say how many epochs it has done") from None
 
 
 def check_trainer(trainer):
