@@ -103,7 +103,7 @@ class GradientMonitor(Callback):
     and one back by the formulas, a few per cent of an epoch, which leaves training as it is.
 
     Args:
-        every_n_epochs: how often; 0 is never; None is every epoch of the first hundred, then fewer and fewer.
+        every_n_epochs: how often; 0 is never; None is every epoch of the first fifty, then fewer and fewer.
     """
 
     def __init__(self, every_n_epochs: int | None = None):
@@ -122,7 +122,7 @@ class GradientMonitor(Callback):
 
     def on_train_epoch_end(self, trainer, pl_module):
         epoch = trainer.current_epoch
-        if self.sample is None or epoch % (self.every_n_epochs or max(1, epoch // 50)):
+        if self.sample is None or epoch % (self.every_n_epochs or max(1, epoch // 25)):
             return
         self.record = gradient_flow(pl_module, *self.sample)
         for logger in trainer.loggers:
