@@ -2,6 +2,7 @@
 
 from torchbp import nn, ops
 from torchbp.conversion import convert, revert
+from torchbp.engine import SGD, backprop
 
 __version__ = "0.1.0"
-__all__ = ["convert", "nn", "ops", "revert"]
+__all__ = ["SGD", "backprop", "convert", "nn", "ops", "revert"]

@@ -62,11 +62,16 @@ class BinaryCrossEntropyWithLogits(Function):
 
 def bce_dz(dloss, z, y, pos_weight=None):
     """dZ = dℓ ∘ (σ(Z) − y), or with pos_weight p: dℓ ∘ [ (1 + (p − 1) y) σ(Z) − p y ]."""
+    return dloss * bce_error(z, y, pos_weight)
+
+
+def bce_error(z, y, pos_weight=None):
+    """dℓ/dZ = σ(Z) − y, or with pos_weight p: (1 + (p − 1) y) σ(Z) − p y."""
     a = torch.sigmoid(z)
     if pos_weight is None:
-        return dloss * (a - y)
+        return a - y
     py = pos_weight * y
-    return dloss * ((1 - y + py) * a - py)
+    return (1 - y + py) * a - py
 
 
 def bce_logits_dy(dloss, z, pos_weight=None):

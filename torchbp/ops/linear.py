@@ -67,6 +67,20 @@ def linear_dbias(dz):
     return dz.sum(tuple(range(dz.dim() - 1))) if dz.dim() > 1 else dz  # sum(()) would sum everything
 
 
+def add_dweight(out, dz, x, beta, scale):
+    """out ← β out + s dW in place, in one GEMM: a gradient, a velocity, or with s = −α a step of gradient descent."""
+    if dz.dim() != 2:
+        dz, x = dz.reshape(-1, dz.shape[-1]), x.reshape(-1, x.shape[-1])
+    out.addmm_(dz.t(), x.conj(), beta=beta, alpha=scale)
+
+
+def add_dbias(out, dz, beta, scale):
+    """out ← β out + s db in place."""
+    if beta != 1:
+        out.mul_(beta) if beta else out.zero_()
+    out.add_(linear_dbias(dz), alpha=scale)
+
+
 apply_linear = operation(Linear, F.linear, cast=lower_precision)
 
 

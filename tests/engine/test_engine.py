@@ -1,0 +1,280 @@
+"""The engine beside autograd: the same gradients, the same steps, and a clear refusal of what it cannot run."""
+
+import copy
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import torchbp
+
+LOSSES = {
+    "logits": torch.nn.BCEWithLogitsLoss(),
+    "logits, weighted": torchbp.nn.BCEWithLogitsLoss(
+        weight=torch.tensor([0.5, 2.0], dtype=torch.double), pos_weight=torch.tensor([3.0, 0.2], dtype=torch.double)
+    ),
+    "logits, sum": torch.nn.BCEWithLogitsLoss(reduction="sum"),
+    "squares": torch.nn.MSELoss(),
+    "squares, sum": torchbp.nn.MSELoss(reduction="sum"),
+}
+
+
+def network(activation="Sigmoid", sizes=(3, 5, 4, 2), of=torchbp.nn, bias=True):
+    layers = []
+    for n_in, n_out in itertools.pairwise(sizes):
+        layers += [of.Linear(n_in, n_out, bias=bias, dtype=torch.double), getattr(of, activation)()]
+    return torch.nn.Sequential(*layers[:-1])
+
+
+def rows(*shape, outputs=2):
+    return torch.randn(*shape, 3, dtype=torch.double), torch.rand(*shape, outputs, dtype=torch.double)
+
+
+def grads(model):
+    return [p.grad for p in model.parameters()]
+
+
+def assert_as_autograd(model, loss, x, y):
+    expected = copy.deepcopy(model)
+    value = loss(expected(x), y)
+    value.backward()
+    got = torchbp.backprop(model, x, y, loss)
+    torch.testing.assert_close(got, value.detach(), rtol=1e-13, atol=1e-13)
+    assert not got.requires_grad
+    for ours, theirs in zip(grads(model), grads(expected), strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize("activation", ["Sigmoid", "Tanh", "ReLU"])
+@pytest.mark.parametrize("of", [torch.nn, torchbp.nn], ids=["torch", "torchbp"])
+def test_gradients_are_autograds(of, activation, loss):
+    assert_as_autograd(network(activation, of=of), loss, *rows(7))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (2, 3), (2, 0)], ids=str)
+def test_any_leading_shape(shape):
+    assert_as_autograd(network("Tanh"), torch.nn.MSELoss(reduction="sum"), *rows(*shape))
+
+
+def test_probabilities():
+    model = torch.nn.Sequential(*network("Sigmoid"), torch.nn.Sigmoid())
+    weight = torch.tensor([0.5, 2.0], dtype=torch.double)
+    for loss in (torch.nn.BCELoss(), torchbp.nn.BCELoss(reduction="sum"), torch.nn.BCELoss(weight=weight)):
+        assert_as_autograd(model, loss, *rows(7))
+        model.zero_grad()
+
+
+def test_layers_in_any_order():
+    model = torch.nn.Sequential(
+        torch.nn.Tanh(), torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Sigmoid(),
+        torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 2)),
+    ).double()  # fmt: skip
+    x, y = rows(7)
+    before = x.clone()
+    assert_as_autograd(model, LOSSES["logits"], x, y)
+    assert torch.equal(x, before)
+
+
+def test_gradients_are_added_in_their_own_memory():
+    model = torchbp.nn.MLP(3, 4, 2, dtype=torch.double)
+    x, y = rows(7)
+    torchbp.backprop(model, x, y)
+    first = [g.clone() for g in grads(model)]
+    where = [g.data_ptr() for g in grads(model)]
+    torchbp.backprop(model, x, y)
+    for again, once in zip(grads(model), first, strict=True):
+        torch.testing.assert_close(again, 2 * once, rtol=1e-14, atol=0)
+    assert [g.data_ptr() for g in grads(model)] == where
+
+
+@pytest.mark.parametrize("frozen", [numbers for n in range(7) for numbers in itertools.combinations(range(6), n)])
+def test_frozen_parameters_are_left_out(frozen):
+    model = network()
+    for number in frozen:
+        list(model.parameters())[number].requires_grad_(False)
+    x, y = rows(7)
+    if len(frozen) < 6:
+        assert_as_autograd(model, LOSSES["logits"], x, y)
+    else:
+        torchbp.backprop(model, x, y)
+        assert grads(model) == [None] * 6
+
+
+OPTIONS = [
+    {"momentum": momentum, "weight_decay": decay, "dampening": dampening, "nesterov": nesterov}
+    for momentum, decay, dampening, nesterov in itertools.product((0, 0.9), (0, 0.01), (0, 0.3), (False, True))
+    if not nesterov or (momentum and not dampening)
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_500_steps_are_those_of_torchs_sgd(options):
+    ours = network()
+    theirs, loss = copy.deepcopy(ours), LOSSES["logits"]
+    engine = torchbp.SGD(ours, lr=0.3, **options)
+    descent = torch.optim.SGD(theirs.parameters(), lr=0.3, **options)
+    schedules = [torch.optim.lr_scheduler.StepLR(optimizer, 200) for optimizer in (engine, descent)]
+    for _ in range(500):
+        x, y = rows(8)
+        descent.zero_grad()
+        expected = loss(theirs(x), y)
+        expected.backward()
+        descent.step()
+        torch.testing.assert_close(engine.backprop_step(x, y), expected.detach(), rtol=1e-11, atol=1e-12)
+        for schedule in schedules:
+            schedule.step()
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-12)
+        assert p.grad is None
+    state = engine.state_dict()
+    assert state.keys() == descent.state_dict().keys()
+    theirs = descent.state_dict()["state"]
+    if options["momentum"]:
+        assert state["state"].keys() == theirs.keys()
+        for number, of_parameter in state["state"].items():
+            assert of_parameter.keys() == theirs[number].keys()
+            velocity = theirs[number]["momentum_buffer"]
+            torch.testing.assert_close(of_parameter["momentum_buffer"], velocity, rtol=1e-11, atol=1e-12)
+
+
+def test_state_goes_to_torchs_sgd_and_back():
+    ours = network()
+    options = {"lr": 0.3, "momentum": 0.9}
+    engine = torchbp.SGD(ours, **options)
+    batches = [rows(8) for _ in range(6)]
+    for x, y in batches[:2]:
+        engine.backprop_step(x, y)
+    theirs = copy.deepcopy(ours)
+    descent = torch.optim.SGD(theirs.parameters(), **options)
+    descent.load_state_dict(copy.deepcopy(engine.state_dict()))
+    for x, y in batches[2:4]:
+        engine.backprop_step(x, y)
+        descent.zero_grad()
+        LOSSES["logits"](theirs(x), y).backward()
+        descent.step()
+    again = torchbp.SGD(theirs, **options)
+    again.load_state_dict(descent.state_dict())
+    for x, y in batches[4:]:
+        engine.backprop_step(x, y)
+        again.backprop_step(x, y)
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-13, atol=1e-13)
+
+
+def test_its_own_step_is_torchs():
+    model = network()
+    other = copy.deepcopy(model)
+    x, y = rows(8)
+    stepped, fused = torchbp.SGD(model, lr=0.3), torchbp.SGD(other, lr=0.3)
+    torchbp.backprop(model, x, y)
+    stepped.step()
+    fused.backprop_step(x, y)
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-13, atol=1e-13)
+
+
+def test_parameter_groups():
+    model = network()
+    other = copy.deepcopy(model)
+    x, y = rows(8)
+    engine, descent = torchbp.SGD(model, lr=0.3), torch.optim.SGD(other.parameters(), lr=0.3)
+    for optimizer, net in ((engine, model), (descent, other)):
+        group = optimizer.param_groups[0]
+        moved = group["params"].pop(0)
+        optimizer.add_param_group({"params": [moved], "lr": 0.01, "weight_decay": 0.1})
+        assert moved is net[0].weight
+    engine.backprop_step(x, y)
+    LOSSES["logits"](other(x), y).backward()
+    descent.step()
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-13, atol=1e-13)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 6), min_size=2, max_size=5),
+    batch=st.integers(1, 9),
+    activation=st.sampled_from(["Sigmoid", "Tanh", "ReLU"]),
+    momentum=st.sampled_from([0.0, 0.5]),
+    decay=st.sampled_from([0.0, 0.1]),
+    bias=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    seed=st.integers(0, 999),
+)
+def test_any_network(sizes, batch, activation, momentum, decay, bias, dtype, seed):
+    torch.manual_seed(seed)
+    ours = network(activation, sizes, bias=bias).to(dtype)
+    theirs = copy.deepcopy(ours)
+    engine = torchbp.SGD(ours, 0.1, momentum, decay)
+    descent = torch.optim.SGD(theirs.parameters(), 0.1, momentum, weight_decay=decay)
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-12
+    for _ in range(3):
+        x, y = torch.randn(batch, sizes[0], dtype=dtype), torch.rand(batch, sizes[-1], dtype=dtype)
+        descent.zero_grad()
+        LOSSES["logits"](theirs(x), y).backward()
+        descent.step()
+        engine.backprop_step(x, y)
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=tolerance, atol=tolerance)
+
+
+def test_no_graph_and_no_gradient_is_made():
+    model = torchbp.nn.MLP(3, 4, 1)
+    x, y = torch.randn(8, 3, requires_grad=True), torch.ones(8, 1)
+    loss = torchbp.SGD(model, lr=0.1).backprop_step(x, y)
+    assert loss.grad_fn is None
+    assert x.grad is None
+    assert grads(model) == [None] * 4
+
+
+def hooked():
+    model = network()
+    model[2].register_forward_hook(lambda *_: None)
+    return model
+
+
+def whole_hooked():
+    model = network()
+    model.register_forward_hook(lambda *_: None)
+    return model
+
+
+BAD = {
+    "another layer": (lambda: torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Dropout()), "layer '1', a Dropout,"),
+    "a model of another kind": (lambda: torch.nn.Bilinear(3, 3, 2), "a Bilinear is not supported"),
+    "no layer that learns": (lambda: torch.nn.Sequential(torch.nn.Tanh()), "has no Linear"),
+    "a hook": (hooked, "layer '2', a Linear, has a hook"),
+    "a hook of the whole": (whole_hooked, "a Sequential has a hook"),
+    "a parametrization": (
+        lambda: torch.nn.Sequential(torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(3, 2))),
+        "ParametrizedLinear",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), BAD.values(), ids=BAD)
+def test_what_it_cannot_run_is_named(make, message):
+    for call in (lambda: torchbp.backprop(make(), *rows(4)), lambda: torchbp.SGD(make())):
+        with pytest.raises(TypeError, match=message):
+            call()
+
+
+def test_a_hook_that_comes_later_is_named():
+    model = network()
+    optimizer = torchbp.SGD(model)
+    model[0].register_full_backward_hook(lambda *_: None)
+    with pytest.raises(TypeError, match="layer '0'"):
+        optimizer.backprop_step(*rows(4))
+
+
+def test_losses_it_does_not_have_are_named():
+    for loss in (torch.nn.L1Loss(), torch.nn.MSELoss(reduction="none"), "mse"):
+        with pytest.raises(TypeError, match="loss"):
+            torchbp.backprop(network(), *rows(4), loss)
+    with pytest.raises(ValueError, match="target has the shape"):
+        torchbp.backprop(network(), rows(4)[0], torch.rand(4, dtype=torch.double))

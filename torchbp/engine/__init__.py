@@ -1,0 +1,6 @@
+"""Backpropagation and gradient descent without an autograd graph."""
+
+from torchbp.engine.gradients import backprop
+from torchbp.engine.sgd import SGD
+
+__all__ = ["SGD", "backprop"]

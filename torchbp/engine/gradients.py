@@ -1,0 +1,52 @@
+"""`torchbp.backprop`: the gradients of a network by the formulas, without an autograd graph."""
+
+import torch
+
+from torchbp.engine.layers import Layers
+from torchbp.engine.losses import checked_loss, value_and_derivative
+from torchbp.ops.linear import add_dbias, add_dweight
+
+
+@torch.no_grad()
+def backprop(model, x, y, loss=None):
+    r"""Fill `.grad` of every parameter as `loss(model(x), y).backward()` does, without building a graph.
+
+        dZ_L = ∂L/∂Z_L;   then from the last layer to the first   dW_l += dZ_lᵀ A_{l−1},   db_l += Σ_n dZ_l,
+        dA_{l−1} = dZ_l W_l,   dZ_{l−1} = dA_{l−1} ∘ f′
+
+    A gradient that is there is added to, in its own memory; a parameter that does not require one is left out, and so
+    are the layers under the first that learns. For use with any optimizer of torch.
+
+    Args:
+        model: an `MLP`, or a `torch.nn.Sequential` of Linear, Sigmoid, Tanh and ReLU, ours or torch's.
+        x: input, shape `(…, in_features)`, the dtype and device of the model; it gets no gradient.
+        y: target, in the shape of the model's output.
+        loss: `BCEWithLogitsLoss` (None), `BCELoss` or `MSELoss`, a module with reduction "mean" or "sum".
+
+    Returns:
+        L, a scalar tensor without a graph; reading it is the caller's, so that a GPU is not waited for.
+
+    Raises:
+        TypeError: a layer, hook, parametrization or loss that is not supported.
+        ValueError: a target of another shape.
+        RuntimeError: shapes or dtypes that do not fit.
+
+    Example:
+        >>> net = torchbp.nn.MLP(30, 16, 1)
+        >>> loss = torchbp.backprop(net, torch.randn(32, 30), torch.ones(32, 1))
+    """
+    loss, layers = checked_loss(loss), Layers(model)
+    outputs = layers.forward(x)
+    value, derivative, scale = value_and_derivative(loss, outputs[-1], y)
+    for weight, bias, dz, a in layers.backward(outputs, derivative):
+        if weight.requires_grad:
+            add_dweight(gradient(weight), dz, a, 1, scale)
+        if bias is not None and bias.requires_grad:
+            add_dbias(gradient(bias), dz, 1, scale)
+    return value
+
+
+def gradient(parameter):
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
