@@ -10,7 +10,7 @@ import torch
 from sklearn.neural_network._stochastic_optimizers import BaseOptimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from torchbp.benchmarks import layers, runs, training
+from torchbp.benchmarks import layers, runs, step, training
 from torchbp.benchmarks.measure import interleaved, peak_bytes, saved_bytes
 from torchbp.cli import main
 from torchbp.training import TabularData
@@ -62,9 +62,33 @@ def test_every_variant_computes_the_same_gradients():
         torch.testing.assert_close(other, results[0])
 
 
+def test_every_step_is_the_same_step(monkeypatch):
+    """The weights of each variant's network, and numpy's, after two steps."""
+    networks = []
+
+    def kept(make):
+        return lambda *sizes: networks.append(make(*sizes)) or networks[-1]
+
+    for module, name in ((step, "MLP"), (step, "FusedMLP"), (step.layers, "torch_network")):
+        monkeypatch.setattr(module, name, kept(getattr(module, name)))
+    variants = step.eager((3, 4, 1), 5)
+    x, y, untrained = step.layers.data_and_peer((3, 4, 1), 5)
+    by_hand = [p.detach().numpy().copy() for p in untrained.parameters()]
+    networks.pop()
+    for variant in (*variants.values(), step.of_numpy(by_hand, x.numpy(), y.numpy())):
+        variant()
+        variant()
+    assert len(networks) == len(variants)
+    for net in networks:
+        assert not torch.equal(net[0].weight, untrained[0].weight)
+        for p, q in zip(net.parameters(), by_hand, strict=True):
+            torch.testing.assert_close(p.detach(), torch.from_numpy(q))
+
+
 @pytest.fixture
 def small_grid(monkeypatch):
     monkeypatch.setattr(layers, "GRID", [((2, 4, 1), 1), ((3, 3, 1), 2)])
+    monkeypatch.setattr(step, "GRID", layers.GRID)
     monkeypatch.setattr(training, "GRID", [("breast_cancer", (30, 4, 1), 2), ("digits", (64, 3, 10), 1)])
     monkeypatch.setattr(training, "LARGE_ROWS", 500)
     monkeypatch.setattr(training, "LARGE_BATCH", 64)
@@ -87,6 +111,15 @@ def test_command(tmp_path, capsys):
         (n, v) for n in ("2-4-1 × 1", "3-3-1 × 2") for v in variants
     ]
     assert all(r["step_us"] > 0 and r["forward_us"] > 0 for r in records)
+
+
+@pytest.mark.usefixtures("small_grid")
+def test_step(capsys):
+    assert main(["bench", "step", "--seconds", "0.01", "--no-compile", "--threads", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "3-3-1 × 2, 1 thread" in out
+    for variant in ("torch.nn", "MLP", "FusedMLP.loss", "backprop", "SGD.backprop_step", "numpy"):
+        assert variant in out
 
 
 @pytest.mark.usefixtures("small_grid")
@@ -168,7 +201,7 @@ assert "pytorch_lightning" not in sys.modules
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "name a benchmark: layers or training"),
+        ("", "name a benchmark: layers, step, training"),
         ("tables", "invalid choice: 'tables' (choose from "),
         ("layers --threads 0", "argument --threads: 0 must be a positive number"),
         ("layers --threads many", "argument --threads: invalid int value: 'many'"),

@@ -15,6 +15,7 @@ from rich.table import Table
 # benchmark: what it times, and for how many seconds each; its module is imported when it is called
 BENCHMARKS = {
     "layers": ("Forward and backward of whole networks, beside torch.nn.", 4.0),
+    "step": ("Forward, backward and update, beside torch.nn with torch.optim.SGD, and numpy.", 4.0),
     "training": ("A step of training in whole runs, beside plain Lightning and scikit-learn; a large table.", 20.0),
 }
 
@@ -24,7 +25,7 @@ def main(arguments):
     command = parser()
     settings = vars(command.parse_args(arguments[1:]))
     if not settings["benchmark"]:
-        command.error(f"name a benchmark: {' or '.join(BENCHMARKS)}")
+        command.error(f"name a benchmark: {', '.join(BENCHMARKS)}")
     name, file = settings.pop("benchmark"), settings.pop("json")
     benchmark = importlib.import_module(f"torchbp.benchmarks.{name}")
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
@@ -89,9 +90,10 @@ def parser():
             help=f"for each network and measurement (default: {seconds:g})",
         )
         benchmark.add_argument("--json", type=new_file, help="write the results to this file too")
-    benchmarks.choices["layers"].add_argument(
-        "--no-compile", dest="with_compile", action="store_false", help="leave torch.compile out"
-    )
+    for name in ("layers", "step"):
+        benchmarks.choices[name].add_argument(
+            "--no-compile", dest="with_compile", action="store_false", help="leave torch.compile out"
+        )
     return parser
 
 

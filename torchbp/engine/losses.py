@@ -11,14 +11,16 @@ from torchbp.ops.mse_loss import mse_dx
 
 
 def with_logits(loss, z, y):
-    value = F.binary_cross_entropy_with_logits(z, y, loss.weight, None, None, loss.reduction, loss.pos_weight)
-    dz = bce_error(z, y, loss.pos_weight)
-    return value, dz if loss.weight is None else dz * loss.weight
+    weight, pos_weight = loss._buffers["weight"], loss._buffers["pos_weight"]  # loss.weight costs 1 µs a time
+    value = F.binary_cross_entropy_with_logits(z, y, weight, None, None, loss.reduction, pos_weight)
+    dz = bce_error(z, y, pos_weight)
+    return value, dz if weight is None else dz * weight
 
 
 def of_probabilities(loss, a, y):
-    value = F.binary_cross_entropy(a, y, loss.weight, None, None, loss.reduction)
-    return value, bce_da(1 if loss.weight is None else loss.weight, a, y)
+    weight = loss._buffers["weight"]
+    value = F.binary_cross_entropy(a, y, weight, None, None, loss.reduction)
+    return value, bce_da(1 if weight is None else weight, a, y)
 
 
 def squared(loss, x, y):
