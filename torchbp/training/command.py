@@ -3,14 +3,11 @@
 import contextlib
 import importlib.util
 import logging
-import os
 import signal
 import sys
 import warnings
 from pathlib import Path
 
-import torch.distributed as dist
-from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.strategies import FSDPStrategy
@@ -33,6 +30,7 @@ from torchbp.training.guards import (
     set_by_user,
 )
 from torchbp.training.predictions import SUFFIXES, predict
+from torchbp.training.processes import Interruption, LostProcess, end_together, leave, raised_by, rank
 from torchbp.training.progress import EpochProgress
 
 DEFAULTS = {  # of the trainer
@@ -78,32 +76,9 @@ def main(arguments):
             raise  # a defect of ours
         print(f"torchbp: error: {' '.join(str(error).split())}", file=sys.stderr)
         return leave(1 if isinstance(error, OSError) else 2)
-    if dist.is_initialized() and command.status in (0, 1):
-        dist.barrier()  # without it, and then the end of the group, gloo's threads may abort the exit
-        dist.destroy_process_group()
+    if command.status in (0, 1):
+        end_together()
     return leave(command.status)
-
-
-def leave(status):
-    """The exit status. Where other processes are gone it exits: gloo's threads would abort an ordinary exit."""
-    if dist.is_initialized():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    return status
-
-
-def rank():
-    """Of this process among those that torchrun, SLURM or Lightning started."""
-    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)
-
-
-def raised_by(error):
-    """The package whose code raised the error."""
-    trace = error.__traceback__
-    while trace.tb_next:
-        trace = trace.tb_next
-    return trace.tb_frame.f_globals.get("__name__", "").split(".")[0]
 
 
 def quieten():
@@ -300,26 +275,3 @@ class Command(LightningCLI):
         with self.interruptible():
             rows = predict(self.trainer, self.model, data.source, data.id, output)
             print(f"wrote    {output}: {rows} rows")
-
-
-class Interruption(Callback):
-    """SIGTERM ends a command as Ctrl-C does."""
-
-    signal, begun = signal.SIGINT, False
-
-    def on_train_start(self, trainer, pl_module):
-        self.begun = True
-        with contextlib.suppress(ValueError):  # not in the main thread
-            signal.signal(signal.SIGTERM, self.stop)  # Lightning has put back what was there, when fit ends
-
-    on_validation_start = on_test_start = on_predict_start = on_train_start
-
-    def stop(self, number, frame):
-        self.signal = number
-        raise KeyboardInterrupt
-
-
-class LostProcess(UserError):
-    """Another process of the run is gone; each that is left says so."""
-
-    of_this_process = True
