@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import torchbp
+from torchbp.engine import layers
 
 LOSSES = {
     "logits": torch.nn.BCEWithLogitsLoss(),
@@ -278,3 +279,15 @@ def test_losses_it_does_not_have_are_named():
             torchbp.backprop(network(), *rows(4), loss)
     with pytest.raises(ValueError, match="target has the shape"):
         torchbp.backprop(network(), rows(4)[0], torch.rand(4, dtype=torch.double))
+
+
+@pytest.mark.parametrize(("frozen", "needed"), [(0, 2), (2, 1), (4, 0), (6, 0)])
+def test_no_derivative_is_taken_that_nobody_needs(frozen, needed, monkeypatch):
+    """dA of the layers above the first that learns, and of no other."""
+    taken = []
+    monkeypatch.setattr(layers, "linear_dx", lambda dz, weight: taken.append(weight) or dz @ weight)
+    model = network()
+    for p in list(model.parameters())[:frozen]:
+        p.requires_grad_(False)
+    torchbp.backprop(model, *rows(7))
+    assert len(taken) == needed
