@@ -4,11 +4,11 @@ from html import escape
 
 import numpy as np
 
-from torchbp.training import figures
 from torchbp.training.files import written_whole
-from torchbp.training.page import page
-from torchbp.training.plots import gradient_plots, learning_plots, roc_plot
-from torchbp.training.tables import confusion, table
+from torchbp.training.report import figures
+from torchbp.training.report.page import page
+from torchbp.training.report.plots import gradient_plots, learning_plots, roc_plot
+from torchbp.training.report.tables import confusion, table
 
 
 def write_report(
