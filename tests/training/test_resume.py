@@ -77,10 +77,10 @@ def assert_as_uninterrupted(uninterrupted):
 
 
 def losses(path):
-    """Epoch: val/loss, and the gradient of layer 1."""
+    """Epoch: the losses, and the gradient of layer 1."""
     found = {}
     for row in csv.DictReader(path.read_text().splitlines()):
-        for name in ("val/loss", "dz_rms/1"):
+        for name in ("train/loss", "val/loss", "dz_rms/1"):
             if row[name]:
                 assert (row["epoch"], name) not in found, "an epoch was written twice"
                 found[row["epoch"], name] = row[name]

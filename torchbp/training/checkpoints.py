@@ -49,6 +49,8 @@ class BestAndLast(ModelCheckpoint):
         # ModelCheckpoint's own leaves out last.ckpt where the epoch is not the best
         if trainer.fast_dev_run:
             return
+        for logger in trainer.loggers:
+            logger.save()  # metrics.csv is never behind the checkpoint
         candidates = self._monitor_candidates(trainer)
         if self.monitor in candidates:  # of val/…, there may have been no validation yet
             self._save_topk_checkpoint(trainer, candidates)

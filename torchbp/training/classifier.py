@@ -170,7 +170,11 @@ class Classifier(pl.LightningModule):
     def on_train_epoch_end(self):
         sums = torch.stack([self.loss_sum, self.loss_sum.new_tensor(self.rows)])
         loss_sum, rows = self.trainer.strategy.reduce(sums, reduce_op="sum")  # over the processes
-        self.log("train/loss", loss_sum / rows, sync_dist=True)  # the same in all of them
+        self.log("train/loss", loss_sum / rows, logger=False, sync_dist=True)  # the same in all of them
+        # Lightning would write it only after the epoch's checkpoint, and a run cut off in between would lack it
+        for logger in self.trainer.loggers:
+            metrics = {"train/loss": (loss_sum / rows).item(), "epoch": self.current_epoch}
+            logger.log_metrics(metrics, self.trainer.global_step - 1)
 
     def training_step(self, batch, batch_idx):
         x, y = batch
