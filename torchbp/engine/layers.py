@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
 from torchbp import nn
+from torchbp.nn.mlp import is_hooked
 from torchbp.ops.linear import linear_dx
 from torchbp.ops.relu import relu_dz
 from torchbp.ops.sigmoid import sigmoid_dz
@@ -46,13 +47,7 @@ class Layers:
         if _has_any_global_hook():
             raise TypeError("all modules have a hook, which the engine would not call; remove it, or use autograd")
         for name, layer in self.named:
-            if (
-                layer._forward_hooks
-                or layer._forward_pre_hooks
-                or layer._backward_hooks
-                or layer._backward_pre_hooks
-                or "forward" in layer.__dict__
-            ):
+            if is_hooked(layer):
                 raise TypeError(f"{described(name, layer)} has a hook, which the engine would not call; use autograd")
 
     def forward(self, x):
@@ -99,7 +94,7 @@ class Layers:
 def flat(name, module):
     """(name, layer) of each layer that the model runs, in order."""
     if isinstance(module, torch.nn.Sequential) and type(module).forward is torch.nn.Sequential.forward:
-        if "forward" in module.__dict__ or module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+        if is_hooked(module):
             raise TypeError(f"{described(name, module)} has a hook, which the engine would not call; use autograd")
         for child, inner in module._modules.items():
             yield from flat(f"{name}.{child}" if name else child, inner)

@@ -13,6 +13,17 @@ from torchbp.ops.mlp import network
 ACTIVATIONS = {"sigmoid": Sigmoid, "tanh": Tanh, "relu": ReLU}
 
 
+def is_hooked(module):
+    """Whether calling this module does something that its class's forward does not."""
+    return (
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in module.__dict__
+    )
+
+
 class MLP(torch.nn.Sequential):
     """A feed-forward network that gives logits: `Linear, Sigmoid, …, Linear`.
 
@@ -96,14 +107,7 @@ class FusedMLP(MLP):
             )
         parameters = []
         for (name, child), kind in zip(children.items(), self.kinds, strict=True):
-            if (
-                type(child) is not kind
-                or child._forward_hooks
-                or child._forward_pre_hooks
-                or child._backward_hooks
-                or child._backward_pre_hooks
-                or "forward" in child.__dict__
-            ):
+            if type(child) is not kind or is_hooked(child):
                 raise RuntimeError(
                     f"FusedMLP does not run its child {name!r}, a {type(child).__name__} that is replaced, hooked, "
                     "pruned or parametrized; use MLP, which does"

@@ -89,7 +89,6 @@ def quieten():
         ".*does not have many workers.*",
         ".*LeafSpec.*",
         "LightningCLI's args parameter",
-        "The dirpath has changed",
         "Checkpoint directory .* exists and is not empty",
         ".*callbacks used to create the checkpoint need to be provided.*",
     ):
@@ -190,7 +189,7 @@ class Command(LightningCLI):
     def after_instantiate_classes(self):
         if self.checkpoint is not None:
             theirs = self.checkpoint["hyper_parameters"]
-            if self.subcommand == "predict":
+            if self.command == "predict":
                 compare(theirs, set_by_user(self.settings.model, Classifier), self.settings.ckpt_path)
                 return
             compare(theirs, self.model.hparams, self.settings.ckpt_path)
@@ -201,13 +200,13 @@ class Command(LightningCLI):
 
     def instantiate_trainer(self, **kwargs):
         settings = self._get(self.config_init, "trainer")
-        if self.subcommand != "fit":  # the others write no run folder and stop at no minimum
+        if self.command != "fit":  # the others write no run folder and stop at no minimum
             settings = {**settings, "logger": False, "enable_checkpointing": False}
-            if self.subcommand == "predict":
+            if self.command == "predict":
                 settings |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
             trainer = self.trainer_class(**settings)
             trainer.callbacks.insert(0, self.interruption)
-            return check_processes(trainer, self.subcommand)
+            return check_processes(trainer, self.command)
         loggers = settings.logger if isinstance(settings.logger, list) else [settings.logger]
         first = loggers[0]
         if isinstance(first, CSVLogger) and importlib.util.find_spec("tensorboard"):
@@ -217,7 +216,7 @@ class Command(LightningCLI):
             kwargs["logger"] = [*loggers, board]
         plugins = settings.plugins if isinstance(settings.plugins, list) else [settings.plugins]
         kwargs["plugins"] = [*(plugin for plugin in plugins if plugin is not None), WholeFiles()]
-        trainer = check_processes(super().instantiate_trainer(**kwargs), self.subcommand)
+        trainer = check_processes(super().instantiate_trainer(**kwargs), self.command)
         if isinstance(trainer.strategy, FSDPStrategy) and (
             self.settings.stopping.min_grad_norm or self.settings.gradients.every_n_epochs != 0
         ):

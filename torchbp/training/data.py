@@ -78,6 +78,7 @@ class TabularData(pl.LightningDataModule):
             missing=missing,
             max_categories=max_categories,
         )
+        self.held = {}  # x and y of the splits that were asked for
         self.splits = self.split(val_fraction, test_fraction, seed)
         self.order = None
 
@@ -128,11 +129,14 @@ class TabularData(pl.LightningDataModule):
 
     def rows(self, split):
         """x and y of a whole split, "train", "val" or "test", or of a tensor of indices of rows."""
-        rows = self.splits[split] if isinstance(split, str) else split
-        labels = self.table.labels[rows]
+        if isinstance(split, str):  # kept: the loader, the scaling and the stopping rule share one copy
+            if split not in self.held:
+                self.held[split] = self.rows(self.splits[split])
+            return self.held[split]
+        labels = self.table.labels[split]
         if not self.multilabel:
             labels = labels.unsqueeze(1) if len(self.classes) == 2 else one_hot(labels, len(self.classes))
-        return self.table.features[rows], labels.float()
+        return self.table.features[split], labels.float()
 
     def setup(self, stage):
         if stage == "fit":  # by the seed of the run, the same in every process; a checkpoint brings its own
