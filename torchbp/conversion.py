@@ -93,6 +93,8 @@ def converted(module):
 def reverted(module):
     """The class that makes this module torch's again, or None if it is."""
     cls = type(module)
+    if isinstance(module, nn.EnsembleLinear):
+        raise Unsuitable("torch.nn has no EnsembleLinear; MLP.unstack gives the single networks")
     if not is_parametrized(module):
         return torchs_of(cls)
     base = torchs_of(cls.__base__)

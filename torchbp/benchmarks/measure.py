@@ -9,7 +9,7 @@ import time
 
 import torch
 
-SLICE = 2e-3  # seconds that one timing lasts at least, so that the clock's grain does not show
+SLICE = 1e-2  # seconds that one timing lasts at least, so that the clock's grain does not show
 WARM_UP = 10
 
 

@@ -4,7 +4,6 @@ import torch
 
 from torchbp.engine.layers import Layers
 from torchbp.engine.losses import checked_loss, value_and_derivative
-from torchbp.ops.linear import add_dbias, add_dweight
 
 
 @torch.no_grad()
@@ -18,31 +17,41 @@ def backprop(model, x, y, loss=None):
     are the layers under the first that learns. For use with any optimizer of torch.
 
     Args:
-        model: an `MLP`, or a `torch.nn.Sequential` of Linear, Sigmoid, Tanh and ReLU, ours or torch's.
-        x: input, shape `(…, in_features)`, the dtype and device of the model; it gets no gradient.
-        y: target, in the shape of the model's output.
+        model: an `MLP`, of one network or an ensemble, or a `torch.nn.Sequential` of Linear, Sigmoid, Tanh and ReLU,
+            ours or torch's.
+        x: input, shape `(…, in_features)`, the dtype and device of the model; it gets no gradient. Of an ensemble
+            `(N, in_features)`, rows that all members share, or `(E, N, in_features)`.
+        y: target, in the shape of the model's output; of an ensemble it may be shared too.
         loss: `BCEWithLogitsLoss` (None), `BCELoss` or `MSELoss`, a module with reduction "mean" or "sum".
 
     Returns:
-        L, a scalar tensor without a graph; reading it is the caller's, so that a GPU is not waited for.
+        L, a scalar tensor without a graph; reading it is the caller's, so that a GPU is not waited for. Of an ensemble
+        (E), each member's own loss, and each gradient is that of its member's own loss.
 
     Raises:
         TypeError: a layer, hook, parametrization or loss that is not supported.
         ValueError: a target of another shape.
         RuntimeError: shapes or dtypes that do not fit.
+        FloatingPointError: under `torch.autograd.detect_anomaly`, nan or inf in x, or of the layer that it names.
 
     Example:
         >>> net = torchbp.nn.MLP(30, 16, 1)
         >>> loss = torchbp.backprop(net, torch.randn(32, 30), torch.ones(32, 1))
     """
     loss, layers = checked_loss(loss), Layers(model)
-    outputs = layers.forward(x)
-    value, derivative, scale = value_and_derivative(loss, outputs[-1], y)
-    for weight, bias, dz, a in layers.backward(outputs, derivative):
+    parameters = layers.parameters()
+    learns = [any(p is not None and p.requires_grad for p in pair) for pair in parameters]
+    lowest = learns.index(True) if any(learns) else len(learns)
+    outputs = layers.forward(parameters, x)
+    value, derivative, scale = value_and_derivative(loss, outputs[-1], y, layers.members)
+    ones = layers.ones(derivative)
+    _, _, add_dweight, add_dbias = layers.formulas
+    for number, dz, a in layers.backward(parameters, outputs, derivative, lowest):
+        weight, bias = parameters[number]
         if weight.requires_grad:
             add_dweight(gradient(weight), dz, a, 1, scale)
         if bias is not None and bias.requires_grad:
-            add_dbias(gradient(bias), dz, 1, scale)
+            add_dbias(gradient(bias), dz, ones, 1, scale)
     return value
 
 

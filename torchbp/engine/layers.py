@@ -1,17 +1,23 @@
 """What the engine can run: Linear, Sigmoid, Tanh and ReLU, forward, and backward by the formulas of ops."""
 
+from collections import namedtuple
+
 import torch
 import torch.nn.functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
 from torchbp import nn
 from torchbp.nn.mlp import is_hooked
-from torchbp.ops.linear import linear_dx
+from torchbp.ops.ensemble_linear import add_ensemble_dbias, add_ensemble_dweight, affine, ensemble_dx
+from torchbp.ops.linear import add_dbias, add_dweight, linear_dx
 from torchbp.ops.relu import relu_dz
 from torchbp.ops.sigmoid import sigmoid_dz
 from torchbp.ops.tanh import tanh_dz
 
-LINEAR = (torch.nn.Linear, nn.Linear)
+Formulas = namedtuple("Formulas", "z dx add_dweight add_dbias")
+ONE = Formulas(F.linear, linear_dx, add_dweight, add_dbias)
+ENSEMBLE = Formulas(affine, ensemble_dx, add_ensemble_dweight, add_ensemble_dbias)
+LINEAR = {torch.nn.Linear: ONE, nn.Linear: ONE, nn.EnsembleLinear: ENSEMBLE}
 # module: f, written over Z, and dZ of dA and A
 ACTIVATIONS = {
     torch.nn.Sigmoid: (torch.sigmoid_, sigmoid_dz),
@@ -21,87 +27,164 @@ ACTIVATIONS = {
     torch.nn.ReLU: (torch.relu_, relu_dz),
     nn.ReLU: (torch.relu_, relu_dz),
 }
-SUPPORTED = "Linear, Sigmoid, Tanh and ReLU, of torch.nn or torchbp.nn, in a Sequential or an MLP"
+SUPPORTED = "Linear, Sigmoid, Tanh and ReLU, of torch.nn or torchbp.nn, and EnsembleLinear, in a Sequential or an MLP"
 
 
 class Layers:
     """A model's layers in order. `forward` and `backward` are the two passes of a step, without a graph.
 
+    `members` is E for an ensemble, whose outputs have the shape (E, N, …), and None for one network.
+
     Raises:
         TypeError: a layer, a hook or a parametrization that the formulas here do not cover.
+        ValueError: layers of ensembles beside others.
     """
 
     def __init__(self, model):
-        self.named = list(flat("", model))
-        # (the layer's parameters, or None; f and its derivative, or None)
-        self.steps = [
-            (layer._parameters, None) if isinstance(layer, LINEAR) else (None, ACTIVATIONS[type(layer)])
-            for _, layer in self.named
-        ]
-        if all(parameters is None for parameters, _ in self.steps):
+        self.modules = []  # (name, module), what must have no hook
+        self.named = list(self.flat("", model))
+        linear = [layer for _, layer in self.named if type(layer) in LINEAR]
+        if not linear:
             raise TypeError(f"{described('', model)} has no Linear layer; the engine runs {SUPPORTED}")
+        sizes = {getattr(layer, "members", None) for layer in linear}
+        if len(sizes) > 1:
+            raise ValueError(f"{described('', model)} has layers of {sizes} members; all must be of one ensemble, or none")
+        (self.members,) = sizes
+        self.formulas = LINEAR[type(linear[0])]
+        # the numbers of a layer's W and b among the parameters, or None; f and its derivative, or None
+        self.steps, self.tables = [], []
+        for _, layer in self.named:
+            if type(layer) in LINEAR:
+                self.steps.append((len(self.tables), None))
+                self.tables.append(layer._parameters)
+            else:
+                self.steps.append((None, ACTIVATIONS[type(layer)]))
+        self.hooks = [
+            hooks
+            for _, module in self.modules
+            for hooks in (
+                module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+            )
+        ]  # fmt: skip
+        self.kept_ones = None
+        self.strict = False
         self.check_hooks()
+
+    def flat(self, name, module):
+        """(name, layer) of each layer that the model runs, in order."""
+        self.modules.append((name, module))
+        if isinstance(module, torch.nn.Sequential) and type(module).forward is torch.nn.Sequential.forward:
+            for child, inner in module._modules.items():
+                yield from self.flat(f"{name}.{child}" if name else child, inner)
+        elif type(module) in LINEAR or type(module) in ACTIVATIONS:
+            yield name, module
+        else:
+            raise TypeError(f"{described(name, module)} is not supported; the engine runs {SUPPORTED}")
 
     def check_hooks(self):
         """Raises a TypeError for a hook that the engine would not call."""
+        if not (_has_any_global_hook() or any(self.hooks)):
+            return
         if _has_any_global_hook():
             raise TypeError("all modules have a hook, which the engine would not call; remove it, or use autograd")
-        for name, layer in self.named:
-            if is_hooked(layer):
-                raise TypeError(f"{described(name, layer)} has a hook, which the engine would not call; use autograd")
+        for name, module in self.modules:
+            if is_hooked(module):
+                raise TypeError(f"{described(name, module)} has a hook, which the engine would not call; use autograd")
 
-    def forward(self, x):
-        """[A_0 = X, and what each layer gives]: the last one is the network's output."""
+    def parameters(self):
+        """(W, b or None) of each Linear layer, as they are now."""
+        return [(table["weight"], table["bias"]) for table in self.tables]
+
+    def chunks(self, size):
+        """Slices of at most `size` members; of all, where `size` is None."""
+        if size is None or self.members is None:
+            return [None]
+        return [slice(start, start + size) for start in range(0, self.members, size)]
+
+    def forward(self, parameters, x):
+        """[A_0 = X, and what each layer gives]: the last one is the network's output. `parameters` are those here.
+
+        Raises:
+            ValueError: rows of another number of members.
+            FloatingPointError: nan or inf, under torch.autograd.detect_anomaly.
+        """
+        if self.members:
+            x = self.of_each(x, len(parameters[0][0]))
+        z = self.formulas.z
         outputs, needed = [x], True
-        for parameters, activation in self.steps:
-            if parameters is not None:
-                x = F.linear(x, parameters["weight"], parameters["bias"])
+        for number, activation in self.steps:
+            if activation is None:
+                x = z(x, *parameters[number])
             elif needed:
                 x = activation[0](x.clone())
             else:
                 x = activation[0](x)  # A over Z
-            needed = parameters is None  # what a Linear layer gives, nobody asks for but the next
+            needed = activation is not None  # what a Linear layer gives, nobody asks for but the next
             outputs.append(x)
+        if self.strict:
+            self.check_finite(outputs)
         return outputs
 
-    def backward(self, outputs, dz):
-        """(W, b, dZ, A of the layer below) of each Linear layer, from the last to the first that learns.
+    def of_each(self, x, members):
+        """The rows of each member, (E, N, in_features); those that they share, (N, in_features), are not copied."""
+        if x.dim() == 2:
+            return x.expand(members, -1, -1)
+        if x.dim() != 3 or len(x) != members:
+            raise ValueError(
+                f"x has the shape {tuple(x.shape)}; give (N, in_features), rows that all members share, or "
+                f"({members}, N, in_features), those of each member"
+            )
+        return x
+
+    def backward(self, parameters, outputs, dz, lowest):
+        """(number, dZ, A of the layer below) of each Linear layer, from the last one to the number `lowest`.
 
         A layer's dX is taken before the layer is given, so that its W may be changed. `outputs` is emptied on the way,
         so that what is done with is freed.
         """
-        lowest = self.lowest()
-        for index in range(len(self.steps) - 1, lowest - 1, -1):
-            parameters, activation = self.steps[index]
+        passes = self.passes(parameters, outputs, dz, lowest)
+        return self.finite(list(passes)) if self.strict else passes
+
+    def passes(self, parameters, outputs, dz, lowest):
+        dx = self.formulas.dx
+        for number, activation in reversed(self.steps):
             a = outputs.pop()
-            if parameters is None:
+            if activation is not None:
                 dz = activation[1](dz, a)
                 continue
             del a
-            weight = parameters["weight"]
-            below = linear_dx(dz, weight) if index > lowest else None
-            yield weight, parameters["bias"], dz, outputs[-1]
+            below = dx(dz, parameters[number][0]) if number > lowest else None
+            yield number, dz, outputs[-1]
+            if below is None:
+                return
             dz = below
 
-    def lowest(self):
-        """The number of the first layer that learns; of all layers, where none does."""
-        for index, (parameters, _) in enumerate(self.steps):
-            if parameters is not None and any(p is not None and p.requires_grad for p in parameters.values()):
-                return index
-        return len(self.steps)
+    def ones(self, dz):
+        """A 1 for each row of dZ: db = dZᵀ 1 is then one product. It is kept for the next step."""
+        rows = dz.size(1) if self.members else dz.size(0) if dz.dim() == 2 else dz.shape[:-1].numel()
+        ones = self.kept_ones
+        if ones is None or ones.size(0) != rows or ones.dtype is not dz.dtype or ones.device != dz.device:
+            ones = self.kept_ones = dz.new_ones(rows)
+        return ones
+
+    def check_finite(self, outputs):
+        """Raises a FloatingPointError that names the first layer, or X, whose output is not all finite numbers."""
+        names = ["the input x", *(described(name, layer) for name, layer in self.named)]
+        for name, a in zip(names, outputs, strict=True):
+            if not a.isfinite().all():
+                raise FloatingPointError(f"{name} gives {odd(a)}; nothing was trained on it")
+
+    def finite(self, passes):
+        """The same, once every dZ is known to be finite numbers."""
+        names = [described(name, layer) for name, layer in self.named if type(layer) in LINEAR]
+        for number, dz, _ in passes:
+            if not dz.isfinite().all():
+                raise FloatingPointError(f"{names[number]} has a dZ of {odd(dz)}; nothing was trained on it")
+        return passes
 
 
-def flat(name, module):
-    """(name, layer) of each layer that the model runs, in order."""
-    if isinstance(module, torch.nn.Sequential) and type(module).forward is torch.nn.Sequential.forward:
-        if is_hooked(module):
-            raise TypeError(f"{described(name, module)} has a hook, which the engine would not call; use autograd")
-        for child, inner in module._modules.items():
-            yield from flat(f"{name}.{child}" if name else child, inner)
-    elif type(module) in LINEAR or type(module) in ACTIVATIONS:
-        yield name, module
-    else:
-        raise TypeError(f"{described(name, module)} is not supported; the engine runs {SUPPORTED}")
+def odd(tensor):
+    return "nan" if tensor.isnan().any() else "inf"
 
 
 def described(name, module):

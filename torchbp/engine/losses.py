@@ -10,22 +10,24 @@ from torchbp.ops.binary_cross_entropy_with_logits import bce_error
 from torchbp.ops.mse_loss import mse_dx
 
 
-def with_logits(loss, z, y):
+def with_logits(loss, z, y, reduction):
     weight, pos_weight = loss._buffers["weight"], loss._buffers["pos_weight"]  # loss.weight costs 1 µs a time
-    value = F.binary_cross_entropy_with_logits(z, y, weight, None, None, loss.reduction, pos_weight)
+    value = torch.binary_cross_entropy_with_logits(z, y, weight, pos_weight, REDUCTIONS[reduction])
     dz = bce_error(z, y, pos_weight)
     return value, dz if weight is None else dz * weight
 
 
-def of_probabilities(loss, a, y):
+def of_probabilities(loss, a, y, reduction):
     weight = loss._buffers["weight"]
-    value = F.binary_cross_entropy(a, y, weight, None, None, loss.reduction)
+    value = F.binary_cross_entropy(a, y, weight, None, None, reduction)
     return value, bce_da(1 if weight is None else weight, a, y)
 
 
-def squared(loss, x, y):
-    return F.mse_loss(x, y, reduction=loss.reduction), mse_dx(1, x, y)
+def squared(loss, x, y, reduction):
+    return F.mse_loss(x, y, reduction=reduction), mse_dx(1, x, y)
 
+
+REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 
 LOSSES = {
     torch.nn.BCEWithLogitsLoss: with_logits,
@@ -54,14 +56,25 @@ def checked_loss(loss):
     return loss
 
 
-def value_and_derivative(loss, output, y):
+def value_and_derivative(loss, output, y, ensemble=False):
     """L; D = ∂ℓ/∂output of each element, in the shape of `output`; and s, so that ∂L/∂output = s D.
 
-    s is 1/N or 1. Everything after D is linear in it: multiplying the update by s, a number, saves a pass over D.
+    s is 1/N or 1. Everything after D is linear in it: multiplying the update by s, a number, saves a pass over D. Of an
+    ensemble, `output` (E, N, …), L is a tensor (E) of each member's own loss; y may lack the dimension of members.
 
     Raises:
         ValueError: a target of another shape.
     """
-    check(output, y, loss.reduction)
-    value, derivative = LOSSES[type(loss)](loss, output, y)
-    return value, derivative, 1 / max(output.numel(), 1) if loss.reduction == "mean" else 1.0
+    reduction = loss.reduction
+    function = LOSSES[type(loss)]
+    if not ensemble:
+        check(output, y, reduction)
+        value, derivative = function(loss, output, y, reduction)
+        return value, derivative, 1 / max(output.numel(), 1) if reduction == "mean" else 1.0
+    if y.dim() < output.dim():
+        y = y.expand(len(output), *y.shape)
+    check(output, y, reduction)
+    each, derivative = function(loss, output, y, "none")
+    each = each.flatten(1)
+    elements = max(each.shape[1], 1)
+    return (each.mean(1), derivative, 1 / elements) if reduction == "mean" else (each.sum(1), derivative, 1.0)

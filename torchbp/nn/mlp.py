@@ -1,5 +1,6 @@
-"""The multilayer perceptron: the article's network, of any depth. It holds no formula; its layers do."""
+"""The multilayer perceptron: the article's network, of any depth, or E of them. It holds no formula; its layers do."""
 
+import functools
 import itertools
 
 import torch
@@ -7,6 +8,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from torchbp import ops
 from torchbp.nn.activation import ReLU, Sigmoid, Tanh
+from torchbp.nn.ensemble import EnsembleLinear
 from torchbp.nn.linear import Linear
 from torchbp.ops.mlp import network
 
@@ -25,40 +27,47 @@ def is_hooked(module):
 
 
 class MLP(torch.nn.Sequential):
-    """A feed-forward network that gives logits: `Linear, Sigmoid, …, Linear`.
+    """A feed-forward network that gives logits: `Linear, Sigmoid, …, Linear`; or E such networks, `members`, in one.
 
         Z1 = X W1ᵀ + b1,  A1 = f(Z1),  …,  Z_L = A_{L−1} W_Lᵀ + b_L
 
     Args:
         *sizes: features of the input, units of each hidden layer, outputs: `MLP(30, 16, 1)`; two sizes at least.
         activation: f, "sigmoid", "tanh" or "relu".
+        members: E, for an ensemble: each layer is an `EnsembleLinear`. None is one network.
         device, dtype: of the parameters, as in `torch.nn.Linear`.
 
-    Shapes: `(…, sizes[0])` to `(…, sizes[-1])`.
+    Shapes: `(…, sizes[0])` to `(…, sizes[-1])`. Of an ensemble: `(N, sizes[0])`, rows that all members share, or
+    `(E, N, sizes[0])`, to `(E, N, sizes[-1])`.
 
-    The `state_dict` is that of `torch.nn.Sequential(torch.nn.Linear, torch.nn.Sigmoid, …, torch.nn.Linear)`.
+    The `state_dict` is that of `torch.nn.Sequential(torch.nn.Linear, torch.nn.Sigmoid, …, torch.nn.Linear)`; that of an
+    ensemble has the same keys, and a dimension of members before the others.
 
     Raises:
-        ValueError: fewer than two sizes, one that is not a positive integer, or an unknown activation.
+        ValueError: fewer than two sizes, one or `members` that is not a positive integer, or an unknown activation.
 
     Example:
         >>> net = torchbp.nn.MLP(30, 16, 1)
         >>> net(torch.randn(32, 30)).shape, net.predict_proba(torch.randn(32, 30)).shape  # (32, 1), (32, 1)
+        >>> mean, spread = torchbp.nn.MLP(30, 16, 1, members=64).predict_proba(torch.randn(32, 30))  # (32, 1) each
     """
 
-    def __init__(self, *sizes, activation="sigmoid", device=None, dtype=None):
+    def __init__(self, *sizes, activation="sigmoid", members=None, device=None, dtype=None):
         if len(sizes) < 2:
             raise ValueError(f"MLP{sizes} needs at least an input and an output size, for example MLP(30, 16, 1)")
         for size in sizes:
-            if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
+            if not is_count(size):
                 raise ValueError(f"MLP{sizes}: the size {size!r} is not a positive integer")
+        if members is not None and not is_count(members):
+            raise ValueError(f"MLP: members={members!r} is not a positive integer")
         if activation not in ACTIVATIONS:
             raise ValueError(f"MLP: activation={activation!r} is not known; use {', '.join(ACTIVATIONS)}")
+        linear = Linear if members is None else functools.partial(EnsembleLinear, members)
         layers = []
         for in_features, out_features in itertools.pairwise(sizes):
-            layers += [Linear(in_features, out_features, device=device, dtype=dtype), ACTIVATIONS[activation]()]
+            layers += [linear(in_features, out_features, device=device, dtype=dtype), ACTIVATIONS[activation]()]
         super().__init__(*layers[:-1])
-        self.activation = activation
+        self.sizes, self.activation, self.members = sizes, activation, members
 
     def __getitem__(self, index):
         # Sequential makes a slice with its own class, whose arguments here are sizes, not layers
@@ -67,8 +76,74 @@ class MLP(torch.nn.Sequential):
         return super().__getitem__(index)
 
     def predict_proba(self, x):
-        """σ(Z) = P(y = 1 | x), shape `(…, sizes[-1])`."""
-        return ops.sigmoid(self(x))
+        """σ(Z) = P(y = 1 | x), shape `(…, sizes[-1])`; of an ensemble (mean, spread): the mean of its members' and their
+        standard deviation, each of the shape `(N, sizes[-1])`."""
+        a = ops.sigmoid(self(x))
+        return a if self.members is None else (a.mean(0), a.std(0, correction=0))
+
+    def unstack(self):
+        """The members as single networks, a list of E, each with a copy of its weights.
+
+        Raises:
+            ValueError: this is one network already.
+        """
+        if self.members is None:
+            raise ValueError("this MLP is one network; only one made with members=E, or by torchbp.stack, is unstacked")
+        nets = [empty_like(self, members=None) for _ in range(self.members)]
+        for parameter, *own in zip(self.parameters(), *(net.parameters() for net in nets), strict=True):
+            for p, member in zip(own, parameter.detach(), strict=True):
+                p.data.copy_(member)
+                p.requires_grad_(parameter.requires_grad)
+        return nets
+
+
+def stack(nets):
+    """One ensemble with the weights of these networks, copied: the inverse of `MLP.unstack`.
+
+    Args:
+        nets: networks of the class `MLP`, of the same sizes and activation, on one device and of one dtype.
+
+    Returns:
+        `MLP(*sizes, members=len(nets))`. A parameter requires a gradient where it does in any of the networks.
+
+    Raises:
+        TypeError: something else than an `MLP`.
+        ValueError: no network, an ensemble, or networks that differ.
+
+    Example:
+        >>> nets = [torchbp.nn.MLP(30, 16, 1) for _ in range(64)]
+        >>> torchbp.stack(nets).unstack()[3]  # has the weights of nets[3]
+    """
+    nets = list(nets)
+    if not nets:
+        raise ValueError("stack: there is no network in the list")
+    for number, net in enumerate(nets):
+        if type(net) is not MLP:
+            raise TypeError(f"stack: number {number} is a {type(net).__name__}; each must be an MLP")
+        if net.members is not None or kind(net) != kind(nets[0]):
+            raise ValueError(f"stack: number {number} is {kind(net)}, and number 0 {kind(nets[0])}; all must be alike")
+    ensemble = empty_like(nets[0], members=len(nets))
+    for parameter, *own in zip(ensemble.parameters(), *(net.parameters() for net in nets), strict=True):
+        parameter.data.copy_(torch.stack([p.detach() for p in own]))
+        parameter.requires_grad_(any(p.requires_grad for p in own))
+    return ensemble
+
+
+def empty_like(net, members):
+    """An MLP of these sizes and this activation, whose parameters are yet to be written; no random number is drawn."""
+    p = next(net.parameters())
+    net = MLP(*net.sizes, activation=net.activation, members=members, device="meta", dtype=p.dtype)
+    return net.to_empty(device=p.device)
+
+
+def kind(net):
+    p = next(net.parameters())
+    of = "" if net.members is None else f", members={net.members}"
+    return f"MLP{net.sizes}, {net.activation}{of}, {p.dtype}, {p.device}"
+
+
+def is_count(number):
+    return isinstance(number, int) and not isinstance(number, bool) and number > 0
 
 
 class FusedMLP(MLP):

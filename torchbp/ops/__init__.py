@@ -5,6 +5,7 @@ Every function here has the signature and the results of its namesake in `torch.
 
 from torchbp.ops.binary_cross_entropy import binary_cross_entropy
 from torchbp.ops.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits
+from torchbp.ops.ensemble_linear import ensemble_linear
 from torchbp.ops.linear import linear
 from torchbp.ops.mlp import mlp, mlp_binary_cross_entropy
 from torchbp.ops.mse_loss import mse_loss
@@ -15,6 +16,7 @@ from torchbp.ops.tanh import tanh
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "ensemble_linear",
     "linear",
     "mlp",
     "mlp_binary_cross_entropy",

@@ -74,11 +74,11 @@ def add_dweight(out, dz, x, beta, scale):
     out.addmm_(dz.t(), x.conj(), beta=beta, alpha=scale)
 
 
-def add_dbias(out, dz, beta, scale):
-    """out ← β out + s db in place."""
-    if beta != 1:
-        out.mul_(beta) if beta else out.zero_()
-    out.add_(linear_dbias(dz), alpha=scale)
+def add_dbias(out, dz, ones, beta, scale):
+    """out ← β out + s db in place, in one product: db = dZᵀ 1, with a 1 for each row."""
+    if dz.dim() != 2:
+        dz = dz.reshape(-1, dz.shape[-1])
+    out.addmv_(dz.t(), ones, beta=beta, alpha=scale)
 
 
 apply_linear = operation(Linear, F.linear, cast=lower_precision)

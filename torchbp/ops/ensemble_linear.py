@@ -1,0 +1,113 @@
+"""The linear layers of E networks in one: Z_e = X_e W_eᵀ + b_e of each member e, and its derivatives from dZ = ∂L/∂Z.
+
+    forward     Z_e  = X_e W_eᵀ + b_e
+    backward    dX_e = dZ_e conj(W_e)      dW_e = dZ_eᵀ conj(X_e)      db_e = Σ_n dZ_e
+    tangent     Ż_e  = Ẋ_e W_eᵀ + X_e Ẇ_eᵀ + ḃ_e
+
+These are the formulas of `linear.py`, each product one batched product over the members.
+"""
+
+import torch
+
+from torchbp.ops._function import Function, lower_precision, operation, save_for_jvp
+
+
+class EnsembleLinear(Function):
+    """Z_e = X_e W_eᵀ + b_e: X (E, N, in), W (E, out, in), b (E, out) or None, Z (E, N, out)."""
+
+    @staticmethod
+    def forward(x, weight, bias):
+        return affine(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx, inputs, z):
+        x, weight, _ = inputs
+        needs_dx, needs_dweight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if needs_dweight else None, weight if needs_dx else None)
+        save_for_jvp(ctx, x, weight)
+
+    @staticmethod
+    def backward(ctx, dz):
+        if dz is None:
+            return None, None, None
+        needs_dx, needs_dweight, needs_dbias = ctx.needs_input_grad
+        x, weight = ctx.saved_tensors
+        dbias = dz.sum(-2) if needs_dbias else None
+        dweight = dz.mT @ x.conj() if needs_dweight else None
+        dx = ensemble_dx(dz, weight) if needs_dx else None
+        return dx, dweight, dbias
+
+    @staticmethod
+    def jvp(ctx, x_t, weight_t, bias_t):
+        x, weight = ctx.saved_tensors
+        return affine(x_t, weight, bias_t) + x @ weight_t.mT  # (Ẋ Wᵀ + ḃ) + X Ẇᵀ
+
+
+def affine(x, weight, bias):
+    """Z_e = X_e W_eᵀ + b_e."""
+    if bias is None:
+        return x @ weight.mT
+    return torch.baddbmm(bias.unsqueeze(-2), x, weight.mT)  # one product that starts from b
+
+
+def ensemble_dx(dz, weight):
+    """dX_e = dZ_e conj(W_e)."""
+    return dz @ weight.conj()
+
+
+def add_ensemble_dweight(out, dz, x, beta, scale):
+    """out_e ← β out_e + s dW_e in place, in one batched product. β and s are numbers, or tensors of one for each member."""
+    beta, dz, scale = multiplied(out, beta, dz, scale)
+    out.baddbmm_(dz.mT, x.conj(), beta=beta, alpha=scale)
+
+
+def add_ensemble_dbias(out, dz, ones, beta, scale):
+    """out_e ← β out_e + s db_e in place."""
+    beta, dz, scale = multiplied(out, beta, dz, scale)
+    out.unsqueeze(-1).baddbmm_(dz.mT, ones.expand(len(out), -1).unsqueeze(-1), beta=beta, alpha=scale)
+
+
+def multiplied(out, beta, dz, scale):
+    """β, dZ and s for a product that takes one number for all members: their own are multiplied into out and dZ."""
+    if isinstance(beta, torch.Tensor):
+        out.mul_(of_members(beta, out))
+        beta = 1
+    if isinstance(scale, torch.Tensor):
+        dz, scale = dz * of_members(scale, dz), 1
+    return beta, dz, scale
+
+
+def of_members(numbers, tensor):
+    """A number for each member, in the shape (E, 1, …) that multiplies `tensor` (E, …)."""
+    return numbers.view(-1, *[1] * (tensor.dim() - 1))
+
+
+apply_ensemble_linear = operation(EnsembleLinear, affine, cast=lower_precision)
+
+
+def ensemble_linear(input, weight, bias=None):
+    r"""The affine map of each of E networks, `Z_e = X_e W_eᵀ + b_e` (equations at the top of this file).
+
+    Args:
+        input: X, shape `(E, N, in_features)`, or `(N, in_features)`, rows that all members share; floating or complex.
+        weight: W, shape `(E, out_features, in_features)`, the dtype of `input`.
+        bias: b, shape `(E, out_features)`, or None.
+
+    Returns:
+        Z, shape `(E, N, out_features)`.
+
+    Raises:
+        RuntimeError: shapes or dtypes that do not fit.
+
+    Example:
+        >>> z = torchbp.ops.ensemble_linear(torch.randn(32, 30), torch.randn(64, 16, 30), torch.zeros(64, 16))
+        >>> z.shape  # (64, 32, 16)
+    """
+    if input.dim() == 2:
+        input = input.expand(len(weight), -1, -1)  # autograd adds up the members' dX
+    elif input.dim() != 3:
+        raise RuntimeError(
+            f"input has the shape {tuple(input.shape)}; give (N, in_features), or (E, N, in_features) with the rows of "
+            f"each of the {len(weight)} members"
+        )
+    return apply_ensemble_linear(input, weight, bias)
