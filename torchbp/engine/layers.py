@@ -95,12 +95,6 @@ class Layers:
         """(W, b or None) of each Linear layer, as they are now."""
         return [(table["weight"], table["bias"]) for table in self.tables]
 
-    def chunks(self, size):
-        """Slices of at most `size` members; of all, where `size` is None."""
-        if size is None or self.members is None:
-            return [None]
-        return [slice(start, start + size) for start in range(0, self.members, size)]
-
     def forward(self, parameters, x):
         """[A_0 = X, and what each layer gives]: the last one is the network's output. `parameters` are those here.
 

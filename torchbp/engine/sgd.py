@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from torchbp.engine.compiled import CompiledSteps
 from torchbp.engine.descent import Rule, add_gradient, descend, step
 from torchbp.engine.layers import Layers
 from torchbp.engine.losses import checked_loss
@@ -27,6 +28,10 @@ class SGD(torch.optim.SGD):
         dampening: τ. nesterov: as in `torch.optim.SGD`.
         loss: as in `torchbp.backprop`.
         chunk: how many members of an ensemble go through a step at once, which bounds its memory; None is all.
+        compile: whether `backprop_steps` and `fit` compile 16 steps into one graph, anew for each shape of the rows: some
+            seconds at first, and then a third of the time where the network is small. It needs a C++ compiler.
+
+    `active`, None or a tensor of a bool for each member, says which of them descend; the others keep their weights.
 
     Raises:
         TypeError: a layer, hook, parametrization or loss that is not supported.
@@ -42,7 +47,16 @@ class SGD(torch.optim.SGD):
     """
 
     def __init__(
-        self, model, lr=1e-3, momentum=0, weight_decay=0, dampening=0, nesterov=False, loss=None, chunk=None
+        self,
+        model,
+        lr=1e-3,
+        momentum=0,
+        weight_decay=0,
+        dampening=0,
+        nesterov=False,
+        loss=None,
+        chunk=None,
+        compile=False,
     ):
         layers = Layers(model)
         if chunk is not None and (layers.members is None or not is_count(chunk)):
@@ -61,15 +75,21 @@ class SGD(torch.optim.SGD):
             group.update(of_each)
             if "lr" in of_each:  # schedulers change one number, a factor then
                 group.update(lr=1.0, lr_of_members=of_each["lr"])
-        self.model, self.layers, self.loss, self.chunk = model, layers, checked_loss(loss), chunk
+        self.own = {"model": model, "loss": checked_loss(loss), "chunk": chunk, "compile": compile}
+        self.prepare()
+
+    def prepare(self):
+        self.layers, self.loss, self.chunk = Layers(self.own["model"]), self.own["loss"], self.own["chunk"]
+        self.active = None
+        self.compiled = CompiledSteps(self.own["model"], self.loss) if self.own["compile"] else None
 
     def __getstate__(self):
-        return super().__getstate__() | {"model": self.model, "loss": self.loss, "chunk": self.chunk}
+        return super().__getstate__() | {"own": self.own}
 
     def __setstate__(self, state):
         super().__setstate__(state)
-        if "model" in state:  # a copy or a pickle, and not load_state_dict
-            self.layers = Layers(self.model)
+        if "own" in state:  # a copy or a pickle, and not load_state_dict
+            self.prepare()
 
     def backprop_step(self, x, y):
         """One step of gradient descent on the rows x, y. It neither reads nor writes `.grad`.
@@ -91,30 +111,74 @@ class SGD(torch.optim.SGD):
         """
         layers = self.layers
         layers.check_hooks()
+        layers.strict = torch.is_anomaly_enabled()
         parameters = layers.parameters()
         rules = self.rules(parameters)
         with inference_mode(True):  # where every operation is cheaper than under no_grad
             if self.chunk is None:
                 value = step(layers, self.loss, parameters, rules, x, y)
             else:
-                value = self.in_chunks(parameters, rules, x, y)
+                value = self.in_chunks(self.step_of_chunk, parameters, rules, x, y)
         self._opt_called = True  # what learning-rate schedulers ask for
         return value
 
-    def in_chunks(self, parameters, rules, x, y):
-        layers, values = self.layers, []
-        for members in layers.chunks(self.chunk):
+    def backprop_steps(self, x, y):
+        """A step on each of the batches x[0], x[1], …; all in one compiled graph, where `compile` was asked for.
+
+        Args:
+            x: `(K, N, in_features)`, the rows of K steps; of an ensemble also `(K, E, N, in_features)`.
+            y: the targets, K of them.
+
+        Returns:
+            The K losses, `(K)` or `(K, E)`, as `backprop_step` returns each.
+
+        Raises: as `backprop_step` does.
+        """
+        if self.compiled is None or torch.is_anomaly_enabled() or not len(x):
+            losses = [self.backprop_step(*rows) for rows in zip(x, y, strict=True)]
+            return torch.stack(losses) if losses else x.new_zeros(0)
+        self.layers.check_hooks()
+        if self.is_first():  # the first step of a velocity has a rule of its own
+            return torch.cat([self.backprop_step(x[0], y[0])[None], self.backprop_steps(x[1:], y[1:])])
+        parameters = self.layers.parameters()
+        rules = self.rules(parameters)
+        if self.chunk is None:
+            values = self.compiled(parameters, rules, x, y)
+        else:
+            values = self.in_chunks(self.compiled, parameters, rules, x, y)
+        self._opt_called = True
+        return values
+
+    def step_of_chunk(self, parameters, rules, x, y):
+        return step(self.layers, self.loss, parameters, rules, x, y)
+
+    def in_chunks(self, run, parameters, rules, x, y):
+        """What `run` gives, members after members, each chunk with its own share of everything."""
+        values = []
+        for start in range(0, self.layers.members, self.chunk):
+            members = slice(start, start + self.chunk)
             of_chunk = [tuple(p if p is None else p[members] for p in pair) for pair in parameters]
             rules_of = [tuple(rule if rule is None else rule.of(members) for rule in pair) for pair in rules]
-            rows = (t[members] if t.dim() == 3 else t for t in (x, y))
-            values.append(step(layers, self.loss, of_chunk, rules_of, *rows))
-        return torch.cat(values)
+            shared = 2 if run == self.step_of_chunk else 3  # dimensions of rows that all members have
+            rows = (t if t.dim() == shared else t[..., members, :, :] for t in (x, y))
+            values.append(run(of_chunk, rules_of, *rows))
+        return torch.cat(values, -1)
+
+    def is_first(self):
+        """Whether a parameter that has momentum is yet to make its first step."""
+        return any(
+            p.requires_grad and "momentum_buffer" not in self.state.get(p, ())
+            for group in self.param_groups
+            if has(group["momentum"])
+            for p in group["params"]
+        )
 
     @torch.no_grad()
     def step(self, closure=None):
         """`torch.optim.SGD.step`, and the same for the members of an ensemble that each have numbers of their own."""
         groups = self.param_groups
-        if not any(isinstance(v, torch.Tensor) and v.dim() for group in groups for v in group.values()):
+        own = any(isinstance(v, torch.Tensor) and v.dim() for group in groups for v in group.values())
+        if not own and self.active is None:
             return super().step(closure)
         loss = None
         if closure is not None:
@@ -132,9 +196,9 @@ class SGD(torch.optim.SGD):
             groups = {p: group for group in self.param_groups for p in group["params"]}
             return [tuple(self.rule(p, groups.get(p)) for p in pair) for pair in parameters]
         (group,) = self.param_groups
-        if isinstance(momentum := group["momentum"], torch.Tensor) or momentum:
+        if has(group["momentum"]):
             return [(self.rule(w, group), self.rule(b, group)) for w, b in parameters]
-        rule = plain(group)
+        rule = self.plain(group)  # of all of them
         return [
             (rule if w.requires_grad else None, rule if b is not None and b.requires_grad else None)
             for w, b in parameters
@@ -143,9 +207,8 @@ class SGD(torch.optim.SGD):
     def rule(self, p, group):
         if p is None or not p.requires_grad or group is None:
             return None
-        rule = plain(group)
-        momentum = group["momentum"]
-        if not (isinstance(momentum, torch.Tensor) or momentum):
+        rule = self.plain(group)
+        if not has(momentum := group["momentum"]):
             return rule
         ahead = momentum if group["nesterov"] else None
         velocity = self.state[p].get("momentum_buffer")
@@ -154,14 +217,19 @@ class SGD(torch.optim.SGD):
             return rule._replace(velocity=velocity, ahead=ahead)
         return rule._replace(velocity=velocity, keep=momentum, share=1 - group["dampening"], ahead=ahead)
 
+    def plain(self, group):
+        """The rule of a group without momentum."""
+        lr, decay = group["lr"], group["weight_decay"]
+        if "lr_of_members" in group:
+            lr = lr * group["lr_of_members"]
+        if self.active is not None:
+            lr = lr * self.active
+        return Rule(-lr, 1 - lr * decay if has(decay) else 1, decay)
 
-def plain(group):
-    """The rule of a group without momentum."""
-    lr, decay = group["lr"], group["weight_decay"]
-    if "lr_of_members" in group:
-        lr = lr * group["lr_of_members"]
-    decays = isinstance(decay, torch.Tensor) or decay
-    return Rule(-lr, 1 - lr * decay if decays else 1, decay)
+
+def has(number):
+    """Whether a momentum or a weight decay is there; that of an ensemble's members is, and is not read."""
+    return isinstance(number, torch.Tensor) or number
 
 
 def of_each_member(name, value, members, p):

@@ -32,8 +32,8 @@ class EnsembleLinear(Function):
             return None, None, None
         needs_dx, needs_dweight, needs_dbias = ctx.needs_input_grad
         x, weight = ctx.saved_tensors
-        dbias = dz.sum(-2) if needs_dbias else None
-        dweight = dz.mT @ x.conj() if needs_dweight else None
+        dbias = ensemble_dbias(dz) if needs_dbias else None
+        dweight = ensemble_dweight(dz, x) if needs_dweight else None
         dx = ensemble_dx(dz, weight) if needs_dx else None
         return dx, dweight, dbias
 
@@ -53,6 +53,16 @@ def affine(x, weight, bias):
 def ensemble_dx(dz, weight):
     """dX_e = dZ_e conj(W_e)."""
     return dz @ weight.conj()
+
+
+def ensemble_dweight(dz, x):
+    """dW_e = dZ_eᵀ conj(X_e)."""
+    return dz.mT @ x.conj()
+
+
+def ensemble_dbias(dz):
+    """db_e = Σ_n dZ_e."""
+    return dz.sum(-2)
 
 
 def add_ensemble_dweight(out, dz, x, beta, scale):

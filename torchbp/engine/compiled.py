@@ -1,0 +1,72 @@
+"""Several steps of gradient descent as one graph of torch.compile: for a small network most of a step is its calls."""
+
+import types
+
+import torch
+
+from torchbp.engine.descent import step
+from torchbp.engine.layers import Layers
+from torchbp.ops.ensemble_linear import ensemble_dbias, ensemble_dweight, of_members
+from torchbp.ops.linear import linear_dbias, linear_dweight
+
+
+class TracedLayers(Layers):
+    """`Layers` in a form that the compiler fuses: whole expressions in place of products that accumulate."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        dweight, dbias = (
+            (linear_dweight, linear_dbias) if self.members is None else (ensemble_dweight, ensemble_dbias)
+        )
+
+        def add_dweight(out, dz, x, beta, scale):
+            out.copy_(times(beta, out) + times(scale, dweight(dz, x)))
+
+        def add_dbias(out, dz, _, beta, scale):
+            out.copy_(times(beta, out) + times(scale, dbias(dz)))
+
+        self.formulas = self.formulas._replace(add_dweight=add_dweight, add_dbias=add_dbias)
+
+    def ones(self, dz):
+        return None
+
+
+def times(scale, tensor):
+    return of_members(scale, tensor) * tensor if isinstance(scale, torch.Tensor) else scale * tensor
+
+
+class CompiledSteps:
+    """K steps of a network on the rows x (K, …, in_features) and y, compiled for each shape of x and y."""
+
+    def __init__(self, model, loss):
+        self.layers, self.loss, self.compiled = TracedLayers(model), loss, {}
+
+    @torch.no_grad()
+    def __call__(self, parameters, rules, x, y):
+        """The losses (K, …) of before each step."""
+        of_shape = self.compiled.get((x.shape, y.shape))
+        if of_shape is None:
+            of_shape = self.compiled[x.shape, y.shape] = self.compile(x.device.type == "cpu")
+        known = {}
+        parameters = [tuple(p if p is None else p.detach() for p in pair) for pair in parameters]
+        rules = [tuple(rule and traced(rule, x, known) for rule in pair) for pair in rules]
+        return of_shape(parameters, rules, x, y)
+
+    def compile(self, cpp_wrapper):
+        layers, loss = self.layers, self.loss
+
+        def steps(parameters, rules, x, y):
+            return torch.stack([step(layers, loss, parameters, rules, *rows) for rows in zip(x, y, strict=True)])
+
+        # torch counts recompilations by code, over all networks: each has code of its own
+        own = types.FunctionType(steps.__code__.replace(), steps.__globals__, "steps", None, steps.__closure__)
+        return torch.compile(own, fullgraph=True, dynamic=False, options={"cpp_wrapper": cpp_wrapper})
+
+
+def traced(rule, x, known):
+    """The rule with tensors for numbers, so that another learning rate is not compiled anew."""
+    if id(rule) not in known:
+        known[id(rule)] = type(rule)(
+            *(x.new_full((), v) if isinstance(v, (int, float)) and v not in (0, 1) else v for v in rule)
+        )
+    return known[id(rule)]
