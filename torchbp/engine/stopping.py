@@ -1,0 +1,52 @@
+"""“Until the loss reaches its minimum”: which networks are there. One network, or each member of an ensemble by itself."""
+
+import torch
+
+DESCENDS, PATIENCE, GRADIENT, NOT_FINITE = range(4)  # why a network stopped
+
+
+class Minimum:
+    """Whether each network still descends, asked once an epoch.
+
+    One stops where its loss has not fallen by more than `min_delta` in `patience` epochs, where the norm of its gradient
+    is under `min_grad_norm`, and where its loss is nan or infinite. Who has stopped remains so.
+
+    Args:
+        min_delta, patience, min_grad_norm: as above.
+        members: E, or None for one network: the shape of every tensor here is (E) or ().
+    """
+
+    def __init__(self, min_delta, patience, min_grad_norm=0.0, members=None):
+        shape = () if members is None else (members,)
+        self.min_delta, self.patience, self.min_grad_norm = min_delta, patience, min_grad_norm
+        self.best = torch.full(shape, torch.inf, dtype=torch.float64)
+        self.waited = torch.zeros(shape, dtype=torch.long)
+        self.why = torch.full(shape, DESCENDS)
+        self.epochs = torch.zeros(shape, dtype=torch.long)  # that each one has descended
+
+    @property
+    def active(self):
+        return self.why == DESCENDS
+
+    def update(self, loss, grad_norm=None):
+        """Take the losses of an epoch, and the norms of the gradients at its end, on the CPU. Returns `active`."""
+        loss, active = loss.double(), self.active
+        self.epochs += active
+        better = loss < self.best - self.min_delta
+        self.best = torch.where(active & better, loss, self.best)
+        self.waited = torch.where(active, torch.where(better, 0, self.waited + 1), self.waited)
+        self.stop(active & (self.waited >= self.patience), PATIENCE)
+        if grad_norm is not None:
+            self.stop(active & (grad_norm < self.min_grad_norm), GRADIENT)
+        self.stop(active & ~loss.isfinite(), NOT_FINITE)
+        return self.active
+
+    def stop(self, which, why):
+        self.why = torch.where(which, why, self.why)
+
+    def state_dict(self):
+        return {name: getattr(self, name) for name in ("best", "waited", "why", "epochs")}
+
+    def load_state_dict(self, state):
+        for name, value in state.items():
+            setattr(self, name, value.clone())
