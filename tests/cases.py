@@ -35,6 +35,14 @@ PER_CLASS = "a positive number for each index of the last dimension"
 REDUCTIONS = [{}, {"reduction": "sum"}, {"reduction": "none"}]
 LOSS_OPTIONS = [*REDUCTIONS, {"weight": PER_CLASS}]
 
+
+def members_alone(x, weight, bias=None):
+    """torch's linear layer of each member, one after another."""
+    xs = x if x.dim() == 3 else [x] * len(weight)
+    biases = [None] * len(weight) if bias is None else bias
+    return torch.stack([F.linear(*member) for member in zip(xs, weight, biases, strict=True)])
+
+
 OPERATIONS = [
     Operation(
         ops.linear,
@@ -50,6 +58,17 @@ OPERATIONS = [
             ((4, 3), (2, 3), (1,)),  # a bias that broadcasts
             ((4, 3), (3,)),  # a weight of one dimension: one output without its dimension
             ((3,), (3,), ()),
+        ],
+    ),
+    Operation(
+        ops.ensemble_linear,
+        members_alone,
+        [
+            ((2, 4, 3), (2, 5, 3), (2, 5)),  # each member's own rows
+            ((4, 3), (2, 5, 3), (2, 5)),  # rows that all members share
+            ((4, 3), (2, 5, 3)),
+            ((2, 1, 3), (2, 1, 3), (2, 1)),
+            ((3, 0, 2), (3, 4, 2), (3, 4)),
         ],
     ),
     *(

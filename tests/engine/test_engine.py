@@ -265,12 +265,100 @@ def test_what_it_cannot_run_is_named(make, message):
             call()
 
 
-def test_a_hook_that_comes_later_is_named():
+@pytest.mark.parametrize(
+    ("register", "name"),
+    [
+        (lambda model: model[0].register_full_backward_hook(lambda *_: None), "layer '0', a Linear,"),
+        (lambda model: model[1].register_forward_pre_hook(lambda *_: None), "layer '1', a Sigmoid,"),
+        (lambda model: model.register_full_backward_pre_hook(lambda *_: None), "a Sequential"),
+        (lambda model: torch.nn.modules.module.register_module_forward_hook(lambda *_: None), "all modules"),
+    ],
+)
+def test_a_hook_that_comes_later_is_named(register, name):
     model = network()
     optimizer = torchbp.SGD(model)
-    model[0].register_full_backward_hook(lambda *_: None)
-    with pytest.raises(TypeError, match="layer '0'"):
+    before = copy.deepcopy(model.state_dict())
+    handle = register(model)
+    try:
+        for step, args in ((optimizer.backprop_step, rows(4)), (optimizer.backprop_steps, rows(2, 4))):
+            with pytest.raises(TypeError, match=name):
+                step(*args)
+    finally:
+        handle.remove()
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    optimizer.backprop_step(*rows(4))
+
+
+def test_a_replaced_forward_is_named():
+    model = network()
+    optimizer = torchbp.SGD(model)
+    model[0].forward = lambda x: x
+    with pytest.raises(TypeError, match="layer '0', a Linear, has a forward of its own"):
         optimizer.backprop_step(*rows(4))
+
+
+def test_nan_and_inf_are_named_under_detect_anomaly():
+    model = network("ReLU")
+    with torch.no_grad():
+        model[0].weight.fill_(1e10)
+    optimizer = torchbp.SGD(model, lr=0.1)
+    x, y = rows(4)
+    x[2, 1] = torch.nan
+    before = copy.deepcopy(model.state_dict())
+    with pytest.warns(UserWarning, match="Anomaly Detection"), torch.autograd.detect_anomaly():
+        for function in (optimizer.backprop_step, lambda x, y: torchbp.backprop(model, x, y)):
+            with pytest.raises(FloatingPointError, match="x holds nan"):
+                function(x, y)
+            with pytest.raises(FloatingPointError, match="layer '0', a Linear, gives inf"):
+                function(torch.full_like(x, 1e300), y)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    assert grads(model) == [None] * 6
+
+
+def test_a_derivative_that_overflows_is_named_before_anything_is_trained_on():
+    model = network("ReLU", (1, 1, 1))
+    with torch.no_grad():
+        for p, value in zip(model.parameters(), (1e-100, 1, 1e200, 0), strict=True):
+            p.fill_(value)  # Z2 = 1e200, and dZ1 = dZ2 W2 = 2e200 · 1e200
+    optimizer = torchbp.SGD(model, lr=0.1, loss=torch.nn.MSELoss(reduction="sum"))
+    before = copy.deepcopy(model.state_dict())
+    one = torch.ones(1, 1, dtype=torch.double)
+    with pytest.warns(UserWarning), torch.autograd.detect_anomaly():
+        with pytest.raises(FloatingPointError, match="layer '0', a Linear, has a dZ with inf"):
+            optimizer.backprop_step(one, one)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+def test_a_copy_or_a_pickle_trains_on_alone():
+    model = network()
+    x, y = rows(8)
+    optimizer = torchbp.SGD(model, lr=0.3, momentum=0.9)
+    optimizer.backprop_step(x, y)
+    other_model, other = copy.deepcopy((model, optimizer))
+    optimizer.backprop_step(x, y)
+    assert not torch.equal(model[0].weight, other_model[0].weight)
+    other.backprop_step(x, y)
+    torch.testing.assert_close(model.state_dict(), other_model.state_dict(), rtol=0, atol=0)
+
+
+def test_layers_that_were_exchanged_are_noticed():
+    model = network()
+    optimizer = torchbp.SGD(model)
+    model[1] = torch.nn.ReLU()
+    with pytest.raises(TypeError, match="other layers"):
+        optimizer.backprop_step(*rows(4))
+    optimizer = torchbp.SGD(model)
+    torch.nn.utils.parametrizations.weight_norm(model[0])
+    with pytest.raises(TypeError, match="has lost its 'weight'"):
+        optimizer.backprop_step(*rows(4))
+
+
+def test_the_loss_is_the_users_to_keep():
+    loss = torchbp.SGD(network(), lr=0.3).backprop_step(*rows(8))
+    total = torch.zeros((), dtype=torch.double)
+    total += loss
+    (loss.clone() * torch.ones((), requires_grad=True)).backward()
+    assert total == loss
 
 
 def test_losses_it_does_not_have_are_named():
@@ -285,7 +373,8 @@ def test_losses_it_does_not_have_are_named():
 def test_no_derivative_is_taken_that_nobody_needs(frozen, needed, monkeypatch):
     """dA of the layers above the first that learns, and of no other."""
     taken = []
-    monkeypatch.setattr(layers, "ONE", 0)
+    counting = layers.ONE._replace(dx=lambda dz, weight: taken.append(weight) or dz @ weight)
+    monkeypatch.setitem(layers.LINEAR, torchbp.nn.Linear, counting)
     model = network()
     for p in list(model.parameters())[:frozen]:
         p.requires_grad_(False)

@@ -6,8 +6,8 @@ import torch
 
 from torchbp.engine.descent import step
 from torchbp.engine.layers import Layers
-from torchbp.ops.ensemble_linear import ensemble_dbias, ensemble_dweight, of_members
-from torchbp.ops.linear import linear_dbias, linear_dweight
+from torchbp.ops.ensemble_linear import ensemble_dbias, ensemble_dweight
+from torchbp.ops.linear import linear_dbias, linear_dweight, spread
 
 
 class TracedLayers(Layers):
@@ -15,9 +15,7 @@ class TracedLayers(Layers):
 
     def __init__(self, model):
         super().__init__(model)
-        dweight, dbias = (
-            (linear_dweight, linear_dbias) if self.members is None else (ensemble_dweight, ensemble_dbias)
-        )
+        dweight, dbias = (linear_dweight, linear_dbias) if self.members is None else (ensemble_dweight, ensemble_dbias)
 
         def add_dweight(out, dz, x, beta, scale):
             out.copy_(times(beta, out) + times(scale, dweight(dz, x)))
@@ -32,7 +30,7 @@ class TracedLayers(Layers):
 
 
 def times(scale, tensor):
-    return of_members(scale, tensor) * tensor if isinstance(scale, torch.Tensor) else scale * tensor
+    return spread(scale, tensor) * tensor if isinstance(scale, torch.Tensor) else scale * tensor
 
 
 class CompiledSteps:
@@ -66,7 +64,6 @@ class CompiledSteps:
 def traced(rule, x, known):
     """The rule with tensors for numbers, so that another learning rate is not compiled anew."""
     if id(rule) not in known:
-        known[id(rule)] = type(rule)(
-            *(x.new_full((), v) if isinstance(v, (int, float)) and v not in (0, 1) else v for v in rule)
-        )
+        tensors = {k: v if isinstance(v, torch.Tensor) else x.new_full((), v) for k, v in rule.numbers().items()}
+        known[id(rule)] = rule._replace(**tensors)
     return known[id(rule)]

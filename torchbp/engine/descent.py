@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 
 from torchbp.engine.losses import value_and_derivative
-from torchbp.ops.ensemble_linear import of_members
+from torchbp.ops.linear import spread
 
 
 class Rule(NamedTuple):
@@ -13,8 +13,8 @@ class Rule(NamedTuple):
 
         V ← keep V + share (dL/dW + decay W);   W ← shrink W + rate dL/dW without V;   W ← W + rate V with it
 
-    rate is −α, shrink 1 − αλ, decay λ, and `ahead` the μ of Nesterov, None without. In the first step of a velocity keep
-    is 0 and share 1; otherwise μ and 1 − τ.
+    rate is −α, shrink 1 − αλ, decay λ, and `ahead` the μ of Nesterov, None without. In the first step of a velocity
+    keep is 0 and share 1; otherwise μ and 1 − τ.
     """
 
     rate: float
@@ -25,13 +25,19 @@ class Rule(NamedTuple):
     share: float = 1
     ahead: float | None = None
 
+    def numbers(self):
+        """Those that are not fixed, name: value. 0, 1 and None stand for terms and factors that are not there."""
+        fields = self._asdict()
+        del fields["velocity"]
+        return {k: v for k, v in fields.items() if isinstance(v, torch.Tensor) or v not in (0, 1, None)}
+
     def of(self, members):
         """The rule of these members, a slice."""
         return Rule(*(v[members] if isinstance(v, torch.Tensor) and v.dim() else v for v in self))
 
 
 def step(layers, loss, parameters, rules, x, y):
-    """L of before the step, after `parameters` have made it. `rules` are those of each (W, b), None where one is frozen."""
+    """L of before the step, which `parameters` then have made. `rules` are of each (W, b), None where one is frozen."""
     lowest = 0
     while lowest < len(rules) and rules[lowest] == (None, None):
         lowest += 1
@@ -67,7 +73,7 @@ def descend(p, rule, scale, add, dz, factor):
 def add_multiple(out, scale, tensor):
     """out ← out + s tensor in place; s is a number, or a tensor of one for each member."""
     if isinstance(scale, torch.Tensor):
-        out.addcmul_(tensor, of_members(scale, tensor))
+        out.addcmul_(tensor, spread(scale, tensor))
     else:
         out.add_(tensor, alpha=scale)
 
@@ -75,7 +81,7 @@ def add_multiple(out, scale, tensor):
 def add_gradient(out, gradient, _, beta, scale):
     """out ← β out + s G in place, for a gradient that is there."""
     if isinstance(beta, torch.Tensor) or beta not in (0, 1):
-        out.mul_(of_members(beta, out) if isinstance(beta, torch.Tensor) else beta)
+        out.mul_(spread(beta, out) if isinstance(beta, torch.Tensor) else beta)
     elif beta == 0:
         out.zero_()
     add_multiple(out, scale, gradient)

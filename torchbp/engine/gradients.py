@@ -4,6 +4,7 @@ import torch
 
 from torchbp.engine.layers import Layers
 from torchbp.engine.losses import checked_loss, value_and_derivative
+from torchbp.ops.linear import spread
 
 
 @torch.no_grad()
@@ -39,6 +40,7 @@ def backprop(model, x, y, loss=None):
         >>> loss = torchbp.backprop(net, torch.randn(32, 30), torch.ones(32, 1))
     """
     loss, layers = checked_loss(loss), Layers(model)
+    layers.strict = torch.is_anomaly_enabled()
     parameters = layers.parameters()
     learns = [any(p is not None and p.requires_grad for p in pair) for pair in parameters]
     lowest = learns.index(True) if any(learns) else len(learns)
@@ -59,3 +61,35 @@ def gradient(parameter):
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad
+
+
+@torch.no_grad()
+def gradient_norms(optimizer, rows, at_once):
+    """‖∇L‖₂ over all parameters, of the mean loss over all rows plus ½ λ ‖W‖²; of an ensemble (E), of each member.
+
+    It touches no `.grad`. `rows` are the rows of torchbp.engine.fit, taken `at_once` at a time.
+    """
+    layers, loss = optimizer.layers, optimizer.loss
+    parameters = layers.parameters()
+    decay = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    sums = {p: decayed(p, decay[p]) for pair in parameters for p in pair if p is not None and p.requires_grad}
+    _, _, add_dweight, add_dbias = layers.formulas
+    for places in torch.arange(rows.count, device=rows.x.device).split(at_once):
+        x, y = rows.of(places)
+        outputs = layers.forward(parameters, x)
+        _, derivative, scale = value_and_derivative(loss, outputs[-1], y, layers.members)
+        scale = scale * len(places) / rows.count if loss.reduction == "mean" else scale
+        ones = layers.ones(derivative)
+        for number, dz, a in layers.backward(parameters, outputs, derivative, 0):
+            weight, bias = parameters[number]
+            if weight in sums:
+                add_dweight(sums[weight], dz, a, 1, scale)
+            if bias in sums:
+                add_dbias(sums[bias], dz, ones, 1, scale)
+    squares = [g.square().flatten(0 if layers.members is None else 1).sum(-1) for g in sums.values()]
+    return torch.stack(squares).sum(0).sqrt().double()
+
+
+def decayed(p, decay):
+    """λ W, a new tensor; λ may be a tensor of one for each member."""
+    return p * (spread(decay, p) if isinstance(decay, torch.Tensor) else decay)

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
 from torchbp import nn
-from torchbp.nn.mlp import is_hooked
 from torchbp.ops.ensemble_linear import add_ensemble_dbias, add_ensemble_dweight, affine, ensemble_dx
 from torchbp.ops.linear import add_dbias, add_dweight, linear_dx
 from torchbp.ops.relu import relu_dz
@@ -41,14 +40,16 @@ class Layers:
     """
 
     def __init__(self, model):
-        self.modules = []  # (name, module), what must have no hook
+        self.modules = []  # (name, module), of containers too: none of them may have a hook
         self.named = list(self.flat("", model))
         linear = [layer for _, layer in self.named if type(layer) in LINEAR]
         if not linear:
             raise TypeError(f"{described('', model)} has no Linear layer; the engine runs {SUPPORTED}")
         sizes = {getattr(layer, "members", None) for layer in linear}
         if len(sizes) > 1:
-            raise ValueError(f"{described('', model)} has layers of {sizes} members; all must be of one ensemble, or none")
+            raise ValueError(
+                f"{described('', model)} has layers of {sizes} members; all must be of one ensemble, or none"
+            )
         (self.members,) = sizes
         self.formulas = LINEAR[type(linear[0])]
         # the numbers of a layer's W and b among the parameters, or None; f and its derivative, or None
@@ -59,16 +60,12 @@ class Layers:
                 self.tables.append(layer._parameters)
             else:
                 self.steps.append((None, ACTIVATIONS[type(layer)]))
-        self.hooks = [
-            hooks
-            for _, module in self.modules
-            for hooks in (
-                module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
-            )
-        ]  # fmt: skip
+        self.hooks = [hooks for _, module in self.modules for hooks in hooks_of(module)]
+        self.own = [module.__dict__ for _, module in self.modules]
+        self.children = [(table, list(table.values())) for _, module in self.modules if (table := module._modules)]
         self.kept_ones = None
         self.strict = False
-        self.check_hooks()
+        self.check()
 
     def flat(self, name, module):
         """(name, layer) of each layer that the model runs, in order."""
@@ -81,19 +78,27 @@ class Layers:
         else:
             raise TypeError(f"{described(name, module)} is not supported; the engine runs {SUPPORTED}")
 
-    def check_hooks(self):
-        """Raises a TypeError for a hook that the engine would not call."""
-        if not (_has_any_global_hook() or any(self.hooks)):
-            return
+    def check(self):
+        """Raises a TypeError for what has come to the model since, and the engine would not do."""
         if _has_any_global_hook():
             raise TypeError("all modules have a hook, which the engine would not call; remove it, or use autograd")
-        for name, module in self.modules:
-            if is_hooked(module):
-                raise TypeError(f"{described(name, module)} has a hook, which the engine would not call; use autograd")
+        if any(self.hooks):
+            name, module = next(pair for pair in self.modules if any(hooks_of(pair[1])))
+            raise TypeError(f"{described(name, module)} has a hook, which the engine would not call; use autograd")
+        for number, own in enumerate(self.own):
+            if "forward" in own:
+                name, module = self.modules[number]
+                raise TypeError(f"{described(name, module)} has a forward of its own, which the engine would not call")
+        for modules, children in self.children:
+            if list(modules.values()) != children:
+                raise TypeError("the model has other layers than when its engine was made; make a new one")
 
     def parameters(self):
         """(W, b or None) of each Linear layer, as they are now."""
-        return [(table["weight"], table["bias"]) for table in self.tables]
+        try:
+            return [(table["weight"], table["bias"]) for table in self.tables]
+        except KeyError as error:
+            raise TypeError(f"a Linear layer has lost its {error}; the engine runs no parametrized layer") from None
 
     def forward(self, parameters, x):
         """[A_0 = X, and what each layer gives]: the last one is the network's output. `parameters` are those here.
@@ -161,24 +166,31 @@ class Layers:
             ones = self.kept_ones = dz.new_ones(rows)
         return ones
 
+    def names(self):
+        """Of each Linear layer, for a message."""
+        return [described(name, layer) for name, layer in self.named if type(layer) in LINEAR]
+
     def check_finite(self, outputs):
-        """Raises a FloatingPointError that names the first layer, or X, whose output is not all finite numbers."""
-        names = ["the input x", *(described(name, layer) for name, layer in self.named)]
+        """Raises a FloatingPointError that names the first layer, or x, whose output is not all finite numbers."""
+        names = ["x holds", *(f"{described(name, layer)} gives" for name, layer in self.named)]
         for name, a in zip(names, outputs, strict=True):
             if not a.isfinite().all():
-                raise FloatingPointError(f"{name} gives {odd(a)}; nothing was trained on it")
+                raise FloatingPointError(f"{name} {odd(a)}")
 
     def finite(self, passes):
         """The same, once every dZ is known to be finite numbers."""
-        names = [described(name, layer) for name, layer in self.named if type(layer) in LINEAR]
         for number, dz, _ in passes:
             if not dz.isfinite().all():
-                raise FloatingPointError(f"{names[number]} has a dZ of {odd(dz)}; nothing was trained on it")
+                raise FloatingPointError(f"{self.names()[number]} has a dZ with {odd(dz)}")
         return passes
 
 
 def odd(tensor):
     return "nan" if tensor.isnan().any() else "inf"
+
+
+def hooks_of(module):
+    return module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
 
 
 def described(name, module):

@@ -4,8 +4,10 @@ import math
 
 import torch
 
+from torchbp.engine.captured import CapturedStep
 from torchbp.engine.compiled import CompiledSteps
 from torchbp.engine.descent import Rule, add_gradient, descend, step
+from torchbp.engine.fit import fit
 from torchbp.engine.layers import Layers
 from torchbp.engine.losses import checked_loss
 from torchbp.nn.mlp import is_count
@@ -28,8 +30,9 @@ class SGD(torch.optim.SGD):
         dampening: τ. nesterov: as in `torch.optim.SGD`.
         loss: as in `torchbp.backprop`.
         chunk: how many members of an ensemble go through a step at once, which bounds its memory; None is all.
-        compile: whether `backprop_steps` and `fit` compile 16 steps into one graph, anew for each shape of the rows: some
-            seconds at first, and then a third of the time where the network is small. It needs a C++ compiler.
+        compile: whether `backprop_steps` and `fit` compile their steps into one graph, for each shape of the rows anew:
+            some seconds at first, then a third of the time where the network is small. It needs a C++ compiler.
+        capture: whether `backprop_step` is a CUDA graph, for each shape of the rows anew.
 
     `active`, None or a tensor of a bool for each member, says which of them descend; the others keep their weights.
 
@@ -57,12 +60,17 @@ class SGD(torch.optim.SGD):
         loss=None,
         chunk=None,
         compile=False,
+        capture=False,
     ):
         layers = Layers(model)
         if chunk is not None and (layers.members is None or not is_count(chunk)):
             raise ValueError(f"chunk={chunk!r} must be a positive number of members of an ensemble")
         numbers = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         p = next(model.parameters())
+        if capture and not p.is_cuda:
+            raise ValueError(
+                f"capture=True makes a CUDA graph, and the model is on {p.device}; move it, or leave it out"
+            )
         of_each = {
             name: of_each_member(name, value, layers.members, p)
             for name, value in numbers.items()
@@ -75,12 +83,13 @@ class SGD(torch.optim.SGD):
             group.update(of_each)
             if "lr" in of_each:  # schedulers change one number, a factor then
                 group.update(lr=1.0, lr_of_members=of_each["lr"])
-        self.own = {"model": model, "loss": checked_loss(loss), "chunk": chunk, "compile": compile}
+        self.own = {"model": model, "loss": checked_loss(loss), "chunk": chunk, "compile": compile, "capture": capture}
         self.prepare()
 
     def prepare(self):
         self.layers, self.loss, self.chunk = Layers(self.own["model"]), self.own["loss"], self.own["chunk"]
         self.active = None
+        self.captured = CapturedStep(self.run) if self.own["capture"] else None
         self.compiled = CompiledSteps(self.own["model"], self.loss) if self.own["compile"] else None
 
     def __getstate__(self):
@@ -110,17 +119,19 @@ class SGD(torch.optim.SGD):
                 no parameter has changed then.
         """
         layers = self.layers
-        layers.check_hooks()
+        layers.check()
         layers.strict = torch.is_anomaly_enabled()
+        run = self.run if self.captured is None or layers.strict or self.is_first() else self.captured
         parameters = layers.parameters()
-        rules = self.rules(parameters)
-        with inference_mode(True):  # where every operation is cheaper than under no_grad
-            if self.chunk is None:
-                value = step(layers, self.loss, parameters, rules, x, y)
-            else:
-                value = self.in_chunks(self.step_of_chunk, parameters, rules, x, y)
+        value = run(parameters, self.rules(parameters), x, y)
         self._opt_called = True  # what learning-rate schedulers ask for
         return value
+
+    def run(self, parameters, rules, x, y):
+        with inference_mode(True):  # where every operation is cheaper than under no_grad
+            if self.chunk is None:
+                return step(self.layers, self.loss, parameters, rules, x, y)
+            return self.in_chunks(self.step_of_chunk, parameters, rules, x, y)
 
     def backprop_steps(self, x, y):
         """A step on each of the batches x[0], x[1], …; all in one compiled graph, where `compile` was asked for.
@@ -137,7 +148,7 @@ class SGD(torch.optim.SGD):
         if self.compiled is None or torch.is_anomaly_enabled() or not len(x):
             losses = [self.backprop_step(*rows) for rows in zip(x, y, strict=True)]
             return torch.stack(losses) if losses else x.new_zeros(0)
-        self.layers.check_hooks()
+        self.layers.check()
         if self.is_first():  # the first step of a velocity has a rule of its own
             return torch.cat([self.backprop_step(x[0], y[0])[None], self.backprop_steps(x[1:], y[1:])])
         parameters = self.layers.parameters()
@@ -148,6 +159,52 @@ class SGD(torch.optim.SGD):
             values = self.in_chunks(self.compiled, parameters, rules, x, y)
         self._opt_called = True
         return values
+
+    def fit(
+        self,
+        x,
+        y,
+        *,
+        batch_size=32,
+        epochs=100,
+        shuffle=True,
+        bagging=False,
+        generator=None,
+        tol=1e-4,
+        patience=20,
+        min_grad_norm=0.0,
+        progress=None,
+    ):
+        """Descend until the loss reaches its minimum, on rows in memory.
+
+        One network stops where its loss, the mean over an epoch, has not fallen by more than `tol` in `patience`
+        epochs, or where ‖∇L‖₂ is under `min_grad_norm` at an epoch's end. Each member of an ensemble does so on its
+        own: it keeps its weights from then on, and the others go on.
+
+        Args:
+            x, y: `(N, in_features)` and `(N, outputs)`, of the dtype and device of the model; of an ensemble also
+                `(E, N, …)`, rows of each member's own.
+            batch_size: rows of a step; an epoch's last one has what is left.
+            epochs: at most so many times over all rows.
+            shuffle: whether each epoch has an order of its own, the same for all members.
+            bagging: whether each member has N rows of its own, drawn with replacement, once.
+            generator: a `torch.Generator` of the CPU, for the order and the bags; None is torch's global one.
+            progress: a bar on stderr: None on a terminal if it takes more than two seconds, True, or False.
+
+        Returns:
+            The history of the loss, float64 on the CPU, `(epochs)` or `(epochs, E)`. `optimizer.minimum` says of each
+            network why it stopped and how many `epochs` it descended.
+
+        Raises:
+            ValueError: an argument out of range, rows that do not fit, or nan or inf in them, with their place.
+            FloatingPointError: a loss that is no finite number any more, with the layer; where members remain that go
+                on, it is a warning that names the others.
+
+        Example:
+            >>> optimizer = torchbp.SGD(torchbp.nn.MLP(30, 16, 1, members=8), lr=0.5)
+            >>> history = optimizer.fit(torch.randn(256, 30), torch.rand(256, 1).round(), epochs=10)  # (10, 8)
+        """
+        return fit(self, x, y, batch_size, epochs, shuffle, bagging, generator, tol, patience, min_grad_norm, progress)
 
     def step_of_chunk(self, parameters, rules, x, y):
         return step(self.layers, self.loss, parameters, rules, x, y)

@@ -76,7 +76,7 @@ class MLP(torch.nn.Sequential):
         return super().__getitem__(index)
 
     def predict_proba(self, x):
-        """σ(Z) = P(y = 1 | x), shape `(…, sizes[-1])`; of an ensemble (mean, spread): the mean of its members' and their
+        """σ(Z) = P(y = 1 | x), shape `(…, sizes[-1])`; of an ensemble (mean, spread): the mean over its members and the
         standard deviation, each of the shape `(N, sizes[-1])`."""
         a = ops.sigmoid(self(x))
         return a if self.members is None else (a.mean(0), a.std(0, correction=0))

@@ -10,6 +10,7 @@ These are the formulas of `linear.py`, each product one batched product over the
 import torch
 
 from torchbp.ops._function import Function, lower_precision, operation, save_for_jvp
+from torchbp.ops.linear import multiplied
 
 
 class EnsembleLinear(Function):
@@ -66,30 +67,17 @@ def ensemble_dbias(dz):
 
 
 def add_ensemble_dweight(out, dz, x, beta, scale):
-    """out_e ← β out_e + s dW_e in place, in one batched product. β and s are numbers, or tensors of one for each member."""
-    beta, dz, scale = multiplied(out, beta, dz, scale)
+    """out_e ← β out_e + s dW_e in place, in one batched product."""
+    if isinstance(beta, torch.Tensor) or isinstance(scale, torch.Tensor):
+        beta, dz, scale = multiplied(out, beta, dz, scale)
     out.baddbmm_(dz.mT, x.conj(), beta=beta, alpha=scale)
 
 
 def add_ensemble_dbias(out, dz, ones, beta, scale):
     """out_e ← β out_e + s db_e in place."""
-    beta, dz, scale = multiplied(out, beta, dz, scale)
+    if isinstance(beta, torch.Tensor) or isinstance(scale, torch.Tensor):
+        beta, dz, scale = multiplied(out, beta, dz, scale)
     out.unsqueeze(-1).baddbmm_(dz.mT, ones.expand(len(out), -1).unsqueeze(-1), beta=beta, alpha=scale)
-
-
-def multiplied(out, beta, dz, scale):
-    """β, dZ and s for a product that takes one number for all members: their own are multiplied into out and dZ."""
-    if isinstance(beta, torch.Tensor):
-        out.mul_(of_members(beta, out))
-        beta = 1
-    if isinstance(scale, torch.Tensor):
-        dz, scale = dz * of_members(scale, dz), 1
-    return beta, dz, scale
-
-
-def of_members(numbers, tensor):
-    """A number for each member, in the shape (E, 1, …) that multiplies `tensor` (E, …)."""
-    return numbers.view(-1, *[1] * (tensor.dim() - 1))
 
 
 apply_ensemble_linear = operation(EnsembleLinear, affine, cast=lower_precision)

@@ -68,9 +68,14 @@ def linear_dbias(dz):
 
 
 def add_dweight(out, dz, x, beta, scale):
-    """out ← β out + s dW in place, in one GEMM: a gradient, a velocity, or with s = −α a step of gradient descent."""
+    """out ← β out + s dW in place, in one GEMM: a gradient, a velocity, or with s = −α a step of gradient descent.
+
+    β and s are numbers, or tensors of one number; of an ensemble, of one for each member.
+    """
     if dz.dim() != 2:
         dz, x = dz.reshape(-1, dz.shape[-1]), x.reshape(-1, x.shape[-1])
+    if isinstance(beta, torch.Tensor) or isinstance(scale, torch.Tensor):
+        beta, dz, scale = multiplied(out, beta, dz, scale)
     out.addmm_(dz.t(), x.conj(), beta=beta, alpha=scale)
 
 
@@ -78,7 +83,24 @@ def add_dbias(out, dz, ones, beta, scale):
     """out ← β out + s db in place, in one product: db = dZᵀ 1, with a 1 for each row."""
     if dz.dim() != 2:
         dz = dz.reshape(-1, dz.shape[-1])
+    if isinstance(beta, torch.Tensor) or isinstance(scale, torch.Tensor):
+        beta, dz, scale = multiplied(out, beta, dz, scale)
     out.addmv_(dz.t(), ones, beta=beta, alpha=scale)
+
+
+def multiplied(out, beta, dz, scale):
+    """β, dZ and s for a product, which takes numbers: tensors of them are multiplied into out and dZ."""
+    if isinstance(beta, torch.Tensor):
+        out.mul_(spread(beta, out))
+        beta = 1
+    if isinstance(scale, torch.Tensor):
+        dz, scale = dz * spread(scale, dz), 1
+    return beta, dz, scale
+
+
+def spread(numbers, tensor):
+    """One number for all, or one for each member, in the shape (E, 1, …) that multiplies `tensor` (E, …)."""
+    return numbers.view(-1, *[1] * (tensor.dim() - 1))
 
 
 apply_linear = operation(Linear, F.linear, cast=lower_precision)

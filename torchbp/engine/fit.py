@@ -1,0 +1,132 @@
+"""The loop over rows in memory: `torchbp.SGD.fit`."""
+
+import warnings
+
+import torch
+
+from torchbp.engine.gradients import gradient_norms
+from torchbp.engine.stopping import NOT_FINITE, Minimum
+from torchbp.nn.mlp import is_count
+
+AT_ONCE = 16  # steps on rows that are gathered at once, and compiled into one graph
+
+
+class Rows:
+    """The rows in memory, and those of the members where each has a bag of its own, drawn with replacement."""
+
+    def __init__(self, x, y, members, bagging, generator):
+        self.x, self.y, self.count = x, y, x.shape[-2]
+        self.bag = None
+        if bagging:
+            self.bag = torch.randint(self.count, (members, self.count), generator=generator).to(x.device)
+
+    def of(self, order, steps=None):
+        """x and y at these places, in batches of one size if `steps` says of how many: (steps, …, N, features)."""
+        if self.bag is not None:
+            order = self.bag[:, order]
+        return (batches(t[order] if t.dim() == 2 else t[:, order], steps) for t in (self.x, self.y))
+
+
+def batches(rows, steps):
+    if steps is None:
+        return rows
+    rows = rows.unflatten(-2, (steps, -1))
+    return rows if rows.dim() == 3 else rows.transpose(0, 1)
+
+
+def fit(optimizer, x, y, batch_size, epochs, shuffle, bagging, generator, tol, patience, min_grad_norm, progress):
+    """See `torchbp.SGD.fit`."""
+    members = optimizer.layers.members
+    check(x, y, members, batch_size, epochs, bagging, tol, patience, min_grad_norm)
+    rows = Rows(x, y, members, bagging, generator)
+    minimum = optimizer.minimum = Minimum(tol, patience, min_grad_norm, members)
+    history = []
+    with bar(epochs, progress) as shown:
+        for _ in range(epochs):
+            order = torch.randperm(rows.count, generator=generator) if shuffle else torch.arange(rows.count)
+            loss = one_epoch(optimizer, rows, order.to(x.device), batch_size)
+            history.append(loss)
+            norms = gradient_norms(optimizer, rows, batch_size * AT_ONCE).cpu() if min_grad_norm else None
+            active = minimum.update(loss, norms)
+            shown.update()
+            shown.set_postfix_str(f"loss {float(loss[loss.isfinite()].mean()):.4f}", refresh=False)
+            if not active.any():
+                break
+            optimizer.active = None if active.all() else active.to(x.device)
+    optimizer.active = None
+    report(optimizer, minimum, rows)
+    return torch.stack(history)
+
+
+def one_epoch(optimizer, rows, order, batch_size):
+    """The mean loss over all rows, each of before the step that it was in; on the CPU, which waits for a GPU once."""
+    total, whole = 0, rows.count // batch_size * batch_size
+    for places in order[:whole].split(batch_size * AT_ONCE):
+        losses = optimizer.backprop_steps(*rows.of(places, len(places) // batch_size))
+        total = total + losses.double().sum(0) * batch_size
+    if whole < rows.count:
+        total = total + optimizer.backprop_step(*rows.of(order[whole:])).double() * (rows.count - whole)
+    return total.cpu() / rows.count
+
+
+def bar(epochs, progress):
+    """A progress bar on stderr: on a terminal, once the work has lasted two seconds; always or never if asked."""
+    from tqdm import tqdm  # only for who fits
+
+    disable = None if progress is None else not progress
+    return tqdm(total=epochs, unit="epoch", delay=0 if progress else 2, leave=False, disable=disable)
+
+
+def check(x, y, members, batch_size, epochs, bagging, tol, patience, min_grad_norm):
+    """Raises a ValueError for what cannot be trained on."""
+    for name, value in (("batch_size", batch_size), ("epochs", epochs), ("patience", patience)):
+        if not is_count(value):
+            raise ValueError(f"{name}={value!r} must be a positive integer")
+    for name, value in (("tol", tol), ("min_grad_norm", min_grad_norm)):
+        if not value >= 0:
+            raise ValueError(f"{name}={value!r} must not be negative")
+    dimensions = (2,) if members is None or bagging else (2, 3)
+    for name, t in (("x", x), ("y", y)):
+        if t.dim() not in dimensions:
+            raise ValueError(
+                f"{name} has the shape {tuple(t.shape)}; give (N, features)"
+                + (f", or ({members}, N, features)" if 3 in dimensions else "")
+            )
+    if x.shape[-2] != y.shape[-2] or not x.shape[-2]:
+        raise ValueError(f"x has {x.shape[-2]} rows and y {y.shape[-2]}; give as many, and one at least")
+    if bagging and members is None:
+        raise ValueError("bagging=True draws rows for each member; the model is one network")
+    for name, t in (("x", x), ("y", y)):
+        odd = (~t.isfinite()).nonzero()
+        if len(odd):
+            place = ", ".join(str(int(i)) for i in odd[0])
+            raise ValueError(f"{name}[{place}] is {t[tuple(odd[0])].item()}, one of {len(odd)}; nothing was trained")
+
+
+def report(optimizer, minimum, rows):
+    """A loss that is no number any more: an error that names the layer, or a warning that names the members."""
+    lost = (minimum.why == NOT_FINITE).flatten()
+    if lost.all():
+        raise FloatingPointError(
+            f"the loss is no finite number any more after epoch {int(minimum.epochs.max())}: "
+            f"{trouble(optimizer.layers, rows)}; a smaller lr helps"
+        )
+    if lost.any():
+        which = ", ".join(str(int(i)) for i in lost.nonzero())
+        warnings.warn(
+            f"the loss of these members is no finite number any more: {which}; a smaller lr helps", stacklevel=4
+        )
+
+
+def trouble(layers, rows):
+    """The first layer that gives nan or inf, or else the one with the largest weights."""
+    parameters = layers.parameters()
+    x, _ = rows.of(torch.arange(min(rows.count, 1024), device=rows.x.device))
+    with torch.no_grad():
+        try:
+            layers.check_finite(layers.forward(parameters, x))
+        except FloatingPointError as error:
+            return str(error)
+    largest = [float(weight.abs().max()) for weight, _ in parameters]
+    number = largest.index(max(largest))
+    return f"{layers.names()[number]} has weights of {largest[number]:.3g}"
