@@ -265,23 +265,33 @@ class SGD(torch.optim.SGD):
         if p is None or not p.requires_grad or group is None:
             return None
         rule = self.plain(group)
-        if not has(momentum := group["momentum"]):
+        momentum = like(p, group["momentum"])
+        if not has(momentum):
             return rule
         ahead = momentum if group["nesterov"] else None
         velocity = self.state[p].get("momentum_buffer")
         if velocity is None:
             velocity = self.state[p]["momentum_buffer"] = torch.zeros_like(p, requires_grad=False)
             return rule._replace(velocity=velocity, ahead=ahead)
-        return rule._replace(velocity=velocity, keep=momentum, share=1 - group["dampening"], ahead=ahead)
+        share = 1 - group["dampening"]
+        if share != 1 and isinstance(momentum, torch.Tensor):  # without momentum nothing is dampened
+            share = torch.where(momentum == 0, 1, momentum.new_full((), share))
+        return rule._replace(velocity=velocity, keep=momentum, share=share, ahead=ahead)
 
     def plain(self, group):
         """The rule of a group without momentum."""
         lr, decay = group["lr"], group["weight_decay"]
-        if "lr_of_members" in group:
-            lr = lr * group["lr_of_members"]
-        if self.active is not None:
-            lr = lr * self.active
+        if "lr_of_members" in group or self.active is not None:
+            p = group["params"][0]
+            for factor in (group.get("lr_of_members"), self.active):
+                lr = lr if factor is None else lr * like(p, factor)
+            decay = like(p, decay)
         return Rule(-lr, 1 - lr * decay if has(decay) else 1, decay)
+
+
+def like(p, number):
+    """The number; a tensor of one for each member in p's dtype and on its device, wherever the model has gone since."""
+    return number.to(p) if isinstance(number, torch.Tensor) else number
 
 
 def has(number):
