@@ -45,12 +45,15 @@ def step(layers, loss, parameters, rules, x, y):
     value, derivative, scale = value_and_derivative(loss, outputs[-1], y, layers.members)
     ones = layers.ones(derivative)
     _, _, add_dweight, add_dbias = layers.formulas
-    for number, dz, a in layers.backward(parameters, outputs, derivative, lowest):
+    passes = layers.backward(parameters, outputs, derivative, lowest)
+    del derivative
+    for number, dz, a in passes:
         (weight, bias), (of_weight, of_bias) = parameters[number], rules[number]
         if of_weight is not None:
             descend(weight, of_weight, scale, add_dweight, dz, a)
         if of_bias is not None:
             descend(bias, of_bias, scale, add_dbias, dz, ones)
+        del dz, a  # so that they are freed before the next layer's are made
     return value
 
 

@@ -5,6 +5,7 @@ import warnings
 import torch
 
 from torchbp.engine.gradients import gradient_norms
+from torchbp.engine.running import Running
 from torchbp.engine.stopping import NOT_FINITE, Minimum
 from torchbp.nn.mlp import is_count
 
@@ -14,17 +15,18 @@ AT_ONCE = 16  # steps on rows that are gathered at once, and compiled into one g
 class Rows:
     """The rows in memory, and those of the members where each has a bag of its own, drawn with replacement."""
 
-    def __init__(self, x, y, members, bagging, generator):
-        self.x, self.y, self.count = x, y, x.shape[-2]
-        self.bag = None
-        if bagging:
-            self.bag = torch.randint(self.count, (members, self.count), generator=generator).to(x.device)
+    def __init__(self, x, y, bag=None):
+        self.x, self.y, self.count, self.bag = x, y, x.shape[-2], bag
 
     def of(self, order, steps=None):
         """x and y at these places, in batches of one size if `steps` says of how many: (steps, …, N, features)."""
         if self.bag is not None:
             order = self.bag[:, order]
         return (batches(t[order] if t.dim() == 2 else t[:, order], steps) for t in (self.x, self.y))
+
+    def of_members(self, which):
+        x, y = (t if t.dim() == 2 else t[which] for t in (self.x, self.y))
+        return Rows(x, y, None if self.bag is None else self.bag[which])
 
 
 def batches(rows, steps):
@@ -38,22 +40,28 @@ def fit(optimizer, x, y, batch_size, epochs, shuffle, bagging, generator, tol, p
     """See `torchbp.SGD.fit`."""
     members = optimizer.layers.members
     check(x, y, members, batch_size, epochs, bagging, tol, patience, min_grad_norm)
-    rows = Rows(x, y, members, bagging, generator)
+    bag = torch.randint(x.shape[-2], (members, x.shape[-2]), generator=generator) if bagging else None
+    rows = Rows(x, y, None if bag is None else bag.to(x.device))
     minimum = optimizer.minimum = Minimum(tol, patience, min_grad_norm, members)
-    history = []
-    with bar(epochs, progress) as shown:
-        for _ in range(epochs):
-            order = torch.randperm(rows.count, generator=generator) if shuffle else torch.arange(rows.count)
-            loss = one_epoch(optimizer, rows, order.to(x.device), batch_size)
-            history.append(loss)
-            norms = gradient_norms(optimizer, rows, batch_size * AT_ONCE).cpu() if min_grad_norm else None
-            active = minimum.update(loss, norms)
-            shown.update()
-            shown.set_postfix_str(f"loss {float(loss[loss.isfinite()].mean()):.4f}", refresh=False)
-            if not active.any():
-                break
-            optimizer.active = None if active.all() else active.to(x.device)
-    optimizer.active = None
+    running, history = Running(optimizer, rows), []
+    try:
+        with bar(epochs, progress) as shown:
+            for _ in range(epochs):
+                order = torch.randperm(rows.count, generator=generator) if shuffle else torch.arange(rows.count)
+                before = minimum.active
+                losses = running.whole(one_epoch(running.optimizer, running.rows, order.to(x.device), batch_size))
+                history.append(torch.where(before, losses, history[-1]) if history else losses)
+                norms = None
+                if min_grad_norm:
+                    norms = running.whole(gradient_norms(running.optimizer, running.rows, batch_size * AT_ONCE).cpu())
+                active = minimum.update(losses, norms)
+                shown.update()
+                shown.set_postfix_str(f"loss {losses[losses.isfinite()].mean().item():.4f}", refresh=False)
+                if not active.any():
+                    break
+                running.go_on_with(active)
+    finally:
+        running.put_back()
     report(optimizer, minimum, rows)
     return torch.stack(history)
 
@@ -61,7 +69,7 @@ def fit(optimizer, x, y, batch_size, epochs, shuffle, bagging, generator, tol, p
 def one_epoch(optimizer, rows, order, batch_size):
     """The mean loss over all rows, each of before the step that it was in; on the CPU, which waits for a GPU once."""
     total, whole = 0, rows.count // batch_size * batch_size
-    for places in order[:whole].split(batch_size * AT_ONCE):
+    for places in order[:whole].split(batch_size * AT_ONCE) if whole else ():
         losses = optimizer.backprop_steps(*rows.of(places, len(places) // batch_size))
         total = total + losses.double().sum(0) * batch_size
     if whole < rows.count:
@@ -127,6 +135,6 @@ def trouble(layers, rows):
             layers.check_finite(layers.forward(parameters, x))
         except FloatingPointError as error:
             return str(error)
-    largest = [float(weight.abs().max()) for weight, _ in parameters]
+    largest = [weight.detach().abs().max().item() for weight, _ in parameters]
     number = largest.index(max(largest))
     return f"{layers.names()[number]} has weights of {largest[number]:.3g}"

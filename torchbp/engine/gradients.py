@@ -48,12 +48,15 @@ def backprop(model, x, y, loss=None):
     value, derivative, scale = value_and_derivative(loss, outputs[-1], y, layers.members)
     ones = layers.ones(derivative)
     _, _, add_dweight, add_dbias = layers.formulas
-    for number, dz, a in layers.backward(parameters, outputs, derivative, lowest):
+    passes = layers.backward(parameters, outputs, derivative, lowest)
+    del derivative
+    for number, dz, a in passes:
         weight, bias = parameters[number]
         if weight.requires_grad:
             add_dweight(gradient(weight), dz, a, 1, scale)
         if bias is not None and bias.requires_grad:
             add_dbias(gradient(bias), dz, ones, 1, scale)
+        del dz, a  # so that they are freed before the next layer's are made
     return value
 
 

@@ -9,22 +9,22 @@ from torch.nn.modules.module import _has_any_global_hook
 from torchbp import nn
 from torchbp.ops.ensemble_linear import add_ensemble_dbias, add_ensemble_dweight, affine, ensemble_dx
 from torchbp.ops.linear import add_dbias, add_dweight, linear_dx
-from torchbp.ops.relu import relu_dz
-from torchbp.ops.sigmoid import sigmoid_dz
-from torchbp.ops.tanh import tanh_dz
+from torchbp.ops.relu import relu_dz_
+from torchbp.ops.sigmoid import sigmoid_dz_
+from torchbp.ops.tanh import tanh_dz_
 
 Formulas = namedtuple("Formulas", "z dx add_dweight add_dbias")
 ONE = Formulas(F.linear, linear_dx, add_dweight, add_dbias)
 ENSEMBLE = Formulas(affine, ensemble_dx, add_ensemble_dweight, add_ensemble_dbias)
 LINEAR = {torch.nn.Linear: ONE, nn.Linear: ONE, nn.EnsembleLinear: ENSEMBLE}
-# module: f, written over Z, and dZ of dA and A
+# module: f, written over Z, and dZ of dA and A, written over dA
 ACTIVATIONS = {
-    torch.nn.Sigmoid: (torch.sigmoid_, sigmoid_dz),
-    nn.Sigmoid: (torch.sigmoid_, sigmoid_dz),
-    torch.nn.Tanh: (torch.tanh_, tanh_dz),
-    nn.Tanh: (torch.tanh_, tanh_dz),
-    torch.nn.ReLU: (torch.relu_, relu_dz),
-    nn.ReLU: (torch.relu_, relu_dz),
+    torch.nn.Sigmoid: (torch.sigmoid_, sigmoid_dz_),
+    nn.Sigmoid: (torch.sigmoid_, sigmoid_dz_),
+    torch.nn.Tanh: (torch.tanh_, tanh_dz_),
+    nn.Tanh: (torch.tanh_, tanh_dz_),
+    torch.nn.ReLU: (torch.relu_, relu_dz_),
+    nn.ReLU: (torch.relu_, relu_dz_),
 }
 SUPPORTED = "Linear, Sigmoid, Tanh and ReLU, of torch.nn or torchbp.nn, and EnsembleLinear, in a Sequential or an MLP"
 
@@ -151,7 +151,7 @@ class Layers:
             if activation is not None:
                 dz = activation[1](dz, a)
                 continue
-            del a
+            del a  # with the A that lies over it
             below = dx(dz, parameters[number][0]) if number > lowest else None
             yield number, dz, outputs[-1]
             if below is None:

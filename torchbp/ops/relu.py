@@ -15,6 +15,12 @@ from torchbp.ops._activation import Activation
 from torchbp.ops._function import operation
 
 relu_dz = functools.partial(torch.ops.aten.threshold_backward.default, threshold=0)  # dA ∘ [A > 0] in one pass
+write_dz = torch.ops.aten.threshold_backward.grad_input  # the same, over dA or any other tensor, without a graph
+
+
+def relu_dz_(da, a):
+    """dZ, written over dA."""
+    return write_dz(da, a, 0, grad_input=da)
 
 
 class ReLU(Activation):

@@ -13,6 +13,12 @@ from torchbp.ops._activation import Activation
 from torchbp.ops._function import operation
 
 sigmoid_dz = torch.ops.aten.sigmoid_backward.default  # dA ∘ conj(A ∘ (1 − A)) in one pass, itself differentiable
+write_dz = torch.ops.aten.sigmoid_backward.grad_input  # the same, over dA or any other tensor, without a graph
+
+
+def sigmoid_dz_(da, a):
+    """dZ, written over dA."""
+    return write_dz(da, a, grad_input=da)
 
 
 class Sigmoid(Activation):

@@ -13,6 +13,12 @@ from torchbp.ops._activation import Activation
 from torchbp.ops._function import operation
 
 tanh_dz = torch.ops.aten.tanh_backward.default  # dA ∘ conj(1 − A²) in one pass, itself differentiable
+write_dz = torch.ops.aten.tanh_backward.grad_input  # the same, over dA or any other tensor, without a graph
+
+
+def tanh_dz_(da, a):
+    """dZ, written over dA."""
+    return write_dz(da, a, grad_input=da)
 
 
 class Tanh(Activation):

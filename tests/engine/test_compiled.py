@@ -1,0 +1,93 @@
+"""Compiled steps and CUDA graphs: the same trajectory as the steps one by one."""
+
+import copy
+
+import pytest
+import torch
+
+import torchbp
+from torchbp.engine import captured
+
+
+def rows(*shape):
+    return torch.randn(*shape, 3, dtype=torch.double), torch.rand(*shape, 2, dtype=torch.double)
+
+
+def trained(model, x, y, **options):
+    """The losses of steps on the batches, with a learning rate that changes on the way."""
+    model = copy.deepcopy(model)
+    optimizer = torchbp.SGD(model, **options)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+    losses = []
+    for start in (0, 4, 8):
+        losses.append(optimizer.backprop_steps(x[start : start + 4], y[start : start + 4]))
+        schedule.step()
+    return torch.cat(losses), model.state_dict()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated")  # torch's own, when it first compiles
+@pytest.mark.parametrize(
+    ("members", "options"),
+    [
+        (None, {"lr": 0.3, "momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1}),
+        (3, {"lr": [0.1, 0.2, 0.3], "momentum": 0.9, "nesterov": True, "chunk": 2}),
+    ],
+    ids=["one network", "an ensemble in chunks"],
+)
+def test_compiled_steps_are_the_steps_one_by_one(members, options):
+    torch.manual_seed(0)
+    model = torchbp.nn.MLP(3, 4, 2, members=members, dtype=torch.double)
+    x, y = rows(12, 8)
+    one_by_one = trained(model, x, y, **options)
+    torch.testing.assert_close(trained(model, x, y, **options, compile=True), one_by_one, rtol=1e-12, atol=1e-12)
+    assert not torch.equal(one_by_one[1]["0.weight"], model[0].weight)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lr": 0.3},
+        {"lr": 0.3, "momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1},
+        {"lr": [0.1, 0.2, 0.3], "momentum": [0.9, 0.5, 0.0], "nesterov": False},
+    ],
+    ids=str,
+)
+def test_a_captured_step_reads_what_changes(options, monkeypatch):
+    """Everything but the capture itself, which needs a GPU: a graph here is a function that is called once more."""
+    torch.manual_seed(0)
+    members = 3 if isinstance(options["lr"], list) else None
+    model = torchbp.nn.MLP(3, 4, 2, members=members, dtype=torch.double)
+    x, y = rows(12, 8)
+    recorded = []
+
+    def record(function, written):
+        before = [t.clone() for t in written]
+        result = function().clone()
+        for tensor, value in zip(written, before, strict=True):
+            tensor.copy_(value)
+        recorded.append(function)
+        return lambda: result.copy_(function()), result
+
+    monkeypatch.setattr(captured, "record", record)
+    init = torchbp.SGD.prepare
+
+    def prepare(self):
+        init(self)
+        self.captured = captured.CapturedStep(self.run)
+
+    expected = trained(model, x, y, **options)
+    monkeypatch.setattr(torchbp.SGD, "prepare", prepare)
+    torch.testing.assert_close(trained(model, x, y, **options), expected, rtol=1e-12, atol=1e-13)
+    assert len(recorded) == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU")
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_cuda_graph_takes_the_same_steps(momentum):
+    torch.manual_seed(0)
+    model = torchbp.nn.MLP(3, 4, 2, dtype=torch.double, device="cuda")
+    x, y = (t.cuda() for t in rows(12, 8))
+    options = {"lr": 0.3, "momentum": momentum}
+    torch.testing.assert_close(
+        trained(model, x, y, **options, capture=True), trained(model, x, y, **options), rtol=1e-12, atol=1e-12
+    )

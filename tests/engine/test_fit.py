@@ -1,0 +1,246 @@
+"""SGD.fit beside a loop by hand: orders, bags, the rule of stopping, members that stop alone, and what it refuses."""
+
+import pytest
+import torch
+from sklearn.datasets import load_breast_cancer
+
+import torchbp
+from torchbp.engine import fit
+from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
+
+
+@pytest.fixture(scope="module")
+def data():
+    found = load_breast_cancer()
+    x = torch.tensor(found.data)
+    return (x - x.mean(0)) / x.std(0), torch.tensor(found.target).double().unsqueeze(1)
+
+
+def network(members=None, sizes=(30, 16, 1), seed=0):
+    torch.manual_seed(seed)
+    return torchbp.nn.MLP(*sizes, members=members, dtype=torch.double)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("batch_size", [32, 100, 569, 1000])
+def test_it_is_a_loop_of_torchs_sgd_over_batches(data, batch_size, shuffle):
+    x, y = data
+    ours, theirs = network(), network()
+    history = torchbp.SGD(ours, lr=0.5, momentum=0.5).fit(
+        x, y, batch_size=batch_size, epochs=5, shuffle=shuffle, generator=generator(), progress=False
+    )
+    descent, loss = torch.optim.SGD(theirs.parameters(), lr=0.5, momentum=0.5), torch.nn.BCEWithLogitsLoss()
+    order, expected = generator(), []
+    for _ in range(5):
+        places = torch.randperm(len(x), generator=order) if shuffle else torch.arange(len(x))
+        total = 0
+        for batch in places.split(batch_size):
+            descent.zero_grad()
+            value = loss(theirs(x[batch]), y[batch])
+            value.backward()
+            descent.step()
+            total += value.item() * len(batch)
+        expected.append(total / len(x))
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(history, torch.tensor(expected, dtype=torch.double), rtol=1e-12, atol=0)
+
+
+def test_it_reaches_the_minimum_and_says_why_it_stopped(data):
+    optimizer = torchbp.SGD(network(), lr=0.5, weight_decay=1e-3)
+    history = optimizer.fit(*data, min_grad_norm=0.01, generator=generator())
+    assert optimizer.minimum.why == GRADIENT
+    assert optimizer.minimum.epochs == len(history) < 100
+    assert history[-1] < 0.1 < history[0]
+
+    history = optimizer.fit(*data, tol=1.0, patience=3, generator=generator())
+    assert len(history) == 4  # the first is the best, and then three
+    assert optimizer.minimum.why == PATIENCE
+
+    history = optimizer.fit(*data, epochs=2, generator=generator())
+    assert len(history) == 2
+    assert optimizer.minimum.why == DESCENDS
+
+
+def test_the_gradients_norm_is_autograds(data):
+    x, y = data
+    for members in (None, 3):
+        net = network(members)
+        optimizer = torchbp.SGD(net, weight_decay=0.1 if members is None else [0.0, 0.1, 0.2])
+        rows = fit.Rows(x, y)
+        norms = fit.gradient_norms(optimizer, rows, 100)
+        for number, one in enumerate([net] if members is None else net.unstack()):
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(one(x), y)
+            decay = 0.1 if members is None else 0.1 * number
+            loss = loss + decay / 2 * sum(p.square().sum() for p in one.parameters())
+            squares = sum(g.square().sum() for g in torch.autograd.grad(loss, one.parameters()))
+            torch.testing.assert_close(norms.flatten()[number], squares.sqrt(), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_each_member_stops_alone_and_keeps_its_weights(data, momentum):
+    lr = [0.5, 0.02, 0.1, 0.0, 0.3]
+    ensemble = network(5)
+    alone = ensemble.unstack()
+    options = {"min_grad_norm": 0.03, "tol": 1e-3, "patience": 5, "epochs": 60, "progress": False}
+    together = torchbp.SGD(ensemble, lr=lr, weight_decay=1e-3, momentum=momentum)
+    history = together.fit(*data, generator=generator(), **options)
+    stopped = []
+    for number, net in enumerate(alone):
+        optimizer = torchbp.SGD(net, lr=lr[number], weight_decay=1e-3, momentum=momentum)
+        expected = optimizer.fit(*data, generator=generator(), **options)
+        torch.testing.assert_close(history[: len(expected), number], expected, rtol=1e-11, atol=1e-12)
+        assert (history[len(expected) :, number] == history[len(expected) - 1, number]).all()
+        assert together.minimum.why[number] == optimizer.minimum.why
+        assert together.minimum.epochs[number] == len(expected)
+        stopped.append(len(expected))
+    assert len(set(stopped)) >= 4  # each at an epoch of its own, and so more than once half of those left
+    for one, net in zip(ensemble.unstack(), alone, strict=True):
+        torch.testing.assert_close(one.state_dict(), net.state_dict(), rtol=1e-11, atol=1e-12)
+    assert together.active is None
+    if momentum:  # each velocity is where it belongs
+        last = stopped.index(max(stopped))
+        velocity = together.state[ensemble[0].weight]["momentum_buffer"][last]
+        expected = torchbp.SGD(again := network(5).unstack()[last], lr=lr[last], weight_decay=1e-3, momentum=momentum)
+        expected.fit(*data, generator=generator(), **options)
+        torch.testing.assert_close(velocity, expected.state[again[0].weight]["momentum_buffer"], rtol=1e-9, atol=1e-12)
+
+
+def test_members_that_have_stopped_cost_nothing(data, monkeypatch):
+    sizes = []
+    step = fit.one_epoch
+    monkeypatch.setattr(
+        fit, "one_epoch", lambda optimizer, *args: sizes.append(optimizer.layers.members) or step(optimizer, *args)
+    )
+    optimizer = torchbp.SGD(network(8), lr=[0.0] * 7 + [0.5])
+    optimizer.fit(*data, epochs=9, patience=2, generator=generator())
+    assert sizes == [8] * 3 + [1] * 6
+
+
+def test_with_bagging_each_member_has_rows_of_its_own(data):
+    x, y = data
+    ensemble = network(3)
+    alone = ensemble.unstack()
+    torchbp.SGD(ensemble, lr=0.5).fit(x, y, epochs=3, bagging=True, generator=generator(), progress=False)
+    bags = torch.randint(len(x), (3, len(x)), generator=generator())
+    assert all(len(bag.unique()) < len(x) for bag in bags)
+    for bag, one, net in zip(bags, ensemble.unstack(), alone, strict=True):
+        order = generator()
+        torch.randint(len(x), (3, len(x)), generator=order)
+        torchbp.SGD(net, lr=0.5).fit(x[bag], y[bag], epochs=3, generator=order, progress=False)
+        torch.testing.assert_close(one.state_dict(), net.state_dict(), rtol=1e-11, atol=1e-12)
+
+
+def test_rows_of_each_member(data):
+    x, y = data
+    ensemble = network(2)
+    alone = ensemble.unstack()
+    own = torch.stack([x[:200], x[200:400]]), torch.stack([y[:200], y[200:400]])
+    options = {"epochs": 3, "progress": False, "min_grad_norm": 1e-9}
+    torchbp.SGD(ensemble, lr=0.5).fit(*own, generator=generator(), **options)
+    for number, (one, net) in enumerate(zip(ensemble.unstack(), alone, strict=True)):
+        torchbp.SGD(net, lr=0.5).fit(own[0][number], own[1][number], generator=generator(), **options)
+        torch.testing.assert_close(one.state_dict(), net.state_dict(), rtol=1e-11, atol=1e-12)
+
+
+def test_an_interrupted_fit_keeps_what_was_done(data, monkeypatch):
+    ensemble = network(4)
+    optimizer = torchbp.SGD(ensemble, lr=[0.5, 0.0, 0.0, 0.0])
+    step, done = fit.one_epoch, []
+
+    def interrupted(*args):
+        done.append(step(*args))
+        if len(done) == 6:
+            raise KeyboardInterrupt
+        return done[-1]
+
+    monkeypatch.setattr(fit, "one_epoch", interrupted)
+    other = network(4).unstack()[0]
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.fit(*data, patience=2, generator=generator())
+    monkeypatch.undo()
+    torchbp.SGD(other, lr=0.5).fit(*data, epochs=6, generator=generator())
+    torch.testing.assert_close(ensemble.unstack()[0].state_dict(), other.state_dict(), rtol=1e-11, atol=1e-12)
+    assert optimizer.active is None
+
+
+def test_it_draws_from_the_given_generator_alone(data):
+    before = torch.get_rng_state()
+    net = network(2)
+    torch.set_rng_state(before)
+    torchbp.SGD(net).fit(*data, epochs=2, bagging=True, generator=generator(), progress=False)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_rule_of_one_is_the_rule_of_each():
+    losses = torch.tensor([[3.0, 3.0, 3.0], [2.0, 3.0, torch.nan], [1.0, 2.95, 1.0], [1.0, 2.0, 1.0], [1.0, 1.0, 1.0]])
+    rule = Minimum(0.1, 2, members=3)
+    seen = [rule.update(loss).tolist() for loss in losses]
+    assert seen == [[True] * 3, [True, True, False], [True, False, False], [True, False, False], [False] * 3]
+    assert rule.why.tolist() == [PATIENCE, PATIENCE, NOT_FINITE]
+    assert rule.epochs.tolist() == [5, 3, 2]
+    again = Minimum(0.1, 2, members=3)
+    again.load_state_dict(rule.state_dict())
+    assert again.best.tolist() == [1.0, 3.0, 3.0]
+
+
+def test_a_bar_is_shown_when_asked_for(data, capsys):
+    torchbp.SGD(network()).fit(*data, epochs=2, progress=True)
+    assert "epoch" in capsys.readouterr().err
+    torchbp.SGD(network()).fit(*data, epochs=2)  # not on a terminal
+    assert capsys.readouterr() == ("", "")
+
+
+def nan_at(t, *place):
+    t = t.clone()
+    t[place] = torch.nan
+    return t
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: ((nan_at(x, 3, 4), y), {}), r"x\[3, 4\] is nan, one of 1"),
+        (lambda x, y: ((x, nan_at(y, 5, 0)), {}), r"y\[5, 0\] is nan"),
+        (lambda x, y: ((x / 0, y), {}), r"x\[0, 0\] is inf"),
+        (lambda x, y: ((x[:5], y), {}), "x has 5 rows and y 569"),
+        (lambda x, y: ((x[:0], y[:0]), {}), "one at least"),
+        (lambda x, y: ((x[0], y), {}), r"x has the shape \(30,\)"),
+        (lambda x, y: ((x, y[:, 0]), {}), r"y has the shape \(569,\)"),
+        (lambda x, y: ((x, y), {"batch_size": 0}), "batch_size=0"),
+        (lambda x, y: ((x, y), {"epochs": 1.5}), "epochs=1.5"),
+        (lambda x, y: ((x, y), {"patience": 0}), "patience=0"),
+        (lambda x, y: ((x, y), {"tol": -1}), "tol=-1"),
+        (lambda x, y: ((x, y), {"min_grad_norm": float("nan")}), "min_grad_norm=nan"),
+        (lambda x, y: ((x, y), {"bagging": True}), "bagging=True"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_trained(data, change, message):
+    net = network()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    rows, options = change(*data)
+    with pytest.raises(ValueError, match=message):
+        torchbp.SGD(net).fit(*rows, **options)
+    torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
+
+
+def test_a_loss_that_is_no_number_is_an_error_with_the_layer(data):
+    optimizer = torchbp.SGD(network(), lr=1e308)
+    with pytest.raises(FloatingPointError, match=r"layer '\d', a Linear, (gives|has weights of).*; a smaller lr"):
+        optimizer.fit(*data)
+
+
+def test_a_member_whose_loss_is_no_number_is_named_and_disturbs_nobody(data):
+    x, y = data
+    ensemble = network(3)
+    alone = ensemble.unstack()[0]
+    together = torchbp.SGD(ensemble, lr=[0.5, 1e308, 0.4])
+    with pytest.warns(UserWarning, match="members is no finite number any more: 1; a smaller lr") as caught:
+        together.fit(x, y, epochs=5, generator=generator())
+    assert caught[0].filename == __file__
+    assert together.minimum.why.tolist() == [DESCENDS, NOT_FINITE, DESCENDS]
+    torchbp.SGD(alone, lr=0.5).fit(x, y, epochs=5, generator=generator())
+    torch.testing.assert_close(ensemble.unstack()[0].state_dict(), alone.state_dict(), rtol=1e-11, atol=1e-12)
