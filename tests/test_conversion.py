@@ -165,3 +165,12 @@ def test_what_cannot_be_swapped_is_left_with_its_reason():
         "2": "torchbp has no Conv1d",
     }
     assert str(reports[0]).startswith("swapped 0: none")
+
+
+def test_revert_leaves_an_ensemble_and_says_why():
+    net = torchbp.nn.MLP(3, 4, 1, members=2)
+    reports = []
+    torchbp.revert(net, reports.append)
+    assert reports[0].swapped == ["1"]
+    assert set(reports[0].left) == {"0", "2"}
+    assert "MLP.unstack" in reports[0].left["0"]

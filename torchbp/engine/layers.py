@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
 from torchbp import nn
-from torchbp.ops.ensemble_linear import add_ensemble_dbias, add_ensemble_dweight, affine, ensemble_dx
+from torchbp.ops.ensemble_linear import add_ensemble_dbias, add_ensemble_dweight, affine_, ensemble_dx
 from torchbp.ops.linear import add_dbias, add_dweight, linear_dx
 from torchbp.ops.relu import relu_dz_
 from torchbp.ops.sigmoid import sigmoid_dz_
@@ -15,7 +15,7 @@ from torchbp.ops.tanh import tanh_dz_
 
 Formulas = namedtuple("Formulas", "z dx add_dweight add_dbias")
 ONE = Formulas(F.linear, linear_dx, add_dweight, add_dbias)
-ENSEMBLE = Formulas(affine, ensemble_dx, add_ensemble_dweight, add_ensemble_dbias)
+ENSEMBLE = Formulas(affine_, ensemble_dx, add_ensemble_dweight, add_ensemble_dbias)
 LINEAR = {torch.nn.Linear: ONE, nn.Linear: ONE, nn.EnsembleLinear: ENSEMBLE}
 # module: f, written over Z, and dZ of dA and A, written over dA
 ACTIVATIONS = {

@@ -46,9 +46,14 @@ class EnsembleLinear(Function):
 
 def affine(x, weight, bias):
     """Z_e = X_e W_eᵀ + b_e."""
-    if bias is None:
-        return x @ weight.mT
-    return torch.baddbmm(bias.unsqueeze(-2), x, weight.mT)  # one product that starts from b
+    z = x @ weight.mT  # on a CPU faster than a product that starts from b
+    return z if bias is None else z + bias.unsqueeze(-2)
+
+
+def affine_(x, weight, bias):
+    """The same without a second tensor as large as Z, and without a graph."""
+    z = x @ weight.mT
+    return z if bias is None else z.add_(bias.unsqueeze(-2))
 
 
 def ensemble_dx(dz, weight):
@@ -73,11 +78,13 @@ def add_ensemble_dweight(out, dz, x, beta, scale):
     out.baddbmm_(dz.mT, x.conj(), beta=beta, alpha=scale)
 
 
-def add_ensemble_dbias(out, dz, ones, beta, scale):
-    """out_e ← β out_e + s db_e in place."""
+def add_ensemble_dbias(out, dz, _, beta, scale):
+    """out_e ← β out_e + s db_e in place; summed, since a product with ones takes four times as long here."""
     if isinstance(beta, torch.Tensor) or isinstance(scale, torch.Tensor):
         beta, dz, scale = multiplied(out, beta, dz, scale)
-    out.unsqueeze(-1).baddbmm_(dz.mT, ones.expand(len(out), -1).unsqueeze(-1), beta=beta, alpha=scale)
+    if beta != 1:
+        out.mul_(beta) if beta else out.zero_()
+    out.add_(ensemble_dbias(dz), alpha=scale)
 
 
 apply_ensemble_linear = operation(EnsembleLinear, affine, cast=lower_precision)
