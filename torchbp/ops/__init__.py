@@ -1,6 +1,6 @@
 """The operations: one a file, each with its equations, its formulas and its `autograd.Function`.
 
-Every function here has the signature and the results of its namesake in `torch.nn.functional`.
+Every function here has the signature and the results of its namesake in `torch.nn.functional`, where there is one.
 """
 
 from torchbp.ops.binary_cross_entropy import binary_cross_entropy
