@@ -48,9 +48,12 @@ def assert_are(ensemble, nets, tolerance=1e-12):
 
 def test_stack_and_unstack_are_inverse_and_copy():
     nets = networks("tanh")
-    nets[0][0].weight.requires_grad_(False)
-    nets[1][2].bias.requires_grad_(False)
+    nets[0][0].weight.requires_grad_(False)  # one alone, and one of all
+    for net in nets:
+        net[2].bias.requires_grad_(False)
     ensemble = torchbp.stack(nets)
+    for stacked in (ensemble, *ensemble.unstack()):
+        assert [name for name, p in stacked.named_parameters() if not p.requires_grad] == ["2.bias"]
     assert (ensemble.sizes, ensemble.activation, ensemble.members) == ((3, 5, 4, 2), "tanh", MEMBERS)
     assert ensemble[0].weight.shape == (MEMBERS, 5, 3)
     assert ensemble.state_dict().keys() == nets[0].state_dict().keys()
