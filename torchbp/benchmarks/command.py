@@ -1,23 +1,30 @@
-"""`torchbp bench`: which benchmark, on which machine, in a table and in a JSON file."""
+"""`torchbp bench`: which benchmark, on which machine, in tables, in a JSON file and in a picture."""
 
 import argparse
 import importlib
 import json
 import os
 import platform
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
-# benchmark: what it times, and for how many seconds each; its module is imported when it is called
+from torchbp.benchmarks import tables
+
+# benchmark: what it measures, and for how many seconds each; its module is imported when it is called
 BENCHMARKS = {
     "layers": ("Forward and backward of whole networks, beside torch.nn.", 4.0),
-    "step": ("Forward, backward and update, beside torch.nn with torch.optim.SGD, and numpy.", 4.0),
+    "step": ("Forward, backward and update, beside torch.nn with torch.optim.SGD, numpy and JAX.", 4.0),
+    "ensemble": ("A step of many networks at once, beside a loop over them; growth with size.", 4.0),
     "training": ("A step of training in whole runs, beside plain Lightning and scikit-learn; a large table.", 20.0),
+    "memory": ("The most memory that a step takes, beside what it cannot do without.", None),
 }
+COMPILED = ("layers", "step", "ensemble", "all")
+ALL = "All of these, each in a process of its own."
 
 
 def main(arguments):
@@ -25,49 +32,64 @@ def main(arguments):
     command = parser()
     settings = vars(command.parse_args(arguments[1:]))
     if not settings["benchmark"]:
-        command.error(f"name a benchmark: {', '.join(BENCHMARKS)}")
-    name, file = settings.pop("benchmark"), settings.pop("json")
-    benchmark = importlib.import_module(f"torchbp.benchmarks.{name}")
+        command.error(f"name a benchmark: {', '.join([*BENCHMARKS, 'all'])}")
+    name, file, picture = (settings.pop(key) for key in ("benchmark", "json", "plot"))
+    if name == "all":
+        return run_all(file, picture, **settings)
+    try:
+        benchmark = importlib.import_module(f"torchbp.benchmarks.{name}")
+    except ModuleNotFoundError as error:
+        print(f"torchbp: error: {error.name} is not installed: pip install 'torchbp[bench]'", file=sys.stderr)
+        return 1
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    report = {"machine": machine(), "benchmark": name, "results": []}
+    report = {"machine": machine(), "benchmark": name, "results": [], "notes": []}
     console.print(report["machine"])
     for record in benchmark.measure(**settings):
+        if "note" in record:
+            report["notes"].append(record["note"])
+            continue
         report["results"].append(record)
-        if sys.stderr.isatty():
-            print(f"\r\033[K{record['network']}, {record['variant']} …", end="", file=sys.stderr, flush=True)
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr)
-    for threads in settings["threads"]:
-        tables(console, benchmark, threads, [r for r in report["results"] if r["threads"] == threads])
+        progress(f"{record['network']}, {record['variant']} …")
+    progress("")
+    tables.show(console, benchmark, report["results"])
+    report["notes"] = list(dict.fromkeys(report["notes"]))
+    for note in report["notes"]:
+        console.print(note, markup=False, soft_wrap=True)
     if file:
         file.write_text(json.dumps(report, indent=1) + "\n")
+    if picture:
+        importlib.import_module("torchbp.benchmarks.pictures").draw(picture, benchmark, report)
     return 0
 
 
-def tables(console, benchmark, threads, records):
-    """A table of each network, with the columns that it has, and at the end one figure of all that have one peer."""
-    networks = {}
-    for record in records:
-        networks.setdefault(record["network"], []).append(record)
-    of_threads = f"{threads} thread{'s' * (threads > 1)}"
-    for network, variants in networks.items():
-        table = Table("variant", title=f"{network}, {of_threads}", title_justify="left")
-        columns = {key: of for key, of in benchmark.COLUMNS.items() if any(key in record for record in variants)}
-        for heading, _ in columns.values():
-            table.add_column(heading, justify="right")
-        for record in variants:
-            cells = (form.format(record[key]) if key in record else "" for key, (_, form) in columns.items())
-            table.add_row(record["variant"], *cells)
-        console.print(table)
-    what, key = benchmark.SUMMARY
-    summary = Table("network × rows", title=f"{what}, {of_threads}", title_justify="left")
-    names = [record["variant"] for record in next(iter(networks.values()))]
-    for name in names:
-        summary.add_column(name, justify="right")
-    for network, variants in networks.items():
-        if [record["variant"] for record in variants] == names:
-            summary.add_row(network, *(f"{record[key]:.2f}" for record in variants))
-    console.print(summary)
+def progress(text):
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def run_all(file, picture, threads, seconds, with_compile):
+    """Each benchmark by a command of its own: what one compiles would make the next one's eager modules slower.
+
+    Returns 0, or the exit status of one that failed; the others run all the same.
+    """
+    status, reports = 0, []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (_, default) in BENCHMARKS.items():
+            written = Path(folder) / f"{name}.json"
+            command = [sys.executable, "-m", "torchbp", "bench", name, "--json", str(written)]
+            if picture:
+                command += ["--plot", str(picture_of(picture, name))]
+            if default:
+                command += ["--threads", *map(str, threads), "--seconds", str(seconds or default)]
+            if name in COMPILED and not with_compile:
+                command.append("--no-compile")
+            sys.stdout.flush()
+            status = subprocess.run(command).returncode or status
+            if written.exists():
+                reports.append(json.loads(written.read_text()))
+    if file:
+        file.write_text(json.dumps({"benchmark": "all", "reports": reports}, indent=1) + "\n")
+    return status
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,23 +98,28 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser():
-    parser = Parser(prog="torchbp bench", description="Time torchbp beside its peers, in one process.")
+    parser = Parser(prog="torchbp bench", description="Time torchbp beside its peers.")
     benchmarks = parser.add_subparsers(dest="benchmark")
-    for name, (what, seconds) in BENCHMARKS.items():
+    for name, (what, seconds) in {**BENCHMARKS, "all": (ALL, "each benchmark's own")}.items():
         benchmark = benchmarks.add_parser(name, help=what, description=what)
+        if seconds:
+            benchmark.add_argument(
+                "--threads", type=positive(int), nargs="+", default=[1, 2], help="one run each (default: 1 2)"
+            )
+            benchmark.add_argument(
+                "--seconds",
+                type=positive(float),
+                default=None if name == "all" else seconds,
+                help=f"for each network and measurement (default: {seconds})",
+            )
+        if name in COMPILED:
+            benchmark.add_argument(
+                "--no-compile", dest="with_compile", action="store_false", help="leave out what torch.compile compiles"
+            )
+        benchmark.add_argument("--json", metavar="FILE", type=new_file, help="write the results to this file too")
+        each = ", one for each benchmark: FILE-layers.png, …" if name == "all" else ""
         benchmark.add_argument(
-            "--threads", type=positive(int), nargs="+", default=[1, 2], help="of torch, one run each (default: 1 2)"
-        )
-        benchmark.add_argument(
-            "--seconds",
-            type=positive(float),
-            default=seconds,
-            help=f"for each network and measurement (default: {seconds:g})",
-        )
-        benchmark.add_argument("--json", type=new_file, help="write the results to this file too")
-    for name in ("layers", "step"):
-        benchmarks.choices[name].add_argument(
-            "--no-compile", dest="with_compile", action="store_false", help="leave torch.compile out"
+            "--plot", metavar="FILE.png", type=new_pictures if each else new_picture, help=f"draw a picture{each}"
         )
     return parser
 
@@ -108,12 +135,35 @@ def positive(number):
 
 
 def new_file(text):
+    """The path of a file that can be written, and is not there."""
     path = Path(text)
     if path.exists():
         raise argparse.ArgumentTypeError(f"{path} exists; name another file")
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
+    try:
+        path.touch(exist_ok=False)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path} cannot be written: {error.strerror}") from None
+    path.unlink()
     return path
+
+
+def new_picture(text):
+    if not text.endswith(".png"):
+        raise argparse.ArgumentTypeError(f"{text} is no picture's name; call it {text}.png")
+    return new_file(text)
+
+
+def new_pictures(text):
+    path = new_picture(text)
+    for name in BENCHMARKS:
+        new_file(picture_of(path, name))
+    return path
+
+
+def picture_of(path, name):
+    return path.with_stem(f"{path.stem}-{name}")
 
 
 def machine():

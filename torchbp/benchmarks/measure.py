@@ -13,8 +13,8 @@ SLICE = 1e-2  # seconds that one timing lasts at least, so that the clock's grai
 WARM_UP = 10
 
 
-def interleaved(variants, seconds, warm_up=WARM_UP):
-    """Microseconds a call, and the ratio to the first variant, of each.
+def interleaved(variants, seconds, warm_up=WARM_UP, steps=None, wait=None):
+    """Microseconds a step, and the ratio to the first variant, of each.
 
     The variants take turns, in an order that rotates, for about `seconds` in all: whatever else the machine does, it
     does to all of them. The time is the median over the turns; the ratio is the median of each turn's own ratio.
@@ -22,21 +22,25 @@ def interleaved(variants, seconds, warm_up=WARM_UP):
     Args:
         variants: name: function without arguments; the first one is the peer.
         seconds: how long the timing lasts, warm-up apart.
-        warm_up: calls of each before that.
+        warm_up: steps of each before that, in two calls or more where a call makes several.
+        steps: name: how many steps a call makes, where that is not one; it may be a part of a step.
+        wait: called at both ends of a turn, for what runs asynchronously; waits for torch's accelerator by default.
 
     Returns:
         dict: name: {"us": float, "ratio": float}.
     """
-    names = list(variants)
-    for function in variants.values():
-        for _ in range(warm_up):
+    names, wait = list(variants), wait or synchronize
+    steps = dict.fromkeys(names, 1) | (steps or {})
+    calls = {}
+    for name, function in variants.items():
+        for _ in range(warm_up if steps[name] <= 1 else max(2, round(warm_up / steps[name]))):
             function()
-    calls = max(1, round(SLICE / timed(variants[names[0]], 1)))
+        calls[name] = max(1, round(SLICE / timed(function, 1, wait)))
     turns = {name: [] for name in names}
     until = time.perf_counter() + seconds
     for turn in itertools.count():
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            turns[name].append(timed(variants[name], calls))
+            turns[name].append(timed(variants[name], calls[name], wait) / steps[name])
         if time.perf_counter() > until:
             break
     first = turns[names[0]]
@@ -49,13 +53,13 @@ def interleaved(variants, seconds, warm_up=WARM_UP):
     }
 
 
-def timed(function, calls):
+def timed(function, calls, wait):
     """Seconds a call."""
-    synchronize()
+    wait()
     start = time.perf_counter()
     for _ in range(calls):
         function()
-    synchronize()
+    wait()
     return (time.perf_counter() - start) / calls
 
 
@@ -82,18 +86,22 @@ def saved_bytes(function, not_counted=()):
 
 def peak_bytes(prepare, function):
     """The most bytes of tensors alive at once during `function()`, over those after `prepare()`; on the CPU."""
+    return peak(allocations(prepare, function))
+
+
+def peak(allocations):
+    return max(itertools.accumulate(allocations), default=0)
+
+
+def allocations(prepare, function):
+    """The bytes that torch allocates (over 0) and frees (under 0) during `function()`, one after the other."""
     cpu = torch.profiler.ProfilerActivity.CPU
     with silence():
         for _ in range(2):  # the first profile of a process may miss what happens while it starts
             prepare()
             with torch.profiler.profile(activities=[cpu], profile_memory=True) as profile:
                 function()
-    alive = peak = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            alive += event.nbytes()
-            peak = max(peak, alive)
-    return peak
+    return [event.nbytes() for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
 
 
 @contextlib.contextmanager

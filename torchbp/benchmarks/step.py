@@ -1,4 +1,4 @@
-"""`torchbp bench step`: one step of gradient descent, forward, backward and update: ours beside torch and numpy."""
+"""`torchbp bench step`: one step of gradient descent, forward, backward and update: ours beside torch, numpy and JAX."""
 
 import copy
 import itertools
@@ -8,16 +8,17 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from torchbp.benchmarks import layers
+from torchbp.benchmarks import jax_process, layers
 from torchbp.benchmarks.layers import GRID
-from torchbp.benchmarks.measure import interleaved, peak_bytes
+from torchbp.benchmarks.measure import interleaved
 from torchbp.engine import SGD, backprop
 from torchbp.nn import MLP, FusedMLP
 
 LR = 0.1
+STEPS = 16  # of a call that makes several
 PEER = "torch.nn"  # with autograd and torch.optim.SGD(fused=True)
 SUMMARY = ("forward, backward and update, ratio of times to torch.nn with torch.optim.SGD(fused=True)", "ratio")
-COLUMNS = {"us": ("µs", "{:.1f}"), "ratio": ("ratio", "{:.2f}"), "peak_kib": ("peak KiB", "{:.1f}")}
+COLUMNS = {"us": ("µs", "{:.1f}"), "ratio": ("ratio", "{:.2f}")}
 
 
 def eager(sizes, rows):
@@ -26,21 +27,12 @@ def eager(sizes, rows):
     mlp, fused, split, engine = MLP(*sizes), FusedMLP(*sizes), MLP(*sizes), MLP(*sizes)
     for net in (mlp, fused, split, engine):
         net.load_state_dict(peer.state_dict())
-    torchs = torch.nn.BCEWithLogitsLoss()
-    filled, descent = descent_of(split), SGD(engine, lr=LR)
-
-    def backprop_and_step():
-        for p in split.parameters():
-            if p.grad is not None:
-                p.grad.zero_()
-        backprop(split, x, y)
-        filled.step()
-
+    loss, descent = torch.nn.BCEWithLogitsLoss(), SGD(engine, lr=LR)
     return {
-        PEER: with_autograd(peer, lambda: torchs(peer(x), y)),
-        "MLP": with_autograd(mlp, lambda: torchs(mlp(x), y)),
+        PEER: torchs(peer, x, y),
+        "MLP": with_autograd(mlp, lambda: loss(mlp(x), y)),
         "FusedMLP.loss": with_autograd(fused, lambda: fused.loss(x, y)),
-        "backprop": backprop_and_step,
+        "backprop": backprop_and_step(split, x, y),
         "SGD.backprop_step": lambda: descent.backprop_step(x, y),
     }
 
@@ -48,24 +40,38 @@ def eager(sizes, rows):
 def numpys(sizes, rows):
     """The same of numpy, beside the peer: threads of its own would stand in the way of the others'."""
     x, y, peer = layers.data_and_peer(sizes, rows)
-    loss = torch.nn.BCEWithLogitsLoss()
     by_hand = of_numpy([p.detach().numpy().copy() for p in peer.parameters()], x.numpy(), y.numpy())
-    return {PEER: with_autograd(peer, lambda: loss(peer(x), y)), "numpy": by_hand}
+    return {PEER: torchs(peer, x, y), "numpy": by_hand}
 
 
 def compiled(sizes, rows):
-    """The same of torch.compile, which compiles the forward and the backward; beside the peer."""
+    """The same compiled, beside the peer.
+
+    `torch.compile` compiles forward and backward, and leaves the update to torch.optim.SGD; with "whole step" the
+    update is in its program, and with "16 steps" so are 16 of them, unrolled.
+    """
     x, y, peer = layers.data_and_peer(sizes, rows)
     torch._dynamo.reset()  # otherwise the sizes of the last network make this one dynamic
-    loss, other = torch.nn.BCEWithLogitsLoss(), copy.deepcopy(peer)
+    loss, halves, engine = torch.nn.BCEWithLogitsLoss(), copy.deepcopy(peer), MLP(*sizes)
+    engine.load_state_dict(peer.state_dict())
+    whole, steps = (torch.compile(f, fullgraph=True) for f in (functional(peer), unrolled(functional(peer))))
+    xs, ys = repeated(x, y)
+    descent = SGD(engine, lr=LR, compile=True)
     return {
-        PEER: with_autograd(peer, lambda: loss(peer(x), y)),
-        "torch.compile": with_autograd(other, torch.compile(lambda: loss(other(x), y))),
+        PEER: torchs(peer, x, y),
+        "torch.compile": with_autograd(halves, torch.compile(lambda: loss(halves(x), y))),
+        "torch.compile, whole step": lambda: whole(x, y),
+        "torch.compile, 16 steps": lambda: steps(xs, ys),
+        "SGD.backprop_steps, compiled": lambda: descent.backprop_steps(xs, ys),
     }
 
 
-def descent_of(net):
-    return torch.optim.SGD(net.parameters(), lr=LR, fused=True)
+STEPS_OF = dict.fromkeys(("torch.compile, 16 steps", "SGD.backprop_steps, compiled"), STEPS)
+
+
+def torchs(net, x, y):
+    loss = torch.nn.BCEWithLogitsLoss()
+    return with_autograd(net, lambda: loss(net(x), y))
 
 
 def with_autograd(net, loss):
@@ -73,10 +79,58 @@ def with_autograd(net, loss):
 
     def step():
         optimizer.zero_grad()
-        loss().backward()
+        value = loss()
+        value.backward()
         optimizer.step()
+        return value
 
     return step
+
+
+def descent_of(net):
+    return torch.optim.SGD(net.parameters(), lr=LR, fused=True)
+
+
+def backprop_and_step(net, x, y):
+    optimizer = descent_of(net)
+
+    def step():
+        for p in net.parameters():
+            if p.grad is not None:
+                p.grad.zero_()
+        value = backprop(net, x, y)
+        optimizer.step()
+        return value
+
+    return step
+
+
+def functional(net):
+    """A step of x and y on a copy of the network's parameters, in a form that the compiler takes whole."""
+    parameters = {name: p.detach().clone() for name, p in net.named_parameters()}
+    gradients_and_loss = torch.func.grad_and_value(functional_loss(net))
+
+    def step(x, y):
+        gradients, value = gradients_and_loss(parameters, x, y)
+        for name, p in parameters.items():
+            p.sub_(gradients[name], alpha=LR)
+        return value
+
+    return step
+
+
+def functional_loss(net):
+    loss = torch.nn.BCEWithLogitsLoss()
+    return lambda parameters, x, y: loss(torch.func.functional_call(net, parameters, (x,)), y)
+
+
+def unrolled(step):
+    return lambda xs, ys: torch.stack([step(x, y) for x, y in zip(xs.unbind(), ys.unbind(), strict=True)])
+
+
+def repeated(*batch):
+    """The same rows for each of 16 steps, each in memory of its own, as other rows would be."""
+    return [t.repeat(STEPS, 1, 1) for t in batch]
 
 
 def of_numpy(parameters, x, y):
@@ -102,26 +156,35 @@ def of_numpy(parameters, x, y):
 
 
 def measure(threads, seconds, with_compile):
-    """A record of every number of threads, network and variant: their names, and the COLUMNS that it has.
+    """A record of every number of threads, network and variant: their names, and the COLUMNS; or a note.
 
-    torch.compile comes last, beside the peer once more: once it was used in a process, eager modules are slower there.
+    What is compiled comes last, beside the peer once more: once the compiler was used in a process, eager modules are
+    slower there. JAX is in a process of its own, beside the peer too.
 
     Args:
         threads: numbers of threads, one run each.
         seconds: how long each network is timed, all variants together.
-        with_compile: whether torch.compile takes part. It needs a C++ compiler.
+        with_compile: whether torch.compile and what needs it take part. They need a C++ compiler.
     """
-    for make in (eager, numpys, compiled) if with_compile else (eager, numpys):
+    for make in (eager, numpys):
         for number, (sizes, rows) in itertools.product(threads, GRID):
-            torch.set_num_threads(number)
-            with warnings.catch_warnings(), threadpool_limits(number):
-                warnings.simplefilter("ignore")  # of the compiler's own parts
-                variants = make(sizes, rows)
-                found = interleaved(variants, seconds)
-                for name, times in found.items():
-                    if make is eager:  # what numpy and the compiler allocate, torch's profiler does not see
-                        times["peak_kib"] = peak_bytes(lambda: None, variants[name]) / 1024
-            for name, columns in found.items():
-                if make is eager or name != PEER:
-                    network = f"{'-'.join(map(str, sizes))} × {rows}"
-                    yield {"threads": number, "network": network, "variant": name, **columns}
+            yield from records(number, sizes, rows, timed(make(sizes, rows), number, seconds), make is eager)
+    tasks = {of: ("steps", *of) for of in GRID}
+    yield from jax_process.records(tasks, threads, seconds, lambda n, of, found: records(n, *of, found, False))
+    for number, (sizes, rows) in itertools.product(threads if with_compile else (), GRID):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the compiler's own parts
+            yield from records(number, sizes, rows, timed(compiled(sizes, rows), number, seconds), False)
+
+
+def timed(variants, threads, seconds):
+    torch.set_num_threads(threads)
+    with threadpool_limits(threads):
+        return interleaved(variants, seconds, steps={n: STEPS_OF[n] for n in variants if n in STEPS_OF})
+
+
+def records(threads, sizes, rows, found, with_peer):
+    network = f"{'-'.join(map(str, sizes))} × {rows}"
+    for name, columns in found.items():
+        if with_peer or name != PEER:
+            yield {"threads": threads, "network": network, "variant": name, **columns}

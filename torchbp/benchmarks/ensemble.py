@@ -1,0 +1,57 @@
+"""`torchbp bench ensemble`: a step of many small networks at once, beside a loop over them, torch.func and JAX."""
+
+import itertools
+import warnings
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from torchbp.benchmarks import growth, jax_process
+from torchbp.benchmarks.measure import interleaved
+from torchbp.benchmarks.members import PEER, SCALED, compiled, eager
+
+# members, the sizes of each, and rows a batch
+GRID = [
+    (64, (30, 16, 1), 32),
+    (512, (30, 16, 1), 32),
+    (64, (2, 4, 1), 4),
+    (64, (64, 64, 10), 32),
+    (64, (30, 64, 64, 1), 128),
+    (8, (784, 256, 1), 128),
+]
+SUMMARY = (f"a step of all members, ratio of times to {PEER}", "ratio")
+COLUMNS = {"us": ("µs", "{:.1f}"), "member_us": ("µs per member", "{:.2f}"), "ratio": ("ratio", "{:.2f}")}
+
+
+def measure(threads, seconds, with_compile):
+    """A record of every number of threads, ensemble and variant: their names, and the COLUMNS; of its growth; and notes.
+
+    Args:
+        threads: numbers of threads, one run each.
+        seconds: how long each ensemble is timed, all variants together; the points of the growth, a quarter of that.
+        with_compile: whether torch.compile takes part. It needs a C++ compiler.
+    """
+    yield {"note": SCALED}
+    for number, of in itertools.product(threads, GRID):
+        yield from records(number, *of, timed(*eager(*of), number, seconds), True)
+    tasks = {of: ("ensemble", *of) for of in GRID}
+    yield from jax_process.records(tasks, threads, seconds, lambda n, of, found: records(n, *of, found, False))
+    yield from growth.measure(threads, seconds / 4)
+    for number, of in itertools.product(threads if with_compile else (), GRID):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the compiler's own parts
+            yield from records(number, *of, timed(*compiled(*of), number, seconds), False)
+
+
+def timed(variants, steps, threads, seconds):
+    torch.set_num_threads(threads)
+    with threadpool_limits(threads):
+        return interleaved(variants, seconds, steps=steps)
+
+
+def records(threads, members, sizes, rows, found, with_peer):
+    network = f"{members} of {'-'.join(map(str, sizes))} × {rows}"
+    for name, columns in found.items():
+        if with_peer or name != PEER:
+            member_us = columns["us"] / members
+            yield {"threads": threads, "network": network, "variant": name, "member_us": member_us, **columns}
