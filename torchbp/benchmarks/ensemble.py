@@ -24,7 +24,7 @@ COLUMNS = {"us": ("µs", "{:.1f}"), "member_us": ("µs per member", "{:.2f}"), "
 
 
 def measure(threads, seconds, with_compile):
-    """A record of every number of threads, ensemble and variant: their names, and the COLUMNS; of its growth; and notes.
+    """A record of every number of threads, ensemble and variant: their names, and the COLUMNS; of growth; and notes.
 
     Args:
         threads: numbers of threads, one run each.
@@ -34,7 +34,7 @@ def measure(threads, seconds, with_compile):
     yield {"note": SCALED}
     for number, of in itertools.product(threads, GRID):
         yield from records(number, *of, timed(*eager(*of), number, seconds), True)
-    tasks = {of: ("ensemble", *of) for of in GRID}
+    tasks = {of: ("ensembles", *of) for of in GRID}
     yield from jax_process.records(tasks, threads, seconds, lambda n, of, found: records(n, *of, found, False))
     yield from growth.measure(threads, seconds / 4)
     for number, of in itertools.product(threads if with_compile else (), GRID):

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -37,9 +38,12 @@ def descend(parameters, x, y):
     return jax.tree.map(lambda p, g: p - step.LR * g, parameters, gradients), value
 
 
-def scanned(parameters, xs, ys):
-    """Those after a step for each x of xs and y of ys, and the losses before each."""
-    return jax.lax.scan(lambda p, batch: descend(p, *batch), parameters, (xs, ys))
+of_all = jax.vmap(descend, in_axes=(0, None, None))  # members, which share the rows
+
+
+def scanned(step, parameters, xs, ys):
+    """The parameters after a step for each x of xs and y of ys, and the losses before each."""
+    return jax.lax.scan(lambda p, batch: step(p, *batch), parameters, (xs, ys))
 
 
 class Descent:
@@ -76,19 +80,29 @@ def steps_of(sizes, rows):
     x, y, net = data_and_peer(sizes, rows)
     name = f"JAX lax.scan, {step.STEPS} steps"
     variants, _ = step_of(sizes, rows)
-    return variants | {name: Descent(scanned, net.parameters(), *step.repeated(x, y))}, {name: step.STEPS}
+    return variants | {name: Descent(partial(scanned, descend), net.parameters(), *step.repeated(x, y))}, {
+        name: step.STEPS
+    }
 
 
 def ensemble_of(count, sizes, rows):
     """The same of an ensemble, all members on the same rows."""
     x, y, networks = members.data_and_networks(count, sizes, rows)
     loop, share = members.one_by_one(networks, x, y)
-    program = jax.vmap(descend, in_axes=(0, None, None))
-    vmapped = Descent(program, members.stacked(networks).values(), x, y)
+    vmapped = Descent(of_all, members.stacked(networks).values(), x, y)
     return {members.PEER: loop, "JAX jit, vmap": vmapped}, {members.PEER: share}
 
 
-KINDS = {"step": step_of, "steps": steps_of, "ensemble": ensemble_of}
+def ensembles_of(count, sizes, rows):
+    """The same, and JAX's program of several steps."""
+    x, y, networks = members.data_and_networks(count, sizes, rows)
+    name = f"JAX lax.scan, vmap, {step.STEPS} steps"
+    variants, steps = ensemble_of(count, sizes, rows)
+    several = Descent(partial(scanned, of_all), members.stacked(networks).values(), *step.repeated(x, y))
+    return variants | {name: several}, steps | {name: step.STEPS}
+
+
+KINDS = {"step": step_of, "steps": steps_of, "ensemble": ensemble_of, "ensembles": ensembles_of}
 
 
 def main(arguments):

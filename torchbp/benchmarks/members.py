@@ -8,7 +8,7 @@ import copy
 import torch
 
 from torchbp.benchmarks import layers
-from torchbp.benchmarks.step import LR, functional_loss, torchs
+from torchbp.benchmarks.step import LR, STEPS, functional_loss, program, repeated, torchs
 from torchbp.engine import SGD
 from torchbp.nn import MLP
 
@@ -82,8 +82,14 @@ def eager(members, sizes, rows):
 
 
 def compiled(members, sizes, rows):
-    """The same compiled, beside the peer."""
+    """The same compiled, beside the peer; called from C++, all."""
     x, y, networks = data_and_networks(members, sizes, rows)
     torch._dynamo.reset()
     loop, share = one_by_one(networks, x, y)
-    return {PEER: loop, "torch.compile, vmap": torch.compile(with_vmap(networks, x, y)[1])}, {PEER: share}
+    xs, ys = repeated(x, y)
+    descent = SGD(ensemble(networks, sizes), lr=LR, compile=True)
+    return {
+        PEER: loop,
+        "torch.compile, vmap": program(with_vmap(networks, x, y)[1]),
+        "SGD.backprop_steps, members, compiled": lambda: descent.backprop_steps(xs, ys),
+    }, {PEER: share, "SGD.backprop_steps, members, compiled": STEPS}

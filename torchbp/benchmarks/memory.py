@@ -1,6 +1,6 @@
 """`torchbp bench memory`: the most memory that a step takes, beside what it cannot do without.
 
-It is that of torch's tensors on the CPU; what a library's matrix product takes for itself, torch's profiler does not see.
+It is that of torch's tensors on the CPU. What the library of a matrix product takes for itself, the profiler misses.
 """
 
 from torchbp.benchmarks import layers, members

@@ -1,4 +1,4 @@
-"""`torchbp bench step`: one step of gradient descent, forward, backward and update: ours beside torch, numpy and JAX."""
+"""`torchbp bench step`: a step of gradient descent, forward, backward and update: ours beside torch, numpy and JAX."""
 
 import copy
 import itertools
@@ -48,13 +48,13 @@ def compiled(sizes, rows):
     """The same compiled, beside the peer.
 
     `torch.compile` compiles forward and backward, and leaves the update to torch.optim.SGD; with "whole step" the
-    update is in its program, and with "16 steps" so are 16 of them, unrolled.
+    update is in its program, and with "16 steps" so are 16 of them, unrolled. Those two are called from C++, as ours.
     """
     x, y, peer = layers.data_and_peer(sizes, rows)
     torch._dynamo.reset()  # otherwise the sizes of the last network make this one dynamic
     loss, halves, engine = torch.nn.BCEWithLogitsLoss(), copy.deepcopy(peer), MLP(*sizes)
     engine.load_state_dict(peer.state_dict())
-    whole, steps = (torch.compile(f, fullgraph=True) for f in (functional(peer), unrolled(functional(peer))))
+    whole, steps = (program(step) for step in (functional(peer), unrolled(functional(peer))))
     xs, ys = repeated(x, y)
     descent = SGD(engine, lr=LR, compile=True)
     return {
@@ -126,6 +126,10 @@ def functional_loss(net):
 
 def unrolled(step):
     return lambda xs, ys: torch.stack([step(x, y) for x, y in zip(xs.unbind(), ys.unbind(), strict=True)])
+
+
+def program(step):
+    return torch.compile(step, fullgraph=True, options={"cpp_wrapper": True})
 
 
 def repeated(*batch):

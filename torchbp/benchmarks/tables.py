@@ -17,7 +17,7 @@ def show(console, benchmark, records):
             console.print(growth(variants) if grows else network(benchmark, variants))
         what, key = benchmark.SUMMARY
         console.print(f"{what}{of_threads}", soft_wrap=True)
-        console.print(summary(networks, key))
+        console.print(summary(compared(benchmark, networks), key))
 
 
 def grouped(records, key):
@@ -51,14 +51,19 @@ def growth(records):
     return table
 
 
-def summary(networks, key):
-    """One figure of each variant, of the networks that have the first one's peer."""
-    peer = next(iter(networks.values()))[0]["variant"]
-    columns = {
-        name: by_variant(variants, key)
+def compared(benchmark, networks):
+    """The networks whose variants stand beside the benchmark's peer; all, if it has none."""
+    peer = getattr(benchmark, "PEER", None)
+    return {
+        name: variants
         for name, variants in networks.items()
-        if variants[0]["variant"] == peer and "growth" not in variants[0]
+        if "growth" not in variants[0] and peer in (None, variants[0]["variant"])
     }
+
+
+def summary(networks, key):
+    """One figure of each variant and network."""
+    columns = {name: by_variant(variants, key) for name, variants in networks.items()}
     table = headed("variant", *columns)
     for variant in dict.fromkeys(variant for found in columns.values() for variant in found):
         table.add_row(variant, *(figure(of[variant], "{:.2f}") if variant in of else "" for of in columns.values()))
