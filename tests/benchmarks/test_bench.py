@@ -10,7 +10,7 @@ import torch
 from sklearn.neural_network._stochastic_optimizers import BaseOptimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from torchbp.benchmarks import layers, runs, step, training
+from torchbp.benchmarks import jax_process, layers, runs, step, training
 from torchbp.benchmarks.measure import interleaved, peak_bytes, saved_bytes
 from torchbp.cli import main
 from torchbp.training import TabularData
@@ -75,10 +75,11 @@ def test_every_step_is_the_same_step(monkeypatch):
     x, y, untrained = step.layers.data_and_peer((3, 4, 1), 5)
     by_hand = [p.detach().numpy().copy() for p in untrained.parameters()]
     networks.pop()
-    for variant in (*variants.values(), step.of_numpy(by_hand, x.numpy(), y.numpy())):
-        variant()
-        variant()
-    assert len(networks) == len(variants)
+    variants = [*variants.values(), step.of_numpy(by_hand, x.numpy(), y.numpy())]
+    losses = torch.stack([torch.as_tensor(variant()).detach().clone() for _ in range(2) for variant in variants])
+    losses = losses.view(2, -1)
+    torch.testing.assert_close(losses, losses[:, :1].expand_as(losses))
+    assert len(networks) == len(variants) - 1
     for net in networks:
         assert not torch.equal(net[0].weight, untrained[0].weight)
         for p, q in zip(net.parameters(), by_hand, strict=True):
@@ -89,6 +90,7 @@ def test_every_step_is_the_same_step(monkeypatch):
 def small_grid(monkeypatch):
     monkeypatch.setattr(layers, "GRID", [((2, 4, 1), 1), ((3, 3, 1), 2)])
     monkeypatch.setattr(step, "GRID", layers.GRID)
+    monkeypatch.setattr(jax_process, "installed", lambda: False)
     monkeypatch.setattr(training, "GRID", [("breast_cancer", (30, 4, 1), 2), ("digits", (64, 3, 10), 1)])
     monkeypatch.setattr(training, "LARGE_ROWS", 500)
     monkeypatch.setattr(training, "LARGE_BATCH", 64)
@@ -120,6 +122,7 @@ def test_step(capsys):
     assert "3-3-1 × 2, 1 thread" in out
     for variant in ("torch.nn", "MLP", "FusedMLP.loss", "backprop", "SGD.backprop_step", "numpy"):
         assert variant in out
+    assert out.endswith("\nJAX is not installed: pip install 'torchbp[bench]'\n")
 
 
 @pytest.mark.usefixtures("small_grid")
@@ -201,14 +204,18 @@ assert "pytorch_lightning" not in sys.modules
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "name a benchmark: layers, step, training"),
+        ("", "name a benchmark: layers, step, ensemble, training, memory, all"),
         ("tables", "invalid choice: 'tables' (choose from "),
         ("layers --threads 0", "argument --threads: 0 must be a positive number"),
         ("layers --threads many", "argument --threads: invalid int value: 'many'"),
         ("layers --seconds -1", "argument --seconds: -1 must be a positive number"),
         ("layers --json .", "argument --json: . exists; name another file"),
-        ("layers --json nowhere/a.json", "argument --json: there is no folder nowhere"),
         ("layers --what", "unrecognized arguments: --what"),
+        ("layers --json nowhere/a.json", "argument --json: there is no folder nowhere"),
+        (f"layers --json {'a' * 300}", "cannot be written: File name too long"),
+        ("layers --plot a.jpg", "argument --plot: a.jpg is no picture's name; call it a.jpg.png"),
+        ("all --plot nowhere/a.png", "argument --plot: there is no folder nowhere"),
+        ("memory --threads 1", "unrecognized arguments: --threads 1"),
         ("training --no-compile", "unrecognized arguments: --no-compile"),
     ],
 )

@@ -39,7 +39,8 @@ def main(arguments):
     try:
         benchmark = importlib.import_module(f"torchbp.benchmarks.{name}")
     except ModuleNotFoundError as error:
-        print(f"torchbp: error: {error.name} is not installed: pip install 'torchbp[bench]'", file=sys.stderr)
+        package = error.name.partition(".")[0]
+        print(f"torchbp: error: {package} is not installed: pip install 'torchbp[bench]'", file=sys.stderr)
         return 1
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     report = {"machine": machine(), "benchmark": name, "results": [], "notes": []}
@@ -137,11 +138,11 @@ def positive(number):
 def new_file(text):
     """The path of a file that can be written, and is not there."""
     path = Path(text)
-    if path.exists():
-        raise argparse.ArgumentTypeError(f"{path} exists; name another file")
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
     try:
+        if path.exists():
+            raise argparse.ArgumentTypeError(f"{path} exists; name another file")
+        if not path.parent.is_dir():
+            raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
         path.touch(exist_ok=False)
     except OSError as error:
         raise argparse.ArgumentTypeError(f"{path} cannot be written: {error.strerror}") from None

@@ -11,7 +11,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import torch
 
 from torchbp.benchmarks import members, step
@@ -66,7 +65,7 @@ class Descent:
 
 
 def array(tensor):
-    return jnp.array(np.array(tensor.detach()))
+    return jnp.array(tensor.detach().numpy())
 
 
 def step_of(sizes, rows):

@@ -10,9 +10,13 @@ import tempfile
 MISSING = "JAX is not installed: pip install 'torchbp[bench]'"
 
 
+def installed():
+    return importlib.util.find_spec("jax") is not None
+
+
 def records(tasks, threads, seconds, records_of):
     """Of each task, label: arguments, and number of threads, `records_of(threads, label, times)`; or a note why not."""
-    if importlib.util.find_spec("jax") is None:
+    if not installed():
         yield {"note": MISSING}
         return
     try:

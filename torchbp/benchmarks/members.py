@@ -30,8 +30,7 @@ def one_by_one(networks, x, y):
     steps = [torchs(net, x, y) for net in networks[:TRAINED]]
 
     def step():
-        for each in steps:
-            each()
+        return [each() for each in steps]
 
     return step, len(steps) / len(networks)
 

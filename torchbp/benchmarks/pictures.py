@@ -30,16 +30,20 @@ PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 
 def draw(path, benchmark, report):
     """Write the picture of `report["results"]` to the path."""
-    rows = [row for row in rows_of(report["results"]) if row[1]]
+    what, key = benchmark.SUMMARY
+    rows = list(rows_of(report["results"]))
     columns = max(len(panels) for _, panels in rows)
     heights = [4.4 if curved(panels) else 0.9 + 0.25 * len(names_of(panels)) for _, panels in rows]
     with style("#222222"):
         canvas = Figure((3 + 2.4 * columns, sum(heights) + 0.9), dpi=110)
         canvas.set_layout_engine("constrained")
-        canvas.suptitle(f"{benchmark.SUMMARY[0]}: to the left of 1 is less\n{report['machine']}", fontsize=11)
+        canvas.suptitle(f"{what}: to the left of 1 is less\n{report['machine']}", fontsize=11)
         parts = canvas.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
         for (title, panels), part in zip(rows, parts, strict=True):
-            (curves if curved(panels) else bars)(part, title, panels, columns)
+            if curved(panels):
+                curves(part, title, panels)
+            else:
+                bars(part, title, panels, columns, key)
         canvas.savefig(path, metadata={"Software": None})
 
 
@@ -57,15 +61,15 @@ def curved(panels):
     return "growth" in next(iter(panels.values()))[0]
 
 
-def bars(part, title, panels, columns):
+def bars(part, title, panels, columns, key):
     part.suptitle(title, fontsize=10, x=0.01, ha="left")
     names = names_of(panels)
-    ratios = [record["ratio"] for variants in panels.values() for record in variants]
+    ratios = [record[key] for variants in panels.values() for record in variants]
     low, high = min(*ratios, 0.8), max(*ratios, 1.25)
     marks = next(marks for reach, marks in MARKS.items() if high / low <= reach)
     all_axes = part.subplots(1, columns, sharey=True, squeeze=False)[0]
     for axes, (network, variants) in zip(all_axes, panels.items(), strict=False):
-        for name, ratio in by_variant(variants, "ratio").items():
+        for name, ratio in by_variant(variants, key).items():
             bar(axes, names.index(name), ratio, OURS if other(name) is None else GREY)
         axes.set_xscale("log")
         axes.set_xlim(low / (high / low) ** 0.45, high * (high / low) ** 0.35)  # room for the figures
@@ -90,7 +94,7 @@ def bar(axes, place, ratio, colour):
     axes.annotate(text, (ratio, place), (offset, 0), textcoords="offset points", ha=side, va="center", fontsize=8.5)
 
 
-def curves(part, title, panels, _):
+def curves(part, title, panels):
     part.suptitle(f"µs a step{', ' * bool(title)}{title}", fontsize=10, x=0.01, ha="left")
     for axes, (network, records) in zip(part.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         seen = []

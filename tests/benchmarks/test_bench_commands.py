@@ -1,0 +1,104 @@
+"""`torchbp bench ensemble`, `memory` and `all`: their tables, JSON and pictures."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from matplotlib.image import imread
+
+from torchbp.benchmarks import command, ensemble, growth, jax_process, layers, memory
+from torchbp.cli import main
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    monkeypatch.setattr(jax_process, "installed", lambda: False)
+    monkeypatch.setattr(layers, "GRID", [((2, 4, 1), 1)])
+    monkeypatch.setattr(memory, "ENSEMBLES", [(4, (2, 4, 1), 3, 2)])
+    monkeypatch.setattr(ensemble, "GRID", [(4, (2, 4, 1), 1), (8, (3, 4, 1), 2)])
+    axes = {axis: (of, values[:3], task) for axis, (of, values, task) in growth.AXES.items()}
+    monkeypatch.setattr(growth, "AXES", axes)
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("small")
+def test_ensemble(tmp_path, capsys):
+    options = "--seconds 0.01 --threads 1 2 --no-compile --json a.json --plot a.png"
+    assert main(["bench", "ensemble", *options.split()]) == 0
+    out = capsys.readouterr().out
+    titles = [line.rstrip() for line in out.splitlines()[1:] if line[0] not in "┏┃┡│├└"]
+    networks = ["4 of 2-4-1 × 1", "8 of 3-4-1 × 2"]
+    growths = [
+        f"growth with {axis}, µs a step"
+        for axis in (
+            "members: 30-16-1 × 32",
+            "width: 30-width-1 × 32",
+            "depth: 30-16-…-16-1 × 32, hidden layers",
+            "batch: 30-16-1, rows",
+        )
+    ]
+    summary = "a step of all members, ratio of times to torch.nn, one by one"
+    assert titles == [
+        *(f"{title}, {threads}" for threads in ("1 thread", "2 threads") for title in [*networks, *growths, summary]),
+        "torch.nn, one by one: 4 networks are trained, and their time is scaled to all of them",
+        "JAX is not installed: pip install 'torchbp[bench]'",
+    ]
+    assert out.count("│ exponent │") == 8
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert report["notes"] == titles[-2:]
+    points = {(r["growth"], r["value"], r["variant"]): r for r in report["results"] if "growth" in r}
+    assert len(points) == 3 * (4 + 2 + 2 + 2)
+    assert points["members", 16, "SGD, members"]["us"] > 0
+    shares = [r["us"] / r["member_us"] for r in report["results"] if "growth" not in r]
+    assert shares == pytest.approx(2 * (4 * [4] + 4 * [8]))
+    assert imread(tmp_path / "a.png").std() > 0.05
+
+
+@pytest.mark.usefixtures("small")
+def test_memory(tmp_path, capsys):
+    assert main(["bench", "memory", "--plot", "a.png"]) == 0
+    out = capsys.readouterr().out
+    for text in (
+        "\n2-4-1 × 1\n",
+        "\n4 of 2-4-1 × 3\n",
+        "torch.func.vmap",
+        "SGD, members, chunk=2",
+        "what it needs, KiB",
+    ):
+        assert text in out
+    assert imread(tmp_path / "a.png").std() > 0.05
+
+
+def test_all(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "BENCHMARKS", {name: command.BENCHMARKS[name] for name in ("memory", "layers")})
+    options = "--seconds 0.01 --threads 1 --no-compile --json a.json --plot a.png"
+    assert main(["bench", "all", *options.split()]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "ratio of times to torch.nn, 1 thread" in out
+    assert "peak of a step, ratio to parameters" in out
+    reports = json.loads((tmp_path / "a.json").read_text())["reports"]
+    assert [report["benchmark"] for report in reports] == ["memory", "layers"]
+    assert all(report["results"] for report in reports)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-layers.png", "a-memory.png", "a.json"]
+    with pytest.raises(SystemExit):
+        main(["bench", "all", "--plot", "a.png"])
+    assert capfd.readouterr().err == "torchbp: error: argument --plot: a-memory.png exists; name another file\n"
+
+
+def test_a_library_that_is_missing_is_one_line():
+    program = """
+import sys
+sys.modules["sklearn"] = None
+from torchbp.cli import main
+sys.exit(main(["bench", "training"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    message = "torchbp: error: sklearn is not installed: pip install 'torchbp[bench]'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", message)

@@ -1,0 +1,118 @@
+"""Every peer descends as torch does: the same weights and rows at first, and then the same losses."""
+
+import pytest
+import torch
+
+from torchbp.benchmarks import jax_process, members, memory, step
+
+SIZES, ROWS, STEPS = (3, 4, 1), 5, 4
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    """A call of those that make sixteen makes four: it is compiled sooner."""
+    monkeypatch.setattr(step, "STEPS", STEPS)
+
+
+@pytest.fixture
+def losses():
+    """Of four steps of torch.nn, `(4)`."""
+    peer = step.eager(SIZES, ROWS)[step.PEER]
+    return torch.stack([peer().detach() for _ in range(STEPS)])
+
+
+@pytest.fixture
+def losses_of_members():
+    """Of four steps of torch.nn, `(4, members)`."""
+    peer, share = members.one_by_one(
+        members.data_and_networks(4, SIZES, ROWS)[2], *step.layers.data_and_peer(SIZES, ROWS)[:2]
+    )
+    assert share == 1
+    return torch.stack([torch.stack(peer()).detach() for _ in range(STEPS)])
+
+
+def of_steps(variant, steps):
+    """The losses of four steps, of a variant that makes one a call, or all."""
+    if steps == 1:
+        return torch.stack([variant().detach().clone() for _ in range(STEPS)])
+    return variant()
+
+
+def test_losses_fall(losses, losses_of_members):
+    assert (losses.diff() < 0).all()
+    assert (losses_of_members.diff(dim=0) < 0).all()
+    torch.testing.assert_close(losses_of_members[:, 0], losses)
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compiled(losses):
+    for name, variant in step.compiled(SIZES, ROWS).items():
+        torch.testing.assert_close(of_steps(variant, step.STEPS_OF.get(name, 1)), losses, msg=name)
+
+
+def test_ensemble(losses_of_members):
+    variants, steps = members.eager(4, SIZES, ROWS)
+    assert steps == {members.PEER: 1}
+    for name, variant in list(variants.items())[1:]:
+        torch.testing.assert_close(of_steps(variant, 1), losses_of_members, msg=name)
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compiled_ensemble(losses_of_members):
+    variants, steps = members.compiled(4, SIZES, ROWS)
+    for name, variant in list(variants.items())[1:]:
+        torch.testing.assert_close(of_steps(variant, steps.get(name, 1)), losses_of_members, msg=name)
+
+
+def test_some_are_trained_and_all_are_counted():
+    x, y, networks = members.data_and_networks(10, SIZES, ROWS)
+    before = [net[0].weight.clone() for net in networks]
+    peer, share = members.one_by_one(networks, x, y)
+    peer()
+    changed = [not torch.equal(net[0].weight, weight) for net, weight in zip(networks, before, strict=True)]
+    assert changed == [True] * 4 + [False] * 6
+    assert share == 0.4
+
+
+def test_jax(losses, losses_of_members):
+    jax_peers = pytest.importorskip("torchbp.benchmarks.jax_peers", exc_type=ImportError)
+    for expected, (variants, steps) in (
+        (losses, jax_peers.steps_of(SIZES, ROWS)),
+        (losses_of_members, jax_peers.ensembles_of(4, SIZES, ROWS)),
+    ):
+        one, several = [variant for variant in variants.values() if isinstance(variant, jax_peers.Descent)]
+        found = []
+        for _ in range(STEPS):
+            one()
+            found.append(torch.tensor(one.loss.tolist()))
+        several()
+        assert STEPS in steps.values()
+        torch.testing.assert_close(torch.stack(found), expected)
+        torch.testing.assert_close(torch.tensor(several.loss.tolist()), expected)
+
+
+def test_jax_in_a_process_of_its_own():
+    pytest.importorskip("jax")
+    tasks = {"a": ("steps", SIZES, ROWS), "b": ("ensemble", 3, SIZES, ROWS)}
+    found = list(jax_process.records(tasks, [1, 2], 0.01, lambda *of: [of]))
+    assert [(threads, label) for threads, label, _ in found] == [(1, "a"), (1, "b"), (2, "a"), (2, "b")]
+    assert list(found[0][2]) == ["torch.nn", "JAX jit", "JAX lax.scan, 16 steps"]  # that process has no fixtures
+    assert all(times["us"] > 0 and times["ratio"] > 0 for _, _, of in found for times in of.values())
+
+
+def test_jax_that_fails_is_a_note():
+    pytest.importorskip("jax")
+    assert list(jax_process.records({"a": ("what",)}, [1], 0.01, None)) == [{"note": "JAX stopped: KeyError: 'what'"}]
+
+
+def test_memory_that_a_step_needs():
+    records = list(memory.records("a", 1, SIZES, ROWS, *memory.networks(SIZES, ROWS)))
+    assert [record["variant"] for record in records] == ["torch.nn", "backprop", "SGD.backprop_step"]
+    parameters, batch, activations, largest_delta = 16 + 5, 5 * (3 + 1), 5 * (4 + 1), 5 * 4
+    for record in records:
+        assert record["bound_kib"] * 1024 == 4 * (parameters + batch + activations + largest_delta)
+        assert record["weight_kib"] * 1024 == 4 * 4 * 3
+        assert 4 * (parameters + batch + activations) < record["peak_kib"] * 1024 < 2 * record["bound_kib"] * 1024
+        assert record["ratio"] == record["peak_kib"] / record["bound_kib"]
+        assert record["largest_kib"] >= largest_delta * 4 / 1024
+    assert records[0]["peak_kib"] > records[2]["peak_kib"]
