@@ -94,7 +94,8 @@ def test_jax(losses, losses_of_members):
 def test_jax_in_a_process_of_its_own():
     pytest.importorskip("jax")
     tasks = {"a": ("steps", SIZES, ROWS), "b": ("ensemble", 3, SIZES, ROWS)}
-    found = list(jax_process.records(tasks, [1, 2], 0.01, lambda *of: [of]))
+    note, *found = jax_process.records(tasks, [1, 2], 0.01, lambda *of: [of])
+    assert "is in a process of its own" in note["note"]
     assert [(threads, label) for threads, label, _ in found] == [(1, "a"), (1, "b"), (2, "a"), (2, "b")]
     assert list(found[0][2]) == ["torch.nn", "JAX jit", "JAX lax.scan, 16 steps"]  # that process has no fixtures
     assert all(times["us"] > 0 and times["ratio"] > 0 for _, _, of in found for times in of.values())
@@ -102,7 +103,8 @@ def test_jax_in_a_process_of_its_own():
 
 def test_jax_that_fails_is_a_note():
     pytest.importorskip("jax")
-    assert list(jax_process.records({"a": ("what",)}, [1], 0.01, None)) == [{"note": "JAX stopped: KeyError: 'what'"}]
+    _, failure = jax_process.records({"a": ("what",)}, [1], 0.01, None)
+    assert failure == {"note": "JAX stopped: KeyError: 'what'"}
 
 
 def test_memory_that_a_step_needs():

@@ -1,5 +1,6 @@
 """JAX in a process of its own, which counts its threads once, when it starts. It does not import JAX."""
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -15,10 +16,11 @@ def installed():
 
 
 def records(tasks, threads, seconds, records_of):
-    """Of each task, label: arguments, and number of threads, `records_of(threads, label, times)`; or a note why not."""
+    """Of each task, label: arguments, and number of threads, `records_of(threads, label, times)`; and notes."""
     if not installed():
         yield {"note": MISSING}
         return
+    yield {"note": f"JAX {importlib.metadata.version('jax')} is in a process of its own, beside the same peer"}
     try:
         for number in threads:
             for label, times in zip(tasks, measured(list(tasks.values()), number, seconds), strict=False):

@@ -31,7 +31,7 @@ PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 def draw(path, benchmark, report):
     """Write the picture of `report["results"]` to the path."""
     what, key = benchmark.SUMMARY
-    rows = list(rows_of(report["results"]))
+    rows = list(rows_of(benchmark, report["results"]))
     columns = max(len(panels) for _, panels in rows)
     heights = [4.4 if curved(panels) else 0.9 + 0.25 * len(names_of(panels)) for _, panels in rows]
     with style("#222222"):
@@ -47,14 +47,16 @@ def draw(path, benchmark, report):
         canvas.savefig(path, metadata={"Software": None})
 
 
-def rows_of(records):
+def rows_of(benchmark, records):
     """(title, {network: its variants}) of each row of panels: of a number of threads, and of one peer or of growth."""
     for threads, mine in grouped([{"threads": None, **record} for record in records], "threads").items():
         of_threads = f"{threads} thread{'s' * (threads > 1)}" if threads else ""
         rows = {}
         for network, variants in grouped(mine, "network").items():
             rows.setdefault("growth" in variants[0] or variants[0]["variant"], {})[network] = variants
-        yield from ((of_threads, panels) for panels in rows.values())
+        for peer, panels in rows.items():
+            other_peer = "" if peer in (True, getattr(benchmark, "PEER", peer)) else f", beside {peer}"
+            yield of_threads + other_peer, panels
 
 
 def curved(panels):
