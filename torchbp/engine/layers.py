@@ -32,14 +32,15 @@ SUPPORTED = "Linear, Sigmoid, Tanh and ReLU, of torch.nn or torchbp.nn, and Ense
 class Layers:
     """A model's layers in order. `forward` and `backward` are the two passes of a step, without a graph.
 
-    `members` is E for an ensemble, whose outputs have the shape (E, N, …), and None for one network.
+    `members` is E for an ensemble, whose outputs have the shape (E, N, …), and None for one network. A hook is refused,
+    since it would not be called; `hooks` is true for who only looks on, and needs none of them called.
 
     Raises:
         TypeError: a layer, a hook or a parametrization that the formulas here do not cover.
         ValueError: layers of ensembles beside others.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, hooks=False):
         self.modules = []  # (name, module), of containers too: none of them may have a hook
         self.named = list(self.flat("", model))
         linear = [layer for _, layer in self.named if type(layer) in LINEAR]
@@ -65,7 +66,8 @@ class Layers:
         self.children = [(table, list(table.values())) for _, module in self.modules if (table := module._modules)]
         self.kept_ones = None
         self.strict = False
-        self.check()
+        if not hooks:
+            self.check()
 
     def flat(self, name, module):
         """(name, layer) of each layer that the model runs, in order."""
