@@ -1,11 +1,14 @@
+from types import SimpleNamespace
+
 import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 
+from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE
 from torchbp.training import Classifier, TabularData, UntilMinimum
 from torchbp.training.errors import SettingError
-from torchbp.training.stopping import full_gradient_norm
+from torchbp.training.gradients import full_gradient_norm
 
 
 def fit(tmp_path, stopping, source="xor", max_epochs=30, callbacks=(), check_val_every_n_epoch=1, **settings):
@@ -29,7 +32,7 @@ def fit(tmp_path, stopping, source="xor", max_epochs=30, callbacks=(), check_val
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_gradient_norm_is_that_of_the_whole_objective(weight_decay, monkeypatch):
-    monkeypatch.setattr("torchbp.training.stopping.ROWS_AT_ONCE", 100)  # several pieces, the last one shorter
+    monkeypatch.setattr("torchbp.training.gradients.ROWS_AT_ONCE", 100)  # several pieces, the last one shorter
     data = TabularData("breast_cancer")
     model = Classifier(data.in_features, data.classes, weight_decay=weight_decay)
     x, y = data.rows("train")
@@ -86,12 +89,28 @@ def test_watching_the_gradient_does_not_change_training(tmp_path):
     assert all(torch.equal(with_[name], without[name]) for name in with_)
 
 
-def test_its_state_is_restored():
-    stopping = UntilMinimum(min_grad_norm=0.1)
-    stopping.grad_norm, stopping.wait_count = 0.05, 7
-    again = UntilMinimum(min_grad_norm=0.1)
-    again.load_state_dict(stopping.state_dict())
-    assert (again.grad_norm, again.wait_count) == (0.05, 7)
+def of(members, **settings):
+    """A rule for so many networks, as `fit` sets it up."""
+    stopping = UntilMinimum(**settings)
+    stopping.setup(None, SimpleNamespace(members=members), "fit")
+    return stopping
+
+
+def test_its_state_is_restored_and_its_numbers_are_those_of_now():
+    stopping = of(4, min_grad_norm=0.1, patience=2)
+    for losses in ([3.0, 3, 3, 3], [3.0, 2, 2, torch.nan], [3.0, 1, 1, torch.nan]):
+        stopping.grad_norm = torch.tensor([1.0, 1.0, 0.2, torch.nan])
+        stopping.minimum.update(torch.tensor(losses), stopping.grad_norm)
+    assert stopping.minimum.why.tolist() == [PATIENCE, DESCENDS, DESCENDS, NOT_FINITE]
+    for settings, why in (
+        ({"min_grad_norm": 0.1, "patience": 2}, [PATIENCE, DESCENDS, DESCENDS, NOT_FINITE]),
+        ({"min_grad_norm": 0.5, "patience": 3}, [DESCENDS, DESCENDS, GRADIENT, NOT_FINITE]),
+    ):
+        again = of(4, **settings)
+        again.load_state_dict(stopping.state_dict())
+        assert again.minimum.why.tolist() == why
+        assert again.minimum.waited.tolist()[:3] == [2, 0, 0]
+        assert again.grad_norm is stopping.grad_norm
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ def check_file(path):
 
 def shorten(message):
     """jsonargparse's message in one line: the key, the value, and what would do."""
+    message = re.sub(r"/--[\w.]+\+", "", message)  # its sign for appending to a list
     if stray := re.match(r"unrecognized arguments: ([^-]\S*)", message):
         return f"{stray[1]!r} belongs to no key; a value is given as --KEY {stray[1]}"
     if unknown := re.search(r"unrecognized arguments: --([^\s=]+)|does not accept option '([^']+)'", message):
@@ -91,7 +92,9 @@ def shorten(message):
         types = re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", message)
         value = re.search(r"(?:Got|Given) value: (.*)", message)
         if types and value:
-            return f"{wrong[1]}={value[1]} must be of type {' or '.join(types).replace('NoneType', 'null')}"
+            return (
+                f"{wrong[1]}={value[1]} must be of type {' or '.join(dict.fromkeys(types)).replace('NoneType', 'null')}"
+            )
     if missing := re.match(r"the following arguments are required: (?:\w+\.)?(.*)", message):
         return f"{missing[1]} is missing; set it in the file of -c, or as --{missing[1]}"
     return " ".join(message.removeprefix("argument ").split())

@@ -4,43 +4,21 @@ import math
 
 import pytorch_lightning as pl
 import torch
-from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, MulticlassAccuracy, MultilabelAccuracy
+from torchmetrics.classification import BinaryAUROC
 
 from torchbp.nn import MLP, BCEWithLogitsLoss
 from torchbp.nn.mlp import ACTIVATIONS
 from torchbp.training.columns import encode, feature_names
-from torchbp.training.data import Batches
+from torchbp.training.descent import Descent
+from torchbp.training.engines import ENGINES, check_engine
 from torchbp.training.errors import SettingError, UserError
+from torchbp.training.evaluation import Evaluation
 from torchbp.training.files import read_checkpoint
+from torchbp.training.standardize import Standardize
 
 
-class Standardize(torch.nn.Module):
-    """x ↦ (x − mean) / std, feature by feature. Its two buffers, shape `(features,)`, are part of the state_dict.
-
-    nan stands for a missing value: the statistics leave it out, and with `impute` it is taken as the mean.
-    """
-
-    def __init__(self, features, impute=False):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("std", torch.ones(features))
-        self.impute = impute
-
-    def fit(self, x):
-        """Take the statistics of these rows, shape `(N, features)`. A constant feature says nothing: it becomes 0."""
-        for column, mean, std in zip(x.T, self.mean, self.std, strict=True):  # one by one: a copy in float64 is large
-            known = column[~column.isnan()].double()  # a feature of large numbers would lose its spread in float32
-            deviation = known.std(correction=0) if len(known) else 0
-            mean.copy_(known.mean() if len(known) else 0)
-            std.copy_(deviation if deviation > 0 else math.inf)
-
-    def forward(self, x):
-        x = (x - self.mean) / self.std
-        return torch.where(x.isnan(), 0, x) if self.impute else x
-
-
-class Classifier(pl.LightningModule):
-    """An `MLP` with one sigmoid output per class (one for two classes), trained by gradient descent.
+class Classifier(Descent, Evaluation, pl.LightningModule):
+    """An `MLP` with one sigmoid output per class (one for two classes), trained by gradient descent; or E of them.
 
         L = cross-entropy of σ(Z) and y;   V ← μ V + dL/dW + λ W;   W ← W − α V
 
@@ -55,9 +33,14 @@ class Classifier(pl.LightningModule):
         missing: "refuse", or the "mean" of the training rows takes the place of a nan in x.
         hidden: units of each hidden layer, at least one layer.
         activation: of the hidden layers, "sigmoid", "tanh" or "relu".
-        lr: the learning rate α > 0.
+        members: E, for an ensemble: networks with weights of their own, trained on the same batches, which answer with
+            their mean probability. None is one network.
+        lr: the learning rate α > 0. A list of them is a sweep: `members` networks (1) for each, with the same first
+            weights for each, of which those of the best lr answer: its mean P had the lowest validation loss.
         momentum: μ, in [0, 1).
         weight_decay: λ ≥ 0.
+        engine: "autograd", through our Functions; or "explicit", the formulas without a graph: the same steps, to the
+            last digits, in a fraction of the time, several of them in one step of Lightning's loop.
         pos_weight: what a positive row weighs in the loss, a number for all outputs; or "balanced": for each output
             negative rows / positive rows of the training split, so that both sides weigh the same.
 
@@ -78,18 +61,25 @@ class Classifier(pl.LightningModule):
         missing: str = "refuse",
         hidden: list[int] = [16],  # noqa: B006  (the command line shows it as the default)
         activation: str = "sigmoid",
-        lr: float = 0.1,
+        members: int | None = None,
+        lr: float | list[float] = 0.1,
         momentum: float = 0.0,
         weight_decay: float = 0.0,
         pos_weight: float | str | None = None,
+        engine: str = "autograd",
     ):
         super().__init__()
         if not hidden or min(hidden) < 1:
             raise SettingError(f"model.hidden={hidden} must list the units of at least one hidden layer, each ≥ 1")
         if activation not in ACTIVATIONS:
             raise SettingError(f"model.activation={activation!r} is not known; use {', '.join(ACTIVATIONS)}")
-        if not 0 < lr < math.inf:
-            raise SettingError(f"model.lr={lr} must be a positive number")
+        if engine not in ENGINES:
+            raise SettingError(f"model.engine={engine!r} is not known; use {', '.join(ENGINES)}")
+        rates = lr if isinstance(lr, list) else [lr]
+        if not rates or len(set(rates)) < len(rates) or not all(0 < rate < math.inf for rate in rates):
+            raise SettingError(f"model.lr={lr} must be a positive number, or a list of different ones")
+        if members is not None and members < 1:
+            raise SettingError(f"model.members={members} must be at least 1")
         if not 0 <= momentum < 1:
             raise SettingError(f"model.momentum={momentum} must lie in [0, 1)")
         if not 0 <= weight_decay < math.inf:
@@ -105,21 +95,24 @@ class Classifier(pl.LightningModule):
         self.standardize = Standardize(in_features, impute=missing == "mean")
         self.binary = len(classes) == 2 and not multilabel
         outputs = 1 if self.binary else len(classes)
-        self.net = MLP(in_features, *hidden, outputs, activation=activation)
+        self.groups = len(rates)
+        self.members = members if not isinstance(lr, list) else len(rates) * (members or 1)
+        self.net = MLP(in_features, *hidden, outputs, activation=activation, members=self.members)
+        self.losses = {}  # of the last epoch and the last validation, on the CPU: () or, of each member, (E)
+        if self.members:
+            self.register_buffer("chosen", torch.ones(self.members, dtype=torch.bool))
+            self.register_buffer("best_scores", torch.full((5, self.groups), torch.inf))
+            self.register_buffer("best_epoch", torch.zeros(self.groups, dtype=torch.long))
+            for p in self.net.parameters():  # of each lr the same
+                starts = p.detach().unflatten(0, (self.groups, -1))
+                starts.copy_(starts[0].clone())
         weight = 1.0 if pos_weight in (None, "balanced") else pos_weight
         self.loss = BCEWithLogitsLoss(pos_weight=None if pos_weight is None else torch.full((outputs,), weight))
-        self.val_metrics, self.test_metrics = self.new_metrics(test=False), self.new_metrics(test=True)
-
-    def new_metrics(self, test):
-        if self.binary:
-            metrics = {"accuracy": BinaryAccuracy()} | ({"auroc": BinaryAUROC()} if test else {})
-        elif self.hparams.multilabel:
-            metrics = {"accuracy": MultilabelAccuracy(len(self.hparams.classes), average="micro")}
-        else:
-            metrics = {"accuracy": MulticlassAccuracy(len(self.hparams.classes), average="micro")}
-        return torch.nn.ModuleDict(metrics)
+        self.auroc = BinaryAUROC() if self.binary else None
 
     def setup(self, stage):
+        if stage == "fit":
+            check_engine(self.trainer, self.trainer.datamodule, self)
         # before a checkpoint is restored, so that a resumed run keeps the statistics that it began with
         if stage == "fit" and self.trainer.datamodule is not None:
             x, y = self.trainer.datamodule.rows("train")
@@ -136,9 +129,11 @@ class Classifier(pl.LightningModule):
         return self.net(self.standardize(x))
 
     @torch.no_grad()
-    def predict_proba(self, x):
+    def predict_proba(self, x, spread=False):
         """σ(Z), shape `(N, outputs)`, of raw rows: a tensor or an array `(N, in_features)`, or a pandas frame with the
         columns that the network was trained on, among others and in any order.
+
+        Of an ensemble it is the mean of its members' or, with `spread`, that and their standard deviation, a pair.
 
         Raises:
             UserError: another shape; a frame that lacks a column, or holds something that the network does not know.
@@ -148,7 +143,10 @@ class Classifier(pl.LightningModule):
         x = torch.as_tensor(x).to(self.standardize.mean)  # in its dtype, on its device
         if x.dim() != 2 or x.shape[1] != self.hparams.in_features:
             raise UserError(f"rows of the shape {tuple(x.shape)} must be (N, {self.hparams.in_features}), raw features")
-        return self.net.predict_proba(self.standardize(x))
+        if not self.members:
+            return self.net.predict_proba(self.standardize(x))
+        p = self(x).sigmoid()[self.chosen]
+        return (p.mean(0), p.std(0, correction=0)) if spread else p.mean(0)
 
     def named_columns(self):
         if self.hparams.columns is None:
@@ -160,63 +158,8 @@ class Classifier(pl.LightningModule):
         of = (probabilities[:, 0] >= 0.5).long() if self.binary else probabilities.argmax(dim=1)
         return [self.hparams.classes[i] for i in of]
 
-    def mean_loss(self, z, y):
-        return self.loss(z, y) if len(y) else z.sum()  # 0 for a process without a row of the last batch
-
-    def on_train_epoch_start(self):
-        exact = torch.float32 if self.device.type == "mps" else torch.float64
-        self.loss_sum, self.rows = torch.zeros((), dtype=exact, device=self.device), 0
-
-    def on_train_epoch_end(self):
-        sums = torch.stack([self.loss_sum, self.loss_sum.new_tensor(self.rows)])
-        loss_sum, rows = self.trainer.strategy.reduce(sums, reduce_op="sum")  # over the processes
-        self.log("train/loss", loss_sum / rows, logger=False, sync_dist=True)  # the same in all of them
-        # Lightning would write it only after the epoch's checkpoint, and a run cut off in between would lack it
-        for logger in self.trainer.loggers:
-            metrics = {"train/loss": (loss_sum / rows).item(), "epoch": self.current_epoch}
-            logger.log_metrics(metrics, self.trainer.global_step - 1)
-
-    def training_step(self, batch, batch_idx):
-        x, y = batch
-        loss = self.mean_loss(self(x), y)
-        self.loss_sum.add_(loss.detach(), alpha=len(x))  # self.log at every step would be a third of its time
-        self.rows += len(x)
-        if self.trainer.world_size > 1 and isinstance(sampler := self.trainer.train_dataloader.sampler, Batches):
-            return loss * sampler.share(batch_idx)  # DDP averages over processes, and L is the mean over rows
-        return loss
-
-    def validation_step(self, batch):
-        self.evaluate(batch, "val", self.val_metrics)
-
-    def test_step(self, batch):
-        self.evaluate(batch, "test", self.test_metrics)
-
-    def evaluate(self, batch, split, metrics):
-        x, y = batch
-        z = self(x)
-        # Lightning takes the mean of the processes' numbers of rows in whole numbers: make it one
-        rows = len(x) * self.trainer.world_size
-        self.log(f"{split}/loss", self.mean_loss(z, y), on_epoch=True, batch_size=rows, sync_dist=True)
-        # torchmetrics takes values in [0, 1] for probabilities, even if they are logits: give it probabilities
-        a, labels = z.sigmoid(), y.long()
-        if self.binary:
-            a, labels = a[:, 0], labels[:, 0]
-        elif not self.hparams.multilabel:
-            labels = y.argmax(dim=1)
-        for name, metric in metrics.items():
-            metric.update(a, labels)
-            self.log(f"{split}/{name}", metric, on_epoch=True, batch_size=len(x))
-
     def predict_step(self, batch):
-        return self.predict_proba(batch)
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(
-            self.parameters(),
-            lr=self.hparams.lr,
-            momentum=self.hparams.momentum,
-            weight_decay=self.hparams.weight_decay,
-        )
+        return self.predict_proba(batch, spread=self.members is not None)
 
     def on_save_checkpoint(self, checkpoint):
         checkpoint["random_state"] = torch.get_rng_state()

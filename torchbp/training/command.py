@@ -17,6 +17,7 @@ from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first
 from torchbp.training.checkpoints import WholeFiles, continue_metrics, latest_best, run_folder
 from torchbp.training.classifier import Classifier
 from torchbp.training.closing import close, resume_line, shown
+from torchbp.training.engines import check_engine
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.files import check_output, read_checkpoint
 from torchbp.training.guards import (
@@ -187,8 +188,10 @@ class Command(LightningCLI):
         self.trainer = self.instantiate_trainer()
 
     def after_instantiate_classes(self):
+        if self.command == "fit":
+            check_engine(self.trainer, self.datamodule, self.model)
         if self.checkpoint is not None:
-            theirs = self.checkpoint["hyper_parameters"]
+            theirs = self.trained.hparams
             if self.command == "predict":
                 compare(theirs, set_by_user(self.settings.model, Classifier), self.settings.ckpt_path)
                 return
@@ -196,7 +199,7 @@ class Command(LightningCLI):
             theirs = self.checkpoint.get("datamodule_hyper_parameters", {})
             compare(theirs, self.datamodule.hparams, self.settings.ckpt_path)
             if self.command == "fit":
-                check_resume(self.checkpoint, self.trainer, self.datamodule)
+                check_resume(self.checkpoint, self.trainer, self.datamodule, self.model.hparams.engine)
 
     def instantiate_trainer(self, **kwargs):
         settings = self._get(self.config_init, "trainer")
@@ -266,8 +269,9 @@ class Command(LightningCLI):
         with self.interruptible():
             scores = run(**arguments | {"verbose": False, "weights_only": True})[0]
             if self.trainer.is_global_zero:
+                width = max(14, *map(len, scores))
                 for name, value in scores.items():
-                    print(f"{name:<14} {value:.4f}")
+                    print(f"{name:<{width}} {value:.4f}")
 
     def predict(self, **arguments):
         data, output = self.settings.data, self.settings.output

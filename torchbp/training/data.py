@@ -10,6 +10,7 @@ from torchbp.training.errors import SettingError, UserError
 from torchbp.training.table import load
 
 ROWS_AT_ONCE = 8192  # of a pass over a whole split: bounds its memory
+MOST_AT_ONCE = 64  # batches, after which an interruption is heard
 
 
 class TabularData(pl.LightningDataModule):
@@ -31,6 +32,9 @@ class TabularData(pl.LightningDataModule):
         val_fraction, test_fraction: shares of all rows, drawn class by class (of several targets: at random); the
             rest is the training split. `xor` has four rows, which are all three splits.
         seed: of the split.
+        batches_at_once: how many batches go through a step of Lightning's loop together, for `engine: explicit`, which
+            makes a step of descent with each: the steps and their order are the same. Callbacks see them as one batch.
+            null: as many as have 8192 rows, and at most 64; 1 for autograd.
 
     Raises:
         SettingError, UserError: an argument or a file that cannot be used.
@@ -49,14 +53,17 @@ class TabularData(pl.LightningDataModule):
         val_fraction: float = 0.2,
         test_fraction: float = 0.2,
         seed: int = 0,
+        batches_at_once: int | None = None,
     ):
         super().__init__()
-        self.save_hyperparameters(ignore="batch_size")  # in the checkpoint: they say which rows it was trained on
+        # in the checkpoint: they say which rows it was trained on
+        self.save_hyperparameters(ignore=["batch_size", "batches_at_once"])
         self.hparams.pop("_instantiator", None)  # Lightning's: what to call in order to make this object
         if missing not in ("refuse", "mean"):
             raise SettingError(f"data.missing={missing!r} must be refuse or mean")
-        for name, value in (("batch_size", batch_size), ("max_categories", max_categories)):
-            if value < 1:
+        counts = {"batch_size": batch_size, "max_categories": max_categories, "batches_at_once": batches_at_once}
+        for name, value in counts.items():
+            if value is not None and value < 1:
                 raise SettingError(f"data.{name}={value} must be at least 1")
         for name, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
             if not 0 < fraction < 1:
@@ -68,7 +75,7 @@ class TabularData(pl.LightningDataModule):
                 f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} leave no row to train on"
             )
         self.source = source
-        self.batch_size = batch_size
+        self.batch_size, self.batches_at_once = batch_size, batches_at_once
         self.table = load(
             source,
             target,
@@ -144,11 +151,18 @@ class TabularData(pl.LightningDataModule):
             self.order = self.trainer.strategy.broadcast(torch.randint(2**62, (), generator=generator).item())
 
     def state_dict(self):
-        return {"order": self.order, "rows_of_a_step": self.rows_of_a_step(self.trainer)}
+        at_once = self.at_once(self.trainer.lightning_module.hparams.engine)
+        return {"order": self.order, "rows_of_a_step": self.rows_of_a_step(self.trainer), "batches_at_once": at_once}
 
     def rows_of_a_step(self, trainer):
         """Of all processes."""
         return self.batch_size * trainer.world_size
+
+    def at_once(self, engine):
+        """Batches that go through a step of Lightning's loop together."""
+        if self.batches_at_once is None and engine == "explicit":
+            return max(1, min(MOST_AT_ONCE, ROWS_AT_ONCE // self.batch_size))
+        return self.batches_at_once or 1
 
     def load_state_dict(self, state_dict):
         self.order = state_dict["order"]
@@ -156,8 +170,11 @@ class TabularData(pl.LightningDataModule):
     def loader(self, split, order=None):
         dataset = TensorDataset(*self.rows(split))
         process = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        size = self.batch_size if split == "train" else max(self.batch_size, ROWS_AT_ONCE)
-        batches = Batches(len(dataset), size, *process, order)
+        size, at_once = max(self.batch_size, ROWS_AT_ONCE), 1
+        if split == "train":
+            module = self.trainer and self.trainer.lightning_module
+            size, at_once = self.batch_size, self.at_once(module.hparams.get("engine") if module else None)
+        batches = Batches(len(dataset), size, *process, order, at_once)
         # a batch is one indexing of the tensors, not a row at a time: three times as fast. The generator, which nobody
         # needs, keeps DataLoader from drawing of the run's random numbers
         return DataLoader(dataset, sampler=batches, batch_size=None, generator=torch.Generator())
@@ -183,22 +200,23 @@ class Batches(DistributedSampler):  # of this class, so that Lightning leaves it
         batch_size: of each process.
         rank, processes: which process of how many.
         order: the seed of the order; None leaves the rows in their own.
+        at_once: how many batches of one process are handed over as one.
     """
 
-    def __init__(self, rows, batch_size, rank=0, processes=1, order=None):
+    def __init__(self, rows, batch_size, rank=0, processes=1, order=None, at_once=1):
         self.rows, self.batch_size, self.rank, self.processes, self.order = rows, batch_size, rank, processes, order
-        self.epoch = 0
+        self.at_once, self.epoch = at_once, 0
 
     def __iter__(self):
         if self.order is None:
             rows = torch.arange(self.rows)
         else:
             rows = torch.randperm(self.rows, generator=torch.Generator().manual_seed(self.order + self.epoch))
-        for batch in rows.split(self.batch_size * self.processes):
+        for batch in rows.split(self.batch_size * self.processes * self.at_once):
             yield batch[self.rank :: self.processes]
 
     def __len__(self):
-        return -(-self.rows // (self.batch_size * self.processes))
+        return -(-self.rows // (self.batch_size * self.processes * self.at_once))
 
     def share(self, batch):
         """This process's rows of batch number `batch`, over the mean of all processes: 1, but for the last batch."""

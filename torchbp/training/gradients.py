@@ -14,10 +14,10 @@ import math
 import torch
 import torch.nn.functional as F
 from pytorch_lightning.callbacks import Callback
+from torch.linalg import vector_norm as norm
 
-from torchbp.nn import Linear
-from torchbp.ops.linear import linear_dweight, linear_dx
-from torchbp.ops.mlp import ACTIVATIONS
+from torchbp.engine.layers import Layers
+from torchbp.engine.losses import value_and_derivative
 from torchbp.training.data import ROWS_AT_ONCE
 from torchbp.training.errors import SettingError
 
@@ -44,27 +44,44 @@ def backward_pass(classifier, x, y):
 
     x, y are raw rows, `(N, in_features)` and `(N, outputs)`, on the classifier's device.
     """
-    net, inputs = classifier.net, []
-    a = classifier.standardize(x)
-    for layer in net:
-        if isinstance(layer, Linear):
-            inputs.append(a)
-        a = layer(a)
-    with torch.enable_grad():
-        z = a.detach().requires_grad_()
-        (dz,) = torch.autograd.grad(classifier.loss(z, y) * len(x), z)
-    _, _, f_dz = ACTIVATIONS[net.activation]
-    weights = [layer.weight for layer in net if isinstance(layer, Linear)]
-    dzs = [dz]
-    for weight, a in zip(reversed(weights), reversed(inputs[1:]), strict=False):
-        dzs.insert(0, f_dz(linear_dx(dzs[0], weight), a))
+    layers = Layers(classifier.net, hooks=True)
+    parameters = layers.parameters()
+    outputs = layers.forward(parameters, classifier.standardize(x))
+    _, dz, scale = value_and_derivative(classifier.loss, outputs[-1], y, layers.members)
+    passes = reversed(list(layers.passes(parameters, outputs, dz * (scale * len(x)), lowest=0)))
+    _, dzs, inputs = zip(*passes, strict=True)
     return inputs, dzs
+
+
+@torch.no_grad()
+def full_gradient_norm(classifier, x, y):
+    """‖∇L‖₂ over all parameters, L the mean loss of the rows x, y plus ½ λ ‖W‖². It touches no `.grad`.
+
+    Of an ensemble `(E)`, each member's own.
+    """
+    layers = Layers(classifier.net, hooks=True)
+    parameters = layers.parameters()
+    totals = [[classifier.hparams.weight_decay * p.detach() for p in pair] for pair in parameters]
+    x, y = x.to(totals[0][0].dtype), y.to(totals[0][0].dtype)
+    for rows in torch.arange(len(x)).split(ROWS_AT_ONCE):
+        outputs = layers.forward(parameters, classifier.standardize(x[rows].to(classifier.device)))
+        target = y[rows].to(classifier.device)
+        _, last, scale = value_and_derivative(classifier.loss, outputs[-1], target, layers.members)
+        scale *= len(rows) / len(x)
+        ones = layers.ones(last)
+        for number, dz, a in layers.passes(parameters, outputs, last, lowest=0):
+            dweight, dbias = totals[number]
+            layers.formulas.add_dweight(dweight, dz, a, 1, scale)
+            layers.formulas.add_dbias(dbias, dz, ones, 1, scale)
+    first = 0 if layers.members is None else 1
+    norms = [norm(total, dim=tuple(range(first, total.dim()))) for pair in totals for total in pair]
+    return norm(torch.stack(norms), dim=0).cpu()
 
 
 def sample_gradient_norms(inputs, dzs):
     """‖g_n‖, shape `(N,)`: the norm of each row's own gradient by all weights and biases."""
     pairs = zip(inputs, dzs, strict=True)
-    return sum(dz.square().sum(1) * (a.square().sum(1) + 1) for a, dz in pairs).sqrt()
+    return sum(dz.square().sum(-1) * (a.square().sum(-1) + 1) for a, dz in pairs).sqrt()
 
 
 @torch.no_grad()
@@ -72,28 +89,34 @@ def gradient_flow(classifier, x, y):
     """What the monitor records, name: number; the names end in the number of the layer, from 1.
 
     dz_rms: root mean square of dZ, over rows and units; dw_rms: of dW; dw_to_w: ‖dW‖/‖W‖; saturated: share of the
-    hidden layer's outputs where f′ is nearly 0; sample_gradient: percentiles of ‖g_n‖.
+    hidden layer's outputs where f′ is nearly 0; sample_gradient: percentiles of ‖g_n‖. Of an ensemble, the means over
+    the members that have not diverged.
     """
     inputs, dzs = backward_pass(classifier, x, y)
-    weights = [layer.weight for layer in classifier.net if isinstance(layer, Linear)]
-    norms, is_saturated = torch.linalg.vector_norm, SATURATED[classifier.net.activation]
-    found = [norms(dz) for dz in dzs]
-    found += [norms(linear_dweight(dz, a)) for dz, a in zip(dzs, inputs, strict=True)]
-    found += [norms(weight) for weight in weights]
-    found += [is_saturated(a).sum(dtype=dzs[0].dtype) for a in inputs[1:]]
+    weights = [weight for weight, _ in Layers(classifier.net, hooks=True).parameters()]
+    is_saturated, matrix = SATURATED[classifier.net.activation], (-2, -1)
+    quantities = {
+        "dz_rms": [rms(dz) for dz in dzs],
+        "dw_rms": [],
+        "dw_to_w": [],
+        "saturated": [is_saturated(a).mean(matrix, dtype=a.dtype) for a in inputs[1:]],
+    }
+    for dz, a, weight in zip(dzs, inputs, weights, strict=True):
+        dweight = dz.mT @ a / len(x)  # of the mean loss
+        quantities["dw_rms"].append(rms(dweight))
+        quantities["dw_to_w"].append(norm(dweight, dim=matrix) / norm(weight, dim=matrix))
+    names = [f"{name}/{layer}" for name, values in quantities.items() for layer in range(1, len(values) + 1)]
+    found = torch.stack([value for values in quantities.values() for value in values])
     rows = sample_gradient_norms(inputs, dzs).sort().values
-    at = [round(part * (len(rows) - 1)) for part in PERCENTILES.values()]
-    found = torch.cat([torch.stack(found), rows[at]]).tolist()  # to numbers in one step, for the sake of a GPU
-    dz, dw, w, saturated = (found[start : start + len(dzs)] for start in range(0, 4 * len(dzs), len(dzs)))
-    record = {}
-    for layer in range(len(dzs)):
-        norm = dw[layer] / len(x)  # dW of the mean loss
-        record[f"dz_rms/{layer + 1}"] = dz[layer] / math.sqrt(dzs[layer].numel())
-        record[f"dw_rms/{layer + 1}"] = norm / math.sqrt(weights[layer].numel())
-        record[f"dw_to_w/{layer + 1}"] = norm / w[layer] if w[layer] else math.nan
-        if layer + 1 < len(dzs):
-            record[f"saturated/{layer + 1}"] = saturated[layer] / inputs[layer + 1].numel()
-    return record | dict(zip(PERCENTILES, found[-len(PERCENTILES) :], strict=True))
+    at = [round(part * (len(x) - 1)) for part in PERCENTILES.values()]
+    found = torch.cat([found, rows[..., at].movedim(-1, 0)])
+    if found.dim() > 1:  # of each member
+        found = found[:, found.isfinite().all(0)].mean(1)
+    return dict(zip([*names, *PERCENTILES], found.tolist(), strict=True))  # to numbers in one step, for a GPU's sake
+
+
+def rms(matrices):
+    return matrices.square().mean((-2, -1)).sqrt()
 
 
 class GradientMonitor(Callback):
@@ -156,14 +179,20 @@ class GradientMonitor(Callback):
 
 
 def hardest_rows(classifier, x, y, count):
-    """Indices and ‖g_n‖ of the `count` rows with the largest gradient of their own: hard, or mislabelled."""
+    """Indices and ‖g_n‖ of the `count` rows with the largest gradient of their own: hard, or mislabelled.
+
+    Of an ensemble, the mean over the members that answer.
+    """
     dtype = next(classifier.parameters()).dtype
     pieces = zip(x.to(dtype).split(ROWS_AT_ONCE), y.to(dtype).split(ROWS_AT_ONCE), strict=True)
     norms = torch.cat(
         [
             sample_gradient_norms(*backward_pass(classifier, x.to(classifier.device), y.to(classifier.device))).cpu()
             for x, y in pieces
-        ]
+        ],
+        dim=-1,
     )
+    if classifier.members:
+        norms = norms[classifier.chosen.cpu()].mean(0)
     norms, rows = norms.sort(descending=True, stable=True)
     return rows[:count], norms[:count]

@@ -25,7 +25,7 @@ def compare(theirs, ours, path):
         )
 
 
-def check_resume(checkpoint, trainer, datamodule):
+def check_resume(checkpoint, trainer, datamodule, engine):
     """Refuse to go on from a checkpoint with steps of another size, or beyond the end."""
     had, has = checkpoint["TabularData"].get("rows_of_a_step"), datamodule.rows_of_a_step(trainer)
     if had != has:
@@ -33,6 +33,9 @@ def check_resume(checkpoint, trainer, datamodule):
             f"the checkpoint has {had} rows a step, and this command {has} (data.batch_size × {trainer.world_size} "
             f"process{'es' * (trainer.world_size > 1)}); use the same"
         )
+    had, has = checkpoint["TabularData"].get("batches_at_once", 1), datamodule.at_once(engine)
+    if had != has:
+        raise SettingError(f"the checkpoint has data.batches_at_once={had}, and this command {has}; use the same")
     done = epochs_done(checkpoint)
     if 0 <= trainer.max_epochs < done:
         raise SettingError(f"the checkpoint has done {done} epochs, more than trainer.max_epochs={trainer.max_epochs}")

@@ -55,7 +55,10 @@ class Writer(Callback):
         self.rows, self.parquet = 0, None
 
     def on_predict_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
-        frame = answers(pl_module, outputs.float().cpu())
+        spread = None
+        if pl_module.members:
+            outputs, spread = outputs
+        frame = answers(pl_module, outputs.float().cpu(), spread)
         frame.insert(0, self.ids[0].name, self.ids.popleft(), allow_duplicates=True)
         if self.as_parquet:
             table = pyarrow.Table.from_pandas(frame, preserve_index=False)
@@ -70,11 +73,14 @@ class Writer(Callback):
             self.parquet.close()
 
 
-def answers(classifier, probabilities):
-    """A frame of P of each output, and the class; of independent labels, a column of 0 and 1 for each."""
+def answers(classifier, probabilities, spread=None):
+    """A frame of P of each output, and the class; of independent labels, a column of 0 and 1 for each. `spread`, of an
+    ensemble, is a column for each output too."""
     classes = classifier.hparams.classes
     named = classes[1:] if classifier.binary else classes
     frame = pd.DataFrame(probabilities.numpy(), columns=[f"P({name})" for name in named])
+    if spread is not None:
+        frame[[f"spread({name})" for name in named]] = spread.float().cpu().numpy()
     if classifier.hparams.multilabel:
         return pd.concat([frame, pd.DataFrame((probabilities >= 0.5).int().numpy(), columns=classes)], axis=1)
     frame["class"] = classifier.predicted(probabilities)
@@ -90,7 +96,8 @@ def predict(trainer, classifier, source, id, output):
         UserError, SettingError: a source that cannot be read, or that lacks a column; nothing is written then.
     """
     pieces = Pieces(source, id, classifier)
-    if id in answers(classifier, torch.zeros(0, classifier.net[-1].out_features)):
+    nothing = torch.zeros(0, classifier.net[-1].out_features)
+    if id in answers(classifier, nothing, nothing if classifier.members else None):
         raise SettingError(f"data.id={id!r} has the name of a column of the answers; leave it out")
     with written_whole(output) as temporary:
         writer = Writer(temporary, Path(output).suffix.lower() == ".parquet", pieces.ids)

@@ -7,6 +7,8 @@ from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from torchbp.training.checkpoints import METRICS
+
 LINES = 20  # at most about so many lines in a log
 
 
@@ -80,7 +82,11 @@ def described(trainer, classifier):
     data, sizes = trainer.datamodule, [classifier.hparams.in_features, *classifier.hparams.hidden]
     outputs = classifier.net[-1].out_features
     rows = ", ".join(f"{len(rows)} {name}" for name, rows in data.splits.items())
-    parameters = sum(p.numel() for p in classifier.parameters())
+    parameters = f"{sum(p.numel() for p in classifier.parameters()) // (classifier.members or 1)} parameters"
+    if isinstance(classifier.hparams.lr, list):
+        parameters += f" each, {classifier.groups} values of lr × {classifier.members // classifier.groups} members"
+    elif classifier.members:
+        parameters += f" each, {classifier.members} members"
     processes = f" × {trainer.world_size} processes" if trainer.world_size > 1 else ""
     return [
         (
@@ -90,10 +96,10 @@ def described(trainer, classifier):
         ),
         (
             "network",
-            f"{'-'.join(map(str, [*sizes, outputs]))}, {parameters} parameters, on {classifier.device}{processes}",
+            f"{'-'.join(map(str, [*sizes, outputs]))}, {parameters}, on {classifier.device}{processes}",
         ),
     ]
 
 
 def metrics_line(metrics):
-    return "  ".join(f"{name} {metrics[name]:.4f}" for name in sorted(metrics) if not name.startswith("test"))
+    return "  ".join(f"{name} {metrics[name]:.4f}" for name in sorted(metrics) if name in METRICS)

@@ -1,17 +1,22 @@
 """“Until the loss reaches its minimum”: when gradient descent stops, and why it did."""
 
+import collections
+
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
-from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 
-from torchbp.training.data import ROWS_AT_ONCE
+from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
 from torchbp.training.errors import SettingError
+from torchbp.training.gradients import full_gradient_norm
+
+WHY = {DESCENDS: "descends", GRADIENT: "gradient", PATIENCE: "patience", NOT_FINITE: "diverged"}
 
 
 class UntilMinimum(EarlyStopping):
     """Stops training at a minimum of the loss: where its gradient vanishes, or where it falls no more.
 
-    Whichever comes first; `max_epochs` of the trainer comes before both. `reason` says which it was.
+    Whichever comes first; `max_epochs` of the trainer comes before both. `reason` says which it was. Each member of an
+    ensemble stops by itself: its weights change no more, and training ends when all have stopped.
 
     Args:
         min_grad_norm: stop when ‖∇L‖₂ over all parameters falls under it, at an epoch's end. L is the mean loss over
@@ -38,58 +43,93 @@ class UntilMinimum(EarlyStopping):
             raise SettingError(f"stopping.patience={patience} must be at least 1")
         if monitor not in ("train/loss", "val/loss"):
             raise SettingError(f"stopping.monitor={monitor!r} must be train/loss or val/loss")
-        super().__init__(monitor, min_delta, patience, check_on_train_epoch_end=monitor == "train/loss")
-        self.min_grad_norm = min_grad_norm
-        self.grad_norm = None
+        super().__init__(monitor)  # Lightning runs what stops after what logs; of the rest, nothing is left
+        self.min_grad_norm, self.min_delta, self.patience = min_grad_norm, min_delta, patience
+        self.minimum = self.grad_norm = None
+
+    def setup(self, trainer, pl_module, stage):
+        if stage == "fit":
+            self.minimum = Minimum(self.min_delta, self.patience, self.min_grad_norm, pl_module.members)
 
     def on_train_start(self, trainer, pl_module):
-        if self.at_minimum() or self.wait_count >= self.patience:  # resumed from where it had stopped
-            trainer.should_stop = True
+        self.stop(trainer)  # resumed from where it had stopped, or some members had
+
+    def on_validation_end(self, trainer, pl_module):
+        if self.monitor == "val/loss" and trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.minimum.update(pl_module.losses["val"])
+            self.stop(trainer)
 
     def on_train_epoch_end(self, trainer, pl_module):
-        super().on_train_epoch_end(trainer, pl_module)
+        if trainer.fast_dev_run:
+            return
         if self.min_grad_norm > 0:
             if trainer.is_global_zero:
                 self.grad_norm = full_gradient_norm(pl_module, *trainer.datamodule.rows("train"))
             self.grad_norm = trainer.strategy.broadcast(self.grad_norm)  # so that all processes stop, or none
-            if self.at_minimum():
-                trainer.should_stop = True
+        if self.monitor == "train/loss":
+            self.minimum.update(pl_module.losses["train"], self.grad_norm)
+        elif self.min_grad_norm > 0:
+            self.minimum.stop(self.minimum.active & (self.grad_norm < self.min_grad_norm), GRADIENT)
+        self.stop(trainer)
 
-    def at_minimum(self):
-        return self.grad_norm is not None and self.grad_norm < self.min_grad_norm
+    def stop(self, trainer):
+        """Stop the members that are at their minimum, and training if that is all of them."""
+        active = self.minimum.active
+        if active.dim():
+            optimizer = trainer.optimizers[0]
+            p = optimizer.param_groups[0]["params"][0]
+            optimizer.active = None if active.all() else active.to(p.device)
+        if not active.any():
+            trainer.should_stop = True
 
     def reason(self, trainer):
         """One sentence: why this trainer's `fit` ended."""
-        if self.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
+        minimum = self.minimum
+        if minimum.why.dim():
+            return self.reason_of_members(trainer)
+        if minimum.why == NOT_FINITE:
             return f"{self.monitor} is no longer a finite number; a smaller lr helps"
-        if self.at_minimum():
+        if minimum.why == GRADIENT:
             return f"the gradient vanished: its norm {self.grad_norm:.3g} is under min_grad_norm {self.min_grad_norm:g}"
-        if self.wait_count >= self.patience:
+        if minimum.why == PATIENCE:
             times = "epochs" if self.monitor == "train/loss" else "validations"
-            by = f" by {-self.min_delta:g}" if self.min_delta else ""
+            by = f" by {self.min_delta:g}" if self.min_delta else ""
             return f"{self.monitor} has not fallen{by} in {self.patience} {times} (patience)"
-        if trainer.interrupted:
-            return "it was interrupted"
-        for limit, done in (("max_epochs", trainer.current_epoch), ("max_steps", trainer.global_step)):
-            if done == getattr(trainer, limit):
-                return f"{limit} {done} is reached"
-        return "the trainer's own limit is reached"  # max_time, or a callback of the user's
+        return limit(trainer)
+
+    def reason_of_members(self, trainer):
+        counts = self.counts()
+        if DESCENDS in self.minimum.why:
+            return f"{limit(trainer)}; members: {counts}"
+        return f"all members have stopped: {counts}"
+
+    def counts(self, members=slice(None)):
+        """How many of these members have stopped, and why, in a few words."""
+        why = collections.Counter(self.minimum.why[members].tolist())
+        return ", ".join(f"{why[kind]} {word}" for kind, word in WHY.items() if why[kind])
 
     def state_dict(self):
-        return {**super().state_dict(), "grad_norm": self.grad_norm}
+        return {**self.minimum.state_dict(), "grad_norm": self.grad_norm}
 
     def load_state_dict(self, state_dict):
-        super().load_state_dict(state_dict | {"patience": self.patience})  # the user's, and not the checkpoint's
+        minimum = self.minimum
+        for name, value in minimum.state_dict().items():
+            if not isinstance(state_dict[name], torch.Tensor) or state_dict[name].shape != value.shape:
+                raise ValueError(f"{name} of UntilMinimum is damaged")
         self.grad_norm = state_dict["grad_norm"]
+        minimum.load_state_dict({name: state_dict[name] for name in minimum.state_dict()})
+        # by the patience and the norm of now, the user's, and not the checkpoint's
+        finite = minimum.why != NOT_FINITE
+        minimum.stop(finite, DESCENDS)
+        minimum.stop(finite & (minimum.waited >= self.patience), PATIENCE)
+        if self.grad_norm is not None:
+            minimum.stop(finite & (self.grad_norm < self.min_grad_norm), GRADIENT)
 
 
-def full_gradient_norm(classifier, x, y):
-    """‖∇L‖₂ over all parameters, L the mean loss of the rows x, y plus ½ λ ‖W‖². It touches no `.grad`."""
-    parameters = [p for p in classifier.parameters() if p.requires_grad]
-    x, y = x.to(parameters[0].dtype), y.to(parameters[0].dtype)
-    total = [classifier.hparams.weight_decay * p.detach() for p in parameters]
-    for rows in torch.arange(len(x)).split(ROWS_AT_ONCE):
-        loss = classifier.loss(classifier(x[rows].to(classifier.device)), y[rows].to(classifier.device))
-        for sum_, gradient in zip(total, torch.autograd.grad(loss, parameters), strict=True):
-            sum_.add_(gradient, alpha=len(rows) / len(x))
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in total])).item()
+def limit(trainer):
+    if trainer.interrupted:
+        return "it was interrupted"
+    for name, done in (("max_epochs", trainer.current_epoch), ("max_steps", trainer.global_step)):
+        if done == getattr(trainer, name):
+            return f"{name} {done} is reached"
+    return "the trainer's own limit is reached"  # max_time, or a callback of the user's
