@@ -92,9 +92,8 @@ def shorten(message):
         types = re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", message)
         value = re.search(r"(?:Got|Given) value: (.*)", message)
         if types and value:
-            return (
-                f"{wrong[1]}={value[1]} must be of type {' or '.join(dict.fromkeys(types)).replace('NoneType', 'null')}"
-            )
+            types = " or ".join(dict.fromkeys(types)).replace("NoneType", "null")
+            return f"{wrong[1]}={value[1]} must be of type {types}"
     if missing := re.match(r"the following arguments are required: (?:\w+\.)?(.*)", message):
         return f"{missing[1]} is missing; set it in the file of -c, or as --{missing[1]}"
     return " ".join(message.removeprefix("argument ").split())

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from pytorch_lightning.strategies import FSDPStrategy
 
+from torchbp.training import sweep
 from torchbp.training.data import ROWS_AT_ONCE
 from torchbp.training.gradients import GradientMonitor, hardest_rows
 from torchbp.training.progress import described
@@ -34,23 +35,35 @@ def close(command):
     if not math.isfinite(trainer.callback_metrics.get("train/loss", 0)):
         command.status = 1
     troubles = [("watch", trouble) for trouble in monitor(trainer).troubles(trainer, command.model)]
+    table = []
+    if command.model.members:
+        troubles += [("watch", trouble) for trouble in sweep.diverged(stopping(trainer))]
+    if isinstance(command.model.hparams.lr, list) and command.model.best_epoch.any():
+        table = sweep.rows(command.model, stopping(trainer))
+        lines.append(("best lr", sweep.best(command.model)))  # before the weights are those of the best epoch
     loggers, run = trainer.loggers, Path(checkpoint.dirpath).parent
     best = checkpoint.best_model_path or checkpoint.last_model_path
     if command.status == 0 and best:
         trainer.loggers = []  # metrics.csv is of the training
         scores = trainer.validate(command.model, command.datamodule, best, verbose=False, weights_only=True)
-        figures = "".join(f"{name} {value:.4f}  " for name, value in (scores[0] if scores else {}).items())
+        scores = scores[0] if scores else {}
+        if "val/spread" in scores:
+            lines.append(("members", sweep.of_members(scores)))
+        figures = "".join(f"{name} {scores[name]:.4f}  " for name in ("val/loss", "val/accuracy") if name in scores)
         lines.append((Path(best).stem, f"{figures}in {shown(best)}"))
     lines += troubles
     if trainer.is_global_zero and command.status in (0, 1) and loggers:
-        write_page(command, run, lines)
+        write_page(command, run, lines, table)
         lines.append(("page", shown(run / "report.html")))
     else:
         lines.append(("run", shown(run)))
     if command.status == 0 and best:
         config = shlex.quote(shown(run / "config.yaml"))
         lines.append(("next", f"{program()} test -c {config} --ckpt_path {shlex.quote(shown(best))}"))
-    say(trainer, lines)
+    say(trainer, lines[:1])
+    if table and trainer.is_global_zero:
+        print("\n".join(sweep.lines(table)))
+    say(trainer, lines[1:])
     if command.status > 1 and trainer.is_global_zero:
         print(resume_line(command))
 
@@ -78,7 +91,7 @@ def monitor(trainer):
     return next(c for c in trainer.callbacks if isinstance(c, GradientMonitor))
 
 
-def write_page(command, run, lines):
+def write_page(command, run, lines, table):
     """report.html and the pictures, from metrics.csv and the network as it is now."""
     from torchbp.training.report import write_report  # matplotlib: only at the end
 
@@ -103,6 +116,7 @@ def write_page(command, run, lines):
         truth=truth,
         probabilities=probabilities,
         hardest=hardest,
+        sweep=(sweep.HEAD, table) if table else None,
         config=(run / "config.yaml").read_text(),
         versions={"python": sys.version.split()[0], **{name: version(name) for name in PACKAGES}},
     )

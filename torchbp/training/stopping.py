@@ -9,7 +9,7 @@ from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Mi
 from torchbp.training.errors import SettingError
 from torchbp.training.gradients import full_gradient_norm
 
-WHY = {DESCENDS: "descends", GRADIENT: "gradient", PATIENCE: "patience", NOT_FINITE: "diverged"}
+WHY = {DESCENDS: "descending", GRADIENT: "gradient", PATIENCE: "patience", NOT_FINITE: "diverged"}
 
 
 class UntilMinimum(EarlyStopping):

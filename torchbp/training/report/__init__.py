@@ -10,9 +10,14 @@ from torchbp.training.report.page import page
 from torchbp.training.report.plots import gradient_plots, learning_plots, roc_plot
 from torchbp.training.report.tables import confusion, table
 
+SWEEP = (
+    "For each lr, of the epoch where its members together had the lowest loss: that loss; the mean and the deviation "
+    "of the loss and of the accuracy of each member by itself, on the validation rows; and when and why they stopped"
+)
+
 
 def write_report(
-    folder, *, title, summary, history, classes, multilabel, truth, probabilities, hardest, config, versions
+    folder, *, title, summary, history, classes, multilabel, truth, probabilities, hardest, config, versions, sweep=None
 ):
     """Write `report.html`, `curves.png` and `gradients.png`; a picture without data is left out.
 
@@ -30,10 +35,12 @@ def write_report(
             whose gradient is largest.
         config: the YAML of the run.
         versions: the version of each program.
+        sweep: head and rows of the table of a sweep, or None.
     """
     learning, gradients = learning_plots(history), gradient_plots(history)
     flow = [plot for plot in gradients if plot.name in ("dz", "saturated")]
     sections = [
+        *([section("Sweep", [f'<div class="card all">{table(SWEEP, *sweep)}</div>'], "")] if sweep else []),
         section("Learning", [drawing(plot) for plot in learning], "No epoch was completed: there is no curve."),
         section("Gradients", [drawing(plot) for plot in gradients], "No gradient was recorded."),
         section("Validation rows", *answers(classes, multilabel, truth, probabilities)),
