@@ -83,8 +83,8 @@ def bare_trainer(task):
     return trainer(task, limit_val_batches=0, logger=False, enable_checkpointing=False)
 
 
-def classifier(task):
-    return Classifier(task.sizes[0], task.data.classes, hidden=list(task.sizes[1:-1]), lr=LR)
+def classifier(task, engine="autograd"):
+    return Classifier(task.sizes[0], task.data.classes, hidden=list(task.sizes[1:-1]), lr=LR, engine=engine)
 
 
 def lightning(task):
@@ -98,7 +98,7 @@ def our_trainer(task):
     bare_trainer(task).fit(classifier(task), task.data)
 
 
-def our_fit(task):
+def our_fit(task, engine="autograd"):
     """What `torchbp fit` runs, as the configs have it, to the last epoch. Returns GradientMonitor's share of the time.
 
     The full gradient of each epoch is computed, and never small enough to stop.
@@ -113,7 +113,7 @@ def our_fit(task):
             logger=CSVLogger(folder, "run"),
             log_every_n_steps=1,
             plugins=[WholeFiles()],
-        ).fit(classifier(task), task.data)
+        ).fit(classifier(task, engine), task.data)
     return monitor.seconds / (time.perf_counter() - start)
 
 

@@ -27,7 +27,7 @@ LARGE_ROWS, LARGE_FEATURES = 200_000, 20
 LARGE_BATCH, LARGE_EPOCHS = 4096, 10
 
 PEER = "Lightning, default loader"
-FIT = "torchbp fit"
+FIT, EXPLICIT = "torchbp fit", "torchbp fit, explicit"
 SUMMARY = (f"a step of training, ratio of times to {PEER}", "ratio")
 COLUMNS = {
     "step_us": ("µs per step", "{:.1f}"),
@@ -38,12 +38,13 @@ COLUMNS = {
 
 
 def variants(task):
-    """Name: the run, a function without arguments; and a list, to which each run of `torchbp fit` adds its share."""
-    shares = []
+    """Name: the run, a function without arguments; and the names of those that have GradientMonitor, with its shares."""
+    shares = {FIT: [], EXPLICIT: []}
     return {
         PEER: lambda: runs.lightning(task),
         "torchbp Trainer": lambda: runs.our_trainer(task),
-        FIT: lambda: shares.append(runs.our_fit(task)),
+        FIT: lambda: shares[FIT].append(runs.our_fit(task)),
+        EXPLICIT: lambda: shares[EXPLICIT].append(runs.our_fit(task, "explicit")),
         "raw loop": lambda: runs.our_loop(task),
         "raw loop, torch.nn": lambda: runs.torch_loop(task),
         "scikit-learn": lambda: runs.scikit_learn(task),
@@ -84,7 +85,8 @@ def measured(path, seconds):
 def steps(task, seconds):
     functions, shares = variants(task)
     found = times(functions, task.steps, "step_us", seconds)
-    found[FIT]["monitor_percent"] = 100 * statistics.median(shares)
+    for name, of_runs in shares.items():
+        found[name]["monitor_percent"] = 100 * statistics.median(of_runs)
     return found
 
 
