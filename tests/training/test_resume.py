@@ -19,7 +19,7 @@ CONFIG = Path(__file__).parent.parent.parent / "configs/breast_cancer.yaml"
 FIT = [
     "fit", "-c", str(CONFIG), "--model.momentum", "0.9", "--model.hidden", "[8, 4]", "--trainer.max_epochs", "25",
     "--trainer.accelerator", "cpu", "--stopping.min_grad_norm", "1e-9", "--stopping.patience", "15",
-    "--stopping.min_delta", "0.02", "--checkpoint.monitor", "val/accuracy",
+    "--stopping.min_delta", "0.02", "--checkpoint.monitor", "val/accuracy", "--checkpoint.every_seconds", "0",
 ]  # fmt: skip
 LAST = Path("runs/breast_cancer/version_0/checkpoints/last.ckpt")
 

@@ -1,6 +1,8 @@
 """The two checkpoints of a run, best.ckpt and last.ckpt, and how a run goes on in its own folder."""
 
+import copy
 import csv
+import time
 from pathlib import Path
 
 import torch
@@ -16,18 +18,23 @@ METRICS = {"val/loss": "min", "val/accuracy": "max", "train/loss": "min"}  # and
 
 
 class BestAndLast(ModelCheckpoint):
-    """Keeps two checkpoints of a run: best.ckpt and, of the end of each epoch, last.ckpt.
+    """Keeps two checkpoints of a run: best.ckpt and, of the end of an epoch, last.ckpt.
 
     A run that was interrupted, at any moment, goes on from last.ckpt as if nothing had happened. The first one is
     written before the first step.
 
     Args:
         monitor: the metric that says which epoch is the best: val/loss, val/accuracy or train/loss.
+        every_seconds: at the end of an epoch, how old the files may be: writing them takes longer than an epoch of a
+            small network. 0 writes them at the end of each epoch.
     """
 
-    def __init__(self, monitor: str = "val/loss"):
+    def __init__(self, monitor: str = "val/loss", every_seconds: float = 1.0):
         if monitor not in METRICS:
             raise SettingError(f"checkpoint.monitor={monitor!r} is not a metric of training; use {', '.join(METRICS)}")
+        if not every_seconds >= 0:
+            raise SettingError(f"checkpoint.every_seconds={every_seconds} must not be negative")
+        self.every_seconds, self.written, self.is_behind = every_seconds, 0.0, False
         super().__init__(
             monitor=monitor,
             mode=METRICS[monitor],
@@ -39,6 +46,7 @@ class BestAndLast(ModelCheckpoint):
 
     def on_train_start(self, trainer, pl_module):
         super().on_train_start(trainer, pl_module)
+        self.written = time.monotonic()
         if trainer.ckpt_path is None and not trainer.fast_dev_run:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
@@ -49,12 +57,27 @@ class BestAndLast(ModelCheckpoint):
         # ModelCheckpoint's own leaves out last.ckpt where the epoch is not the best
         if trainer.fast_dev_run:
             return
-        for logger in trainer.loggers:
-            logger.save()  # metrics.csv is never behind the checkpoint
+        files = trainer.strategy.checkpoint_io
+        due = is_last_epoch(trainer) or time.monotonic() - self.written >= self.every_seconds
+        due = trainer.strategy.broadcast(due) or not isinstance(files, WholeFiles)
         candidates = self._monitor_candidates(trainer)
         if self.monitor in candidates:  # of val/…, there may have been no validation yet
+            files.hold = not due
             self._save_topk_checkpoint(trainer, candidates)
-        self._save_last_checkpoint(trainer, candidates)
+            files.hold = False
+        self.is_behind = not due
+        if due:
+            self.write(trainer)
+
+    def on_train_end(self, trainer, pl_module):
+        if self.is_behind:  # training was ended by something that came after the epoch
+            self.write(trainer)
+
+    def write(self, trainer):
+        for logger in trainer.loggers:
+            logger.save()  # metrics.csv is never behind the checkpoint
+        self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+        self.written, self.is_behind = time.monotonic(), False
 
     def load_state_dict(self, state_dict):
         # scores, and no paths: those are the folder's of now, and a file must not name what Lightning will delete
@@ -68,13 +91,35 @@ class BestAndLast(ModelCheckpoint):
             self.best_k_models = {best: score}
 
 
+def is_last_epoch(trainer):
+    """Whether training ends with this epoch, as far as is known at its end."""
+    limits = (trainer.current_epoch + 1, trainer.max_epochs), (trainer.global_step, trainer.max_steps)
+    return trainer.should_stop or any(done == limit for done, limit in limits)
+
+
 class WholeFiles(TorchCheckpointIO):
-    """A checkpoint is written beside its place, and then put there: what is there is whole at every moment."""
+    """A checkpoint is written beside its place, and then put there: what is there is whole at every moment.
+
+    `hold` is true for who will ask again: a copy of the checkpoint is kept then, and written before the next one.
+    """
+
+    def __init__(self):
+        self.hold, self.held = False, {}
 
     def save_checkpoint(self, checkpoint, path, storage_options=None):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as temporary:
-            torch.save(checkpoint, temporary)
+        if self.hold:
+            self.held[path] = copy.deepcopy(checkpoint)  # its tensors are the network's
+            return
+        self.held.pop(path, None)
+        for held in list(self.held):
+            write_checkpoint(self.held.pop(held), held)
+        write_checkpoint(checkpoint, path)
+
+
+def write_checkpoint(checkpoint, path):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as temporary:
+        torch.save(checkpoint, temporary)
 
 
 class ContinuedMetrics(ExperimentWriter):

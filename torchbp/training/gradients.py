@@ -63,9 +63,10 @@ def full_gradient_norm(classifier, x, y):
     parameters = layers.parameters()
     totals = [[classifier.hparams.weight_decay * p.detach() for p in pair] for pair in parameters]
     x, y = x.to(totals[0][0].dtype), y.to(totals[0][0].dtype)
-    for rows in torch.arange(len(x)).split(ROWS_AT_ONCE):
-        outputs = layers.forward(parameters, classifier.standardize(x[rows].to(classifier.device)))
-        target = y[rows].to(classifier.device)
+    rows_at_once = max(1, ROWS_AT_ONCE // (classifier.members or 1))
+    for rows, target in zip(x.split(rows_at_once), y.split(rows_at_once), strict=True):
+        rows, target = rows.to(classifier.device), target.to(classifier.device)
+        outputs = layers.forward(parameters, classifier.standardize(rows))
         _, last, scale = value_and_derivative(classifier.loss, outputs[-1], target, layers.members)
         scale *= len(rows) / len(x)
         ones = layers.ones(last)
