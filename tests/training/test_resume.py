@@ -262,6 +262,72 @@ def test_an_older_checkpoint_starts_a_run_of_its_own(uninterrupted, capsys):
     )
 
 
+SEVERAL = [
+    ["--model.engine", "explicit"],
+    ["--model.engine", "explicit", "--model.lr", "[0.1, 1, 3, 1e30]", "--model.members", "2"],
+    ["--model.engine", "autograd", "--model.members", "3", "--model.momentum", "0"],
+]
+
+
+@pytest.mark.parametrize("settings", SEVERAL, ids=" ".join)
+def test_the_engine_and_ensembles_go_on(settings, capsys):
+    """At the middle some members have stopped, and some have diverged."""
+    fit = [*FIT, *settings, "--stopping.min_grad_norm", "0.05", "--stopping.patience", "7"]
+    assert main(fit) == 0
+    assert main([*fit, "--trainer.max_epochs", "9"]) == 0
+    half = Path(str(LAST).replace("version_0", "version_1"))
+    if "1e30" in str(settings):
+        (why,) = (value for name, value in content(half).items() if name.endswith("/why"))
+        assert {0, 2, 3} <= set(why.tolist())
+    assert main([*fit, "--ckpt_path", str(half)]) == 0
+    assert_same(half, LAST)
+    assert_same(half.with_name("best.ckpt"), LAST.with_name("best.ckpt"))
+    assert losses(LAST.parent.parent / "metrics.csv") == losses(half.parent.parent / "metrics.csv")
+
+
+def test_a_killed_sweep_goes_on(capsys):
+    fit = [*FIT, *SEVERAL[1]]
+    assert main(fit) == 0
+    code = KILL_ITSELF.format(save=7, replace=0, fit=fit).replace("version_0", "version_1")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -signal.SIGKILL
+    half = Path(str(LAST).replace("version_0", "version_1"))
+    assert main([*fit, "--ckpt_path", str(half)]) == 0
+    assert_same(half, LAST)
+    assert_same(half.with_name("best.ckpt"), LAST.with_name("best.ckpt"))
+
+
+def test_files_that_are_written_seldom_are_the_same(uninterrupted, capsys):
+    assert main([*FIT, "--checkpoint.every_seconds", "1000"]) == 0
+    assert_as_uninterrupted(uninterrupted)
+
+
+def test_a_run_that_is_killed_between_two_files_goes_on_from_the_first(uninterrupted, capsys):
+    seldom = [*FIT, "--checkpoint.every_seconds", "1000"]
+    code = KILL_ITSELF.format(save=2, replace=0, fit=seldom)  # best.ckpt, at the end
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -signal.SIGKILL
+    assert content(LAST)["/epoch"] == 0
+    resume()
+    assert_as_uninterrupted(uninterrupted)
+
+
+@pytest.mark.parametrize("name", ["why", "best", "waited", "epochs"])
+def test_a_damaged_rule_of_stopping_is_refused(name, uninterrupted, capsys):
+    shutil.copytree(uninterrupted / "runs", "runs")
+    state = torch.load(LAST, weights_only=True)
+    (rule,) = (value for key, value in state["callbacks"].items() if "UntilMinimum" in key)
+    rule[name] = torch.zeros(3)
+    torch.save(state, LAST)
+    assert main([*FIT, "--ckpt_path", str(LAST)]) == 1
+    assert f"{name} of UntilMinimum is damaged" in capsys.readouterr().err
+
+
+def test_another_number_of_batches_at_once_is_refused(uninterrupted, capsys):
+    fit = [*FIT, "--model.engine", "explicit", "--trainer.max_epochs", "2"]
+    assert main(fit) == 0
+    assert main([*fit, "--ckpt_path", str(LAST), "--data.batches_at_once", "3"]) == 2
+    assert "the checkpoint has data.batches_at_once=64, and this command 3; use the same" in capsys.readouterr().err
+
+
 def test_random_numbers_go_on(tmp_path):
     import pytorch_lightning as pl
 

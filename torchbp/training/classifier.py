@@ -16,6 +16,8 @@ from torchbp.training.evaluation import Evaluation
 from torchbp.training.files import read_checkpoint
 from torchbp.training.standardize import Standardize
 
+LARGEST = torch.finfo(torch.float32).max
+
 
 class Classifier(Descent, Evaluation, pl.LightningModule):
     """An `MLP` with one sigmoid output per class (one for two classes), trained by gradient descent; or E of them.
@@ -76,7 +78,7 @@ class Classifier(Descent, Evaluation, pl.LightningModule):
         if engine not in ENGINES:
             raise SettingError(f"model.engine={engine!r} is not known; use {', '.join(ENGINES)}")
         rates = lr if isinstance(lr, list) else [lr]
-        if not rates or len(set(rates)) < len(rates) or not all(0 < rate < math.inf for rate in rates):
+        if not rates or len(set(rates)) < len(rates) or not all(0 < rate <= LARGEST for rate in rates):
             raise SettingError(f"model.lr={lr} must be a positive number, or a list of different ones")
         if members is not None and members < 1:
             raise SettingError(f"model.members={members} must be at least 1")

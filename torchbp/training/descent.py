@@ -19,7 +19,7 @@ class Descent:
         h = self.hparams
         numbers = {"lr": h.lr, "momentum": h.momentum, "weight_decay": h.weight_decay}
         if isinstance(h.lr, list):
-            numbers["lr"] = torch.tensor(h.lr).repeat_interleave(self.members // self.groups)
+            numbers["lr"] = torch.tensor(h.lr, dtype=torch.float64).repeat_interleave(self.members // self.groups)
         if h.engine == "autograd" and not self.members:
             return torch.optim.SGD(self.parameters(), **numbers)
         return SGD(self.net, **numbers, loss=self.loss)
