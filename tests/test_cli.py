@@ -20,7 +20,7 @@ import torch
 from sklearn.datasets import load_breast_cancer, load_digits
 
 from torchbp.cli import main
-from torchbp.training import Classifier
+from torchbp.training import Classifier, TabularData
 from torchbp.training.errors import UserError
 from torchbp.training.progress import is_due
 from torchbp.usage import OPTIONS
@@ -144,6 +144,61 @@ def test_every_line_of_stderr(name, run):
         assert out
 
 
+def test_an_ensemble_reports_its_members(run):
+    tested, out = fit_and_test(run, CONFIGS / "ensemble.yaml", "--trainer.max_epochs", 15)
+    assert [line.split()[0] for line in out.splitlines()] == ["stopped", "members", "best", "page", "next"]
+    assert re.search(r"^members  val/accuracy \d\.\d+ ± \d\.\d+ of one alone, spread of P \d\.\d+$", out, re.MULTILINE)
+    names = ["loss", "accuracy", "spread", "member_accuracy", "member_accuracy_std", "auroc"]
+    assert list(tested) == [f"test/{name}" for name in names]
+    assert tested["test/accuracy"] >= 0.95
+    assert 0 < tested["test/spread"] < 0.1
+    best = re.search(r"\S+best.ckpt$", out, re.MULTILINE)[0]
+    assert run("predict", "-c", CONFIGS / "ensemble.yaml", "--ckpt_path", best)[0] == 0
+    rows = list(csv.DictReader(Path("predictions.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["row", "P(benign)", "spread(benign)", "class"]
+    x = TabularData("breast_cancer").table.features
+    written = [torch.tensor([[float(row[name])] for row in rows]) for name in ("P(benign)", "spread(benign)")]
+    expected = Classifier.load_from_checkpoint(best).predict_proba(x, spread=True)
+    torch.testing.assert_close(written, list(expected), rtol=1e-4, atol=1e-6)
+    table = list(csv.DictReader(Path("runs/ensemble/version_0/metrics.csv").read_text().splitlines()))
+    assert sum(bool(row["val/spread"]) for row in table) == 15
+
+
+def test_a_sweep_prints_its_table_and_goes_by_the_best(run):
+    grid = ["--model.lr", "[0.05, 0.5, 5, 1e30]", "--model.members", 3, "--trainer.max_epochs", 15]
+    status, out, err = run("fit", "-c", CONFIGS / "sweep.yaml", *grid)
+    assert status == 0
+    assert "network  30-16-1, 513 parameters each, 4 values of lr × 3 members, on" in err
+    lines = out.splitlines()
+    assert re.split("  +", lines[1]) == ["lr", "val/loss", "of members", "accuracy", "epochs", "stopped by"]
+    table = [re.split("  +", line) for line in lines[2:6]]
+    assert [row[0] for row in table] == ["0.05", "0.5", "5", "1e+30"]
+    assert table[0][4:] == ["15", "3 descending"]
+    assert table[3][1:] == ["–", "–", "–", "1", "3 diverged"]
+    assert max(map(len, lines[1:6])) <= 80
+    best = min(table[:3], key=lambda row: float(row[1]))
+    assert re.fullmatch(rf"best lr  {best[0]}, whose members together had val/loss {best[1]} at epoch \d+", lines[6])
+    assert f"best     val/loss {best[1]}  " in out
+    assert "watch    3 members have diverged, and are left out: number 9, 10, 11. A smaller lr helps" in lines
+    path = re.search(r"\S+best.ckpt$", out, re.MULTILINE)[0]
+    model = Classifier.load_from_checkpoint(path)
+    chosen = model.chosen.view(4, 3)
+    assert chosen[[row[0] for row in table].index(best[0])].all()
+    assert chosen.sum() == 3
+    status, validated, _ = run("validate", "-c", "runs/sweep/version_0/config.yaml", "--ckpt_path", path)
+    assert f"{scores(validated)['val/loss']:.4f}" == best[1]
+    page = Path("runs/sweep/version_0/report.html").read_text()
+    assert "<h2>Sweep</h2>" in page
+    assert f"<td>{table[0][2]}</td>" in page
+
+
+def test_a_sweep_whose_members_all_diverge_is_a_failure(run):
+    status, out, _ = run("fit", "-c", CONFIGS / "sweep.yaml", "--model.lr", "[1e30, 1e31]", "--model.members", 1)
+    assert status == 1
+    assert "all members have stopped: 2 diverged" in out
+    assert "next" not in out
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
@@ -160,8 +215,6 @@ def test_validate(run, checkpoint):
 
 
 def test_predict_writes_every_row(run, checkpoint):
-    from torchbp.training import Classifier, TabularData
-
     status, out, err = run("predict", "-c", CANCER, "--ckpt_path", checkpoint)
     assert (status, out, err) == (0, "wrote    predictions.csv: 569 rows\n", "")
     rows = list(csv.DictReader(Path("predictions.csv").read_text().splitlines()))
@@ -242,8 +295,6 @@ def test_the_next_command_can_be_pasted_whatever_the_run_is_called(run):
 
 def test_a_checkpoint_made_in_python_needs_no_feature_names(run):
     from pytorch_lightning import Trainer
-
-    from torchbp.training import Classifier, TabularData
 
     data = TabularData("xor")
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
@@ -546,6 +597,16 @@ BAD = [
     ("fit --model.lr", 2, "--model.lr: expected one argument"),
     ("fit --model.lr abc", 2, "model.lr=abc must be of type float"),
     ("fit --model.lr -1", 2, "model.lr=-1.0 must be a positive number"),
+    ("fit --model.lr [0.1,x]", 2, "model.lr=x must be of type float"),
+    ("fit --model.lr [0.1,-1]", 2, "model.lr=.*-1.0.* must be a positive number"),
+    ("fit --model.engine fast", 2, "model.engine='fast' is not known; use autograd, explicit"),
+    ("fit --model.members 0", 2, "model.members=0 must be at least 1"),
+    ("fit --data.batches_at_once 2", 2, "data.batches_at_once=2 is of model.engine explicit"),
+    ("fit --checkpoint.every_seconds -1", 2, "checkpoint.every_seconds=-1.0 must not be negative"),
+    ("fit --model.engine explicit --trainer.max_steps 9", 2, "trainer.max_steps=9 counts .* --data.batches_at_once 1"),
+    ("fit --model.engine explicit --trainer.strategy ddp --trainer.devices 2", 2, "explicit trains in one process"),
+    ("test --ckpt_path CHECKPOINT --model.engine explicit", 2, "the checkpoint has engine=autograd, and this command"),
+    ("test --ckpt_path CHECKPOINT --model.members 3", 2, "the checkpoint has members=None, and this command 3"),
     ("fit --model.hidden []", 2, r"model.hidden=\[\] must list"),
     ("fit --model.hidden [0]", 2, r"model.hidden=\[0\] must list"),
     ("fit --model.hidden 3.5", 2, "model.hidden=3.5 must be of type list"),
