@@ -6,16 +6,16 @@ DATA = {
     "data.target": ("COLUMN", "the labels; or [A, B, …], columns of zeros and ones", None),
     "data.id": ("COLUMN", "names the rows, and is no feature", None),
     "data.ignore": ("[A, …]", "columns that are no features", "[]"),
-    "data.missing": ("HOW", "refuse blanks, or take the mean for them", "refuse"),
     "data.batch_size": ("N", "rows of a step", "32"),
 }
 MODEL = {
     "model.hidden": ("[N, …]", "units of each hidden layer", "[16]"),
     "model.activation": ("NAME", "sigmoid, tanh or relu", "sigmoid"),
-    "model.lr": ("X", "learning rate", "0.1"),
+    "model.lr": ("X", "learning rate; or [X, …], a sweep over several", "0.1"),
+    "model.members": ("E", "networks in one run, for each lr", None),
+    "model.engine": ("NAME", "autograd, or explicit: the same, faster", "autograd"),
     "model.momentum": ("X", "share of the last step in the next", "0.0"),
     "model.weight_decay": ("X", "pull of every weight towards 0", "0.0"),
-    "model.pos_weight": ("X", "weight of a positive row; or balanced", None),
 }
 STOP = {
     "stopping.min_grad_norm": ("X", "stop where the gradient's norm is less", "0.0"),
