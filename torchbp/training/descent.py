@@ -55,17 +55,23 @@ class Descent:
         optimizer = self.trainer.optimizers[0]
         batches = zip(self.standardize(x).split(batch_size), y.split(batch_size), strict=True)
         try:
-            losses = [optimizer.backprop_step(*rows) * len(rows[0]) for rows in batches]
+            losses = [optimizer.backprop_step(*rows) for rows in batches]
         except FloatingPointError as error:
             raise UserError(f"trainer.detect_anomaly: {error}") from None
-        losses = torch.stack(losses).sum(0)
-        self.loss_sum.add_(losses)
+        losses = torch.stack(losses)
+        last = len(x) - batch_size * (len(losses) - 1)  # rows of the last batch
+        loss_sum = losses[:-1].sum(0).mul_(batch_size).add_(losses[-1], alpha=last)
+        self.loss_sum.add_(loss_sum)
         self.rows += len(x)
-        return losses.mean() / len(x)
+        return loss_sum.mean() / len(x)
 
     def backward(self, loss):
         if self.hparams.engine == "autograd":
             super().backward(loss)
+
+    def optimizer_zero_grad(self, epoch, batch_idx, optimizer):
+        if self.hparams.engine == "autograd":
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
 
     def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None):
         if self.hparams.engine == "autograd":
