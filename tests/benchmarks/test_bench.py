@@ -18,6 +18,7 @@ from torchbp.training import TabularData
 TRAININGS = [
     "Lightning, default loader",
     "torchbp Trainer",
+    "torchbp Trainer, explicit",
     "torchbp fit",
     "torchbp fit, explicit",
     "raw loop",

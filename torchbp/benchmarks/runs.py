@@ -93,9 +93,9 @@ def lightning(task):
     bare_trainer(task).fit(Peer(task.sizes), loader)
 
 
-def our_trainer(task):
-    """Our module and data; the scaling is part of the network, and each step logs the loss."""
-    bare_trainer(task).fit(classifier(task), task.data)
+def our_trainer(task, engine="autograd"):
+    """Our module and data; the scaling is part of the network, and each step adds to the loss."""
+    bare_trainer(task).fit(classifier(task, engine), task.data)
 
 
 def our_fit(task, engine="autograd"):

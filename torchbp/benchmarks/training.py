@@ -43,6 +43,7 @@ def variants(task):
     return {
         PEER: lambda: runs.lightning(task),
         "torchbp Trainer": lambda: runs.our_trainer(task),
+        "torchbp Trainer, explicit": lambda: runs.our_trainer(task, "explicit"),
         FIT: lambda: shares[FIT].append(runs.our_fit(task)),
         EXPLICIT: lambda: shares[EXPLICIT].append(runs.our_fit(task, "explicit")),
         "raw loop": lambda: runs.our_loop(task),
