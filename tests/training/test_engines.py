@@ -17,13 +17,14 @@ from torchbp.training.scores import Scores
 NUMBERS = {"lr": 0.3, "momentum": 0.5, "weight_decay": 0.01}
 
 
-def fit(data, model, callbacks=(), max_epochs=6, precision="64-true", **settings):
+def fit(data, model, callbacks=(), max_epochs=6, precision="64-true", train_dataloaders=None, **settings):
     torch.manual_seed(5)  # of the order of the rows
     trainer = pl.Trainer(
         max_epochs=max_epochs, callbacks=list(callbacks), precision=precision, accelerator="cpu", logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, **settings,
+        log_every_n_steps=1, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        **settings,
     )  # fmt: skip
-    trainer.fit(model, data)
+    trainer.fit(model, train_dataloaders, datamodule=data)
     return trainer
 
 
@@ -87,6 +88,20 @@ def test_batches_at_once_changes_no_bit_and_only_the_number_of_lightnings_steps(
     assert [found[at_once][0] for at_once in found] == [42, 18, 12, 6]  # 7 batches, 6 epochs
     for ours in found.values():
         assert all(torch.equal(a, b) for a, b in zip(ours[1:], found[1][1:], strict=True))
+
+
+def test_a_loader_of_ones_own_has_a_step_for_each_batch():
+    x, y = torch.randn(90, 4), torch.ones(90, 1)
+    found = []
+    for engine in ("autograd", "explicit"):
+        torch.manual_seed(1)
+        model = Classifier(4, ["a", "b"], engine=engine)
+        batches = list(zip(x.split(20), y.split(20), strict=True))
+        trainer = fit(None, model, precision="32-true", train_dataloaders=batches, limit_val_batches=0)
+        assert trainer.global_step == 30
+        found.append(weights(model))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_no_more_rows_go_together_than_8192():

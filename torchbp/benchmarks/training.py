@@ -38,7 +38,7 @@ COLUMNS = {
 
 
 def variants(task):
-    """Name: the run, a function without arguments; and the names of those that have GradientMonitor, with its shares."""
+    """Name: the run, a function without arguments; and the names of those with GradientMonitor, with its shares."""
     shares = {FIT: [], EXPLICIT: []}
     return {
         PEER: lambda: runs.lightning(task),

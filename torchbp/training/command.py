@@ -2,13 +2,11 @@
 
 import contextlib
 import importlib.util
-import logging
 import signal
 import sys
-import warnings
 from pathlib import Path
 
-from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
+from pytorch_lightning.cli import LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.strategies import FSDPStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
@@ -30,6 +28,7 @@ from torchbp.training.guards import (
     has_folder,
     set_by_user,
 )
+from torchbp.training.manners import SaveConfig, quieten
 from torchbp.training.predictions import SUFFIXES, predict
 from torchbp.training.processes import Interruption, LostProcess, end_together, leave, raised_by, rank
 from torchbp.training.progress import EpochProgress
@@ -80,31 +79,6 @@ def main(arguments):
     if command.status in (0, 1):
         end_together()
     return leave(command.status)
-
-
-def quieten():
-    """Lightning's tips, adverts and device inventories are not what the user asked for."""
-    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        ".*does not have many workers.*",
-        ".*LeafSpec.*",
-        "LightningCLI's args parameter",
-        "Checkpoint directory .* exists and is not empty",
-        ".*callbacks used to create the checkpoint need to be provided.*",
-    ):
-        warnings.filterwarnings("ignore", message)
-
-
-class SaveConfig(SaveConfigCallback):
-    """Writes the run's config.yaml, without what is of this run alone: its folder, and where it went on from."""
-
-    def __init__(self, parser, config, **arguments):
-        config = config.clone()
-        config.ckpt_path = None
-        if has_folder(config.trainer.logger):
-            config.trainer.logger.init_args.version = None
-        super().__init__(parser, config, overwrite=True, **arguments)
 
 
 class Command(LightningCLI):

@@ -31,7 +31,7 @@ class Descent:
 
     def training_step(self, batch, batch_idx):
         x, y = batch
-        sampler = self.trainer.train_dataloader.sampler
+        sampler = getattr(self.trainer.train_dataloader, "sampler", None)
         ours = isinstance(sampler, Batches)
         if self.hparams.engine == "explicit":
             return self.steps(x, y, sampler.batch_size if ours else len(x))
@@ -81,8 +81,8 @@ class Descent:
 
     def on_train_epoch_end(self):
         sums = torch.cat([self.loss_sum.flatten(), self.loss_sum.new_tensor([self.rows])])
-        *loss_sum, rows = self.trainer.strategy.reduce(sums, reduce_op="sum").cpu()  # over the processes
-        self.losses["train"] = (torch.stack(loss_sum) / rows).view(self.loss_sum.shape)
+        sums = self.trainer.strategy.reduce(sums, reduce_op="sum").cpu()  # over the processes
+        self.losses["train"] = (sums[:-1] / sums[-1]).view(self.loss_sum.shape)
         finite = self.losses["train"].isfinite()
         if self.members and (finite.to(self.device) & self.chosen).any():
             self.chosen &= finite.to(self.device)

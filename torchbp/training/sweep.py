@@ -23,8 +23,8 @@ def rows(classifier, stopping):
         epochs = stopping.minimum.epochs[members]
         first, last = int(epochs.min()), int(epochs.max())
         texts = [
-            f"{loss:.4f}",
-            f"{own:.4f} ± {own_deviation:.4f}" if each > 1 else f"{own:.4f}",
+            short(loss),
+            f"{short(own)} ± {short(own_deviation)}" if each > 1 else short(own),
             f"{accuracy:.3f} ± {accuracy_deviation:.3f}" if each > 1 else f"{accuracy:.3f}",
         ]
         if not math.isfinite(loss):  # its members have diverged at once
@@ -38,6 +38,10 @@ def rows(classifier, stopping):
             ]
         )
     return found
+
+
+def short(loss):
+    return f"{loss:.4f}" if loss < 1000 else f"{loss:.0e}"
 
 
 def lines(table):
