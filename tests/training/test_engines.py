@@ -7,6 +7,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE
 from torchbp.training import Classifier, TabularData, UntilMinimum
@@ -90,14 +91,15 @@ def test_batches_at_once_changes_no_bit_and_only_the_number_of_lightnings_steps(
         assert all(torch.equal(a, b) for a, b in zip(ours[1:], found[1][1:], strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
 def test_a_loader_of_ones_own_has_a_step_for_each_batch():
     x, y = torch.randn(90, 4), torch.ones(90, 1)
     found = []
     for engine in ("autograd", "explicit"):
         torch.manual_seed(1)
         model = Classifier(4, ["a", "b"], engine=engine)
-        batches = list(zip(x.split(20), y.split(20), strict=True))
-        trainer = fit(None, model, precision="32-true", train_dataloaders=batches, limit_val_batches=0)
+        batches = DataLoader(TensorDataset(x, y), batch_size=20)
+        trainer = fit(None, model, precision="32-true", train_dataloaders=batches)
         assert trainer.global_step == 30
         found.append(weights(model))
     for ours, theirs in zip(*found, strict=True):
