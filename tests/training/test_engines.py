@@ -167,8 +167,9 @@ def test_a_member_that_has_stopped_or_diverged_leaves_the_others_alone(engine):
 def test_training_ends_when_all_members_have_stopped():
     data = TabularData("breast_cancer", batch_size=50)
     stopping = UntilMinimum(min_delta=10.0, patience=3, monitor="val/loss")
-    trainer = fit(data, made(data, engine="explicit", members=4), [stopping], max_epochs=20)
-    assert trainer.current_epoch == 4
+    trainer = fit(data, made(data, engine="explicit", members=4), [stopping], max_epochs=20, check_val_every_n_epoch=2)
+    assert trainer.current_epoch == 8
+    assert stopping.minimum.epochs.tolist() == [8] * 4
     assert stopping.reason(trainer) == "all members have stopped: 4 patience"
 
 
@@ -245,6 +246,7 @@ REFUSED = [
     ({"engine": "explicit"}, {"limit_train_batches": 0.5}, "limit_train_batches=0.5 .*batches_at_once 1"),
     ({"engine": "explicit"}, {"val_check_interval": 0.5}, "val_check_interval=0.5 .*batches_at_once 1"),
     ({"members": 2}, {"gradient_clip_val": 1.0}, "gradient_clip_val=1.0"),
+    ({"lr": [0.1, 0.2]}, {"limit_val_batches": 0}, "limit_val_batches=0"),
 ]
 
 

@@ -170,9 +170,10 @@ class TabularData(pl.LightningDataModule):
     def loader(self, split, order=None):
         x, y = self.rows(split)
         process = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        size, at_once = max(self.batch_size, ROWS_AT_ONCE), 1
+        module = self.trainer and self.trainer.lightning_module
+        members = getattr(module, "members", None) or 1
+        size, at_once = max(self.batch_size, ROWS_AT_ONCE // members), 1
         if split == "train":
-            module = self.trainer and self.trainer.lightning_module
             size, at_once = self.batch_size, self.at_once(module.hparams.get("engine") if module else None)
         return Loader(x, y, Batches(len(x), size, *process, order, at_once))
 

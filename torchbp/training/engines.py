@@ -18,6 +18,8 @@ def check_engine(trainer, data, classifier):
             check_counts(trainer, at_once)
     elif at_once > 1:
         raise SettingError(f"data.batches_at_once={at_once} is of model.engine explicit; leave it out for autograd")
+    if classifier.groups > 1 and trainer.limit_val_batches == 0:
+        raise SettingError("trainer.limit_val_batches=0: a sweep over model.lr needs the validation rows to choose by")
     if classifier.members and trainer.gradient_clip_val:
         raise SettingError(
             f"trainer.gradient_clip_val={trainer.gradient_clip_val} would take the members of an ensemble for one "

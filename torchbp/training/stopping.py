@@ -56,7 +56,7 @@ class UntilMinimum(EarlyStopping):
 
     def on_validation_end(self, trainer, pl_module):
         if self.monitor == "val/loss" and trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self.minimum.update(pl_module.losses["val"])
+            self.update(trainer, pl_module.losses["val"])
             self.stop(trainer)
 
     def on_train_epoch_end(self, trainer, pl_module):
@@ -67,10 +67,16 @@ class UntilMinimum(EarlyStopping):
                 self.grad_norm = full_gradient_norm(pl_module, *trainer.datamodule.rows("train"))
             self.grad_norm = trainer.strategy.broadcast(self.grad_norm)  # so that all processes stop, or none
         if self.monitor == "train/loss":
-            self.minimum.update(pl_module.losses["train"], self.grad_norm)
+            self.update(trainer, pl_module.losses["train"], self.grad_norm)
         elif self.min_grad_norm > 0:
             self.minimum.stop(self.minimum.active & (self.grad_norm < self.min_grad_norm), GRADIENT)
         self.stop(trainer)
+
+    def update(self, trainer, losses, grad_norm=None):
+        descended = self.minimum.active
+        self.minimum.update(losses, grad_norm)
+        # of the trainer's, and not of the validations that were asked
+        self.minimum.epochs = torch.where(descended, trainer.current_epoch + 1, self.minimum.epochs)
 
     def stop(self, trainer):
         """Stop the members that are at their minimum, and training if that is all of them."""
