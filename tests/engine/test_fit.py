@@ -71,7 +71,7 @@ def test_the_gradients_norm_is_autograds(data):
         net = network(members)
         optimizer = torchbp.SGD(net, weight_decay=0.1 if members is None else [0.0, 0.1, 0.2])
         rows = fit.Rows(x, y)
-        norms = fit.gradient_norms(optimizer, rows, 100)
+        norms = fit.norms_of(optimizer, rows, 100)
         for number, one in enumerate([net] if members is None else net.unstack()):
             loss = torch.nn.functional.binary_cross_entropy_with_logits(one(x), y)
             decay = 0.1 if members is None else 0.1 * number

@@ -53,7 +53,7 @@ def fit(optimizer, x, y, batch_size, epochs, shuffle, bagging, generator, tol, p
                 history.append(torch.where(before, losses, history[-1]) if history else losses)
                 norms = None
                 if min_grad_norm:
-                    norms = running.whole(gradient_norms(running.optimizer, running.rows, batch_size * AT_ONCE).cpu())
+                    norms = running.whole(norms_of(running.optimizer, running.rows, batch_size * AT_ONCE))
                 active = minimum.update(losses, norms)
                 shown.update()
                 shown.set_postfix_str(f"loss {losses[losses.isfinite()].mean().item():.4f}", refresh=False)
@@ -75,6 +75,14 @@ def one_epoch(optimizer, rows, order, batch_size):
     if whole < rows.count:
         total = total + optimizer.backprop_step(*rows.of(order[whole:])).double() * (rows.count - whole)
     return total.cpu() / rows.count
+
+
+def norms_of(optimizer, rows, at_once):
+    """‖∇L‖ over all rows, on the CPU."""
+    groups = optimizer.param_groups
+    decays = {p: group["weight_decay"] for group in groups for p in group["params"] if p.requires_grad}
+    places = torch.arange(rows.count, device=rows.x.device).split(at_once)
+    return gradient_norms(optimizer.layers, optimizer.loss, decays, map(rows.of, places), rows.count).cpu()
 
 
 def bar(epochs, progress):

@@ -67,21 +67,22 @@ def gradient(parameter):
 
 
 @torch.no_grad()
-def gradient_norms(optimizer, rows, at_once):
-    """‖∇L‖₂ over all parameters, of the mean loss over all rows plus ½ λ ‖W‖²; of an ensemble (E), of each member.
+def gradient_norms(layers, loss, decays, pieces, count):
+    """‖∇L‖₂ over all parameters that learn, of the mean loss over the rows plus ½ λ ‖W‖²; of an ensemble (E), of each.
 
-    It touches no `.grad`. `rows` are the rows of torchbp.engine.fit, taken `at_once` at a time.
+    It touches no `.grad`.
+
+    Args:
+        decays: λ of each parameter, a dictionary of those that learn: numbers, or tensors of one for each member.
+        pieces: the rows x and y, a piece at a time; `count` in all.
     """
-    layers, loss = optimizer.layers, optimizer.loss
     parameters = layers.parameters()
-    decay = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    sums = {p: decayed(p, decay[p]) for pair in parameters for p in pair if p is not None and p.requires_grad}
+    sums = {p: p * (spread(decay, p) if isinstance(decay, torch.Tensor) else decay) for p, decay in decays.items()}
     _, _, add_dweight, add_dbias = layers.formulas
-    for places in torch.arange(rows.count, device=rows.x.device).split(at_once):
-        x, y = rows.of(places)
+    for x, y in pieces:
         outputs = layers.forward(parameters, x)
         _, derivative, scale = value_and_derivative(loss, outputs[-1], y, layers.members)
-        scale = scale * len(places) / rows.count if loss.reduction == "mean" else scale
+        scale = scale * x.shape[-2] / count if loss.reduction == "mean" else scale
         ones = layers.ones(derivative)
         for number, dz, a in layers.backward(parameters, outputs, derivative, 0):
             weight, bias = parameters[number]
@@ -91,8 +92,3 @@ def gradient_norms(optimizer, rows, at_once):
                 add_dbias(sums[bias], dz, ones, 1, scale)
     squares = [g.square().flatten(0 if layers.members is None else 1).sum(-1) for g in sums.values()]
     return torch.stack(squares).sum(0).sqrt().double()
-
-
-def decayed(p, decay):
-    """λ W, a new tensor; λ may be a tensor of one for each member."""
-    return p * (spread(decay, p) if isinstance(decay, torch.Tensor) else decay)

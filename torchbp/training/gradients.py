@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from pytorch_lightning.callbacks import Callback
 from torch.linalg import vector_norm as norm
 
+from torchbp.engine.gradients import gradient_norms
 from torchbp.engine.layers import Layers
 from torchbp.engine.losses import value_and_derivative
 from torchbp.training.data import ROWS_AT_ONCE
@@ -53,30 +54,18 @@ def backward_pass(classifier, x, y):
     return inputs, dzs
 
 
-@torch.no_grad()
 def full_gradient_norm(classifier, x, y):
     """‖∇L‖₂ over all parameters, L the mean loss of the rows x, y plus ½ λ ‖W‖². It touches no `.grad`.
 
     Of an ensemble `(E)`, each member's own.
     """
     layers = Layers(classifier.net, hooks=True)
-    parameters = layers.parameters()
-    totals = [[classifier.hparams.weight_decay * p.detach() for p in pair] for pair in parameters]
-    x, y = x.to(totals[0][0].dtype), y.to(totals[0][0].dtype)
-    rows_at_once = max(1, ROWS_AT_ONCE // (classifier.members or 1))
-    for rows, target in zip(x.split(rows_at_once), y.split(rows_at_once), strict=True):
-        rows, target = rows.to(classifier.device), target.to(classifier.device)
-        outputs = layers.forward(parameters, classifier.standardize(rows))
-        _, last, scale = value_and_derivative(classifier.loss, outputs[-1], target, layers.members)
-        scale *= len(rows) / len(x)
-        ones = layers.ones(last)
-        for number, dz, a in layers.passes(parameters, outputs, last, lowest=0):
-            dweight, dbias = totals[number]
-            layers.formulas.add_dweight(dweight, dz, a, 1, scale)
-            layers.formulas.add_dbias(dbias, dz, ones, 1, scale)
-    first = 0 if layers.members is None else 1
-    norms = [norm(total, dim=tuple(range(first, total.dim()))) for pair in totals for total in pair]
-    return norm(torch.stack(norms), dim=0).cpu()
+    decays = dict.fromkeys(classifier.net.parameters(), classifier.hparams.weight_decay)
+    p = next(classifier.net.parameters())
+    pieces = (
+        (classifier.standardize(x[rows].to(p)), y[rows].to(p)) for rows in torch.arange(len(x)).split(ROWS_AT_ONCE)
+    )
+    return gradient_norms(layers, classifier.loss, decays, pieces, len(x)).cpu()
 
 
 def sample_gradient_norms(inputs, dzs):
