@@ -11,7 +11,7 @@ DATA = {
 MODEL = {
     "model.hidden": ("[N, …]", "units of each hidden layer", "[16]"),
     "model.activation": ("NAME", "sigmoid, tanh or relu", "sigmoid"),
-    "model.lr": ("X", "learning rate; or [X, …], a sweep over several", "0.1"),
+    "model.lr": ("X", "learning rate; or [X, …], a sweep of them", "0.1"),
     "model.members": ("E", "networks in one run, for each lr", None),
     "model.engine": ("NAME", "autograd, or explicit: the same, faster", "autograd"),
     "model.momentum": ("X", "share of the last step in the next", "0.0"),

@@ -10,6 +10,7 @@ import torch
 from sklearn.neural_network._stochastic_optimizers import BaseOptimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from torchbp import SGD
 from torchbp.benchmarks import jax_process, layers, runs, step, training
 from torchbp.benchmarks.measure import interleaved, peak_bytes, saved_bytes
 from torchbp.cli import main
@@ -166,13 +167,16 @@ def test_steps_are_what_the_time_is_divided_by(source, sizes, name, monkeypatch)
     handle = register_optimizer_step_post_hook(lambda *_: steps.append("torch"))
     update = BaseOptimizer.update_params
     monkeypatch.setattr(BaseOptimizer, "update_params", lambda *a: (steps.append("scikit-learn"), update(*a)))
+    explicit = SGD.backprop_step
+    monkeypatch.setattr(SGD, "backprop_step", lambda *a: (steps.append("engine"), explicit(*a))[1])
     try:
         with training.quiet():
             training.variants(task)[0][name]()
     finally:
         handle.remove()
     assert len(steps) == task.steps == 3 * {"breast_cancer": 4, "digits": 11}[source]
-    assert set(steps) == {"scikit-learn" if name == "scikit-learn" else "torch"}
+    of = "scikit-learn" if name == "scikit-learn" else "engine" if "explicit" in name else "torch"
+    assert set(steps) == {of}
 
 
 def test_peers_train_on_the_standardised_training_rows():
@@ -195,6 +199,7 @@ def test_layers_does_not_import_lightning():
     program = """
 import sys
 from torchbp.benchmarks import layers
+from torchbp import SGD
 from torchbp.cli import main
 layers.GRID = layers.GRID[:1]
 assert main(["bench", "layers", "--no-compile", "--seconds", "0.01", "--threads", "1"]) == 0
