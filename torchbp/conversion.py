@@ -77,7 +77,7 @@ class Unsuitable(Exception):
 def converted(module):
     """The class that makes this module ours, or None if it is, or is not a layer."""
     cls = type(module)
-    if isinstance(module, tuple(TORCHS)):
+    if isinstance(module, (*TORCHS, nn.EnsembleLinear)):
         return None
     if not isinstance(module, tuple(OURS)):
         if next(module.children(), None) is None and next(module.parameters(), None) is not None:

@@ -2,6 +2,8 @@
 
 import torch
 
+from torchbp.engine.compiled import number
+
 WARM_UP = 3  # steps before a capture, as torch's documentation of CUDA graphs asks for
 
 
@@ -20,11 +22,12 @@ class CapturedStep:
         distinct = list({id(rule): rule for pair in rules for rule in pair if rule is not None}.values())
         inputs = [x, y, *(value for rule in distinct for value in rule.numbers().values())]
         places = [None if t is None else t.data_ptr() for pair in parameters for t in pair]
-        velocities = [None if rule.velocity is None else rule.velocity.data_ptr() for rule in distinct]
-        names = [tuple(rule.numbers()) for rule in distinct]
-        key = (x.shape, y.shape, *places, *velocities, *names)
+        places += [None if rule.velocity is None else rule.velocity.data_ptr() for rule in distinct]
+        index = {id(rule): number for number, rule in enumerate(distinct)}
+        structure = [rule and index[id(rule)] for pair in rules for rule in pair]
+        key = (x.shape, x.dtype, y.shape, y.dtype, *places, *structure, *(rule.fixed() for rule in distinct))
         if key not in self.graphs:
-            own = [value.clone() if isinstance(value, torch.Tensor) else x.new_full((), value) for value in inputs]
+            own = [value.clone() if isinstance(value, torch.Tensor) else number(value, x) for value in inputs]
             self.graphs[key] = own, *self.capture(parameters, rules, distinct, own)
         own, replay, loss = self.graphs[key]
         for tensor, value in zip(own, inputs, strict=True):

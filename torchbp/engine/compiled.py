@@ -42,13 +42,16 @@ class CompiledSteps:
     @torch.no_grad()
     def __call__(self, parameters, rules, x, y):
         """The losses (K, …) of before each step."""
-        of_shape = self.compiled.get((x.shape, y.shape))
-        if of_shape is None:
-            of_shape = self.compiled[x.shape, y.shape] = self.compile(x.device.type == "cpu")
-        known = {}
+        distinct = {id(rule): rule for pair in rules for rule in pair if rule is not None}
+        structure = [[rule and list(distinct).index(id(rule)) for rule in pair] for pair in rules]
+        key = (x.shape, x.dtype, y.shape, y.dtype, str(structure), *(rule.fixed() for rule in distinct.values()))
+        made = self.compiled.get(key)
+        if made is None:
+            made = self.compiled[key] = self.compile(x.device.type == "cpu")
         parameters = [tuple(p if p is None else p.detach() for p in pair) for pair in parameters]
-        rules = [tuple(rule and traced(rule, x, known) for rule in pair) for pair in rules]
-        return of_shape(parameters, rules, x, y)
+        with_tensors = {number: traced(rule, x) for number, rule in distinct.items()}
+        rules = [tuple(rule and with_tensors[id(rule)] for rule in pair) for pair in rules]
+        return made(parameters, rules, x, y)
 
     def compile(self, cpp_wrapper):
         layers, loss = self.layers, self.loss
@@ -61,9 +64,13 @@ class CompiledSteps:
         return torch.compile(own, fullgraph=True, dynamic=False, options={"cpp_wrapper": cpp_wrapper})
 
 
-def traced(rule, x, known):
+def traced(rule, x):
     """The rule with tensors for numbers, so that another learning rate is not compiled anew."""
-    if id(rule) not in known:
-        tensors = {k: v if isinstance(v, torch.Tensor) else x.new_full((), v) for k, v in rule.numbers().items()}
-        known[id(rule)] = rule._replace(**tensors)
-    return known[id(rule)]
+    return rule._replace(**{k: number(v, x) for k, v in rule.numbers().items()})
+
+
+def number(value, x):
+    """A tensor of the number, as precise as x or as float32, whichever is more."""
+    if isinstance(value, torch.Tensor):
+        return value
+    return torch.full((), value, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)

@@ -1,52 +1,42 @@
 """A step of gradient descent, as a function of tensors: forward, backward, and each parameter's update on the way."""
 
-from typing import NamedTuple
-
 import torch
 
 from torchbp.engine.losses import value_and_derivative
+from torchbp.engine.rules import has
 from torchbp.ops.linear import spread
 
 
-class Rule(NamedTuple):
-    """How a parameter descends. Each number may be a tensor of one for each member of an ensemble.
+def derivatives(layers, loss, parameters, learns, x, y, rate=None):
+    """L; s; a 1 for each row; and (number, dZ, A) of each Linear layer that learns or has one that learns under it.
 
-        V ← keep V + share (dL/dW + decay W);   W ← shrink W + rate dL/dW without V;   W ← W + rate V with it
-
-    rate is −α, shrink 1 − αλ, decay λ, and `ahead` the μ of Nesterov, None without. In the first step of a velocity
-    keep is 0 and share 1; otherwise μ and 1 − τ.
+    From the last layer to the first: s dZᵀ A is dL/dW, and s Σ_n dZ is dL/db. `learns` has a pair for each layer, of
+    which something is true where W or b learns. `rate`, one for each member, multiplies both; s is 1 then.
     """
-
-    rate: float
-    shrink: float
-    decay: float
-    velocity: torch.Tensor | None = None
-    keep: float = 0
-    share: float = 1
-    ahead: float | None = None
-
-    def numbers(self):
-        """Those that are not fixed, name: value. 0, 1 and None stand for terms and factors that are not there."""
-        fields = self._asdict()
-        del fields["velocity"]
-        return {k: v for k, v in fields.items() if isinstance(v, torch.Tensor) or v not in (0, 1, None)}
-
-    def of(self, members):
-        """The rule of these members, a slice."""
-        return Rule(*(v[members] if isinstance(v, torch.Tensor) and v.dim() else v for v in self))
+    lowest = 0
+    while lowest < len(learns) and not any(learns[lowest]):
+        lowest += 1
+    outputs = layers.forward(parameters, x)
+    value, derivative, scale = value_and_derivative(loss, outputs[-1], y, layers.members)
+    if rate is not None:  # everything after this is linear in it
+        derivative.mul_(spread(rate * scale, derivative))
+        scale = 1
+    return value, scale, layers.ones(derivative), layers.backward(parameters, outputs, derivative, lowest)
 
 
 def step(layers, loss, parameters, rules, x, y):
     """L of before the step, which `parameters` then have made. `rules` are of each (W, b), None where one is frozen."""
-    lowest = 0
-    while lowest < len(rules) and rules[lowest] == (None, None):
-        lowest += 1
-    outputs = layers.forward(parameters, x)
-    value, derivative, scale = value_and_derivative(loss, outputs[-1], y, layers.members)
-    ones = layers.ones(derivative)
+    rate, last = None, rules[-1][0]
+    if (
+        last is not None
+        and last.velocity is None
+        and isinstance(last.rate, torch.Tensor)
+        and all(rule is None or rule is last for pair in rules for rule in pair)
+    ):
+        rate, unit = last.rate, last._replace(rate=1)  # once, and not in a copy of each layer's dZ
+        rules = [tuple(rule and unit for rule in pair) for pair in rules]
+    value, scale, ones, passes = derivatives(layers, loss, parameters, rules, x, y, rate)
     _, _, add_dweight, add_dbias = layers.formulas
-    passes = layers.backward(parameters, outputs, derivative, lowest)
-    del derivative
     for number, dz, a in passes:
         (weight, bias), (of_weight, of_bias) = parameters[number], rules[number]
         if of_weight is not None:
@@ -59,17 +49,25 @@ def step(layers, loss, parameters, rules, x, y):
 
 def descend(p, rule, scale, add, dz, factor):
     """p after its step. `add(out, dZ, factor, β, s)` is out ← β out + s dL/dp, but for the factor `scale` of dL."""
-    rate, shrink, decay, velocity, keep, share, ahead = rule
-    if velocity is None:
-        add(p, dz, factor, shrink, rate * scale)
+    rate, decay, pull, exact, velocity, keep, share, ahead = rule
+    if velocity is not None:
+        add(velocity, dz, factor, keep, share * scale)
+        if has(decay):
+            add_multiple(velocity, share * decay, p)
+        if ahead is None:
+            add_multiple(p, rate, velocity)
+            return
+    if exact:
+        gradient = p * decay
+        add(gradient, dz, factor, 1, scale)
+        if velocity is not None:
+            add_multiple(gradient, ahead, velocity)
+        add_multiple(p, rate, gradient)
         return
-    add(velocity, dz, factor, keep, share * scale)
-    if isinstance(decay, torch.Tensor) or decay:
-        add_multiple(velocity, share * decay, p)
-    if ahead is None:
-        add_multiple(p, rate, velocity)
-    else:
-        add(p, dz, factor, shrink, rate * scale)
+    if has(pull):  # not as a factor 1 − αλ of the product: that is rounded, in every step the same way
+        add_multiple(p, pull, p)
+    add(p, dz, factor, 1, rate * scale)
+    if velocity is not None:
         add_multiple(p, rate * ahead, velocity)
 
 
@@ -83,8 +81,8 @@ def add_multiple(out, scale, tensor):
 
 def add_gradient(out, gradient, _, beta, scale):
     """out ← β out + s G in place, for a gradient that is there."""
-    if isinstance(beta, torch.Tensor) or beta not in (0, 1):
-        out.mul_(spread(beta, out) if isinstance(beta, torch.Tensor) else beta)
-    elif beta == 0:
-        out.zero_()
+    if isinstance(beta, torch.Tensor):
+        out.mul_(spread(beta, out))
+    elif beta != 1:
+        out.mul_(beta) if beta else out.zero_()
     add_multiple(out, scale, gradient)

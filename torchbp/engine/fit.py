@@ -39,22 +39,24 @@ def batches(rows, steps):
 def fit(optimizer, x, y, batch_size, epochs, shuffle, bagging, generator, tol, patience, min_grad_norm, progress):
     """See `torchbp.SGD.fit`."""
     members = optimizer.layers.members
-    check(x, y, members, batch_size, epochs, bagging, tol, patience, min_grad_norm)
+    check(optimizer.layers, x, y, batch_size, epochs, bagging, tol, patience, min_grad_norm)
     bag = torch.randint(x.shape[-2], (members, x.shape[-2]), generator=generator) if bagging else None
     rows = Rows(x, y, None if bag is None else bag.to(x.device))
     minimum = optimizer.minimum = Minimum(tol, patience, min_grad_norm, members)
-    running, history = Running(optimizer, rows), []
+    given, history = optimizer.active, []
+    running = Running(optimizer, rows)
     try:
         with bar(epochs, progress) as shown:
             for _ in range(epochs):
                 order = torch.randperm(rows.count, generator=generator) if shuffle else torch.arange(rows.count)
-                before = minimum.active
+                before = minimum.active if given is None else minimum.active & given.cpu()
                 losses = running.whole(one_epoch(running.optimizer, running.rows, order.to(x.device), batch_size))
                 history.append(torch.where(before, losses, history[-1]) if history else losses)
                 norms = None
                 if min_grad_norm:
-                    norms = running.whole(norms_of(running.optimizer, running.rows, batch_size * AT_ONCE))
+                    norms = running.whole(norms_of(running.optimizer, running.rows, batch_size))
                 active = minimum.update(losses, norms)
+                active = active if given is None else active & given.cpu()
                 shown.update()
                 shown.set_postfix_str(f"loss {losses[losses.isfinite()].mean().item():.4f}", refresh=False)
                 if not active.any():
@@ -62,27 +64,42 @@ def fit(optimizer, x, y, batch_size, epochs, shuffle, bagging, generator, tol, p
                 running.go_on_with(active)
     finally:
         running.put_back()
+        optimizer.active = given
     report(optimizer, minimum, rows)
     return torch.stack(history)
 
 
 def one_epoch(optimizer, rows, order, batch_size):
-    """The mean loss over all rows, each of before the step that it was in; on the CPU, which waits for a GPU once."""
+    """The mean loss over all rows, each of before the step that it was in; on the CPU, which waits for a GPU once.
+
+    Of a loss that sums, it is the sum over all rows.
+    """
     total, whole = 0, rows.count // batch_size * batch_size
-    for places in order[:whole].split(batch_size * AT_ONCE) if whole else ():
+    mean = optimizer.loss.reduction == "mean"
+    for places in order[:whole].split(batch_size * at_once(optimizer)) if whole else ():
         losses = optimizer.backprop_steps(*rows.of(places, len(places) // batch_size))
-        total = total + losses.double().sum(0) * batch_size
+        total = total + losses.double().sum(0) * (batch_size if mean else 1)
     if whole < rows.count:
-        total = total + optimizer.backprop_step(*rows.of(order[whole:])).double() * (rows.count - whole)
-    return total.cpu() / rows.count
+        last = optimizer.backprop_step(*rows.of(order[whole:])).double()
+        total = total + last * (rows.count - whole if mean else 1)
+    return total.cpu() / (rows.count if mean else 1)
 
 
-def norms_of(optimizer, rows, at_once):
+def at_once(optimizer):
+    """How many batches are gathered at once; one where the memory is to be bounded."""
+    return AT_ONCE if optimizer.chunk is None or optimizer.compiled is not None else 1
+
+
+def norms_of(optimizer, rows, batch_size):
     """‖∇L‖ over all rows, on the CPU."""
-    groups = optimizer.param_groups
+    layers, groups = optimizer.layers, optimizer.param_groups
     decays = {p: group["weight_decay"] for group in groups for p in group["params"] if p.requires_grad}
-    places = torch.arange(rows.count, device=rows.x.device).split(at_once)
-    return gradient_norms(optimizer.layers, optimizer.loss, decays, map(rows.of, places), rows.count).cpu()
+    places = torch.arange(rows.count, device=rows.x.device).split(batch_size * at_once(optimizer))
+    norms = []
+    for members in layers.chunks(optimizer.chunk):
+        of = rows if members is None else rows.of_members(members)
+        norms.append(gradient_norms(layers, optimizer.loss, decays, map(of.of, places), rows.count, members))
+    return (norms[0] if len(norms) == 1 else torch.cat(norms)).cpu()
 
 
 def bar(epochs, progress):
@@ -93,8 +110,9 @@ def bar(epochs, progress):
     return tqdm(total=epochs, unit="epoch", delay=0 if progress else 2, leave=False, disable=disable)
 
 
-def check(x, y, members, batch_size, epochs, bagging, tol, patience, min_grad_norm):
-    """Raises a ValueError for what cannot be trained on."""
+def check(layers, x, y, batch_size, epochs, bagging, tol, patience, min_grad_norm):
+    """Raises a ValueError, of something that is no tensor a TypeError, for what cannot be trained on."""
+    members, in_features = layers.members, layers.tables[0]["weight"].shape[-1]
     for name, value in (("batch_size", batch_size), ("epochs", epochs), ("patience", patience)):
         if not is_count(value):
             raise ValueError(f"{name}={value!r} must be a positive integer")
@@ -103,11 +121,15 @@ def check(x, y, members, batch_size, epochs, bagging, tol, patience, min_grad_no
             raise ValueError(f"{name}={value!r} must not be negative")
     dimensions = (2,) if members is None or bagging else (2, 3)
     for name, t in (("x", x), ("y", y)):
-        if t.dim() not in dimensions:
+        if not isinstance(t, torch.Tensor):
+            raise TypeError(f"{name} is a {type(t).__name__}; give a tensor, as torch.as_tensor makes one")
+        if t.dim() not in dimensions or (t.dim() == 3 and len(t) != members):
             raise ValueError(
                 f"{name} has the shape {tuple(t.shape)}; give (N, features)"
                 + (f", or ({members}, N, features)" if 3 in dimensions else "")
             )
+    if x.shape[-1] != in_features:
+        raise ValueError(f"x has {x.shape[-1]} features, and the model takes {in_features}")
     if x.shape[-2] != y.shape[-2] or not x.shape[-2]:
         raise ValueError(f"x has {x.shape[-2]} rows and y {y.shape[-2]}; give as many, and one at least")
     if bagging and members is None:

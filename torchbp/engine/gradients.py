@@ -2,8 +2,10 @@
 
 import torch
 
+from torchbp.engine.descent import derivatives
 from torchbp.engine.layers import Layers
-from torchbp.engine.losses import checked_loss, value_and_derivative
+from torchbp.engine.losses import checked_loss
+from torchbp.engine.rules import is_of_each, like
 from torchbp.ops.linear import spread
 
 
@@ -42,14 +44,9 @@ def backprop(model, x, y, loss=None):
     loss, layers = checked_loss(loss), Layers(model)
     layers.strict = torch.is_anomaly_enabled()
     parameters = layers.parameters()
-    learns = [any(p is not None and p.requires_grad for p in pair) for pair in parameters]
-    lowest = learns.index(True) if any(learns) else len(learns)
-    outputs = layers.forward(parameters, x)
-    value, derivative, scale = value_and_derivative(loss, outputs[-1], y, layers.members)
-    ones = layers.ones(derivative)
+    learns = [[p is not None and p.requires_grad for p in pair] for pair in parameters]
+    value, scale, ones, passes = derivatives(layers, loss, parameters, learns, x, y)
     _, _, add_dweight, add_dbias = layers.formulas
-    passes = layers.backward(parameters, outputs, derivative, lowest)
-    del derivative
     for number, dz, a in passes:
         weight, bias = parameters[number]
         if weight.requires_grad:
@@ -67,7 +64,7 @@ def gradient(parameter):
 
 
 @torch.no_grad()
-def gradient_norms(layers, loss, decays, pieces, count):
+def gradient_norms(layers, loss, decays, pieces, count, members=None):
     """‖∇L‖₂ over all parameters that learn, of the mean loss over the rows plus ½ λ ‖W‖²; of an ensemble (E), of each.
 
     It touches no `.grad`.
@@ -75,20 +72,26 @@ def gradient_norms(layers, loss, decays, pieces, count):
     Args:
         decays: λ of each parameter, a dictionary of those that learn: numbers, or tensors of one for each member.
         pieces: the rows x and y, a piece at a time; `count` in all.
+        members: a slice of an ensemble, whose rows those are; None is all.
     """
     parameters = layers.parameters()
-    sums = {p: p * (spread(decay, p) if isinstance(decay, torch.Tensor) else decay) for p, decay in decays.items()}
+    learns = [[p in decays for p in pair] for pair in parameters]
+    sums = {p: p * (spread(like(p, decay), p) if is_of_each(decay) else decay) for p, decay in decays.items()}
+    if members is not None:
+        parameters = [tuple(p if p is None else p[members] for p in pair) for pair in parameters]
+        sums = {p: total[members] for p, total in sums.items()}
     _, _, add_dweight, add_dbias = layers.formulas
+    squares = parameters[0][0].new_zeros(() if layers.members is None else len(parameters[0][0]))
+    of_layer = [[sums.get(p) for p in pair] for pair in layers.parameters()]
     for x, y in pieces:
-        outputs = layers.forward(parameters, x)
-        _, derivative, scale = value_and_derivative(loss, outputs[-1], y, layers.members)
+        _, scale, ones, passes = derivatives(layers, loss, parameters, learns, x, y)
         scale = scale * x.shape[-2] / count if loss.reduction == "mean" else scale
-        ones = layers.ones(derivative)
-        for number, dz, a in layers.backward(parameters, outputs, derivative, 0):
-            weight, bias = parameters[number]
-            if weight in sums:
-                add_dweight(sums[weight], dz, a, 1, scale)
-            if bias in sums:
-                add_dbias(sums[bias], dz, ones, 1, scale)
-    squares = [g.square().flatten(0 if layers.members is None else 1).sum(-1) for g in sums.values()]
-    return torch.stack(squares).sum(0).sqrt().double()
+        for number, dz, a in passes:
+            weight, bias = of_layer[number]
+            if weight is not None:
+                add_dweight(weight, dz, a, 1, scale)
+            if bias is not None:
+                add_dbias(bias, dz, ones, 1, scale)
+    for total in sums.values():
+        squares += total.square().flatten(0 if layers.members is None else 1).sum(-1)
+    return squares.sqrt().double()

@@ -64,7 +64,7 @@ class Layers:
         self.hooks = [hooks for _, module in self.modules for hooks in hooks_of(module)]
         self.own = [module.__dict__ for _, module in self.modules]
         self.children = [(table, list(table.values())) for _, module in self.modules if (table := module._modules)]
-        self.kept_ones = None
+        self.kept_ones = {}
         self.strict = False
         if not hooks:
             self.check()
@@ -91,6 +91,12 @@ class Layers:
             if "forward" in own:
                 name, module = self.modules[number]
                 raise TypeError(f"{described(name, module)} has a forward of its own, which the engine would not call")
+        for number, table in enumerate(self.tables):
+            for p in table.values():
+                if p is not None and (p._backward_hooks or p._post_accumulate_grad_hooks):
+                    raise TypeError(
+                        f"{self.names()[number]} has a parameter with a hook, which the engine would not call"
+                    )
         for modules, children in self.children:
             if list(modules.values()) != children:
                 raise TypeError("the model has other layers than when its engine was made; make a new one")
@@ -101,6 +107,12 @@ class Layers:
             return [(table["weight"], table["bias"]) for table in self.tables]
         except KeyError as error:
             raise TypeError(f"a Linear layer has lost its {error}; the engine runs no parametrized layer") from None
+
+    def chunks(self, size):
+        """Slices of at most so many members, one after the other; None for all of them is one."""
+        if size is None:
+            return [None]
+        return [slice(start, start + size) for start in range(0, self.members, size)]
 
     def forward(self, parameters, x):
         """[A_0 = X, and what each layer gives]: the last one is the network's output. `parameters` are those here.
@@ -161,11 +173,12 @@ class Layers:
             dz = below
 
     def ones(self, dz):
-        """A 1 for each row of dZ: db = dZᵀ 1 is then one product. It is kept for the next step."""
+        """A 1 for each row of dZ: db = dZᵀ 1 is then one product. It is kept: a CUDA graph reads it where it is."""
         rows = dz.size(1) if self.members else dz.size(0) if dz.dim() == 2 else dz.shape[:-1].numel()
-        ones = self.kept_ones
-        if ones is None or ones.size(0) != rows or ones.dtype is not dz.dtype or ones.device != dz.device:
-            ones = self.kept_ones = dz.new_ones(rows)
+        key = rows, dz.dtype, dz.device
+        ones = self.kept_ones.get(key)
+        if ones is None:
+            ones = self.kept_ones[key] = dz.new_ones(rows)
         return ones
 
     def names(self):

@@ -1,4 +1,4 @@
-"""Members of an ensemble that go on without the others, so that who has stopped costs nothing."""
+"""Members of an ensemble that go on without the others, once half of them have stopped."""
 
 import copy
 
@@ -27,9 +27,9 @@ class Running:
         which = active.nonzero().flatten()
         if 2 * len(which) <= self.optimizer.layers.members and self.all.compiled is None:
             self.put_back()
-            self.which = which
-            self.optimizer = part(self.all, which.to(self.all_rows.x.device))
-            self.rows = self.all_rows.of_members(which.to(self.all_rows.x.device))
+            of_device = which.to(self.all_rows.x.device)
+            rows, own = self.all_rows.of_members(of_device), part(self.all, of_device)
+            self.which, self.optimizer, self.rows = which, own, rows
         active = active if self.which is None else active[self.which]
         self.optimizer.active = None if active.all() else active.to(self.rows.x.device)
 
@@ -39,12 +39,13 @@ class Running:
             which = self.which.to(self.all_rows.x.device)
             for whole, own in zip(tensors(self.all), tensors(self.optimizer), strict=True):
                 whole[which] = own
-        self.all.active, self.optimizer, self.which = None, self.all, None
+        self.optimizer, self.rows, self.which = self.all, self.all_rows, None
 
 
 def part(optimizer, which):
     """An optimizer of these members alone, with copies of their weights, velocities and numbers."""
     optimizer = copy.deepcopy(optimizer)
+    optimizer.own["active"] = None
     for module in optimizer.own["model"].modules():
         if hasattr(module, "members"):
             module.members = len(which)

@@ -1,17 +1,21 @@
 """`torchbp.SGD`: gradient descent whose step goes forward, backward and downhill at once, and holds no gradient."""
 
-import math
+import functools
 
 import torch
 
 from torchbp.engine.captured import CapturedStep
 from torchbp.engine.compiled import CompiledSteps
-from torchbp.engine.descent import Rule, add_gradient, descend, step
+from torchbp.engine.descent import add_gradient, descend, step
 from torchbp.engine.fit import fit
 from torchbp.engine.layers import Layers
 from torchbp.engine.losses import checked_loss
+from torchbp.engine.rules import NUMBERS, check_number, has, is_of_each, of_each_member, rule_of, rules_of
 from torchbp.nn.mlp import is_count
 
+OF_EACH = (*NUMBERS, "lr_of_members")
+# torch.optim wraps the step of every class in its hooks: ours has them already
+torchs_step = getattr(torch.optim.SGD.step, "__wrapped__", torch.optim.SGD.step)
 inference_mode = torch._C._InferenceMode  # torch.inference_mode without its Python, which costs 2 µs
 
 
@@ -26,15 +30,18 @@ class SGD(torch.optim.SGD):
 
     Args:
         model: an `MLP`, or a `torch.nn.Sequential` of Linear, Sigmoid, Tanh and ReLU, ours or torch's.
-        lr: α. momentum: μ. weight_decay: λ. Of an ensemble each may be a list or tensor of a number for each member.
+        lr: α. momentum: μ. weight_decay: λ. Of an ensemble each may be a list or tensor of a number for each member. A
+            group then holds those of lr as `lr_of_members`, and its lr is their factor, 1, which schedulers change.
         dampening: τ. nesterov: as in `torch.optim.SGD`.
         loss: as in `torchbp.backprop`.
         chunk: how many members of an ensemble go through a step at once, which bounds its memory; None is all.
         compile: whether `backprop_steps` and `fit` compile their steps into one graph, for each shape of the rows anew:
-            some seconds at first, then a third of the time where the network is small. It needs a C++ compiler.
+            some seconds at first, and then less time where the network is small, by `torchbp bench step`. It needs a
+            C++ compiler.
         capture: whether `backprop_step` is a CUDA graph, for each shape of the rows anew.
 
-    `active`, None or a tensor of a bool for each member, says which of them descend; the others keep their weights.
+    `active`, None or a tensor of a bool for each member, says which of them descend. The others keep their weights and
+    velocities, if their rows are finite numbers.
 
     Raises:
         TypeError: a layer, hook, parametrization or loss that is not supported.
@@ -65,32 +72,64 @@ class SGD(torch.optim.SGD):
         layers = Layers(model)
         if chunk is not None and (layers.members is None or not is_count(chunk)):
             raise ValueError(f"chunk={chunk!r} must be a positive number of members of an ensemble")
-        numbers = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
-        p = next(model.parameters())
-        if capture and not p.is_cuda:
-            raise ValueError(
-                f"capture=True makes a CUDA graph, and the model is on {p.device}; move it, or leave it out"
+        held = [p for pair in layers.parameters() for p in pair if p is not None]
+        if len(set(held)) < len(held):
+            raise TypeError(
+                "two layers share a parameter, which the step would change before it has gone back through both; use "
+                "torchbp.backprop and torch.optim.SGD"
             )
-        of_each = {
-            name: of_each_member(name, value, layers.members, p)
-            for name, value in numbers.items()
-            if isinstance(value, (list, tuple)) or (isinstance(value, torch.Tensor) and value.dim())
-        }
-        for name, values in of_each.items():
-            numbers[name] = float(values.max())  # what torch's constructor checks
-        super().__init__(model.parameters(), dampening=dampening, nesterov=nesterov, **numbers)
-        for group in (self.defaults, *self.param_groups):
-            group.update(of_each)
-            if "lr" in of_each:  # schedulers change one number, a factor then
-                group.update(lr=1.0, lr_of_members=of_each["lr"])
+        if capture and not held[0].is_cuda:
+            raise ValueError(
+                f"capture=True makes a CUDA graph, and the model is on {held[0].device}; move it there first"
+            )
         self.own = {"model": model, "loss": checked_loss(loss), "chunk": chunk, "compile": compile, "capture": capture}
         self.prepare()
+        numbers = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        of_each = self.numbers_of_each(numbers)
+        # torch's constructor checks the largest
+        numbers |= {name: of_each[name].max().item() for name in NUMBERS if is_of_each(numbers[name])}
+        super().__init__(model.parameters(), dampening=dampening, nesterov=nesterov, **numbers)
+        for group in (self.defaults, *self.param_groups):
+            group.update(as_factor(of_each))
 
     def prepare(self):
-        self.layers, self.loss, self.chunk = Layers(self.own["model"]), self.own["loss"], self.own["chunk"]
-        self.active = None
-        self.captured = CapturedStep(self.run) if self.own["capture"] else None
-        self.compiled = CompiledSteps(self.own["model"], self.loss) if self.own["compile"] else None
+        own = self.own
+        self.layers, self.loss, self.chunk = Layers(own["model"]), own["loss"], own["chunk"]
+        self._active = own.get("active")
+        self.captured = CapturedStep(self.run) if own["capture"] else None
+        self.compiled = CompiledSteps(own["model"], self.loss) if own["compile"] else None
+
+    def numbers_of_each(self, numbers):
+        """Those of these numbers of which each member has its own, as tensors; the others are checked."""
+        device = self.layers.tables[0]["weight"].device
+        of_each = {}
+        for name in NUMBERS:
+            value = numbers.get(name)
+            if is_of_each(value):
+                of_each[name] = of_each_member(name, value, self.layers.members, device)
+            elif value is not None and not isinstance(value, torch.Tensor):
+                check_number(name, value)
+        return of_each
+
+    def add_param_group(self, param_group):
+        """As torch's; lr, momentum and weight_decay may be lists here too."""
+        numbers = {name: param_group[name] for name in NUMBERS if name in param_group}
+        if "lr" in numbers and not is_of_each(numbers["lr"]):
+            param_group = {"lr_of_members": None, **param_group}
+        super().add_param_group(param_group | as_factor(self.numbers_of_each(numbers)))
+
+    @property
+    def active(self):
+        return self._active
+
+    @active.setter
+    def active(self, which):
+        members = self.layers.members
+        if which is not None and (members is None or which.shape != (members,) or which.dtype is not torch.bool):
+            raise ValueError(
+                f"active is of the shape {tuple(which.shape)} and {which.dtype}; give None or ({members},) bools"
+            )
+        self._active = self.own["active"] = which
 
     def __getstate__(self):
         return super().__getstate__() | {"own": self.own}
@@ -99,6 +138,12 @@ class SGD(torch.optim.SGD):
         super().__setstate__(state)
         if "own" in state:  # a copy or a pickle, and not load_state_dict
             self.prepare()
+        for group in self.param_groups:
+            for name, value in group.items():
+                if is_of_each(value) and isinstance(value, torch.Tensor) and len(value) != self.layers.members:
+                    raise ValueError(
+                        f"{name} of the state is of {len(value)} members, the model of {self.layers.members}"
+                    )
 
     def backprop_step(self, x, y):
         """One step of gradient descent on the rows x, y. It neither reads nor writes `.grad`.
@@ -116,14 +161,27 @@ class SGD(torch.optim.SGD):
             TypeError: a hook was added.
             ValueError, RuntimeError: shapes or dtypes that do not fit.
             FloatingPointError: under `torch.autograd.detect_anomaly`, nan or inf in x, or of the layer that it names;
-                no parameter has changed then.
+                no parameter has changed then (with `chunk`: of that chunk).
         """
         layers = self.layers
-        layers.check()
+        self.check()
         layers.strict = torch.is_anomaly_enabled()
         run = self.run if self.captured is None or layers.strict or self.is_first() else self.captured
-        parameters = layers.parameters()
-        value = run(parameters, self.rules(parameters), x, y)
+        return self.made(run, x, y)
+
+    def check(self):
+        """Raises a TypeError for a hook that the step would not call, or another model than at the start."""
+        self.layers.check()
+        if self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks:
+            raise TypeError("the optimizer has a hook of its step, which backprop_step would not call; use step")
+
+    def made(self, run, x, y):
+        """What `run` returns, a step or several. A step that fails begins no velocity."""
+        parameters = self.layers.parameters()
+        rules, begun = rules_of(self, parameters)
+        value = run(parameters, rules, x, y)
+        for p, velocity in begun.items():
+            self.state[p]["momentum_buffer"] = velocity
         self._opt_called = True  # what learning-rate schedulers ask for
         return value
 
@@ -131,7 +189,7 @@ class SGD(torch.optim.SGD):
         with inference_mode(True):  # where every operation is cheaper than under no_grad
             if self.chunk is None:
                 return step(self.layers, self.loss, parameters, rules, x, y)
-            return self.in_chunks(self.step_of_chunk, parameters, rules, x, y)
+            return self.in_chunks(functools.partial(step, self.layers, self.loss), 2, parameters, rules, x, y)
 
     def backprop_steps(self, x, y):
         """A step on each of the batches x[0], x[1], …; all in one compiled graph, where `compile` was asked for.
@@ -145,20 +203,45 @@ class SGD(torch.optim.SGD):
 
         Raises: as `backprop_step` does.
         """
-        if self.compiled is None or torch.is_anomaly_enabled() or not len(x):
-            losses = [self.backprop_step(*rows) for rows in zip(x, y, strict=True)]
-            return torch.stack(losses) if losses else x.new_zeros(0)
-        self.layers.check()
+        if len(x) != len(y):
+            raise ValueError(f"x has {len(x)} batches and y {len(y)}; give as many")
+        if not len(x):
+            return x.new_zeros(0) if self.layers.members is None else x.new_zeros(0, self.layers.members)
+        if self.compiled is None or torch.is_anomaly_enabled():
+            return torch.stack([self.backprop_step(*rows) for rows in zip(x, y, strict=True)])
+        self.check()
         if self.is_first():  # the first step of a velocity has a rule of its own
             return torch.cat([self.backprop_step(x[0], y[0])[None], self.backprop_steps(x[1:], y[1:])])
-        parameters = self.layers.parameters()
-        rules = self.rules(parameters)
-        if self.chunk is None:
-            values = self.compiled(parameters, rules, x, y)
-        else:
-            values = self.in_chunks(self.compiled, parameters, rules, x, y)
-        self._opt_called = True
-        return values
+        run = self.compiled if self.chunk is None else functools.partial(self.in_chunks, self.compiled, 3)
+        return self.made(run, x, y)
+
+    def in_chunks(self, run, shared, parameters, rules, x, y):
+        """What `run` gives, members after members, each chunk with its own share of everything.
+
+        `shared` is the number of dimensions of rows that all members have.
+        """
+        members = self.layers.members
+        for name, t in (("x", x), ("y", y)):
+            if t.dim() not in (shared, shared + 1) or (t.dim() > shared and t.shape[-3] != members):
+                raise ValueError(
+                    f"{name} has the shape {tuple(t.shape)}; give rows for all, or of each of {members} members"
+                )
+        values = []
+        for part in self.layers.chunks(self.chunk):
+            of_chunk = [tuple(p if p is None else p[part] for p in pair) for pair in parameters]
+            rules_of_chunk = [tuple(rule if rule is None else rule.of(part) for rule in pair) for pair in rules]
+            rows = (t if t.dim() == shared else t[..., part, :, :] for t in (x, y))
+            values.append(run(of_chunk, rules_of_chunk, *rows))
+        return torch.cat(values, -1)
+
+    def is_first(self):
+        """Whether a parameter that has momentum is yet to make its first step."""
+        return any(
+            p.requires_grad and "momentum_buffer" not in self.state.get(p, ())
+            for group in self.param_groups
+            if has(group["momentum"])
+            for p in group["params"]
+        )
 
     def fit(
         self,
@@ -206,110 +289,26 @@ class SGD(torch.optim.SGD):
         """
         return fit(self, x, y, batch_size, epochs, shuffle, bagging, generator, tol, patience, min_grad_norm, progress)
 
-    def step_of_chunk(self, parameters, rules, x, y):
-        return step(self.layers, self.loss, parameters, rules, x, y)
-
-    def in_chunks(self, run, parameters, rules, x, y):
-        """What `run` gives, members after members, each chunk with its own share of everything."""
-        values = []
-        for start in range(0, self.layers.members, self.chunk):
-            members = slice(start, start + self.chunk)
-            of_chunk = [tuple(p if p is None else p[members] for p in pair) for pair in parameters]
-            rules_of = [tuple(rule if rule is None else rule.of(members) for rule in pair) for pair in rules]
-            shared = 2 if run == self.step_of_chunk else 3  # dimensions of rows that all members have
-            rows = (t if t.dim() == shared else t[..., members, :, :] for t in (x, y))
-            values.append(run(of_chunk, rules_of, *rows))
-        return torch.cat(values, -1)
-
-    def is_first(self):
-        """Whether a parameter that has momentum is yet to make its first step."""
-        return any(
-            p.requires_grad and "momentum_buffer" not in self.state.get(p, ())
-            for group in self.param_groups
-            if has(group["momentum"])
-            for p in group["params"]
-        )
-
     @torch.no_grad()
     def step(self, closure=None):
         """`torch.optim.SGD.step`, and the same for the members of an ensemble that each have numbers of their own."""
         groups = self.param_groups
-        own = any(isinstance(v, torch.Tensor) and v.dim() for group in groups for v in group.values())
-        if not own and self.active is None:
-            return super().step(closure)
+        if self.active is None and not any(is_of_each(group.get(name)) for group in groups for name in OF_EACH):
+            return torchs_step(self, closure)
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        begun = {}
         for group in groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    descend(p, self.rule(p, group), 1.0, add_gradient, p.grad, None)
+                    descend(p, rule_of(p, group, self, begun), 1.0, add_gradient, p.grad, None)
+        for p, velocity in begun.items():
+            self.state[p]["momentum_buffer"] = velocity
         return loss
 
-    def rules(self, parameters):
-        """Of each layer the rules of W and b, None for a parameter that is not there or does not learn."""
-        if len(self.param_groups) > 1:
-            groups = {p: group for group in self.param_groups for p in group["params"]}
-            return [tuple(self.rule(p, groups.get(p)) for p in pair) for pair in parameters]
-        (group,) = self.param_groups
-        if has(group["momentum"]):
-            return [(self.rule(w, group), self.rule(b, group)) for w, b in parameters]
-        rule = self.plain(group)  # of all of them
-        return [
-            (rule if w.requires_grad else None, rule if b is not None and b.requires_grad else None)
-            for w, b in parameters
-        ]
 
-    def rule(self, p, group):
-        if p is None or not p.requires_grad or group is None:
-            return None
-        rule = self.plain(group)
-        momentum = like(p, group["momentum"])
-        if not has(momentum):
-            return rule
-        ahead = momentum if group["nesterov"] else None
-        velocity = self.state[p].get("momentum_buffer")
-        if velocity is None:
-            velocity = self.state[p]["momentum_buffer"] = torch.zeros_like(p, requires_grad=False)
-            return rule._replace(velocity=velocity, ahead=ahead)
-        share = 1 - group["dampening"]
-        if share != 1 and isinstance(momentum, torch.Tensor):  # without momentum nothing is dampened
-            share = torch.where(momentum == 0, 1, momentum.new_full((), share))
-        return rule._replace(velocity=velocity, keep=momentum, share=share, ahead=ahead)
-
-    def plain(self, group):
-        """The rule of a group without momentum."""
-        lr, decay = group["lr"], group["weight_decay"]
-        if "lr_of_members" in group or self.active is not None:
-            p = group["params"][0]
-            for factor in (group.get("lr_of_members"), self.active):
-                lr = lr if factor is None else lr * like(p, factor)
-            decay = like(p, decay)
-        return Rule(-lr, 1 - lr * decay if has(decay) else 1, decay)
-
-
-def like(p, number):
-    """The number; a tensor of one for each member in p's dtype and on its device, wherever the model has gone since."""
-    return number.to(p) if isinstance(number, torch.Tensor) else number
-
-
-def has(number):
-    """Whether a momentum or a weight decay is there; that of an ensemble's members is, and is not read."""
-    return isinstance(number, torch.Tensor) or number
-
-
-def of_each_member(name, value, members, p):
-    """A tensor of a number for each member, as the parameter p is.
-
-    Raises:
-        ValueError: another number of numbers, or one that is negative or not finite.
-    """
-    values = torch.as_tensor(value, dtype=p.dtype, device=p.device).clone()
-    if values.shape != (members,):
-        of = "one network, not of an ensemble" if members is None else f"{members} members"
-        raise ValueError(f"{name} has {values.numel()} numbers; the model is of {of}")
-    for number in values.tolist():
-        if not 0 <= number < math.inf:
-            raise ValueError(f"{name}={number} must be a number ≥ 0")
-    return values
+def as_factor(of_each):
+    """These numbers as a group holds them: schedulers change one lr, which is a factor of the members' own."""
+    return of_each | ({"lr": 1.0, "lr_of_members": of_each["lr"]} if "lr" in of_each else {})

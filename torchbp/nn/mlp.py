@@ -85,10 +85,11 @@ class MLP(torch.nn.Sequential):
         """The members as single networks, a list of E, each with a copy of its weights.
 
         Raises:
-            ValueError: this is one network already.
+            ValueError: this is one network already, or its layers were exchanged.
         """
         if self.members is None:
             raise ValueError("this MLP is one network; only one made with members=E, or by torchbp.stack, is unstacked")
+        check_layers(self, "unstack")
         nets = [empty_like(self, members=None) for _ in range(self.members)]
         for parameter, *own in zip(self.parameters(), *(net.parameters() for net in nets), strict=True):
             for p, member in zip(own, parameter.detach(), strict=True):
@@ -108,7 +109,7 @@ def stack(nets):
 
     Raises:
         TypeError: something else than an `MLP`.
-        ValueError: no network, an ensemble, or networks that differ.
+        ValueError: no network, an ensemble, networks that differ, or one whose layers were exchanged.
 
     Example:
         >>> nets = [torchbp.nn.MLP(30, 16, 1) for _ in range(64)]
@@ -122,6 +123,7 @@ def stack(nets):
             raise TypeError(f"stack: number {number} is a {type(net).__name__}; each must be an MLP")
         if net.members is not None or kind(net) != kind(nets[0]):
             raise ValueError(f"stack: number {number} is {kind(net)}, and number 0 {kind(nets[0])}; all must be alike")
+        check_layers(net, f"stack: number {number}")
     ensemble = empty_like(nets[0], members=len(nets))
     for parameter, *own in zip(ensemble.parameters(), *(net.parameters() for net in nets), strict=True):
         parameter.data.copy_(torch.stack([p.detach() for p in own]))
@@ -134,6 +136,15 @@ def empty_like(net, members):
     p = next(net.parameters())
     net = MLP(*net.sizes, activation=net.activation, members=members, device="meta", dtype=p.dtype)
     return net.to_empty(device=p.device)
+
+
+def check_layers(net, what):
+    """Raises a ValueError for a layer that was exchanged, added or removed."""
+    expected = [type(layer) for layer in MLP(*net.sizes, activation=net.activation, members=net.members, device="meta")]
+    found = [type(layer) for layer in net]
+    if found != expected:
+        names = " → ".join(", ".join(cls.__name__ for cls in of) for of in (expected, found))
+        raise ValueError(f"{what} has other layers than it was made with: {names}")
 
 
 def kind(net):

@@ -94,7 +94,7 @@ def multiplied(out, beta, dz, scale):
         out.mul_(spread(beta, out))
         beta = 1
     if isinstance(scale, torch.Tensor):
-        dz, scale = dz * spread(scale, dz), 1
+        dz, scale = (dz * spread(scale, dz)).to(dz.dtype), 1  # numbers may be more precise than dZ
     return beta, dz, scale
 
 

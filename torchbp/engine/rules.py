@@ -1,0 +1,151 @@
+"""How a parameter descends: the numbers of torch.optim.SGD's groups, as the terms and factors of an update."""
+
+import math
+import operator
+from typing import NamedTuple
+
+import torch
+
+NUMBERS = "lr", "momentum", "weight_decay"  # those that each member of an ensemble may have its own of
+
+
+class Rule(NamedTuple):
+    """The factors of an update. Each number may be a tensor of one for each member of an ensemble.
+
+        without V    W ← W + pull W + rate dL/dW
+        with V       V ← keep V + share (dL/dW + decay W);   W ← W + rate V, or with nesterov
+                     W ← W + pull W + rate dL/dW + rate ahead V
+
+    rate is −α, decay λ, pull −αλ, keep μ and share 1 − τ, or 0 and 1 in a velocity's first step; `ahead` is the μ of
+    nesterov, None without. `exact` is true where W + pull W would be W to the dtype: rate then takes dL/dW + decay W.
+    """
+
+    rate: float
+    decay: float = 0
+    pull: float = 0
+    exact: bool = False
+    velocity: torch.Tensor | None = None
+    keep: float = 0
+    share: float = 1
+    ahead: float | None = None
+
+    def numbers(self):
+        """Those that may change, name: value. 0, 1 and None stand for terms and factors that are not there."""
+        fields = self._asdict()
+        del fields["velocity"]
+        return {k: v for k, v in fields.items() if isinstance(v, torch.Tensor) or v not in (0, 1, None)}
+
+    def fixed(self):
+        """All but the values of the numbers, and of the velocity but whether it is there: what a graph is made for."""
+        numbers = self.numbers()
+        return tuple(k if k in numbers else v for k, v in self._asdict().items() if k != "velocity")
+
+    def of(self, members):
+        """The rule of these members, a slice."""
+        return Rule(*(v[members] if isinstance(v, torch.Tensor) and v.dim() else v for v in self))
+
+
+def rules_of(optimizer, parameters):
+    """Of each layer the rules of W and b, None for a parameter that is not there, or does not learn, or is not the
+    optimizer's; and the velocities that begin with this step, parameter: tensor, which are not in its state yet."""
+    begun = {}
+    groups = optimizer.param_groups
+    if len(groups) == 1 and not has(groups[0]["momentum"]) and are(parameters, groups[0]["params"]):
+        rule = plain(groups[0], optimizer.active)  # of all of them
+        return [
+            (rule if w.requires_grad else None, rule if b is not None and b.requires_grad else None)
+            for w, b in parameters
+        ], begun
+    groups = {p: group for group in groups for p in group["params"]}
+    return [tuple(rule_of(p, groups.get(p), optimizer, begun) for p in pair) for pair in parameters], begun
+
+
+def are(parameters, held):
+    """Whether these are all those that the optimizer holds, in their order."""
+    flat = [p for pair in parameters for p in pair if p is not None]
+    return len(flat) == len(held) and all(map(operator.is_, flat, held))
+
+
+def rule_of(p, group, optimizer, begun):
+    if p is None or not p.requires_grad or group is None:
+        return None
+    rule, active = plain(group, optimizer.active), optimizer.active
+    momentum = like(p, group["momentum"])
+    if not has(momentum):
+        return rule
+    ahead = momentum if group["nesterov"] else None
+    state = optimizer.state.get(p, {})
+    velocity = state.get("momentum_buffer")
+    if velocity is None:
+        begun[p] = velocity = torch.zeros_like(p, requires_grad=False)
+        keep, share = 0, 1
+    else:
+        if velocity.dtype is not p.dtype or velocity.device != p.device:  # the model was moved
+            state["momentum_buffer"] = velocity = velocity.to(p)
+        keep, share = momentum, 1 - group["dampening"]
+        if share != 1 and isinstance(momentum, torch.Tensor):  # without momentum nothing is dampened
+            share = torch.where(momentum == 0, 1, momentum.new_full((), share))
+    if active is not None:  # the others' velocities stay as they are
+        moves = like(p, active)
+        keep, share = keep * moves + (1 - moves), share * moves
+    return rule._replace(velocity=velocity, keep=keep, share=share, ahead=ahead)
+
+
+def plain(group, active):
+    """The rule of a group without momentum.
+
+    Raises:
+        ValueError: an option of torch.optim.SGD that the engine has no formula for.
+    """
+    if group["maximize"] or group["differentiable"]:
+        name = "maximize" if group["maximize"] else "differentiable"
+        raise ValueError(f"{name}=True: the engine descends, without a graph; use torch.optim.SGD")
+    lr, decay, p = group["lr"], group["weight_decay"], group["params"][0]
+    if isinstance(lr, torch.Tensor):
+        lr = like(p, lr)
+    for factor in (group.get("lr_of_members"), active):
+        if factor is not None:
+            lr = lr * like(p, factor)
+    if not has(decay):
+        return Rule(-lr)
+    pull = -lr * like(p, decay)
+    exact = not isinstance(pull, torch.Tensor) and -pull < 16 * torch.finfo(p.dtype).eps
+    return Rule(-lr, like(p, decay), pull, exact)
+
+
+def like(p, number):
+    """The number; of a tensor, one on p's device, as precise as p or as float32, whichever is more."""
+    if not isinstance(number, torch.Tensor):
+        return number
+    return number.to(p.device, torch.promote_types(p.dtype, torch.float32))
+
+
+def has(number):
+    """Whether a momentum or a weight decay is there; that of an ensemble's members is, and is not read."""
+    return isinstance(number, torch.Tensor) or number
+
+
+def is_of_each(value):
+    """Whether this is a number for each member."""
+    return isinstance(value, (list, tuple)) or (isinstance(value, torch.Tensor) and value.dim() > 0)
+
+
+def of_each_member(name, value, members, device):
+    """A tensor of a number for each member.
+
+    Raises:
+        ValueError: another number of numbers, or one that is negative or not finite.
+    """
+    exact = torch.float32 if device.type == "mps" else torch.float64
+    values = torch.as_tensor(value, dtype=exact, device=device).clone()
+    if values.shape != (members,):
+        of = "one network, not of an ensemble" if members is None else f"{members} members"
+        raise ValueError(f"{name} has {values.numel()} numbers; the model is of {of}")
+    for number in values.tolist():
+        check_number(name, number)
+    return values
+
+
+def check_number(name, number):
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{name}={number} must be a finite number, and not negative")
