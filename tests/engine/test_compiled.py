@@ -22,6 +22,8 @@ def trained(model, x, y, **options):
     for start in (0, 4, 8):
         losses.append(optimizer.backprop_steps(x[start : start + 4], y[start : start + 4]))
         schedule.step()
+    if optimizer.compiled is not None:
+        assert optimizer.compiled.compiled  # it was used
     return torch.cat(losses), model.state_dict()
 
 

@@ -2,10 +2,14 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer
 
 import torchbp
 from torchbp.engine import fit
+from torchbp.engine.compiled import CompiledSteps
+from torchbp.engine.descent import step
 from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
 
 
@@ -244,3 +248,73 @@ def test_a_member_whose_loss_is_no_number_is_named_and_disturbs_nobody(data):
     assert together.minimum.why.tolist() == [DESCENDS, NOT_FINITE, DESCENDS]
     torchbp.SGD(alone, lr=0.5).fit(x, y, epochs=5, generator=generator())
     torch.testing.assert_close(ensemble.unstack()[0].state_dict(), alone.state_dict(), rtol=1e-11, atol=1e-12)
+
+
+def of_each(draw, values, members):
+    """One number, or a list of one for each member."""
+    if draw(st.booleans()):
+        return draw(st.sampled_from(values))
+    return [draw(st.sampled_from(values)) for _ in range(members)]
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_any_fit_of_an_ensemble_is_that_of_its_members_alone(data):
+    draw = data.draw
+    members, count, seed = draw(st.integers(1, 6)), draw(st.integers(1, 60)), draw(st.integers(0, 999))
+    sizes = draw(st.sampled_from([(3, 4, 1), (3, 2), (3, 5, 4, 2)]))
+    numbers = {
+        "lr": of_each(draw, [0.0, 0.05, 0.3, 1.0], members),
+        "momentum": of_each(draw, [0.0, 0.5, 0.9], members),
+        "weight_decay": of_each(draw, [0.0, 0.01], members),
+    }
+    own, bagging = draw(st.sampled_from([(False, False), (True, False), (False, True)]))
+    options = {
+        "batch_size": draw(st.sampled_from([1, 3, 8, 32, 100])),
+        "epochs": 10,
+        "tol": draw(st.sampled_from([1e-3, 1e-2])),
+        "patience": draw(st.sampled_from([1, 2, 4])),
+        "min_grad_norm": draw(st.sampled_from([0.0, 0.02, 0.1])),
+        "shuffle": draw(st.booleans()),
+        "progress": False,
+    }
+    torch.manual_seed(seed)
+    positive = torch.rand(sizes[-1], dtype=torch.double) + 0.5
+    loss = draw(st.sampled_from([None, torch.nn.MSELoss(), torchbp.nn.BCEWithLogitsLoss(pos_weight=positive)]))
+    ensemble = torchbp.nn.MLP(*sizes, members=members, dtype=torch.double)
+    if draw(st.booleans()):
+        ensemble[0].bias.requires_grad_(False)
+    alone = ensemble.unstack()
+    x = torch.randn(*[members] * own, count, 3, dtype=torch.double)
+    y = torch.rand(*[members] * own, count, sizes[-1], dtype=torch.double).round()
+    together = torchbp.SGD(ensemble, **numbers, loss=loss, chunk=draw(st.sampled_from([None, 1, 2, 4])))
+    history = together.fit(x, y, bagging=bagging, generator=generator(seed), **options)
+    for number, (one, net) in enumerate(zip(ensemble.unstack(), alone, strict=True)):
+        order = generator(seed)
+        rows = (x[number], y[number]) if own else (x, y)
+        if bagging:
+            bag = torch.randint(count, (members, count), generator=order)[number]
+            rows = [t[bag] for t in rows]
+        single = torchbp.SGD(net, **{k: v[number] if isinstance(v, list) else v for k, v in numbers.items()}, loss=loss)
+        expected = single.fit(*rows, generator=order, **options)
+        assert together.minimum.epochs[number] == len(expected)
+        assert together.minimum.why[number] == single.minimum.why
+        torch.testing.assert_close(history[: len(expected), number], expected, rtol=1e-9, atol=1e-10)
+        torch.testing.assert_close(one.state_dict(), net.state_dict(), rtol=1e-8, atol=1e-9)
+
+
+def test_it_compiles_its_steps(data, monkeypatch):
+    calls = []
+
+    def stand_in(self, parameters, rules, x, y):
+        calls.append(len(x))
+        return torch.stack([step(self.layers, self.loss, parameters, rules, *rows) for rows in zip(x, y, strict=True)])
+
+    monkeypatch.setattr(CompiledSteps, "__call__", torch.no_grad()(stand_in))
+    for chunk in (None, 2):
+        compiled, plain = network(3), network(3)
+        for net, compile in ((compiled, True), (plain, False)):
+            optimizer = torchbp.SGD(net, lr=[0.5, 0.2, 0.0], momentum=0.5, compile=compile, chunk=chunk)
+            optimizer.fit(*data, epochs=4, patience=2, bagging=True, generator=generator(), progress=False)
+        torch.testing.assert_close(compiled.state_dict(), plain.state_dict(), rtol=1e-10, atol=1e-11)
+    assert set(calls) == {16}  # of 17 whole batches an epoch

@@ -207,11 +207,10 @@ class SGD(torch.optim.SGD):
             raise ValueError(f"x has {len(x)} batches and y {len(y)}; give as many")
         if not len(x):
             return x.new_zeros(0) if self.layers.members is None else x.new_zeros(0, self.layers.members)
-        if self.compiled is None or torch.is_anomaly_enabled():
+        # the first step of a velocity has a rule of its own, and is not worth a graph
+        if self.compiled is None or torch.is_anomaly_enabled() or len(x) == 1 or self.is_first():
             return torch.stack([self.backprop_step(*rows) for rows in zip(x, y, strict=True)])
         self.check()
-        if self.is_first():  # the first step of a velocity has a rule of its own
-            return torch.cat([self.backprop_step(x[0], y[0])[None], self.backprop_steps(x[1:], y[1:])])
         run = self.compiled if self.chunk is None else functools.partial(self.in_chunks, self.compiled, 3)
         return self.made(run, x, y)
 
