@@ -1,7 +1,12 @@
+import os
 import warnings
 
 import pytest
 import torch
+
+# tensors of a few numbers gain nothing from threads, which wait for each other where a core is busy with something else
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
