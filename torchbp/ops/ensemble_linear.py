@@ -9,23 +9,16 @@ These are the formulas of `linear.py`, each product one batched product over the
 
 import torch
 
-from torchbp.ops._function import Function, lower_precision, operation, save_for_jvp
-from torchbp.ops.linear import multiplied
+from torchbp.ops._function import lower_precision, operation
+from torchbp.ops.linear import Linear, multiplied
 
 
-class EnsembleLinear(Function):
+class EnsembleLinear(Linear):
     """Z_e = X_e W_eᵀ + b_e: X (E, N, in), W (E, out, in), b (E, out) or None, Z (E, N, out)."""
 
     @staticmethod
     def forward(x, weight, bias):
         return affine(x, weight, bias)
-
-    @staticmethod
-    def setup_context(ctx, inputs, z):
-        x, weight, _ = inputs
-        needs_dx, needs_dweight, _ = ctx.needs_input_grad
-        ctx.save_for_backward(x if needs_dweight else None, weight if needs_dx else None)
-        save_for_jvp(ctx, x, weight)
 
     @staticmethod
     def backward(ctx, dz):
