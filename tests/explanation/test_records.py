@@ -1,0 +1,264 @@
+"""Every record against autograd and against numbers from outside; that the records are the whole step."""
+
+import itertools
+import subprocess
+import sys
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import torchbp
+
+ACTIVATIONS = {"sigmoid": torchbp.nn.Sigmoid, "tanh": torch.nn.Tanh, "relu": torchbp.nn.ReLU}
+XOR = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]), torch.tensor([[0.0], [1], [1], [0]])
+
+
+def xor_net():
+    return torchbp.nn.MLP(2, 4, 1, dtype=torch.float64)
+
+
+@st.composite
+def cases(draw):
+    """A network of 1 to 6 layers, a loss, and rows."""
+    depth = draw(st.integers(1, 6))
+    sizes = [draw(st.integers(1, 5)) for _ in range(depth + 1)]
+    kind = draw(st.sampled_from(["logits", "probabilities", "squared"]))
+    reduction = draw(st.sampled_from(["mean", "sum"]))
+    rows = draw(st.sampled_from([None, 1, 2, 5]))  # None: a row without its dimension
+    torch.manual_seed(draw(st.integers(0, 2**32 - 1)))
+    layers = []
+    for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        layers.append(torch.nn.Linear(inputs, outputs, bias=draw(st.booleans()), dtype=torch.float64))
+        activation = draw(st.sampled_from([None, *ACTIVATIONS.values()]))
+        if activation and number < depth - 1:
+            layers.append(activation())
+    losses = {"logits": torchbp.nn.BCEWithLogitsLoss, "probabilities": torch.nn.BCELoss, "squared": torch.nn.MSELoss}
+    if kind == "probabilities":
+        layers.append(torch.nn.Sigmoid())
+    elif kind == "squared" and draw(st.booleans()):
+        layers.append(draw(st.sampled_from([*ACTIVATIONS.values()]))())
+    settings = {"reduction": reduction}
+    if kind != "squared" and draw(st.booleans()):
+        settings["weight"] = torch.rand(sizes[-1], dtype=torch.float64) + 0.5
+    if kind == "logits" and draw(st.booleans()):
+        settings["pos_weight"] = torch.rand(sizes[-1], dtype=torch.float64) + 0.5
+    x = torch.randn(*([] if rows is None else [rows]), sizes[0], dtype=torch.float64)
+    y = torch.rand(*([] if rows is None else [rows]), sizes[-1], dtype=torch.float64)
+    if draw(st.booleans()):
+        y = y.round()
+    return torch.nn.Sequential(*layers), losses[kind](**settings), x, y
+
+
+def autograd(model, loss, x, y):
+    """Each quantity and its gradient, by the model's own layers and autograd."""
+    number, letters, found = 0, iter(""), {}
+    value = x if x.dim() == 2 else x.unsqueeze(0)
+    for layer in model:
+        value = layer(value)
+        if isinstance(layer, torch.nn.Linear):
+            number, letters = number + 1, iter("ABC")
+            found |= {f"Z{number}": value, f"W{number}": layer.weight}
+            found |= {} if layer.bias is None else {f"b{number}": layer.bias}
+        else:
+            found[f"{next(letters)}{number}"] = value
+    found["L"] = loss(value, y if y.dim() == 2 else y.unsqueeze(0))
+    names = [name for name in found if name != "L"]
+    gradients = torch.autograd.grad(found["L"], [found[name] for name in names])
+    return found | {f"dL/d{name}": gradient for name, gradient in zip(names, gradients, strict=True)}
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases())
+def test_records_equal_autograd_and_are_the_whole_step(case):
+    model, loss, x, y = case
+    before = [p.detach().clone() for p in model.parameters()]
+    explanation = torchbp.explain(model, x, y, lr=0.3, loss=loss)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+    assert all(p.grad is None for p in model.parameters())
+    expected = autograd(model, loss, x, y)
+    for record in explanation.records:
+        if record.stage in ("forward", "loss", "backward") and record.name in expected:
+            reference = expected[record.name]
+            close = {"rtol": 1e-10, "atol": 1e-10 * reference.abs().max().item()}
+            torch.testing.assert_close(record.tensor, reference, **close)
+        assert record.error <= 1e-10 * max(record.reference.abs().max().item(), 1e-3)
+        if record.quotient_error is not None:
+            assert record.quotient_error <= 1e-6 * max(1, record.tensor.abs().max().item())
+    recorded = {record.name for record in explanation.records}
+    assert {name for name in expected if name.startswith(("dL/dW", "dL/db", "dL/dZ"))} <= recorded
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    for name, parameter in zip(explanation.updated, model.parameters(), strict=True):
+        quantity = next(key for key, of in explanation.chain.keys.items() if of == name)
+        parameter.grad = explanation[f"dL/d{quantity}"].tensor.clone()
+    optimizer.step()
+    state = model.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in explanation.updated.items())
+    z = model(x)
+    torch.testing.assert_close(explanation.new_loss, loss(z, y).item(), rtol=1e-12, atol=1e-15)
+    assert explanation.loss_after(0.3) == explanation.new_loss
+
+
+def test_order_is_the_articles():
+    names = [record.name for record in torchbp.explain(xor_net(), *XOR).records]
+    forward, update = "Z1 A1 Z2 A2 L", "W1′ b1′ W2′ b2′ Z1′ A1′ Z2′ A2′ L′"
+    backward = "dL/dA2 dL/dZ2 dL/dW2 dL/db2 dL/dA1 dL/dZ1 dL/dW1 dL/db1"
+    assert " ".join(names) == f"{forward} {backward} {update}"
+
+
+def test_equations_and_sizes_are_the_readers():
+    explanation = torchbp.explain(torchbp.nn.MLP(30, 16, 1), torch.randn(7, 30), torch.ones(7, 1))
+    written = {record.name: (record.equation, record.sizes) for record in explanation.records}
+    assert written["Z1"] == ("Z1 = X W1ᵀ + b1", "(7×16) = (7×30) (30×16) + (16)")
+    assert written["dL/dW1"] == ("dL/dW1 = (dL/dZ1)ᵀ X", "(16×30) = (16×7) (7×30)")
+    assert written["dL/dZ2"][0] == "dL/dZ2 = dL/dA2 ∘ A2 ∘ (1 − A2) = (A2 − y)/N"
+    assert written["dL/dA1"] == ("dL/dA1 = dL/dZ2 W2", "(7×16) = (7×1) (1×16)")
+    assert written["W2′"] == ("W2′ = W2 − α dL/dW2", "(1×16) = (1×16) − α (1×16)")
+
+
+def test_factors_multiply_to_the_derivative():
+    explanation = torchbp.explain(xor_net(), *XOR)
+    for name, how in {
+        "dL/dZ2": lambda da, slope: da * slope,
+        "dL/dW2": lambda dz, a: dz.T @ a,
+        "dL/db2": lambda dz, one: (dz * one).sum(0),
+        "dL/dA1": lambda dz, w: dz @ w,
+        "dL/dZ1": lambda da, slope: da * slope,
+        "dL/dW1": lambda dz, x: dz.T @ x,
+    }.items():
+        record = explanation[name]
+        torch.testing.assert_close(how(*(f.tensor for f in record.factors)), record.tensor, rtol=1e-12, atol=1e-15)
+    assert explanation["dL/dW1"].rule == "∂L/∂W1 = ∂L/∂Z1 · ∂Z1/∂W1"
+    assert [factor.name for factor in explanation["dL/dW1"].factors] == ["∂L/∂Z1", "∂Z1/∂W1"]
+
+
+def test_mazurs_worked_example():
+    """Matt Mazur, "A Step by Step Backpropagation Example" (2015): E = ½ Σ (t − o)² of two outputs is the mean."""
+    layers = [torch.nn.Linear(2, 2), torch.nn.Sigmoid(), torch.nn.Linear(2, 2), torch.nn.Sigmoid()]
+    net = torch.nn.Sequential(*layers).double()
+    weights = [[[0.15, 0.20], [0.25, 0.30]], [0.35, 0.35], [[0.40, 0.45], [0.50, 0.55]], [0.60, 0.60]]
+    with torch.no_grad():
+        for parameter, value in zip(net.parameters(), weights, strict=True):
+            parameter.copy_(torch.tensor(value, dtype=torch.float64))
+    net[0].bias.requires_grad_(False), net[2].bias.requires_grad_(False)  # the article keeps its biases
+    explanation = torchbp.explain(net, [0.05, 0.10], [0.01, 0.99], lr=0.5, loss=torch.nn.MSELoss())
+    expect = {
+        "Z1": [0.3775, 0.3925],
+        "A1": [0.593269992, 0.596884378],
+        "A2": [0.75136507, 0.772928465],
+        "L": [0.298371109],
+        "dL/dA2": [0.74136507, -0.217071535],
+        "dL/dZ2": [0.138498562, -0.0380982366],
+        "dL/dA1": [0.036350306, 0.041370322],
+        "W2′": [0.35891648, 0.408666186, 0.511301270, 0.561370121],
+        "W1′": [0.149780716, 0.19956143, 0.24975114, 0.29950229],
+    }
+    for name, numbers in expect.items():
+        assert explanation[name].tensor.flatten().tolist() == pytest.approx(numbers, abs=1e-8), name
+    assert "b1′" not in explanation.by_name
+    assert list(explanation.updated) == ["0.weight", "2.weight"]
+
+
+def test_numbers_filled_in_are_true():
+    """The right side of each line is computed as it stands there."""
+    torch.manual_seed(3)
+    x, y = torch.randn(3, 7), torch.tensor([[1.0], [0], [1]])
+    sigma = {"σ": lambda z: 1 / (1 + np.exp(-z)), "tanh": np.tanh, "max": max, "ln": np.log}
+    for activation in ACTIVATIONS:
+        explanation = torchbp.explain(torchbp.nn.MLP(7, 3, 1, activation=activation), x, y)
+        for record in explanation.records:
+            _, *sides = record.numbers.split(" = ")
+            for sign, code in {"−": "-", "·": "*", "²": "**2", "[4 more: ": "(", "[3 more: ": "(", "]": ")"}.items():
+                sides = [side.replace(sign, code) for side in sides]
+            results = [eval(side, sigma) for side in sides]
+            assert results[0] == pytest.approx(results[-1], rel=5e-3, abs=2e-3), record.numbers
+            assert len(record.numbers) > 10
+
+
+def test_names_of_layers_and_arguments_of_any_kind():
+    net = torch.nn.Sequential(
+        OrderedDict(hidden=torch.nn.Linear(2, 3), squash=torch.nn.Tanh(), answer=torch.nn.Linear(3, 1))
+    )
+    explanation = torchbp.explain(net, np.array([1, 2]), [1])
+    assert [record.layer for record in explanation.records[:4]] == ["hidden", "squash", "answer", "answer"]
+    assert set(explanation.updated) == {"hidden.weight", "hidden.bias", "answer.weight", "answer.bias"}
+    net.load_state_dict(explanation.updated)
+    assert torchbp.explain(net, np.array([1, 2]), [1]).loss == pytest.approx(explanation.new_loss, rel=1e-6)
+
+
+def test_loss_of_probabilities_where_the_model_gives_them():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Sigmoid())
+    explanation = torchbp.explain(net, *XOR)
+    assert explanation.loss == pytest.approx(torch.nn.BCELoss()(net(XOR[0]), XOR[1]).item())
+    assert explanation["dL/dZ1"].equation == "dL/dZ1 = dL/dA1 ∘ A1 ∘ (1 − A1)"
+
+
+BAD = [
+    (lambda: torchbp.explain(torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.GELU()), *XOR), TypeError, "GELU"),
+    (lambda: torchbp.explain(torchbp.nn.MLP(2, 1, members=3), *XOR), TypeError, "ensemble of 3 networks .*unstack"),
+    (lambda: torchbp.explain(torch.nn.Linear(2, 1), *XOR, loss=torch.nn.L1Loss()), TypeError, "L1Loss"),
+    (lambda: torchbp.explain(torch.nn.Linear(3, 1), *XOR), ValueError, r"x has the shape \(4, 2\); give a row \(3\)"),
+    (lambda: torchbp.explain(torch.nn.Linear(2, 2), *XOR), ValueError, r"target has the shape \(4, 1\)"),
+    (lambda: torchbp.explain(torch.nn.Linear(2, 1), *XOR, lr=-1), ValueError, "lr=-1 must be a positive number"),
+    (lambda: torchbp.explain(torch.nn.Linear(2, 1), torch.ones(0, 2), torch.ones(0, 1)), ValueError, "at least one"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), BAD, ids=[message for *_, message in BAD])
+def test_bad_arguments(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_shared_weights_are_refused():
+    layer = torch.nn.Linear(2, 2)
+    with pytest.raises(TypeError, match="share their weights"):
+        torchbp.explain(torch.nn.Sequential(layer, torch.nn.Tanh(), layer), torch.ones(2), torch.ones(2))
+
+
+def with_weights(change):
+    net = xor_net()
+    with torch.no_grad():
+        change(net)
+    return torchbp.explain(net, *XOR, lr=1.0)
+
+
+def test_zero_weights_are_seen():
+    explanation = with_weights(lambda net: [p.zero_() for p in net.parameters()])
+    assert "All 4 units of layer 1 have the same weights and get the same gradient (it is 0)" in str(
+        explanation.observations
+    )
+    assert torchbp.explain(xor_net(), *XOR).observations == []
+
+
+def test_saturation_is_seen_and_the_logit_form_still_learns():
+    explanation = with_weights(lambda net: (net[0].weight.mul_(1000), net[0].bias.mul_(1000), net[2].bias.fill_(40)))
+    first, second, *_ = explanation.observations
+    assert first.startswith("100% of A1 is saturated")
+    assert second.startswith("A loss of probabilities would not learn here")
+    record = explanation["dL/dZ2"]
+    torch.testing.assert_close(record.tensor, (1 - XOR[1].double()) / 4)
+    assert (record.factors[0].tensor * record.factors[1].tensor == 0).all()
+
+
+def test_vanishing_gradient_is_seen():
+    net = torchbp.nn.MLP(2, *[4] * 8, 1, dtype=torch.float64)
+    explanation = torchbp.explain(net, *XOR)
+    norms = explanation.norms()
+    assert norms == sorted(norms)
+    assert any("vanishes on its way back" in line for line in explanation.observations)
+
+
+def test_float32_model_is_explained_in_float32_and_its_quotients_in_float64():
+    explanation = torchbp.explain(torchbp.nn.MLP(2, 4, 1), *XOR)
+    assert {record.tensor.dtype for record in explanation.records} == {torch.float32}
+    assert max(record.quotient_error or 0 for record in explanation.records) < 1e-6
+
+
+def test_import_of_torchbp_does_not_load_it():
+    program = "import sys, torchbp; assert 'torchbp.explanation' not in sys.modules; print(torchbp.explain.__name__)"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "explain"

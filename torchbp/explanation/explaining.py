@@ -1,0 +1,116 @@
+"""`torchbp.explain`: one step of gradient descent, every quantity of it by formula, shape and number, and checked."""
+
+import math
+
+import torch
+
+from torchbp import nn
+from torchbp.engine.losses import checked_loss, value_and_derivative
+from torchbp.explanation.checks import checked
+from torchbp.explanation.derivation import Derivation
+from torchbp.explanation.network import Chain, of_rows
+from torchbp.explanation.observations import observations
+from torchbp.explanation.text import text
+
+
+@torch.no_grad()
+def explain(model, x, y, lr=0.1, loss=None, title=""):
+    r"""One step of backpropagation and gradient descent, explained; it changes neither the model nor any `.grad`.
+
+        Z1 = X W1ᵀ + b1,  A1 = σ(Z1),  …,  L;   dL/dA2,  dL/dZ2,  dL/dW2,  …,  dL/db1;   W′ = W − α dL/dW;   and again
+
+    Args:
+        model: an `MLP`, or a `torch.nn.Sequential` of Linear, Sigmoid, Tanh and ReLU, ours or torch's.
+        x: a row, shape `(in_features)`, or rows, `(N, in_features)`: a tensor, an array or a list.
+        y: its target `(outputs)`, or theirs, `(N, outputs)`.
+        lr: the learning rate α.
+        loss: `BCEWithLogitsLoss`, `BCELoss` or `MSELoss`, of torch or torchbp, with reduction "mean" or "sum". None is
+            the cross-entropy: `BCELoss` where the model ends with a Sigmoid, otherwise `BCEWithLogitsLoss`.
+        title: of the text and the page.
+
+    Returns:
+        An `Explanation`: its `records`, one for each quantity in that order; print it, or see its `html()`.
+
+    Raises:
+        TypeError: an ensemble; a layer, hook or loss that is not supported; layers that share weights.
+        ValueError: an x or y of another shape, or a learning rate that is no positive number.
+
+    Example:
+        >>> net = torchbp.nn.MLP(2, 4, 1)
+        >>> print(torchbp.explain(net, [[0.0, 1.0]], [[1.0]], lr=0.5))
+    """
+    if not 0 < lr < math.inf:
+        raise ValueError(f"lr={lr} must be a positive number")
+    chain = Chain(model)
+    if loss is None and chain.steps[-1].kind == "sigmoid":
+        loss = nn.BCELoss()
+    loss = checked_loss(loss)
+    x, y = of_rows(chain, x, y)
+    derivation = Derivation(chain, loss, x, y, lr)
+    return Explanation(derivation, checked(derivation), title)
+
+
+class Explanation:
+    """One step of gradient descent: its `records` in order, each also by its name, `explanation["dL/dW1"]`.
+
+    records: a list of `Record`.
+    lr: the learning rate. loss, new_loss: L before and after the step, numbers.
+    updated: the parameters after the step by their keys in the model's state_dict, tensors.
+    observations: what there is to see, in sentences: units that learn the same, saturation, a vanishing gradient.
+    """
+
+    def __init__(self, derivation, records, title=""):
+        self.derivation, self.records, self.title = derivation, records, title
+        self.chain, self.values, self.lr = derivation.chain, derivation.values, derivation.lr
+        self.by_name = {record.name: record for record in records}
+        self.loss, self.new_loss = self["L"].tensor.item(), self["L′"].tensor.item()
+        self.updated = {self.chain.keys[name]: self[f"{name}′"].tensor for name in derivation.learnt}
+        self.observations = observations(self)
+
+    def __getitem__(self, name):
+        return self.by_name[name]
+
+    @torch.no_grad()
+    def loss_after(self, lr):
+        """L after a step of another length along the same gradient, a number."""
+        new = dict(self.chain.start)
+        for name in self.derivation.learnt:
+            new[name] = new[name].add(self.values[f"dL/d{name}"], alpha=-lr)
+        output = self.chain.forward(new, self.values["X"])[self.chain.output]
+        return value_and_derivative(self.derivation.loss, output, self.values["y"])[0].item()
+
+    def squared_norm(self):
+        """‖dL‖², over all parameters that learn: how fast L falls at first, per unit of α."""
+        return sum(self.values[f"dL/d{name}"].double().square().sum().item() for name in self.derivation.learnt)
+
+    def norms(self):
+        """‖dL/dZ_l‖ of each layer, from the first to the last."""
+        steps = [step for step in self.chain.steps if step.kind == "linear"]
+        return [self.values[f"dL/d{step.gives}"].double().norm().item() for step in steps]
+
+    def text(self, layer=None):
+        """The explanation in lines of at most 80 characters; of one layer, by its number, or of all."""
+        return text(self, layer)
+
+    def json(self):
+        """The explanation as text in JSON."""
+        from torchbp.explanation.files import as_json
+
+        return as_json(self)
+
+    def html(self):
+        """The explanation as one HTML page that needs nothing else."""
+        from torchbp.explanation.page import page
+
+        return page(self)
+
+    def _repr_html_(self):
+        from torchbp.explanation.page import framed
+
+        return framed(self)
+
+    def __str__(self):
+        return self.text()
+
+    def __repr__(self):
+        return f"Explanation({self.chain.described()}; loss {self.loss:.4g} → {self.new_loss:.4g} by lr={self.lr:g})"

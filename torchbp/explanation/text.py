@@ -1,0 +1,140 @@
+"""The explanation for a terminal, 80 columns wide, in the article's order from top to bottom."""
+
+import math
+import textwrap
+
+from torchbp.explanation.records import STAGES
+from torchbp.explanation.worked import number
+
+WIDTH = 80
+ROWS, COLUMNS, CELL = 8, 7, 11  # of a tensor that is printed whole; of a larger one its corners
+BAR = 30
+
+
+def text(explanation, layer=None):
+    """Raises a ValueError for a number of a layer that is not there."""
+    chain, layers = explanation.chain, len(explanation.chain.sizes()) - 1
+    if layer is not None and not 1 <= layer <= layers:
+        raise ValueError(f"layer {layer} is not there; the network has the layers 1 to {layers}")
+    lines = [*heading(explanation), ""]
+    if layer in (None, 1):
+        lines += [ruled("Given"), *given("X", explanation.values["X"]), *given("y", explanation.values["y"])]
+        for name in chain.start if layer is None else ():
+            lines += given(name, chain.start[name], chain.keys[name])
+    stage, said = None, set()
+    for record in explanation.records:
+        if layer not in (None, record.number) and record.name[0] != "L":
+            continue
+        if record.stage != stage:
+            stage = record.stage
+            lines += ["", ruled(STAGES[stage])]
+        lines += block(record, record.why not in said)
+        said.add(record.why)
+    return "\n".join([*lines, "", *closing(explanation)])
+
+
+def heading(explanation):
+    derivation, y = explanation.derivation, explanation.values["y"]
+    loss = f"{type(derivation.loss).__name__}, {derivation.loss.reduction}"
+    rows = f"N = {y.numel()} ({len(y)} row{'s' * (len(y) > 1)} × {y.shape[1]} output{'s' * (y.shape[1] > 1)})"
+    pairs = [
+        ("explain", explanation.title),
+        ("network", explanation.chain.described()),
+        ("loss", f"{loss}; {rows}; learning rate α = {explanation.lr:g}"),
+        ("reading", "rows are samples; [row, unit] count from 1; dL/dZ is ∂L/∂Z; ′ is after the step"),
+    ]
+    return [line for name, what in pairs if what for line in wrapped(f"{name:<9}{what}", "", " " * 9)]
+
+
+def ruled(title):
+    return f"── {title} {'─' * (WIDTH - len(title) - 4)}"
+
+
+def given(name, tensor, key=""):
+    lines = tensor_lines(tensor)
+    return [f"{name} ({size(tensor)}){f', {key}' if key else ''}", *lines]
+
+
+def block(record, with_why=True):
+    """One record: its equation, sizes, why, rule, tensor, numbers, and checks."""
+    lines = ["", *wrapped(record.equation, "", "     ")]
+    if record.sizes:
+        lines += wrapped(record.sizes, "   ", "     ")
+    lines += wrapped(record.why, "   ", "   ") if with_why else []
+    if record.factors:
+        lines += wrapped(
+            f"{record.rule}: {' times '.join(f'({size(f.tensor)})' for f in record.factors)}", "   ", "     "
+        )
+    lines += tensor_lines(record.tensor)
+    if record.numbers and not (record.tensor.dim() == 0 and record.numbers.count("=") < 1):
+        lines += wrapped(record.numbers, "   ", "     ")
+    return [*lines, f"   {check(record)}"]
+
+
+def check(record):
+    """What it is compared with, and by how much it differs."""
+    against = {"backward": "autograd", "update": "torch.optim.SGD"}.get(record.stage, "torch")
+    text = f"check: {against} differs by {record.error:.0e}".replace("0e+00", "0")
+    if record.stage != "backward":
+        return text
+    if record.quotient_error is None:
+        return f"{text}; there is no difference quotient here"
+    return f"{text}, [L(q + h) − L(q − h)]/2h by {record.quotient_error:.0e}"
+
+
+def size(tensor):
+    return "×".join(map(str, tensor.shape)) or "1"
+
+
+def tensor_lines(tensor):
+    """Whole, if it is small; otherwise its shape, its range and its corners."""
+    if tensor.dim() == 0:
+        return [f"     {number(tensor)}"]
+    table = tensor.detach().double().reshape(-1, tensor.shape[-1])
+    rows, columns = table.shape
+    lines = []
+    if rows > ROWS or columns > COLUMNS:
+        lines = [
+            f"     {size(tensor)}, from {number(table.min())} to {number(table.max())}, mean {number(table.mean())}"
+        ]
+    across = list(range(columns)) if columns <= COLUMNS else [0, 1, 2, None, columns - 2, columns - 1]
+    down = list(range(rows)) if rows <= ROWS else [0, 1, None, rows - 2, rows - 1]
+    for row in down:
+        cells = ["…" if None in (row, column) else number(table[row, column]) for column in across]
+        lines.append(" " + "".join(f"{cell:>{CELL}}" for cell in cells))
+    return lines
+
+
+def closing(explanation):
+    """How far the loss fell, the gradient's norm by layer, and what there is to see."""
+    lines = [ruled("What it did")]
+    falls = explanation.lr * explanation.squared_norm()
+    lines += wrapped(
+        f"The loss went from {number(explanation.loss)} to {number(explanation.new_loss)}: "
+        f"{number(explanation.new_loss - explanation.loss)}. By the slope at the start, −α‖dL‖², it would have been "
+        f"{number(-falls)}.",
+        "",
+        "",
+    )
+    norms = explanation.norms()
+    if len(norms) > 1:
+        lines += ["", "‖dL/dZ‖ of each layer, back to front (the bars are logarithmic)", *bars(norms)]
+    for sentence in explanation.observations:
+        lines += ["", *wrapped(f"→ {sentence}", "", "  ")]
+    return lines
+
+
+def bars(norms):
+    """The last layer first, since that is the way that the gradient goes."""
+    positive = [math.log10(norm) for norm in norms if norm > 0]
+    low, high = (min(positive), max(positive)) if positive else (0, 0)
+    for layer in range(len(norms), 0, -1):
+        norm = norms[layer - 1]
+        length = 0 if norm == 0 else round(4 + (BAR - 4) * (math.log10(norm) - low) / (high - low or 1))
+        yield f"  layer {layer:<3} {number(norm):>10}  {'█' * length}"
+
+
+def wrapped(text, first, other):
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=other, break_long_words=False, break_on_hyphens=False
+    )
