@@ -30,11 +30,22 @@ OUTPUT = {
     "output": ("FILE", "the CSV or Parquet file to write", "predictions.csv"),
     "overwrite": ("true", "replace that file", "false"),
 }
+EXPLAIN = {
+    "ckpt_path": ("FILE", "the trained network; without it, a fresh one", None),
+    "row": ("N", "of the data; without it row 1, or all of xor", None),
+    "lr": ("X", "learning rate of the step; without it, model.lr", None),
+    "layer": ("N", "print one layer, from 1", None),
+    "weights": ("zero", "what if all weights were 0?", None),
+    "saturate": ("true", "what if it were saturated, and wrong?", "false"),
+    "json": ("FILE", "write it as JSON", None),
+    "html": ("FILE", "write it as a page to step through", None),
+}
 OPTIONS = {
     "fit": {**DATA, **MODEL, **STOP, **TRAINER, **SEED, **GO_ON},
     "validate": {**CHECKPOINT, **TRAINER},
     "test": {**CHECKPOINT, **TRAINER},
     "predict": {**CHECKPOINT, "data.source": DATA["data.source"], "data.id": DATA["data.id"], **OUTPUT, **TRAINER},
+    "explain": {**EXPLAIN, "data.source": DATA["data.source"], "data.target": DATA["data.target"], **MODEL, **SEED},
 }
 
 

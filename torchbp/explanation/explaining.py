@@ -14,7 +14,7 @@ from torchbp.explanation.text import text
 
 
 @torch.no_grad()
-def explain(model, x, y, lr=0.1, loss=None, title=""):
+def explain(model, x, y, lr=0.1, loss=None, title="", features=(), outputs=()):
     r"""One step of backpropagation and gradient descent, explained; it changes neither the model nor any `.grad`.
 
         Z1 = X W1ᵀ + b1,  A1 = σ(Z1),  …,  L;   dL/dA2,  dL/dZ2,  dL/dW2,  …,  dL/db1;   W′ = W − α dL/dW;   and again
@@ -27,6 +27,7 @@ def explain(model, x, y, lr=0.1, loss=None, title=""):
         loss: `BCEWithLogitsLoss`, `BCELoss` or `MSELoss`, of torch or torchbp, with reduction "mean" or "sum". None is
             the cross-entropy: `BCELoss` where the model ends with a Sigmoid, otherwise `BCEWithLogitsLoss`.
         title: of the text and the page.
+        features, outputs: names of the columns of x and y, for the page.
 
     Returns:
         An `Explanation`: its `records`, one for each quantity in that order; print it, or see its `html()`.
@@ -47,7 +48,7 @@ def explain(model, x, y, lr=0.1, loss=None, title=""):
     loss = checked_loss(loss)
     x, y = of_rows(chain, x, y)
     derivation = Derivation(chain, loss, x, y, lr)
-    return Explanation(derivation, checked(derivation), title)
+    return Explanation(derivation, checked(derivation), title, features, outputs)
 
 
 class Explanation:
@@ -59,8 +60,9 @@ class Explanation:
     observations: what there is to see, in sentences: units that learn the same, saturation, a vanishing gradient.
     """
 
-    def __init__(self, derivation, records, title=""):
+    def __init__(self, derivation, records, title="", features=(), outputs=()):
         self.derivation, self.records, self.title = derivation, records, title
+        self.features, self.outputs = list(features), list(outputs)
         self.chain, self.values, self.lr = derivation.chain, derivation.values, derivation.lr
         self.by_name = {record.name: record for record in records}
         self.loss, self.new_loss = self["L"].tensor.item(), self["L′"].tensor.item()

@@ -56,9 +56,9 @@ def product(explanation):
         place = tuple(int(i) for i in (off == off.max()).nonzero()[0])
         name = f"{record.name}[{','.join(str(i + 1) for i in place)}]"
         yield (
-            f"A loss of probabilities would not learn here: the product of the two factors of {name} is "
-            f"{number((first.tensor * second.tensor)[place])} where (A − y)/N, which the loss of logits uses, is "
-            f"{number(record.tensor[place])}: 1 − A has been rounded away."
+            f"A loss of probabilities would not learn here: A is so near to 0 or 1 that the product of the two "
+            f"factors of {name} is {number((first.tensor * second.tensor)[place])}; what the loss of logits uses in "
+            f"its place is exact: {number(record.tensor[place])}."
         )
 
 
@@ -67,7 +67,7 @@ def vanishing(explanation):
     if len(norms) > 1 and 0 < norms[0] * VANISHED < norms[-1]:
         yield (
             f"The gradient vanishes on its way back: ‖dZ‖ is {number(norms[-1])} at layer {len(norms)} and "
-            f"{number(norms[0])} at layer 1, {norms[-1] / norms[0]:,.0f} times less. Each sigmoid lets at most ¼ of it "
+            f"{number(norms[0])} at layer 1, {number(norms[-1] / norms[0])} times less. Each sigmoid lets at most ¼ "
             "through; fewer layers, relu or tanh help."
         )
 

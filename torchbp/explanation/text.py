@@ -111,7 +111,7 @@ def closing(explanation):
     falls = explanation.lr * explanation.squared_norm()
     lines += wrapped(
         f"The loss went from {number(explanation.loss)} to {number(explanation.new_loss)}: "
-        f"{number(explanation.new_loss - explanation.loss)}. By the slope at the start, −α‖dL‖², it would have been "
+        f"{number(explanation.new_loss - explanation.loss)}. Along a straight line it would have been −α‖dL‖² = "
         f"{number(-falls)}.",
         "",
         "",

@@ -8,7 +8,7 @@ TERMS = 3  # of a sum that are written out
 
 def number(value):
     """Four digits, with the sign − of the equations."""
-    return f"{float(value):.4g}".replace("-", "−")
+    return f"{float(value) + 0.0:.4g}".replace("-", "−")  # + 0.0: there is no −0
 
 
 def inside(value):

@@ -1,0 +1,169 @@
+"""`torchbp explain` as a user types it."""
+
+import json
+import re
+import shlex
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from torchbp.cli import main
+from torchbp.explanation import command
+from torchbp.training import Classifier, TabularData
+
+CONFIGS = Path(__file__).parent.parent.parent / "configs"
+CANCER, XOR = (f"-c {CONFIGS / name}" for name in ("breast_cancer.yaml", "xor.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():  # the command filters some
+        yield
+
+
+@pytest.fixture
+def run(capsys):
+    def run(arguments):
+        status = main(["explain", *shlex.split(arguments)])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Of a network like that of configs/breast_cancer.yaml, two epochs old."""
+    import contextlib
+    import io
+    import os
+
+    folder, here = tmp_path_factory.mktemp("trained"), Path.cwd()
+    os.chdir(folder)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            assert main(["fit", *shlex.split(CANCER), "--trainer.max_epochs", "2"]) == 0
+    finally:
+        os.chdir(here)
+    return folder / "runs/breast_cancer/version_0/checkpoints/last.ckpt"
+
+
+def losses(text):
+    words = " ".join(text.split())
+    return [float(n) for n in re.search(r"The loss went from (\S+) to (\S+?):", words).groups()]
+
+
+def test_xor_is_explained_whole_in_80_columns(run):
+    status, out, err = run(XOR)
+    assert (status, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    assert "explain  xor, all 4 rows; fresh weights" in out
+    stages = ["Given", "Forward", "Loss", "Backward", "Update", "Forward again", "What it did"]
+    assert re.findall(r"^── (.*?) ─", out, re.MULTILINE) == stages
+    assert "mean −" not in out  # every tensor is small enough to print whole
+    before, after = losses(out)
+    assert after < before
+
+
+def test_weights_are_those_that_fit_would_begin_with(run, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(command, "explain", lambda net, x, y, *_, **__: seen.update(net=net, x=x, y=y) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(f"{CANCER} --row 3 --seed_everything 5")
+    data = TabularData("breast_cancer")
+    torch.manual_seed(5)
+    model = Classifier(data.in_features, data.classes, data.columns, hidden=[16], lr=0.5)
+    model.standardize.fit(data.rows("train")[0])
+    for ours, theirs in zip(seen["net"].parameters(), model.net.parameters(), strict=True):
+        assert torch.equal(ours, theirs.double())
+    x, y = data.rows(torch.tensor([2]))
+    torch.testing.assert_close(seen["x"].float(), model.standardize(x))
+    assert torch.equal(seen["y"].float(), y)
+
+
+def test_checkpoint_row_rate_and_files(run, checkpoint):
+    status, out, err = run(f"{CANCER} --ckpt_path {checkpoint} --row 17 --lr 0.25 --json e.json --html e.html")
+    assert (status, err) == (0, "")
+    assert "breast_cancer, row 17, which is malignant; a trained network" in out
+    assert "α = 0.25" in " ".join(out.split())
+    assert out.endswith("wrote    e.json\nwrote    e.html\n")
+    written = json.loads(Path("e.json").read_text())
+    model = Classifier.load_from_checkpoint(checkpoint)
+    data = TabularData("breast_cancer")
+    x, y = data.rows(torch.tensor([16]))
+    assert written["from"] == pytest.approx(model.loss(model(x), y).item(), rel=1e-4)
+    records = {record["name"]: record for record in written["records"]}
+    assert records["dL/dW1"]["shape"] == [16, 30]
+    loss = model.loss(model(x), y)
+    (gradient,) = torch.autograd.grad(loss, model.net[0].weight)
+    torch.testing.assert_close(torch.tensor(records["dL/dW1"]["values"]), gradient, rtol=1e-3, atol=1e-6)
+    assert records["dL/dW1"]["factors"][1]["name"] == "∂Z1/∂W1"
+    assert Path("e.html").read_text().startswith("<!doctype html>")
+    assert losses(out)[1] == pytest.approx(written["to"], rel=1e-3)
+
+
+def test_one_layer(run):
+    _, out, _ = run(f"{XOR} --layer 2")
+    equations = re.findall(r"^(\S+) = ", out, re.MULTILINE)
+    first = ["Z2", "A2", "L", "dL/dA2", "dL/dZ2", "dL/dW2", "dL/db2"]
+    assert equations == [*first, "W2′", "b2′", "Z2′", "A2′", "L′"]
+
+
+def test_row_of_a_file_with_names_and_texts(run):
+    rows = [f"{i % 7},{'red' if i % 3 else 'blue'},{'yes' if i % 2 else 'no'}" for i in range(30)]
+    Path("mine.csv").write_text("\n".join(["size,colour,ripe", *rows]))
+    status, out, err = run("--data.source mine.csv --data.target ripe --row 4 --model.pos_weight balanced")
+    assert (status, err) == (0, "")
+    assert "explain  mine.csv, row 4, which is yes; fresh weights" in out
+    assert "3-16-1" in out
+    assert "p y ln A2" in out
+
+
+def test_zero_weights_stay_alike(run):
+    _, out, _ = run(f"{XOR} --weights zero --row 2")
+    assert "All 4 units of layer 1 have the same weights and get the same gradient" in " ".join(out.split())
+
+
+def test_saturated_units_learn_only_in_the_logit_form(run):
+    _, out, _ = run(f"{XOR} --saturate --row 2")
+    out = " ".join(out.split())
+    assert "dL/dZ2[1,1] = 4.248e−18 − 1 = −1" in out
+    assert "100% of A1 is saturated" in out
+    assert "the product of the two factors of dL/dZ2[1,1] is −4.248e−06; what the loss of logits uses" in out
+
+
+def test_deep_sigmoid_stack_vanishes(run):
+    _, out, _ = run(f"{XOR} --model.hidden [4,4,4,4,4,4] --layer 1")
+    bars = [line.count("█") for line in out.splitlines() if "█" in line]
+    assert len(bars) == 7
+    assert bars == sorted(bars, reverse=True)
+    assert "The gradient vanishes on its way back" in " ".join(out.split())
+
+
+BAD = [
+    (f"{CANCER} --row 570", 2, "--row 570 is not there; breast_cancer has the rows 1 to 569"),
+    (f"{CANCER} --row 0", 2, "--row 0 is not there"),
+    (f"{XOR} --layer 3", 2, "layer 3 is not there; the network has the layers 1 to 2"),
+    (f"{XOR} --lr -1", 2, "lr=-1.0 must be a positive number"),
+    (f"{XOR} --lr much", 2, "lr=much"),
+    (f"{XOR} --weights one", 2, "weights"),
+    (f"{XOR} --ckpt_path CHECKPOINT", 2, "the checkpoint has in_features=30, and this command 2"),
+    (f"{CANCER} --ckpt_path CHECKPOINT --model.hidden [8]", 2, r"hidden=\[16\], and this command \[8\]"),
+    (f"{CANCER} --ckpt_path nowhere.ckpt", 1, "there is no checkpoint nowhere.ckpt"),
+    (f"{XOR} --json e.txt", 2, "--json e.txt must be a file that ends in .json"),
+    (f"{XOR} --html nowhere/e.html", 2, "there is no folder nowhere to write e.html to"),
+    ("--data.source nowhere.csv --data.target y", 1, "nowhere.csv does not exist"),
+    ("", 2, "data.source is missing"),
+    (f"{XOR} --model.hiden [3]", 2, "model.hiden"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "status", "message"), BAD, ids=[message for *_, message in BAD])
+def test_bad_input_is_one_line(arguments, status, message, run, checkpoint):
+    got, out, err = run(arguments.replace("CHECKPOINT", str(checkpoint)))
+    assert got == status
+    assert out == ""
+    assert re.fullmatch(f"torchbp: error: .*{message}.*\n", err), err
+    assert list(Path().iterdir()) == []

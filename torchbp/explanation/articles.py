@@ -1,0 +1,92 @@
+"""The parts of the page that are text: a card for each step, and the strip of gradients."""
+
+import math
+from html import escape
+
+from torchbp.explanation import mathml
+from torchbp.explanation.records import STAGES
+from torchbp.explanation.text import COLUMNS, ROWS, size
+from torchbp.explanation.worked import number
+
+
+def article(explanation, record, place):
+    """One step: its name, equation, numbers, reason, rule and check."""
+    names = {name: tuple(value.shape) for name, value in explanation.values.items() if value.dim()}
+    whole = "element" not in record.sizes
+    shapes = names if whole and record.stage != "loss" else {}
+    parts = [
+        f'<p class="stage">{STAGES[record.stage]}{where(record)}</p>',
+        f'<h2 id="step-{place}-name">{mathml.math(record.name, display=False)}'
+        f'<span class="shape">{size(record.tensor) if record.tensor.dim() else "a number"}</span></h2>',
+        f'<div class="equation">{mathml.math(record.equation, shapes)}</div>',
+        f'<p class="why">{escape(record.why)}</p>',
+    ]
+    if record.factors:
+        parts.append(f'<div class="equation rule">{mathml.rule(record.rule)}</div>')
+    if record.numbers:
+        parts.append(f'<p class="numbers">{escape(record.numbers)}</p>')
+    parts += [table(record), f'<p class="check">{check(record)}</p>']
+    return f'<article class="step" id="step-{place}" aria-labelledby="step-{place}-name">{"".join(parts)}</article>'
+
+
+def where(record):
+    if record.number is None:
+        return ""
+    named = record.layer.rpartition(".")[2]
+    return f", layer {record.number}" + ("" if named.isdigit() or not named else f", <b>{escape(named)}</b>")
+
+
+def check(record):
+    against = {"backward": "autograd", "update": "torch.optim.SGD"}.get(record.stage, "torch")
+    parts = [f"{against}: {difference(record.error)}"]
+    if record.quotient_error is not None:
+        elements = f" of {record.quotients} elements" if record.quotients < record.tensor.numel() else ""
+        parts.append(f"difference quotient{elements}: {difference(record.quotient_error)}")
+    return " · ".join(parts)
+
+
+def difference(error):
+    return "equal" if error == 0 else f"differs by {error:.0e}".replace("-", "−")
+
+
+def table(record):
+    """The tensor: whole if it is small, and otherwise its range and its corners."""
+    tensor = record.tensor.double()
+    if tensor.dim() == 0:
+        return f'<p class="scalar">{number(tensor)}</p>'
+    cells = tensor.reshape(-1, tensor.shape[-1])
+    rows, columns = cells.shape
+    caption = "rows × units" if record.name[0] in "ZA" or record.name[4:5] in "ZA" else ""
+    if rows > ROWS or columns > COLUMNS:
+        caption = f"{size(tensor)}, from {number(cells.min())} to {number(cells.max())}; its corners"
+    across = list(range(columns)) if columns <= COLUMNS else [0, 1, None, columns - 1]
+    down = list(range(rows)) if rows <= ROWS else [0, 1, None, rows - 1]
+    lines = []
+    for row in down:
+        inside = "".join(
+            f"<td>{'⋯' if None in (row, column) else number(cells[row, column])}</td>" for column in across
+        )
+        lines.append(f"<tr>{inside}</tr>")
+    caption = f"<caption>{caption}</caption>" if caption else ""
+    return f'<div class="scroll"><table>{caption}<tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def strip(explanation):
+    """‖dL/dZ‖ of each layer, the last one first: a bar each, in powers of ten."""
+    norms = explanation.norms()
+    powers = [math.log10(norm) for norm in norms if norm > 0]
+    high = math.ceil(max(powers, default=0))
+    low = min(math.floor(min(powers, default=0)), high - 3)
+    lines = []
+    for layer in range(len(norms), 0, -1):
+        norm = norms[layer - 1]
+        share = 0 if norm == 0 else (math.log10(norm) - low) / (high - low)
+        lines.append(
+            f'<li><span class="of">layer {layer}</span><span class="bar"><i style="width:{100 * share:.1f}%"></i></span>'
+            f'<span class="norm">{number(norm)}</span></li>'
+        )
+    return f'<ol class="strip">{"".join(lines)}</ol><p class="axis"><span>10{power(low)}</span><span>10{power(high)}</span></p>'
+
+
+def power(exponent):
+    return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

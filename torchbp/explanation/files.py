@@ -1,0 +1,51 @@
+"""An explanation as JSON, for other programs."""
+
+import json
+import math
+
+
+def as_json(explanation):
+    content = {
+        "title": explanation.title,
+        "network": explanation.chain.described(),
+        "sizes": explanation.chain.sizes(),
+        "loss": type(explanation.derivation.loss).__name__,
+        "lr": explanation.lr,
+        "from": finite(explanation.loss),
+        "to": finite(explanation.new_loss),
+        "dz_norms": finite(explanation.norms()),
+        "observations": explanation.observations,
+        "given": {name: tensor_of(explanation.values[name]) for name in ("X", "y", *explanation.chain.start)},
+        "records": [record_of(record) for record in explanation.records],
+    }
+    return json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def record_of(record):
+    return {
+        "name": record.name,
+        "stage": record.stage,
+        "number": record.number,
+        "layer": record.layer,
+        "equation": record.equation,
+        "sizes": record.sizes,
+        "why": record.why,
+        "rule": record.rule,
+        "factors": [{"name": factor.name, **tensor_of(factor.tensor)} for factor in record.factors],
+        "numbers": record.numbers,
+        "error": finite(record.error),
+        "quotient_error": finite(record.quotient_error),
+        "quotients": record.quotients,
+        **tensor_of(record.tensor),
+    }
+
+
+def tensor_of(tensor):
+    return {"shape": list(tensor.shape), "values": finite(tensor.tolist())}
+
+
+def finite(value):
+    """JSON has no nan and no inf: they are texts."""
+    if isinstance(value, list):
+        return [finite(v) for v in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
