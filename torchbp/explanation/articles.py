@@ -24,7 +24,7 @@ def article(explanation, record, place):
     if record.factors:
         parts.append(f'<div class="equation rule">{mathml.rule(record.rule)}</div>')
     if record.numbers:
-        parts.append(f'<p class="numbers">{escape(record.numbers)}</p>')
+        parts.append(f'<p class="numbers">{escape(record.numbers.replace("dL/d", "∂L/∂"))}</p>')
     parts += [table(record), f'<p class="check">{check(record)}</p>']
     return f'<article class="step" id="step-{place}" aria-labelledby="step-{place}-name">{"".join(parts)}</article>'
 
@@ -82,10 +82,11 @@ def strip(explanation):
         norm = norms[layer - 1]
         share = 0 if norm == 0 else (math.log10(norm) - low) / (high - low)
         lines.append(
-            f'<li><span class="of">layer {layer}</span><span class="bar"><i style="width:{100 * share:.1f}%"></i></span>'
+            f'<li><span>layer {layer}</span><span class="bar"><i style="width:{100 * share:.1f}%"></i></span>'
             f'<span class="norm">{number(norm)}</span></li>'
         )
-    return f'<ol class="strip">{"".join(lines)}</ol><p class="axis"><span>10{power(low)}</span><span>10{power(high)}</span></p>'
+    axis = "".join(f"<span>10{power(exponent)}</span>" for exponent in (low, high))
+    return f'<ol class="strip">{"".join(lines)}</ol><p class="axis">{axis}</p>'
 
 
 def power(exponent):

@@ -27,7 +27,14 @@ def row(text, shapes):
             f"{row(left[:start], shapes)}<mfrac><mrow>{row(left[start + 1 : -1], shapes)}</mrow>"
             f"<mrow>{row(right[1:-1], shapes)}</mrow></mfrac>"
         )
-    return "".join(token(match, shapes) for match in TOKEN.finditer(text))
+    parts, factor = [], False
+    for match in TOKEN.finditer(text):
+        is_factor = bool(match["name"] or match["turned"])
+        if factor and is_factor:
+            parts.append('<mspace width=".2em"></mspace>')
+        parts.append(token(match, shapes))
+        factor = is_factor
+    return "".join(parts)
 
 
 def opening(text):

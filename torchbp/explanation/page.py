@@ -1,16 +1,18 @@
 """The explanation as one HTML page that needs nothing else: no address, no font, no program of anybody's."""
 
 import json
+import re
 from html import escape
 from pathlib import Path
 
+from torchbp.explanation import drawing
 from torchbp.explanation.articles import article, strip
-from torchbp.explanation.drawing import network
 from torchbp.explanation.rates import curve
 from torchbp.explanation.records import STAGES
 from torchbp.explanation.worked import number
 
 HERE = Path(__file__).parent / "web"
+JUMPS = {"again": "Again"}  # where the name is too long for a button
 STYLES, SCRIPTS = ("page.css",), ("chain.js", "network.js", "rates.js", "page.js")
 
 
@@ -20,7 +22,8 @@ def read(names):
 
 def data(explanation):
     """For the script; no `<` ends it early."""
-    content = {**network(explanation), "rates": curve(explanation), "loss": number(explanation.loss)}
+    content = {**drawing.network(explanation), "rates": curve(explanation)}
+    content["loss"] = drawing.number(explanation.loss)
     return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
@@ -33,17 +36,20 @@ def page(explanation):
         ("learning rate α", f"{explanation.lr:g}"),
         ("the loss went", f"from {number(explanation.loss)} to {number(explanation.new_loss)}"),
     ]
+    answer, y = explanation.values[derivation.answer], explanation.values["y"]
+    if y.numel() == 1:
+        facts.insert(3, ("answer, and truth", f"{derivation.answer} = {number(answer)}, y = {number(y)}"))
     summary = "".join(f"<div><dt>{name}</dt><dd>{escape(what)}</dd></div>" for name, what in facts)
     stages = [record.stage for record in explanation.records]
     jumps = "".join(
         f'<button type="button" data-step="{stages.index(stage)}" data-stage="{stage}">{name}</button>'
-        for stage, name in STAGES.items()
+        for stage, name in (STAGES | JUMPS).items()
         if stage in stages
     )
     steps = "".join(article(explanation, record, place) for place, record in enumerate(explanation.records))
     seen = "".join(f"<li>{escape(sentence)}</li>" for sentence in explanation.observations)
     template = (HERE / "page.html").read_text(encoding="utf-8")
-    for name, text in {
+    parts = {
         "title": escape(title),
         "style": read(STYLES),
         "summary": summary,
@@ -53,12 +59,11 @@ def page(explanation):
         "script": read(SCRIPTS),
         "steps": steps,
         "data": data(explanation),
-    }.items():
-        template = template.replace(f"{{{{{name}}}}}", text)
-    return template
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
 
 
 def framed(explanation):
     """The page within a notebook's."""
-    style = "width:100%;height:1100px;border:0"
-    return f'<iframe title="torchbp explain" sandbox="allow-scripts" style="{style}" srcdoc="{escape(page(explanation))}"></iframe>'
+    look = 'sandbox="allow-scripts" style="width:100%;height:1100px;border:0"'
+    return f'<iframe title="torchbp explain" {look} srcdoc="{escape(page(explanation))}"></iframe>'
