@@ -59,7 +59,7 @@ def test_xor_is_explained_whole_in_80_columns(run):
     status, out, err = run(XOR)
     assert (status, err) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
-    assert "explain  xor, all 4 rows; fresh weights" in out
+    assert "explain  xor, all 4 rows; features scaled; fresh weights" in out
     stages = ["Given", "Forward", "Loss", "Backward", "Update", "Forward again", "What it did"]
     assert re.findall(r"^── (.*?) ─", out, re.MULTILINE) == stages
     assert "mean −" not in out  # every tensor is small enough to print whole
@@ -86,7 +86,7 @@ def test_weights_are_those_that_fit_would_begin_with(run, monkeypatch):
 def test_checkpoint_row_rate_and_files(run, checkpoint):
     status, out, err = run(f"{CANCER} --ckpt_path {checkpoint} --row 17 --lr 0.25 --json e.json --html e.html")
     assert (status, err) == (0, "")
-    assert "breast_cancer, row 17, which is malignant; a trained network" in out
+    assert "breast_cancer, row 17, which is malignant; features scaled; a trained network" in " ".join(out.split())
     assert "α = 0.25" in " ".join(out.split())
     assert out.endswith("wrote    e.json\nwrote    e.html\n")
     written = json.loads(Path("e.json").read_text())
@@ -116,7 +116,7 @@ def test_row_of_a_file_with_names_and_texts(run):
     Path("mine.csv").write_text("\n".join(["size,colour,ripe", *rows]))
     status, out, err = run("--data.source mine.csv --data.target ripe --row 4 --model.pos_weight balanced")
     assert (status, err) == (0, "")
-    assert "explain  mine.csv, row 4, which is yes; fresh weights" in out
+    assert "explain  mine.csv, row 4, which is yes; features scaled; fresh weights" in out
     assert "3-16-1" in out
     assert "p y ln A2" in out
 

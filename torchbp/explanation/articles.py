@@ -3,7 +3,7 @@
 import math
 from html import escape
 
-from torchbp.explanation import mathml
+from torchbp.explanation import mathml, text
 from torchbp.explanation.records import STAGES
 from torchbp.explanation.text import COLUMNS, ROWS, size
 from torchbp.explanation.worked import number
@@ -46,7 +46,7 @@ def check(record):
 
 
 def difference(error):
-    return "equal" if error == 0 else f"differs by {error:.0e}".replace("-", "−")
+    return "equal" if error == 0 else f"differs by {text.difference(error)}"
 
 
 def table(record):

@@ -77,7 +77,7 @@ def run(settings):
     x, y = data.rows(rows)
     with torch.no_grad():
         x, y = model.standardize(x.double()), y.double()
-    title = f"{title}; {'a trained network' if settings.ckpt_path else 'fresh weights'}"
+    title = f"{title}; features scaled; {'a trained network' if settings.ckpt_path else 'fresh weights'}"
     try:
         if settings.weights:
             WEIGHTS[settings.weights](model.net, x, y)

@@ -65,11 +65,17 @@ def product(explanation):
 def vanishing(explanation):
     norms = explanation.norms()
     if len(norms) > 1 and 0 < norms[0] * VANISHED < norms[-1]:
+        kinds = {step.kind for step in explanation.chain.steps}
+        help = "Each sigmoid lets at most ¼ through; fewer layers, relu or tanh help."
+        help = help if "sigmoid" in kinds else "Fewer layers, or larger first weights, help."
         yield (
             f"The gradient vanishes on its way back: ‖dZ‖ is {number(norms[-1])} at layer {len(norms)} and "
-            f"{number(norms[0])} at layer 1, {number(norms[-1] / norms[0])} times less. Each sigmoid lets at most ¼ "
-            "through; fewer layers, relu or tanh help."
+            f"{number(norms[0])} at layer 1, {many(norms[-1] / norms[0])} times less. {help}"
         )
+
+
+def many(times):
+    return f"{times:,.0f}" if times < 1e9 else number(times)
 
 
 def overshot(explanation):

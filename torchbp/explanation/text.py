@@ -74,12 +74,16 @@ def block(record, with_why=True):
 def check(record):
     """What it is compared with, and by how much it differs."""
     against = {"backward": "autograd", "update": "torch.optim.SGD"}.get(record.stage, "torch")
-    text = f"check: {against} differs by {record.error:.0e}".replace("0e+00", "0")
+    text = f"check: {against} differs by {difference(record.error)}"
     if record.stage != "backward":
         return text
     if record.quotient_error is None:
         return f"{text}; there is no difference quotient here"
-    return f"{text}, [L(q + h) − L(q − h)]/2h by {record.quotient_error:.0e}"
+    return f"{text}, [L(q + h) − L(q − h)]/2h by {difference(record.quotient_error)}"
+
+
+def difference(error):
+    return "0" if error == 0 else f"{error:.0e}".replace("-", "−")
 
 
 def size(tensor):
@@ -130,8 +134,8 @@ def bars(norms):
     low, high = (min(positive), max(positive)) if positive else (0, 0)
     for layer in range(len(norms), 0, -1):
         norm = norms[layer - 1]
-        length = 0 if norm == 0 else round(4 + (BAR - 4) * (math.log10(norm) - low) / (high - low or 1))
-        yield f"  layer {layer:<3} {number(norm):>10}  {'█' * length}"
+        share = 0 if norm == 0 else 1 if high == low else 0.1 + 0.9 * (math.log10(norm) - low) / (high - low)
+        yield f"  layer {layer:<3} {number(norm):>10}  {'█' * round(BAR * share)}".rstrip()
 
 
 def wrapped(text, first, other):

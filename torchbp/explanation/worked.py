@@ -101,7 +101,12 @@ def answer_slope(of, da):
         return ""
     place, count = largest(da), over(of, da.numel())
     a, y = number(of.values[of.answer][place]), number(of.values["y"][place])
-    text = f"2·({a} − {y}){count}" if of.kind == "squared" else f"({a} − {y})/({a}·(1 − {a})){count}"
+    if of.kind == "squared":
+        text = f"2·({a} − {y}){count}"
+    elif (of.values[of.answer] * (1 - of.values[of.answer]))[place] < 1e-12:  # where the formula holds it
+        text = f"({a} − {y})/1e−12{count}"
+    else:
+        text = f"({a} − {y})/({a}·(1 − {a})){count}"
     return f"{named(d(of.answer), place)} = {text} = {number(da[place])}"
 
 

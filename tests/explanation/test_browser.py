@@ -1,0 +1,265 @@
+"""What a browser makes of the page, driven with keys and mouse as a user would."""
+
+import re
+
+import pytest
+import torch
+
+from tests.explanation.browser import CHROMIUM, Browser
+from tests.explanation.samples import NASTY, cancer, data_of, deep, large, xor
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium and no google-chrome on the PATH")
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def browse(browser, tmp_path):
+    """Opens the page of an explanation. At the end its console must be empty, and nothing else have been asked for."""
+    page = tmp_path / "explanation.html"
+
+    def browse(explanation, **settings):
+        page.write_text(explanation.html(), encoding="utf-8")
+        browser.open(page, **settings)
+        return browser
+
+    yield browse
+    assert browser.console == []
+    assert browser.requests == [page.as_uri()]
+
+
+def shown(browser):
+    """The record whose card is shown, by the place in the order."""
+    cards = browser.evaluate(
+        "[...document.querySelectorAll('.step')].map((s, i) => s.offsetParent ? i : -1).filter(i => i >= 0)"
+    )
+    assert len(cards) == 1
+    return cards[0]
+
+
+def test_keys_and_buttons_step_through_the_passes(browse):
+    explanation = xor()
+    browser = browse(explanation)
+    count = len(explanation.records)
+    assert shown(browser) == 0
+    assert browser.text("#at") == f"1 of {count}"
+    browser.press("ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft")
+    assert shown(browser) == 2
+    browser.press("End")
+    assert shown(browser) == count - 1
+    browser.press("ArrowRight")
+    assert shown(browser) == count - 1
+    browser.press("Home")
+    browser.click("#next")
+    assert shown(browser) == 1
+    for number, stage in enumerate(["forward", "loss", "backward", "update", "again"], 1):
+        browser.click(f".jumps button:nth-child({number})")
+        assert explanation.records[shown(browser)].stage == stage
+        assert browser.evaluate("document.querySelector('[aria-current]').dataset.stage") == stage
+    browser.press("Home")
+    for place, record in enumerate(explanation.records):
+        assert shown(browser) == place
+        said = browser.evaluate("document.getElementById('now').textContent")
+        assert record.equation in said
+        assert record.why in said
+        if record.numbers:
+            assert record.numbers.replace("dL/d", "∂L/∂") in browser.text(".step.shown")
+        browser.press("ArrowRight")
+
+
+def known(browser):
+    """What the units show, column by column."""
+    return browser.evaluate(
+        """(() => { const all = {}; for (const u of document.querySelectorAll('#network .unit'))
+        (all[u.querySelector('rect').getAttribute('x')] ??= []).push(
+          [...u.querySelectorAll('rect ~ text')].map(t => t.textContent));
+        return Object.values(all); })()"""
+    )
+
+
+def test_network_lights_up_forward_and_then_backward(browse):
+    explanation = xor()
+    browser = browse(explanation)
+    at = {record.name: place for place, record in enumerate(explanation.records)}
+
+    def go(name):
+        browser.press("Home", *["ArrowRight"] * at[name])
+        return known(browser)
+
+    first, hidden, last, loss = go("A1")
+    assert [top for top, _ in hidden] == [f"{v:.3g}" for v in explanation["A1"].tensor[0].tolist()]
+    assert [last, loss] == [[["·", ""]], [["·"]]]
+    assert [top for top, _ in first] == ["0", "0"]
+    *_, last, loss = go("L")
+    assert loss == [[f"{explanation.loss:.4g}"]]
+    assert last == [[f"{explanation['A2'].tensor[0].item():.3g}", ""]]
+    _, hidden, last, _ = go("dL/dZ2")
+    assert [bottom for _, bottom in hidden] == [""] * 4
+    assert last[0][1] == f"∂ {explanation['dL/dZ2'].tensor[0].item():.3g}".replace("-", "−")
+    _, hidden, *_ = go("dL/dA1")
+    assert hidden[0][1] == f"∂ {explanation['dL/dA1'].tensor[0, 0].item():.3g}".replace("-", "−")
+    browser.click("#rows label:nth-of-type(3) input")
+    assert known(browser)[0] == [["1", ""], ["0", ""]]
+    browser.evaluate("document.activeElement.blur()")  # of the row, whose arrows are its own
+    *_, loss = go("L′")
+    assert loss == [[f"{explanation.new_loss:.4g}"]]
+
+
+def tiles(browser):
+    numbers = browser.evaluate("[...document.querySelectorAll('#chain .tile b')].map(b => b.textContent)")
+    return [float(number.replace("−", "-")) for number in numbers]
+
+
+def check_product(browser, expected):
+    *factors, result = tiles(browser)
+    assert len(factors) >= 2
+    product = torch.tensor(factors, dtype=torch.float64).prod().item()
+    assert product == pytest.approx(result, rel=2e-3)
+    assert result == pytest.approx(expected, rel=1e-3)
+
+
+def test_pointing_at_a_unit_or_a_weight_shows_its_chain_of_factors(browse):
+    explanation = cancer()
+    browser = browse(explanation)
+    columns = data_of(explanation.html())["columns"]
+    unit, below = columns[1]["units"][2], columns[0]["units"][5]
+    browser.hover(f"#network .unit[aria-label^='Unit {unit + 1} of layer 1,'] rect")
+    assert browser.text("#chain h3") == f"Unit {unit + 1} of layer 1"
+    check_product(browser, explanation["dL/dZ1"].tensor[0, unit].item())
+    label = f"W1[{unit + 1},{below + 1}]"
+    browser.hover(f"#network .link[aria-label^='{label} '] .edge", share=0.3)
+    if label not in browser.text("#chain h3"):  # another weight lies over it there
+        browser.evaluate(f"document.querySelector(\"#network .link[aria-label^='{label} ']\").focus()")
+    assert label in browser.text("#chain h3")
+    check_product(browser, explanation["dL/dW1"].tensor[unit, below].item())
+    browser.hover("#network .unit[aria-label^='Unit 1 of layer 2'] rect")
+    check_product(browser, explanation["dL/dZ2"].tensor[0, 0].item())
+
+
+def test_rows_add_up_to_the_weights_gradient(browse):
+    explanation = xor()
+    browser = browse(explanation)
+    browser.evaluate("document.querySelector(\"#network .link[aria-label^='W1[2,2] ']\").focus()")
+    text = browser.text("#chain p")
+    assert text.startswith("∂L/∂W1[2,2] = ")
+    total = explanation["dL/dW1"].tensor[1, 1].item()
+    assert float(text.split(" = ")[-1].replace("−", "-")) == pytest.approx(total, rel=1e-3)
+    terms = text.split(" = ")[1].replace("−", "-").replace("·", "*")
+    assert eval(terms) == pytest.approx(total, abs=2e-6)
+
+
+def test_network_is_walked_through_with_the_keyboard(browse):
+    browser = browse(xor())
+    focused = lambda: browser.evaluate("document.activeElement.getAttribute('aria-label')")  # noqa: E731
+    browser.evaluate("document.querySelector('#network .unit').focus()")
+    assert focused().startswith("Input 1, X 0")
+    browser.press("ArrowDown", "ArrowDown", "ArrowDown")
+    assert focused().startswith("Unit 2 of layer 1, Z1 ")
+    browser.press("Enter", "ArrowDown")
+    assert focused().startswith("W1[2,2] ")
+    browser.press("Escape", "ArrowUp")
+    assert focused().startswith("Unit 1 of layer 1")
+    assert browser.text("#chain h3") == "Unit 1 of layer 1, row 1"
+    browser.press("ArrowRight")
+    assert shown(browser) == 1
+
+
+def test_slider_shows_the_real_loss_of_each_rate(browse):
+    explanation = xor()
+    browser = browse(explanation)
+    assert browser.text("#after") == f"α = 1: the loss goes from {explanation.loss:.4g} to {explanation.new_loss:.4g}"
+    browser.evaluate("document.getElementById('rate').focus()")
+    place = browser.evaluate("document.querySelector('#curve .here').getAttribute('cx')")
+    browser.press("ArrowRight", "ArrowRight", "ArrowRight")
+    assert shown(browser) == 0  # the slider has its own arrows
+    points = data_of(explanation.html())["rates"]["points"]
+    rate, loss = points[int(browser.evaluate("document.getElementById('rate').value"))]
+    assert rate > 1
+    assert browser.text("#after").startswith(
+        f"α = {rate:.3g}: the loss goes from {explanation.loss:.4g} to {loss:.4g}"[:-1]
+    )
+    assert float(browser.evaluate("document.querySelector('#curve .here').getAttribute('cx')")) > float(place)
+    best = min(points, key=lambda point: point[1])
+    assert f"at α = {best[0]:.3g}" in browser.text("#best")
+    assert browser.evaluate("document.querySelectorAll('#curve .best').length") == 1
+
+
+@pytest.mark.parametrize("explanation", [xor, cancer, large, deep])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_page_fits_any_width(browse, explanation, width):
+    browser = browse(explanation(), width=width)
+    for key in ("End", "Home"):
+        browser.press(key)
+        assert browser.evaluate("document.documentElement.scrollWidth") == width
+    left = browser.evaluate(
+        "['#network-card', '#steps'].map(s => Math.round(document.querySelector(s).getBoundingClientRect().left))"
+    )
+    assert (left[0] == left[1]) == (width == 400)
+    sizes = browser.evaluate(
+        "[...document.querySelectorAll('#network text')].map(t => parseFloat(getComputedStyle(t).fontSize))"
+    )
+    assert min(sizes) >= 10
+    browser.resize(1000, 900)
+    assert browser.evaluate("document.documentElement.scrollWidth") == 1000
+
+
+def test_deep_network_scrolls_to_the_layer_of_the_step(browse):
+    browser = browse(deep(), width=400)
+    places = [browser.evaluate("document.getElementById('network').scrollLeft")]
+    for number in (2, 3):  # the loss, and the first derivatives
+        browser.click(f".jumps button:nth-child({number})")
+        places.append(browser.evaluate("document.getElementById('network').scrollLeft"))
+    assert places[0] < places[2] <= places[1]
+
+
+@pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
+def test_page_is_light_or_dark(browse, scheme, dark):
+    browser = browse(xor(), scheme=scheme)
+    colour = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (max(map(int, re.findall(r"\d+", colour))) < 60) == dark
+
+
+def test_print_and_a_browser_without_scripts_show_every_step(browse):
+    explanation = xor()
+    visible = "[...document.querySelectorAll('.step')].filter(s => s.offsetParent).length"
+    browser = browse(explanation)
+    browser("Emulation.setEmulatedMedia", media="print")
+    assert browser.evaluate(visible) == len(explanation.records)
+    assert browser("Page.printToPDF")["data"]
+    browser("Emulation.setEmulatedMedia", media="")
+    browser("Emulation.setScriptExecutionDisabled", value=True)
+    browser("Page.reload")
+    browser.events.clear()
+    while "Page.loadEventFired" not in browser.events:
+        browser.receive()
+    browser("Emulation.setScriptExecutionDisabled", value=False)
+    assert browser.evaluate(visible) == len(explanation.records)
+    browser.requests = browser.requests[:1]
+
+
+def test_screen_reader_hears_names_of_everything(browse):
+    browser = browse(xor())
+    browser("Accessibility.enable")
+    nodes = [n for n in browser("Accessibility.getFullAXTree")["nodes"] if not n["ignored"]]
+    named = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in nodes]
+    browser("Accessibility.disable")
+    assert all(name for role, name in named if role in ("button", "slider", "radio", "img", "image"))
+    assert {"One step back", "One step on", "Forward", "Backward"} <= {name for role, name in named if role == "button"}
+    assert ("slider", "learning rate") in named
+    assert any(role in ("MathMLMath", "math") for role, _ in named)
+    assert sum(role in ("img", "image") for role, _ in named) >= 12  # the weights
+    assert any(role == "status" for role, _ in named)
+
+
+def test_notebook_shows_the_same(browser, tmp_path):
+    page = tmp_path / "notebook.html"
+    page.write_text(f"<!doctype html><meta charset='utf-8'>{xor(title=NASTY)._repr_html_()}", encoding="utf-8")
+    browser.open(page)
+    assert browser.console == []
+    assert browser.requests == [page.as_uri()]
+    assert len(set(browser.screenshot(whole=False))) > 100
