@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+import torchbp
 from tests.explanation.browser import CHROMIUM, Browser
 from tests.explanation.samples import NASTY, cancer, data_of, deep, large, xor
 
@@ -141,6 +142,15 @@ def test_pointing_at_a_unit_or_a_weight_shows_its_chain_of_factors(browse):
     check_product(browser, explanation["dL/dZ2"].tensor[0, 0].item())
 
 
+def test_losses_that_are_no_numbers_are_left_out(browse):
+    """MSE with a step far too long: inf."""
+    net = torchbp.nn.MLP(2, 4, 1, activation="relu")
+    browser = browse(torchbp.explain(net, 1e4 * torch.ones(2), [1.0], lr=1e9, loss=torch.nn.MSELoss()))
+    browser.press("End")
+    assert known(browser)[-1] == [["not finite"]]
+    assert browser.text("#after").endswith("to not finite")
+
+
 def test_rows_add_up_to_the_weights_gradient(browse):
     explanation = xor()
     browser = browse(explanation)
@@ -232,6 +242,7 @@ def test_print_and_a_browser_without_scripts_show_every_step(browse):
     assert browser.evaluate(visible) == len(explanation.records)
     assert browser("Page.printToPDF")["data"]
     browser("Emulation.setEmulatedMedia", media="")
+    assert shown(browser) == 0  # as before the printing
     browser("Emulation.setScriptExecutionDisabled", value=True)
     browser("Page.reload")
     browser.events.clear()

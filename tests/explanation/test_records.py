@@ -204,6 +204,7 @@ BAD = [
     (lambda: torchbp.explain(torch.nn.Linear(3, 1), *XOR), ValueError, r"x has the shape \(4, 2\); give a row \(3\)"),
     (lambda: torchbp.explain(torch.nn.Linear(2, 2), *XOR), ValueError, r"target has the shape \(4, 1\)"),
     (lambda: torchbp.explain(torch.nn.Linear(2, 1), *XOR, lr=-1), ValueError, "lr=-1 must be a positive number"),
+    (lambda: torchbp.explain(torch.nn.Linear(2, 1), [1, float("nan")], [1]), ValueError, "x holds nan or inf"),
     (lambda: torchbp.explain(torch.nn.Linear(2, 1), torch.ones(0, 2), torch.ones(0, 1)), ValueError, "at least one"),
 ]
 
@@ -257,6 +258,13 @@ def test_float32_model_is_explained_in_float32_and_its_quotients_in_float64():
     explanation = torchbp.explain(torchbp.nn.MLP(2, 4, 1), *XOR)
     assert {record.tensor.dtype for record in explanation.records} == {torch.float32}
     assert max(record.quotient_error or 0 for record in explanation.records) < 1e-6
+
+
+def test_any_device(device):
+    explanation = torchbp.explain(torchbp.nn.MLP(2, 4, 1, device=device, dtype=torch.float64), *XOR)
+    assert {record.tensor.device.type for record in explanation.records} == {device}
+    assert max(record.error for record in explanation.records) < 1e-12
+    assert explanation.html().startswith("<!doctype html>")
 
 
 def test_import_of_torchbp_does_not_load_it():

@@ -34,15 +34,15 @@ def explain(model, x, y, lr=0.1, loss=None, title="", features=(), outputs=()):
 
     Raises:
         TypeError: an ensemble; a layer, hook or loss that is not supported; layers that share weights.
-        ValueError: an x or y of another shape, or a learning rate that is no positive number.
+        ValueError: an x or y of another shape, a learning rate that is no positive number, nan or inf in any of them.
 
     Example:
         >>> net = torchbp.nn.MLP(2, 4, 1)
         >>> print(torchbp.explain(net, [[0.0, 1.0]], [[1.0]], lr=0.5))
     """
+    chain = Chain(model)
     if not 0 < lr < math.inf:
         raise ValueError(f"lr={lr} must be a positive number")
-    chain = Chain(model)
     if loss is None and chain.steps[-1].kind == "sigmoid":
         loss = nn.BCELoss()
     loss = checked_loss(loss)

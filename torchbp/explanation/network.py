@@ -103,7 +103,7 @@ def of_rows(chain, x, y):
     """x (N, features) and y (N, outputs), in the dtype and on the device of the network; a row is a batch of one.
 
     Raises:
-        ValueError: another number of dimensions or features, or no row.
+        ValueError: another number of dimensions or features, no row, or, here or in a parameter, nan or inf.
     """
     first = next(iter(chain.parameters.values()))
     x = torch.as_tensor(x).detach().to(first)
@@ -115,4 +115,7 @@ def of_rows(chain, x, y):
         raise ValueError(
             f"x has the shape {tuple(x.shape)}; give a row ({features}), or rows (N, {features}), at least one"
         )
+    for name, tensor in {"x": x, "y": y, **chain.start}.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} holds nan or inf, and so would everything that is computed from it")
     return x, y

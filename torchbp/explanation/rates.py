@@ -11,12 +11,13 @@ FARTHEST = 1e6
 
 def curve(explanation):
     """`points`, pairs [α, loss] with α rising, `chosen` and `minimum`, places among them; `minimum` is None where the
-    gradient is 0, or the loss falls to the end."""
-    if not explanation.squared_norm():
+    loss falls to the end. Without a gradient there are no points."""
+    if not (math.isfinite(explanation.loss) and explanation.squared_norm()):
         return {"points": [], "chosen": None, "minimum": None}
     low, high = explanation.lr * LOWEST, explanation.lr * HIGHEST
     points = sampled(explanation, low, high)
-    while lowest(points) == len(points) - 1 and high < explanation.lr * FARTHEST:
+    nothing = 1e-3 * explanation.loss  # is left of the loss
+    while lowest(points) == len(points) - 1 and points[-1][1] > nothing and high < explanation.lr * FARTHEST:
         high *= 10
         points = sampled(explanation, low, high)
     while lowest(points) == 0 and low > explanation.lr / FARTHEST:

@@ -1,6 +1,7 @@
 const SPACE = document.querySelector("svg").namespaceURI; // of the legend: the page holds no address
+const NARROW = 480;
 const HIGH = 36, APART = 56, TOP = 46;
-const STRONG = 24; // weights between two columns that are drawn in full: more would be a tangle
+const STRONG = [24, 12]; // weights between two columns, and on a phone, that are drawn in full: more would be a tangle
 
 function draw(tag, attributes, parent, text) {
   const made = document.createElementNS(SPACE, tag);
@@ -15,8 +16,8 @@ let units = [], links = [], heads = [], pairs = [], loss = null;
 /* The drawing, as wide as its card or, for many layers, wider. */
 function drawNetwork() {
   const card = document.getElementById("network"), room = card.clientWidth;
-  const count = columns.length + 1, narrow = room < 480, wide = narrow ? 66 : 76;
-  const gap = Math.max(narrow ? 20 : 64, Math.min(150, (room - count * wide - 8) / (count - 1)));
+  const count = columns.length + 1, narrow = room < NARROW, wide = narrow ? 60 : 76;
+  const gap = Math.max(narrow ? 30 : 64, Math.min(150, (room - count * wide - 8) / (count - 1)));
   const tall = Math.max(...columns.map((c) => c.units.length)), more = columns.some((c) => c.count > c.units.length);
   const height = TOP + tall * APART + (more ? 22 : 0) + 22, width = count * wide + (count - 1) * gap + 8;
   const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "The network: units in columns, weights between them" });
@@ -112,7 +113,7 @@ function keyInNetwork(event) {
 /* What is known after a step: in each column the last value and the last derivative, in each pair the weights. */
 function paintNetwork() {
   const known = new Set(data.steps.slice(0, state.step + 1).map(([name]) => name));
-  const [now] = data.steps[state.step], n = state.row;
+  const [now, , number] = data.steps[state.step], n = state.row, card = document.getElementById("network");
   const latest = (names) => names.filter((name) => known.has(name)).at(-1);
   columns.forEach((of, column) => {
     const top = column ? latest([...of.values, ...of.values.map((v) => `${v}′`)]) : of.values[0];
@@ -143,7 +144,7 @@ function paintNetwork() {
     group.classList.toggle("now", [of.values[0], `${of.values[0]}′`, d(of.weight), `${of.weight}′`, d(output(column - 1))].includes(now));
     label.textContent = nice(weights);
     const sizes = tensors[weights].flat().map(Math.abs).sort((a, b) => b - a);
-    const largest = sizes[0] || 1, bound = sizes[STRONG] ?? 0;
+    const largest = sizes[0] || 1, bound = sizes[STRONG[card.clientWidth < NARROW ? 1 : 0]] ?? 0;
     links[column].forEach((row, unit) => row.forEach((link, from) => {
       const value = tensors[weights][unit][from], edge = link.lastChild;
       const weak = Math.abs(value) < bound, size = Math.abs(value) / largest;
@@ -153,8 +154,7 @@ function paintNetwork() {
       link.setAttribute("aria-label", `${nice(weights)}${place(of.units[unit], columns[column - 1].units[from])} ${format(value)}`);
     }));
   });
-  const card = document.getElementById("network"), number = data.steps[state.step][2] ?? columns.length;
-  card.scrollLeft = (card.scrollWidth * (number + 0.5)) / (columns.length + 1) - card.clientWidth / 2;
+  card.scrollLeft = (card.scrollWidth * ((number ?? columns.length) + 0.5)) / (columns.length + 1) - card.clientWidth / 2;
   const name = latest(["L", "L′"]);
   loss.box.classList.toggle("known", Boolean(name));
   loss.box.classList.toggle("now", now === name);

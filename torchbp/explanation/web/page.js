@@ -59,7 +59,12 @@ byId("next").addEventListener("click", () => show(state.step + 1));
 buttons.forEach((button) => button.addEventListener("click", () => show(Number(button.dataset.step))));
 slider.addEventListener("input", showRate);
 document.addEventListener("keydown", keys);
-let width = innerWidth;
+addEventListener("beforeprint", () => { // paper shows every step, and so the network at its last
+  before = state.step;
+  show(cards.length - 1);
+});
+addEventListener("afterprint", () => show(before));
+let width = innerWidth, before = 0;
 addEventListener("resize", () => {
   if (innerWidth !== width) {
     width = innerWidth;

@@ -42,6 +42,6 @@ function showRate() {
   after.textContent = text;
   slider.setAttribute("aria-valuetext", text);
   best.textContent = minimum === null
-    ? "There is no minimum along the gradient in this range."
+    ? "There is no minimum along the gradient in this range: the loss falls to its end."
     : `The minimum along the gradient: ${format(points[minimum][1])} at α = ${format(points[minimum][0], 3)}.`;
 }
