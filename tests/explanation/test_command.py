@@ -156,7 +156,8 @@ BAD = [
     (f"{XOR} --html nowhere/e.html", 2, "there is no folder nowhere to write e.html to"),
     ("--data.source nowhere.csv --data.target y", 1, "nowhere.csv does not exist"),
     ("", 2, "data.source is missing"),
-    (f"{XOR} --model.hiden [3]", 2, "model.hiden"),
+    (f"{XOR} --model.hiden [3]", 2, r"no key 'model.hiden'; did you mean model.hidden\?"),
+    (f"{XOR} --rwo 3", 2, r"no key 'rwo'; did you mean row\?"),
 ]
 
 

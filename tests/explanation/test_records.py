@@ -186,6 +186,7 @@ def test_names_of_layers_and_arguments_of_any_kind():
     explanation = torchbp.explain(net, np.array([1, 2]), [1])
     assert [record.layer for record in explanation.records[:4]] == ["hidden", "squash", "answer", "answer"]
     assert set(explanation.updated) == {"hidden.weight", "hidden.bias", "answer.weight", "answer.bias"}
+    assert f"Z1 = X W1ᵀ + b1{'hidden':>65}" in explanation.text()
     net.load_state_dict(explanation.updated)
     assert torchbp.explain(net, np.array([1, 2]), [1]).loss == pytest.approx(explanation.new_loss, rel=1e-6)
 

@@ -1,6 +1,7 @@
 """`torchbp explain`: a row of data through a network, trained or fresh, in the terminal, as JSON or as a page."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ from pytorch_lightning import Trainer
 from torchbp.explanation.explaining import explain
 from torchbp.explanation.text import closing, heading
 from torchbp.explanation.what_if import WEIGHTS, saturate
-from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first
+from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first, known_keys, nearest
 from torchbp.training.classifier import Classifier
 from torchbp.training.columns import feature_names
 from torchbp.training.command import DEFAULTS, quieten
@@ -19,12 +20,16 @@ from torchbp.training.data import TabularData
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.files import read_checkpoint, written_whole
 from torchbp.training.guards import compare
+from torchbp.usage import OPTIONS
 
 FEW = 8  # rows of a table that is explained whole
 
 
 class ExplainParser(Parser):
     def error(self, message, ex=None):
+        if unknown := re.search(r"unrecognized arguments: --([^\s=]+)", message):
+            keys = [*OPTIONS["explain"], *known_keys()]
+            raise SettingError(f"there is no key {unknown[1]!r}; {nearest(unknown[1], keys)}")
         super().error(message.replace("are required: ", "are required: explain."))  # as a subcommand's keys are named
 
 

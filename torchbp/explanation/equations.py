@@ -7,6 +7,8 @@ import re
 NAME = r"(?:dL/d|\b)(?:[A-Z]\d+|b\d+|X|y)(?![A-Za-z0-9])′?"
 QUANTITY = re.compile(rf"\(({NAME})\)ᵀ|({NAME})(ᵀ?)")
 
+ELEMENTWISE = re.compile(r"∘ |σ\(|tanh\(|max\(|y")  # signs of an equation without a matrix product
+
 FORWARD = {
     "sigmoid": ("{a} = σ({z})", "squashes each number into (0, 1): σ(z) = 1/(1 + e^−z)"),
     "tanh": ("{a} = tanh({z})", "squashes each number into (−1, 1)"),
@@ -67,7 +69,8 @@ def fused(z, a, mean, weight, pos_weight):
 
 
 def sizes(equation, shapes):
-    """The equation with (rows×units) in the place of each quantity; ᵀ turns it round."""
+    """The equation with (rows×units) in the place of each quantity; ᵀ turns it round. Of one that is element by element
+    the left side is enough."""
 
     def size(match):
         name = (match[1] or match[2]).removeprefix("dL/d")
@@ -75,4 +78,6 @@ def sizes(equation, shapes):
         turned = match[1] or match[3]
         return "(" + "×".join(str(n) for n in (reversed(shape) if turned else shape)) + ")"
 
+    if ELEMENTWISE.search(equation):
+        return f"{QUANTITY.sub(size, equation.split(' = ')[0])}, element by element"
     return QUANTITY.sub(size, equation)

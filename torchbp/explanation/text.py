@@ -57,7 +57,12 @@ def given(name, tensor, key=""):
 
 def block(record, with_why=True):
     """One record: its equation, sizes, why, rule, tensor, numbers, and checks."""
-    lines = ["", *wrapped(record.equation, "", "     ")]
+    named = record.layer.rpartition(".")[2]
+    space = WIDTH - len(record.equation)
+    if named and not named.isdigit() and len(named) < space - 2:
+        lines = ["", f"{record.equation}{named:>{space}}"]
+    else:
+        lines = ["", *wrapped(record.equation, "", "     ")]
     if record.sizes:
         lines += wrapped(record.sizes, "   ", "     ")
     lines += wrapped(record.why, "   ", "   ") if with_why else []
