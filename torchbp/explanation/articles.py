@@ -12,8 +12,7 @@ from torchbp.explanation.worked import number
 def article(explanation, record, place):
     """One step: its name, equation, numbers, reason, rule and check."""
     names = {name: tuple(value.shape) for name, value in explanation.values.items() if value.dim()}
-    whole = "element" not in record.sizes
-    shapes = names if whole and record.stage != "loss" else {}
+    shapes = names if record.sizes and "element" not in record.sizes else {}
     parts = [
         f'<p class="stage">{STAGES[record.stage]}{where(record)}</p>',
         f'<h2 id="step-{place}-name">{mathml.math(record.name, display=False)}'

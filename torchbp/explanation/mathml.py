@@ -50,18 +50,19 @@ def opening(text):
 def token(match, shapes):
     if name := match["inner"] or match["name"]:
         turned = bool(match["turned"]) or match["after"] == "ᵀ"
-        drawn = quantity(name)
-        if turned:
-            bracketed = f"<mrow><mo>(</mo>{drawn}<mo>)</mo></mrow>" if name.startswith("dL/d") else drawn
-            drawn = f"<msup>{bracketed}<mi>T</mi></msup>"
-        elif match["after"] == "²":
-            drawn = f"<msup>{drawn}<mn>2</mn></msup>"
+        above = "<mi>T</mi>" if turned else "<mn>2</mn>" if match["after"] == "²" else ""
+        if above and name.startswith("dL/d"):
+            drawn = f"<msup><mrow><mo>(</mo>{quantity(name)}<mo>)</mo></mrow>{above}</msup>"
+        else:
+            drawn = quantity(name, above)
         return sized(drawn, name, turned, shapes)
     if match["share"]:
         return f"<mfrac><mn>{match['top']}</mn><mi>{match['bottom']}</mi></mfrac>"
     if word := match["word"]:
         if word == "Σₙ":
             return "<munder><mo>∑</mo><mi>n</mi></munder>"
+        if word == "ln":
+            return '<mspace width=".2em"></mspace><mi>ln</mi><mspace width=".2em"></mspace>'
         return "<mo>∑</mo>" if word == "Σ" else f"<mi>{word}</mi>"
     if match["number"]:
         return f"<mn>{match['number']}</mn>"
@@ -77,14 +78,17 @@ def sized(drawn, name, turned, shapes):
     return f'<munder>{drawn}<mtext class="size">{size}</mtext></munder>'
 
 
-def quantity(name):
-    """Z₁, W₁′, X, or ∂L/∂Z₁ as a fraction."""
+def quantity(name, above=""):
+    """Z₁, W₁′, X, or ∂L/∂Z₁ as a fraction; `above` is what stands at the upper right."""
     if name.startswith("dL/d"):
         below = quantity(name.removeprefix("dL/d"))
         return f"<mfrac><mrow><mi>∂</mi><mi>L</mi></mrow><mrow><mi>∂</mi>{below}</mrow></mfrac>"
     letter, number, prime = re.fullmatch(r"([A-Za-z])(\d*)(′?)", name).groups()
-    drawn = f"<msub><mi>{letter}</mi><mn>{number}</mn></msub>" if number else f"<mi>{letter}</mi>"
-    return f"<msup>{drawn}<mo>′</mo></msup>" if prime else drawn
+    above = f"<mrow>{'<mo>′</mo>' if prime else ''}{above}</mrow>" if prime or above else ""
+    if not number:
+        return f"<msup><mi>{letter}</mi>{above}</msup>" if above else f"<mi>{letter}</mi>"
+    base = f"<mi>{letter}</mi><mn>{number}</mn>"
+    return f"<msubsup>{base}{above}</msubsup>" if above else f"<msub>{base}</msub>"
 
 
 def partial(name):
