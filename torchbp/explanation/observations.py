@@ -24,7 +24,11 @@ def alike(explanation):
     """Layers whose units learn the same."""
     for step in linear(explanation)[:-1]:
         weight, gradient = explanation.values[step.weight], explanation.values[d(step.weight)]
-        if len(weight) > 1 and (weight == weight[0]).all() and (gradient == gradient[0]).all():
+        if (
+            len(weight) > 1
+            and (weight == weight[0]).all()
+            and torch.allclose(gradient, gradient[0].expand_as(gradient), rtol=1e-6, atol=0)
+        ):
             zero = " (it is 0)" if not gradient.any() else ""
             yield (
                 f"All {len(weight)} units of layer {step.number} have the same weights and get the same gradient{zero}"

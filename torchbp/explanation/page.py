@@ -13,7 +13,7 @@ from torchbp.explanation.worked import number
 
 HERE = Path(__file__).parent / "web"
 JUMPS = {"again": "Again"}  # where the name is too long for a button
-STYLES, SCRIPTS = ("page.css",), ("chain.js", "network.js", "rates.js", "page.js")
+STYLES, SCRIPTS = ("page.css",), ("chain.js", "network.js", "paint.js", "rates.js", "page.js")
 
 
 def read(names):

@@ -35,7 +35,9 @@ function tiles(factors, result) {
 
 /* A sum of products: the largest three, what the others come to, and the total. */
 function sum(name, terms, more, rest, total, tail = "") {
-  const order = terms.map((t, i) => i).sort((i, j) => Math.abs(terms[j][0] * terms[j][1]) - Math.abs(terms[i][0] * terms[i][1]));
+  const order = terms
+    .map((t, i) => i)
+    .sort((i, j) => Math.abs(terms[j][0] * terms[j][1]) - Math.abs(terms[i][0] * terms[i][1]));
   const kept = new Set(order.slice(0, terms.length > 4 ? 3 : 4));
   const shown = terms.filter((_, i) => kept.has(i));
   const left = total - rest - shown.reduce((s, [a, b]) => s + a * b, 0);
@@ -58,7 +60,8 @@ const unitName = (column, unit) => {
 /* The factors of ∂L/∂Z at a unit: ∂L/∂A, then the slope of each activation. */
 function factors(column, unit) {
   const [z, ...after] = columns[column].values;
-  const n = state.row, at = place(n, columns[column].units[unit]);
+  const n = state.row,
+    at = place(n, columns[column].units[unit]);
   const names = [z, ...after].reverse();
   const list = [[nice(d(names[0])) + at, tensors[d(names[0])][n][unit]]];
   names.slice(0, -1).forEach((name, i) => list.push([`∂${name}/∂${names[i + 1]}`, slopes[name][n][unit]]));
@@ -66,44 +69,94 @@ function factors(column, unit) {
 }
 
 function unitChain(column, unit) {
-  const n = state.row, here = columns[column], j = here.units[unit], parts = [];
+  const n = state.row,
+    here = columns[column],
+    j = here.units[unit],
+    parts = [];
   parts.push(element("h3", unitName(column, unit) + rowName()));
   if (column === 0) {
-    for (const name of here.values) parts.push(element("p", `${name}${place(n, j)} = ${format(tensors[name][n][unit])}`));
+    for (const name of here.values)
+      parts.push(element("p", `${name}${place(n, j)} = ${format(tensors[name][n][unit])}`));
     parts.push(element("p", "An input is given: it is not learnt."));
     return parts;
   }
-  const z = here.values[0], at = place(n, j);
+  const z = here.values[0],
+    at = place(n, j);
   parts.push(tiles(factors(column, unit), [nice(d(z)) + at, tensors[d(z)][n][unit]]));
   if (column === columns.length - 1) {
-    if (data.fused) parts.push(element("p", `${nice(d(z))}${at} = (${output(column)} − y)/N: exact, where the product may round.`));
+    if (data.fused)
+      parts.push(element("p", `${nice(d(z))}${at} = (${output(column)} − y)/N: exact, where the product may round.`));
   } else {
-    const next = columns[column + 1], delta = tensors[d(next.values[0])][n], weights = tensors[next.weight];
+    const next = columns[column + 1],
+      delta = tensors[d(next.values[0])][n],
+      weights = tensors[next.weight];
     const terms = next.units.map((_, k) => [delta[k], weights[k][unit]]);
     const name = nice(d(output(column)));
-    parts.push(sum(`${name}${at} = Σ ${nice(d(next.values[0]))} ${next.weight}`, terms, next.count - terms.length, 0, tensors[d(output(column))][n][unit]));
+    parts.push(
+      sum(
+        `${name}${at} = Σ ${nice(d(next.values[0]))} ${next.weight}`,
+        terms,
+        next.count - terms.length,
+        0,
+        tensors[d(output(column))][n][unit],
+      ),
+    );
   }
-  const below = columns[column - 1], a = tensors[output(column - 1)][n], w = tensors[here.weight][unit];
-  const bias = tensors[here.bias]?.[unit] ?? 0, tail = here.bias in tensors ? ` + ${bracketed(bias)}` : "";
-  parts.push(sum(`${z}${at}`, below.units.map((_, i) => [w[i], a[i]]), below.count - below.units.length, bias, tensors[z][n][unit], tail));
+  const below = columns[column - 1],
+    a = tensors[output(column - 1)][n],
+    w = tensors[here.weight][unit];
+  const bias = tensors[here.bias]?.[unit] ?? 0,
+    tail = here.bias in tensors ? ` + ${bracketed(bias)}` : "";
+  parts.push(
+    sum(
+      `${z}${at}`,
+      below.units.map((_, i) => [w[i], a[i]]),
+      below.count - below.units.length,
+      bias,
+      tensors[z][n][unit],
+      tail,
+    ),
+  );
   return parts;
 }
 
 function edgeChain(column, unit, from) {
-  const n = state.row, here = columns[column], below = columns[column - 1];
-  const z = here.values[0], a = output(column - 1), w = here.weight;
-  const at = place(here.units[unit], below.units[from]), total = tensors[d(w)][unit][from];
+  const n = state.row,
+    here = columns[column],
+    below = columns[column - 1];
+  const z = here.values[0],
+    a = output(column - 1),
+    w = here.weight;
+  const at = place(here.units[unit], below.units[from]),
+    total = tensors[d(w)][unit][from];
   const input = [`∂${z}/∂${w} = ${a}${place(n, below.units[from])}`, tensors[a][n][from]];
   const delta = tensors[d(z)].map((row) => row[unit]);
   const last = column === columns.length - 1 && data.fused;
   const list = last ? [[nice(d(z)) + place(n, here.units[unit]), delta[n]]] : factors(column, unit);
-  const parts = [element("h3", `Weight ${w}${at} = ${format(tensors[w][unit][from])}, from ${unitName(column - 1, from).toLowerCase().split(":")[0]}`)];
+  const parts = [
+    element(
+      "h3",
+      `Weight ${w}${at} = ${format(tensors[w][unit][from])}, from ${
+        unitName(column - 1, from)
+          .toLowerCase()
+          .split(":")[0]
+      }`,
+    ),
+  ];
   if (data.count === 1) {
     parts.push(tiles([...list, input], [nice(d(w)) + at, total]));
   } else {
     const product = delta[n] * tensors[a][n][from];
     parts.push(tiles([...list, input], [`row ${n + 1}'s share`, product]));
-    parts.push(sum(`${nice(d(w))}${at}`, delta.map((v, i) => [v, tensors[a][i][from]]), data.count - data.rows, 0, total));
+    parts.push(
+      sum(
+        `${nice(d(w))}${at}`,
+        delta.map((v, i) => [v, tensors[a][i][from]]),
+        data.count - data.rows,
+        0,
+        total,
+      ),
+    );
   }
   return parts;
 }
@@ -111,7 +164,13 @@ function edgeChain(column, unit, from) {
 function showChain() {
   const box = document.getElementById("chain");
   if (!state.chosen) {
-    box.replaceChildren(element("h3", "The chain of factors"), element("p", "Point at a unit or a weight, or move to it with the keyboard: here stand the factors whose product is its gradient."));
+    box.replaceChildren(
+      element("h3", "The chain of factors"),
+      element(
+        "p",
+        "Point at a unit or a weight, or move to it with the keyboard: its gradient is the product of these factors.",
+      ),
+    );
     return;
   }
   const { column, unit, from } = state.chosen;

@@ -1,6 +1,8 @@
 const SPACE = document.querySelector("svg").namespaceURI; // of the legend: the page holds no address
 const NARROW = 480;
-const HIGH = 36, APART = 56, TOP = 46;
+const HIGH = 36,
+  APART = 56,
+  TOP = 46;
 const STRONG = [24, 12]; // weights between two columns, and on a phone, that are drawn in full: more would be a tangle
 
 function draw(tag, attributes, parent, text) {
@@ -11,57 +13,110 @@ function draw(tag, attributes, parent, text) {
   return made;
 }
 
-let units = [], links = [], heads = [], pairs = [], loss = null;
+let units = [],
+  links = [],
+  heads = [],
+  pairs = [],
+  loss = null;
 
 /* The drawing, as wide as its card or, for many layers, wider. */
 function drawNetwork() {
-  const card = document.getElementById("network"), room = card.clientWidth;
-  const count = columns.length + 1, narrow = room < NARROW, wide = narrow ? 60 : 76;
+  const card = document.getElementById("network"),
+    room = card.clientWidth;
+  const count = columns.length + 1,
+    narrow = room < NARROW,
+    wide = narrow ? 60 : 76;
   const gap = Math.max(narrow ? 30 : 64, Math.min(150, (room - count * wide - 8) / (count - 1)));
-  const tall = Math.max(...columns.map((c) => c.units.length)), more = columns.some((c) => c.count > c.units.length);
-  const height = TOP + tall * APART + (more ? 22 : 0) + 22, width = count * wide + (count - 1) * gap + 8;
-  const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "The network: units in columns, weights between them" });
+  const tall = Math.max(...columns.map((c) => c.units.length)),
+    more = columns.some((c) => c.count > c.units.length);
+  const height = TOP + tall * APART + (more ? 22 : 0) + 22,
+    width = count * wide + (count - 1) * gap + 8;
+  const svg = draw("svg", {
+    width,
+    height,
+    viewBox: `0 0 ${width} ${height}`,
+    role: "group",
+    "aria-label": "The network: units in columns, weights between them",
+  });
   const x = (column) => 4 + column * (wide + gap);
   const y = (column, unit) => TOP + 16 + ((tall - columns[column].units.length) / 2 + unit) * APART;
-  units = []; links = []; heads = []; pairs = [];
+  units = [];
+  links = [];
+  heads = [];
+  pairs = [];
   columns.slice(1).forEach((_, i) => {
-    const column = i + 1, group = draw("g", { class: "edges" }, svg);
-    links[column] = columns[column].units.map((_, unit) => columns[i].units.map((_, from) => {
-      const x1 = x(i) + wide, x2 = x(column), y1 = y(i, from) + HIGH / 2, y2 = y(column, unit) + HIGH / 2, m = (x1 + x2) / 2;
-      const path = `M${x1} ${y1}C${m} ${y1} ${m} ${y2} ${x2} ${y2}`;
-      const link = draw("g", { class: "link", tabindex: -1, role: "img" }, group);
-      draw("path", { class: "hit", d: path }, link);
-      draw("path", { class: "edge", d: path }, link);
-      choosable(link, { column, unit, from });
-      return link;
-    }));
+    const column = i + 1,
+      group = draw("g", { class: "edges" }, svg);
+    links[column] = columns[column].units.map((_, unit) =>
+      columns[i].units.map((_, from) => {
+        const x1 = x(i) + wide,
+          x2 = x(column),
+          y1 = y(i, from) + HIGH / 2,
+          y2 = y(column, unit) + HIGH / 2,
+          m = (x1 + x2) / 2;
+        const path = `M${x1} ${y1}C${m} ${y1} ${m} ${y2} ${x2} ${y2}`;
+        const link = draw("g", { class: "link", tabindex: -1, role: "img" }, group);
+        draw("path", { class: "hit", d: path }, link);
+        draw("path", { class: "edge", d: path }, link);
+        choosable(link, { column, unit, from });
+        return link;
+      }),
+    );
     const label = draw("text", { class: "muted", x: (x(i) + wide + x(column)) / 2, y: height - 6 }, svg);
     pairs[column] = { group, label };
   });
-  const last = columns.length - 1, middle = y(last, (columns[last].units.length - 1) / 2);
+  const last = columns.length - 1,
+    middle = y(last, (columns[last].units.length - 1) / 2);
   const toLoss = draw("g", { class: "edges" }, svg);
-  columns[last].units.forEach((_, unit) => draw("path", { class: "edge", stroke: "var(--line)", "stroke-width": 1.5, d: `M${x(last) + wide} ${y(last, unit) + HIGH / 2}L${x(last + 1)} ${middle + HIGH / 2}` }, toLoss));
+  columns[last].units.forEach((_, unit) =>
+    draw(
+      "path",
+      {
+        class: "edge",
+        stroke: "var(--line)",
+        "stroke-width": 1.5,
+        d: `M${x(last) + wide} ${y(last, unit) + HIGH / 2}L${x(last + 1)} ${middle + HIGH / 2}`,
+      },
+      toLoss,
+    ),
+  );
   columns.forEach((of, column) => {
     const center = x(column) + wide / 2;
     const title = column ? of.layer || `layer ${column}` : "input";
     draw("text", { class: "head", x: center, y: 13 }, svg, cutTo(title, narrow ? 9 : 13));
     heads[column] = draw("text", { class: "muted", x: center, y: 29 }, svg);
     units[column] = of.units.map((index, unit) => {
-      const group = draw("g", { class: "unit", role: "button", tabindex: column || unit ? -1 : 0 }, svg), top = y(column, unit);
-      const label = of.labels[unit] ? cutTo(of.labels[unit], column ? (narrow ? 10 : 14) : narrow ? 13 : 20) : `${index + 1}`;
+      const group = draw("g", { class: "unit", role: "button", tabindex: column || unit ? -1 : 0 }, svg),
+        top = y(column, unit);
+      const label = of.labels[unit]
+        ? cutTo(of.labels[unit], column ? (narrow ? 10 : 14) : narrow ? 13 : 20)
+        : `${index + 1}`;
       if (column) draw("text", { class: "muted label", x: center, y: top - 5 }, group, label);
       else draw("text", { class: "muted first", x: x(0) + 2, y: top - 5 }, group, label);
       const rect = draw("rect", { x: x(column), y: top, width: wide, height: HIGH, rx: 10 }, group);
-      const value = draw("text", { x: center, y: top + 15 }, group), delta = draw("text", { class: "delta", x: center, y: top + 29 }, group);
+      const value = draw("text", { x: center, y: top + 15 }, group),
+        delta = draw("text", { class: "delta", x: center, y: top + 29 }, group);
       choosable(group, { column, unit });
       return { group, rect, value, delta, top };
     });
-    if (of.count > of.units.length) draw("text", { class: "muted", x: center, y: y(column, of.units.length) + 2 }, svg, `and ${of.count - of.units.length} more`);
+    if (of.count > of.units.length)
+      draw(
+        "text",
+        { class: "muted", x: center, y: y(column, of.units.length) + 2 },
+        svg,
+        `and ${of.count - of.units.length} more`,
+      );
   });
-  const box = draw("g", { class: "unit" }, svg), center = x(last + 1) + wide / 2;
+  const box = draw("g", { class: "unit" }, svg),
+    center = x(last + 1) + wide / 2;
   draw("text", { class: "head", x: center, y: 13 }, svg, "loss");
   draw("rect", { x: x(last + 1), y: middle, width: wide, height: HIGH, rx: 18 }, box);
-  loss = { box, text: draw("text", { x: center, y: middle + 22 }, box), head: draw("text", { class: "muted", x: center, y: 29 }, svg), toLoss };
+  loss = {
+    box,
+    text: draw("text", { x: center, y: middle + 22 }, box),
+    head: draw("text", { class: "muted", x: center, y: 29 }, svg),
+    toLoss,
+  };
   card.replaceChildren(svg);
 }
 
@@ -87,7 +142,8 @@ function choose(place) {
 function keyInNetwork(event) {
   const at = state.chosen;
   if (!at || !event.target.closest("#network")) return false;
-  const inside = at.from !== undefined, column = at.column;
+  const inside = at.from !== undefined,
+    column = at.column;
   const way = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   let next = null;
   if (way && inside) {
@@ -108,57 +164,4 @@ function keyInNetwork(event) {
     node.focus();
   }
   return true;
-}
-
-/* What is known after a step: in each column the last value and the last derivative, in each pair the weights. */
-function paintNetwork() {
-  const known = new Set(data.steps.slice(0, state.step + 1).map(([name]) => name));
-  const [now, , number] = data.steps[state.step], n = state.row, card = document.getElementById("network");
-  const latest = (names) => names.filter((name) => known.has(name)).at(-1);
-  columns.forEach((of, column) => {
-    const top = column ? latest([...of.values, ...of.values.map((v) => `${v}′`)]) : of.values[0];
-    const bottom = column ? latest([...of.values].reverse().map(d)) : undefined;
-    heads[column].textContent = [top, bottom && nice(bottom)].filter(Boolean).join(", ");
-    const current = [...of.values, ...of.values.map((v) => `${v}′`), ...of.values.map(d), of.bias, d(of.bias), `${of.bias}′`].includes(now);
-    const most = Math.max(...(top ? tensors[top][n] : []).map(Math.abs)) || 1;
-    units[column].forEach(({ group, rect, value, delta, top: y }, unit) => {
-      const size = top ? tensors[top][n][unit] / most : 0;
-      rect.style.setProperty("--hue", `var(--${size < 0 ? "negative" : "positive"})`);
-      rect.style.setProperty("--share", `${Math.round(24 * Math.abs(size))}%`);
-      group.classList.toggle("known", Boolean(top));
-      group.classList.toggle("now", current);
-      value.textContent = top ? format(tensors[top][n][unit], 3) : "·";
-      value.setAttribute("y", y + (bottom ? 15 : 22));
-      delta.textContent = bottom ? `∂ ${format(tensors[bottom][n][unit], 3)}` : "";
-      delta.classList.toggle("now", current && now.startsWith("dL"));
-      if (column === columns.length - 1) {
-        const label = of.labels[unit] ? `${cutTo(of.labels[unit], 10)}: ` : "";
-        group.querySelector(".label").textContent = `${label}y = ${format(tensors.y[n][unit])}`;
-      }
-      const spoken = [top && `${top} ${format(tensors[top][n][unit])}`, bottom && `derivative ${format(tensors[bottom][n][unit])}`];
-      group.setAttribute("aria-label", [unitName(column, unit), ...spoken.filter(Boolean)].join(", "));
-    });
-    if (!column) return;
-    const weights = latest([d(of.weight), `${of.weight}′`]) ?? of.weight, { group, label } = pairs[column];
-    group.classList.toggle("known", known.has(of.values[0]));
-    group.classList.toggle("now", [of.values[0], `${of.values[0]}′`, d(of.weight), `${of.weight}′`, d(output(column - 1))].includes(now));
-    label.textContent = nice(weights);
-    const sizes = tensors[weights].flat().map(Math.abs).sort((a, b) => b - a);
-    const largest = sizes[0] || 1, bound = sizes[STRONG[card.clientWidth < NARROW ? 1 : 0]] ?? 0;
-    links[column].forEach((row, unit) => row.forEach((link, from) => {
-      const value = tensors[weights][unit][from], edge = link.lastChild;
-      const weak = Math.abs(value) < bound, size = Math.abs(value) / largest;
-      edge.setAttribute("class", `edge ${value < 0 ? "negative" : "positive"}${weak ? " weak" : ""}`);
-      edge.style.strokeWidth = weak ? "" : 0.6 + 4.4 * size;
-      edge.style.opacity = weak ? "" : 0.3 + 0.7 * size;
-      link.setAttribute("aria-label", `${nice(weights)}${place(of.units[unit], columns[column - 1].units[from])} ${format(value)}`);
-    }));
-  });
-  card.scrollLeft = (card.scrollWidth * ((number ?? columns.length) + 0.5)) / (columns.length + 1) - card.clientWidth / 2;
-  const name = latest(["L", "L′"]);
-  loss.box.classList.toggle("known", Boolean(name));
-  loss.box.classList.toggle("now", now === name);
-  loss.toLoss.classList.toggle("known", Boolean(name));
-  loss.text.textContent = name ? format(tensors[name]) : "·";
-  loss.head.textContent = name ?? "";
 }

@@ -1,4 +1,5 @@
-const cards = [...document.querySelectorAll(".step")], buttons = [...document.querySelectorAll(".jumps button")];
+const cards = [...document.querySelectorAll(".step")],
+  buttons = [...document.querySelectorAll(".jumps button")];
 const byId = (id) => document.getElementById(id);
 
 function show(step) {
@@ -14,7 +15,12 @@ function show(step) {
     else button.removeAttribute("aria-current");
   }
   const said = [".stage", ".equation math", ".why", ".numbers"].map((part) => cards[state.step].querySelector(part));
-  byId("now").textContent = `Step ${state.step + 1} of ${cards.length}. ` + said.filter(Boolean).map((e) => e.getAttribute("alttext") ?? e.textContent).join(". ");
+  byId("now").textContent =
+    `Step ${state.step + 1} of ${cards.length}. ` +
+    said
+      .filter(Boolean)
+      .map((e) => e.getAttribute("alttext") ?? e.textContent)
+      .join(". ");
   paintNetwork();
   return name;
 }
@@ -32,8 +38,17 @@ function rowButtons() {
   const rows = byId("rows");
   rows.hidden = false;
   for (let row = 0; row < data.rows; row += 1) {
-    const input = Object.assign(document.createElement("input"), { type: "radio", name: "row", value: row, checked: row === 0 });
-    input.addEventListener("change", () => { state.row = row; paintNetwork(); showChain(); });
+    const input = Object.assign(document.createElement("input"), {
+      type: "radio",
+      name: "row",
+      value: row,
+      checked: row === 0,
+    });
+    input.addEventListener("change", () => {
+      state.row = row;
+      paintNetwork();
+      showChain();
+    });
     rows.append(element("label", "", "", [input, ` ${row + 1}`]));
   }
   if (data.count > data.rows) rows.append(element("span", `of ${data.count}`));
@@ -59,12 +74,14 @@ byId("next").addEventListener("click", () => show(state.step + 1));
 buttons.forEach((button) => button.addEventListener("click", () => show(Number(button.dataset.step))));
 slider.addEventListener("input", showRate);
 document.addEventListener("keydown", keys);
-addEventListener("beforeprint", () => { // paper shows every step, and so the network at its last
+addEventListener("beforeprint", () => {
+  // paper shows every step, and so the network at its last
   before = state.step;
   show(cards.length - 1);
 });
 addEventListener("afterprint", () => show(before));
-let width = innerWidth, before = 0;
+let width = innerWidth,
+  before = 0;
 addEventListener("resize", () => {
   if (innerWidth !== width) {
     width = innerWidth;
