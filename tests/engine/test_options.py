@@ -114,11 +114,10 @@ def test_rows_of_another_number_of_members_are_refused_before_any_step(members):
 @pytest.mark.parametrize("register", ["register_hook", "register_post_accumulate_grad_hook"])
 def test_a_hook_of_a_parameter_is_named(register):
     model = network()
-    optimizer = torchbp.SGD(model)
     getattr(model[2].weight, register)(lambda *_: None)
-    for call in (optimizer.backprop_step, lambda x, y: torchbp.backprop(model, x, y)):
+    for call in (lambda: torchbp.SGD(model), lambda: torchbp.backprop(model, *rows(5))):
         with pytest.raises(TypeError, match="layer '2', a Linear, has a parameter with a hook"):
-            call(*rows(5))
+            call()
 
 
 def test_hooks_of_a_step():

@@ -68,6 +68,7 @@ class Layers:
         self.strict = False
         if not hooks:
             self.check()
+            self.check_parameters()
 
     def flat(self, name, module):
         """(name, layer) of each layer that the model runs, in order."""
@@ -91,15 +92,15 @@ class Layers:
             if "forward" in own:
                 name, module = self.modules[number]
                 raise TypeError(f"{described(name, module)} has a forward of its own, which the engine would not call")
-        for number, table in enumerate(self.tables):
-            for p in table.values():
-                if p is not None and (p._backward_hooks or p._post_accumulate_grad_hooks):
-                    raise TypeError(
-                        f"{self.names()[number]} has a parameter with a hook, which the engine would not call"
-                    )
         for modules, children in self.children:
             if list(modules.values()) != children:
                 raise TypeError("the model has other layers than when its engine was made; make a new one")
+
+    def check_parameters(self):
+        """Raises a TypeError for a hook of a parameter's gradient."""
+        for name, pair in zip(self.names(), self.parameters(), strict=True):
+            if any(p is not None and (p._backward_hooks or p._post_accumulate_grad_hooks) for p in pair):
+                raise TypeError(f"{name} has a parameter with a hook, which the engine would not call")
 
     def parameters(self):
         """(W, b or None) of each Linear layer, as they are now."""

@@ -1,7 +1,6 @@
 """How a parameter descends: the numbers of torch.optim.SGD's groups, as the terms and factors of an update."""
 
 import math
-import operator
 from typing import NamedTuple
 
 import torch
@@ -48,22 +47,20 @@ class Rule(NamedTuple):
 def rules_of(optimizer, parameters):
     """Of each layer the rules of W and b, None for a parameter that is not there, or does not learn, or is not the
     optimizer's; and the velocities that begin with this step, parameter: tensor, which are not in its state yet."""
-    begun = {}
     groups = optimizer.param_groups
-    if len(groups) == 1 and not has(groups[0]["momentum"]) and are(parameters, groups[0]["params"]):
+    if len(groups) == 1 and not has(groups[0]["momentum"]):
+        held = iter(groups[0]["params"])
         rule = plain(groups[0], optimizer.active)  # of all of them
-        return [
-            (rule if w.requires_grad else None, rule if b is not None and b.requires_grad else None)
-            for w, b in parameters
-        ], begun
+        rules = []
+        for w, b in parameters:
+            if next(held, None) is not w or (b is not None and next(held, None) is not b):
+                break
+            rules.append((rule if w.requires_grad else None, rule if b is not None and b.requires_grad else None))
+        else:
+            return rules, {}
+    begun = {}
     groups = {p: group for group in groups for p in group["params"]}
     return [tuple(rule_of(p, groups.get(p), optimizer, begun) for p in pair) for pair in parameters], begun
-
-
-def are(parameters, held):
-    """Whether these are all those that the optimizer holds, in their order."""
-    flat = [p for pair in parameters for p in pair if p is not None]
-    return len(flat) == len(held) and all(map(operator.is_, flat, held))
 
 
 def rule_of(p, group, optimizer, begun):
@@ -100,14 +97,15 @@ def plain(group, active):
     if group["maximize"] or group["differentiable"]:
         name = "maximize" if group["maximize"] else "differentiable"
         raise ValueError(f"{name}=True: the engine descends, without a graph; use torch.optim.SGD")
-    lr, decay, p = group["lr"], group["weight_decay"], group["params"][0]
-    if isinstance(lr, torch.Tensor):
-        lr = like(p, lr)
-    for factor in (group.get("lr_of_members"), active):
-        if factor is not None:
-            lr = lr * like(p, factor)
+    lr, decay = group["lr"], group["weight_decay"]
+    if active is not None or "lr_of_members" in group or isinstance(lr, torch.Tensor):
+        lr = like(group["params"][0], lr)
+        for factor in (group.get("lr_of_members"), active):
+            if factor is not None:
+                lr = lr * like(group["params"][0], factor)
     if not has(decay):
         return Rule(-lr)
+    p = group["params"][0]
     pull = -lr * like(p, decay)
     exact = not isinstance(pull, torch.Tensor) and -pull < 16 * torch.finfo(p.dtype).eps
     return Rule(-lr, like(p, decay), pull, exact)
