@@ -1,0 +1,264 @@
+"""Right in double precision, where gradcheck looks."""
+
+import torch
+from torch.autograd import Function
+
+from tests.testing.corpus.entry import DOUBLE, Defect, draw, gradients, raised
+
+TABLE = torch.tensor([[0.5, -0.25, 1.0], [0.75, 0.5, -1.0]], dtype=DOUBLE)
+
+
+def mix(x):
+    return x @ TABLE.to(x).t()
+
+
+def mix_in_double(x):
+    return x @ TABLE.t()
+
+
+class Silu(Function):
+    """x·σ(x)."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * torch.sigmoid(x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        y = torch.sigmoid(x)
+        return grad * (y + x * y * (1 - y))
+
+
+class SiluFastFloat(Silu):
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        y = torch.sigmoid(x)
+        if x.dtype == torch.float32:
+            return grad * (y + y * (1 - y))
+        return grad * (y + x * y * (1 - y))
+
+
+class SiluFastHalf(Silu):
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        y = torch.sigmoid(x)
+        if x.dtype in (torch.bfloat16, torch.float16):
+            return grad * y
+        return grad * (y + x * y * (1 - y))
+
+
+class Angle(Function):
+    """atan2."""
+
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.save_for_backward(a, b)
+        return torch.atan2(a, b)
+
+    @staticmethod
+    def backward(ctx, grad):
+        a, b = ctx.saved_tensors
+        size = torch.hypot(a, b)
+        return grad * (b / size) / size, -grad * (a / size) / size
+
+
+class AngleByReciprocal(Angle):
+    @staticmethod
+    def backward(ctx, grad):
+        a, b = ctx.saved_tensors
+        reciprocal = 1 / (a * a + b * b)
+        return grad * b * reciprocal, -grad * a * reciprocal
+
+
+def variance(x):
+    return x.var(-1, correction=0)
+
+
+def variance_by_difference(x):
+    return x.square().mean(-1) - x.mean(-1).square()
+
+
+class Product(Function):
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.save_for_backward(a, b)
+        return a * b
+
+    @staticmethod
+    def backward(ctx, grad):
+        a, b = ctx.saved_tensors
+        return grad * b.conj(), grad * a.conj()
+
+
+class ProductWithoutConj(Product):
+    @staticmethod
+    def backward(ctx, grad):
+        a, b = ctx.saved_tensors
+        return grad * b, grad * a
+
+
+class Multiply(Function):
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(x, weight)
+        return x @ weight.t()
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight = ctx.saved_tensors
+        grad = grad.to(weight.dtype)
+        return grad @ weight, grad.t() @ x
+
+
+class MultiplyAsSaved(Multiply):
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight = ctx.saved_tensors
+        return grad @ weight, grad.t() @ x
+
+
+def routed(x, weight):
+    """The first two rows through the weight, the others 0."""
+    rows = torch.arange(min(2, x.shape[0]), device=x.device)
+    return torch.zeros_like(x).index_put((rows,), (x[rows] @ weight).to(x.dtype))
+
+
+def routed_as_computed(x, weight):
+    rows = torch.arange(min(2, x.shape[0]), device=x.device)
+    return torch.zeros_like(x).index_put((rows,), x[rows] @ weight)
+
+
+def in_float32(subject):
+    return raised(lambda: subject(draw(2, 3, dtype=torch.float32))), "nothing"
+
+
+def in_dtype(dtype):
+    def shows(subject):
+        x = draw(4, low=0.5, high=3.0, dtype=dtype)
+        (seen,) = gradients(subject, (x,))
+        (right,) = gradients(torch.nn.functional.silu, (x,))
+        return torch.allclose(seen, right, rtol=0.05), True
+
+    return shows
+
+
+def small_in_half(subject):
+    a, b = (draw(3, seed=s, low=2e-3, high=4e-3, dtype=torch.float16) for s in (0, 1))
+    return [bool(g.isfinite().all()) for g in gradients(subject, (a, b))], [True, True]
+
+
+def far_from_zero(subject):
+    x = draw(2, 4, low=999.0, high=1001.0, grad=False)
+    return torch.allclose(subject(x.float()).double(), variance(x), rtol=1e-3), True
+
+
+def complex_product(subject):
+    a, b = (torch.complex(draw(3, seed=s).detach(), draw(3, seed=s + 1).detach()).requires_grad_() for s in (0, 2))
+    return gradients(subject, (a, b)), gradients(torch.mul, (a, b))
+
+
+def under_autocast(subject):
+    call = subject.apply if isinstance(subject, type) else subject
+    x, weight = draw(3, 3, dtype=torch.float32), draw(3, 3, seed=1, dtype=torch.float32)
+
+    def step():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = call(x, weight)
+        y.sum().backward()
+
+    return raised(step), "nothing"
+
+
+DEFECTS = [
+    # a table in double precision: a product with anything else raises
+    Defect(
+        "double_table",
+        mix_in_double,
+        lambda: (draw(2, 3),),
+        twin=mix,
+        checks=("dtypes", "extremes"),
+        point=10,
+        shows=in_float32,
+    ),
+    # the fast path of float32 forgets a factor
+    Defect(
+        "wrong_in_float32",
+        SiluFastFloat,
+        lambda: (draw(2, 3, low=0.5, high=3.0),),
+        twin=Silu,
+        checks=("dtypes", "extremes"),
+        point=10,
+        shows=in_dtype(torch.float32),
+        source="ooples/AiDotNet.Tensors#234: another path for float than for double, one of them wrong",
+    ),
+    # the path of half precision forgets a term
+    Defect(
+        "wrong_in_half",
+        SiluFastHalf,
+        lambda: (draw(2, 3, low=0.5, high=3.0),),
+        twin=Silu,
+        checks=("dtypes",),
+        point=10,
+        shows=in_dtype(torch.bfloat16),
+        source="tinygrad/tinygrad#15036: the gradient of max was zero in half precision only",
+    ),
+    # the reciprocal of a square overflows in half precision, where the gradient does not
+    Defect(
+        "reciprocal_overflows_in_half",
+        AngleByReciprocal,
+        lambda: (draw(3, low=2e-3, high=4e-3), draw(3, seed=1, low=2e-3, high=4e-3)),
+        twin=Angle,
+        checks=("dtypes",),
+        point=10,
+        shows=small_in_half,
+        source="pytorch/pytorch#193040: atan2's backward was infinite in float16 where the gradient is 250",
+    ),
+    # the difference of two large numbers: right in double precision, noise in float32
+    Defect(
+        "variance_by_difference",
+        variance_by_difference,
+        lambda: (draw(2, 4, low=999.0, high=1001.0),),
+        twin=variance,
+        checks=("dtypes", "extremes"),
+        point=10,
+        shows=far_from_zero,
+    ),
+    # no conjugate: right for real numbers
+    Defect(
+        "conj_missing",
+        ProductWithoutConj,
+        lambda: (draw(3), draw(3, seed=1)),
+        {"require": ("complex",)},
+        twin=Product,
+        checks=("complex", "dtypes"),
+        point=10,
+        shows=complex_product,
+        source="HIPS/autograd#393: a conjugate missing in the gradient of the norm of complex vectors",
+    ),
+    # a gradient in bfloat16 meets a weight saved in float32
+    Defect(
+        "autocast_backward_mismatch",
+        MultiplyAsSaved,
+        lambda: (draw(2, 3), draw(4, 3, seed=1)),
+        twin=Multiply,
+        checks=("autocast",),
+        point=10,
+        shows=under_autocast,
+        source="pytorch/ao#4616: a float32 weight saved under autocast met a bfloat16 gradient in the backward",
+    ),
+    # a product in bfloat16 is put into a tensor of float32
+    Defect(
+        "autocast_index_put_mismatch",
+        routed_as_computed,
+        lambda: (draw(3, 3), draw(3, 3, seed=1)),
+        twin=routed,
+        checks=("autocast",),
+        point=10,
+        shows=under_autocast,
+        source="huggingface/transformers#47689: an indexed assignment met two dtypes under autocast and raised",
+    ),
+]

@@ -1,0 +1,73 @@
+"""The corpus: each defect is one, gradcheck does not see it, and torchbp.check does."""
+
+from collections import Counter
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+import torchbp
+from tests.testing.corpus import DEFECTS, SOUND
+from tests.testing.corpus.entry import function, same
+
+EACH = pytest.mark.parametrize("entry", DEFECTS, ids=lambda entry: entry.name)
+AUDITOR = pytest.mark.skipif(not hasattr(torchbp, "check"), reason="torchbp.check is not here yet")
+
+
+def audit(subject, entry):
+    """Without the compiler, which takes a second each, but for the defects that it shows."""
+    skip = () if "compile" in getattr(entry, "checks", ()) else ("compile",)
+    return torchbp.check(subject, entry.inputs(), checks="all", skip=skip, raise_exception=False, **entry.options)
+
+
+@EACH
+def test_gradcheck_lets_it_through(entry):
+    assert gradcheck(function(entry.subject), entry.inputs())
+
+
+@EACH
+def test_gradcheck_passes_its_twin(entry):
+    assert gradcheck(function(entry.sound_twin), entry.inputs())
+
+
+@EACH
+def test_it_is_wrong_and_its_twin_right(entry):
+    assert not same(*entry.shows(entry.subject))
+    assert same(*entry.shows(entry.sound_twin))
+
+
+@pytest.mark.parametrize("entry", SOUND, ids=lambda entry: entry.name)
+def test_sound_ones_run(entry):
+    outputs = function(entry.subject)(*entry.inputs())
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    assert any(isinstance(output, torch.Tensor) and output.requires_grad for output in outputs)
+
+
+@AUDITOR
+@EACH
+def test_the_auditor_finds_it(entry):
+    report = audit(entry.subject, entry)
+    assert {result.check for result in report.failed} & set(entry.checks), str(report)
+
+
+@AUDITOR
+@EACH
+def test_the_auditor_passes_its_twin(entry):
+    report = audit(entry.sound_twin, entry)
+    assert not report.failed, str(report)
+
+
+@AUDITOR
+@pytest.mark.parametrize("entry", SOUND, ids=lambda entry: entry.name)
+def test_the_auditor_passes_sound_ones(entry):
+    report = audit(entry.subject, entry)
+    assert not report.failed, str(report)
+
+
+def test_what_the_corpus_covers():
+    names = Counter(entry.name for entry in [*DEFECTS, *SOUND])
+    assert max(names.values()) == 1
+    points = Counter(entry.point for entry in DEFECTS)
+    assert all(points[point] >= 2 for point in range(1, 15))
+    assert len(DEFECTS) >= 45
+    assert len(SOUND) >= 25
