@@ -1,0 +1,15 @@
+"""The auditor of gradients, for any PyTorch code. It knows torch, and nothing of torchbp."""
+
+import importlib
+
+from torchbp.testing.auditor import check
+from torchbp.testing.report import GradientError, Report, Result
+
+__all__ = ["GradientError", "Report", "Result", "case", "check", "gradcases"]
+
+
+def __getattr__(name):
+    """What needs pytest, imported when it is first used."""
+    if name in ("case", "gradcases"):
+        return getattr(importlib.import_module("torchbp.testing.plugin"), name)
+    raise AttributeError(f"module 'torchbp.testing' has no attribute {name!r}")

@@ -1,0 +1,130 @@
+"""`torchbp.check`: run the checks, one after another, and report."""
+
+import difflib
+import logging
+import time
+import warnings
+from contextlib import contextmanager
+
+import torch
+
+from torchbp.testing.arguments import Options
+from torchbp.testing.checks import CHECKS, LEVELS
+from torchbp.testing.randomness import preserved
+from torchbp.testing.report import FAIL, PASS, UNSUPPORTED, GradientError, Outcome, Report, Result
+from torchbp.testing.subject import Subject
+from torchbp.testing.tensors import first_line
+
+
+def check(
+    fn_or_module,
+    inputs,
+    *,
+    eps=None,
+    atol=None,
+    rtol=None,
+    nondet_tol=0.0,
+    checks="default",
+    skip=(),
+    require=(),
+    batch_dims=None,
+    domain=None,
+    reference=None,
+    seed=0,
+    raise_exception=True,
+):
+    """Audit the gradients of a function, an `autograd.Function`, a module or a registered custom op.
+
+    Every check runs, also after a failure. Floating inputs and modules are audited as float64 copies; nothing that
+    belongs to the caller is altered, the random state included.
+
+    Args:
+        fn_or_module: what is audited. Of a module, the parameters are audited with the inputs.
+        inputs: a tensor, a tuple of arguments (tensors, lists of tensors, anything), or a dict of keyword arguments.
+            Gradients of those that require one are audited; of every floating one, if none does.
+        eps: the step of the numerical differences; by default one that suits each entry.
+        atol: how far a derivative may be off; by default 1e-9 of the Jacobian's greatest entry.
+        rtol: how far, relative to the derivative; by default 1e-6 (in lower precision than float64, 1e-3).
+        nondet_tol: how far two runs with the same seed may differ.
+        checks: "fast", "default" or "all"; or the name of a check; or several names.
+        skip: names of checks that are left out.
+        require: names of checks that must not be UNSUPPORTED; they run whatever `checks` says.
+        batch_dims: how many leading dimensions of every input (or of each, in a dict by name) the function maps over.
+        domain: (low, high), the numbers that the inputs may have; or a dict by name.
+        reference: another implementation, of the same arguments, that must agree.
+        seed: of the random state before each call.
+        raise_exception: raise a `GradientError` if a check failed; otherwise the report tells.
+
+    Returns:
+        A `Report`. Its `results` are in the order of the table of checks.
+
+    Raises:
+        GradientError: a check failed; a `torch.autograd.gradcheck.GradcheckError`.
+        ValueError: the function raises at these inputs, or a name of a check is unknown.
+
+    Example:
+        >>> report = torchbp.check(torch.sigmoid, torch.randn(3, requires_grad=True))
+    """
+    names = chosen(checks, skip, require)
+    options = Options(eps, atol, rtol, nondet_tol, batch_dims, domain, reference, seed)
+    with preserved(), quiet():
+        subject = Subject(fn_or_module, inputs, options)
+        results = [run(name, subject, require) for name in names]
+    report = Report(subject.name, results, tuple(subject.notes), seed)
+    if raise_exception and report.failed:
+        raise GradientError(report)
+    return report
+
+
+def chosen(checks, skip=(), require=()):
+    """The names of the checks to run, in the order of the table."""
+    skip, require = names_in(skip), names_in(require)
+    if isinstance(checks, str) and checks in LEVELS:
+        wanted = [name for name, row in CHECKS.items() if row.level in LEVELS[: LEVELS.index(checks) + 1]]
+    else:
+        wanted = names_in(checks)
+    for name in (*wanted, *skip, *require):
+        if name not in CHECKS:
+            near = difflib.get_close_matches(name, [*CHECKS, *LEVELS], n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(CHECKS)}"
+            raise ValueError(f"there is no check {name!r}; {hint}")
+    return [name for name in CHECKS if (name in wanted or name in require) and name not in skip]
+
+
+def names_in(names):
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def run(name, subject, require=()):
+    """The result of one check. What the audited code raises is a finding, never our traceback."""
+    began = time.perf_counter()
+    status, message, details = PASS, "", ()
+    try:
+        with torch.enable_grad():
+            message = CHECKS[name].function(subject) or ""
+    except Outcome as outcome:
+        status, message, details = outcome.status, outcome.message, outcome.details
+    except Exception as error:
+        status, message = FAIL, f"raises {type(error).__name__}: {first_line(error)}"
+    if status == UNSUPPORTED and name in names_in(require):
+        status, message = FAIL, f"required, but unsupported: {message}"
+    if status == FAIL:
+        call = f"torchbp.check({subject.name}, inputs, checks={name!r}, seed={subject.options.seed})"
+        details = (*details, f"reproduce: {call}")
+    return Result(name, status, message, details, round(time.perf_counter() - began, 4))
+
+
+@contextmanager
+def quiet():
+    """Without warnings and logs: torch has much to say of what the checks do on purpose."""
+    level = logging.root.manager.disable
+    told = torch._C._debug_only_are_vmap_fallback_warnings_enabled()
+    torch._C._functorch._set_vmap_fallback_warning_enabled(False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(level)
+            torch._C._functorch._set_vmap_fallback_warning_enabled(told)

@@ -1,0 +1,44 @@
+"""The same seed gives the same gradient, also with another backward inside of it."""
+
+import torch
+
+from torchbp.testing.checks.side_effects import other_points
+from torchbp.testing.gradient import backward, expect, gradients, graph_of, incoming_for
+from torchbp.testing.report import Defect
+
+
+def determinism(subject):
+    graph_of(subject)
+    first = gradients(subject)
+    compared(subject, subject.names(), "the gradient of ", first, gradients(subject))
+    outputs = [subject(subject.tensors()) for _ in range(2)]
+    compared(subject, subject.output_names(), "", *outputs)
+    reentrant(subject, first)
+    return "random: audited with the random state forked and seeded" if subject.random.any else ""
+
+
+def compared(subject, names, what, first, second):
+    for name, a, b in zip(names, first, second, strict=True):
+        gap = float((a - b).abs().nan_to_num(0, 0, 0).max()) if a.numel() else 0.0
+        if gap > subject.options.nondet_tol:
+            raise Defect(f"two runs with one seed differ in {what}{name}, by {gap:.2g}")
+
+
+def reentrant(subject, expected):
+    """A whole call inside the backward of another, as reentrant checkpoints do."""
+    wanted = subject.differentiable
+    tensors, other = subject.tensors(wanted), next(other_points(subject))
+    outputs = subject(tensors)
+
+    def inside(gradient):
+        try:
+            inner = subject.tensors(wanted, other)
+            inner = [o if a.kind == "input" else t for o, t, a in zip(inner, tensors, subject.arguments, strict=True)]
+            results = subject(inner)
+            torch.autograd.grad(results, [inner[i] for i in wanted], incoming_for(subject, results), allow_unused=True)
+        except Exception:  # only the outer one matters here
+            return
+
+    next(output for output in outputs if output.requires_grad).register_hook(inside)
+    found = backward(outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs))
+    expect(subject, found, expected, "a call inside the backward disturbs it")

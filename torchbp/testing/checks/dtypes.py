@@ -1,0 +1,114 @@
+"""Other precisions: what the forward takes, the backward takes, with the right numbers; and autocast."""
+
+import inspect
+
+import torch
+
+from torchbp.testing.gradient import backward, gradients, incoming_for, need
+from torchbp.testing.names import listing
+from torchbp.testing.precision import agree, at
+from torchbp.testing.report import Defect, Skipped, Unsupported
+from torchbp.testing.tensors import coarseness, first_line, flat, largest, nudged
+
+LOW = ((torch.float32, 1e-3), (torch.bfloat16, 0.1), (torch.float16, 0.05))
+MIXED = (
+    "same dtype",
+    "expected scalar type",
+    "same data type",
+    "dtypes to match",
+    "dtype do not match",
+    "Type promoting",
+)
+OWN_DTYPE = "likely cause: a tensor made with a dtype of its own, or one that is no buffer of the module"
+LOW_DTYPE = "likely cause: .float(), .half() or a tensor of the default dtype in the backward"
+AUTOCAST = "likely cause: dtypes that autocast mixes; see torch.amp.custom_fwd, custom_bwd"
+
+
+def dtypes(subject):
+    need(subject)
+    if subject.eps > 1e-10:
+        raise Skipped("the function does not take float64, which is the measure")
+    full_precision(subject)
+    usual = max(map(largest, gradients(subject)), default=0.0)
+    complex_ = any(subject.arguments[i].tensor.is_complex() for i in subject.differentiable)
+    refused = [
+        words for dtype, fraction in LOW[: 1 if complex_ else 3] if (words := one(subject, dtype, fraction, usual))
+    ]
+    if len(refused) == 3:
+        raise Unsupported(f"the forward refuses {listing(refused)}; to add it: no hard-coded dtypes")
+    return f"refused: {listing(refused)}" if refused else ""
+
+
+def one(subject, dtype, fraction, usual):
+    """A word on why the forward refuses this dtype; None where it takes it, and all is well."""
+    word, wanted = str(dtype).removeprefix("torch."), subject.differentiable
+    tensors = subject.tensors(wanted, dtype=dtype)
+    try:
+        outputs = subject(tensors)
+    except Exception as error:
+        text = first_line(error)
+        if isinstance(error, RuntimeError) and any(m in text for m in MIXED) and not captures(subject.original):
+            raise Defect(f"in {word} the forward mixes dtypes: {text}", [OWN_DTYPE]) from None
+        return f"{word} ({text[:80]})"
+    if not any(o.requires_grad for o in outputs):
+        raise Defect(f"in {word} no output has a gradient, and in float64 it has")
+    try:
+        found = backward(outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs, 7))
+    except Defect as defect:
+        raise Defect(f"in {word}: {defect.message}") from None
+    for i, gradient in zip(wanted, found, strict=True):
+        if gradient.dtype != tensors[i].dtype:
+            raise Defect(f"in {word} the gradient of {subject.arguments[i].name} is of {gradient.dtype}")
+    if all(bool(o.isfinite().all()) for o in outputs):
+        agree(subject, subject.point, dtype, f"the inputs in {word}", (outputs, found), usual, fraction)
+    return None
+
+
+def captures(function):
+    """A plain function may hold tensors or modules from outside, of one dtype: that is the caller's affair."""
+    if not inspect.isfunction(function):
+        return False
+    variables = inspect.getclosurevars(function)
+    held = [*variables.nonlocals.values()] if variables.nonlocals else []
+    return any(isinstance(value, (torch.Tensor, torch.nn.Module, list, tuple, dict)) for value in held)
+
+
+def full_precision(subject):
+    """A gradient whose float64 numbers are all float32 numbers was computed in float32."""
+    found = at(subject, [nudged(t) for t in subject.point], torch.float64) if subject.unit < 1e-10 else None
+    for i, gradient in zip(subject.differentiable, found[1] if found else (), strict=found is not None):
+        unit = coarseness(flat(gradient))
+        if unit:
+            name = subject.arguments[i].name
+            raise Defect(f"the gradient of {name} in float64 has only the precision {unit:.1g}", [LOW_DTYPE])
+
+
+def autocast(subject):
+    """The forward under autocast, the backward outside of it, as trainers do."""
+    need(subject)
+    wanted = subject.differentiable
+    if any(subject.arguments[i].tensor.is_complex() for i in wanted) or subject.eps > 1e-10:
+        raise Skipped("only for real numbers that may be float64, too")
+    tensors = subject.tensors(wanted, dtype=torch.float32)
+    device = tensors[wanted[0]].device.type
+    try:
+        subject(tensors)
+    except Exception as error:
+        raise Skipped(f"the forward refuses float32: {first_line(error)}") from None
+    try:
+        with torch.autocast(device, torch.bfloat16):
+            outputs = subject(tensors)
+    except Exception as error:
+        text = first_line(error)
+        if isinstance(error, RuntimeError) and any(m in text for m in (*MIXED, "the same scalar type", "dtypes")):
+            raise Defect(f"the forward mixes dtypes under autocast: {text}") from None
+        raise Unsupported(f"the forward raises under autocast: {text}; to add it: torch.amp.custom_fwd") from None
+    if not any(o.requires_grad for o in outputs):
+        raise Defect("under autocast no output has a gradient")
+    try:
+        found = backward(outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs, 7))
+    except Defect as defect:
+        raise Defect(f"forward under autocast, backward outside of it: {defect.message}", [AUTOCAST]) from None
+    usual = max(map(largest, gradients(subject)), default=0.0)
+    if all(bool(o.isfinite().all()) for o in outputs):
+        agree(subject, subject.point, torch.bfloat16, "the inputs under autocast", (outputs, found), usual, 0.1)

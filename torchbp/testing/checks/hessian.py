@@ -1,0 +1,67 @@
+"""torch.func's Hessian, reverse over reverse and forward over reverse, against differences of gradients."""
+
+import torch
+
+from torchbp.testing.gradient import generator, gradients, incoming_for, need
+from torchbp.testing.report import Defect, Skipped, Unsupported
+from torchbp.testing.tensors import direction_like, first_line, largest
+
+LARGEST = 32
+KINDS = {"reverse over reverse": torch.func.jacrev, "forward over reverse": torch.func.jacfwd}
+
+
+def hessian(subject):
+    need(subject)
+    if subject.random.any:
+        raise Skipped("a random function draws otherwise when it is batched")
+    if subject.unit > 1e-10:
+        raise Skipped("computed in too low a precision for differences of gradients")
+    with torch.no_grad():
+        incoming = incoming_for(subject, subject(subject.tensors()), 51)
+    wanted = [i for i in subject.differentiable if 0 < subject.point[i].numel() <= LARGEST]
+    if not wanted or any(t.is_complex() for t in [*incoming, *(subject.point[i] for i in wanted)]):
+        raise Skipped("no small real argument, or complex outputs")
+    refused = [words for index in wanted for words in of_argument(subject, index, incoming)]
+    if refused:
+        raise Unsupported(f"{refused[0]}; to add it: setup_context, a vmap rule, and for forward mode a jvp")
+
+
+def of_argument(subject, index, incoming):
+    """Words on what is refused."""
+
+    def scalar(tensor):
+        outputs = subject.raw(*[tensor if i == index else t for i, t in enumerate(subject.point)])
+        return sum((g * outputs[i]).sum() for g, i in zip(incoming, subject.outputs, strict=True))
+
+    direction = direction_like(subject.point[index], generator(subject, 52))
+    numerical, error = slope_of_gradient(subject, index, direction, incoming)
+    for words, outer in KINDS.items():
+        try:
+            matrix = outer(torch.func.jacrev(scalar))(subject.point[index].clone())
+        except Exception as problem:
+            yield f"{words}: {first_line(problem)}"
+            continue
+        product = matrix.reshape(direction.numel(), -1) @ direction.reshape(-1)
+        gap, scale = float((product - numerical).abs().max()), max(largest(numerical), largest(product))
+        if gap > 1e-4 * scale + 10 * error and error < 1e-2 * scale:
+            name = subject.arguments[index].name
+            details = [f"H t is off by {gap:.2g}, and as large as {scale:.2g} (numerical error {error:.1g})"]
+            raise Defect(f"the Hessian of torch.func by {name}, {words}, is wrong", details)
+
+
+def slope_of_gradient(subject, index, direction, incoming):
+    """H t by differences of fourth order, and its error."""
+
+    def gradient(h):
+        point = [t + h * direction if i == index else t for i, t in enumerate(subject.point)]
+        return gradients(subject, incoming, [index], point)[0].reshape(-1)
+
+    def slope(h):
+        return (8 * (gradient(h) - gradient(-h)) - (gradient(2 * h) - gradient(-2 * h))) / (12 * h)
+
+    choices = []
+    for h in (1e-3, 1e-4):
+        fine = slope(h / 2)
+        choices.append((float((fine - slope(h)).abs().max()), fine))
+    error, value = min(choices, key=lambda choice: choice[0])
+    return value, error

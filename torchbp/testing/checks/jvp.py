@@ -1,0 +1,68 @@
+"""Forward-mode derivatives: along each argument, and along all."""
+
+import torch
+from torch.autograd import forward_ad
+
+from torchbp.testing.gradient import backward, generator, incoming_for, need
+from torchbp.testing.report import Defect, Unsupported
+from torchbp.testing.tensors import difference, direction_like, first_line
+
+HOW = "to add it: a staticmethod jvp(ctx, *tangents)"
+
+
+def jvp(subject):
+    need(subject)
+    wanted, source = subject.differentiable, generator(subject, 21)
+    tangents = {i: direction_like(subject.point[i], source) for i in wanted}
+    for subset in [[i] for i in wanted] + ([wanted] if len(wanted) > 1 else []):
+        words = ", ".join(subject.names(subset)[:4])
+        found = forward_mode(subject, {i: tangents[i] for i in subset}, words)
+        expected = reverse_mode(subject, {i: tangents[i] for i in subset})
+        for name, a, b in zip(subject.output_names(), found, expected, strict=True):
+            if difference(a, b, 1e-6) > subject.tolerance:
+                raise Defect(
+                    f"the forward-mode derivative of {name} along {words} is wrong",
+                    [f"by jvp {float(a):.6g}, by the backward {float(b):.6g}, of one random projection"],
+                )
+
+
+def forward_mode(subject, tangents, words):
+    """The tangent of each output, projected on the incoming gradient."""
+    tensors = subject.tensors()
+    try:
+        with forward_ad.dual_level():
+            duals = [forward_ad.make_dual(t, tangents[i]) if i in tangents else t for i, t in enumerate(tensors)]
+            outputs = [forward_ad.unpack_dual(output) for output in subject(duals)]
+            found = [None if o.tangent is None else o.tangent.clone() for o in outputs]
+            primals = [o.primal.detach().clone() for o in outputs]
+    except Exception as error:
+        text = first_line(error)
+        if isinstance(error, NotImplementedError) or "forward AD" in text or "forward-mode" in text:
+            raise Unsupported(f"no forward mode ({text}); {HOW}") from None
+        raise Defect(f"forward mode along {words} raises {type(error).__name__}: {text}") from None
+    if all(tangent is None for tangent in found) and any(o.requires_grad for o in attached(subject, tangents)):
+        raise Unsupported(f"no tangent comes out; {HOW}")
+    found = [torch.zeros_like(p) if t is None else t for p, t in zip(primals, found, strict=True)]
+    for name, primal, tangent in zip(subject.output_names(), primals, found, strict=True):
+        if tangent.shape != primal.shape:
+            raise Defect(f"the tangent of {name} has the shape {list(tangent.shape)}, not {list(primal.shape)}")
+    incoming = incoming_for(subject, primals, 22)
+    return [(g.conj() * t).sum().real for g, t in zip(incoming, found, strict=True)]
+
+
+def attached(subject, tangents):
+    return subject(subject.tensors(list(tangents)))
+
+
+def reverse_mode(subject, tangents):
+    """The same numbers by the backward."""
+    wanted = list(tangents)
+    tensors = subject.tensors(wanted)
+    outputs = subject(tensors)
+    incoming = incoming_for(subject, outputs, 22)
+    numbers = []
+    for k in range(len(outputs)):
+        alone = [g if j == k else torch.zeros_like(g) for j, g in enumerate(incoming)]
+        found = backward(outputs, [tensors[i] for i in wanted], alone, retain_graph=True)
+        numbers.append(sum((g.conj() * tangents[i]).sum().real for i, g in zip(wanted, found, strict=True)))
+    return numbers

@@ -1,0 +1,95 @@
+"""Strides carry no meaning: neither those of the incoming gradient nor those of the inputs."""
+
+import torch
+
+from torchbp.testing.gradient import backward, expect, expect_outputs, graph_of, incoming_for
+from torchbp.testing.report import Defect, Unsupported
+from torchbp.testing.tensors import first_line
+
+
+def strided(tensor):
+    """The same numbers, every second one of a larger tensor."""
+    return torch.stack([tensor, torch.full_like(tensor, 7)], dim=-1)[..., 0]
+
+
+def apart(tensor):
+    """The same numbers, with rows that lie apart in memory."""
+    return torch.cat([tensor, torch.full_like(tensor[..., :1], 7)], dim=-1)[..., :-1]
+
+
+def transposed(tensor):
+    """The same numbers, with the last two dimensions in the other order in memory."""
+    return tensor.mT.contiguous().mT
+
+
+def offset(tensor):
+    """The same numbers, behind others in memory."""
+    return torch.cat([tensor.new_full((3,), 7), tensor.reshape(-1)])[3:].view(tensor.shape)
+
+
+def expanded(tensor):
+    """The first number of the tensor everywhere, in the memory of one: as `.sum()` and `.mean()` give it."""
+    return tensor.reshape(-1)[:1].view([1] * tensor.dim()).expand(tensor.shape)
+
+
+LAYOUTS = {"strided": strided, "padded": apart, "transposed": transposed, "expanded": expanded, "offset": offset}
+
+
+def layouts(subject):
+    outputs, leaves = graph_of(subject)
+    incoming = incoming_for(subject, outputs, 5)
+    for name, lay_out in LAYOUTS.items():
+        laid = [lay_out(g) if fits(name, g) else g for g in incoming]
+        try:
+            found = backward(outputs, leaves, laid, retain_graph=True)
+        except Defect as defect:
+            raise Defect(f"an incoming gradient that is {name}: {defect.message}") from None
+        expected = backward(outputs, leaves, [g.contiguous().clone() for g in laid], retain_graph=True)
+        expect(subject, found, expected, f"wrong where the incoming gradient is {name}")
+    refused = [words for i in range(len(subject.arguments)) for words in of_input(subject, i)]
+    if refused:
+        raise Unsupported(f"refuses inputs that are {refused[0]}; to add it: call .contiguous() in the forward")
+
+
+def fits(name, tensor):
+    return tensor.numel() > 1 and tensor.dim() >= (2 if name in ("transposed", "padded") else 1)
+
+
+def of_input(subject, index):
+    """The layouts of one argument: the same outputs and gradients as those of a contiguous copy."""
+    argument = subject.arguments[index]
+    if argument.kind != "input" or subject.random.any:  # a random mask follows the order in memory
+        return
+    usual_outputs, usual = results(subject, subject.point)
+    for name, lay_out in LAYOUTS.items():
+        if not fits(name, argument.tensor) or (name == "expanded" and not argument.differentiable):
+            continue
+        leaf = lay_out(argument.tensor)
+        words = f"the input {argument.name} {name}"
+        try:
+            plain = [leaf.contiguous().clone() if i == index else t for i, t in enumerate(subject.point)]
+            expected_outputs, expected = results(subject, plain)
+        except Exception:  # such numbers are not in its domain: say, an expanded matrix is singular
+            continue
+        try:
+            outputs, found = results(subject, [leaf if i == index else t for i, t in enumerate(subject.point)])
+        except Defect as defect:
+            raise Defect(f"{words}: {defect.message}") from None
+        except Exception as error:
+            yield f"{name} ({argument.name}: {first_line(error)})"
+            continue
+        # at constant inputs a normalisation gives 0, but for the rounding of what it gives elsewhere
+        expect_outputs(subject, outputs, expected_outputs, f"{words}: not as a contiguous copy", usual_outputs)
+        expect(subject, found, expected, f"{words}: not as a contiguous copy", usual=usual)
+
+
+def results(subject, point):
+    """Outputs and gradients, with the strides of the point kept."""
+    wanted = subject.differentiable
+    tensors = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(point)]
+    outputs = subject(tensors)
+    if not all(bool(output.isfinite().all()) for output in outputs):
+        raise FloatingPointError("not finite")
+    return [o.detach() for o in outputs], backward(
+        outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs, 5)
+    )

@@ -1,0 +1,93 @@
+"""The graph goes when its last name goes; saved tensors that somebody alters are noticed."""
+
+import gc
+import weakref
+
+import torch
+
+from torchbp.testing.context import custom, function_name, stashed
+from torchbp.testing.gradient import backward, gradients, graph_of, incoming_for
+from torchbp.testing.report import Defect
+from torchbp.testing.tensors import is_inexact, unlike
+
+
+def memory(subject):
+    outputs, _ = graph_of(subject)
+    freed(subject)
+    altered(subject)
+    kept = stashed(outputs)
+    return f"{kept[0]}: outside save_for_backward, where hooks and offloading do not see it" if kept else ""
+
+
+def freed(subject):
+    """Without the garbage collector, which does not see cycles through the graph."""
+    for with_backward in (False, True):
+        left, names, alive = remains(subject, with_backward)
+        if left:
+            gc.collect()
+            gone = all(reference() is None for reference in alive.values())
+            what = "is only freed by the garbage collector" if gone else "is never freed"
+            when = "after the backward" if with_backward else "without a backward"
+            culprits = [f"likely culprit: {name}" for name in names[:3]]
+            raise Defect(f"{left[0]} {what}, {when}: something keeps it, or a cycle through the graph", culprits)
+
+
+def remains(subject, with_backward):
+    """What is still there after the last reference of ours is gone."""
+    wanted = subject.differentiable
+    tensors = subject.tensors(wanted)
+    inputs = [t.view_as(t) if t.requires_grad else t for t in tensors]  # not the leaves: they may live on
+    if subject.inplace:
+        inputs = [t.clone() for t in inputs]
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        outputs = [o for o in subject(inputs) if o.grad_fn is not None]
+        names = stashed(outputs)
+        alive = {"an output": weakref.ref(outputs[0])}
+        alive |= {f"the graph of {function_name(node)}": weakref.ref(node) for node in custom(outputs)}
+        for i in wanted:
+            if subject.arguments[i].kind == "input":
+                alive[f"the input {subject.arguments[i].name}"] = weakref.ref(inputs[i])
+        if with_backward:
+            backward(outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs))
+        del outputs, inputs
+        return [what for what, reference in alive.items() if reference() is not None], names, alive
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def altered(subject):
+    """A saved tensor altered in place between forward and backward: an error, or the right gradient.
+
+    Of what custom Functions save: torch's own nodes look themselves, and a checkpoint computes anew by design.
+    """
+    outputs, _ = graph_of(subject)
+    if all(function_name(node) == "CheckpointFunction" for node in custom(outputs)):
+        return
+    wanted, count = subject.differentiable, len(subject.arguments)
+    expected = gradients(subject)
+    for target in range(count + len(subject.outputs)):
+        tensors = subject.tensors(wanted)
+        inputs = [t.clone() for t in tensors]
+        outputs = subject(inputs)
+        victim = inputs[target] if target < count else outputs[target - count]
+        if not is_inexact(victim) or (target < count and subject.arguments[target].kind == "buffer"):
+            continue
+        try:
+            with torch.no_grad():
+                victim.mul_(-0.5).add_(0.7)
+            leaves = [tensors[i] for i in wanted]
+            found = torch.autograd.grad(outputs, leaves, incoming_for(subject, outputs), allow_unused=True)
+        except Exception:  # noticed
+            continue
+        found = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found, strict=True)]
+        gaps = unlike(subject.names(), found, expected, subject.tolerance)
+        if gaps:
+            name = subject.arguments[target].name if target < count else subject.output_names()[target - count]
+            culprits = [f"likely culprit: {line}, instead of ctx.save_for_backward" for line in stashed(outputs)[:3]]
+            raise Defect(
+                f"{name} altered in place after the forward gives a wrong gradient of {gaps[0][0]}, and no error",
+                culprits,
+            )

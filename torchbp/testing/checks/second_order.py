@@ -1,0 +1,81 @@
+"""Double backward: right, or honestly refused."""
+
+from dataclasses import replace
+
+import torch
+
+from torchbp.testing.arguments import Argument
+from torchbp.testing.context import saved_intermediates, stashed
+from torchbp.testing.findings import judged
+from torchbp.testing.gradient import backward, incoming_for, need
+from torchbp.testing.jacobian import compare
+from torchbp.testing.report import Defect, Unsupported
+from torchbp.testing.subject import Subject
+from torchbp.testing.tensors import first_line
+
+HOW = "write the backward in differentiable operations on saved inputs and outputs, without once_differentiable"
+REFUSALS = ("once_differentiable", "not implemented", "does not support double", "is not differentiable", "twice")
+WHOLE = 24
+
+
+def second_order(subject):
+    need(subject)
+    first = Gradient(subject)
+    kept = first.try_once()
+    try:
+        return judged(first, compare(first, whole=WHOLE))
+    except Defect as defect:
+        lines = [*defect.details, *(f"likely culprit: {line}" for line in kept[:2])]
+        message = defect.message.replace("the gradient of", "the second derivative by")
+        message = message.replace("the gradients of", "the second derivatives by")
+        raise Defect(f"{message}, silently: neither right nor refused", lines) from None
+
+
+class Gradient(Subject):
+    """The gradient of a subject as a subject: of its arguments and of the incoming gradients."""
+
+    def __init__(self, subject):
+        vars(self).update(vars(subject))
+        self.subject, self.wanted = subject, subject.differentiable
+        with torch.no_grad():
+            incoming = incoming_for(subject, subject(subject.tensors()))
+        self.count = len(subject.arguments)
+        names = [f"the incoming gradient of {name}" for name in subject.output_names()]
+        extra = [Argument(n, g, True, "input") for n, g in zip(names, incoming, strict=True)]
+        self.arguments = [*(replace(a, assumed=False) for a in subject.arguments), *extra]
+        self.outputs = list(range(len(self.wanted)))
+        self.shapes = [subject.arguments[i].tensor.shape for i in self.wanted]
+        self.output_dtypes = [subject.arguments[i].tensor.dtype for i in self.wanted]
+
+    def output_name(self, index):
+        return f"(d out / d {self.subject.arguments[self.wanted[index]].name})"
+
+    def __call__(self, tensors):
+        graph = any(t.requires_grad for t in tensors)
+        with torch.enable_grad():
+            inputs = [
+                t.detach().requires_grad_() if i in self.wanted and not t.requires_grad else t
+                for i, t in enumerate(tensors[: self.count])
+            ]
+            outputs = self.subject(inputs)
+            found = backward(outputs, [inputs[i] for i in self.wanted], tensors[self.count :], create_graph=graph)
+        return found if graph else [g.detach() for g in found]
+
+    def try_once(self):
+        """Unsupported where it is refused; else the tensors that are kept in ways that a second derivative misses."""
+        tensors = self.tensors(self.differentiable)
+        inputs = tensors[: self.count]
+        outputs = self.subject(inputs)
+        kept = stashed(outputs) + saved_intermediates(outputs, [*inputs, *outputs])
+        try:
+            attached = [g for g in self(tensors) if g.requires_grad]
+        except Defect as defect:
+            raise Defect(f"with create_graph=True {defect.message}") from None
+        try:
+            if attached:  # not autograd.grad, which does not reach the node of once_differentiable that raises
+                torch.autograd.backward(attached, [torch.ones_like(g) for g in attached])
+        except (RuntimeError, NotImplementedError) as error:
+            if any(words in str(error) for words in REFUSALS):
+                raise Unsupported(f"refused ({first_line(error)}); to add it: {HOW}") from None
+            raise Defect(f"the double backward raises {type(error).__name__}: {first_line(error)}", kept[:3]) from None
+        return kept

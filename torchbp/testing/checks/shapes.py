@@ -1,0 +1,130 @@
+"""Other sizes: an empty batch, a batch of one, one row more, extra leading dimensions."""
+
+import torch
+
+from torchbp.testing.findings import judged
+from torchbp.testing.gradient import backward, expect_outputs, incoming_for, need
+from torchbp.testing.jacobian import compare
+from torchbp.testing.report import Defect, Skipped
+from torchbp.testing.tensors import first_line, is_inexact
+
+FEW = 12  # entries of a tensor up to which it is looked at whole
+
+
+def shapes(subject):
+    """Sizes that the forward takes, the backward takes, with the right gradient."""
+    need(subject)
+    if any(bool(block.wrong.any()) for block in compare(subject, whole=FEW).blocks):
+        raise Skipped("the values are wrong at the sizes given: see values")
+    tried = []
+    mapped = mapped_inputs(subject)
+    for words, point in variations(subject):
+        other = resized_subject(subject, point)
+        if other is None:  # the function does not take these sizes, and says so
+            continue
+        tried.append(words)
+        try:
+            audited(other)
+        except Defect as defect:
+            raise Defect(f"with {words}: {defect.message}", defect.details) from None
+    if mapped:
+        tried += batches(subject, mapped)
+    if not tried:
+        raise Skipped("the function takes no other sizes than those given")
+    return f"also with {', '.join(tried[:6])}"
+
+
+def resized_subject(subject, point):
+    """The subject at a point of other sizes; None where the forward raises."""
+    other = subject.at(point)
+    try:
+        with torch.no_grad():
+            other.random.seed()
+            other.shapes = [output.shape for output in other.raw(*other.tensors())]
+    except Exception:
+        return None
+    return other
+
+
+def audited(subject):
+    wanted = subject.differentiable
+    tensors = subject.tensors(wanted)
+    outputs = subject(tensors)
+    if not any(o.requires_grad for o in outputs):
+        raise Defect("no output has a gradient")
+    found = backward(outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs))
+    if not any(output.numel() for output in outputs):
+        for name, gradient in zip(subject.names(), found, strict=True):
+            if bool((gradient != 0).any()):
+                raise Defect(f"the outputs are empty, and the gradient of {name} is not zero")
+    elif all(bool(output.isfinite().all()) for output in outputs):
+        try:
+            judged(subject, compare(subject, whole=FEW))
+        except Skipped:
+            return
+
+
+def variations(subject):
+    """(words, point): another number of rows, in every input that has as many as the first."""
+    inputs = [i for i, argument in enumerate(subject.arguments) if argument.kind == "input"]
+    point = subject.point
+    size = next((point[i].shape[0] for i in inputs if point[i].dim()), 0)
+    for new in (1, size + 1, 0):
+        if new != size and size:
+            changed = [resized(t, new) if i in inputs and t.shape[:1] == (size,) else t for i, t in enumerate(point)]
+            yield f"{new} instead of {size} rows", changed
+
+
+def resized(tensor, new):
+    """So many rows: the same ones again, so that they stay in the domain."""
+    size = len(tensor)
+    tensor = tensor[torch.arange(new, device=tensor.device) % size]
+    if new > size and is_inexact(tensor):  # no two rows alike
+        tensor = tensor * (1 - 1e-2 * torch.linspace(0, 1, tensor.numel(), device=tensor.device).view(tensor.shape))
+    return tensor
+
+
+def mapped_inputs(subject):
+    """The inputs that are said to have leading dimensions that the function maps over."""
+    said = subject.options.batch_dims
+    inputs = [i for i, argument in enumerate(subject.arguments) if argument.kind == "input"]
+    if isinstance(said, dict):
+        return [i for i in inputs if said.get(subject.arguments[i].name)]
+    if isinstance(said, (tuple, list)):
+        return [i for i, dims in zip(inputs, said, strict=False) if dims]
+    return inputs if said else []
+
+
+def batches(subject, mapped):
+    """Rows of the batch in another number and order, and in two dimensions: the outputs are those of the rows."""
+    rows = subject.point[mapped[0]].shape[0]
+    with torch.no_grad():
+        outputs = subject(subject.tensors())
+    if subject.random.any or any(not o.dim() or o.shape[0] != rows for o in outputs):
+        return
+    again = [k % rows for k in range(rows + 1)]
+    for words, places in (
+        ("no rows", []),
+        ("one row", [0]),
+        ("a row more", again),
+        ("two batches", [again, again[::-1]]),
+    ):
+        index = torch.tensor(places, dtype=torch.long)
+        point = [t[index] if i in mapped else t for i, t in enumerate(subject.point)]
+        other = subject.at(point)
+        try:
+            with torch.no_grad():
+                found = other(other.tensors())
+        except Exception as error:
+            raise Defect(f"a batch of {words} raises {type(error).__name__}: {first_line(error)}") from None
+        expected = [output[index] for output in outputs]
+        for name, a, b in zip(subject.output_names(), found, expected, strict=True):
+            if a.shape != b.shape:
+                raise Defect(f"a batch of {words} gives {name} of the shape {list(a.shape)}, not {list(b.shape)}")
+        expect_outputs(subject, found, expected, f"a batch of {words} is not the function of each row")
+        other.shapes = [output.shape for output in found]
+        try:
+            audited(other)
+        except Defect as defect:
+            raise Defect(f"a batch of {words}: {defect.message}", defect.details) from None
+        yield f"a batch of {words}"

@@ -1,0 +1,165 @@
+"""Nothing is written that is not the function's own, and two calls alive at once do not disturb each other."""
+
+import random
+import sys
+
+import torch
+
+from torchbp.testing.gradient import backward, expect, gradients, graph_of, incoming_for
+from torchbp.testing.randomness import same, states
+from torchbp.testing.report import Defect
+from torchbp.testing.tensors import unlike
+
+STALE = "likely cause: a stale value, kept on the class, the module or a global instead of ctx"
+
+
+def side_effects(subject):
+    graph_of(subject)
+    if subject.inplace:
+        return "works in place, as it says itself"
+    written(subject)
+    note = of_module(subject)
+    reseeded(subject)
+    settings(subject)
+    two_calls(subject)
+    return note
+
+
+def written(subject):
+    """Inputs, parameters, the incoming gradient and `.grad` are what they were."""
+    subject = subject.at(subject.point)
+    subject.writes = False  # unprotected
+    wanted = subject.differentiable
+    tensors = subject.tensors(wanted)
+    names = subject.names(range(len(tensors)))
+    before = [tensor.detach().clone() for tensor in tensors]
+    outputs = subject(tensors)
+    dirty = {id(output) for output in outputs}
+    for name, tensor, old, i in zip(names, tensors, before, range(len(tensors)), strict=True):
+        if not equal(tensor, old) and id(tensor) not in dirty:
+            raise Defect(f"the forward writes into {name}")
+        if tensor.requires_grad != (i in wanted):
+            raise Defect(f"the forward changes requires_grad of {name}")
+    incoming = incoming_for(subject, outputs)
+    kept, now = [g.clone() for g in incoming], [t.detach().clone() for t in tensors]
+    backward(outputs, [tensors[i] for i in wanted], incoming)
+    for name, gradient, old in zip(subject.output_names(), incoming, kept, strict=True):
+        if not equal(gradient, old):
+            raise Defect(f"the backward writes into the incoming gradient of {name}")
+    for name, tensor, old in zip(names, tensors, now, strict=True):
+        if not equal(tensor, old):
+            raise Defect(f"the backward writes into {name}")
+        if tensor.is_leaf and tensor.grad is not None:
+            raise Defect(f"the backward writes into {name}.grad itself, so that the gradient is counted twice")
+
+
+def equal(a, b):
+    """Bit for bit, with nan equal to nan."""
+    a, b = a.detach(), b.detach()
+    return torch.equal(a.nan_to_num(), b.nan_to_num()) if a.is_floating_point() else torch.equal(a, b)
+
+
+def of_module(subject):
+    """A module's forward writes into its buffers in training at most, its backward into nothing."""
+    if subject.module is None or subject.copy_error is not None:
+        return ""
+    module = subject.own_module()
+    inputs = [t.detach().clone().requires_grad_(a.differentiable)
+              for t, a in zip(subject.point, subject.arguments, strict=True) if a.kind == "input"]  # fmt: skip
+    args, kwargs = subject.call_arguments(inputs)
+    held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    parameters = {name for name, _ in module.named_parameters()}
+    snapshots = [{name: tensor.detach().clone() for name, tensor in held.items()}]
+    subject.random.seed()
+    result = module(*args, **kwargs)
+    snapshots.append({name: tensor.detach().clone() for name, tensor in held.items()})
+    outputs = [o for o in torch.utils._pytree.tree_leaves(result) if isinstance(o, torch.Tensor) and o.requires_grad]
+    torch.autograd.backward(outputs, [torch.ones_like(o) for o in outputs])
+    start, middle = snapshots
+    changed = [name for name in held if not equal(start[name], middle[name])]
+    for name in changed:
+        if name in parameters:
+            raise Defect(f"the forward writes into the parameter {name}")
+        if not module.training:
+            raise Defect(f"the forward writes into the buffer {name} in evaluation")
+    for name, tensor in held.items():
+        if not equal(middle[name], tensor):
+            raise Defect(f"the backward writes into {name}")
+    return f"writes into its buffers in training: {', '.join(changed[:4])}" if changed else ""
+
+
+def reseeded(subject):
+    """A call from two random states must not end in the same one: then it has seeded the generator itself."""
+    ends = []
+    for seed in (11, 12):
+        torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed(seed)
+        tensors = subject.tensors(subject.differentiable)
+        raw = subject.raw(*tensors)
+        outputs = [raw[i] for i in subject.outputs]
+        backward(outputs, [tensors[i] for i in subject.differentiable], incoming_for(subject, outputs))
+        ends.append(states())
+    for name, end in ends[0].items():
+        if end is not None and same(end, ends[1][name]):
+            raise Defect(f"the random state of {name} is seeded by the call, for the whole program")
+
+
+def settings(subject):
+    """Global switches are as they were."""
+    before = switches()
+    gradients(subject)
+    after = switches()
+    torch.set_grad_enabled(before["torch.is_grad_enabled()"])
+    torch.set_default_dtype(before["torch.get_default_dtype()"])
+    torch.set_num_threads(before["torch.get_num_threads()"])
+    torch.use_deterministic_algorithms(before["torch.are_deterministic_algorithms_enabled()"])
+    torch.autograd.set_detect_anomaly(before["torch.is_anomaly_enabled()"])
+    for name, value in after.items():
+        if value != before[name]:
+            raise Defect(f"{name} was {before[name]}, and is {value} after the call")
+
+
+def switches():
+    return {
+        "torch.is_grad_enabled()": torch.is_grad_enabled(),
+        "torch.get_default_dtype()": torch.get_default_dtype(),
+        "torch.get_num_threads()": torch.get_num_threads(),
+        "torch.are_deterministic_algorithms_enabled()": torch.are_deterministic_algorithms_enabled(),
+        "torch.is_anomaly_enabled()": torch.is_anomaly_enabled(),
+    }
+
+
+def other_points(subject):
+    """Points with the same kind of numbers: the inputs scaled, and in another order."""
+    wanted = [i for i in subject.differentiable if subject.arguments[i].kind == "input"]
+    yield [t * 0.9 if i in wanted else t for i, t in enumerate(subject.point)]
+    yield [t.flip(list(range(t.dim()))) if i in wanted else t for i, t in enumerate(subject.point)]
+
+
+def two_calls(subject):
+    """A second call between the forward and the backward of the first one changes nothing."""
+    alone, wanted = gradients(subject), subject.differentiable
+    for point in other_points(subject):
+        tensors, others = subject.tensors(wanted), subject.tensors(wanted, point)
+        others = [o if a.kind == "input" else t for o, t, a in zip(others, tensors, subject.arguments, strict=True)]
+        outputs = subject(tensors)
+        before = [output.detach().clone() for output in outputs]
+        try:
+            second = subject(others)
+        except Exception:  # the other point is not in its domain
+            continue
+        for name, output, old in zip(subject.output_names(), outputs, before, strict=True):
+            if not equal(output, old):
+                raise Defect(f"a second call writes into {name} of the first: both return one buffer")
+        found = backward(outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs))
+        gaps = unlike(subject.names(), found, alone, subject.tolerance)
+        if gaps:
+            name = gaps[0][0]
+            raise Defect(
+                f"a second call before the backward of the first changes the first's gradient of {name}", [STALE]
+            )
+        found = backward(second, [others[i] for i in wanted], incoming_for(subject, second))
+        expected = gradients(subject, point=point)
+        expect(subject, found, expected, "the backward of one call changes that of the next")

@@ -1,0 +1,46 @@
+"""Analytical against numerical derivatives, entry by entry."""
+
+import torch
+
+from torchbp.testing.arguments import CannotRun
+from torchbp.testing.findings import judged
+from torchbp.testing.gradient import generator
+from torchbp.testing.jacobian import compare
+from torchbp.testing.report import Skipped, Unsupported
+from torchbp.testing.subject import Subject
+from torchbp.testing.tensors import first_line, is_inexact, random_like
+
+FEW = 12
+
+
+def values(subject):
+    if not subject.differentiable:
+        raise Skipped("no argument is floating and requires a gradient")
+    if not subject.outputs:
+        raise Skipped("no output is floating")
+    comparison = compare(subject)
+    if not comparison.blocks:
+        raise Skipped("nothing to differentiate: an empty tensor")
+    return judged(subject, comparison)
+
+
+def complex(subject):
+    """The values again with complex numbers. Opt-in: few functions are meant to take them."""
+    if any(subject.arguments[i].tensor.is_complex() for i in subject.differentiable):
+        return values(subject)
+    if subject.module is not None:
+        raise Skipped("a module of real parameters")
+    source = generator(subject, 81)
+    leaves = list(subject.leaves)
+    for position, argument in zip(subject.positions, subject.arguments, strict=True):
+        tensor = argument.tensor
+        if argument.differentiable and is_inexact(tensor):
+            imaginary = 0.5 * random_like(tensor, source)
+            tensor = torch.complex(tensor, imaginary).requires_grad_()
+        leaves[position] = tensor
+    args, kwargs = torch.utils._pytree.tree_unflatten(leaves, subject.structure)
+    try:
+        other = Subject(subject.original, kwargs or args, subject.options)
+    except CannotRun as error:
+        raise Unsupported(f"refuses complex numbers: {first_line(error)}") from None
+    return judged(other, compare(other))

@@ -1,0 +1,57 @@
+"""What custom Functions keep on their ctx: the nodes of a graph, and their tensors."""
+
+import torch
+
+
+def nodes(outputs):
+    """Every node of the graph behind the outputs."""
+    seen, stack = {}, [output.grad_fn for output in outputs]
+    while stack:
+        node = stack.pop()
+        if node is not None and node not in seen:
+            seen[node] = None
+            stack.extend(parent for parent, _ in node.next_functions)
+    return list(seen)
+
+
+def custom(outputs):
+    """The nodes of custom Functions: they are the ctx themselves."""
+    return [node for node in nodes(outputs) if isinstance(node, torch.autograd.function.BackwardCFunction)]
+
+
+def leaves_of(outputs):
+    """The leaf tensors that the graph ends in."""
+    return [node.variable for node in nodes(outputs) if hasattr(node, "variable")]
+
+
+def function_name(node):
+    return type(node).__name__.removesuffix("Backward")
+
+
+def stashed(outputs):
+    """'Function keeps ctx.name' of each tensor that is kept as an attribute, without save_for_backward."""
+    return [
+        f"{function_name(node)} keeps ctx.{name}"
+        for node in custom(outputs)
+        for name, value in vars(node).items()
+        if holds_tensor(value)
+    ]
+
+
+def holds_tensor(value):
+    if isinstance(value, (list, tuple, dict)):
+        return any(holds_tensor(item) for item in (value.values() if isinstance(value, dict) else value))
+    return isinstance(value, torch.Tensor)
+
+
+def saved_intermediates(outputs, known):
+    """Saved tensors that are neither inputs nor outputs: a second derivative does not know where they came from."""
+    storages = {tensor.untyped_storage().data_ptr() for tensor in known}
+    found = []
+    for node in custom(outputs):
+        for i, tensor in enumerate(node.saved_tensors):
+            if tensor is None or tensor.requires_grad or not tensor.is_floating_point():
+                continue
+            if tensor.untyped_storage().data_ptr() not in storages:
+                found.append(f"{function_name(node)} saves an intermediate, saved_tensors[{i}]")
+    return found

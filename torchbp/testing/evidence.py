@@ -1,0 +1,60 @@
+"""What is known of a wrong gradient, for the guesses at its cause."""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+
+
+@dataclass
+class Evidence:
+    """d out / d argument, whole, with the values and shapes of arguments and outputs."""
+
+    analytical: torch.Tensor  # rows: outputs, columns: entries of the argument (pairs, where they are complex)
+    numerical: torch.Tensor
+    close: torch.Tensor  # where the two agree
+    slack: torch.Tensor  # what the difference may be
+    argument: str
+    argument_shape: tuple
+    output_shape: tuple  # () where there are several outputs
+    values: dict  # name: flat values, of the arguments and of "out"
+    shapes: dict  # name: shape, of the arguments
+    complex: bool
+    others: dict  # name: (analytical, numerical) Jacobian of another argument
+
+    def same(self, a, b):
+        if a.shape != b.shape or not bool(a.isfinite().all()):
+            return False
+        return bool(((a - b).abs() <= 10 * self.slack + 1e-6 * b.abs()).all())
+
+
+def evidence_of(subject, comparison, block):
+    """Evidence, where the block is whole; else None."""
+    if not all(isinstance(d, int) for d in [*comparison.rows, *block.columns]):
+        return None
+    argument = subject.arguments[block.argument]
+    values, shapes = {}, {}
+    if not any(subject.output_dtypes[i].is_complex for i in subject.outputs):
+        values["out"] = comparison.outputs
+    for other in subject.arguments:
+        shapes[other.name] = tuple(other.tensor.shape)
+        if 0 < other.tensor.numel() <= 4096 and not other.tensor.is_complex():
+            values[other.name] = other.tensor.detach().double().cpu().reshape(-1)
+    for (a, x), (b, y) in combinations(list(values.items())[1:4], 2):
+        if len(x) == len(y):
+            values[f"({a} − {b})"] = x - y
+    others = {subject.arguments[b.argument].name: b for b in comparison.blocks if b is not block}
+    output_shape = tuple(subject.shapes[subject.outputs[0]]) if len(subject.outputs) == 1 else ()
+    return Evidence(
+        block.analytical,
+        block.numerical,
+        ~block.wrong,
+        block.tolerance + 3 * block.error.nan_to_num(0, 0, 0),
+        argument.name,
+        tuple(argument.tensor.shape),
+        output_shape,
+        values,
+        shapes,
+        argument.tensor.is_complex(),
+        {name: (b.analytical, b.numerical) for name, b in others.items()},
+    )

@@ -1,0 +1,85 @@
+"""Is a factor of the derivative missing, or too much, such as y(1 − y) of a sigmoid?"""
+
+from itertools import product
+
+FACTORS = {
+    "{0}": lambda t: t,
+    "1 − {0}": lambda t: 1 - t,
+    "{0}(1 − {0})": lambda t: t * (1 - t),
+    "1 − {0}²": lambda t: 1 - t**2,
+    "1 + {0}": lambda t: 1 + t,
+    "1 + {0}²": lambda t: 1 + t**2,
+    "{0}²": lambda t: t**2,
+    "{0}³": lambda t: t**3,
+    "1 − 2{0}": lambda t: 1 - 2 * t,
+    "√{0}": lambda t: t.sqrt(),
+    "exp({0})": lambda t: t.exp(),
+    "log({0})": lambda t: t.log(),
+    "cos({0})": lambda t: t.cos(),
+    "sin({0})": lambda t: t.sin(),
+    "sign({0})": lambda t: t.sign(),
+    "|{0}|": lambda t: t.abs(),
+    "σ({0})": lambda t: t.sigmoid(),
+    "tanh({0})": lambda t: t.tanh(),
+    "[{0} > 0]": lambda t: (t > 0).to(t.dtype),
+}
+CONSTANTS = (1, 2, 0.5, 3, 1 / 3)
+
+
+def missing_factor(e):
+    """A / N is a function of one known number at each entry: of the argument, of the output, or of another argument."""
+    if e.complex:
+        return None
+    tables = [(name, table) for name, values in e.values.items() for table in aligned(e, values)]
+    for (name, table), (text, function) in product(tables, FACTORS.items()):
+        factor = function(table)
+        if not usable(factor):
+            continue
+        said = text.format(name)
+        for constant, sign in product(CONSTANTS, (1, -1)):
+            word = "" if constant == 1 else f" (times {constant:.3g})"
+            word += ", and the sign is wrong" if sign < 0 else ""
+            if e.same(e.analytical * factor * (sign * constant), e.numerical):
+                return f"the factor {said} is missing{word}"
+            if e.same(e.analytical, e.numerical * factor * (sign * constant)):
+                return f"the factor {said} is too much{word}"
+    return replaced(e, tables)
+
+
+def replaced(e, tables):
+    """One factor stands where another belongs: A f(t) = N g(u)."""
+    few = list(enumerate(FACTORS.items()))[:8]
+    tables = sorted(tables[:8], key=lambda row: row[0] == "out")  # arguments first
+    choices = [(rank, text.format(name), function(table)) for rank, (text, function) in few for name, table in tables]
+    choices = [choice for choice in choices if usable(choice[2])]
+    pairs = sorted(product(choices, choices), key=lambda pair: pair[0][0] + pair[1][0])  # the simplest guess first
+    for (_, right, factor), (_, used, other) in pairs:
+        if right != used and e.same(e.analytical * factor, e.numerical * other) and bool((e.numerical * other).any()):
+            return f"the factor is {used} where {right} belongs"
+    return None
+
+
+def usable(factor):
+    """Finite, somewhere not 0, and not the same everywhere, which would be a constant ratio and explain nothing."""
+    if not bool(factor.isfinite().all()) or not factor.numel():
+        return False
+    return float((factor - factor.reshape(-1)[0]).abs().max()) > 1e-6 and float(factor.abs().max()) > 1e-9
+
+
+def aligned(e, values):
+    """The values, spread over the Jacobian: one for each column, one for each row, or along one dimension of either."""
+    rows, columns = e.numerical.shape
+    tables = []
+    if len(values) == columns:
+        tables.append(values.view(1, -1).expand(rows, columns))
+    if len(values) == rows:
+        tables.append(values.view(-1, 1).expand(rows, columns))
+    for shape, by_column in ((e.argument_shape, True), (e.output_shape, False)):
+        total = columns if by_column else rows
+        for dim, size in enumerate(shape):
+            if len(values) == size != total:
+                spread = values.view([-1 if d == dim else 1 for d in range(len(shape))]).expand(shape).reshape(-1)
+                if len(spread) == total:
+                    spread = spread.view(1, -1) if by_column else spread.view(-1, 1)
+                    tables.append(spread.expand(rows, columns))
+    return tables

@@ -1,0 +1,136 @@
+"""The analytical Jacobian beside the numerical one: whole where it is small, else in samples and projections."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from torchbp.testing import numerical
+from torchbp.testing.gradient import backward, generator
+from torchbp.testing.judgement import Block, assembled, stairs, symmetrise
+from torchbp.testing.tensors import as_real, flat
+
+WHOLE = 64  # entries of the outputs, or of one argument, that are all looked at
+SAMPLES, PROJECTIONS = 4, 4
+LARGE = 100_000  # entries of all arguments, from which on fewer projections are taken
+REFINED = 40  # directions of an argument for which further steps are tried
+
+
+@dataclass
+class Comparison:
+    rows: list  # a flat index into all outputs, or a tensor of signs
+    blocks: list = field(default_factory=list)
+    outputs: torch.Tensor = None
+
+    @property
+    def whole(self):
+        return all(isinstance(d, int) for block in self.blocks for d in [*self.rows, *block.columns])
+
+
+def directions(size, source, whole=None, few=False):
+    """Every entry, or some of them and ±1 projections over all."""
+    if size <= (WHOLE if whole is None else whole):
+        return list(range(size))
+    samples, projections = (1, 2) if few else (SAMPLES, PROJECTIONS)
+    sampled = torch.randint(size, (samples,), generator=source).tolist()
+    signs = [1.0 - 2.0 * torch.randint(2, (size,), generator=source).double() for _ in range(projections)]
+    return sampled + signs
+
+
+def vector(subject):
+    """All outputs as one vector of float64, without a graph."""
+
+    def function(tensors):
+        with torch.no_grad():
+            outputs = subject(tensors)
+        return torch.cat([flat(output).double().cpu() for output in outputs]) if outputs else torch.zeros(0)
+
+    return function
+
+
+def incoming_of(row, outputs):
+    """The incoming gradients whose backward gives this row of the Jacobian."""
+    sizes = [as_real(output).numel() for output in outputs]
+    total = torch.zeros(sum(sizes), dtype=torch.float64)
+    if isinstance(row, int):
+        total[row] = 1.0
+    else:
+        total = row
+    pieces = []
+    for piece, output in zip(total.split(sizes), outputs, strict=True):
+        piece = piece.view(as_real(output).shape).to(as_real(output))
+        pieces.append(torch.view_as_complex(piece.contiguous()) if output.is_complex() else piece)
+    return pieces
+
+
+def analytical_rows(subject, rows, wanted):
+    """One backward for each row: for each argument a matrix."""
+    tensors = subject.tensors(wanted)
+    outputs = subject(tensors)
+    leaves = [tensors[i] for i in wanted]
+    found = [backward(outputs, leaves, incoming_of(row, outputs), retain_graph=True) for row in rows]
+    return [torch.stack([flat(row[k]).double().cpu() for row in found]) for k in range(len(wanted))]
+
+
+def project(rows, numbers):
+    """The entries of a vector over the outputs, or its projections."""
+    return torch.stack([numbers[row] if isinstance(row, int) else row @ numbers for row in rows])
+
+
+def magnitude(rows, numbers):
+    """What independent errors of the outputs are in the entries and projections."""
+    return torch.stack([numbers[row] if isinstance(row, int) else numbers.norm() for row in rows])
+
+
+def take(columns, matrix):
+    return torch.stack([matrix[:, c] if isinstance(c, int) else matrix @ c for c in columns], dim=1)
+
+
+def compare(subject, wanted=None, whole=None):
+    """Both Jacobians, and where they differ by more than the tolerance and the numerical error."""
+    wanted = subject.differentiable if wanted is None else wanted
+    source = generator(subject, 2)
+    function = vector(subject)
+    at_0 = function(subject.point)
+    few = sum(subject.point[i].numel() for i in wanted) > LARGE
+    rows = directions(len(at_0), source, whole, few)
+    comparison = Comparison(rows, outputs=at_0)
+    if not rows or not wanted:
+        return comparison
+    found = analytical_rows(subject, rows, wanted)
+    noise, unit = numerical.noise_of(function, subject.point, wanted, source, subject.eps)
+    for i, full in zip(wanted, found, strict=True):
+        columns = directions(full.shape[1], source, whole, few)
+        if columns:
+            comparison.blocks.append(measured(subject, function, i, columns, rows, full, at_0, noise, unit))
+    return comparison
+
+
+def measured(subject, function, argument, columns, rows, full, at_0, noise, unit):
+    """The Jacobian of one argument, with further steps where the first one does not settle the matter."""
+    lines = [numerical.Line(function, subject.point, argument, c) for c in columns]
+    row_noise = magnitude(rows, noise)
+
+    def along(line, h):
+        found = numerical.slopes(line, h, at_0)
+        value, left, right = (project(rows, numbers) for numbers in (found.value, found.left, found.right))
+        return numerical.Slopes(value, magnitude(rows, found.error) + 4 * row_noise / h, left, right)
+
+    options = subject.options
+    steps = [numerical.first_step(line, unit, options.eps) for line in lines]
+    slopes = [along(line, h) for line, h in zip(lines, steps, strict=True)]
+    block = Block(argument, columns, take(columns, full))
+    assembled(block, slopes, options, unit, at_0)
+    first = block.numerical, block.error
+    if options.eps is None:
+        doubtful = (block.wrong | block.at_kink | block.uncertain).any(dim=0).nonzero().flatten().tolist()
+        doubtful = doubtful[: REFINED if len(full[0]) <= LARGE else 4]
+        for factor in numerical.LADDER:
+            for k in doubtful:
+                slopes[k].improve(along(lines[k], steps[k] * factor))
+            if doubtful:
+                assembled(block, slopes, options, unit, at_0)
+            left = (block.wrong | block.uncertain).any(dim=0)
+            doubtful = [k for k in doubtful if left[k]]
+    stairs(block, *first)
+    symmetrise(subject.point[argument], block)
+    return block

@@ -1,0 +1,94 @@
+"""Which entries of a Jacobian are wrong, which lie at a kink, and which the numerical error leaves open."""
+
+from dataclasses import dataclass
+
+import torch
+
+from torchbp.testing.tensors import symmetric
+
+
+@dataclass
+class Block:
+    """d out / d argument: rows are outputs or projections of them, columns entries of the argument or projections."""
+
+    argument: int
+    columns: list  # a flat index, or a tensor of signs
+    analytical: torch.Tensor
+    numerical: torch.Tensor = None
+    error: torch.Tensor = None
+    tolerance: torch.Tensor = None
+    left: torch.Tensor = None  # the slopes to either side
+    right: torch.Tensor = None
+    wrong: torch.Tensor = None
+    at_kink: torch.Tensor = None
+    uncertain: torch.Tensor = None
+    symmetric: bool = False  # right for a symmetric argument that stays symmetric
+
+
+def assembled(block, slopes, options, unit, outputs):
+    """Fill a block with the slopes along its columns, and judge."""
+    block.numerical, block.error, block.left, block.right = (
+        torch.stack([getattr(s, name) for s in slopes], dim=1) for name in ("value", "error", "left", "right")
+    )
+    block.tolerance = tolerance_of(block.numerical, options, unit, outputs)
+    judge(block)
+
+
+def tolerance_of(numbers, options, unit, outputs):
+    """rtol |N| + atol, where atol belongs to the scale of the Jacobian, and is no less than what f's rounding hides."""
+    finite, outputs = numbers[numbers.isfinite()].abs(), outputs[outputs.isfinite()].abs()
+    scale = float(finite.max()) if finite.numel() else 0.0
+    height = float(outputs.max()) if outputs.numel() else 0.0
+    coarse = unit > 1e-10
+    rtol = options.rtol if options.rtol is not None else (1e-3 if coarse else 1e-6)
+    atol = options.atol if options.atol is not None else max(scale * (1e-4 if coarse else 1e-9), 1e-11 * height)
+    return rtol * numbers.abs().nan_to_num(0, 0, 0) + atol
+
+
+def judge(block):
+    gap = (block.analytical - block.numerical).abs()
+    undecided = ~(block.error <= block.tolerance)
+    off = ~(gap <= block.tolerance + 3 * block.error)
+    low, high = torch.minimum(block.left, block.right), torch.maximum(block.left, block.right)
+    slack = block.tolerance + 1e-4 * (low.abs() + high.abs()).nan_to_num(0, 0, 0)
+    bent = (block.right - block.left).abs() > 10 * slack + 6 * block.error
+    between = (block.analytical >= low - slack) & (block.analytical <= high + slack)
+    block.at_kink = bent & between & (off | undecided)
+    known = block.error.isfinite() | ~block.analytical.isfinite()
+    sizes = block.numerical.abs().nan_to_num(0, 0, 0)
+    rough = undecided & (block.error > 1e-3 * sizes.max())  # too rough to tell a number from none
+    # 0 · ∞ spoils the other outputs too, as in sqrt at 0: a column without numerical values is left open
+    blind = ~block.error.isfinite() & ~(block.left.isfinite() & block.right.isfinite())
+    blind = blind.any(dim=0, keepdim=True).expand_as(blind)
+    block.wrong = off & ~block.at_kink & known & ~blind & (block.analytical.isfinite() | ~rough)
+    block.uncertain = (undecided | blind) & ~block.wrong & ~block.at_kink
+
+
+def stairs(block, coarse, coarse_error):
+    """A function that rounds on its way is flat in small steps, and right in large ones: that is left open."""
+    gap = (block.analytical - coarse).abs()
+    flat = block.wrong & (block.numerical == 0) & (gap <= 3 * coarse_error + 0.3 * block.analytical.abs())
+    block.wrong &= ~flat
+    block.uncertain |= flat
+    block.error = torch.where(flat, coarse_error, block.error)
+
+
+def symmetrise(tensor, block):
+    """A function of symmetric matrices (cholesky, eigh) has a gradient that is right while they stay symmetric."""
+    if not (bool(block.wrong.any()) and symmetric(tensor)):
+        return
+    if len(block.columns) != tensor.numel() or not all(isinstance(c, int) for c in block.columns):
+        return
+
+    def sym(matrix):
+        full = matrix.view(len(matrix), *tensor.shape)
+        return ((full + full.mT) / 2).reshape(len(matrix), -1)
+
+    if bool((block.analytical - sym(block.analytical)).abs().max() <= block.tolerance.max()):
+        before = block.numerical, block.error
+        block.numerical, block.error = sym(block.numerical), sym(block.error)
+        judge(block)
+        block.symmetric = not bool(block.wrong.any())
+        if not block.symmetric:
+            block.numerical, block.error = before
+            judge(block)

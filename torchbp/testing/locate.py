@@ -1,0 +1,46 @@
+"""A wrong entry of a Jacobian that is too large to look at: halve the directions, and follow the greater error."""
+
+import torch
+
+from torchbp.testing import numerical
+from torchbp.testing.jacobian import analytical_rows, vector
+from torchbp.testing.tensors import as_real
+
+
+def located(subject, block):
+    """(output, entry, analytical, numerical, error) of one wrong entry."""
+    function, index = vector(subject), block.argument
+    at_0 = function(subject.point)
+    source = torch.Generator().manual_seed(subject.options.seed)
+    row = 1.0 - 2.0 * torch.randint(2, (len(at_0),), generator=source).double()
+    gradient = analytical_rows(subject, [row], [index])[0][0]
+    size = as_real(subject.point[index]).numel()
+    signs = 1.0 - 2.0 * torch.randint(2, (size,), generator=source).double()
+
+    def slopes(direction):
+        line = numerical.Line(function, subject.point, index, direction)
+        return numerical.slopes(line, line.step, at_0, subject.eps * at_0.abs())
+
+    def gap_of_entries(half):
+        direction = torch.zeros_like(signs)
+        direction[half] = signs[half]
+        return abs(float(row @ slopes(direction).value - gradient @ direction))
+
+    column = halved(torch.arange(size), gap_of_entries)
+    found = slopes(column)
+
+    def gap_of_outputs(half):
+        part = torch.zeros_like(row)
+        part[half] = row[half]
+        return abs(float(analytical_rows(subject, [part], [index])[0][0, column] - part @ found.value))
+
+    place = halved(torch.arange(len(at_0)), gap_of_outputs)
+    analytical = analytical_rows(subject, [place], [index])[0][0, column]
+    return place, column, float(analytical), float(found.value[place]), float(found.error[place])
+
+
+def halved(candidates, gap):
+    while len(candidates) > 1:
+        middle = len(candidates) // 2
+        candidates = max((candidates[:middle], candidates[middle:]), key=gap)
+    return int(candidates[0])

@@ -1,0 +1,88 @@
+"""Names for people: of the function, of its arguments, of an entry of a tensor."""
+
+import inspect
+
+import torch
+from torch.utils._pytree import tree_flatten
+
+
+def name_of(function):
+    if isinstance(function, torch.nn.Module):
+        return type(function).__name__
+    for attribute in ("__name__",) if inspect.isbuiltin(function) else ("__qualname__", "__name__", "_qualname"):
+        name = getattr(function, attribute, None)
+        if isinstance(name, str):
+            return name.split("<locals>.")[-1]
+    return str(function) if hasattr(function, "_schema") else type(function).__name__
+
+
+def parameters_of(function):
+    """The signature's parameters, without self and ctx; [] where Python does not know them."""
+    owner = getattr(function, "__self__", None)
+    if inspect.isclass(owner) and issubclass(owner, torch.autograd.Function):  # its apply
+        function = owner
+    if isinstance(function, torch.nn.Module):
+        function = function.forward
+    elif inspect.isclass(function) and issubclass(function, torch.autograd.Function):
+        with_ctx = function.setup_context is torch.autograd.Function.setup_context
+        parameters = list(inspect.signature(function.forward).parameters.values())
+        return parameters[1:] if with_ctx else parameters
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return []
+
+
+def schema_names(function):
+    overload = getattr(function, "_opoverload", None) or getattr(function, "default", function)
+    schema = getattr(overload, "_schema", None)
+    return [argument.name for argument in schema.arguments] if schema is not None else []
+
+
+def argument_names(function, args, kwargs):
+    """A name for each leaf of (args, kwargs), in the order of `tree_flatten`."""
+    positional, rest = [], None
+    for parameter in parameters_of(function):
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            rest = parameter.name
+        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            positional.append(parameter.name)
+    positional = schema_names(function) or positional
+    names = []
+    for i, value in enumerate(args):
+        if i < len(positional):
+            name = positional[i]
+        elif rest is not None:
+            name = f"{rest}[{i - len(positional)}]"
+        else:
+            name = "input" if len(args) == 1 else f"input{i}"
+        names += leaf_names(name, value)
+    for key, value in kwargs.items():
+        names += leaf_names(key, value)
+    return names
+
+
+def leaf_names(name, value):
+    if not isinstance(value, (list, tuple, dict)):
+        return [name]
+    return [f"{name}[{i}]" for i in range(len(tree_flatten(value)[0]))]
+
+
+def entry(name, index, shape):
+    """`weight[0, 1]` of a flat index; of a tensor of no dimension, its name."""
+    if not shape:
+        return name
+    places = []
+    for size in reversed(shape):
+        places.append(index % size)
+        index //= size
+    return f"{name}[{', '.join(map(str, reversed(places)))}]"
+
+
+def number(value):
+    return f"{value:.6g}"
+
+
+def listing(words):
+    words = list(words)
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

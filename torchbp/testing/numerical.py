@@ -1,0 +1,98 @@
+"""Numerical derivatives of fourth order, each with an estimate of its error.
+
+    D(h) = [8 (f(x+h) − f(x−h)) − (f(x+2h) − f(x−2h))] / 12h  =  f′ + O(h⁴)
+
+D(h/2) is the value; its error is |D(h) − D(h/2)|, plus what the rounding of f is worth. Where that is not good enough,
+other steps are tried, and the best one of each entry is kept. The slopes to either side tell a kink from an error.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from torchbp.testing.tensors import as_real, coarseness
+
+STEP = 2e-3
+LADDER = (1 / 16, 1 / 256, 8.0, 1 / 4096, 1 / 65536)
+
+
+@dataclass
+class Slopes:
+    """Of each output along one direction: the derivative, its error, and the slopes to the left and the right."""
+
+    value: torch.Tensor
+    error: torch.Tensor
+    left: torch.Tensor
+    right: torch.Tensor
+
+    def improve(self, other):
+        """Take the other's entries where their error is less."""
+        better = (other.error < self.error) | self.error.isnan()
+        for name in ("value", "error", "left", "right"):
+            setattr(self, name, torch.where(better, getattr(other, name), getattr(self, name)))
+
+
+class Line:
+    """f along a line through a point: the direction is one entry of one tensor, or a whole tensor of numbers."""
+
+    def __init__(self, function, point, argument, direction):
+        self.function, self.point, self.argument, self.direction = function, point, argument, direction
+        base = as_real(point[argument]).reshape(-1)
+        if isinstance(direction, int):
+            self.step = STEP * max(abs(float(base[direction])), 0.1)
+        else:
+            self.step = STEP * max(float(base.abs().double().median()), 0.1) / max(1.0, base.numel() ** 0.25)
+
+    def __call__(self, t):
+        moved = list(self.point)
+        moved[self.argument] = tensor = self.point[self.argument].clone()
+        numbers = as_real(tensor)
+        if isinstance(self.direction, int):
+            numbers[tuple(torch.unravel_index(torch.tensor(self.direction), numbers.shape))] += t
+        else:
+            numbers += t * self.direction.view(numbers.shape).to(numbers)
+        return self.function(moved)
+
+
+def slopes(line, h, at_0, noise=0.0):
+    """The derivative along the line, with the step h."""
+    p1, m1 = line(h / 2), line(-h / 2)
+    p2, m2 = line(h), line(-h)
+    p4, m4 = line(2 * h), line(-2 * h)
+    coarse = (8 * (p2 - m2) - (p4 - m4)) / (12 * h)
+    fine = (8 * (p1 - m1) - (p2 - m2)) / (6 * h)
+    error = (coarse - fine).abs() + 4 * noise / h
+    error = torch.where(fine.isfinite() & coarse.isfinite(), error, math.inf)
+    return Slopes(fine, error, -(4 * m1 - m2 - 3 * at_0) / h, (4 * p1 - p2 - 3 * at_0) / h)
+
+
+def noise_of(function, point, arguments, generator, eps):
+    """How much each output is rounded, from differences over a step too small for a smooth function; and the unit."""
+    moves = {}
+    for i in arguments:
+        numbers = as_real(point[i])
+        signs = 1.0 - 2.0 * torch.rand(numbers.shape, generator=generator, dtype=torch.float64).to(numbers)
+        moves[i] = numbers.abs().clamp(min=0.1) * signs
+
+    def at(t):
+        moved = list(point)
+        for i, move in moves.items():
+            moved[i] = point[i].clone()
+            as_real(moved[i]).add_(t * move)
+        return function(moved)
+
+    delta = 3e-6 if eps < 1e-10 else 3 * eps
+    f = [at(k * delta) for k in range(4)]
+    third = (f[3] - 3 * f[2] + 3 * f[1] - f[0]).abs() / 4
+    third = torch.where(third.isfinite(), third, 0.0)
+    unit = max(eps, coarseness(torch.cat([at(0.11), at(0.17)])))
+    typical = third.square().mean().sqrt() if third.numel() else 0.0
+    return torch.maximum(third, 2 * unit * f[0].abs().nan_to_num(0, 0, 0)).clamp(min=typical), unit
+
+
+def first_step(line, unit, given=None):
+    """A step that suits the precision: in float64 0.002 of the entry, in float32 ten times that."""
+    if given is not None:
+        return given
+    return line.step * (1.0 if unit < 1e-10 else (unit / 2.2e-16) ** 0.12)

@@ -1,0 +1,198 @@
+"""The audited function as one plain function of a flat list of tensors, whatever it was before."""
+
+import copy
+import inspect
+from dataclasses import replace
+
+import torch
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from torchbp.testing.arguments import Argument, CannotRun, Options
+from torchbp.testing.copies import copied, places, promote_attributes
+from torchbp.testing.names import argument_names, name_of
+from torchbp.testing.randomness import Randomness
+from torchbp.testing.tensors import cast, coarseness, first_line, flat, is_inexact, nudged, promoted
+
+
+class Subject:
+    """A function, an autograd.Function, a module or a custom op, with the point at which it is audited.
+
+    Everything is promoted to float64 where the function takes that. The caller's module and tensors are copied.
+    """
+
+    def __init__(self, function, inputs, options=None):
+        self.options = options or Options()
+        self.original, self.inputs, self.function = function, inputs, function
+        self.name = name_of(function)
+        self.module, self.copy_error = None, None
+        if isinstance(function, torch.nn.Module):
+            self.take_copy()
+        elif inspect.isclass(function) and issubclass(function, torch.autograd.Function):
+            self.function = function.apply
+        if not callable(self.function):
+            raise CannotRun(f"{self.name} is not callable")
+        self.read_inputs(inputs)
+        self.notes, self.inplace, self.writes = [], False, False
+        self.random = Randomness(self.options.seed)
+        self.settle_dtype()
+
+    def take_copy(self):
+        """A module of our own, the places of its parameters and buffers, and one that is never called."""
+        self.module, self.copy_error = copied(self.original)
+        self.untouched, _ = copied(self.original)
+        self.holders = places(self.module)
+
+    def read_inputs(self, inputs):
+        args, kwargs = ((), dict(sorted(inputs.items()))) if isinstance(inputs, dict) else (inputs, {})
+        args = tuple(args) if isinstance(args, (tuple, list)) else (args,)
+        self.leaves, self.structure = tree_flatten((args, kwargs))
+        names = argument_names(self.original, args, kwargs)
+        self.positions = [i for i, leaf in enumerate(self.leaves) if isinstance(leaf, torch.Tensor)]
+        told = any(self.leaves[i].requires_grad for i in self.positions)
+        self.arguments = []
+        for i in self.positions:
+            tensor = self.leaves[i]
+            wanted = tensor.requires_grad if told else is_inexact(tensor)
+            self.arguments.append(Argument(names[i], tensor.detach(), wanted, "input", wanted and not told))
+        if self.module is not None:
+            for name, tensor in self.module.named_parameters():
+                self.arguments.append(Argument(name, tensor.detach(), tensor.requires_grad, "parameter"))
+            for name, tensor in self.module.named_buffers():
+                self.arguments.append(Argument(name, tensor.detach(), False, "buffer"))
+
+    def settle_dtype(self):
+        """Promote to float64, or stay with what was given where float64 is refused."""
+        given = self.arguments
+        try:
+            self.arguments = [replace(a, tensor=promoted(a.tensor)) for a in given]
+            if self.module is not None and self.copy_error is None:
+                promote_attributes(self.module)
+                promote_attributes(self.untouched)
+            self.probe()
+        except Exception as error:
+            self.arguments = [replace(a, tensor=a.tensor.clone()) for a in given]
+            if self.module is not None:
+                self.take_copy()
+            try:
+                self.probe()
+            except Exception as again:
+                raise CannotRun(f"{self.name} raises {type(again).__name__}: {first_line(again)}") from again
+            if any(a.tensor.dtype != promoted(a.tensor).dtype for a in given):
+                self.notes.append(f"audited in the dtype given, since float64 raises: {first_line(error)}")
+
+    def probe(self):
+        """One call, to learn what comes out."""
+        with self.random.probing():
+            tensors = self.tensors(self.differentiable)
+            before = self.tensors()
+            try:
+                outputs = self.raw(*tensors)
+                self.writes = any(
+                    not torch.equal(a, b) for a, b in zip(tensors, before, strict=True) if not a.isnan().any()
+                )
+            except RuntimeError as error:
+                if "a leaf Variable that requires grad" not in str(error):
+                    raise
+                self.inplace = True
+                outputs = self.raw(*tensors)
+        self.shapes = [output.shape for output in outputs]
+        self.output_dtypes = [output.dtype for output in outputs]
+        inexact = [i for i, output in enumerate(outputs) if is_inexact(output)]
+        self.attached = [i for i in inexact if outputs[i].requires_grad]
+        self.outputs = self.attached or inexact
+        self.unit = max(self.eps, self.precision())
+
+    def precision(self):
+        """The rounding unit of the outputs, which may be computed in less than they are returned in."""
+        try:
+            with torch.no_grad():
+                outputs = self(self.tensors(point=[nudged(t) for t in self.point]))
+        except Exception:  # out of its domain
+            return 0.0
+        return coarseness(torch.cat([flat(o).double() for o in outputs])) if outputs else 0.0
+
+    @property
+    def differentiable(self):
+        return [i for i, argument in enumerate(self.arguments) if argument.differentiable]
+
+    @property
+    def point(self):
+        return [argument.tensor for argument in self.arguments]
+
+    @property
+    def eps(self):
+        """The rounding unit of the dtype that it is audited in."""
+        return max((torch.finfo(self.arguments[i].tensor.dtype).eps for i in self.differentiable), default=2.2e-16)
+
+    @property
+    def tolerance(self):
+        """For two ways to the same number, that differ in the order of their sums."""
+        return max(1e-6, 32 * self.unit)
+
+    def names(self, indices=None):
+        return [self.arguments[i].name for i in (self.differentiable if indices is None else indices)]
+
+    def output_name(self, index):
+        return "out" if len(self.shapes) == 1 else f"out{index}"
+
+    def output_names(self):
+        return [self.output_name(i) for i in self.outputs]
+
+    def tensors(self, wanted=(), point=None, dtype=None):
+        """Fresh tensors, of which those in `wanted` require a gradient."""
+        fresh = []
+        for i, tensor in enumerate(self.point if point is None else point):
+            tensor = tensor.detach().clone() if dtype is None else cast(tensor.detach(), dtype)
+            fresh.append(tensor.requires_grad_() if i in wanted else tensor)
+        return fresh
+
+    def call_arguments(self, tensors):
+        """(args, kwargs) of a call with these inputs; what is no tensor is as it was given."""
+        leaves = list(self.leaves)
+        for position, tensor in zip(self.positions, tensors, strict=False):  # parameters follow the inputs
+            leaves[position] = tensor
+        return tree_unflatten(leaves, self.structure)
+
+    def raw(self, *tensors):
+        """The outputs that are tensors, of the function itself: for transforms, which dislike a seeding inside."""
+        if self.inplace or self.writes:  # it shall not alter what the next call is given
+            tensors = [tensor.clone() for tensor in tensors]
+        args, kwargs = self.call_arguments(tensors)
+        if self.module is None:
+            return tensors_of(self.function(*args, **kwargs))
+        state = {}
+        for argument, tensor in zip(self.arguments, tensors, strict=True):
+            if argument.kind != "input":  # a batch norm writes into its buffers
+                state[argument.name] = tensor.clone() if argument.kind == "buffer" else tensor
+        if self.copy_error is not None:
+            return tensors_of(torch.func.functional_call(self.module, state, args, kwargs))
+        # they stay there, since a backward may run the module again, as a checkpoint inside of it does
+        for name, tensor in state.items():
+            for held, key in self.holders[name]:
+                held[key] = tensor
+        return tensors_of(self.module(*args, **kwargs))
+
+    def __call__(self, tensors):
+        """The outputs that have a derivative, after a seeding."""
+        self.random.seed()
+        outputs = self.raw(*tensors)
+        return [outputs[i] for i in self.outputs]
+
+    def at(self, point):
+        """The same function at another point."""
+        other = copy.copy(self)
+        other.arguments = [replace(a, tensor=t) for a, t in zip(self.arguments, point, strict=True)]
+        return other
+
+    def own_module(self):
+        """A copy of the module that holds the audited parameters and buffers itself."""
+        module = copy.deepcopy(self.untouched)
+        held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        for argument in self.arguments:
+            if argument.kind != "input":
+                held[argument.name].data = argument.tensor.clone()
+        return module
+
+
+def tensors_of(result):
+    return tuple(leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor))

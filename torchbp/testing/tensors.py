@@ -1,0 +1,100 @@
+"""Small questions about tensors: copies, precisions, differences."""
+
+import torch
+
+
+def is_inexact(tensor):
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def promoted(tensor):
+    """A copy, in float64 or complex128; integers as they are."""
+    return cast(tensor.detach(), torch.float64)
+
+
+def cast(tensor, dtype):
+    """A copy, in the dtype or the complex dtype of its precision; integers as they are."""
+    if not is_inexact(tensor):
+        return tensor.clone()
+    return tensor.to(dtype.to_complex() if tensor.is_complex() else dtype, copy=True)
+
+
+def as_real(tensor):
+    """A complex tensor as one of pairs, as the real derivatives see it."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def flat(tensor):
+    return as_real(tensor).reshape(-1)
+
+
+def random_like(tensor, generator):
+    """Numbers of either sign, none near 0: no two errors cancel by chance, and none is multiplied by 0."""
+    shape = as_real(tensor).shape
+    size = 0.5 + torch.rand(shape, generator=generator, dtype=torch.float64)
+    number = size * (1.0 - 2.0 * torch.randint(2, shape, generator=generator))
+    number = torch.view_as_complex(number) if tensor.is_complex() else number
+    return number.to(device=tensor.device, dtype=tensor.dtype)
+
+
+def direction_like(tensor, generator):
+    """A random direction; of a symmetric matrix one in which it stays symmetric."""
+    direction = random_like(tensor, generator)
+    return (direction + direction.mT) / 2 if symmetric(tensor) else direction
+
+
+def symmetric(tensor):
+    square = tensor.dim() >= 2 and tensor.shape[-1] == tensor.shape[-2] > 1 and not tensor.is_complex()
+    return square and torch.equal(tensor, tensor.mT)
+
+
+def coarseness(numbers):
+    """The rounding unit of the precision that numbers were computed in, whatever dtype they have now; 0 if unknown."""
+    numbers = numbers[numbers.isfinite() & (numbers != numbers.round())]
+    if numbers.numel() < 2:
+        return 0.0
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        if torch.equal(numbers.to(dtype).to(numbers.dtype), numbers):
+            return torch.finfo(dtype).eps
+    return 0.0
+
+
+def nudged(tensor):
+    """A hair nearer to 0, which float32 cannot hold: what stays a float32 number is computed as one."""
+    return tensor * (1 - 1.047e-9) if is_inexact(tensor) else tensor
+
+
+def largest(tensor):
+    """The greatest finite absolute value."""
+    sizes = tensor.detach().abs()
+    sizes = sizes[sizes.isfinite()]
+    return float(sizes.max()) if sizes.numel() else 0.0
+
+
+def difference(a, b, floor=0.0):
+    """The greatest difference between two tensors, relative to the greatest number in them, or to `floor`."""
+    if a.shape != b.shape:
+        return float("inf")
+    if not a.numel():
+        return 0.0
+    a = a.detach().to(torch.complex128 if a.is_complex() else torch.float64)
+    b = b.detach().to(a.dtype)
+    same = (a == b) | (a.isnan() & b.isnan())
+    if bool(same.all()):
+        return 0.0
+    worst = float((a - b).abs().masked_fill(same, 0.0).max())
+    return float("inf") if worst != worst else worst / max(largest(a), largest(b), floor, 1e-300)
+
+
+def unlike(names, found, expected, tolerance, usual=None):
+    """The names of the tensors that differ by more than the tolerance, with how much. `usual` gives their size."""
+    floor = 1e-6 * max((largest(tensor) for tensor in expected), default=0.0)  # what is rounding beside the others
+    floors = [floor if usual is None else max(floor, largest(tensor)) for tensor in usual or expected]
+    rows = zip(names, found, expected, floors, strict=True)
+    gaps = [(name, difference(a, b, least)) for name, a, b, least in rows]
+    return [(name, gap) for name, gap in gaps if not gap <= tolerance]
+
+
+def first_line(error):
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip()[:300] if lines else type(error).__name__
