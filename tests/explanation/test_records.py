@@ -271,3 +271,9 @@ def test_any_device(device):
 def test_import_of_torchbp_does_not_load_it():
     program = "import sys, torchbp; assert 'torchbp.explanation' not in sys.modules; print(torchbp.explain.__name__)"
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "explain"
+
+
+def test_more_activations_than_letters_are_refused():
+    layers = [torch.nn.Linear(4, 3), *(torch.nn.Tanh() for _ in range(9)), torch.nn.Linear(3, 1)]
+    with pytest.raises(TypeError, match=r"layer '9': more than 8 activations"):
+        torchbp.explain(torch.nn.Sequential(*layers), torch.randn(2, 4), torch.ones(2, 1))

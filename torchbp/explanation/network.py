@@ -8,6 +8,7 @@ from torchbp.engine.layers import LINEAR, Layers
 from torchbp.ops.linear import linear
 from torchbp.ops.mlp import ACTIVATIONS
 
+LETTERS = "ABCDEFGH"  # of the activations after a Linear layer
 KINDS = {"Linear": "linear", "Sigmoid": "sigmoid", "Tanh": "tanh", "ReLU": "relu"}  # of the layers, ours or torch's
 
 
@@ -60,7 +61,11 @@ class Chain:
                         self.parameters[getattr(step, key)] = parameter
                         self.keys[getattr(step, key)] = f"{name}.{key}" if name else key
             else:
-                step = Step(kind, number, name, takes, f"{'ABCDEFGH'[letter % 8]}{number}")
+                if letter == len(LETTERS):
+                    raise TypeError(
+                        f"layer {name!r}: more than {letter} activations after one Linear have no names here"
+                    )
+                step = Step(kind, number, name, takes, f"{LETTERS[letter]}{number}")
                 letter += 1
             self.steps.append(step)
             takes = step.gives
