@@ -73,7 +73,7 @@ def block(record, with_why=True):
     lines += tensor_lines(record.tensor)
     if record.numbers and not (record.tensor.dim() == 0 and record.numbers.count("=") < 1):
         lines += wrapped(record.numbers, "   ", "     ")
-    return [*lines, f"   {check(record)}"]
+    return [*lines, *wrapped(check(record), "   ", "     ")]
 
 
 def check(record):
@@ -84,7 +84,8 @@ def check(record):
         return text
     if record.quotient_error is None:
         return f"{text}; there is no difference quotient here"
-    return f"{text}, [L(q + h) − L(q − h)]/2h by {difference(record.quotient_error)}"
+    elements = f" of {record.quotients} elements" if record.quotients < record.tensor.numel() else ""
+    return f"{text}, [L(q + h) − L(q − h)]/2h{elements} by {difference(record.quotient_error)}"
 
 
 def difference(error):

@@ -85,7 +85,7 @@ function unitChain(column, unit) {
   parts.push(tiles(factors(column, unit), [nice(d(z)) + at, tensors[d(z)][n][unit]]));
   if (column === columns.length - 1) {
     if (data.fused)
-      parts.push(element("p", `${nice(d(z))}${at} = (${output(column)} − y)/N: exact, where the product may round.`));
+      parts.push(element("p", `The loss takes ${nice(d(z))}${at} in its own form: exact, where the product may round.`));
   } else {
     const next = columns[column + 1],
       delta = tensors[d(next.values[0])][n],
