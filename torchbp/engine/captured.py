@@ -3,6 +3,7 @@
 import torch
 
 from torchbp.engine.compiled import number
+from torchbp.engine.rules import distinct, placed
 
 WARM_UP = 3  # steps before a capture, as torch's documentation of CUDA graphs asks for
 
@@ -19,29 +20,27 @@ class CapturedStep:
 
     @torch.no_grad()
     def __call__(self, parameters, rules, x, y):
-        distinct = list({id(rule): rule for pair in rules for rule in pair if rule is not None}.values())
-        inputs = [x, y, *(value for rule in distinct for value in rule.numbers().values())]
-        places = [None if t is None else t.data_ptr() for pair in parameters for t in pair]
-        places += [None if rule.velocity is None else rule.velocity.data_ptr() for rule in distinct]
-        index = {id(rule): number for number, rule in enumerate(distinct)}
-        structure = [rule and index[id(rule)] for pair in rules for rule in pair]
-        key = (x.shape, x.dtype, y.shape, y.dtype, *places, *structure, *(rule.fixed() for rule in distinct))
+        found, places = distinct(rules)
+        inputs = [x, y, *(value for rule in found for value in rule.numbers().values())]
+        memory = [None if t is None else t.data_ptr() for pair in parameters for t in pair]
+        memory += [None if rule.velocity is None else rule.velocity.data_ptr() for rule in found]
+        key = (x.shape, x.dtype, y.shape, y.dtype, *memory, places, *(rule.fixed() for rule in found))
         if key not in self.graphs:
             own = [value.clone() if isinstance(value, torch.Tensor) else number(value, x) for value in inputs]
-            self.graphs[key] = own, *self.capture(parameters, rules, distinct, own)
+            self.graphs[key] = own, *self.capture(parameters, found, places, own)
         own, replay, loss = self.graphs[key]
         for tensor, value in zip(own, inputs, strict=True):
             tensor.copy_(value) if isinstance(value, torch.Tensor) else tensor.fill_(value)
         replay()
         return loss.clone()  # the next replay writes over it
 
-    def capture(self, parameters, rules, distinct, own):
+    def capture(self, parameters, found, places, own):
         x, y, *numbers = own
         numbers = iter(numbers)
-        with_own = {id(rule): rule._replace(**{name: next(numbers) for name in rule.numbers()}) for rule in distinct}
-        rules = [tuple(rule and with_own[id(rule)] for rule in pair) for pair in rules]
+        with_own = [rule._replace(**{name: next(numbers) for name in rule.numbers()}) for rule in found]
+        rules = placed(with_own, places)
         written = [p.detach() for pair in parameters for p in pair if p is not None]
-        written += [rule.velocity for rule in distinct if rule.velocity is not None]
+        written += [rule.velocity for rule in found if rule.velocity is not None]
         return record(lambda: self.run(parameters, rules, x, y), written)
 
 

@@ -6,6 +6,7 @@ import torch
 
 from torchbp.engine.descent import step
 from torchbp.engine.layers import Layers
+from torchbp.engine.rules import distinct, placed
 from torchbp.ops.ensemble_linear import ensemble_dbias, ensemble_dweight
 from torchbp.ops.linear import linear_dbias, linear_dweight, spread
 
@@ -42,16 +43,13 @@ class CompiledSteps:
     @torch.no_grad()
     def __call__(self, parameters, rules, x, y):
         """The losses (K, …) of before each step."""
-        distinct = {id(rule): rule for pair in rules for rule in pair if rule is not None}
-        structure = [[rule and list(distinct).index(id(rule)) for rule in pair] for pair in rules]
-        key = (x.shape, x.dtype, y.shape, y.dtype, str(structure), *(rule.fixed() for rule in distinct.values()))
+        found, places = distinct(rules)
+        key = (x.shape, x.dtype, y.shape, y.dtype, places, *(rule.fixed() for rule in found))
         made = self.compiled.get(key)
         if made is None:
             made = self.compiled[key] = self.compile(x.device.type == "cpu")
         parameters = [tuple(p if p is None else p.detach() for p in pair) for pair in parameters]
-        with_tensors = {number: traced(rule, x) for number, rule in distinct.items()}
-        rules = [tuple(rule and with_tensors[id(rule)] for rule in pair) for pair in rules]
-        return made(parameters, rules, x, y)
+        return made(parameters, placed([traced(rule, x) for rule in found], places), x, y)
 
     def compile(self, cpp_wrapper):
         layers, loss = self.layers, self.loss

@@ -44,19 +44,19 @@ def fit(optimizer, x, y, batch_size, epochs, shuffle, bagging, generator, tol, p
     rows = Rows(x, y, None if bag is None else bag.to(x.device))
     minimum = optimizer.minimum = Minimum(tol, patience, min_grad_norm, members)
     given, history = optimizer.active, []
+    allowed = torch.tensor(True) if given is None else given.cpu()
     running = Running(optimizer, rows)
     try:
         with bar(epochs, progress) as shown:
             for _ in range(epochs):
                 order = torch.randperm(rows.count, generator=generator) if shuffle else torch.arange(rows.count)
-                before = minimum.active if given is None else minimum.active & given.cpu()
+                before = minimum.active & allowed
                 losses = running.whole(one_epoch(running.optimizer, running.rows, order.to(x.device), batch_size))
                 history.append(torch.where(before, losses, history[-1]) if history else losses)
                 norms = None
                 if min_grad_norm:
                     norms = running.whole(norms_of(running.optimizer, running.rows, batch_size))
-                active = minimum.update(losses, norms)
-                active = active if given is None else active & given.cpu()
+                active = minimum.update(losses, norms) & allowed
                 shown.update()
                 shown.set_postfix_str(f"loss {losses[losses.isfinite()].mean().item():.4f}", refresh=False)
                 if not active.any():

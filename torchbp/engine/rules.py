@@ -63,6 +63,18 @@ def rules_of(optimizer, parameters):
     return [tuple(rule_of(p, groups.get(p), optimizer, begun) for p in pair) for pair in parameters], begun
 
 
+def distinct(rules):
+    """The rules without their repetitions, and the place of each (W, b)'s own among them, None where there is none."""
+    found = list({id(rule): rule for pair in rules for rule in pair if rule is not None}.values())
+    index = {id(rule): number for number, rule in enumerate(found)}
+    return found, tuple(tuple(rule and index[id(rule)] for rule in pair) for pair in rules)
+
+
+def placed(rules, places):
+    """The inverse: a pair of rules for each pair of places."""
+    return [tuple(None if place is None else rules[place] for place in pair) for pair in places]
+
+
 def rule_of(p, group, optimizer, begun):
     if p is None or not p.requires_grad or group is None:
         return None

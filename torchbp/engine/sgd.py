@@ -69,7 +69,9 @@ class SGD(torch.optim.SGD):
         compile=False,
         capture=False,
     ):
-        layers = Layers(model)
+        self.own = {"model": model, "loss": checked_loss(loss), "chunk": chunk, "compile": compile, "capture": capture}
+        self.prepare()
+        layers = self.layers
         if chunk is not None and (layers.members is None or not is_count(chunk)):
             raise ValueError(f"chunk={chunk!r} must be a positive number of members of an ensemble")
         held = [p for pair in layers.parameters() for p in pair if p is not None]
@@ -82,8 +84,6 @@ class SGD(torch.optim.SGD):
             raise ValueError(
                 f"capture=True makes a CUDA graph, and the model is on {held[0].device}; move it there first"
             )
-        self.own = {"model": model, "loss": checked_loss(loss), "chunk": chunk, "compile": compile, "capture": capture}
-        self.prepare()
         numbers = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         of_each = self.numbers_of_each(numbers)
         # torch's constructor checks the largest
@@ -180,10 +180,13 @@ class SGD(torch.optim.SGD):
         parameters = self.layers.parameters()
         rules, begun = rules_of(self, parameters)
         value = run(parameters, rules, x, y)
-        for p, velocity in begun.items():
-            self.state[p]["momentum_buffer"] = velocity
+        self.begin(begun)
         self._opt_called = True  # what learning-rate schedulers ask for
         return value
+
+    def begin(self, velocities):
+        for p, velocity in velocities.items():
+            self.state[p]["momentum_buffer"] = velocity
 
     def run(self, parameters, rules, x, y):
         with inference_mode(True):  # where every operation is cheaper than under no_grad
@@ -303,8 +306,7 @@ class SGD(torch.optim.SGD):
             for p in group["params"]:
                 if p.grad is not None:
                     descend(p, rule_of(p, group, self, begun), 1.0, add_gradient, p.grad, None)
-        for p, velocity in begun.items():
-            self.state[p]["momentum_buffer"] = velocity
+        self.begin(begun)
         return loss
 
 

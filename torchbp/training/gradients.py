@@ -19,6 +19,7 @@ from torch.linalg import vector_norm as norm
 from torchbp.engine.gradients import gradient_norms
 from torchbp.engine.layers import Layers
 from torchbp.engine.losses import value_and_derivative
+from torchbp.ops.ensemble_linear import ensemble_dweight
 from torchbp.training.data import ROWS_AT_ONCE
 from torchbp.training.errors import SettingError
 
@@ -83,7 +84,7 @@ def gradient_flow(classifier, x, y):
     the members that have not diverged.
     """
     inputs, dzs = backward_pass(classifier, x, y)
-    weights = [weight for weight, _ in Layers(classifier.net, hooks=True).parameters()]
+    weights = list(classifier.net.parameters())[::2]  # of W_1, b_1, W_2, …
     is_saturated, matrix = SATURATED[classifier.net.activation], (-2, -1)
     quantities = {
         "dz_rms": [rms(dz) for dz in dzs],
@@ -92,7 +93,7 @@ def gradient_flow(classifier, x, y):
         "saturated": [is_saturated(a).mean(matrix, dtype=a.dtype) for a in inputs[1:]],
     }
     for dz, a, weight in zip(dzs, inputs, weights, strict=True):
-        dweight = dz.mT @ a / len(x)  # of the mean loss
+        dweight = ensemble_dweight(dz, a) / len(x)  # of the mean loss
         quantities["dw_rms"].append(rms(dweight))
         quantities["dw_to_w"].append(norm(dweight, dim=matrix) / norm(weight, dim=matrix))
     names = [f"{name}/{layer}" for name, values in quantities.items() for layer in range(1, len(values) + 1)]
