@@ -36,11 +36,9 @@ def where(record):
 
 
 def check(record):
-    against = {"backward": "autograd", "update": "torch.optim.SGD"}.get(record.stage, "torch")
-    parts = [f"{against}: {difference(record.error)}"]
+    parts = [f"{record.by}: {difference(record.error)}"]
     if record.quotient_error is not None:
-        elements = f" of {record.quotients} elements" if record.quotients < record.tensor.numel() else ""
-        parts.append(f"difference quotient{elements}: {difference(record.quotient_error)}")
+        parts.append(f"difference quotient{record.elements}: {difference(record.quotient_error)}")
     return " · ".join(parts)
 
 

@@ -57,6 +57,16 @@ class Record:
     def error(self):
         return largest(self.tensor - self.reference)
 
+    @property
+    def by(self):
+        """Who the reference is from, in a word."""
+        return {"backward": "autograd", "update": "torch.optim.SGD"}.get(self.stage, "torch")
+
+    @property
+    def elements(self):
+        """Of how many elements the difference quotients are, where not of all."""
+        return f" of {self.quotients} elements" if self.quotients < self.tensor.numel() else ""
+
     def checked(self, reference, quotient_error=None, quotients=0):
         return replace(self, reference=reference, quotient_error=quotient_error, quotients=quotients)
 

@@ -78,14 +78,12 @@ def block(record, with_why=True):
 
 def check(record):
     """What it is compared with, and by how much it differs."""
-    against = {"backward": "autograd", "update": "torch.optim.SGD"}.get(record.stage, "torch")
-    text = f"check: {against} differs by {difference(record.error)}"
+    text = f"check: {record.by} differs by {difference(record.error)}"
     if record.stage != "backward":
         return text
     if record.quotient_error is None:
         return f"{text}; there is no difference quotient here"
-    elements = f" of {record.quotients} elements" if record.quotients < record.tensor.numel() else ""
-    return f"{text}, [L(q + h) − L(q − h)]/2h{elements} by {difference(record.quotient_error)}"
+    return f"{text}, [L(q + h) − L(q − h)]/2h{record.elements} by {difference(record.quotient_error)}"
 
 
 def difference(error):

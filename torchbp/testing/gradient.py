@@ -3,7 +3,7 @@
 import torch
 
 from torchbp.testing.report import Defect, Skipped
-from torchbp.testing.tensors import first_line, random_like, unlike
+from torchbp.testing.tensors import first_line, largest, random_like, unlike
 
 
 def generator(subject, salt=0):
@@ -48,6 +48,11 @@ def gradients(subject, incoming=None, wanted=None, point=None):
     outputs = subject(tensors)
     incoming = incoming_for(subject, outputs) if incoming is None else incoming
     return backward(outputs, [tensors[i] for i in wanted], incoming)
+
+
+def usual_size(subject):
+    """The greatest entry of the gradients at the point, beside which rounding is judged elsewhere."""
+    return max(map(largest, gradients(subject)), default=0.0)
 
 
 def complain(found, what):

@@ -4,11 +4,11 @@ import inspect
 
 import torch
 
-from torchbp.testing.gradient import backward, gradients, incoming_for, need
+from torchbp.testing.gradient import backward, incoming_for, need, usual_size
 from torchbp.testing.names import listing
 from torchbp.testing.precision import agree, at
 from torchbp.testing.report import Defect, Skipped, Unsupported
-from torchbp.testing.tensors import coarseness, first_line, flat, largest, nudged
+from torchbp.testing.tensors import coarseness, first_line, flat, nudged
 
 LOW = ((torch.float32, 1e-3), (torch.bfloat16, 0.1), (torch.float16, 0.05))
 MIXED = (
@@ -29,7 +29,7 @@ def dtypes(subject):
     if subject.eps > 1e-10:
         raise Skipped("the function does not take float64, which is the measure")
     full_precision(subject)
-    usual = max(map(largest, gradients(subject)), default=0.0)
+    usual = usual_size(subject)
     complex_ = any(subject.arguments[i].tensor.is_complex() for i in subject.differentiable)
     refused = [
         words for dtype, fraction in LOW[: 1 if complex_ else 3] if (words := one(subject, dtype, fraction, usual))
@@ -109,6 +109,6 @@ def autocast(subject):
         found = backward(outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs, 7))
     except Defect as defect:
         raise Defect(f"forward under autocast, backward outside of it: {defect.message}", [AUTOCAST]) from None
-    usual = max(map(largest, gradients(subject)), default=0.0)
+    usual = usual_size(subject)
     if all(bool(o.isfinite().all()) for o in outputs):
         agree(subject, subject.point, torch.bfloat16, "the inputs under autocast", (outputs, found), usual, 0.1)

@@ -5,11 +5,11 @@ import math
 import torch
 
 from torchbp.testing.context import custom
-from torchbp.testing.gradient import gradients, incoming_for, need
+from torchbp.testing.gradient import incoming_for, need, usual_size
 from torchbp.testing.names import number
 from torchbp.testing.precision import OUT_OF_RANGE, agree, at
 from torchbp.testing.report import Defect, Skipped
-from torchbp.testing.tensors import is_inexact, largest
+from torchbp.testing.tensors import is_inexact
 
 SPECIAL = (0.0, 1.0, -1.0, 100.0, -100.0, 1e4, -1e4, "denormal", math.inf, -math.inf)
 DENORMAL = {torch.float64: 1e-310, torch.float32: 1e-40}
@@ -20,7 +20,7 @@ def extremes(subject):
     need(subject)
     if subject.eps > 1e-10:
         raise Skipped("the function does not take float64, which is the measure")
-    usual = max(map(largest, gradients(subject)), default=0.0)
+    usual = usual_size(subject)
     seen = 0
     for dtype in (torch.float64, torch.float32):
         for index, value, words, point in special_points(subject, dtype):
