@@ -1,11 +1,15 @@
 """Comparisons of Jacobians in words: what is wrong, where, and why."""
 
+import math
+
 import torch
 
 from torchbp.testing.causes import ZERO, cause, evidence_of
 from torchbp.testing.locate import located
 from torchbp.testing.names import entry, listing, number
 from torchbp.testing.report import Defect, Skipped
+
+SEEN = 100.0  # the error for which the chance that it is missed is stated, in tolerances
 
 
 def judged(subject, comparison):
@@ -106,21 +110,30 @@ def line(subject, comparison, block):
     return f"{subject.arguments[block.argument].name}: {likely or count}"
 
 
-def missed(directions):
-    """The chance at most that a matrix of errors vanishes under all projections: one half for each of them."""
-    count = sum(not isinstance(d, int) for d in directions)
-    return 0.5**count if count else 0.0
+def missed(rows, columns, k):
+    """The chance at most that no projection shows a matrix of errors E whose greatest entry is k tolerances.
+
+    The weights have a density of at most ½, so |Σ wᵢeᵢ| < t has at most the chance t / max |eᵢ|, whatever the other
+    errors are. For n projections r of the outputs, max |rᵀE| / max |E| is less than x with at most the chance xⁿ; then
+    m projections c of the argument miss with (1/kx)ᵐ:  ∫₀¹ n xⁿ⁻¹ min(1, (kx)⁻ᵐ) dx.
+    """
+    n, m = (sum(not isinstance(d, int) for d in directions) for directions in (rows, columns))
+    if not n or not m:
+        return k ** -(n + m) if n or m else 0.0
+    if n == m:
+        return k**-n * (1 + n * math.log(k))
+    return k**-n + n / (n - m) * (k**-m - k**-n)
 
 
 def conclusion(subject, comparison):
     """What was seen, and how well."""
     said, blocks = [], comparison.blocks
     if not comparison.whole:
-        bound = max(float((b.tolerance + 3 * b.error).nan_to_num(0, 0, 0).max()) for b in blocks)
-        chance = max(missed(comparison.rows) + missed(block.columns) for block in blocks)
+        tolerance = max(float((b.tolerance + 3 * b.error).nan_to_num(0, 0, 0).max()) for b in blocks)
+        chance = max(missed(comparison.rows, block.columns, SEEN) for block in blocks)
         said.append(
-            f"by ±1 projections: an error of a single entry above {bound:.1g} shows in each; the chance that several "
-            f"errors cancel in all of them is at most {chance:.2g}"
+            f"by random projections: an entry that is off by {SEEN * tolerance:.1g} is missed with a chance of at most "
+            f"{chance:.1g}"
         )
     kinks = sum(int(block.at_kink.sum()) for block in blocks)
     if kinks:

@@ -7,7 +7,7 @@ import torch
 from torchbp.testing import numerical
 from torchbp.testing.gradient import backward, generator
 from torchbp.testing.judgement import Block, assembled, stairs, symmetrise
-from torchbp.testing.tensors import as_real, flat
+from torchbp.testing.tensors import as_real, flat, weights
 
 WHOLE = 64  # entries of the outputs, or of one argument, that are all looked at
 SAMPLES, PROJECTIONS = 4, 4
@@ -17,7 +17,7 @@ REFINED = 40  # directions of an argument for which further steps are tried
 
 @dataclass
 class Comparison:
-    rows: list  # a flat index into all outputs, or a tensor of signs
+    rows: list  # flat indices into all outputs, then tensors of weights
     blocks: list = field(default_factory=list)
     outputs: torch.Tensor = None
 
@@ -27,13 +27,12 @@ class Comparison:
 
 
 def directions(size, source, whole=None, few=False):
-    """Every entry, or some of them and ±1 projections over all."""
+    """Every entry, or some of them and random projections over all."""
     if size <= (WHOLE if whole is None else whole):
         return list(range(size))
     samples, projections = (1, 2) if few else (SAMPLES, PROJECTIONS)
     sampled = torch.randint(size, (samples,), generator=source).tolist()
-    signs = [1.0 - 2.0 * torch.randint(2, (size,), generator=source).double() for _ in range(projections)]
-    return sampled + signs
+    return sampled + [weights((size,), source) for _ in range(projections)]
 
 
 def vector(subject):
@@ -71,14 +70,19 @@ def analytical_rows(subject, rows, wanted):
     return [torch.stack([flat(row[k]).double().cpu() for row in found]) for k in range(len(wanted))]
 
 
-def project(rows, numbers):
-    """The entries of a vector over the outputs, or its projections."""
-    return torch.stack([numbers[row] if isinstance(row, int) else row @ numbers for row in rows])
+class Projection:
+    """Entries of a vector over the outputs, and projections of it: what the rows are."""
 
+    def __init__(self, rows):
+        self.index = torch.tensor([row for row in rows if isinstance(row, int)], dtype=torch.long)
+        self.weights = [row for row in rows if not isinstance(row, int)]
 
-def magnitude(rows, numbers):
-    """What independent errors of the outputs are in the entries and projections."""
-    return torch.stack([numbers[row] if isinstance(row, int) else numbers.norm() for row in rows])
+    def __call__(self, numbers):
+        return torch.cat([numbers[self.index], *((row @ numbers)[None] for row in self.weights)])
+
+    def of_errors(self, sizes):
+        """What independent errors of such sizes are in the entries and projections."""
+        return torch.cat([sizes[self.index], *((row * sizes).norm()[None] for row in self.weights)])
 
 
 def take(columns, matrix):
@@ -107,17 +111,16 @@ def compare(subject, wanted=None, whole=None):
 
 def measured(subject, function, argument, columns, rows, full, at_0, noise, unit):
     """The Jacobian of one argument, with further steps where the first one does not settle the matter."""
-    lines = [numerical.Line(function, subject.point, argument, c) for c in columns]
-    row_noise = magnitude(rows, noise)
+    projection = Projection(rows)
+    row_noise = projection.of_errors(noise)
 
-    def along(line, h):
-        found = numerical.slopes(line, h, at_0)
-        value, left, right = (project(rows, numbers) for numbers in (found.value, found.left, found.right))
-        return numerical.Slopes(value, magnitude(rows, found.error) + 4 * row_noise / h, left, right)
+    def change(point):  # projected at once, as the outputs may be many; after the subtraction, as it is small
+        return projection(function(point) - at_0)
 
+    lines = [numerical.Line(change, subject.point, argument, c) for c in columns]
     options = subject.options
     steps = [numerical.first_step(line, unit, options.eps) for line in lines]
-    slopes = [along(line, h) for line, h in zip(lines, steps, strict=True)]
+    slopes = [numerical.slopes(line, h, row_noise) for line, h in zip(lines, steps, strict=True)]
     block = Block(argument, columns, take(columns, full))
     assembled(block, slopes, options, unit, at_0)
     first = block.numerical, block.error
@@ -126,7 +129,7 @@ def measured(subject, function, argument, columns, rows, full, at_0, noise, unit
         doubtful = doubtful[: REFINED if len(full[0]) <= LARGE else 4]
         for factor in numerical.LADDER:
             for k in doubtful:
-                slopes[k].improve(along(lines[k], steps[k] * factor))
+                slopes[k].improve(numerical.slopes(lines[k], steps[k] * factor, row_noise))
             if doubtful:
                 assembled(block, slopes, options, unit, at_0)
             left = (block.wrong | block.uncertain).any(dim=0)

@@ -12,7 +12,7 @@ class Block:
     """d out / d argument: rows are outputs or projections of them, columns entries of the argument or projections."""
 
     argument: int
-    columns: list  # a flat index, or a tensor of signs
+    columns: list  # flat indices, then tensors of weights
     analytical: torch.Tensor
     numerical: torch.Tensor = None
     error: torch.Tensor = None

@@ -4,7 +4,7 @@ import torch
 
 from torchbp.testing import numerical
 from torchbp.testing.jacobian import analytical_rows, vector
-from torchbp.testing.tensors import as_real
+from torchbp.testing.tensors import as_real, weights
 
 
 def located(subject, block):
@@ -12,18 +12,18 @@ def located(subject, block):
     function, index = vector(subject), block.argument
     at_0 = function(subject.point)
     source = torch.Generator().manual_seed(subject.options.seed)
-    row = 1.0 - 2.0 * torch.randint(2, (len(at_0),), generator=source).double()
+    row = weights((len(at_0),), source)
     gradient = analytical_rows(subject, [row], [index])[0][0]
     size = as_real(subject.point[index]).numel()
-    signs = 1.0 - 2.0 * torch.randint(2, (size,), generator=source).double()
+    column_weights = weights((size,), source)
 
     def slopes(direction):
-        line = numerical.Line(function, subject.point, index, direction)
-        return numerical.slopes(line, line.step, at_0, subject.eps * at_0.abs())
+        line = numerical.Line(lambda point: function(point) - at_0, subject.point, index, direction)
+        return numerical.slopes(line, line.step, subject.eps * at_0.abs())
 
     def gap_of_entries(half):
-        direction = torch.zeros_like(signs)
-        direction[half] = signs[half]
+        direction = torch.zeros_like(column_weights)
+        direction[half] = column_weights[half]
         return abs(float(row @ slopes(direction).value - gradient @ direction))
 
     column = halved(torch.arange(size), gap_of_entries)

@@ -34,7 +34,7 @@ class Slopes:
 
 
 class Line:
-    """f along a line through a point: the direction is one entry of one tensor, or a whole tensor of numbers."""
+    """f along a line through a point: the direction is one entry of one tensor, or a whole tensor of weights."""
 
     def __init__(self, function, point, argument, direction):
         self.function, self.point, self.argument, self.direction = function, point, argument, direction
@@ -55,8 +55,8 @@ class Line:
         return self.function(moved)
 
 
-def slopes(line, h, at_0, noise=0.0):
-    """The derivative along the line, with the step h."""
+def slopes(line, h, noise):
+    """The derivative along a line of changes f − f(x), rounded by `noise`, with the step h."""
     p1, m1 = line(h / 2), line(-h / 2)
     p2, m2 = line(h), line(-h)
     p4, m4 = line(2 * h), line(-2 * h)
@@ -64,7 +64,7 @@ def slopes(line, h, at_0, noise=0.0):
     fine = (8 * (p1 - m1) - (p2 - m2)) / (6 * h)
     error = (coarse - fine).abs() + 4 * noise / h
     error = torch.where(fine.isfinite() & coarse.isfinite(), error, math.inf)
-    return Slopes(fine, error, -(4 * m1 - m2 - 3 * at_0) / h, (4 * p1 - p2 - 3 * at_0) / h)
+    return Slopes(fine, error, (m2 - 4 * m1) / h, (4 * p1 - p2) / h)
 
 
 def noise_of(function, point, arguments, generator, eps):

@@ -28,11 +28,15 @@ def flat(tensor):
     return as_real(tensor).reshape(-1)
 
 
-def random_like(tensor, generator):
-    """Numbers of either sign, none near 0: no two errors cancel by chance, and none is multiplied by 0."""
-    shape = as_real(tensor).shape
+def weights(shape, generator):
+    """±u with u uniform in [½, 3/2): no two errors cancel by chance, and none is multiplied by 0."""
     size = 0.5 + torch.rand(shape, generator=generator, dtype=torch.float64)
-    number = size * (1.0 - 2.0 * torch.randint(2, shape, generator=generator))
+    return size * (1.0 - 2.0 * torch.randint(2, shape, generator=generator))
+
+
+def random_like(tensor, generator):
+    """A tensor of `weights`."""
+    number = weights(as_real(tensor).shape, generator)
     number = torch.view_as_complex(number) if tensor.is_complex() else number
     return number.to(device=tensor.device, dtype=tensor.dtype)
 
@@ -67,7 +71,8 @@ def nudged(tensor):
 def largest(tensor):
     """The greatest finite absolute value."""
     sizes = tensor.detach().abs()
-    sizes = sizes[sizes.isfinite()]
+    if sizes.numel() and not bool(sizes.max().isfinite()):
+        sizes = sizes[sizes.isfinite()]
     return float(sizes.max()) if sizes.numel() else 0.0
 
 
