@@ -9,8 +9,6 @@ import torchbp
 from tests.cases import CASES, OPERATIONS, draw
 from torchbp import nn, ops
 
-# every case is compiled in tests/ops, and one of each below
-SKIPPED = ("compile",)
 A_FEW = 3
 
 
@@ -23,7 +21,7 @@ def chosen():
 
 
 @pytest.mark.parametrize("case", list(chosen()), ids=str)
-def test_operations(case):
+def test_operations(case, fresh_compiler):
     ours, torchs = case.calls()
     # the gradient of a target is not clamped at the probabilities 0 and 1, in torch neither: so not up to there
     domain = {f"leaves[{i}]": (0.01, 0.99) for i, how in enumerate(case.operation.values) if how == "probability"}
@@ -31,8 +29,7 @@ def test_operations(case):
         ours,
         tuple(leaf.requires_grad_() for leaf in case.leaves()),
         checks="all",
-        skip=SKIPPED,
-        require=("second_order", "jvp", "batched_grad", "vmap", "hessian"),
+        require=("second_order", "jvp", "batched_grad", "vmap", "hessian", "compile"),
         domain=domain or None,
         reference=torchs,
         raise_exception=False,
@@ -40,22 +37,14 @@ def test_operations(case):
     assert not report.failed, str(report)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-def test_operations_compiled(operation, fresh_compiler):
-    case = next(c for c in CASES if c.operation is operation and len(c.shapes[0]) == 2)
-    inputs = tuple(leaf.requires_grad_() for leaf in case.leaves())
-    torchbp.check(operation.ours, inputs, checks="compile", require="compile")
-
-
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
-def test_fused_networks(activation):
+def test_fused_networks(activation, fresh_compiler):
     def network(x, *parameters):
         return ops.mlp(x, parameters[0::2], parameters[1::2], activation=activation)
 
     shapes = (4, 3), (5, 3), (5,), (2, 5), (2,)
-    torchbp.check(
-        network, tuple(draw("normal", shape).requires_grad_() for shape in shapes), checks="all", skip=SKIPPED
-    )
+    inputs = tuple(draw("normal", shape).requires_grad_() for shape in shapes)
+    torchbp.check(network, inputs, checks="all", require="compile")
 
 
 MODULES = {
@@ -73,12 +62,12 @@ MODULES = {
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_modules(name):
+def test_modules(name, fresh_compiler):
     make, shapes = MODULES[name]
     kind = "probability" if "Loss" in name else "normal"
     inputs = tuple(draw(kind, shape).requires_grad_() for shape in shapes)
     domain = (0.01, 0.99) if kind == "probability" else None
-    report = torchbp.check(make(), inputs, checks="all", skip=SKIPPED, domain=domain, raise_exception=False)
+    report = torchbp.check(make(), inputs, checks="all", require="compile", domain=domain, raise_exception=False)
     assert not report.failed, str(report)
 
 

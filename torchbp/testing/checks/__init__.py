@@ -49,7 +49,7 @@ CHECKS = {
     "batched_grad": Row(batched_grad, "default", "a batch of incoming gradients"),
     "vmap": Row(vmap, "default", "torch.func.vmap over every subset of arguments"),
     "hessian": Row(hessian, "default", "torch.func's Hessian"),
-    "compile": Row(compile, "all", "torch.compile, fullgraph, static and dynamic"),
+    "compile": Row(compile, "all", "torch.compile (backend aot_eager), fullgraph, static and dynamic"),
     "checkpointing": Row(checkpointing, "default", "activation checkpointing; a retained graph"),
     "meta": Row(meta, "default", "the meta device"),
     "determinism": Row(determinism, "fast", "one seed, one result; a backward inside a backward"),
