@@ -194,6 +194,21 @@ def test_a_large_jacobian_is_projected_and_one_wrong_entry_found():
     assert "by random projections: an entry that is off by" in sound["values"].message
 
 
+def test_a_length_of_rows_that_is_built_in_is_found():
+    class Mean(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.length = x.shape[-1]
+            return x.mean(dim=-1)
+
+        @staticmethod
+        def backward(ctx, incoming):
+            return (incoming / 3).unsqueeze(-1).expand(-1, ctx.length)
+
+    assert torch.autograd.gradcheck(Mean.apply, numbers(4, 3).detach().double().requires_grad_())
+    assert "with 1 instead of 3 in a row" in failure(Mean, numbers(4, 3), "shapes")
+
+
 def test_errors_that_cancel_are_seen_in_projections():
     """Two errors, one the other's opposite: projections by ±1 miss them half of the time."""
 

@@ -1,4 +1,4 @@
-"""Other sizes: an empty batch, a batch of one, one row more, extra leading dimensions."""
+"""Other sizes: an empty batch, a batch of one, one row more; other lengths of a row; extra leading dimensions."""
 
 import torch
 
@@ -9,6 +9,7 @@ from torchbp.testing.report import Defect, Skipped
 from torchbp.testing.tensors import first_line, is_inexact
 
 FEW = 12  # entries of a tensor up to which it is looked at whole
+FEW_SIZES = 3  # different sizes in a row that are varied
 
 
 def shapes(subject):
@@ -65,21 +66,36 @@ def audited(subject):
 
 
 def variations(subject):
-    """(words, point): another number of rows, in every input that has as many as the first."""
+    """(words, point): another number of rows, in every input that has as many as the first; then of numbers in one."""
     inputs = [i for i, argument in enumerate(subject.arguments) if argument.kind == "input"]
-    point = subject.point
-    size = next((point[i].shape[0] for i in inputs if point[i].dim()), 0)
-    for new in (1, size + 1, 0):
-        if new != size and size:
-            changed = [resized(t, new) if i in inputs and t.shape[:1] == (size,) else t for i, t in enumerate(point)]
-            yield f"{new} instead of {size} rows", changed
+    shapes = {i: subject.point[i].shape for i in inputs}
+    rows = next((shape[0] for shape in shapes.values() if shape), 0)
+    others = {size: None for shape in shapes.values() for size in shape[1:] if size > 1}
+    indices = any(not is_inexact(subject.point[i]) for i in inputs)  # fewer classes may leave a label outside
+
+    for new in (1, rows + 1, 0):
+        if new != rows and rows:
+            dims = {i: [0] for i, shape in shapes.items() if shape[:1] == (rows,)}
+            yield f"{new} instead of {rows} rows", resized_point(subject.point, dims, new)
+    for size in list(others)[:FEW_SIZES]:
+        dims = {i: [d for d, s in enumerate(shape) if s == size and (d or s != rows)] for i, shape in shapes.items()}
+        for new in (size + 1,) if indices else (1, size + 1):
+            yield f"{new} instead of {size} in a row", resized_point(subject.point, dims, new)
 
 
-def resized(tensor, new):
-    """So many rows: the same ones again, so that they stay in the domain."""
-    size = len(tensor)
-    tensor = tensor[torch.arange(new, device=tensor.device) % size]
-    if new > size and is_inexact(tensor):  # no two rows alike
+def resized_point(point, dims, new):
+    """The point with `new` entries along these dimensions: the same ones again, so that they stay in the domain."""
+    changed = list(point)
+    for i, along in dims.items():
+        for dim in along:
+            changed[i] = resized(changed[i], dim, new)
+    return changed
+
+
+def resized(tensor, dim, new):
+    size = tensor.shape[dim]
+    tensor = tensor.index_select(dim, torch.arange(new, device=tensor.device) % size)
+    if new > size and is_inexact(tensor):  # no two alike
         tensor = tensor * (1 - 1e-2 * torch.linspace(0, 1, tensor.numel(), device=tensor.device).view(tensor.shape))
     return tensor
 
