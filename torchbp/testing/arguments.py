@@ -12,7 +12,7 @@ class Argument:
     name: str
     tensor: torch.Tensor
     differentiable: bool
-    kind: str  # "input", "parameter" or "buffer"
+    kind: str  # "input", "parameter", "buffer", or "incoming" for the incoming gradient
     assumed: bool = False  # no input said requires_grad, so that every floating one is taken to
 
 

@@ -30,7 +30,7 @@ class Evidence:
 
 def evidence_of(subject, comparison, block):
     """Evidence, where the block is whole; else None."""
-    if not all(isinstance(d, int) for d in [*comparison.rows, *block.columns]):
+    if bool(block.mixed.any()) or len(comparison.rows) != len(comparison.outputs):
         return None
     argument = subject.arguments[block.argument]
     values, shapes = {}, {}

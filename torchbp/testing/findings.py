@@ -12,8 +12,9 @@ from torchbp.testing.report import Defect, Skipped
 SEEN = 100.0  # the error for which the chance that it is missed is stated, in tolerances
 
 
-def judged(subject, comparison):
+def judged(comparison):
     """Raise what is wrong; or say how far it is right."""
+    subject = comparison.subject
     wrong = [block for block in comparison.blocks if bool(block.wrong.any()) and not forgiven(subject, block)]
     if wrong:
         wrong.sort(key=lambda block: -relative(block))
@@ -128,8 +129,11 @@ def missed(rows, columns, k):
 def conclusion(subject, comparison):
     """What was seen, and how well."""
     said, blocks = [], comparison.blocks
+    if comparison.moved:
+        said.append("at a point nearby, since the one given shows too little")
     if not comparison.whole:
-        tolerance = max(float((b.tolerance + 3 * b.error).nan_to_num(0, 0, 0).max()) for b in blocks)
+        settled = [(b.tolerance + 3 * b.error)[~b.uncertain] for b in blocks if not bool(b.uncertain.all())]
+        tolerance = max((float(t.nan_to_num(0, 0, 0).max()) for t in settled), default=math.inf)
         chance = max(missed(comparison.rows, block.columns, SEEN) for block in blocks)
         said.append(
             f"by random projections: an entry that is off by {SEEN * tolerance:.1g} is missed with a chance of at most "

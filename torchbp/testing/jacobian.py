@@ -1,5 +1,8 @@
 """The analytical Jacobian beside the numerical one: whole where it is small, else in samples and projections."""
 
+import contextlib
+import itertools
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -7,19 +10,20 @@ import torch
 from torchbp.testing import numerical
 from torchbp.testing.gradient import backward, generator
 from torchbp.testing.judgement import Block, assembled, stairs, symmetrise
-from torchbp.testing.tensors import as_real, flat, weights
+from torchbp.testing.tensors import as_real, direction_like, flat, weights
 
 WHOLE = 64  # entries of the outputs, or of one argument, that are all looked at
 SAMPLES, PROJECTIONS = 4, 4
 LARGE = 100_000  # entries of all arguments, from which on fewer projections are taken
-REFINED = 40  # directions of an argument for which further steps are tried
 
 
 @dataclass
 class Comparison:
+    subject: object  # at the point that was looked at
     rows: list  # flat indices into all outputs, then tensors of weights
     blocks: list = field(default_factory=list)
     outputs: torch.Tensor = None
+    moved: bool = False  # from a point with kinks
 
     @property
     def whole(self):
@@ -84,54 +88,111 @@ class Projection:
         """What independent errors of such sizes are in the entries and projections."""
         return torch.cat([sizes[self.index], *((row * sizes).norm()[None] for row in self.weights)])
 
+    def mixed(self, columns):
+        """Of each row and column, whether it is a sum over several derivatives."""
+        rows = torch.tensor([False] * len(self.index) + [True] * len(self.weights))
+        return rows[:, None] | torch.tensor([not isinstance(column, int) for column in columns])
+
+
+class Changes:
+    """f − f(x) of a function, in projections: at once, as the outputs may be many; of differences, as they are small.
+
+    Outputs that are not finite at x, such as masked scores of −∞, are constants. Where they are none, nothing is known:
+    ∞ − ∞ and 0 · ∞ spoil the others, too.
+    """
+
+    def __init__(self, function, at_0, rows):
+        self.function, self.at_0, self.projection = function, at_0, Projection(rows)
+        self.finite = at_0.isfinite()
+        self.hidden = None if bool(self.finite.all()) else at_0[~self.finite]
+        self.unknown = torch.full((len(rows),), math.nan, dtype=torch.float64)
+
+    def __call__(self, point):
+        try:
+            found = self.function(point)
+        except Exception:  # out of its domain, as it says itself
+            return self.unknown
+        if self.hidden is None:
+            return self.projection(found - self.at_0)
+        if not torch.allclose(found[~self.finite], self.hidden, 0, 0, equal_nan=True):
+            return self.unknown
+        return self.projection(torch.where(self.finite, found - self.at_0, 0.0))
+
 
 def take(columns, matrix):
     return torch.stack([matrix[:, c] if isinstance(c, int) else matrix @ c for c in columns], dim=1)
 
 
 def compare(subject, wanted=None, whole=None):
-    """Both Jacobians, and where they differ by more than the tolerance and the numerical error."""
+    """Both Jacobians, and where they differ by more than the tolerance and the numerical error.
+
+    Another point is looked at where this one settles nothing: where nothing is certain, and where a projection leads
+    over kinks, and so shows one of the many values that the sum may have.
+    """
+    comparison = compared(subject, wanted, whole)
+    blocks = comparison.blocks
+    open_ = any(block.folded for block in blocks) or all(bool(block.uncertain.all()) for block in blocks)
+    if open_ and not any(bool(block.wrong.any()) for block in blocks):
+        with contextlib.suppress(Exception):  # it may lie outside of the domain
+            comparison = compared(nearby(subject), wanted, whole)
+            comparison.moved = True
+    return comparison
+
+
+def nearby(subject):
+    """The subject at a point without ties and zeros, further away than the steps of the differences."""
+    source, point = generator(subject, 3), list(subject.point)
+    for i in subject.differentiable:
+        sizes = point[i].abs()
+        if sizes.numel():
+            sizes = sizes.clamp(min=max(float(sizes.median()), 0.1))
+            point[i] = point[i] + 0.05 * sizes * direction_like(point[i], source)
+    return subject.at(subject.inside(point))
+
+
+def compared(subject, wanted, whole):
     wanted = subject.differentiable if wanted is None else wanted
     source = generator(subject, 2)
     function = vector(subject)
     at_0 = function(subject.point)
     few = sum(subject.point[i].numel() for i in wanted) > LARGE
-    rows = directions(len(at_0), source, whole, few)
-    comparison = Comparison(rows, outputs=at_0)
+    finite = at_0.isfinite()
+    rows = [row if isinstance(row, int) else row * finite for row in directions(len(at_0), source, whole, few)]
+    rows = [row for row in rows if not isinstance(row, int) or bool(finite[row])]
+    comparison = Comparison(subject, rows, outputs=at_0)
     if not rows or not wanted:
         return comparison
     found = analytical_rows(subject, rows, wanted)
-    noise, unit = numerical.noise_of(function, subject.point, wanted, source, subject.eps)
+    noise, unit = numerical.noise_of(function, at_0, subject.point, wanted, source, subject.eps)
+    changes = Changes(function, at_0, rows)
     for i, full in zip(wanted, found, strict=True):
         columns = directions(full.shape[1], source, whole, few)
         if columns:
-            comparison.blocks.append(measured(subject, function, i, columns, rows, full, at_0, noise, unit))
+            comparison.blocks.append(measured(subject, changes, i, columns, full, noise, unit))
     return comparison
 
 
-def measured(subject, function, argument, columns, rows, full, at_0, noise, unit):
+def measured(subject, changes, argument, columns, full, noise, unit):
     """The Jacobian of one argument, with further steps where the first one does not settle the matter."""
-    projection = Projection(rows)
-    row_noise = projection.of_errors(noise)
-
-    def change(point):  # projected at once, as the outputs may be many; after the subtraction, as it is small
-        return projection(function(point) - at_0)
-
-    lines = [numerical.Line(change, subject.point, argument, c) for c in columns]
+    row_noise = changes.projection.of_errors(noise.where(changes.finite, 0.0))
+    lines = [numerical.Line(changes, subject.point, argument, c) for c in columns]
     options = subject.options
     steps = [numerical.first_step(line, unit, options.eps) for line in lines]
     slopes = [numerical.slopes(line, h, row_noise) for line, h in zip(lines, steps, strict=True)]
-    block = Block(argument, columns, take(columns, full))
-    assembled(block, slopes, options, unit, at_0)
+    block = Block(argument, columns, take(columns, full), changes.projection.mixed(columns))
+    assembled(block, slopes, options, unit)
     first = block.numerical, block.error
     if options.eps is None:
+        ladders = [line.ladder(h) for line, h in zip(lines, steps, strict=True)]
         doubtful = (block.wrong | block.at_kink | block.uncertain).any(dim=0).nonzero().flatten().tolist()
-        doubtful = doubtful[: REFINED if len(full[0]) <= LARGE else 4]
-        for factor in numerical.LADDER:
+        doubtful = doubtful if len(full[0]) <= LARGE else doubtful[:4]
+        for rungs in itertools.zip_longest(*ladders):
+            if not doubtful:
+                break
             for k in doubtful:
-                slopes[k].improve(numerical.slopes(lines[k], steps[k] * factor, row_noise))
-            if doubtful:
-                assembled(block, slopes, options, unit, at_0)
+                if rungs[k] is not None:
+                    slopes[k].improve(numerical.slopes(lines[k], rungs[k], row_noise))
+            assembled(block, slopes, options, unit)
             left = (block.wrong | block.uncertain).any(dim=0)
             doubtful = [k for k in doubtful if left[k]]
     stairs(block, *first)

@@ -14,6 +14,7 @@ class Block:
     argument: int
     columns: list  # flat indices, then tensors of weights
     analytical: torch.Tensor
+    mixed: torch.Tensor  # sums over several derivatives
     numerical: torch.Tensor = None
     error: torch.Tensor = None
     tolerance: torch.Tensor = None
@@ -22,26 +23,26 @@ class Block:
     wrong: torch.Tensor = None
     at_kink: torch.Tensor = None
     uncertain: torch.Tensor = None
+    folded: bool = False  # a projection leads over a kink
     symmetric: bool = False  # right for a symmetric argument that stays symmetric
 
 
-def assembled(block, slopes, options, unit, outputs):
+def assembled(block, slopes, options, unit):
     """Fill a block with the slopes along its columns, and judge."""
     block.numerical, block.error, block.left, block.right = (
         torch.stack([getattr(s, name) for s in slopes], dim=1) for name in ("value", "error", "left", "right")
     )
-    block.tolerance = tolerance_of(block.numerical, options, unit, outputs)
+    block.tolerance = tolerance_of(block.numerical, options, unit)
     judge(block)
 
 
-def tolerance_of(numbers, options, unit, outputs):
-    """rtol |N| + atol, where atol belongs to the scale of the Jacobian, and is no less than what f's rounding hides."""
-    finite, outputs = numbers[numbers.isfinite()].abs(), outputs[outputs.isfinite()].abs()
+def tolerance_of(numbers, options, unit):
+    """rtol |N| + atol, where atol belongs to the scale of the Jacobian."""
+    finite = numbers[numbers.isfinite()].abs()
     scale = float(finite.max()) if finite.numel() else 0.0
-    height = float(outputs.max()) if outputs.numel() else 0.0
     coarse = unit > 1e-10
     rtol = options.rtol if options.rtol is not None else (1e-3 if coarse else 1e-6)
-    atol = options.atol if options.atol is not None else max(scale * (1e-4 if coarse else 1e-9), 1e-11 * height)
+    atol = options.atol if options.atol is not None else scale * (1e-4 if coarse else 1e-9)
     return rtol * numbers.abs().nan_to_num(0, 0, 0) + atol
 
 
@@ -53,15 +54,18 @@ def judge(block):
     slack = block.tolerance + 1e-4 * (low.abs() + high.abs()).nan_to_num(0, 0, 0)
     bent = (block.right - block.left).abs() > 10 * slack + 6 * block.error
     between = (block.analytical >= low - slack) & (block.analytical <= high + slack)
-    block.at_kink = bent & between & (off | undecided)
+    unsettled = bent & (off | undecided)
+    block.at_kink = unsettled & between & ~block.mixed
+    folds = unsettled & block.mixed
+    block.folded = bool(folds.any())
     known = block.error.isfinite() | ~block.analytical.isfinite()
     sizes = block.numerical.abs().nan_to_num(0, 0, 0)
     rough = undecided & (block.error > 1e-3 * sizes.max())  # too rough to tell a number from none
     # 0 · ∞ spoils the other outputs too, as in sqrt at 0: a column without numerical values is left open
     blind = ~block.error.isfinite() & ~(block.left.isfinite() & block.right.isfinite())
     blind = blind.any(dim=0, keepdim=True).expand_as(blind)
-    block.wrong = off & ~block.at_kink & known & ~blind & (block.analytical.isfinite() | ~rough)
-    block.uncertain = (undecided | blind) & ~block.wrong & ~block.at_kink
+    block.wrong = off & ~block.at_kink & ~folds & known & ~blind & (block.analytical.isfinite() | ~rough)
+    block.uncertain = (undecided | blind | folds) & ~block.wrong & ~block.at_kink
 
 
 def stairs(block, coarse, coarse_error):

@@ -12,13 +12,15 @@ def located(subject, block):
     function, index = vector(subject), block.argument
     at_0 = function(subject.point)
     source = torch.Generator().manual_seed(subject.options.seed)
-    row = weights((len(at_0),), source)
+    row = weights((len(at_0),), source) * at_0.isfinite()
     gradient = analytical_rows(subject, [row], [index])[0][0]
     size = as_real(subject.point[index]).numel()
     column_weights = weights((size,), source)
 
     def slopes(direction):
-        line = numerical.Line(lambda point: function(point) - at_0, subject.point, index, direction)
+        line = numerical.Line(
+            lambda point: (function(point) - at_0).nan_to_num(0, 0, 0), subject.point, index, direction
+        )
         return numerical.slopes(line, line.step, subject.eps * at_0.abs())
 
     def gap_of_entries(half):

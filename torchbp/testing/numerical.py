@@ -25,11 +25,17 @@ class Slopes:
     error: torch.Tensor
     left: torch.Tensor
     right: torch.Tensor
+    step: torch.Tensor
 
     def improve(self, other):
-        """Take the other's entries where their error is less."""
-        better = (other.error < self.error) | self.error.isnan()
-        for name in ("value", "error", "left", "right"):
+        """Take the other's entries where their error is less, unless the finer of the two steps shows it to be false.
+
+        A step over several periods of a function may show small differences by accident.
+        """
+        apart = (self.value - other.value).abs() > 10 * (self.error + other.error)
+        finer = other.step < self.step
+        better = torch.where(apart, finer, other.error < self.error) | self.error.isnan()
+        for name in ("value", "error", "left", "right", "step"):
             setattr(self, name, torch.where(better, getattr(other, name), getattr(self, name)))
 
 
@@ -39,10 +45,15 @@ class Line:
     def __init__(self, function, point, argument, direction):
         self.function, self.point, self.argument, self.direction = function, point, argument, direction
         base = as_real(point[argument]).reshape(-1)
-        if isinstance(direction, int):
-            self.step = STEP * max(abs(float(base[direction])), 0.1)
-        else:
-            self.step = STEP * max(float(base.abs().double().median()), 0.1) / max(1.0, base.numel() ** 0.25)
+        whole = isinstance(direction, int)
+        size = abs(float(base[direction])) if whole else float(base.abs().double().median())
+        share = STEP if whole else STEP / max(1.0, base.numel() ** 0.25)
+        self.step, self.least = share * max(size, 0.1), share * size
+
+    def ladder(self, step):
+        """Further steps: of other sizes, and one that suits small numbers, if they are such."""
+        own = [self.least] if 0 < self.least < step / 16 else []
+        return [*(step * factor for factor in LADDER), *own]
 
     def __call__(self, t):
         moved = list(self.point)
@@ -64,10 +75,10 @@ def slopes(line, h, noise):
     fine = (8 * (p1 - m1) - (p2 - m2)) / (6 * h)
     error = (coarse - fine).abs() + 4 * noise / h
     error = torch.where(fine.isfinite() & coarse.isfinite(), error, math.inf)
-    return Slopes(fine, error, (m2 - 4 * m1) / h, (4 * p1 - p2) / h)
+    return Slopes(fine, error, (m2 - 4 * m1) / h, (4 * p1 - p2) / h, torch.full_like(fine, h))
 
 
-def noise_of(function, point, arguments, generator, eps):
+def noise_of(function, at_0, point, arguments, generator, eps):
     """How much each output is rounded, from differences over a step too small for a smooth function; and the unit."""
     moves = {}
     for i in arguments:
@@ -80,15 +91,22 @@ def noise_of(function, point, arguments, generator, eps):
         for i, move in moves.items():
             moved[i] = point[i].clone()
             as_real(moved[i]).add_(t * move)
-        return function(moved)
+        try:
+            return function(moved)
+        except Exception:  # out of its domain, as it says itself
+            return torch.full_like(at_0, math.nan)
+
+    def third_difference(delta):
+        found = (at(3 * delta) - 3 * at(2 * delta) + 3 * at(delta) - at_0).abs() / 4
+        return torch.where(found.isfinite(), found, 0.0)
 
     delta = 3e-6 if eps < 1e-10 else 3 * eps
-    f = [at(k * delta) for k in range(4)]
-    third = (f[3] - 3 * f[2] + 3 * f[1] - f[0]).abs() / 4
-    third = torch.where(third.isfinite(), third, 0.0)
+    third = third_difference(delta)
+    if eps < 1e-10:  # what becomes less with the step is the function itself
+        third = torch.minimum(third, third_difference(delta / 10))
     unit = max(eps, coarseness(torch.cat([at(0.11), at(0.17)])))
     typical = third.square().mean().sqrt() if third.numel() else 0.0
-    return torch.maximum(third, 2 * unit * f[0].abs().nan_to_num(0, 0, 0)).clamp(min=typical), unit
+    return torch.maximum(third, 2 * unit * at_0.abs().nan_to_num(0, 0, 0)).clamp(min=typical), unit
 
 
 def first_step(line, unit, given=None):

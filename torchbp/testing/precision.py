@@ -69,7 +69,8 @@ def agree(subject, point, dtype, words, found, usual, fraction, forgive_noise=Fa
 
 def off(low, exact, size, fraction, slack):
     """Whether numbers in a low precision are further from the exact ones than the fraction and the slack."""
-    if not low.numel() or largest(exact) > OUT_OF_RANGE or not bool(exact.isfinite().all()):
+    limit = min(OUT_OF_RANGE, torch.finfo(low.dtype).max / 4)
+    if not low.numel() or largest(exact) > limit or not bool(exact.isfinite().all()):
         return False
     if size and largest(exact) > STEEP * size:  # next to a pole, which an eps of the dtype may guard
         return False

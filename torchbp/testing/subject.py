@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import math
 from dataclasses import replace
 
 import torch
@@ -183,6 +184,21 @@ class Subject:
         other = copy.copy(self)
         other.arguments = [replace(a, tensor=t) for a, t in zip(self.arguments, point, strict=True)]
         return other
+
+    def bounds(self, argument):
+        """(low, high) of the numbers that an argument may have."""
+        domain = self.options.domain
+        domain = domain.get(argument.name) if isinstance(domain, dict) else domain
+        return domain if domain is not None and argument.kind == "input" else (-math.inf, math.inf)
+
+    def inside(self, point):
+        """The point, with every real number in its domain."""
+        if self.options.domain is None:
+            return list(point)
+        return [
+            t.clamp(*self.bounds(a)) if a.differentiable and not t.is_complex() else t
+            for a, t in zip(self.arguments, point, strict=True)
+        ]
 
     def own_module(self):
         """A copy of the module that holds the audited parameters and buffers itself."""

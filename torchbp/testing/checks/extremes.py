@@ -48,7 +48,7 @@ def special_points(subject, dtype):
         argument = subject.arguments[i]
         if argument.tensor.numel() == 0 or argument.tensor.is_complex():
             continue
-        low, high = bounds(subject, argument)
+        low, high = subject.bounds(argument)
         wanted = SPECIAL if argument.kind == "input" else (0.0,)
         for value in dict.fromkeys([*wanted, *(v for v in (low, high) if math.isfinite(v))]):
             value = DENORMAL[dtype] if value == "denormal" else float(value)
@@ -59,12 +59,6 @@ def special_points(subject, dtype):
             for tensor, words in ((filled, argument.name), (first, f"the first entry of {argument.name}")):
                 point = [tensor if j == i else t for j, t in enumerate(subject.point)]
                 yield i, value, f"{words} = {number(value)}", point
-
-
-def bounds(subject, argument):
-    domain = subject.options.domain
-    domain = domain.get(argument.name) if isinstance(domain, dict) else domain
-    return domain if domain is not None and argument.kind == "input" else (-math.inf, math.inf)
 
 
 def finite(subject, point, dtype, words, found, indices):

@@ -153,7 +153,7 @@ def other_mode(subject):
     mode = not subject.original.training
     other = Subject(copy.deepcopy(subject.original).train(mode), subject.inputs, subject.options)
     try:
-        judged(other, compare(other, whole=MODE_SIZE))
+        judged(compare(other, whole=MODE_SIZE))
         checkpointing(other)
     except Skipped:
         return

@@ -23,7 +23,7 @@ def second_order(subject):
     first = Gradient(subject)
     kept = first.try_once()
     try:
-        return judged(first, compare(first, whole=WHOLE))
+        return judged(compare(first, whole=WHOLE))
     except Defect as defect:
         lines = [*defect.details, *(f"likely culprit: {line}" for line in kept[:2])]
         message = defect.message.replace("the gradient of", "the second derivative by")
@@ -41,7 +41,7 @@ class Gradient(Subject):
             incoming = incoming_for(subject, subject(subject.tensors()))
         self.count = len(subject.arguments)
         names = [f"the incoming gradient of {name}" for name in subject.output_names()]
-        extra = [Argument(n, g, True, "input") for n, g in zip(names, incoming, strict=True)]
+        extra = [Argument(n, g, True, "incoming") for n, g in zip(names, incoming, strict=True)]
         self.arguments = [*(replace(a, assumed=False) for a in subject.arguments), *extra]
         self.outputs = list(range(len(self.wanted)))
         self.shapes = [subject.arguments[i].tensor.shape for i in self.wanted]

@@ -141,7 +141,7 @@ def other_points(subject):
 def two_calls(subject):
     """A second call between the forward and the backward of the first one changes nothing."""
     alone, wanted = gradients(subject), subject.differentiable
-    for point in other_points(subject):
+    for point in map(subject.inside, other_points(subject)):
         tensors, others = subject.tensors(wanted), subject.tensors(wanted, point)
         others = [o if a.kind == "input" else t for o, t, a in zip(others, tensors, subject.arguments, strict=True)]
         outputs = subject(tensors)

@@ -21,7 +21,7 @@ def values(subject):
     comparison = compare(subject)
     if not comparison.blocks:
         raise Skipped("nothing to differentiate: an empty tensor")
-    return judged(subject, comparison)
+    return judged(comparison)
 
 
 def complex(subject):
@@ -43,4 +43,4 @@ def complex(subject):
         other = Subject(subject.original, kwargs or args, subject.options)
     except CannotRun as error:
         raise Unsupported(f"refuses complex numbers: {first_line(error)}") from None
-    return judged(other, compare(other))
+    return judged(compare(other))

@@ -89,6 +89,7 @@ def mapped(subject, subset, dim, words):
     """Outputs and gradients of vmap, against those of a loop."""
     wanted = subject.differentiable
     points = [[t * f if i in subset else t for i, t in enumerate(subject.point)] for f in (1.0, 0.9, 0.95)]
+    points = [subject.inside(point) for point in points]
     stacked = [torch.stack(ts, dim=dim) if i in subset else ts[0] for i, ts in enumerate(zip(*points, strict=True))]
     stacked = [t.detach().clone().requires_grad_(i in wanted) for i, t in enumerate(stacked)]
 
