@@ -198,24 +198,6 @@ def test_loss_of_probabilities_where_the_model_gives_them():
     assert explanation["dL/dZ1"].equation == "dL/dZ1 = dL/dA1 ∘ A1 ∘ (1 − A1)"
 
 
-BAD = [
-    (lambda: torchbp.explain(torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.GELU()), *XOR), TypeError, "GELU"),
-    (lambda: torchbp.explain(torchbp.nn.MLP(2, 1, members=3), *XOR), TypeError, "ensemble of 3 networks .*unstack"),
-    (lambda: torchbp.explain(torch.nn.Linear(2, 1), *XOR, loss=torch.nn.L1Loss()), TypeError, "L1Loss"),
-    (lambda: torchbp.explain(torch.nn.Linear(3, 1), *XOR), ValueError, r"x has the shape \(4, 2\); give a row \(3\)"),
-    (lambda: torchbp.explain(torch.nn.Linear(2, 2), *XOR), ValueError, r"target has the shape \(4, 1\)"),
-    (lambda: torchbp.explain(torch.nn.Linear(2, 1), *XOR, lr=-1), ValueError, "lr=-1 must be a positive number"),
-    (lambda: torchbp.explain(torch.nn.Linear(2, 1), [1, float("nan")], [1]), ValueError, "x holds nan or inf"),
-    (lambda: torchbp.explain(torch.nn.Linear(2, 1), torch.ones(0, 2), torch.ones(0, 1)), ValueError, "at least one"),
-]
-
-
-@pytest.mark.parametrize(("call", "error", "message"), BAD, ids=[message for *_, message in BAD])
-def test_bad_arguments(call, error, message):
-    with pytest.raises(error, match=message):
-        call()
-
-
 def test_shared_weights_are_refused():
     layer = torch.nn.Linear(2, 2)
     with pytest.raises(TypeError, match="share their weights"):

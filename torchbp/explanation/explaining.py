@@ -4,15 +4,16 @@ import math
 
 import torch
 
-from torchbp import nn
-from torchbp.engine.losses import checked_loss, value_and_derivative
+from torchbp.engine.losses import value_and_derivative
+from torchbp.explanation import arguments
 from torchbp.explanation.checks import checked
 from torchbp.explanation.derivation import Derivation
-from torchbp.explanation.network import Chain, of_rows
+from torchbp.explanation.network import Chain
 from torchbp.explanation.observations import observations
 from torchbp.explanation.text import text
 
 
+@torch.inference_mode(False)  # the checks differentiate
 @torch.no_grad()
 def explain(model, x, y, lr=0.1, loss=None, title="", features=(), outputs=()):
     r"""One step of backpropagation and gradient descent, explained; it changes neither the model nor any `.grad`.
@@ -21,7 +22,8 @@ def explain(model, x, y, lr=0.1, loss=None, title="", features=(), outputs=()):
 
     Args:
         model: an `MLP`, or a `torch.nn.Sequential` of Linear, Sigmoid, Tanh and ReLU, ours or torch's.
-        x: a row, shape `(in_features)`, or rows, `(N, in_features)`: a tensor, an array or a list.
+        x: a row, shape `(in_features)`, or rows, `(N, in_features)`: a tensor, an array or a list. It, y and the loss's
+            weights are taken in the dtype and on the device of the model.
         y: its target `(outputs)`, or theirs, `(N, outputs)`.
         lr: the learning rate α.
         loss: `BCEWithLogitsLoss`, `BCELoss` or `MSELoss`, of torch or torchbp, with reduction "mean" or "sum". None is
@@ -33,22 +35,22 @@ def explain(model, x, y, lr=0.1, loss=None, title="", features=(), outputs=()):
         An `Explanation`: its `records`, one for each quantity in that order; print it, or see its `html()`.
 
     Raises:
-        TypeError: an ensemble; a layer, hook or loss that is not supported; layers that share weights.
-        ValueError: an x or y of another shape, a learning rate that is no positive number, nan or inf in any of them.
+        TypeError: an ensemble; a layer, hook or loss that is not supported; layers that share weights; probabilities
+            for a loss that the model does not give; what is no real number.
+        ValueError: layers, an x, a y or a loss's weight whose shapes do not fit; a model of several dtypes or devices;
+            a y that is no probability where the loss takes one; an lr that is not positive; nan or inf in any of them.
 
     Example:
         >>> net = torchbp.nn.MLP(2, 4, 1)
         >>> print(torchbp.explain(net, [[0.0, 1.0]], [[1.0]], lr=0.5))
     """
     chain = Chain(model)
-    if not 0 < lr < math.inf:
-        raise ValueError(f"lr={lr} must be a positive number")
-    if loss is None and chain.steps[-1].kind == "sigmoid":
-        loss = nn.BCELoss()
-    loss = checked_loss(loss)
-    x, y = of_rows(chain, x, y)
-    derivation = Derivation(chain, loss, x, y, lr)
-    return Explanation(derivation, checked(derivation), title, features, outputs)
+    arguments.check_parameters(chain)
+    x, y = arguments.rows(chain, x, y)
+    loss, lr = arguments.loss_of(loss, chain, y), arguments.rate(lr, x.dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        derivation = Derivation(chain, loss, x, y, lr)
+        return Explanation(derivation, checked(derivation), title, features, outputs)
 
 
 class Explanation:
@@ -75,6 +77,8 @@ class Explanation:
     @torch.no_grad()
     def loss_after(self, lr):
         """L after a step of another length along the same gradient, a number."""
+        if lr > torch.finfo(self.values["X"].dtype).max:  # torch does not convert it
+            return math.inf
         new = dict(self.chain.start)
         for name in self.derivation.learnt:
             new[name] = new[name].add(self.values[f"dL/d{name}"], alpha=-lr)

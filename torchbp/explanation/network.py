@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from torchbp.engine.layers import LINEAR, Layers
 from torchbp.ops.linear import linear
 from torchbp.ops.mlp import ACTIVATIONS
@@ -102,25 +100,3 @@ class Chain:
         kinds = list(dict.fromkeys(s.kind for s in self.steps if s.kind != "linear"))
         count = sum(p.numel() for p in self.parameters.values())
         return ", ".join(["-".join(map(str, self.sizes())), *kinds, f"{count} parameters"])
-
-
-def of_rows(chain, x, y):
-    """x (N, features) and y (N, outputs), in the dtype and on the device of the network; a row is a batch of one.
-
-    Raises:
-        ValueError: another number of dimensions or features, no row, or, here or in a parameter, nan or inf.
-    """
-    first = next(iter(chain.parameters.values()))
-    x = torch.as_tensor(x).detach().to(first)
-    y = torch.as_tensor(y).detach().to(first)
-    if x.dim() == 1:
-        x, y = x.unsqueeze(0), y.reshape(1, -1)
-    features = chain.sizes()[0]
-    if x.dim() != 2 or x.shape[1] != features or not len(x):
-        raise ValueError(
-            f"x has the shape {tuple(x.shape)}; give a row ({features}), or rows (N, {features}), at least one"
-        )
-    for name, tensor in {"x": x, "y": y, **chain.start}.items():
-        if not tensor.isfinite().all():
-            raise ValueError(f"{name} holds nan or inf, and so would everything that is computed from it")
-    return x, y

@@ -1,0 +1,135 @@
+"""What `explain` takes, and what it refuses in one line that names the value and the remedy."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import torchbp
+from tests.explanation.samples import XOR
+
+X, Y = XOR
+NAN = float("nan")
+
+
+def explain(layers, x=X, y=Y, lr=0.1, loss=None):
+    return torchbp.explain(nn.Sequential(*layers), x, y, lr=lr, loss=loss)
+
+
+def line(inputs=2, outputs=1, **settings):
+    return nn.Linear(inputs, outputs, **settings)
+
+
+def weighted(**weights):
+    """The arguments of a network of one output, and a loss with these weights."""
+    return [line()], {"loss": nn.BCEWithLogitsLoss(**weights)}
+
+
+PROBABILITIES = [line(), nn.Sigmoid()]
+BAD = [  # layers, the other arguments, the error, and what it says
+    ([line(), nn.GELU()], {}, TypeError, "GELU"),
+    ([nn.Sigmoid()], {}, TypeError, "no Linear layer"),
+    ([torchbp.nn.MLP(2, 1, members=3)], {}, TypeError, "ensemble of 3 networks .*unstack"),
+    ([line(2, 3), line(4, 1)], {}, ValueError, r"do not fit: 0.weight \(3, 2\) gives 3 numbers, and 1.weight \(1, 4\)"),
+    ([line(2, 3), line(3, 1).double()], {}, ValueError, r"1.weight is torch.float64 on cpu, and 0.weight .*model.to\("),
+    ([line(device="meta")], {}, ValueError, "0.weight is on the device meta"),
+    ([line(dtype=torch.cfloat)], {}, TypeError, r"0.weight is torch.complex64; .* model.double\(\)"),
+    ([line(3)], {}, ValueError, r"x has the shape \(4, 2\); give a row \(3\)"),
+    ([line()], {"x": X[:0], "y": Y[:0]}, ValueError, "at least one"),
+    ([line()], {"x": None}, TypeError, "x=None is not read as numbers; give a tensor"),
+    ([line()], {"x": [[1, 2], [1]]}, TypeError, r"x=\[\[1, 2\], \[1\]\] is not read as numbers; .* rows of one length"),
+    ([line()], {"x": X * 1j}, TypeError, "x is complex64, .*real numbers"),
+    ([line()], {"x": X.to("meta")}, TypeError, "x is float32, .* on meta; give"),
+    ([line()], {"x": X.to_sparse()}, TypeError, "x is float32, sparse_coo"),
+    ([line()], {"x": [1, NAN], "y": [1]}, ValueError, "x holds nan or inf"),
+    ([line()], {"y": None}, TypeError, "y=None"),
+    ([line()], {"y": Y * 1j}, TypeError, "y is complex64"),
+    ([line()], {"y": Y[:, 0]}, ValueError, r"y has the shape \(4,\); give \(4, 1\), a number for each row and output$"),
+    ([line(2, 3)], {"y": [0, 1, 2, 3]}, ValueError, r"give \(4, 3\), .*one_hot\(y, 3\)"),
+    ([line()], {"y": 2 * Y}, ValueError, "y holds 2; BCEWithLogitsLoss takes 0, 1 or .*MSELoss"),
+    (PROBABILITIES, {"y": Y - 1}, ValueError, "y holds -1; BCELoss"),
+    ([line()], {"loss": nn.BCELoss()}, TypeError, "BCELoss takes probabilities, .*add one, or use BCEWithLogitsLoss"),
+    ([line(), nn.Tanh()], {"loss": nn.BCELoss()}, TypeError, "does not end with a Sigmoid"),
+    ([line()], {"loss": nn.L1Loss()}, TypeError, "L1Loss"),
+    (*weighted(weight=torch.ones(3)), ValueError, r"loss's weight has the shape \(3,\); give \(1\)"),
+    (*weighted(weight=torch.ones(2, 4, 1)), ValueError, r"loss's weight has the shape \(2, 4, 1\)"),
+    (*weighted(pos_weight=torch.ones(3)), ValueError, r"loss's pos_weight has the shape \(3,\)"),
+    (*weighted(pos_weight=torch.ones(1) * 1j), TypeError, "loss's pos_weight is complex64"),
+    (*weighted(pos_weight=torch.tensor([NAN])), ValueError, "loss's pos_weight holds nan"),
+    ([line()], {"lr": -1}, ValueError, "lr=-1 must be a positive number"),
+    ([line()], {"lr": NAN}, ValueError, "lr=nan must be a positive number"),
+    ([line()], {"lr": 1e39}, ValueError, r"lr=1e\+39 must be a positive number, of 1e-30 to 3.4e\+38"),
+    ([line()], {"lr": "0.1"}, TypeError, "lr='0.1' must be a positive number"),
+]
+
+
+@pytest.mark.parametrize(("layers", "arguments", "error", "message"), BAD, ids=[message for *_, message in BAD])
+def test_bad_arguments(layers, arguments, error, message):
+    with pytest.raises(error, match=message) as raised:
+        explain(layers, **arguments)
+    assert "\n" not in str(raised.value)
+
+
+def test_nan_in_a_parameter_is_named_by_its_key():
+    net = torchbp.nn.MLP(2, 4, 1)
+    nn.init.constant_(net[2].bias, NAN)
+    with pytest.raises(ValueError, match=re.escape("2.bias holds nan")):
+        torchbp.explain(net, X, Y)
+
+
+@pytest.mark.parametrize("weight", [torch.tensor([3]), torch.tensor([3.0]).double(), nn.Parameter(torch.tensor([3.0]))])
+@pytest.mark.parametrize("loss", [nn.BCEWithLogitsLoss, nn.BCELoss])
+def test_weights_of_a_loss_are_taken_in_the_models_dtype(loss, weight):
+    layers = [line(), nn.Sigmoid()] if loss is nn.BCELoss else [line()]
+    explanation = explain(layers, loss=loss(weight=weight))
+    assert explanation.loss == pytest.approx(3 * explain(layers, loss=loss()).loss)
+    assert {record.tensor.dtype for record in explanation.records} == {torch.float32}
+    assert max(record.error for record in explanation.records) < 1e-6
+
+
+def test_the_callers_loss_is_left_as_it_is_and_may_change():
+    loss = nn.BCEWithLogitsLoss(pos_weight=torch.ones(1).double())
+    explanation = explain([line()], loss=loss)
+    assert loss.pos_weight.dtype == torch.float64
+    loss.pos_weight.fill_(9)
+    assert explanation.loss_after(0.1) == explanation.new_loss
+
+
+def made_and_explained():
+    torch.manual_seed(0)
+    explanation = torchbp.explain(torchbp.nn.MLP(2, 4, 1), X.clone(), Y.clone())
+    return explanation, explanation.text(), explanation.json(), explanation.html()
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode(), torch.no_grad(), torch.autocast("cpu", torch.bfloat16)])
+def test_the_mode_of_the_caller_changes_nothing(mode):
+    plain = made_and_explained()
+    with mode:
+        explanation, *written = made_and_explained()
+    assert max(record.error for record in explanation.records) == 0
+    assert (explanation.loss, explanation.new_loss) == (plain[0].loss, plain[0].new_loss)
+    if not isinstance(mode, torch.autocast):  # the page's other losses would be rounded
+        assert written == list(plain[1:])
+
+
+def test_inference_tensors_are_explained():
+    with torch.inference_mode():
+        net, x, y = torchbp.nn.MLP(2, 4, 1), X.clone(), Y.clone()
+    assert max(record.error for record in torchbp.explain(net, x, y).records) == 0
+
+
+def test_anything_that_holds_numbers_is_taken():
+    torch.manual_seed(0)
+    net, expected = torchbp.nn.MLP(2, 4, 1), None
+    for x, y in ((X, Y), (X.double(), Y.bool()), (X.clone().requires_grad_(), Y.long()), (X.numpy(), Y.tolist())):
+        loss = torchbp.explain(net, x, y, lr=np.float32(0.5)).new_loss
+        assert expected in (None, loss)
+        expected = loss
+    assert torchbp.explain(net, X[1], 1, lr=torch.tensor(0.5)).lr == 0.5
+
+
+@pytest.mark.parametrize(("lr", "dtype"), [(1e38, torch.float32), (6e4, torch.float16), (1e-30, torch.float64)])
+def test_rates_at_the_ends_of_a_dtype_have_a_page(lr, dtype):
+    assert torchbp.explain(torchbp.nn.MLP(2, 4, 1, dtype=dtype), X, Y, lr=lr).html().startswith("<!doctype html>")

@@ -1,0 +1,126 @@
+"""The arguments of `explain`: what cannot be explained is refused, by the name and the value, with the remedy."""
+
+import copy
+import itertools
+import reprlib
+from numbers import Real
+
+import torch
+
+from torchbp import nn
+from torchbp.engine.losses import LOSSES, checked_loss, squared, with_logits
+
+LOWEST = 1e-30  # so that the page can draw the losses of far smaller rates
+REAL = "give a tensor, an array or a list of real numbers, all rows of one length"
+
+
+def rate(lr, dtype):
+    """The learning rate, a number that the network's dtype holds."""
+    lr = lr.item() if isinstance(lr, torch.Tensor) and lr.numel() == 1 else lr
+    if not isinstance(lr, Real):
+        raise TypeError(f"lr={lr!r} must be a positive number")
+    most = torch.finfo(dtype).max
+    if not LOWEST <= lr <= most:
+        raise ValueError(f"lr={lr} must be a positive number, of {LOWEST:g} to {most:.2g}")
+    return lr
+
+
+def check_parameters(chain):
+    """Raises where the layers do not fit one another, or their parameters are not of one real dtype on one device."""
+    first, *_ = chain.start.values()
+    for name, p in chain.start.items():
+        key = chain.keys[name]
+        if p.is_meta:
+            raise ValueError(f"{key} is on the device meta, and holds no numbers; make the model on another one")
+        if not p.is_floating_point():
+            raise TypeError(f"{key} is {p.dtype}; explain takes real numbers: model.double()")
+        if (p.dtype, p.device) != (first.dtype, first.device):
+            raise ValueError(
+                f"{key} is {p.dtype} on {p.device}, and {chain.keys['W1']} {first.dtype} on {first.device}; bring the "
+                "model to one dtype and device with model.to(…)"
+            )
+        if not p.numel():
+            raise ValueError(f"{key} has the shape {tuple(p.shape)}: a layer without numbers computes nothing")
+    weights = [(chain.keys[step.weight], chain.start[step.weight]) for step in chain.steps if step.kind == "linear"]
+    for (lower, below), (upper, above) in itertools.pairwise(weights):
+        if len(below) != above.shape[1]:
+            raise ValueError(
+                f"the layers do not fit: {lower} {tuple(below.shape)} gives {len(below)} numbers, and {upper} "
+                f"{tuple(above.shape)} takes {above.shape[1]}"
+            )
+
+
+def rows(chain, x, y):
+    """x (N, features) and y (N, outputs), in the dtype and on the device of the network; a row is a batch of one."""
+    first = chain.start["W1"]
+    x, y = numbers("x", x, first), numbers("y", y, first)
+    if x.dim() == 1:
+        x, y = x.unsqueeze(0), y.reshape(1, -1)
+    features, *_, outputs = chain.sizes()
+    if x.dim() != 2 or x.shape[1] != features or not len(x):
+        raise ValueError(
+            f"x has the shape {tuple(x.shape)}; give a row ({features}), or rows (N, {features}), at least one"
+        )
+    if y.shape != (len(x), outputs):
+        raise ValueError(
+            f"y has the shape {tuple(y.shape)}; give ({len(x)}, {outputs}), a number for each row and output"
+            + (f"; of the numbers of classes it is torch.nn.functional.one_hot(y, {outputs})" if outputs > 1 else "")
+        )
+    for name, tensor in {"x": x, "y": y, **chain.start}.items():
+        check_finite(chain.keys.get(name, name), tensor)
+    return x, y
+
+
+def numbers(name, value, like):
+    """A copy of real numbers, as `like`; of a tensor that requires grad, or is of inference mode, a plain one."""
+    try:
+        tensor = torch.as_tensor(value).detach()
+    except (TypeError, ValueError, RuntimeError):  # torch's words name neither
+        raise TypeError(f"{name}={reprlib.repr(value)} is not read as numbers; {REAL}") from None
+    if tensor.is_complex() or tensor.is_meta or tensor.layout != torch.strided:
+        kind = f"{tensor.dtype}, {tensor.layout}, on {tensor.device}".replace("torch.", "")
+        raise TypeError(f"{name} is {kind}; {REAL}")
+    return tensor.to(like, copy=True)
+
+
+def check_finite(name, tensor):
+    if not tensor.isfinite().all():
+        raise ValueError(f"{name} holds nan or inf, and so would everything that is computed from it")
+
+
+def loss_of(loss, chain, y):
+    """The loss, where it is None the cross-entropy of what the model gives; its weights are copies, as y is.
+
+    Raises:
+        TypeError: a loss that is not supported, or that takes probabilities where the model gives none.
+        ValueError: a y that is no probability, weights of another shape, nan or inf.
+    """
+    probabilities = chain.steps[-1].kind == "sigmoid"
+    loss = copy.copy(checked_loss(nn.BCELoss() if loss is None and probabilities else loss))
+    loss._buffers = {name: fitted(name, value, y) for name, value in loss._buffers.items()}
+    kind = LOSSES[type(loss)]
+    if kind not in (with_logits, squared) and not probabilities:
+        raise TypeError(
+            f"{type(loss).__name__} takes probabilities, and the model does not end with a Sigmoid; add one, or use "
+            "BCEWithLogitsLoss"
+        )
+    if kind is not squared and (outside := y[(y < 0) | (y > 1)]).numel():
+        raise ValueError(
+            f"y holds {outside[0].item():g}; {type(loss).__name__} takes 0, 1 or a probability between them, and "
+            "MSELoss any number"
+        )
+    return loss
+
+
+def fitted(name, weight, y):
+    if weight is None:
+        return None
+    weight = numbers(name := f"the loss's {name}", weight, y)
+    check_finite(name, weight)
+    try:
+        fits = torch.broadcast_shapes(weight.shape, y.shape) == y.shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{name} has the shape {tuple(weight.shape)}; give ({y.shape[1]}), one for each output")
+    return weight
