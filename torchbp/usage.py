@@ -8,11 +8,14 @@ DATA = {
     "data.ignore": ("[A, …]", "columns that are no features", "[]"),
     "data.batch_size": ("N", "rows of a step", "32"),
 }
-MODEL = {
+NETWORK = {
     "model.hidden": ("[N, …]", "units of each hidden layer", "[16]"),
     "model.activation": ("NAME", "sigmoid, tanh or relu", "sigmoid"),
     "model.lr": ("X", "learning rate; or [X, …], a sweep of them", "0.1"),
     "model.members": ("E", "networks in one run, for each lr", None),
+}
+MODEL = {
+    **NETWORK,
     "model.engine": ("NAME", "autograd, or explicit: the same, faster", "autograd"),
     "model.momentum": ("X", "share of the last step in the next", "0.0"),
     "model.weight_decay": ("X", "pull of every weight towards 0", "0.0"),
@@ -33,6 +36,7 @@ OUTPUT = {
 EXPLAIN = {
     "ckpt_path": ("FILE", "the trained network; without it, a fresh one", None),
     "row": ("N", "of the data; without it row 1, or all of xor", None),
+    "y": ("CLASS", "of the row, in place of its label", None),
     "lr": ("X", "learning rate of the step; without it, model.lr", None),
     "layer": ("N", "print one layer, from 1", None),
     "weights": ("zero", "what if all weights were 0?", None),
@@ -45,7 +49,7 @@ OPTIONS = {
     "validate": {**CHECKPOINT, **TRAINER},
     "test": {**CHECKPOINT, **TRAINER},
     "predict": {**CHECKPOINT, "data.source": DATA["data.source"], "data.id": DATA["data.id"], **OUTPUT, **TRAINER},
-    "explain": {**EXPLAIN, "data.source": DATA["data.source"], "data.target": DATA["data.target"], **MODEL, **SEED},
+    "explain": {**EXPLAIN, "data.source": DATA["data.source"], "data.target": DATA["data.target"], **NETWORK, **SEED},
 }
 
 

@@ -6,6 +6,7 @@ import shlex
 import warnings
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -48,6 +49,28 @@ def checkpoint(tmp_path_factory):
     finally:
         os.chdir(here)
     return folder / "runs/breast_cancer/version_0/checkpoints/last.ckpt"
+
+
+KINDS = [f"{150 + i},{('red', 'blue')[i % 2]},{'abc'[i % 3]},{i % 2},{i // 2 % 2}" for i in range(30)]
+HEADER = "height,colour,kind,fever,cough"
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Checkpoints of a file of one's own: of three classes, and of two independent labels."""
+    import contextlib
+    import io
+
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "all.csv").write_text("\n".join([HEADER, *KINDS]))
+    found = {}
+    for name, target, ignored in (("KIND", "kind", "[fever,cough]"), ("LABELS", "[fever,cough]", "[kind]")):
+        logger = "--trainer.logger.class_path pytorch_lightning.loggers.CSVLogger --trainer.logger.init_args.save_dir"
+        data = f"--data.source {folder}/all.csv --data.target {target} --data.ignore {ignored} --trainer.max_epochs 1"
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            assert main(["fit", *shlex.split(f"{data} {logger} {folder} --trainer.logger.init_args.name {name}")]) == 0
+        found[name] = str(folder / name / "version_0/checkpoints/last.ckpt")
+    return found
 
 
 def losses(text):
@@ -121,6 +144,111 @@ def test_row_of_a_file_with_names_and_texts(run):
     assert "p y ln A2" in out
 
 
+OWN = [  # the rows of a file, the command, its title, and y
+    ([f"{HEADER}", KINDS[2]], "KIND --data.target kind", "row 1, which is c", [[0, 0, 1]]),
+    ([f"{HEADER}", *KINDS[:3]], "KIND --data.target kind", "all 3 rows", [[1, 0, 0], [0, 1, 0], [0, 0, 1]]),
+    (["colour,height", "red,160", "blue,170"], "KIND --row 2 --y b", "row 2, with --y b", [[0, 1, 0]]),
+    ([f"{HEADER}", KINDS[0]], "KIND --data.target kind --y c", "row 1, with --y c", [[0, 0, 1]]),
+    ([f"{HEADER}", KINDS[3]], "LABELS", "row 1, which is fever, cough", [[1, 1]]),
+    ([f"{HEADER}", "150,red,a,0,0"], "LABELS", "row 1, which is none", [[0, 0]]),
+    (["height,colour", "160,red"], "LABELS --y cough", "row 1, with --y cough", [[0, 1]]),
+    (["height,colour", "160,red"], "LABELS --y [fever,cough]", "row 1, with --y fever, cough", [[1, 1]]),
+]
+
+
+@pytest.mark.parametrize(("lines", "arguments", "title", "y"), OWN, ids=[title for _, _, title, _ in OWN])
+def test_rows_of_any_file_go_through_a_trained_network(lines, arguments, title, y, run, own):
+    """The file is not split, its labels are the network's classes, and its label may be missing."""
+    Path("new.csv").write_text("\n".join(lines))
+    name, _, more = arguments.partition(" ")
+    status, out, err = run(f"--ckpt_path {own[name]} --data.source new.csv {more} --json e.json")
+    assert (status, err) == (0, "")
+    assert f"explain new.csv, {title}; features scaled; a trained network" in " ".join(out.split())
+    written = json.loads(Path("e.json").read_text())
+    assert written["given"]["y"]["values"] == y
+    model = Classifier.load_from_checkpoint(own[name])
+    frame = pd.read_csv("new.csv").iloc[1:] if "--row 2" in more else pd.read_csv("new.csv")
+    answers = {record["name"]: record for record in written["records"]}["A2"]["values"]
+    torch.testing.assert_close(torch.tensor(answers), model.predict_proba(frame))
+
+
+STRAY = [  # the rows of a file, the command, the status and the message
+    (
+        [f"{HEADER}", "150,red,z,0,0"],
+        "KIND --data.target kind",
+        1,
+        "row 1 under the header, column 'kind' is 'z'; .* a, b",
+    ),
+    ([f"{HEADER}", "150,red,,0,0"], "KIND --data.target kind", 1, "column 'kind' is blank; the network knows a, b, c"),
+    ([f"{HEADER}", "150,red,a,2,0"], "LABELS", 1, "column 'fever' is '2'; the network knows 0, 1"),
+    (["height,colour", "160,red"], "KIND", 2, "has no label, .*: add --y and one of a, b, c, or --data.target COLUMN"),
+    (
+        ["height,colour", "160,red"],
+        "KIND --data.target kind",
+        2,
+        r"no label \(column 'kind'\), .*add --y and one of a, b, c",
+    ),
+    (["height,colour", "160,red"], "LABELS", 2, r"no label \(column 'fever'\), .*add --y and those of fever, cough"),
+    (["height,colour", "160,red"], "KIND --y z", 2, "--y z is not one of a, b, c"),
+    (["height,colour", "160,red"], "KIND --y [a,b]", 2, r"--y .*a.*b.* is not one of a, b, c"),
+    (["height,colour", "160,red"], "KIND --y a --row 2", 2, "--row 2 is not there; new.csv has the rows 1 to 1"),
+    (["height", "160"], "KIND --y a", 1, "new.csv has no column 'colour'; the network needs height, colour"),
+]
+
+
+@pytest.mark.parametrize(("lines", "arguments", "status", "message"), STRAY, ids=[message for *_, message in STRAY])
+def test_a_file_that_does_not_fit_the_network_is_one_line(lines, arguments, status, message, run, own):
+    Path("new.csv").write_text("\n".join(lines))
+    name, _, more = arguments.partition(" ")
+    got, out, err = run(f"--ckpt_path {own[name]} --data.source new.csv {more}")
+    assert (got, out) == (status, "")
+    assert re.fullmatch(f"torchbp: error: .*{message}.*\n", err), err
+
+
+@pytest.mark.parametrize(("value", "message"), [(float("nan"), "holds nan or inf"), (1j, "holds complex numbers")])
+def test_numbers_of_a_checkpoint_that_are_none_are_named(value, message, run, checkpoint):
+    content = torch.load(checkpoint, weights_only=True)
+    content["state_dict"]["net.2.bias"] = torch.full((1,), value)
+    torch.save(content, "odd.ckpt")
+    status, out, err = run(f"{CANCER} --ckpt_path odd.ckpt")
+    assert (status, out) == (1, "")
+    assert re.fullmatch(f"torchbp: error: odd.ckpt: net.2.bias {message}.*\n", err)
+
+
+def test_ensembles_are_refused_with_what_to_add(run, checkpoint):
+    content = torch.load(checkpoint, weights_only=True)
+    content["hyper_parameters"]["members"] = 2
+    torch.save(content, "two.ckpt")
+    for arguments, message in (
+        (f"-c {CONFIGS}/sweep.yaml", "a sweep of learning rates, .* add --model.members null --model.lr 0.1"),
+        (f"-c {CONFIGS}/ensemble.yaml", "an ensemble, .* add --model.members null --model.lr 0.5"),
+        (
+            f"{CANCER} --ckpt_path two.ckpt",
+            "two.ckpt holds an ensemble, .*: train .* --model.members null --model.lr 0.5",
+        ),
+    ):
+        status, out, err = run(arguments)
+        assert (status, out) == (2, "")
+        assert re.fullmatch(f"torchbp: error: .*{message}\n", err), err
+    for name in ("sweep", "ensemble"):
+        assert run(f"-c {CONFIGS}/{name}.yaml --model.members null --model.lr 0.1")[0] == 0
+
+
+def test_files_are_written_before_anything_is_printed_and_all_or_none(run, monkeypatch):
+    write_text = Path.write_text
+
+    def fails(path, *arguments, **settings):
+        if ".html" in path.name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return write_text(path, *arguments, **settings)
+
+    monkeypatch.setattr(Path, "write_text", fails)
+    status, out, err = run(f"{XOR} --json e.json --html e.html")
+    assert (status, out) == (1, "")
+    assert err == "torchbp: error: e.html cannot be written: Permission denied\n"
+    assert list(Path().iterdir()) == []
+
+
 def test_zero_weights_stay_alike(run):
     _, out, _ = run(f"{XOR} --weights zero --row 2")
     assert "All 4 units of layer 1 have the same weights and get the same gradient" in " ".join(out.split())
@@ -148,8 +276,11 @@ BAD = [
     (f"{XOR} --layer 3", 2, "layer 3 is not there; the network has the layers 1 to 2"),
     (f"{XOR} --lr -1", 2, "lr=-1.0 must be a positive number"),
     (f"{XOR} --lr much", 2, "lr=much"),
-    (f"{XOR} --weights one", 2, "weights"),
-    (f"{XOR} --ckpt_path CHECKPOINT", 2, "the checkpoint has in_features=30, and this command 2"),
+    (f"{XOR} --weights one", 2, "--weights one is not known; use zero"),
+    (f"{XOR} --ckpt_path CHECKPOINT", 2, r"the checkpoint has hidden=\[16\], and this command \[4\]"),
+    ("--data.source xor --ckpt_path CHECKPOINT", 1, "xor has no column 'mean radius'"),
+    (f"{XOR} --seed_everything -1", 2, "seed_everything=-1 must lie between 0 and"),
+    (f"{XOR} --html .", 2, "--html . must be a file that ends in .html"),
     (f"{CANCER} --ckpt_path CHECKPOINT --model.hidden [8]", 2, r"hidden=\[16\], and this command \[8\]"),
     (f"{CANCER} --ckpt_path nowhere.ckpt", 1, "there is no checkpoint nowhere.ckpt"),
     (f"{XOR} --json e.txt", 2, "--json e.txt must be a file that ends in .json"),

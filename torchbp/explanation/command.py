@@ -1,15 +1,16 @@
 """`torchbp explain`: a row of data through a network, trained or fresh, in the terminal, as JSON or as a page."""
 
+import contextlib
 import os
 import re
 import sys
 from pathlib import Path
-from typing import Literal
 
 import torch
 from pytorch_lightning import Trainer
 
 from torchbp.explanation.explaining import explain
+from torchbp.explanation.rows import Rows
 from torchbp.explanation.text import closing, heading
 from torchbp.explanation.what_if import WEIGHTS, saturate
 from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first, known_keys, nearest
@@ -19,10 +20,8 @@ from torchbp.training.command import DEFAULTS, quieten
 from torchbp.training.data import TabularData
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.files import read_checkpoint, written_whole
-from torchbp.training.guards import compare
+from torchbp.training.guards import compare, set_by_user
 from torchbp.usage import OPTIONS
-
-FEW = 8  # rows of a table that is explained whole
 
 
 class ExplainParser(Parser):
@@ -57,9 +56,10 @@ def settings_of(arguments):
     parser.add_argument("--seed_everything", type=int, default=0, help="The seed of the first weights.")
     parser.add_argument("--ckpt_path", type=str | None, default=None, help="The trained network; none is a fresh one.")
     parser.add_argument("--row", type=int | None, default=None, help="The row of the data, from 1.")
+    parser.add_argument("--y", type=list[str] | str | None, default=None, help="Its class, in place of its label.")
     parser.add_argument("--lr", type=float | None, default=None, help="The learning rate; by default model.lr.")
     parser.add_argument("--layer", type=int | None, default=None, help="Print one layer, from 1.")
-    parser.add_argument("--weights", type=Literal[tuple(WEIGHTS)] | None, default=None, help="What if they were so?")
+    parser.add_argument("--weights", type=str | None, default=None, help="What if they were so? zero.")
     parser.add_argument("--saturate", type=bool, nargs="?", const=True, default=False, help="What if it were sure?")
     parser.add_argument("--json", type=str | None, default=None, help="Write the explanation to this file.")
     parser.add_argument("--html", type=str | None, default=None, help="Write it as a page to this file.")
@@ -73,16 +73,18 @@ def settings_of(arguments):
 
 
 def run(settings):
-    for path, suffix in ((settings.json, ".json"), (settings.html, ".html")):
-        if path is not None:
-            check_file(Path(path), suffix)
-    data = TabularData(**settings.data.as_dict())
-    model = network(settings, data).double()
-    rows, title = chosen(settings.row, data)
-    x, y = data.rows(rows)
+    files = [
+        (path, suffix) for path, suffix in ((settings.json, ".json"), (settings.html, ".html")) if path is not None
+    ]
+    for path, suffix in files:
+        check_file(path, suffix)
+    if settings.weights not in (None, *WEIGHTS):
+        raise SettingError(f"--weights {settings.weights} is not known; use {', '.join(WEIGHTS)}")
+    model = (trained(settings) if settings.ckpt_path else fresh(settings)).double()
+    rows = Rows(settings.data.source, settings.data.target, settings.row, settings.y, model)
     with torch.no_grad():
-        x, y = model.standardize(x.double()), y.double()
-    title = f"{title}; features scaled; {'a trained network' if settings.ckpt_path else 'fresh weights'}"
+        x, y = model.standardize(rows.x.double()), rows.answers().double()
+    title = f"{rows.title()}; features scaled; {'a trained network' if settings.ckpt_path else 'fresh weights'}"
     try:
         if settings.weights:
             WEIGHTS[settings.weights](model.net, x, y)
@@ -92,38 +94,60 @@ def run(settings):
             title += ", --saturate"
         lr = settings.lr if settings.lr is not None else model.hparams.lr
         explanation = explain(
-            model.net, x, y, lr, model.loss, title, features=feature_names(data.columns), outputs=outputs(data)
+            model.net, x, y, lr, model.loss, title, features=feature_names(rows.columns), outputs=rows.outputs
         )
         text = explanation.text(settings.layer)
     except (TypeError, ValueError) as error:
         raise SettingError(str(error)) from None
-    if not (settings.json or settings.html):
+    if not files:
         print(text, flush=True)
         return
-    print("\n".join([*heading(explanation), "", *closing(explanation)]))
-    for path, content in ((settings.json, explanation.json), (settings.html, explanation.html)):
-        if path is not None:
-            with written_whole(path) as temporary:
-                temporary.write_text(content(), encoding="utf-8")
-            print(f"wrote    {path}")
+    write([(path, explanation.json() if suffix == ".json" else explanation.html()) for path, suffix in files])
+    print("\n".join([*heading(explanation), "", *closing(explanation), *(f"wrote    {path}" for path, _ in files)]))
 
 
-def check_file(path, suffix):
+def check_file(name, suffix):
+    path = Path(name)
     if path.suffix != suffix or path.is_dir():
-        raise SettingError(f"--{suffix[1:]} {path} must be a file that ends in {suffix}")
+        raise SettingError(f"--{suffix[1:]} {name} must be a file that ends in {suffix}")
     if not path.parent.is_dir():
         raise SettingError(f"there is no folder {path.parent} to write {path.name} to")
 
 
-def network(settings, data):
-    """The classifier of the checkpoint, which must be of these settings and this data, or a fresh one by the seed, as
-    `fit` would begin with it."""
+def write(contents):
+    """All of the files, or none of them."""
+    with contextlib.ExitStack() as stack:
+        for path, content in contents:
+            try:
+                stack.enter_context(written_whole(path)).write_text(content, encoding="utf-8")
+            except OSError as error:  # it names the file beside, which is written first
+                raise UserError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def trained(settings):
+    """The classifier of the checkpoint, which must be of these settings."""
+    path = settings.ckpt_path
+    checkpoint = read_checkpoint(path)
+    check_single(checkpoint["hyper_parameters"], f"{path} holds", "train a single network, with")
+    compare(checkpoint["hyper_parameters"], set_by_user(settings.model.as_dict(), Classifier), path)
+    for name, tensor in checkpoint["state_dict"].items():
+        if isinstance(tensor, torch.Tensor) and tensor.is_complex():
+            raise UserError(f"{path}: {name} holds complex numbers, and a network real ones; take another checkpoint")
+        if isinstance(tensor, torch.Tensor) and not tensor.isfinite().all():
+            raise UserError(
+                f"{path}: {name} holds nan or inf, as after a training that diverged; train with a smaller --model.lr"
+            )
+    return Classifier.of_checkpoint(checkpoint, path)
+
+
+def fresh(settings):
+    """A classifier by the seed, as `fit` would begin with it."""
+    check_single(settings.model, "the settings are of", "add")
+    if not 0 <= settings.seed_everything < 2**32:
+        raise SettingError(f"seed_everything={settings.seed_everything} must lie between 0 and 2³² − 1")
+    data = TabularData(**settings.data.as_dict())
     torch.manual_seed(settings.seed_everything)
     model = Classifier(**{name: getattr(data, name) for name in LINKED}, **settings.model.as_dict())
-    if settings.ckpt_path:
-        checkpoint = read_checkpoint(settings.ckpt_path)
-        compare(checkpoint["hyper_parameters"], model.hparams, settings.ckpt_path)
-        return Classifier.of_checkpoint(checkpoint, settings.ckpt_path)
     model.trainer = Trainer(accelerator="cpu", **DEFAULTS | {"logger": False, "enable_checkpointing": False})
     model.trainer.datamodule = data
     model.setup("fit")  # fits the scaling to the training rows
@@ -131,22 +155,10 @@ def network(settings, data):
     return model.eval()
 
 
-def chosen(row, data):
-    """A tensor of the rows to explain, and what they are called."""
-    count, source = len(data.table.labels), Path(data.source).name
-    if row is None and count <= FEW:
-        return torch.arange(count), f"{source}, all {count} rows"
-    row = 1 if row is None else row
-    if not 1 <= row <= count:
-        raise SettingError(f"--row {row} is not there; {data.source} has the rows 1 to {count}")
-    label = data.table.labels[row - 1]
-    if data.multilabel:
-        named = ", ".join(name for name, yes in zip(data.classes, label.tolist(), strict=True) if yes) or "none"
-    else:
-        named = data.classes[label]
-    return torch.tensor([row - 1]), f"{source}, row {row}, which is {named}"
-
-
-def outputs(data):
-    """What each output is the probability of."""
-    return data.classes[1:] if len(data.classes) == 2 and not data.multilabel else data.classes
+def check_single(settings, what, remedy):
+    """Refuse an ensemble or a sweep."""
+    members, lr = settings.get("members"), settings.get("lr")
+    if members is None and not isinstance(lr, list):
+        return
+    kind, lr = ("a sweep of learning rates", lr[0]) if isinstance(lr, list) else ("an ensemble", lr)
+    raise SettingError(f"{what} {kind}, and explain shows one network: {remedy} --model.members null --model.lr {lr:g}")
