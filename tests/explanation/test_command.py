@@ -134,6 +134,26 @@ def test_one_layer(run):
     assert equations == [*first, "W2′", "b2′", "Z2′", "A2′", "L′"]
 
 
+def test_one_layer_comes_with_all_that_its_equations_take(run):
+    """Every quantity on the right of an equation is printed, under Given or as the left of another one."""
+    expected = {
+        1: "X W1 b1 W2 dL/dZ2",
+        2: "A1 W2 b2 W3 dL/dZ3 A1′",
+        3: "A2 W3 b3 y A2′",
+    }
+    for layer, names in expected.items():
+        _, out, _ = run(f"{XOR} --model.hidden [4,3] --layer {layer}")
+        given, rest = out.split("── Forward", 1)
+        assert re.findall(r"^(\S+) \(\d", given, re.MULTILINE) == names.split()
+        equations = re.findall(r"^(\S+) = (.*(?:\n     .*)?)", rest, re.MULTILINE)
+        lefts = {left for left, _ in equations}
+        assert len(lefts) == len(equations) >= 11
+        for left, right in equations:
+            if left[0] != "L":  # of the whole network
+                taken = set(re.findall(r"(?:dL/d)?[A-Z]\d′?|b\d′?|X|\by\b", right))
+                assert taken <= lefts | set(names.split()), left
+
+
 def test_row_of_a_file_with_names_and_texts(run):
     rows = [f"{i % 7},{'red' if i % 3 else 'blue'},{'yes' if i % 2 else 'no'}" for i in range(30)]
     Path("mine.csv").write_text("\n".join(["size,colour,ripe", *rows]))

@@ -3,6 +3,7 @@
 import math
 import textwrap
 
+from torchbp.explanation.equations import d
 from torchbp.explanation.records import STAGES
 from torchbp.explanation.worked import number
 
@@ -16,11 +17,9 @@ def text(explanation, layer=None):
     chain, layers = explanation.chain, len(explanation.chain.sizes()) - 1
     if layer is not None and not 1 <= layer <= layers:
         raise ValueError(f"layer {layer} is not there; the network has the layers 1 to {layers}")
-    lines = [*heading(explanation), ""]
-    if layer in (None, 1):
-        lines += [ruled("Given"), *given("X", explanation.values["X"]), *given("y", explanation.values["y"])]
-        for name in chain.start if layer is None else ():
-            lines += given(name, chain.start[name], chain.keys[name])
+    lines = [*heading(explanation), "", ruled("Given")]
+    for name in (*("X", "y"), *chain.start) if layer is None else needed(chain, layer):
+        lines += given(name, explanation.values[name], chain.keys.get(name))
     stage, said = None, set()
     for record in explanation.records:
         if layer not in (None, record.number) and record.name[0] != "L":
@@ -31,6 +30,15 @@ def text(explanation, layer=None):
         lines += block(record, record.why not in said)
         said.add(record.why)
     return "\n".join([*lines, "", *closing(explanation)])
+
+
+def needed(chain, layer):
+    """The names of what one layer's equations take from elsewhere, forward, back and forward again."""
+    linear = {step.number: step for step in chain.steps if step.kind == "linear"}
+    step, above = linear[layer], linear.get(layer + 1)
+    names = [step.takes, step.weight, *([step.bias] if step.bias in chain.start else [])]
+    names += [above.weight, d(above.gives)] if above else ["y"]
+    return names if step.takes == "X" else [*names, step.takes + "′"]
 
 
 def heading(explanation):
@@ -50,7 +58,7 @@ def ruled(title):
     return f"── {title} {'─' * (WIDTH - len(title) - 4)}"
 
 
-def given(name, tensor, key=""):
+def given(name, tensor, key=None):
     lines = tensor_lines(tensor)
     return [f"{name} ({size(tensor)}){f', {key}' if key else ''}", *lines]
 
