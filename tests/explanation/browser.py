@@ -10,9 +10,7 @@ import subprocess
 import time
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-background-networking --remote-debugging-pipe --hide-scrollbars"
-)
+FLAGS = "--headless --no-sandbox --disable-gpu --disable-background-networking --remote-debugging-pipe"
 SECONDS = 60
 
 

@@ -76,10 +76,12 @@ def test_keys_and_buttons_step_through_the_passes(browse):
 def known(browser):
     """What the units show, column by column."""
     return browser.evaluate(
-        """(() => { const all = {}; for (const u of document.querySelectorAll('#network .unit'))
-        (all[u.querySelector('rect').getAttribute('x')] ??= []).push(
-          [...u.querySelectorAll('rect ~ text')].map(t => t.textContent));
-        return Object.values(all); })()"""
+        """(() => { const all = new Map();
+        for (const u of document.querySelectorAll('#network .unit')) {
+          const x = u.querySelector('rect').getAttribute('x');
+          all.set(x, [...(all.get(x) ?? []), [...u.querySelectorAll('rect ~ text')].map(t => t.textContent)]);
+        }
+        return [...all.values()]; })()"""
     )
 
 
@@ -203,9 +205,14 @@ def test_slider_shows_the_real_loss_of_each_rate(browse):
 @pytest.mark.parametrize("width", [400, 1280])
 def test_page_fits_any_width(browse, explanation, width):
     browser = browse(explanation(), width=width)
+    wide = ["document.documentElement"]
+    if not browser.evaluate("columns.length") > (3 if width == 400 else 4):  # of more layers the drawing scrolls
+        wide.append("document.getElementById('network')")
     for key in ("End", "Home"):
         browser.press(key)
-        assert browser.evaluate("document.documentElement.scrollWidth") == width
+        for e in wide:
+            assert browser.evaluate(f"{e}.scrollWidth <= {e}.clientWidth"), e
+    assert browser.evaluate("document.documentElement.clientWidth") < width  # beside a scrollbar
     left = browser.evaluate(
         "['#network-card', '#steps'].map(s => Math.round(document.querySelector(s).getBoundingClientRect().left))"
     )
@@ -215,7 +222,48 @@ def test_page_fits_any_width(browse, explanation, width):
     )
     assert min(sizes) >= 10
     browser.resize(1000, 900)
-    assert browser.evaluate("document.documentElement.scrollWidth") == 1000
+    assert browser.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_names_stay_clear_of_edges_and_of_other_columns(browse, width):
+    """Each label has a halo of the card's colour, or fits over its box, and reaches no other column."""
+    browser = browse(cancer(), width=width)
+    labels = browser.evaluate(
+        """[...document.querySelectorAll('#network .unit')].filter(u => u.querySelector('rect ~ text'))
+        .map(u => [u.querySelector('text'), u.querySelector('rect')]).map(([t, r]) => {
+          const a = t.getBoundingClientRect(), b = r.getBoundingClientRect(), s = getComputedStyle(t);
+          return [a.left - b.right, a.right - b.right, s.paintOrder.startsWith('stroke'), parseFloat(s.strokeWidth)];
+        })"""
+    )
+    gap = browser.evaluate(
+        """(() => { const [a, b] = [0, 1].map(i => units[i][0].rect.getBoundingClientRect());
+        return b.left - a.right; })()"""
+    )
+    for left, right, behind, stroke in labels:
+        assert left < 0
+        assert right < gap - 1
+        assert behind
+        assert stroke >= 3
+    assert width == 400 or max(right for _, right, *_ in labels[:8]) <= 8  # over its box
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_drawing_follows_its_room(browse, width):
+    """A scrollbar, a zoom or a panel beside changes the room of the card without changing the window."""
+    browser = browse(xor(), width=width)
+    browser.evaluate("document.querySelector('#network .unit').focus()")
+    browser.evaluate("document.body.style.paddingRight = '60px'")
+    browser.screenshot(whole=False)  # after the next frame
+    assert browser.evaluate("network.scrollWidth <= network.clientWidth") or width == 400
+    assert browser.evaluate("room === network.clientWidth && document.activeElement.matches('#network .unit')")
+
+
+def test_deep_network_is_whole_on_paper(browse):
+    browser = browse(deep())
+    browser("Emulation.setEmulatedMedia", media="print")
+    assert browser.evaluate("network.scrollWidth <= network.clientWidth")
+    browser("Emulation.setEmulatedMedia", media="")
 
 
 def test_deep_network_scrolls_to_the_layer_of_the_step(browse):
@@ -250,7 +298,25 @@ def test_print_and_a_browser_without_scripts_show_every_step(browse):
         browser.receive()
     browser("Emulation.setScriptExecutionDisabled", value=False)
     assert browser.evaluate(visible) == len(explanation.records)
+    assert not browser.evaluate("[...document.querySelectorAll('button, input, .left')].some(e => e.offsetParent)")
     browser.requests = browser.requests[:1]
+
+
+def test_keyboard_alone_reaches_everything_and_is_seen(browse):
+    browser = browse(xor())
+    found = []
+    for _ in range(9):
+        browser.press("Tab")
+        found += browser.evaluate(
+            """(() => { const e = document.activeElement, s = getComputedStyle(e.querySelector?.('rect') ?? e);
+            return [[e.id || e.className.baseVal || e.value || e.textContent,
+              s.outlineStyle === 'solid' || parseFloat(s.strokeWidth) >= 3]]; })()"""
+        )
+    names = [name for name, _ in found]
+    assert names[:7] == ["Forward", "Loss", "Backward", "Update", "Again", "next", "0"]  # the row
+    assert names[7].startswith("unit")
+    assert names[8] == "rate"
+    assert all(seen for _, seen in found)
 
 
 def test_screen_reader_hears_names_of_everything(browse):
@@ -259,7 +325,8 @@ def test_screen_reader_hears_names_of_everything(browse):
     nodes = [n for n in browser("Accessibility.getFullAXTree")["nodes"] if not n["ignored"]]
     named = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in nodes]
     browser("Accessibility.disable")
-    assert all(name for role, name in named if role in ("button", "slider", "radio", "img", "image"))
+    assert all(name for role, name in named if role in ("button", "slider", "radio", "img", "image", "table"))
+    assert ("heading", "Z1, 4×4") in named
     assert {"One step back", "One step on", "Forward", "Backward"} <= {name for role, name in named if role == "button"}
     assert ("slider", "learning rate") in named
     assert any(role in ("MathMLMath", "math") for role, _ in named)

@@ -107,6 +107,22 @@ def contrast(a, b):
     return (high + 0.05) / (low + 0.05)
 
 
+def mixed(a, b, share):
+    channels = ((int(a[i : i + 2], 16), int(b[i : i + 2], 16)) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(share * x + (1 - share) * y):02x}" for x, y in channels)
+
+
+def test_no_text_is_faded():
+    """Its colour is what is tested; a group's opacity would take its contrast away."""
+    faded = re.findall(r"([^{}]*)\{[^{}]*opacity: \.", read(STYLES))
+    assert [rule.split("}")[-1].strip() for rule in faded] == [
+        "button:disabled",
+        "#network .edges",
+        "#network .edges.known",
+        ".edge.weak",
+    ]
+
+
 def test_colours_are_legible_in_light_and_dark():
     light, dark = re.split(r"prefers-color-scheme: dark", read(STYLES))
     found = [dict(re.findall(r"--([\w-]+): (#\w{6})", scheme)) for scheme in (light, dark)]
@@ -114,4 +130,8 @@ def test_colours_are_legible_in_light_and_dark():
         for behind in ("back", "card", "soft"):
             assert min(contrast(colours[name], colours[behind]) for name in ("text", "muted")) >= 4.5
             assert min(contrast(colours[name], colours[behind]) for name in ("positive", "negative", "lit")) >= 3
+        share = int(re.search(r"SHARE = (\d+)", read(["paint.js"]))[1]) / 100
+        for hue in ("positive", "negative"):  # behind a unit's numbers
+            behind = mixed(colours[hue], colours["card"], share)
+            assert min(contrast(colours[name], behind) for name in ("text", "muted")) >= 4.5
         assert contrast(colours["lit"], colours["lit-text"]) >= 4.5

@@ -13,10 +13,11 @@ def article(explanation, record, place):
     """One step: its name, equation, numbers, reason, rule and check."""
     names = {name: tuple(value.shape) for name, value in explanation.values.items() if value.dim()}
     shapes = names if record.sizes and "element" not in record.sizes else {}
+    shape = size(record.tensor) if record.tensor.dim() else "a number"
     parts = [
         f'<p class="stage">{STAGES[record.stage]}{where(record)}</p>',
-        f'<h2 id="step-{place}-name">{mathml.math(record.name, display=False)}'
-        f'<span class="shape">{size(record.tensor) if record.tensor.dim() else "a number"}</span></h2>',
+        f'<h2 id="step-{place}-name" aria-label="{record.name}, {shape}">{mathml.math(record.name, display=False)}'
+        f'<span class="shape">{shape}</span></h2>',
         f'<div class="equation">{mathml.math(record.equation, shapes)}</div>',
         f'<p class="why">{escape(record.why)}</p>',
     ]
@@ -65,7 +66,9 @@ def table(record):
         )
         lines.append(f"<tr>{inside}</tr>")
     caption = f"<caption>{caption}</caption>" if caption else ""
-    return f'<div class="scroll"><table>{caption}<tbody>{"".join(lines)}</tbody></table></div>'
+    return (
+        f'<div class="scroll"><table aria-label="{record.name}">{caption}<tbody>{"".join(lines)}</tbody></table></div>'
+    )
 
 
 def strip(explanation):

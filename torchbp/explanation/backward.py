@@ -45,8 +45,9 @@ def of_answer(derivation, gradient, scale):
     rule = f"∂L/∂{output} = ∂L/∂{derivation.answer} · ∂{derivation.answer}/∂{output}"
     equation = equations.fused(output, derivation.answer, **derivation.settings())
     why = (
-        "Chain rule, through σ. The two factors cancel: what is left is the answer minus the truth, exact even "
-        "where σ is saturated and the product is not."
+        "Chain rule, through σ, whose slope cancels the denominator: what is left is the answer minus the truth"
+        + (", times p where y is 1," if derivation.pos_weight is not None else ",")
+        + " exact even where σ is saturated and the product is not."
     )
     factors = (f"∂L/∂{derivation.answer}", da), (f"∂{derivation.answer}/∂{output}", slope)
     derivation.add(

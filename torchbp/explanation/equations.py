@@ -37,7 +37,7 @@ def forward(step, bias, prime=""):
         equation = linear(step, prime) if bias else linear(step, prime).split(" + ")[0]
         return equation, (
             f"Each unit of layer {step.number} weighs every number of {step.takes}{prime if step.takes != 'X' else ''} "
-            f"and adds them up{', from its bias on' if bias else ''}."
+            f"and adds them up{', starting from its bias' if bias else ''}."
         )
     equation, what = FORWARD[step.kind]
     return equation.format(a=step.gives + prime, z=step.takes + prime), f"The activation {what}."

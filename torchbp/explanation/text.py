@@ -49,7 +49,7 @@ def heading(explanation):
         ("explain", explanation.title),
         ("network", explanation.chain.described()),
         ("loss", f"{loss}; {rows}; learning rate α = {explanation.lr:g}"),
-        ("reading", "rows are samples; [row, unit] count from 1; dL/dZ is ∂L/∂Z; ′ is after the step"),
+        ("reading", "Z1[row, unit], W1[unit, number it takes], from 1; dL/dZ is ∂L/∂Z; ′ is after the step"),
     ]
     return [line for name, what in pairs if what for line in wrapped(f"{name:<9}{what}", "", " " * 9)]
 

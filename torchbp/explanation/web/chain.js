@@ -163,12 +163,13 @@ function edgeChain(column, unit, from) {
 
 function showChain() {
   const box = document.getElementById("chain");
+  box.classList.toggle("hint", !state.chosen);
   if (!state.chosen) {
     box.replaceChildren(
       element("h3", "The chain of factors"),
       element(
         "p",
-        "Point at a unit or a weight, or move to it with the keyboard: its gradient is the product of these factors.",
+        "Point at a unit or a weight, tap it, or move to it with the keyboard, and see the factors of its gradient.",
       ),
     );
     return;

@@ -2,8 +2,9 @@ const SPACE = document.querySelector("svg").namespaceURI; // of the legend: the 
 const NARROW = 480;
 const HIGH = 36,
   APART = 56,
-  TOP = 46;
-const STRONG = [24, 12]; // weights between two columns, and on a phone, that are drawn in full: more would be a tangle
+  TOP = 46,
+  LETTER = 6.7; // the breadth of one, of 11 pixels
+const STRONG = [24, 8]; // weights between two columns, and on a phone, that are drawn in full: more would be a tangle
 
 function draw(tag, attributes, parent, text) {
   const made = document.createElementNS(SPACE, tag);
@@ -26,11 +27,17 @@ function drawNetwork() {
   const count = columns.length + 1,
     narrow = room < NARROW,
     wide = narrow ? 60 : 76;
-  const gap = Math.max(narrow ? 30 : 64, Math.min(150, (room - count * wide - 8) / (count - 1)));
+  const least = narrow ? 28 : 58; // between columns
+  // names of inputs stand above their boxes, not under the edges: the boxes are as broad as the names, where there is room
+  const named = Math.max(...columns[0].labels.map((label) => label.length)) * LETTER;
+  const spare = room - (count - 1) * (wide + least) - 8;
+  const first = Math.max(wide, Math.min(named, spare, narrow ? 0 : 134));
+  const boxes = first + (count - 1) * wide + 8;
+  const gap = Math.max(least, Math.min(150, (room - boxes) / (count - 1)));
   const tall = Math.max(...columns.map((c) => c.units.length)),
     more = columns.some((c) => c.count > c.units.length);
   const height = TOP + tall * APART + (more ? 22 : 0) + 22,
-    width = count * wide + (count - 1) * gap + 8;
+    width = boxes + (count - 1) * gap;
   const svg = draw("svg", {
     width,
     height,
@@ -38,7 +45,8 @@ function drawNetwork() {
     role: "group",
     "aria-label": "The network: units in columns, weights between them",
   });
-  const x = (column) => 4 + column * (wide + gap);
+  const broad = (column) => (column ? wide : first);
+  const x = (column) => 4 + (column ? first + gap + (column - 1) * (wide + gap) : 0);
   const y = (column, unit) => TOP + 16 + ((tall - columns[column].units.length) / 2 + unit) * APART;
   units = [];
   links = [];
@@ -49,7 +57,7 @@ function drawNetwork() {
       group = draw("g", { class: "edges" }, svg);
     links[column] = columns[column].units.map((_, unit) =>
       columns[i].units.map((_, from) => {
-        const x1 = x(i) + wide,
+        const x1 = x(i) + broad(i),
           x2 = x(column),
           y1 = y(i, from) + HIGH / 2,
           y2 = y(column, unit) + HIGH / 2,
@@ -62,7 +70,7 @@ function drawNetwork() {
         return link;
       }),
     );
-    const label = draw("text", { class: "muted", x: (x(i) + wide + x(column)) / 2, y: height - 6 }, svg);
+    const label = draw("text", { class: "muted", x: (x(i) + broad(i) + x(column)) / 2, y: height - 6 }, svg);
     pairs[column] = { group, label };
   });
   const last = columns.length - 1,
@@ -81,7 +89,7 @@ function drawNetwork() {
     ),
   );
   columns.forEach((of, column) => {
-    const center = x(column) + wide / 2;
+    const center = x(column) + broad(column) / 2;
     const title = column ? of.layer || `layer ${column}` : "input";
     draw("text", { class: "head", x: center, y: 13 }, svg, cutTo(title, narrow ? 9 : 13));
     heads[column] = draw("text", { class: "muted", x: center, y: 29 }, svg);
@@ -89,11 +97,11 @@ function drawNetwork() {
       const group = draw("g", { class: "unit", role: "button", tabindex: column || unit ? -1 : 0 }, svg),
         top = y(column, unit);
       const label = of.labels[unit]
-        ? cutTo(of.labels[unit], column ? (narrow ? 10 : 14) : narrow ? 13 : 20)
+        ? cutTo(of.labels[unit], column ? (narrow ? 10 : 14) : Math.max(11, Math.floor(first / LETTER)))
         : `${index + 1}`;
       if (column) draw("text", { class: "muted label", x: center, y: top - 5 }, group, label);
       else draw("text", { class: "muted first", x: x(0) + 2, y: top - 5 }, group, label);
-      const rect = draw("rect", { x: x(column), y: top, width: wide, height: HIGH, rx: 10 }, group);
+      const rect = draw("rect", { x: x(column), y: top, width: broad(column), height: HIGH, rx: 10 }, group);
       const value = draw("text", { x: center, y: top + 15 }, group),
         delta = draw("text", { class: "delta", x: center, y: top + 29 }, group);
       choosable(group, { column, unit });
@@ -104,7 +112,7 @@ function drawNetwork() {
         "text",
         { class: "muted", x: center, y: y(column, of.units.length) + 2 },
         svg,
-        `and ${of.count - of.units.length} more`,
+        `${narrow ? "+" : "and "}${of.count - of.units.length} more`,
       );
   });
   const box = draw("g", { class: "unit" }, svg),

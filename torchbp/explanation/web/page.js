@@ -55,11 +55,14 @@ function rowButtons() {
 }
 
 function redraw() {
+  const focused = byId("network").contains(document.activeElement);
   drawNetwork();
   drawCurve();
   paintNetwork();
   showRate();
-  if (state.chosen) nodeOf(state.chosen).classList.add("chosen");
+  if (!state.chosen) return;
+  nodeOf(state.chosen).classList.add("chosen");
+  if (focused) nodeOf(state.chosen).focus();
 }
 
 document.documentElement.classList.add("script");
@@ -74,17 +77,17 @@ byId("next").addEventListener("click", () => show(state.step + 1));
 buttons.forEach((button) => button.addEventListener("click", () => show(Number(button.dataset.step))));
 slider.addEventListener("input", showRate);
 document.addEventListener("keydown", keys);
+let before = 0;
 addEventListener("beforeprint", () => {
   // paper shows every step, and so the network at its last
   before = state.step;
   show(cards.length - 1);
 });
 addEventListener("afterprint", () => show(before));
-let width = innerWidth,
-  before = 0;
-addEventListener("resize", () => {
-  if (innerWidth !== width) {
-    width = innerWidth;
-    redraw();
-  }
-});
+/* Whatever changes the room: the window, a scrollbar, the zoom. */
+let room = byId("network").clientWidth;
+new ResizeObserver(() => {
+  if (byId("network").clientWidth === room) return;
+  room = byId("network").clientWidth;
+  redraw();
+}).observe(byId("network"));

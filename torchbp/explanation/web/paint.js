@@ -1,9 +1,12 @@
+const SHARE = 18; // per cent of colour behind the largest number of a column: its text stays legible
+
 /* What is known after a step: in each column the last value and the last derivative, in each pair the weights. */
 function paintNetwork() {
   const known = new Set(data.steps.slice(0, state.step + 1).map(([name]) => name));
   const [now, , number] = data.steps[state.step],
     n = state.row,
-    card = document.getElementById("network");
+    card = document.getElementById("network"),
+    narrow = card.clientWidth < NARROW;
   const latest = (names) => names.filter((name) => known.has(name)).at(-1);
   columns.forEach((of, column) => {
     const top = column ? latest([...of.values, ...of.values.map((v) => `${v}′`)]) : of.values[0];
@@ -21,12 +24,12 @@ function paintNetwork() {
     units[column].forEach(({ group, rect, value, delta, top: y }, unit) => {
       const size = top ? tensors[top][n][unit] / most : 0;
       rect.style.setProperty("--hue", `var(--${size < 0 ? "negative" : "positive"})`);
-      rect.style.setProperty("--share", `${Math.round(24 * Math.abs(size))}%`);
+      rect.style.setProperty("--share", `${Math.round(SHARE * Math.abs(size))}%`);
       group.classList.toggle("known", Boolean(top));
       group.classList.toggle("now", current);
       value.textContent = top ? format(tensors[top][n][unit], 3) : "·";
       value.setAttribute("y", y + (bottom ? 15 : 22));
-      delta.textContent = bottom ? `∂ ${format(tensors[bottom][n][unit], 3)}` : "";
+      delta.textContent = bottom ? `∂ ${format(tensors[bottom][n][unit], narrow ? 2 : 3)}` : "";
       delta.classList.toggle("now", current && now.startsWith("dL"));
       if (column === columns.length - 1) {
         const label = of.labels[unit] ? `${cutTo(of.labels[unit], 10)}: ` : "";
@@ -52,7 +55,7 @@ function paintNetwork() {
       .map(Math.abs)
       .sort((a, b) => b - a);
     const largest = sizes[0] || 1,
-      bound = sizes[STRONG[card.clientWidth < NARROW ? 1 : 0]] ?? 0;
+      bound = sizes[STRONG[narrow ? 1 : 0]] ?? 0;
     links[column].forEach((row, unit) =>
       row.forEach((link, from) => {
         const value = tensors[weights][unit][from],
@@ -60,7 +63,7 @@ function paintNetwork() {
         const weak = Math.abs(value) < bound,
           size = Math.abs(value) / largest;
         edge.setAttribute("class", `edge ${value < 0 ? "negative" : "positive"}${weak ? " weak" : ""}`);
-        edge.style.strokeWidth = weak ? "" : 0.6 + 4.4 * size;
+        edge.style.strokeWidth = weak ? "" : 0.6 + (narrow ? 2.9 : 4.4) * size;
         edge.style.opacity = weak ? "" : 0.3 + 0.7 * size;
         link.setAttribute(
           "aria-label",
