@@ -225,6 +225,21 @@ def test_page_fits_any_width(browse, explanation, width):
     assert browser.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
+@pytest.mark.parametrize("explanation", [xor, cancer, large, deep])
+def test_page_opens_within_a_second(browser, tmp_path, explanation):
+    page = tmp_path / "page.html"
+    page.write_text(explanation().html(), encoding="utf-8")
+    assert min(browser.open(page) for _ in range(3)) < 1
+
+
+@pytest.mark.parametrize("loss", [torch.nn.BCEWithLogitsLoss(pos_weight=torch.ones(1)), torch.nn.MSELoss()])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_equations_fit_their_cards(browse, width, loss):
+    browser = browse(torchbp.explain(torchbp.nn.MLP(30, 16, 1), torch.ones(30), [1.0], loss=loss), width=width)
+    wide = "[...document.querySelectorAll('.step.shown .equation')].filter(e => e.scrollWidth > e.clientWidth).length"
+    assert browser.evaluate(f"cards.map((_, step) => (show(step), {wide})).every(count => count === 0)")
+
+
 @pytest.mark.parametrize("width", [400, 1280])
 def test_names_stay_clear_of_edges_and_of_other_columns(browse, width):
     """Each label has a halo of the card's colour, or fits over its box, and reaches no other column."""

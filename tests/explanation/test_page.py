@@ -47,6 +47,15 @@ def test_names_are_only_text():
     assert data_of(page)["columns"][0]["labels"] == [NASTY, NASTY]
 
 
+def test_derivatives_are_written_with_partial_signs_wherever_they_are_read():
+    """In the terminal dL/dW1 is plainer; the page's script, and the names for a screen reader, keep it."""
+    net = torchbp.nn.MLP(2, 4, 1, dtype=torch.float64)
+    torch.nn.init.constant_(net[2].bias, 40)
+    page = torchbp.explain(net, *XOR).html()
+    assert "would not learn here" in page
+    assert "dL/d" not in re.sub(r"<script.*?</script>|<[^>]*>", "", page, flags=re.DOTALL)
+
+
 @pytest.mark.parametrize("explanation", [xor, cancer, large, deep])
 def test_network_is_no_tangle_and_holds_the_strongest_units(explanation):
     explanation = explanation()

@@ -56,7 +56,8 @@ def table(record):
     rows, columns = cells.shape
     caption = "rows × units" if record.name[0] in "ZA" or record.name[4:5] in "ZA" else ""
     if rows > ROWS or columns > COLUMNS:
-        caption = f"{size(tensor)}, from {number(cells.min())} to {number(cells.max())}; its corners"
+        shown = "corners" if rows > 1 else "ends"
+        caption = f"{size(tensor)}, from {number(cells.min())} to {number(cells.max())}; its {shown}"
     across = list(range(columns)) if columns <= COLUMNS else [0, 1, None, columns - 1]
     down = list(range(rows)) if rows <= ROWS else [0, 1, None, rows - 1]
     lines = []

@@ -12,10 +12,13 @@ TOKEN = re.compile(
 
 
 def math(equation, shapes=None, display=True):
-    """An equation as a `<math>`; with `shapes`, name → tuple, each of those quantities has its size beneath."""
-    inside = row(equation, shapes or {})
-    kind = ' display="block"' if display else ""
-    return f'<math{kind} alttext="{escape(equation)}"><mrow>{inside}</mrow></math>'
+    """An equation as a `<math>`; with `shapes`, name → tuple, each of those quantities has its size beneath. What it is
+    equal to in another form stands in a second line."""
+    left, *sides = re.split(r" (?== )", equation)
+    lines = [row(text, shapes or {}) for text in (f"{left} {sides[0]}", *sides[1:])] if sides else [row(left, {})]
+    inside = lines[0] if len(lines) == 1 else "".join(f"<mtr><mtd>{line}</mtd></mtr>" for line in lines)
+    tag, kind = "mrow" if len(lines) == 1 else "mtable", ' display="block"' if display else ""
+    return f'<math{kind} alttext="{escape(equation)}"><{tag}>{inside}</{tag}></math>'
 
 
 def row(text, shapes):

@@ -47,7 +47,7 @@ def page(explanation):
         if stage in stages
     )
     steps = "".join(article(explanation, record, place) for place, record in enumerate(explanation.records))
-    seen = "".join(f"<li>{escape(sentence)}</li>" for sentence in explanation.observations)
+    seen = "".join(f"<li>{escape(sentence.replace('dL/d', '∂L/∂'))}</li>" for sentence in explanation.observations)
     template = (HERE / "page.html").read_text(encoding="utf-8")
     parts = {
         "title": escape(title),
