@@ -206,7 +206,7 @@ def test_a_length_of_rows_that_is_built_in_is_found():
             return (incoming / 3).unsqueeze(-1).expand(-1, ctx.length)
 
     assert torch.autograd.gradcheck(Mean.apply, numbers(4, 3).detach().double().requires_grad_())
-    assert "with 1 instead of 3 in a row" in failure(Mean, numbers(4, 3), "shapes")
+    assert "with 4 instead of 3 in a row" in failure(Mean, numbers(4, 3), "shapes")
 
 
 def test_errors_that_cancel_are_seen_in_projections():

@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from torchbp.testing.causes import ZERO, cause, evidence_of
+from torchbp.testing.causes import ZERO, cause
+from torchbp.testing.evidence import evidence_of
 from torchbp.testing.locate import located
 from torchbp.testing.names import entry, listing, number
 from torchbp.testing.report import Defect, Skipped

@@ -55,19 +55,22 @@ def usual_size(subject):
     return max(map(largest, gradients(subject)), default=0.0)
 
 
-def complain(found, what):
-    """A Defect, if there is anything in what `unlike` found."""
-    if found:
-        raise Defect(f"{what}: the gradient of {found[0][0]}", [f"{name}: off by {gap:.2g}" for name, gap in found[:6]])
+def gaps(subject, found, expected, names=None, usual=None):
+    """(name, difference) of the gradients that are not those expected."""
+    names = names or subject.names()
+    return unlike(names, found, expected, subject.tolerance, map(subject.negligible, names), usual)
 
 
 def expect(subject, found, expected, what, names=None, usual=None):
     """The gradients are those expected."""
-    complain(unlike(names or subject.names(), found, expected, subject.tolerance, usual), what)
+    wrong = gaps(subject, found, expected, names, usual)
+    if wrong:
+        raise Defect(f"{what}: the gradient of {wrong[0][0]}", [f"{name}: off by {gap:.2g}" for name, gap in wrong[:6]])
 
 
 def expect_outputs(subject, found, expected, what, usual=None):
     """The outputs are those expected."""
-    gaps = unlike(subject.output_names(), found, expected, subject.tolerance, usual)
-    if gaps:
-        raise Defect(f"{what}: {gaps[0][0]} is another", [f"{name}: off by {gap:.2g}" for name, gap in gaps[:6]])
+    slacks = [subject.rounding * max(map(largest, subject.point), default=0.0)] * len(found)
+    wrong = unlike(subject.output_names(), found, expected, subject.tolerance, slacks, usual)
+    if wrong:
+        raise Defect(f"{what}: {wrong[0][0]} is another", [f"{name}: off by {gap:.2g}" for name, gap in wrong[:6]])

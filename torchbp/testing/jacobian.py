@@ -9,8 +9,8 @@ import torch
 
 from torchbp.testing import numerical
 from torchbp.testing.gradient import backward, generator
-from torchbp.testing.judgement import Block, assembled, stairs, symmetrise
-from torchbp.testing.tensors import as_real, direction_like, flat, weights
+from torchbp.testing.judgement import Block, assembled, stairs
+from torchbp.testing.tensors import as_real, direction_like, flat, symmetric, weights
 
 WHOLE = 64  # entries of the outputs, or of one argument, that are all looked at
 SAMPLES, PROJECTIONS = 4, 4
@@ -87,6 +87,11 @@ class Projection:
     def of_errors(self, sizes):
         """What independent errors of such sizes are in the entries and projections."""
         return torch.cat([sizes[self.index], *((row * sizes).norm()[None] for row in self.weights)])
+
+    def sizes(self, columns):
+        """Of each row and column, how large the sum is of derivatives of the size 1 and either sign."""
+        rows = torch.tensor([1.0] * len(self.index) + [float(row.norm()) for row in self.weights])
+        return rows[:, None] * torch.tensor([1.0 if isinstance(c, int) else float(c.norm()) for c in columns])
 
     def mixed(self, columns):
         """Of each row and column, whether it is a sum over several derivatives."""
@@ -173,13 +178,39 @@ def compared(subject, wanted, whole):
 
 
 def measured(subject, changes, argument, columns, full, noise, unit):
-    """The Jacobian of one argument, with further steps where the first one does not settle the matter."""
+    """The Jacobian of one argument; of a symmetric one that is wrong, in directions in which it stays symmetric.
+
+    A function of symmetric matrices (cholesky, eigh) has a gradient that is right in these alone.
+    """
     row_noise = changes.projection.of_errors(noise.where(changes.finite, 0.0))
+    block = block_of(subject, changes, argument, columns, full, row_noise, unit)
+    tensor = subject.point[argument]
+    if bool(block.wrong.any()) and symmetric(tensor):
+        columns = symmetric_directions(tensor, generator(subject, 4))
+        other = block_of(subject, changes, argument, columns, full, row_noise, unit)
+        if not bool(other.wrong.any()):
+            other.symmetric = True
+            return other
+    return block
+
+
+def symmetric_directions(tensor, source):
+    """Every pair of an entry and its mirror image; or some projections, of large tensors."""
+    if tensor.numel() > WHOLE:
+        return [flat(direction_like(tensor, source)).double() for _ in range(PROJECTIONS)]
+    mirror = torch.arange(tensor.numel()).view(tensor.shape).mT.reshape(-1).tolist()
+    unit = torch.eye(tensor.numel(), dtype=torch.float64)
+    return [unit[i] + unit[j] if i != j else i for i, j in enumerate(mirror) if i <= j]
+
+
+def block_of(subject, changes, argument, columns, full, row_noise, unit):
+    """Both Jacobians along the columns, with further steps where the first one does not settle the matter."""
     lines = [numerical.Line(changes, subject.point, argument, c) for c in columns]
     options = subject.options
     steps = [numerical.first_step(line, unit, options.eps) for line in lines]
     slopes = [numerical.slopes(line, h, row_noise) for line, h in zip(lines, steps, strict=True)]
-    block = Block(argument, columns, take(columns, full), changes.projection.mixed(columns))
+    natural = subject.natural(subject.arguments[argument].name) * changes.projection.sizes(columns)
+    block = Block(argument, columns, take(columns, full), changes.projection.mixed(columns), natural)
     assembled(block, slopes, options, unit)
     first = block.numerical, block.error
     if options.eps is None:
@@ -196,5 +227,4 @@ def measured(subject, changes, argument, columns, full, noise, unit):
             left = (block.wrong | block.uncertain).any(dim=0)
             doubtful = [k for k in doubtful if left[k]]
     stairs(block, *first)
-    symmetrise(subject.point[argument], block)
     return block

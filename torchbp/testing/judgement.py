@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import torch
 
-from torchbp.testing.tensors import symmetric
-
 
 @dataclass
 class Block:
@@ -15,6 +13,7 @@ class Block:
     columns: list  # flat indices, then tensors of weights
     analytical: torch.Tensor
     mixed: torch.Tensor  # sums over several derivatives
+    natural: torch.Tensor  # the size of a derivative in which nothing cancels
     numerical: torch.Tensor = None
     error: torch.Tensor = None
     tolerance: torch.Tensor = None
@@ -32,18 +31,19 @@ def assembled(block, slopes, options, unit):
     block.numerical, block.error, block.left, block.right = (
         torch.stack([getattr(s, name) for s in slopes], dim=1) for name in ("value", "error", "left", "right")
     )
-    block.tolerance = tolerance_of(block.numerical, options, unit)
+    block.tolerance = tolerance_of(block, options, unit)
     judge(block)
 
 
-def tolerance_of(numbers, options, unit):
-    """rtol |N| + atol, where atol belongs to the scale of the Jacobian."""
-    finite = numbers[numbers.isfinite()].abs()
+def tolerance_of(block, options, unit):
+    """rtol |N| + atol, where atol belongs to the scale of the Jacobian, and is no less than what may have cancelled."""
+    finite = block.numerical[block.numerical.isfinite()].abs()
     scale = float(finite.max()) if finite.numel() else 0.0
     coarse = unit > 1e-10
     rtol = options.rtol if options.rtol is not None else (1e-3 if coarse else 1e-6)
-    atol = options.atol if options.atol is not None else scale * (1e-4 if coarse else 1e-9)
-    return rtol * numbers.abs().nan_to_num(0, 0, 0) + atol
+    atol = (1e-11 * block.natural).clamp(min=scale * (1e-4 if coarse else 1e-9))
+    atol = atol if options.atol is None else options.atol
+    return rtol * block.numerical.abs().nan_to_num(0, 0, 0) + atol
 
 
 def judge(block):
@@ -75,24 +75,3 @@ def stairs(block, coarse, coarse_error):
     block.wrong &= ~flat
     block.uncertain |= flat
     block.error = torch.where(flat, coarse_error, block.error)
-
-
-def symmetrise(tensor, block):
-    """A function of symmetric matrices (cholesky, eigh) has a gradient that is right while they stay symmetric."""
-    if not (bool(block.wrong.any()) and symmetric(tensor)):
-        return
-    if len(block.columns) != tensor.numel() or not all(isinstance(c, int) for c in block.columns):
-        return
-
-    def sym(matrix):
-        full = matrix.view(len(matrix), *tensor.shape)
-        return ((full + full.mT) / 2).reshape(len(matrix), -1)
-
-    if bool((block.analytical - sym(block.analytical)).abs().max() <= block.tolerance.max()):
-        before = block.numerical, block.error
-        block.numerical, block.error = sym(block.numerical), sym(block.error)
-        judge(block)
-        block.symmetric = not bool(block.wrong.any())
-        if not block.symmetric:
-            block.numerical, block.error = before
-            judge(block)

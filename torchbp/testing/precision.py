@@ -48,14 +48,17 @@ def agree(subject, point, dtype, words, found, usual, fraction, forgive_noise=Fa
     names = [*subject.output_names(), *(f"the gradient of {name}" for name in subject.names())]
     sizes = [0.0] * len(outputs) + [usual] * len(low)
     rows = list(zip(names, (*outputs, *low), (*exact[0], *exact[1]), sizes, strict=True))
-    tiny = 1e3 * torch.finfo(dtype).tiny  # what underflows
+    unit = torch.finfo(dtype).eps
+    # what underflows, and what is left where numbers cancel
+    least = [1e3 * torch.finfo(dtype).tiny] * len(rows)
+    for k, name in enumerate(subject.names(), len(outputs)):
+        least[k] += 8 * unit * subject.natural(name)
     spread = [0.0] * len(rows)
     for asked in (False, True):  # the spread costs much, and is seldom needed
-        wrong = [row for row, s in zip(rows, spread, strict=True) if off(*row[1:], fraction, 20 * s + tiny)]
+        wrong = [row for row, s, t in zip(rows, spread, least, strict=True) if off(*row[1:], fraction, 20 * s + t)]
         if not wrong:
             return
         if not asked:
-            unit = torch.finfo(dtype).eps
             spread = spread_of(subject, rounded, unit, incoming, exact)
             if spread is None:
                 return

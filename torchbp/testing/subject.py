@@ -12,7 +12,7 @@ from torchbp.testing.arguments import Argument, CannotRun, Options
 from torchbp.testing.copies import copied, places, promote_attributes
 from torchbp.testing.names import argument_names, name_of
 from torchbp.testing.randomness import Randomness
-from torchbp.testing.tensors import cast, coarseness, first_line, flat, is_inexact, nudged, promoted
+from torchbp.testing.tensors import cast, coarseness, first_line, flat, is_inexact, largest, nudged, promoted
 
 
 class Subject:
@@ -101,6 +101,7 @@ class Subject:
         inexact = [i for i, output in enumerate(outputs) if is_inexact(output)]
         self.attached = [i for i in inexact if outputs[i].requires_grad]
         self.outputs = self.attached or inexact
+        self.height = max((largest(outputs[i]) for i in self.outputs), default=0.0)
         self.unit = max(self.eps, self.precision())
 
     def precision(self):
@@ -129,6 +130,20 @@ class Subject:
     def tolerance(self):
         """For two ways to the same number, that differ in the order of their sums."""
         return max(1e-6, 32 * self.unit)
+
+    @property
+    def rounding(self):
+        """What is left of numbers of the size 1 that cancel, relative to them."""
+        return 1e3 * self.unit
+
+    def natural(self, name):
+        """|out| / |argument|: the size of a gradient in which nothing cancels, more or less."""
+        tensor = next(a.tensor for a in self.arguments if a.name == name)
+        return self.height / (largest(tensor) or 1.0)
+
+    def negligible(self, name):
+        """What may be left of a gradient that is 0, such as that of a bias before a normalisation."""
+        return self.rounding * self.natural(name)
 
     def names(self, indices=None):
         return [self.arguments[i].name for i in (self.differentiable if indices is None else indices)]

@@ -70,14 +70,17 @@ def nudged(tensor):
 
 def largest(tensor):
     """The greatest finite absolute value."""
-    sizes = tensor.detach().abs()
+    sizes = tensor.detach().abs() if tensor.dtype != torch.bool else tensor.double()
     if sizes.numel() and not bool(sizes.max().isfinite()):
         sizes = sizes[sizes.isfinite()]
     return float(sizes.max()) if sizes.numel() else 0.0
 
 
-def difference(a, b, floor=0.0):
-    """The greatest difference between two tensors, relative to the greatest number in them, or to `floor`."""
+def difference(a, b, floor=0.0, slack=0.0):
+    """The greatest difference between two tensors, relative to the greatest number in them, or to `floor`.
+
+    0 where it is no more than `slack`, the rounding of what may have cancelled.
+    """
     if a.shape != b.shape:
         return float("inf")
     if not a.numel():
@@ -88,15 +91,17 @@ def difference(a, b, floor=0.0):
     if bool(same.all()):
         return 0.0
     worst = float((a - b).abs().masked_fill(same, 0.0).max())
+    if worst <= slack:
+        return 0.0
     return float("inf") if worst != worst else worst / max(largest(a), largest(b), floor, 1e-300)
 
 
-def unlike(names, found, expected, tolerance, usual=None):
+def unlike(names, found, expected, tolerance, slacks, usual=None):
     """The names of the tensors that differ by more than the tolerance, with how much. `usual` gives their size."""
     floor = 1e-6 * max((largest(tensor) for tensor in expected), default=0.0)  # what is rounding beside the others
     floors = [floor if usual is None else max(floor, largest(tensor)) for tensor in usual or expected]
-    rows = zip(names, found, expected, floors, strict=True)
-    gaps = [(name, difference(a, b, least)) for name, a, b, least in rows]
+    rows = zip(names, found, expected, floors, slacks, strict=True)
+    gaps = [(name, difference(a, b, least, slack)) for name, a, b, least, slack in rows]
     return [(name, gap) for name, gap in gaps if not gap <= tolerance]
 
 

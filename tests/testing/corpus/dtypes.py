@@ -1,6 +1,7 @@
 """Right in double precision, where gradcheck looks."""
 
 import torch
+from torch import nn
 from torch.autograd import Function
 
 from tests.testing.corpus.entry import DOUBLE, Defect, draw, gradients, raised
@@ -8,12 +9,14 @@ from tests.testing.corpus.entry import DOUBLE, Defect, draw, gradients, raised
 TABLE = torch.tensor([[0.5, -0.25, 1.0], [0.75, 0.5, -1.0]], dtype=DOUBLE)
 
 
-def mix(x):
-    return x @ TABLE.to(x).t()
+class Mix(nn.Module):
+    def forward(self, x):
+        return x @ TABLE.to(x).t()
 
 
-def mix_in_double(x):
-    return x @ TABLE.t()
+class MixInDouble(nn.Module):
+    def forward(self, x):
+        return x @ TABLE.t()
 
 
 class Silu(Function):
@@ -177,9 +180,9 @@ DEFECTS = [
     # a table in double precision: a product with anything else raises
     Defect(
         "double_table",
-        mix_in_double,
+        MixInDouble(),
         lambda: (draw(2, 3),),
-        twin=mix,
+        twin=Mix(),
         checks=("dtypes", "extremes"),
         point=10,
         shows=in_float32,

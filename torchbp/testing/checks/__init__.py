@@ -41,7 +41,7 @@ CHECKS = {
     "side_effects": Row(side_effects, "fast", "nothing is written that is not its own; two calls alive at once"),
     "memory": Row(memory, "default", "the graph is freed; saved tensors altered in place are noticed"),
     "extremes": Row(extremes, "default", "0, ±1, ±100, ±1e4, denormal, inf; float32 against float64"),
-    "shapes": Row(shapes, "default", "no row, one, one more; shorter and longer rows; extra leading dimensions"),
+    "shapes": Row(shapes, "default", "no row, one, one more; longer rows; extra leading dimensions"),
     "dtypes": Row(dtypes, "default", "float32, bfloat16, float16; no precision lost in float64"),
     "complex": Row(complex, OPT_IN, "complex numbers"),
     "autocast": Row(autocast, "default", "forward under autocast, backward outside"),

@@ -1,14 +1,16 @@
 """Other precisions: what the forward takes, the backward takes, with the right numbers; and autocast."""
 
+import functools
 import inspect
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from torchbp.testing.gradient import backward, incoming_for, need, usual_size
 from torchbp.testing.names import listing
 from torchbp.testing.precision import agree, at
 from torchbp.testing.report import Defect, Skipped, Unsupported
-from torchbp.testing.tensors import coarseness, first_line, flat, nudged
+from torchbp.testing.tensors import coarseness, first_line, flat, largest, nudged
 
 LOW = ((torch.float32, 1e-3), (torch.bfloat16, 0.1), (torch.float16, 0.05))
 MIXED = (
@@ -66,20 +68,29 @@ def one(subject, dtype, fraction, usual):
 
 def captures(function):
     """A plain function may hold tensors or modules from outside, of one dtype: that is the caller's affair."""
+    if isinstance(function, functools.partial):
+        return holds((function.args, function.keywords)) or captures(function.func)
+    if inspect.ismethod(function):
+        return holds(vars(function.__self__)) or captures(function.__func__)
     if not inspect.isfunction(function):
         return False
     variables = inspect.getclosurevars(function)
-    held = [*variables.nonlocals.values()] if variables.nonlocals else []
-    return any(isinstance(value, (torch.Tensor, torch.nn.Module, list, tuple, dict)) for value in held)
+    containers = (list, tuple, dict)
+    return holds((variables.nonlocals, variables.globals)) or any(
+        isinstance(value, containers) for value in variables.nonlocals.values()
+    )
+
+
+def holds(values):
+    return any(isinstance(value, (torch.Tensor, torch.nn.Module)) for value in tree_leaves(values))
 
 
 def full_precision(subject):
     """A gradient whose float64 numbers are all float32 numbers was computed in float32."""
     found = at(subject, [nudged(t) for t in subject.point], torch.float64) if subject.unit < 1e-10 else None
     for i, gradient in zip(subject.differentiable, found[1] if found else (), strict=found is not None):
-        unit = coarseness(flat(gradient))
-        if unit:
-            name = subject.arguments[i].name
+        unit, name = coarseness(flat(gradient)), subject.arguments[i].name
+        if unit and largest(gradient) > subject.negligible(name):
             raise Defect(f"the gradient of {name} in float64 has only the precision {unit:.1g}", [LOW_DTYPE])
 
 

@@ -54,7 +54,7 @@ def special_points(subject, dtype):
             value = DENORMAL[dtype] if value == "denormal" else float(value)
             if not low <= value <= high:
                 continue
-            filled, first = torch.full_like(argument.tensor, value), argument.tensor.clone()
+            filled, first = torch.full_like(argument.tensor, value), argument.tensor.contiguous().clone()
             first.view(-1)[0] = value
             for tensor, words in ((filled, argument.name), (first, f"the first entry of {argument.name}")):
                 point = [tensor if j == i else t for j, t in enumerate(subject.point)]
@@ -91,6 +91,7 @@ def truly_infinite(subject, point, dtype, index, entry):
 
     def value(t):
         moved = subject.tensors(point=point)
+        moved[index] = moved[index].contiguous()
         moved[index].view(-1)[entry] += t
         with torch.no_grad():
             outputs = subject(moved)

@@ -19,10 +19,12 @@ def linearity(subject):
     combined = at([2.5 * a - 0.75 * b for a, b in zip(first, second, strict=True)])
     expected = [2.5 * a - 0.75 * b for a, b in zip(whole, other, strict=True)]
     expect(subject, combined, expected, "not additive in the incoming gradient")
-    for factor in (0.0, -1.0, 1e-6, 1e6):
-        what = "zero" if factor == 0 else f"multiplied by {factor:g}"
-        scaled = at([factor * g for g in first])
-        expect(subject, scaled, [factor * g for g in whole], f"wrong where the incoming gradient is {what}")
+    large = 1e6 if all(torch.finfo(o.dtype).max > 1e9 for o in outputs) else 64.0  # float16 ends at 65504
+    for factor in (-1.0, 1 / large, large):
+        scaled = [g / factor for g in at([factor * g for g in first])]
+        expect(subject, scaled, whole, f"wrong where the incoming gradient is multiplied by {factor:g}")
+    nothing = at([torch.zeros_like(g) for g in first])
+    expect(subject, nothing, [torch.zeros_like(g) for g in whole], "wrong where the incoming gradient is zero")
     if sum(output.numel() for output in outputs) <= 64:
         entries(subject, outputs, first, whole, at)
     if len(outputs) == 1:

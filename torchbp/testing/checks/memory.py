@@ -6,9 +6,9 @@ import weakref
 import torch
 
 from torchbp.testing.context import custom, function_name, stashed
-from torchbp.testing.gradient import backward, gradients, graph_of, incoming_for
+from torchbp.testing.gradient import backward, gaps, gradients, graph_of, incoming_for
 from torchbp.testing.report import Defect
-from torchbp.testing.tensors import is_inexact, unlike
+from torchbp.testing.tensors import is_inexact
 
 
 def memory(subject):
@@ -83,11 +83,11 @@ def altered(subject):
         except Exception:  # noticed
             continue
         found = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found, strict=True)]
-        gaps = unlike(subject.names(), found, expected, subject.tolerance)
-        if gaps:
+        wrong = gaps(subject, found, expected)
+        if wrong:
             name = subject.arguments[target].name if target < count else subject.output_names()[target - count]
             culprits = [f"likely culprit: {line}, instead of ctx.save_for_backward" for line in stashed(outputs)[:3]]
             raise Defect(
-                f"{name} altered in place after the forward gives a wrong gradient of {gaps[0][0]}, and no error",
+                f"{name} altered in place after the forward gives a wrong gradient of {wrong[0][0]}, and no error",
                 culprits,
             )

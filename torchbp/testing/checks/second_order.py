@@ -7,7 +7,7 @@ import torch
 from torchbp.testing.arguments import Argument
 from torchbp.testing.context import saved_intermediates, stashed
 from torchbp.testing.findings import judged
-from torchbp.testing.gradient import backward, incoming_for, need
+from torchbp.testing.gradient import backward, incoming_for, need, usual_size
 from torchbp.testing.jacobian import compare
 from torchbp.testing.report import Defect, Unsupported
 from torchbp.testing.subject import Subject
@@ -45,6 +45,7 @@ class Gradient(Subject):
         self.arguments = [*(replace(a, assumed=False) for a in subject.arguments), *extra]
         self.outputs = list(range(len(self.wanted)))
         self.shapes = [subject.arguments[i].tensor.shape for i in self.wanted]
+        self.height = max([usual_size(subject), *map(subject.natural, subject.names())])
         self.output_dtypes = [subject.arguments[i].tensor.dtype for i in self.wanted]
 
     def output_name(self, index):
@@ -75,7 +76,7 @@ class Gradient(Subject):
             if attached:  # not autograd.grad, which does not reach the node of once_differentiable that raises
                 torch.autograd.backward(attached, [torch.ones_like(g) for g in attached])
         except (RuntimeError, NotImplementedError) as error:
-            if any(words in str(error) for words in REFUSALS):
+            if isinstance(error, NotImplementedError) or any(words in str(error) for words in REFUSALS):
                 raise Unsupported(f"refused ({first_line(error)}); to add it: {HOW}") from None
             raise Defect(f"the double backward raises {type(error).__name__}: {first_line(error)}", kept[:3]) from None
         return kept

@@ -66,21 +66,22 @@ def audited(subject):
 
 
 def variations(subject):
-    """(words, point): another number of rows, in every input that has as many as the first; then of numbers in one."""
+    """(words, point): another number of rows, in every input that has as many as the first; then of numbers in one.
+
+    Rows are only made longer: in a shorter one an index that the function holds itself may lie outside, which some
+    operations of torch do not look at.
+    """
     inputs = [i for i, argument in enumerate(subject.arguments) if argument.kind == "input"]
     shapes = {i: subject.point[i].shape for i in inputs}
     rows = next((shape[0] for shape in shapes.values() if shape), 0)
-    others = {size: None for shape in shapes.values() for size in shape[1:] if size > 1}
-    indices = any(not is_inexact(subject.point[i]) for i in inputs)  # fewer classes may leave a label outside
-
+    others = dict.fromkeys(size for shape in shapes.values() for size in shape[1:] if size > 1)
     for new in (1, rows + 1, 0):
         if new != rows and rows:
             dims = {i: [0] for i, shape in shapes.items() if shape[:1] == (rows,)}
             yield f"{new} instead of {rows} rows", resized_point(subject.point, dims, new)
     for size in list(others)[:FEW_SIZES]:
         dims = {i: [d for d, s in enumerate(shape) if s == size and (d or s != rows)] for i, shape in shapes.items()}
-        for new in (size + 1,) if indices else (1, size + 1):
-            yield f"{new} instead of {size} in a row", resized_point(subject.point, dims, new)
+        yield f"{size + 1} instead of {size} in a row", resized_point(subject.point, dims, size + 1)
 
 
 def resized_point(point, dims, new):
@@ -96,7 +97,8 @@ def resized(tensor, dim, new):
     size = tensor.shape[dim]
     tensor = tensor.index_select(dim, torch.arange(new, device=tensor.device) % size)
     if new > size and is_inexact(tensor):  # no two alike
-        tensor = tensor * (1 - 1e-2 * torch.linspace(0, 1, tensor.numel(), device=tensor.device).view(tensor.shape))
+        factors = 1 - 1e-2 * torch.linspace(0, 1, new, device=tensor.device)
+        tensor = tensor * factors.view([-1 if d == dim else 1 for d in range(tensor.dim())])
     return tensor
 
 

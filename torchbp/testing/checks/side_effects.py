@@ -5,10 +5,9 @@ import sys
 
 import torch
 
-from torchbp.testing.gradient import backward, expect, gradients, graph_of, incoming_for
+from torchbp.testing.gradient import backward, expect, gaps, gradients, graph_of, incoming_for
 from torchbp.testing.randomness import same, states
 from torchbp.testing.report import Defect
-from torchbp.testing.tensors import unlike
 
 STALE = "likely cause: a stale value, kept on the class, the module or a global instead of ctx"
 
@@ -154,12 +153,10 @@ def two_calls(subject):
             if not equal(output, old):
                 raise Defect(f"a second call writes into {name} of the first: both return one buffer")
         found = backward(outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs))
-        gaps = unlike(subject.names(), found, alone, subject.tolerance)
-        if gaps:
-            name = gaps[0][0]
-            raise Defect(
-                f"a second call before the backward of the first changes the first's gradient of {name}", [STALE]
-            )
+        wrong = gaps(subject, found, alone)
+        if wrong:
+            what = f"a second call before the backward of the first changes the first's gradient of {wrong[0][0]}"
+            raise Defect(what, [STALE])
         found = backward(second, [others[i] for i in wanted], incoming_for(subject, second))
         expected = gradients(subject, point=point)
         expect(subject, found, expected, "the backward of one call changes that of the next")
