@@ -67,7 +67,7 @@ def check(
     """
     names = chosen(checks, skip, require)
     options = Options(eps, atol, rtol, nondet_tol, batch_dims, domain, reference, seed)
-    with preserved(), quiet():
+    with torch.inference_mode(False), torch.enable_grad(), preserved(), quiet():
         subject = Subject(fn_or_module, inputs, options)
         results = [run(name, subject, require) for name in names]
     report = Report(subject.name, results, tuple(subject.notes), seed)
@@ -100,8 +100,7 @@ def run(name, subject, require=()):
     began = time.perf_counter()
     status, message, details = PASS, "", ()
     try:
-        with torch.enable_grad():
-            message = CHECKS[name].function(subject) or ""
+        message = CHECKS[name].function(subject) or ""
     except Outcome as outcome:
         status, message, details = outcome.status, outcome.message, outcome.details
     except Exception as error:

@@ -38,7 +38,13 @@ def backward(outputs, inputs, incoming, **options):
         found = torch.autograd.grad(attached, inputs, grads, allow_unused=True, **options)
     except Exception as error:
         raise Defect(f"the backward raises {type(error).__name__}: {first_line(error)}") from error
-    return [torch.zeros_like(t) if g is None else g for t, g in zip(inputs, found, strict=True)]
+    return [dense(t, g) for t, g in zip(inputs, found, strict=True)]
+
+
+def dense(tensor, gradient):
+    if gradient is None:
+        return torch.zeros_like(tensor)
+    return gradient if gradient.layout == torch.strided else gradient.to_dense()
 
 
 def gradients(subject, incoming=None, wanted=None, point=None):

@@ -43,8 +43,7 @@ def vector(subject):
     """All outputs as one vector of float64, without a graph."""
 
     def function(tensors):
-        with torch.no_grad():
-            outputs = subject(tensors)
+        outputs = subject.numbers(tensors)
         return torch.cat([flat(output).double().cpu() for output in outputs]) if outputs else torch.zeros(0)
 
     return function
@@ -70,7 +69,10 @@ def analytical_rows(subject, rows, wanted):
     tensors = subject.tensors(wanted)
     outputs = subject(tensors)
     leaves = [tensors[i] for i in wanted]
-    found = [backward(outputs, leaves, incoming_of(row, outputs), retain_graph=True) for row in rows]
+    found = []
+    for row in rows:
+        gradients = backward(outputs, leaves, incoming_of(row, outputs), retain_graph=True)
+        found.append([g.clone() for g in gradients])  # a backward may return one buffer again and again
     return [torch.stack([flat(row[k]).double().cpu() for row in found]) for k in range(len(wanted))]
 
 
@@ -155,7 +157,7 @@ def nearby(subject):
     return subject.at(subject.inside(point))
 
 
-def compared(subject, wanted, whole):
+def compared(subject, wanted=None, whole=None, columns=None):
     wanted = subject.differentiable if wanted is None else wanted
     source = generator(subject, 2)
     function = vector(subject)
@@ -171,9 +173,9 @@ def compared(subject, wanted, whole):
     noise, unit = numerical.noise_of(function, at_0, subject.point, wanted, source, subject.eps)
     changes = Changes(function, at_0, rows)
     for i, full in zip(wanted, found, strict=True):
-        columns = directions(full.shape[1], source, whole, few)
-        if columns:
-            comparison.blocks.append(measured(subject, changes, i, columns, full, noise, unit))
+        along = columns or directions(full.shape[1], source, whole, few)
+        if along:
+            comparison.blocks.append(measured(subject, changes, i, along, full, noise, unit))
     return comparison
 
 

@@ -60,11 +60,12 @@ def judge(block):
     block.folded = bool(folds.any())
     known = block.error.isfinite() | ~block.analytical.isfinite()
     sizes = block.numerical.abs().nan_to_num(0, 0, 0)
-    rough = undecided & (block.error > 1e-3 * sizes.max())  # too rough to tell a number from none
+    # too rough to tell a number from none: over a jump, the differences only grow as the step shrinks
+    rough = undecided & (block.error > 1e-2 * sizes.max())
     # 0 · ∞ spoils the other outputs too, as in sqrt at 0: a column without numerical values is left open
     blind = ~block.error.isfinite() & ~(block.left.isfinite() & block.right.isfinite())
     blind = blind.any(dim=0, keepdim=True).expand_as(blind)
-    block.wrong = off & ~block.at_kink & ~folds & known & ~blind & (block.analytical.isfinite() | ~rough)
+    block.wrong = off & ~block.at_kink & ~folds & known & ~blind & ~rough
     block.uncertain = (undecided | blind | folds) & ~block.wrong & ~block.at_kink
 
 

@@ -50,9 +50,8 @@ def agree(subject, point, dtype, words, found, usual, fraction, forgive_noise=Fa
     rows = list(zip(names, (*outputs, *low), (*exact[0], *exact[1]), sizes, strict=True))
     unit = torch.finfo(dtype).eps
     # what underflows, and what is left where numbers cancel
-    least = [1e3 * torch.finfo(dtype).tiny] * len(rows)
-    for k, name in enumerate(subject.names(), len(outputs)):
-        least[k] += 8 * unit * subject.natural(name)
+    usual_sizes = [subject.height / 4] * len(outputs) + [subject.natural(name) for name in subject.names()]
+    least = [1e3 * torch.finfo(dtype).tiny + 8 * unit * size for size in usual_sizes]
     spread = [0.0] * len(rows)
     for asked in (False, True):  # the spread costs much, and is seldom needed
         wrong = [row for row, s, t in zip(rows, spread, least, strict=True) if off(*row[1:], fraction, 20 * s + t)]

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import torch
 
+from torchbp.testing.switches import positions, put_back
+
 
 class Randomness:
     """Seeds torch's, Python's and NumPy's generators, as far as the function draws from them."""
@@ -27,10 +29,14 @@ class Randomness:
     @contextmanager
     def probing(self):
         """Around one call: which generators does it draw from?"""
-        self.draws = dict.fromkeys(self.draws, True)
+        known, self.draws = self.draws, dict.fromkeys(self.draws, True)
         self.seed()
         before = states()
-        yield
+        try:
+            yield
+        except BaseException:
+            self.draws = known
+            raise
         after = states()
         self.draws = {name: not same(before[name], after[name]) for name in before}
         if torch.cuda.is_available() and torch.cuda.is_initialized():
@@ -43,13 +49,15 @@ class Randomness:
 
 @contextmanager
 def preserved():
-    """The generators' states are afterwards what they were before."""
+    """The generators' states, and torch's switches, are afterwards what they were before."""
+    switches = positions()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     before = states()
     with torch.random.fork_rng(devices=devices):
         try:
             yield
         finally:
+            put_back(switches)
             random.setstate(before["python"])
             if before["numpy"] is not None:
                 sys.modules["numpy"].random.set_state(before["numpy"])

@@ -12,6 +12,7 @@ from torchbp.testing.arguments import Argument, CannotRun, Options
 from torchbp.testing.copies import copied, places, promote_attributes
 from torchbp.testing.names import argument_names, name_of
 from torchbp.testing.randomness import Randomness
+from torchbp.testing.switches import positions, put_back
 from torchbp.testing.tensors import cast, coarseness, first_line, flat, is_inexact, largest, nudged, promoted
 
 
@@ -34,6 +35,8 @@ class Subject:
             raise CannotRun(f"{self.name} is not callable")
         self.read_inputs(inputs)
         self.notes, self.inplace, self.writes = [], False, False
+        self.moved = {}  # switches of torch that the forward leaves otherwise
+        self.differentiates = False  # by itself, inside the forward, as forces are the gradient of an energy
         self.random = Randomness(self.options.seed)
         self.settle_dtype()
 
@@ -101,14 +104,19 @@ class Subject:
         inexact = [i for i, output in enumerate(outputs) if is_inexact(output)]
         self.attached = [i for i in inexact if outputs[i].requires_grad]
         self.outputs = self.attached or inexact
+        if self.attached:
+            try:
+                with torch.no_grad():
+                    self.raw(*self.tensors())
+            except Exception:
+                self.differentiates = True
         self.height = max((largest(outputs[i]) for i in self.outputs), default=0.0)
         self.unit = max(self.eps, self.precision())
 
     def precision(self):
         """The rounding unit of the outputs, which may be computed in less than they are returned in."""
         try:
-            with torch.no_grad():
-                outputs = self(self.tensors(point=[nudged(t) for t in self.point]))
+            outputs = self.numbers([nudged(t) for t in self.point])
         except Exception:  # out of its domain
             return 0.0
         return coarseness(torch.cat([flat(o).double() for o in outputs])) if outputs else 0.0
@@ -171,6 +179,13 @@ class Subject:
 
     def raw(self, *tensors):
         """The outputs that are tensors, of the function itself: for transforms, which dislike a seeding inside."""
+        before = positions()
+        try:
+            return self.called(tensors)
+        finally:
+            self.moved.update(put_back(before))
+
+    def called(self, tensors):
         if self.inplace or self.writes:  # it shall not alter what the next call is given
             tensors = [tensor.clone() for tensor in tensors]
         args, kwargs = self.call_arguments(tensors)
@@ -193,6 +208,13 @@ class Subject:
         self.random.seed()
         outputs = self.raw(*tensors)
         return [outputs[i] for i in self.outputs]
+
+    def numbers(self, point=None):
+        """The outputs at a point, without a graph."""
+        if self.differentiates:
+            return [output.detach() for output in self(self.tensors(self.differentiable, point))]
+        with torch.no_grad():
+            return self(self.tensors(point=point))
 
     def at(self, point):
         """The same function at another point."""

@@ -57,6 +57,8 @@ def one(subject, dtype, fraction, usual):
     try:
         found = backward(outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs, 7))
     except Defect as defect:
+        if isinstance(defect.__cause__, NotImplementedError):
+            return f"{word} ({first_line(defect.__cause__)[:80]})"
         raise Defect(f"in {word}: {defect.message}") from None
     for i, gradient in zip(wanted, found, strict=True):
         if gradient.dtype != tensors[i].dtype:

@@ -1,17 +1,21 @@
 """Where the output is finite the gradient is, and float32 agrees with float64."""
 
+import contextlib
 import math
 
 import torch
 
 from torchbp.testing.context import custom
-from torchbp.testing.gradient import incoming_for, need, usual_size
+from torchbp.testing.gradient import generator, incoming_for, need, usual_size
+from torchbp.testing.jacobian import compared
 from torchbp.testing.names import number
 from torchbp.testing.precision import OUT_OF_RANGE, agree, at
 from torchbp.testing.report import Defect, Skipped
-from torchbp.testing.tensors import is_inexact
+from torchbp.testing.tensors import is_inexact, weights
 
 SPECIAL = (0.0, 1.0, -1.0, 100.0, -100.0, 1e4, -1e4, "denormal", math.inf, -math.inf)
+BRANCHES = (0.0, 1.0, -1.0, 100.0, -100.0)
+FEW = 4096  # numbers of all arguments
 DENORMAL = {torch.float64: 1e-310, torch.float32: 1e-40}
 CAUSE = "likely cause: ∞ − ∞, 0 · ∞ or 0 / 0 in the backward, or a torch.where over such a branch"
 
@@ -25,25 +29,75 @@ def extremes(subject):
     for dtype in (torch.float64, torch.float32):
         for index, value, words, point in special_points(subject, dtype):
             words = f"{words}, {str(dtype).removeprefix('torch.')}"
-            try:
-                found = at(subject, point, dtype)
-            except Defect as defect:
-                raise Defect(f"at {words}: {defect.message}") from None
+            found = outcome(subject, point, dtype, words)
             if found is None:
                 continue
             seen += 1
-            # at ∞, 0 · ∞ is in the gradient of whatever is multiplied with it, and in many a chain of torch's own
+            # at ∞, 0 · ∞ is in the gradient of whatever is multiplied with it, and in many a chain of operations
             indices = subject.differentiable
             if math.isinf(value):
-                indices = [index] if custom(found[0]) else []
+                indices = [index] if len(custom(found[0])) == 1 else []
             finite(subject, point, dtype, words, found, indices)
             if dtype == torch.float32 and not math.isinf(value) and value != DENORMAL[dtype]:
                 agree(subject, point, dtype, words, found, usual, 0.01, forgive_noise=True)
+    for dtype in (torch.bfloat16, torch.float16):  # an eps of 1e-8 is 0 there
+        zeros(subject, dtype)
+    derivatives(subject)
     return f"{seen} points with finite outputs"
 
 
+def outcome(subject, point, dtype, words):
+    try:
+        return at(subject, point, dtype)
+    except Defect as defect:
+        raise Defect(f"at {words}: {defect.message}") from None
+
+
+def zeros(subject, dtype):
+    for i in subject.differentiable:
+        argument = subject.arguments[i]
+        low, high = subject.bounds(argument)
+        if argument.kind != "input" or argument.tensor.is_complex() or not low <= 0 <= high:
+            continue
+        point = [torch.zeros_like(t) if j == i else t for j, t in enumerate(subject.point)]
+        words = f"{argument.name} = 0, {str(dtype).removeprefix('torch.')}"
+        with contextlib.suppress(Defect):  # what raises in low precision is a matter of dtypes
+            found = at(subject, point, dtype)
+            if found is not None:
+                seen = found
+                finite(subject, point, dtype, words, seen, subject.differentiable)
+
+
+def derivatives(subject):
+    """The values again where functions have their branches: at 0, ±1 and ±100, and where two arguments are equal.
+
+    Along directions that tell ties apart, and along all ones, in which ties stay: where a function has a kink, its
+    slopes along single entries say nothing of the gradient.
+    """
+    if subject.random.any or sum(subject.point[i].numel() for i in subject.differentiable) > FEW:
+        return
+    for index, value, words, point in special_points(subject, torch.float64):
+        if value not in BRANCHES or words.startswith("the first"):
+            continue
+        size, source = subject.point[index].numel(), generator(subject, 9)
+        columns = [torch.ones(size, dtype=torch.float64), *(weights((size,), source) for _ in range(2))]
+        try:
+            blocks = compared(subject.at(point), [index], 0, columns).blocks
+        except Exception:  # outside of its domain
+            continue
+        for block in blocks:
+            if bool(block.wrong.any()):
+                row, column = block.wrong.nonzero()[0].tolist()
+                along = "all ones" if column == 0 else "a random direction"
+                a, n, error = (float(m[row, column]) for m in (block.analytical, block.numerical, block.error))
+                raise Defect(
+                    f"at {words}: the gradient of {subject.arguments[index].name} is wrong",
+                    [f"along {along}: analytical {number(a)}, numerical {number(n)} ± {error:.1g}"],
+                )
+
+
 def special_points(subject, dtype):
-    """(argument, number, words, point): one argument filled with a number, or with it as its first entry."""
+    """(argument, number, words, point): one argument filled with a number, or with it as its first entry, or equal."""
     for i in subject.differentiable:
         argument = subject.arguments[i]
         if argument.tensor.numel() == 0 or argument.tensor.is_complex():
@@ -59,6 +113,11 @@ def special_points(subject, dtype):
             for tensor, words in ((filled, argument.name), (first, f"the first entry of {argument.name}")):
                 point = [tensor if j == i else t for j, t in enumerate(subject.point)]
                 yield i, value, f"{words} = {number(value)}", point
+        for j in subject.differentiable:
+            other = subject.arguments[j]
+            if i < j and other.tensor.shape == argument.tensor.shape and other.kind == argument.kind == "input":
+                point = [argument.tensor if k == j else t for k, t in enumerate(subject.point)]
+                yield j, 1.0, f"{other.name} = {argument.name}", point
 
 
 def finite(subject, point, dtype, words, found, indices):
@@ -84,7 +143,8 @@ def truly_infinite(subject, point, dtype, index, entry):
         exact = at(subject, [t.to(dtype) if is_inexact(t) else t for t in point], torch.float64)
         if exact is None:
             return True
-        return not abs(float(exact[1][subject.differentiable.index(index)].reshape(-1)[entry])) < OUT_OF_RANGE
+        limit = min(OUT_OF_RANGE, torch.finfo(dtype).max / 4)
+        return not abs(float(exact[1][subject.differentiable.index(index)].reshape(-1)[entry])) < limit
     where = float(point[index].reshape(-1)[entry])
     if math.isinf(where):
         return False
@@ -93,8 +153,7 @@ def truly_infinite(subject, point, dtype, index, entry):
         moved = subject.tensors(point=point)
         moved[index] = moved[index].contiguous()
         moved[index].view(-1)[entry] += t
-        with torch.no_grad():
-            outputs = subject(moved)
+        outputs = subject.numbers(moved)
         return sum(
             float((g.conj() * o).sum().real) for g, o in zip(incoming_for(subject, outputs, 7), outputs, strict=True)
         )

@@ -18,8 +18,7 @@ def hessian(subject):
         raise Skipped("a random function draws otherwise when it is batched")
     if subject.unit > 1e-10:
         raise Skipped("computed in too low a precision for differences of gradients")
-    with torch.no_grad():
-        incoming = incoming_for(subject, subject(subject.tensors()), 51)
+    incoming = incoming_for(subject, subject.numbers(), 51)
     wanted = [i for i in subject.differentiable if 0 < subject.point[i].numel() <= LARGEST]
     if not wanted or any(t.is_complex() for t in [*incoming, *(subject.point[i] for i in wanted)]):
         raise Skipped("no small real argument, or complex outputs")
@@ -46,6 +45,8 @@ def of_argument(subject, index, incoming):
         product = matrix.reshape(direction.numel(), -1) @ direction.reshape(-1)
         slack = subject.negligible(subject.arguments[index].name) / (largest(subject.point[index]) or 1.0)
         gap, scale = float((product - numerical).abs().max()), max(largest(numerical), largest(product))
+        if subject.arguments[index].assumed and not bool(product.any()):  # nobody asked for a gradient
+            continue
         if gap > 1e-4 * scale + 10 * error + slack and error < 1e-2 * scale:
             name = subject.arguments[index].name
             details = [f"H t is off by {gap:.2g}, and as large as {scale:.2g} (numerical error {error:.1g})"]

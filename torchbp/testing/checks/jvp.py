@@ -19,6 +19,8 @@ def jvp(subject):
         slack = sum(subject.negligible(subject.arguments[i].name) * float(tangents[i].norm()) for i in subset)
         found = forward_mode(subject, {i: tangents[i] for i in subset}, words)
         expected = reverse_mode(subject, {i: tangents[i] for i in subset})
+        if not any(expected) and all(subject.arguments[i].assumed for i in subset):  # nobody asked for a gradient
+            continue
         for name, a, b in zip(subject.output_names(), found, expected, strict=True):
             if difference(a, b, 1e-6, slack) > subject.tolerance:
                 raise Defect(
@@ -29,7 +31,7 @@ def jvp(subject):
 
 def forward_mode(subject, tangents, words):
     """The tangent of each output, projected on the incoming gradient."""
-    tensors = subject.tensors()
+    tensors = subject.tensors(subject.differentiable if subject.differentiates else ())
     try:
         with forward_ad.dual_level():
             duals = [forward_ad.make_dual(t, tangents[i]) if i in tangents else t for i, t in enumerate(tensors)]

@@ -32,13 +32,37 @@ def expanded(tensor):
     return tensor.reshape(-1)[:1].view([1] * tensor.dim()).expand(tensor.shape)
 
 
-LAYOUTS = {"strided": strided, "padded": apart, "transposed": transposed, "expanded": expanded, "offset": offset}
+def rows_expanded(tensor):
+    """The first row of the tensor everywhere: as `.sum(dim=0)` gives it."""
+    return tensor[:1].expand(tensor.shape)
+
+
+def front_transposed(tensor):
+    """The same numbers, with the first two dimensions in the other order in memory."""
+    return tensor.transpose(0, 1).contiguous().transpose(0, 1)
+
+
+def channels_last(tensor):
+    """The same numbers, with dimension 1 last in memory."""
+    return tensor.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
+LAYOUTS = {  # the layout, and the dimensions from which on there is one
+    "strided": (strided, 1),
+    "padded": (apart, 2),
+    "transposed": (transposed, 2),
+    "expanded": (expanded, 1),
+    "offset": (offset, 1),
+    "expanded along dimension 0": (rows_expanded, 2),
+    "transposed in the first dimensions": (front_transposed, 3),
+    "channels last": (channels_last, 3),
+}
 
 
 def layouts(subject):
     outputs, leaves = graph_of(subject)
     incoming = incoming_for(subject, outputs, 5)
-    for name, lay_out in LAYOUTS.items():
+    for name, (lay_out, _) in LAYOUTS.items():
         laid = [lay_out(g) if fits(name, g) else g for g in incoming]
         try:
             found = backward(outputs, leaves, laid, retain_graph=True)
@@ -52,7 +76,7 @@ def layouts(subject):
 
 
 def fits(name, tensor):
-    return tensor.numel() > 1 and tensor.dim() >= (2 if name in ("transposed", "padded") else 1)
+    return tensor.numel() > 1 and tensor.dim() >= LAYOUTS[name][1]
 
 
 def of_input(subject, index):
@@ -61,8 +85,8 @@ def of_input(subject, index):
     if argument.kind != "input" or subject.random.any:  # a random mask follows the order in memory
         return
     usual_outputs, usual = results(subject, subject.point)
-    for name, lay_out in LAYOUTS.items():
-        if not fits(name, argument.tensor) or (name == "expanded" and not argument.differentiable):
+    for name, (lay_out, _) in LAYOUTS.items():
+        if not fits(name, argument.tensor) or (name.startswith("expanded") and not argument.differentiable):
             continue
         leaf = lay_out(argument.tensor)
         words = f"the input {argument.name} {name}"

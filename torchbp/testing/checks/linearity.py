@@ -19,8 +19,12 @@ def linearity(subject):
     combined = at([2.5 * a - 0.75 * b for a, b in zip(first, second, strict=True)])
     expected = [2.5 * a - 0.75 * b for a, b in zip(whole, other, strict=True)]
     expect(subject, combined, expected, "not additive in the incoming gradient")
-    large = 1e6 if all(torch.finfo(o.dtype).max > 1e9 for o in outputs) else 64.0  # float16 ends at 65504
-    for factor in (-1.0, 1 / large, large):
+    for words, special in special_ones(outputs, first):
+        combined = at([a + b for a, b in zip(first, special, strict=True)])
+        expected = [a + b for a, b in zip(whole, at(special), strict=True)]
+        expect(subject, combined, expected, f"not additive in an incoming gradient {words}")
+    narrow = any(torch.finfo(o.dtype).max < 1e9 for o in outputs)  # float16 ends at 65504
+    for factor in (-1.0, 1 / 64, 64.0) if narrow else (-1.0, 1e-6, 1e6, 1e-12, 1e12):
         scaled = [g / factor for g in at([factor * g for g in first])]
         expect(subject, scaled, whole, f"wrong where the incoming gradient is multiplied by {factor:g}")
     nothing = at([torch.zeros_like(g) for g in first])
@@ -32,6 +36,16 @@ def linearity(subject):
     for how, rest in (("zero", torch.zeros_like), ("undefined", lambda _: None)):
         singly(subject, outputs, first, whole, at, how, rest)
     return f"{len(outputs)} outputs together, singly and undefined"
+
+
+def special_ones(outputs, incoming):
+    """Ones, as of a sum; and gradients whose entries add up to 0, of all outputs and of each alone."""
+    balanced = [g - g.mean() if g.numel() else g for g in incoming]
+    yield "of ones", [torch.ones_like(g) for g in incoming]
+    yield "that adds up to 0", balanced
+    for k in range(len(outputs) if len(outputs) > 1 else 0):
+        alone = [g if i == k else torch.zeros_like(g) for i, g in enumerate(balanced)]
+        yield f"that adds up to 0, of output {k} alone", alone
 
 
 def entries(subject, outputs, incoming, whole, at):

@@ -1,7 +1,5 @@
 """Double backward: right, or honestly refused."""
 
-from dataclasses import replace
-
 import torch
 
 from torchbp.testing.arguments import Argument
@@ -37,12 +35,11 @@ class Gradient(Subject):
     def __init__(self, subject):
         vars(self).update(vars(subject))
         self.subject, self.wanted = subject, subject.differentiable
-        with torch.no_grad():
-            incoming = incoming_for(subject, subject(subject.tensors()))
+        incoming = incoming_for(subject, subject.numbers())
         self.count = len(subject.arguments)
         names = [f"the incoming gradient of {name}" for name in subject.output_names()]
         extra = [Argument(n, g, True, "incoming") for n, g in zip(names, incoming, strict=True)]
-        self.arguments = [*(replace(a, assumed=False) for a in subject.arguments), *extra]
+        self.arguments = [*subject.arguments, *extra]
         self.outputs = list(range(len(self.wanted)))
         self.shapes = [subject.arguments[i].tensor.shape for i in self.wanted]
         self.height = max([usual_size(subject), *map(subject.natural, subject.names())])
@@ -50,6 +47,9 @@ class Gradient(Subject):
 
     def output_name(self, index):
         return f"(d out / d {self.subject.arguments[self.wanted[index]].name})"
+
+    def numbers(self, point=None):
+        return self(self.point if point is None else point)
 
     def __call__(self, tensors):
         graph = any(t.requires_grad for t in tensors)

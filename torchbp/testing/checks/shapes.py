@@ -1,5 +1,7 @@
 """Other sizes: an empty batch, a batch of one, one row more; other lengths of a row; extra leading dimensions."""
 
+import copy
+
 import torch
 
 from torchbp.testing.findings import judged
@@ -38,12 +40,12 @@ def shapes(subject):
 def resized_subject(subject, point):
     """The subject at a point of other sizes; None where the forward raises."""
     other = subject.at(point)
+    other.random = copy.copy(subject.random)  # of no rows, nothing is drawn
     try:
-        with torch.no_grad():
-            other.random.seed()
-            other.shapes = [output.shape for output in other.raw(*other.tensors())]
+        other.probe()
     except Exception:
         return None
+    other.random = subject.random
     return other
 
 
@@ -52,7 +54,9 @@ def audited(subject):
     tensors = subject.tensors(wanted)
     outputs = subject(tensors)
     if not any(o.requires_grad for o in outputs):
-        raise Defect("no output has a gradient")
+        if all(subject.point[i].numel() for i in wanted):
+            raise Defect("no output has a gradient")
+        return
     found = backward(outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs))
     if not any(output.numel() for output in outputs):
         for name, gradient in zip(subject.names(), found, strict=True):
@@ -79,6 +83,10 @@ def variations(subject):
         if new != rows and rows:
             dims = {i: [0] for i, shape in shapes.items() if shape[:1] == (rows,)}
             yield f"{new} instead of {rows} rows", resized_point(subject.point, dims, new)
+    for i, shape in shapes.items():
+        for new in (1, rows + 1) if len(shapes) > 1 and shape[:1] == (rows,) and rows > 1 else ():
+            words = f"{new} instead of {rows} rows of {subject.arguments[i].name} alone"
+            yield words, resized_point(subject.point, {i: [0]}, new)
     for size in list(others)[:FEW_SIZES]:
         dims = {i: [d for d, s in enumerate(shape) if s == size and (d or s != rows)] for i, shape in shapes.items()}
         yield f"{size + 1} instead of {size} in a row", resized_point(subject.point, dims, size + 1)
@@ -116,8 +124,7 @@ def mapped_inputs(subject):
 def batches(subject, mapped):
     """Rows of the batch in another number and order, and in two dimensions: the outputs are those of the rows."""
     rows = subject.point[mapped[0]].shape[0]
-    with torch.no_grad():
-        outputs = subject(subject.tensors())
+    outputs = subject.numbers()
     if subject.random.any or any(not o.dim() or o.shape[0] != rows for o in outputs):
         return
     again = [k % rows for k in range(rows + 1)]
@@ -131,8 +138,7 @@ def batches(subject, mapped):
         point = [t[index] if i in mapped else t for i, t in enumerate(subject.point)]
         other = subject.at(point)
         try:
-            with torch.no_grad():
-                found = other(other.tensors())
+            found = other.numbers()
         except Exception as error:
             raise Defect(f"a batch of {words} raises {type(error).__name__}: {first_line(error)}") from None
         expected = [output[index] for output in outputs]

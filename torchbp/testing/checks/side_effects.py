@@ -8,6 +8,7 @@ import torch
 from torchbp.testing.gradient import backward, expect, gaps, gradients, graph_of, incoming_for
 from torchbp.testing.randomness import same, states
 from torchbp.testing.report import Defect
+from torchbp.testing.switches import positions, put_back
 
 STALE = "likely cause: a stale value, kept on the class, the module or a global instead of ctx"
 
@@ -17,6 +18,7 @@ def side_effects(subject):
     if subject.inplace:
         return "works in place, as it says itself"
     written(subject)
+    shared(subject)
     note = of_module(subject)
     reseeded(subject)
     settings(subject)
@@ -50,6 +52,17 @@ def written(subject):
             raise Defect(f"the backward writes into {name}")
         if tensor.is_leaf and tensor.grad is not None:
             raise Defect(f"the backward writes into {name}.grad itself, so that the gradient is counted twice")
+
+
+def shared(subject):
+    """A second backward does not write into the gradients of the first."""
+    outputs, leaves = graph_of(subject)
+    first = backward(outputs, leaves, incoming_for(subject, outputs), retain_graph=True)
+    before = [gradient.clone() for gradient in first]
+    backward(outputs, leaves, incoming_for(subject, outputs, 9), retain_graph=True)
+    for name, gradient, old in zip(subject.names(), first, before, strict=True):
+        if not equal(gradient, old):
+            raise Defect(f"a second backward writes into the gradient of {name} of the first: both are one buffer")
 
 
 def equal(a, b):
@@ -106,28 +119,11 @@ def reseeded(subject):
 
 
 def settings(subject):
-    """Global switches are as they were."""
-    before = switches()
+    """Global switches are as they were, after the forward (which a subject notes itself) and after the backward."""
+    before = positions()
     gradients(subject)
-    after = switches()
-    torch.set_grad_enabled(before["torch.is_grad_enabled()"])
-    torch.set_default_dtype(before["torch.get_default_dtype()"])
-    torch.set_num_threads(before["torch.get_num_threads()"])
-    torch.use_deterministic_algorithms(before["torch.are_deterministic_algorithms_enabled()"])
-    torch.autograd.set_detect_anomaly(before["torch.is_anomaly_enabled()"])
-    for name, value in after.items():
-        if value != before[name]:
-            raise Defect(f"{name} was {before[name]}, and is {value} after the call")
-
-
-def switches():
-    return {
-        "torch.is_grad_enabled()": torch.is_grad_enabled(),
-        "torch.get_default_dtype()": torch.get_default_dtype(),
-        "torch.get_num_threads()": torch.get_num_threads(),
-        "torch.are_deterministic_algorithms_enabled()": torch.are_deterministic_algorithms_enabled(),
-        "torch.is_anomaly_enabled()": torch.is_anomaly_enabled(),
-    }
+    for name, (old, new) in (subject.moved | put_back(before)).items():
+        raise Defect(f"{name} was {old}, and is {new} after the call")
 
 
 def other_points(subject):
