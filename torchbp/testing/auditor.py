@@ -13,7 +13,10 @@ from torchbp.testing.checks import CHECKS, LEVELS
 from torchbp.testing.randomness import preserved
 from torchbp.testing.report import FAIL, PASS, UNSUPPORTED, GradientError, Outcome, Report, Result
 from torchbp.testing.subject import Subject
+from torchbp.testing.switches import positions, put_back
 from torchbp.testing.tensors import first_line
+
+NEEDS_GRADIENT = "not require grad"
 
 
 def check(
@@ -99,12 +102,17 @@ def run(name, subject, require=()):
     """The result of one check. What the audited code raises is a finding, never our traceback."""
     began = time.perf_counter()
     status, message, details = PASS, "", ()
+    switches = positions()
     try:
         message = CHECKS[name].function(subject) or ""
     except Outcome as outcome:
         status, message, details = outcome.status, outcome.message, outcome.details
     except Exception as error:
         status, message = FAIL, f"raises {type(error).__name__}: {first_line(error)}"
+        if subject.differentiates and NEEDS_GRADIENT in message:
+            status, message = UNSUPPORTED, f"the function differentiates itself, and then {message}"
+    finally:
+        subject.moved.update(put_back(switches))
     if status == UNSUPPORTED and name in names_in(require):
         status, message = FAIL, f"required, but unsupported: {message}"
     if status == FAIL:

@@ -212,7 +212,8 @@ def block_of(subject, changes, argument, columns, full, row_noise, unit):
     steps = [numerical.first_step(line, unit, options.eps) for line in lines]
     slopes = [numerical.slopes(line, h, row_noise) for line, h in zip(lines, steps, strict=True)]
     natural = subject.natural(subject.arguments[argument].name) * changes.projection.sizes(columns)
-    block = Block(argument, columns, take(columns, full), changes.projection.mixed(columns), natural)
+    mixed, finite = changes.projection.mixed(columns), changes.hidden is None
+    block = Block(argument, columns, take(columns, full), mixed, finite, natural)
     assembled(block, slopes, options, unit)
     first = block.numerical, block.error
     if options.eps is None:

@@ -13,6 +13,7 @@ class Block:
     columns: list  # flat indices, then tensors of weights
     analytical: torch.Tensor
     mixed: torch.Tensor  # sums over several derivatives
+    whole_outputs: bool  # all outputs are finite
     natural: torch.Tensor  # the size of a derivative in which nothing cancels
     numerical: torch.Tensor = None
     error: torch.Tensor = None
@@ -66,7 +67,9 @@ def judge(block):
     blind = ~block.error.isfinite() & ~(block.left.isfinite() & block.right.isfinite())
     blind = blind.any(dim=0, keepdim=True).expand_as(blind)
     block.wrong = off & ~block.at_kink & ~folds & known & ~blind & ~rough
-    block.uncertain = (undecided | blind | folds) & ~block.wrong & ~block.at_kink
+    if not block.whole_outputs:  # 0 · ∞ in the backward of an output that is ∞
+        block.wrong &= block.analytical.isfinite()
+    block.uncertain = (undecided | blind | folds | ~block.analytical.isfinite()) & ~block.wrong & ~block.at_kink
 
 
 def stairs(block, coarse, coarse_error):

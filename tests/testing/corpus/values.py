@@ -104,7 +104,8 @@ class RMSNorm(Function):
     def backward(ctx, grad):
         (x,) = ctx.saved_tensors
         rstd = torch.rsqrt(x.square().mean(-1, keepdim=True) + EPS)
-        return rstd * grad - x * rstd.pow(3) * (grad * x).mean(-1, keepdim=True)
+        normal = x * rstd  # first, as rstd³ overflows in half precision
+        return rstd * (grad - normal * (grad * normal).mean(-1, keepdim=True))
 
 
 class RMSNormWithoutEps(RMSNorm):

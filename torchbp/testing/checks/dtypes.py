@@ -1,12 +1,9 @@
 """Other precisions: what the forward takes, the backward takes, with the right numbers; and autocast."""
 
-import functools
-import inspect
-
 import torch
-from torch.utils._pytree import tree_leaves
 
 from torchbp.testing.gradient import backward, incoming_for, need, usual_size
+from torchbp.testing.holdings import captures
 from torchbp.testing.names import listing
 from torchbp.testing.precision import agree, at
 from torchbp.testing.report import Defect, Skipped, Unsupported
@@ -66,25 +63,6 @@ def one(subject, dtype, fraction, usual):
     if all(bool(o.isfinite().all()) for o in outputs):
         agree(subject, subject.point, dtype, f"the inputs in {word}", (outputs, found), usual, fraction)
     return None
-
-
-def captures(function):
-    """A plain function may hold tensors or modules from outside, of one dtype: that is the caller's affair."""
-    if isinstance(function, functools.partial):
-        return holds((function.args, function.keywords)) or captures(function.func)
-    if inspect.ismethod(function):
-        return holds(vars(function.__self__)) or captures(function.__func__)
-    if not inspect.isfunction(function):
-        return False
-    variables = inspect.getclosurevars(function)
-    containers = (list, tuple, dict)
-    return holds((variables.nonlocals, variables.globals)) or any(
-        isinstance(value, containers) for value in variables.nonlocals.values()
-    )
-
-
-def holds(values):
-    return any(isinstance(value, (torch.Tensor, torch.nn.Module)) for value in tree_leaves(values))
 
 
 def full_precision(subject):

@@ -1,17 +1,17 @@
 """Where the output is finite the gradient is, and float32 agrees with float64."""
 
-import contextlib
 import math
 
 import torch
 
 from torchbp.testing.context import custom
+from torchbp.testing.findings import forgiven
 from torchbp.testing.gradient import generator, incoming_for, need, usual_size
 from torchbp.testing.jacobian import compared
 from torchbp.testing.names import number
 from torchbp.testing.precision import OUT_OF_RANGE, agree, at
 from torchbp.testing.report import Defect, Skipped
-from torchbp.testing.tensors import is_inexact, weights
+from torchbp.testing.tensors import is_inexact, random_like, weights
 
 SPECIAL = (0.0, 1.0, -1.0, 100.0, -100.0, 1e4, -1e4, "denormal", math.inf, -math.inf)
 BRANCHES = (0.0, 1.0, -1.0, 100.0, -100.0)
@@ -61,11 +61,12 @@ def zeros(subject, dtype):
             continue
         point = [torch.zeros_like(t) if j == i else t for j, t in enumerate(subject.point)]
         words = f"{argument.name} = 0, {str(dtype).removeprefix('torch.')}"
-        with contextlib.suppress(Defect):  # what raises in low precision is a matter of dtypes
+        try:
             found = at(subject, point, dtype)
-            if found is not None:
-                seen = found
-                finite(subject, point, dtype, words, seen, subject.differentiable)
+        except Defect:  # what raises in low precision is a matter of dtypes
+            continue
+        if found is not None:
+            finite(subject, point, dtype, words, found, subject.differentiable)
 
 
 def derivatives(subject):
@@ -86,7 +87,7 @@ def derivatives(subject):
         except Exception:  # outside of its domain
             continue
         for block in blocks:
-            if bool(block.wrong.any()):
+            if bool(block.wrong.any()) and not forgiven(subject, block):
                 row, column = block.wrong.nonzero()[0].tolist()
                 along = "all ones" if column == 0 else "a random direction"
                 a, n, error = (float(m[row, column]) for m in (block.analytical, block.numerical, block.error))
@@ -149,23 +150,28 @@ def truly_infinite(subject, point, dtype, index, entry):
     if math.isinf(where):
         return False
 
-    def value(t):
+    def value(t, direction):
         moved = subject.tensors(point=point)
-        moved[index] = moved[index].contiguous()
-        moved[index].view(-1)[entry] += t
+        moved[index] = moved[index] + t * direction
         outputs = subject.numbers(moved)
         return sum(
             float((g.conj() * o).sum().real) for g, o in zip(incoming_for(subject, outputs, 7), outputs, strict=True)
         )
 
-    for side in (1.0, -1.0):
-        unit = side * max(abs(where), 1.0)
-        try:
-            slopes = [(value(h * unit) - value(0.0)) / (h * unit) for h in (1e-4, 1e-5, 1e-6)]
-        except Exception:  # out of its domain on that side
-            continue
-        if all(math.isfinite(s) for s in slopes):
+    def converges(direction):
+        """Whether the slopes to one side do."""
+        for side in (1.0, -1.0):
+            unit = side * max(abs(where), 1.0)
+            try:
+                slopes = [(value(h * unit, direction) - value(0.0, direction)) / (h * unit) for h in (1e-4, 1e-5, 1e-6)]
+            except Exception:  # out of its domain on that side
+                continue
             gap = max(slopes) - min(slopes)
-            if gap <= 1e-2 * max(map(abs, slopes)) + 1e-8:
-                return False
-    return True
+            if all(map(math.isfinite, slopes)) and gap <= 1e-2 * max(map(abs, slopes)) + 1e-8:
+                return True
+        return False
+
+    alone = torch.zeros_like(point[index], memory_format=torch.contiguous_format)
+    alone.view(-1)[entry] = 1.0
+    # along the entry, and along no axis: at a jump, such as that of eigenvectors at 0, some entries show none
+    return not (converges(alone) and converges(random_like(alone, generator(subject, 10))))

@@ -32,7 +32,11 @@ def checkpointing(subject):
             torch.autograd.backward([o for o, _ in pairs], [g for _, g in pairs])
         except Exception as error:
             text = first_line(error)
-            if isinstance(error, NotImplementedError) or "support" in text or (reentrant and subject.differentiates):
+            if (
+                isinstance(error, NotImplementedError)
+                or "support" in str(error)
+                or (reentrant and subject.differentiates)
+            ):
                 raise Unsupported(f"{words}: {text}") from None
             raise Defect(f"{words} it raises {type(error).__name__}: {text}") from error
         leaves = [tensors[i] for i in subject.differentiable]
