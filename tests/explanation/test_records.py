@@ -86,6 +86,7 @@ def test_records_equal_autograd_and_are_the_whole_step(case):
             close = {"rtol": 1e-10, "atol": 1e-10 * reference.abs().max().item()}
             torch.testing.assert_close(record.tensor, reference, **close)
         assert record.error <= 1e-10 * max(record.reference.abs().max().item(), 1e-3)
+        assert all(check.ok in (True, None) for check in record.checks), record
         if record.quotient_error is not None:
             assert record.quotient_error <= 1e-6 * max(1, record.tensor.abs().max().item())
     recorded = {record.name for record in explanation.records}

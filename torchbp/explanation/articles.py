@@ -24,8 +24,8 @@ def article(explanation, record, place):
     if record.factors:
         parts.append(f'<div class="equation rule">{mathml.rule(record.rule)}</div>')
     if record.numbers:
-        parts.append(f'<p class="numbers">{escape(record.numbers.replace("dL/d", "∂L/∂"))}</p>')
-    parts += [table(record), f'<p class="check">{check(record)}</p>']
+        parts.append(f'<p class="numbers">{readable(record.numbers)}</p>')
+    parts += [table(record), *map(verdict, record.checks)]
     return f'<article class="step" id="step-{place}" aria-labelledby="step-{place}-name">{"".join(parts)}</article>'
 
 
@@ -36,15 +36,14 @@ def where(record):
     return f", layer {record.number}" + ("" if named.isdigit() or not named else f", <b>{escape(named)}</b>")
 
 
-def check(record):
-    parts = [f"{record.by}: {difference(record.error)}"]
-    if record.quotient_error is not None:
-        parts.append(f"difference quotient{record.elements}: {difference(record.quotient_error)}")
-    return " · ".join(parts)
+def readable(sentence):
+    """As it is read on the page: ∂L/∂Z, and no markup."""
+    return escape(sentence.replace("dL/d", "∂L/∂"))
 
 
-def difference(error):
-    return "equal" if error == 0 else f"differs by {text.difference(error)}"
+def verdict(check):
+    kind = {True: "check ok", False: "check off", None: "check none"}[check.ok]
+    return f'<p class="{kind}"><b>{text.VERDICTS[check.ok]}:</b> {readable(text.said(check))}</p>'
 
 
 def table(record):

@@ -33,9 +33,10 @@ def record_of(record):
         "rule": record.rule,
         "factors": [{"name": factor.name, **tensor_of(factor.tensor)} for factor in record.factors],
         "numbers": record.numbers,
-        "error": finite(record.error),
-        "quotient_error": finite(record.quotient_error),
-        "quotients": record.quotients,
+        "checks": [
+            {"by": c.by, "ok": c.ok, "error": finite(c.error), "bound": finite(c.bound), "why": c.why}
+            for c in record.checks
+        ],
         **tensor_of(record.tensor),
     }
 

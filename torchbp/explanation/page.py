@@ -6,9 +6,10 @@ from html import escape
 from pathlib import Path
 
 from torchbp.explanation import drawing
-from torchbp.explanation.articles import article, strip
+from torchbp.explanation.articles import article, readable, strip
 from torchbp.explanation.rates import curve
 from torchbp.explanation.records import STAGES
+from torchbp.explanation.text import tally
 from torchbp.explanation.worked import number
 
 HERE = Path(__file__).parent / "web"
@@ -35,11 +36,12 @@ def page(explanation):
         ("loss", f"{type(derivation.loss).__name__}, {derivation.loss.reduction}"),
         ("learning rate α", f"{explanation.lr:g}"),
         ("the loss went", f"from {number(explanation.loss)} to {number(explanation.new_loss)}"),
+        ("checks", tally(explanation)),
     ]
     answer, y = explanation.values[derivation.answer], explanation.values["y"]
     if y.numel() == 1:
         facts.insert(3, ("answer, and truth", f"{derivation.answer} = {number(answer)}, y = {number(y)}"))
-    summary = "".join(f"<div><dt>{name}</dt><dd>{escape(what)}</dd></div>" for name, what in facts)
+    summary = "".join(f"<div><dt>{name}</dt><dd>{readable(what)}</dd></div>" for name, what in facts)
     stages = [record.stage for record in explanation.records]
     jumps = "".join(
         f'<button type="button" data-step="{stages.index(stage)}" data-stage="{stage}">{name}</button>'
@@ -47,7 +49,7 @@ def page(explanation):
         if stage in stages
     )
     steps = "".join(article(explanation, record, place) for place, record in enumerate(explanation.records))
-    seen = "".join(f"<li>{escape(sentence.replace('dL/d', '∂L/∂'))}</li>" for sentence in explanation.observations)
+    seen = "".join(f"<li>{readable(sentence)}</li>" for sentence in explanation.observations)
     template = (HERE / "page.html").read_text(encoding="utf-8")
     parts = {
         "title": escape(title),

@@ -1,5 +1,6 @@
 """What an explanation consists of: one record for each quantity, in the order of the article."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,6 +23,29 @@ class Factor:
 
 
 @dataclass(frozen=True)
+class Check:
+    """A comparison of a record, and its verdict.
+
+        ok:  |value − reference| ≤ bound
+
+    by: what the reference is from.
+    error, bound: the largest difference, and what rounding, or the step of a difference quotient, explains of it; of an
+        element beyond its bound if there is one. None where there is no comparison.
+    why: the reason, where there is none.
+    """
+
+    by: str
+    error: float | None = None
+    bound: float | None = None
+    why: str = ""
+
+    @property
+    def ok(self):
+        """None where there is no comparison; nan and inf are never ok."""
+        return None if self.error is None else self.error <= self.bound < math.inf
+
+
+@dataclass(frozen=True)
 class Record:
     """One quantity of the step.
 
@@ -33,9 +57,8 @@ class Record:
     rule: the chain rule that it follows from, of a derivative. factors: those of the rule, one by one.
     numbers: the equation of its largest element, with the numbers filled in.
     why: a sentence.
-    reference: what torch says, a tensor: its layer, autograd, or torch.optim.SGD. error: the largest difference to it.
-    quotient_error: the largest difference of the derivative to a central difference quotient, in float64, over
-        `quotients` of its elements; None of what is no derivative, or where there is no quotient.
+    reference: what torch says, a tensor: its layer, autograd, or torch.optim.SGD.
+    checks: the `Check` against it, and of a derivative that against central difference quotients, in float64.
     """
 
     name: str
@@ -50,26 +73,35 @@ class Record:
     factors: tuple[Factor, ...] = ()
     numbers: str = ""
     reference: torch.Tensor | None = None
-    quotient_error: float | None = None
-    quotients: int = 0
+    checks: tuple[Check, ...] = ()
 
     @property
     def error(self):
-        return largest(self.tensor - self.reference)
+        """The largest difference to the reference."""
+        return self.checks[0].error
+
+    @property
+    def quotient_error(self):
+        """The difference to a central difference quotient; None of what is no derivative, or where there is none."""
+        return self.checks[1].error if len(self.checks) > 1 else None
 
     @property
     def by(self):
         """Who the reference is from, in a word."""
         return {"backward": "autograd", "update": "torch.optim.SGD"}.get(self.stage, "torch")
 
-    @property
-    def elements(self):
-        """Of how many elements the difference quotients are, where not of all."""
-        return f" of {self.quotients} elements" if self.quotients < self.tensor.numel() else ""
-
-    def checked(self, reference, quotient_error=None, quotients=0):
-        return replace(self, reference=reference, quotient_error=quotient_error, quotients=quotients)
+    def checked(self, reference, bound, *checks):
+        """With its checks: against the reference, up to the bound, a number or a tensor, and those that are given."""
+        # equal infinities differ by 0
+        errors = torch.where(self.tensor == reference, 0.0, (self.tensor - reference).abs())
+        return replace(self, reference=reference, checks=(Check(self.by, *worst(errors, bound)), *checks))
 
 
-def largest(tensor):
-    return tensor.abs().max().item() if tensor.numel() else 0.0
+def worst(errors, bounds):
+    """The largest error and its bound, numbers, of those beyond their bounds if there are any; nan is the largest."""
+    errors = errors.double().reshape(-1)
+    bounds = torch.as_tensor(bounds, dtype=torch.float64, device=errors.device).reshape(-1).expand_as(errors)
+    off = ~(errors <= bounds)
+    among = errors.nan_to_num(nan=math.inf, posinf=math.inf)
+    place = (among.where(off, -1.0) if off.any() else among).argmax()
+    return errors[place].item(), bounds[place].item()

@@ -10,6 +10,7 @@ from torchbp.explanation.worked import number
 WIDTH = 80
 ROWS, COLUMNS, CELL = 8, 7, 11  # of a tensor that is printed whole; of a larger one its corners
 BAR = 30
+VERDICTS = {True: "check ok", False: "check OFF", None: "no check"}
 
 
 def text(explanation, layer=None):
@@ -81,17 +82,24 @@ def block(record, with_why=True):
     lines += tensor_lines(record.tensor)
     if record.numbers and not (record.tensor.dim() == 0 and record.numbers.count("=") < 1):
         lines += wrapped(record.numbers, "   ", "     ")
-    return [*lines, *wrapped(check(record), "   ", "     ")]
+    for check in record.checks:
+        lines += wrapped(f"{VERDICTS[check.ok]}: {said(check)}", "   ", "     ")
+    return lines
 
 
-def check(record):
-    """What it is compared with, and by how much it differs."""
-    text = f"check: {record.by} differs by {difference(record.error)}"
-    if record.stage != "backward":
-        return text
-    if record.quotient_error is None:
-        return f"{text}; there is no difference quotient here"
-    return f"{text}, [L(q + h) − L(q − h)]/2h{record.elements} by {difference(record.quotient_error)}"
+def said(check):
+    """What a record is compared with, and by how much it differs."""
+    if check.ok is None:
+        return f"there is no {check.by}: {check.why}"
+    return f"{check.by} differs by {difference(check.error)} (bound {difference(check.bound)})"
+
+
+def tally(explanation):
+    """How many checks are ok, and which records have one that is not."""
+    verdicts = [(record.name, check.ok) for record in explanation.records for check in record.checks]
+    off = dict.fromkeys(name for name, ok in verdicts if ok is False)
+    done = [ok for _, ok in verdicts if ok is not None]
+    return f"{sum(done)} of {len(done)} ok{'; OFF: ' if off else ''}{', '.join(off)}"
 
 
 def difference(error):
@@ -123,7 +131,7 @@ def tensor_lines(tensor):
 
 def closing(explanation):
     """How far the loss fell, the gradient's norm by layer, and what there is to see."""
-    lines = [ruled("What it did")]
+    lines = [ruled("What it did"), *wrapped(f"Checks: {tally(explanation)}.", "", "")]
     falls = explanation.lr * explanation.squared_norm()
     lines += wrapped(
         f"The loss went from {number(explanation.loss)} to {number(explanation.new_loss)}: "

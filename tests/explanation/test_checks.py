@@ -1,0 +1,129 @@
+"""The verdicts on the records: ok where they are right, OFF where they are not, and a reason where there is none."""
+
+import json
+import math
+import re
+
+import pytest
+import torch
+
+import torchbp
+from tests.explanation.samples import deep, large, xor
+from torchbp.explanation import backward, records
+from torchbp.explanation.records import Check
+
+
+def verdicts(explanation, name):
+    return [check.ok for check in explanation[name].checks]
+
+
+@pytest.mark.parametrize("explanation", [xor, deep, large])
+def test_right_records_are_ok(explanation):
+    explanation = explanation()
+    assert {check.ok for record in explanation.records for check in record.checks} == {True}
+    counts = [2 if record.stage == "backward" else 1 for record in explanation.records]
+    assert [len(record.checks) for record in explanation.records] == counts
+    assert f"Checks: {sum(counts)} of {sum(counts)} ok." in explanation.text()
+    assert "OFF" not in explanation.text()
+
+
+def one_element(dz, a):
+    """dW with its largest element 1% too large."""
+    dw = dz.T @ a
+    place = dw.abs().argmax()
+    dw.view(-1)[place] *= 1.01
+    return dw
+
+
+def test_a_wrong_element_is_off_in_the_terminal_on_the_page_and_in_json(monkeypatch):
+    monkeypatch.setattr(backward, "linear_dweight", one_element)
+    explanation = deep()
+    assert explanation["dL/dW1"].tensor.abs().max() < 1e-6  # a vanished gradient is held to its own size
+    wrong = {record.name for record in explanation.records if False in verdicts(explanation, record.name)}
+    weights = {f"dL/dW{number}" for number in range(1, 10)}
+    # the update is measured with the rounding of the weights, in which a vanished gradient drowns
+    assert weights <= wrong <= weights | {f"W{number}′" for number in range(1, 10)}
+    assert all(verdicts(explanation, name) == [False, False] for name in weights)
+
+    text = explanation.text()
+    assert text.count("check OFF: autograd differs by ") == text.count("check OFF: [L(q + h) − L(q − h)]/2h") == 9
+    assert max(map(len, text.splitlines())) <= 80
+    closing = " ".join(text.split())
+    assert re.search(r"Checks: \d+ of \d+ ok; OFF: dL/dW9, dL/dW8, ", closing)
+
+    page = explanation.html()
+    assert page.count('<p class="check off"><b>check OFF:</b> ') >= 18
+    assert "ok; OFF: ∂L/∂W9, ∂L/∂W8, " in page
+
+    written = {record["name"]: record["checks"] for record in json.loads(explanation.json())["records"]}
+    assert [check["ok"] for check in written["dL/dW1"]] == [False, False]
+    assert written["dL/dW1"][0]["error"] > written["dL/dW1"][0]["bound"]
+    assert [check["ok"] for check in written["dL/dZ1"]] == [True, True]
+
+
+def test_a_wrong_formula_is_off_in_all_that_follows_from_it(monkeypatch):
+    monkeypatch.setattr(backward, "linear_dx", lambda dz, w: 1.001 * (dz @ w))
+    explanation = xor()
+    for name in ("dL/dA1", "dL/dZ1", "dL/dW1", "dL/db1"):
+        assert verdicts(explanation, name) == [False, False]
+    for name in ("dL/dA2", "dL/dZ2", "dL/dW2", "dL/db2"):
+        assert verdicts(explanation, name) == [True, True]
+    assert verdicts(explanation, "W1′") == [False]
+
+
+def test_right_records_are_ok_on_the_page_too():
+    page = xor().html()
+    assert page.count('<p class="check ok"><b>check ok:</b> ') == sum(len(record.checks) for record in xor().records)
+    assert "check off" not in page
+
+
+@pytest.mark.parametrize("error", [math.nan, math.inf, 2.0])
+@pytest.mark.parametrize("bound", [math.nan, math.inf, 1.0])
+def test_nan_and_inf_are_never_ok(error, bound):
+    assert Check("autograd", error, bound).ok is False
+    assert Check("autograd", 0.0, bound).ok is (bound == 1.0)
+
+
+def test_nan_in_a_record_is_off():
+    record = records.Record("A1", "forward", 1, "", "", torch.tensor([1.0, math.nan]), "")
+    assert record.checked(torch.tensor([1.0, math.nan]), 1.0).checks[0].ok is False
+    record = records.Record("A1", "forward", 1, "", "", torch.tensor([1.0, math.inf]), "")
+    assert record.checked(torch.tensor([1.0, math.inf]), 1.0).checks[0].ok is True
+    assert record.checked(torch.tensor([1.0, 2.0]), 1.0).checks[0].ok is False
+
+
+def reason(explanation, name):
+    check = explanation[name].checks[1]
+    assert check.ok is None
+    line = f"no check: there is no {check.by}: {check.why}"
+    assert line in " ".join(explanation.text().split())
+    assert (
+        f'<p class="check none"><b>no check:</b> {line.removeprefix("no check: ").replace("dL/d", "∂L/∂")}</p>'
+        in explanation.html()
+    )
+    return check.why
+
+
+def test_why_there_is_no_difference_quotient():
+    net = torchbp.nn.MLP(2, 3, 1, activation="relu", dtype=torch.float64)
+    with torch.no_grad():
+        net[0].bias.zero_()
+    corner = torchbp.explain(net, [0, 0], [1])  # Z1 = 0
+    assert "turns a relu on or off" in reason(corner, "dL/db1")
+    assert corner["dL/dW2"].checks[1].ok
+
+    with torch.no_grad():
+        net[2].bias.fill_(-40)
+    sure = torchbp.explain(net, [1, 1], [1])
+    assert "torch bounds dL/dA" in reason(sure, "dL/dA2")
+    assert sure["dL/dZ2"].checks[1].ok
+
+    net = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Sigmoid()).double()
+    with torch.no_grad():
+        net[0].bias.fill_(-40)
+    assert "torch bounds dL/dA" in reason(torchbp.explain(net, [1, 1], [1]), "dL/dW1")
+
+    net = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)).double()
+    with torch.no_grad():
+        net[1].weight.fill_(1e-14)
+    assert "rounding alone" in reason(torchbp.explain(net, [1], [1]), "dL/dW1")
