@@ -1,10 +1,12 @@
 """Every record against autograd and against numbers from outside; that the records are the whole step."""
 
 import itertools
+import re
 import subprocess
 import sys
 from collections import OrderedDict
 
+import mpmath  # with torch
 import numpy as np
 import pytest
 import torch
@@ -164,20 +166,94 @@ def test_mazurs_worked_example():
     assert list(explanation.updated) == ["0.weight", "2.weight"]
 
 
-def test_numbers_filled_in_are_true():
-    """The right side of each line is computed as it stands there."""
-    torch.manual_seed(3)
-    x, y = torch.randn(3, 7), torch.tensor([[1.0], [0], [1]])
-    sigma = {"σ": lambda z: 1 / (1 + np.exp(-z)), "tanh": np.tanh, "max": max, "ln": np.log}
-    for activation in ACTIVATIONS:
-        explanation = torchbp.explain(torchbp.nn.MLP(7, 3, 1, activation=activation), x, y)
-        for record in explanation.records:
-            _, *sides = record.numbers.split(" = ")
-            for sign, code in {"−": "-", "·": "*", "²": "**2", "[4 more: ": "(", "[3 more: ": "(", "]": ")"}.items():
-                sides = [side.replace(sign, code) for side in sides]
-            results = [eval(side, sigma) for side in sides]
-            assert results[0] == pytest.approx(results[-1], rel=5e-3, abs=2e-3), record.numbers
-            assert len(record.numbers) > 10
+SIGNS = [  # of the lines, in Python; a number is one of many digits
+    (r"\[\d+ more: ([^]]*)\]", r"(\1)"),
+    (r"e\^(−?[\d.]+)", r"exp(\1)"),
+    (r"(?<![\w.])(\d[\d.]*(?:e[+−]\d+)?)", r"mpf('\1')"),
+    ("−", "-"),
+    ("·", "*"),
+    ("²", "**2"),
+]
+FUNCTIONS = {"σ": lambda z: 1 / (1 + mpmath.exp(-z)), "max": max, "ln": mpmath.log}
+FUNCTIONS |= {name: getattr(mpmath, name) for name in ("exp", "tanh", "mpf")}
+
+
+def evaluated(side):
+    """A side of a line as it stands there: with the digits that are printed, and without rounding of its own."""
+    for sign, code in SIGNS:
+        side = re.sub(sign, code, side)
+    with mpmath.workdps(400):
+        return eval(side, dict(FUNCTIONS))
+
+
+def check_numbers(explanation):
+    for record in explanation.records:
+        line, _, rounded = record.numbers.partition(", which is ")
+        _, *sides = line.split(" = ")
+        results = [evaluated(side) for side in sides]
+        assert abs(results[0] - results[-1]) <= 1e-2 * abs(results[-1]), record.numbers
+        value = evaluated(rounded.split()[0]) if rounded else results[-1]
+        assert any(float(value) == pytest.approx(n, rel=1e-3) for n in record.tensor.view(-1).tolist())
+        assert len(record.numbers) > 5
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("end", ["logits", "probabilities", "squared"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_numbers_filled_in_are_true(activation, end, rows):
+    """The sides of each line are equal as they are printed: of a network without training, of one that is sure and
+    right or sure and wrong, more and more, and of one whose hidden units are saturated."""
+    for seed, bias in enumerate([0, 3, 6, 9, 14, 25, 33, 40, 120, -4, -7, -12, -18, -34, -45, -110]):
+        torch.manual_seed(seed)
+        net = torchbp.nn.MLP(7, 3, 1, activation=activation, dtype=torch.float64)
+        with torch.no_grad():
+            net[0].weight.mul_(4 ** (seed % 4))
+            net[2].bias.add_(bias)
+        net = torch.nn.Sequential(*net, torch.nn.Sigmoid()) if end == "probabilities" else net
+        loss = torch.nn.MSELoss() if end == "squared" else None
+        for y in (0.0, 1.0):
+            x, y = torch.randn(rows, 7), torch.tensor([[y], [1 - y], [y]])[:rows]
+            check_numbers(torchbp.explain(net, x, y, loss=loss))
+
+
+def numbers(z, y, loss=None, dtype=torch.float64):
+    """Of a network of one weight, 1, whose last number is z."""
+    net = torch.nn.Linear(1, 1, bias=False, dtype=dtype)
+    torch.nn.init.ones_(net.weight)
+    net = net if loss is None else torch.nn.Sequential(net, torch.nn.Sigmoid())
+    explanation = torchbp.explain(net, [z], [y], loss=loss)
+    check_numbers(explanation)
+    return explanation
+
+
+def test_numbers_of_a_sure_answer():
+    right = numbers(12.0, 1.0)
+    assert right["dL/dA1"].numbers == "dL/dA1[1,1] = (0.999993856 − 1)/(0.999993856·(1 − 0.999993856)) = −1"
+    assert right["dL/dZ1"].numbers == "dL/dZ1[1,1] = 0.999993856 − 1 = −6.144e−06"
+    assert right["L"].numbers == "L = −ln(0.999993856) = 6.144e−06"
+    assert "ln(1 + e" not in right["L"].why
+
+
+def test_the_loss_says_where_it_is_not_computed_by_its_equation():
+    for z, y, line in (
+        (40.0, 1.0, "ln(1 + e^−40) = 4.248e−18"),
+        (40.0, 0.0, "40 + ln(1 + e^−40) = 40"),
+        (-34.0, 0.0, "−34 + ln(1 + e^34) = 1.714e−15, which is 0 where it is rounded beside 34"),
+    ):
+        record = numbers(z, y)["L"]
+        assert record.numbers == f"L = {line}"
+        assert "it is computed from Z1, as (1 − y) Z1 + ln(1 + e^−Z1)." in record.why
+    wrong = numbers(-120.0, 1.0, torch.nn.BCELoss())
+    assert wrong["L"].numbers == "L = −max(ln(7.668e−53), −100) = 100"
+    assert "no logarithm is below −100" in wrong["L"].why
+    assert wrong["dL/dA1"].numbers == "dL/dA1[1,1] = (7.668e−53 − 1)/1e−12 = −1e+12"
+    assert "A1 (1 − A1) is at least 1e−12" in wrong["dL/dA1"].why
+    sure = numbers(40.0, 0.0, torch.nn.BCELoss())
+    assert sure["L"].numbers == "L = −max(ln(1 − 1), −100) = 100"
+    ordinary = numbers(-3.0, 1.0, torch.nn.BCELoss())
+    assert ordinary["L"].numbers == "L = −ln(0.04743) = 3.049"
+    assert "−100" not in ordinary["L"].why
+    assert "1e−12" not in ordinary["dL/dA1"].why
 
 
 def test_names_of_layers_and_arguments_of_any_kind():

@@ -34,6 +34,8 @@ def of_answer(derivation, gradient, scale):
     last, output = derivation.chain.steps[-1], derivation.chain.output
     equation = equations.loss_slope(derivation.kind, derivation.answer, **derivation.settings())
     why = "How the loss changes with each answer: here the way back begins."
+    if derivation.kind != "squared" and worked.held(derivation).any():
+        why += f" As in torch {derivation.answer} (1 − {derivation.answer}) is at least 1e−12: no slope is infinite."
     da = answer_slope(derivation, a, y, scale) if derivation.logits else gradient
     numbers = worked.answer_slope(derivation, da)
     derivation.add(

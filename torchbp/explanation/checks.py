@@ -5,13 +5,13 @@ import math
 import torch
 import torch.nn.functional as F
 
+from torchbp.explanation import worked
 from torchbp.explanation.equations import d
 from torchbp.explanation.records import Check, worst
 
 ELEMENTS = 24  # of a tensor that are differentiated numerically: all, or so many of the largest
 STEPS = 1e-5, 1e-4, 1e-3, 1e-2  # of a difference quotient: the first one, or the next where rounding hides the slope
 ROUNDING = 100  # eps, of the size of what is rounded: what two orders of the same operations may differ by
-HELD = 1e-12  # the least A (1 − A) that torch divides by in dL/dA, in single precision whatever A is in
 HELD_WHY = "A is so near to 0 or 1 that torch bounds dL/dA, which is then no slope of L"
 QUOTIENT = "[L(q + h) − L(q − h)]/2h"
 TORCHS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
@@ -75,9 +75,9 @@ def carried(record, error, local):
 
 
 def held(derivation):
-    """Whether torch's dL/dA is no longer the derivative, for an A so near to 0 or 1 that its formula is bounded."""
-    a = derivation.values[derivation.answer]
-    return derivation.kind != "squared" and bool((a * (1 - a) < HELD).any())
+    """Whether torch's dL/dA is no longer the derivative, for an A so near to 0 or 1 that its formula is bounded; the
+    bound is a number of single precision whatever A is in."""
+    return derivation.kind != "squared" and bool(worked.held(derivation).any())
 
 
 def by_torch(derivation, dtype=None):

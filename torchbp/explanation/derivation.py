@@ -70,8 +70,21 @@ class Derivation:
             why = "How far the answers are from y: 0 for the right ones, and large errors weigh most."
         else:
             why = "How surprised the network is by y: almost 0 if sure and right, without bound if sure and wrong."
+        why += self.as_torch_computes(prime)
         numbers = worked.loss(self, output, prime)
         self.add(f"L{prime}", "loss" if stage == "forward" else stage, None, equation, value, why, numbers=numbers)
+
+    def as_torch_computes(self, prime):
+        """A sentence, where the loss is not computed by its equation, since A is too near to 0 or 1."""
+        z = self.chain.output + prime
+        if self.logits and worked.from_logits(self, prime).any():
+            return (
+                f" Its equation asks too much of an A that rounds to 0 or 1: it is computed from {z}, as "
+                f"(1 − y) {z} + ln(1 + e^−{z})."
+            )
+        if self.kind == "of_probabilities" and worked.clamped(self, prime).any():
+            return " As in torch's BCELoss no logarithm is below −100: no loss is infinite."
+        return ""
 
     def update(self):
         """W − α dW, as torch.optim.SGD computes it; a frozen parameter keeps its value."""
