@@ -1,5 +1,6 @@
 """What `explain` takes, and what it refuses in one line that names the value and the remedy."""
 
+import json
 import re
 
 import numpy as np
@@ -62,6 +63,19 @@ BAD = [  # layers, the other arguments, the error, and what it says
     ([line()], {"lr": NAN}, ValueError, "lr=nan must be a positive number"),
     ([line()], {"lr": 1e39}, ValueError, r"lr=1e\+39 must be a positive number, of 1e-30 to 3.4e\+38"),
     ([line()], {"lr": "0.1"}, TypeError, "lr='0.1' must be a positive number"),
+    ([line()], {"lr": 0.0}, ValueError, "lr=0.0 must be a positive number"),
+    ([line()], {"lr": float("inf")}, ValueError, "lr=inf must be a positive number"),
+    ([line()], {"lr": torch.tensor(NAN)}, ValueError, "lr=nan must be a positive number"),
+    ([line()], {"lr": 10**400}, ValueError, "lr=1000.*… must be a positive number"),
+    ([line()], {"lr": True}, TypeError, "lr=True must be a positive number"),
+    ([line()], {"lr": np.bool_(True)}, TypeError, "lr=True must be a positive number"),
+    ([line()], {"lr": torch.tensor(True)}, TypeError, "lr=True must be a positive number"),
+    ([line()], {"lr": 1j}, TypeError, "lr=1j must be a positive number"),
+    ([line()], {"lr": torch.tensor(1j)}, TypeError, "lr=1j must be a positive number"),
+    ([line()], {"lr": None}, TypeError, "lr=None must be a positive number"),
+    ([line()], {"lr": [0.1]}, TypeError, r"lr=\[0.1\] must be a positive number"),
+    ([line()], {"lr": torch.ones(1)}, TypeError, r"lr=tensor\(\[1.\]\) must be a positive number"),
+    ([line()], {"lr": torch.ones(9, 9)}, TypeError, r"lr=tensor\(\[\[1., .*… must be a positive number"),
 ]
 
 
@@ -70,6 +84,16 @@ def test_bad_arguments(layers, arguments, error, message):
     with pytest.raises(error, match=message) as raised:
         explain(layers, **arguments)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "lr", [1, np.float32(0.25), np.float64(0.25), np.int64(2), np.array(0.5), torch.tensor(0.5), torch.tensor(2)]
+)
+def test_learning_rates_of_any_kind(lr):
+    explanation = explain([line()], lr=lr)
+    assert type(explanation.lr) is float
+    assert explanation.lr == float(lr)
+    assert json.loads(explanation.json())["lr"] == float(lr)
 
 
 def test_nan_in_a_parameter_is_named_by_its_key():

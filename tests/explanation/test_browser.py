@@ -201,6 +201,22 @@ def test_slider_shows_the_real_loss_of_each_rate(browse):
     assert browser.evaluate("document.querySelectorAll('#curve .best').length") == 1
 
 
+def test_slider_of_the_longest_step(browse):
+    torch.manual_seed(0)
+    browser = browse(torchbp.explain(torchbp.nn.MLP(2, 4, 1, dtype=torch.float64), [1.0, 1.0], [1.0], lr=1e308))
+    assert browser.text("#best").startswith("The loss falls to the end of the scale, α = 1.8e+308")
+    assert not browser.evaluate("/NaN|Infinity/.test(document.body.querySelector('main').outerHTML)")
+
+
+def test_without_a_gradient_the_slider_says_why(browse):
+    net = torchbp.nn.MLP(2, 4, 1)
+    for parameter in net.parameters():
+        parameter.requires_grad_(False)
+    browser = browse(torchbp.explain(net, [1.0, 1.0], [1.0]))
+    assert browser.text("#after") == "All parameters are frozen: no step changes them."
+    assert browser.evaluate("document.getElementById('rate').disabled")
+
+
 @pytest.mark.parametrize("explanation", [xor, cancer, large, deep])
 @pytest.mark.parametrize("width", [400, 1280])
 def test_page_fits_any_width(browse, explanation, width):

@@ -1,5 +1,6 @@
 """The page: what stands in it, and that it needs nothing else."""
 
+import json
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -85,8 +86,60 @@ def test_without_a_gradient_there_is_no_curve():
     net = torchbp.nn.MLP(2, 4, 1)
     with torch.no_grad():
         [p.zero_() for p in net.parameters()]
-    rates = data_of(torchbp.explain(net, *XOR).html())["rates"]
-    assert rates == {"points": [], "chosen": None, "minimum": None}
+    explanation = torchbp.explain(net, *XOR)
+    assert rates_of(explanation) == nothing("The gradient is 0")
+    for parameter in net.parameters():
+        parameter.requires_grad_(False)
+    assert rates_of(torchbp.explain(net, *XOR)) == nothing("All parameters are frozen")
+    net = torch.nn.Linear(2, 1)
+    infinite = torchbp.explain(net, [1e30, 1e30], [0], loss=torch.nn.MSELoss())
+    assert rates_of(infinite) == nothing("The loss is not finite")
+
+
+def rates_of(explanation):
+    rates = data_of(explanation.html())["rates"]
+    says = rates.pop("says")
+    return {**rates, "says": says.split(":")[0].split(",")[0]}
+
+
+def nothing(says):
+    return {"points": [], "chosen": None, "minimum": None, "says": says}
+
+
+def one_weight(z, y, lr=1.0, dtype=torch.float64, loss=None):
+    net = torch.nn.Linear(1, 1, bias=False, dtype=dtype)
+    torch.nn.init.constant_(net.weight, z)
+    return torchbp.explain(net, [1.0], [y], lr=lr, loss=loss)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_minimum_is_where_the_loss_rises_again(dtype):
+    square = rates_of(one_weight(3.0, 1.0, dtype=dtype, loss=torch.nn.MSELoss()))
+    assert square["says"] == "The minimum along the gradient"
+    assert square["points"][square["minimum"]] == [pytest.approx(0.5, rel=1e-3), pytest.approx(0, abs=1e-6)]
+    for z, y in ((0.0, 1.0), (-3.0, 1.0), (3.0, 0.0)):  # one row: the loss falls to 0, and stays there
+        falls = rates_of(one_weight(z, y, lr=1000.0, dtype=dtype))
+        assert falls["minimum"] is None
+        assert falls["points"][-1][1] == 0
+        assert falls["says"] == "The loss falls to the end of the scale"
+    longest = rates_of(one_weight(3.0, 1.0, lr=1e12, dtype=dtype, loss=torch.nn.MSELoss()))
+    assert longest["minimum"] is None
+    assert longest["says"] == "The loss rises from the start of the scale"
+    flat = rates_of(one_weight(0.5, 1.0, lr=1e-25, dtype=dtype))
+    assert flat["minimum"] is None
+    assert flat["says"] == "The loss is flat"
+
+
+@pytest.mark.parametrize(
+    ("lr", "dtype"), [(1e308, torch.float64), (1e-30, torch.float64), (3e38, torch.float32), (1e-30, torch.float32)]
+)
+def test_the_longest_and_the_shortest_step_give_a_curve(lr, dtype):
+    torch.manual_seed(0)
+    explanation = torchbp.explain(torchbp.nn.MLP(2, 4, 1, dtype=dtype), *XOR, lr=lr)
+    rates = data_of(explanation.html())["rates"]
+    assert all(rate is not None and 0 < rate < float("inf") for rate, _ in rates["points"])
+    assert rates["points"][rates["chosen"]][0] == pytest.approx(lr, rel=1e-5)
+    assert json.loads(explanation.json())["lr"] == lr
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])

@@ -15,14 +15,16 @@ REAL = "give a tensor, an array or a list of real numbers, all rows of one lengt
 
 
 def rate(lr, dtype):
-    """The learning rate, a number that the network's dtype holds."""
-    lr = lr.item() if isinstance(lr, torch.Tensor) and lr.numel() == 1 else lr
-    if not isinstance(lr, Real):
-        raise TypeError(f"lr={lr!r} must be a positive number")
+    """The learning rate, a number that the network's dtype holds, as a float; NumPy's and torch's numbers are taken."""
+    value = lr.item() if getattr(lr, "ndim", None) == 0 else lr
+    shown = " ".join(repr(value).split())
+    shown = shown if len(shown) <= 40 else f"{shown[:39]}…"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"lr={shown} must be a positive number")
     most = torch.finfo(dtype).max
-    if not LOWEST <= lr <= most:
-        raise ValueError(f"lr={lr} must be a positive number, of {LOWEST:g} to {most:.2g}")
-    return lr
+    if not LOWEST <= value <= most:
+        raise ValueError(f"lr={shown} must be a positive number, of {LOWEST:g} to {most:.2g}")
+    return float(value)
 
 
 def check_parameters(chain):

@@ -25,7 +25,7 @@ def explain(model, x, y, lr=0.1, loss=None, title="", features=(), outputs=()):
         x: a row, shape `(in_features)`, or rows, `(N, in_features)`: a tensor, an array or a list. It, y and the loss's
             weights are taken in the dtype and on the device of the model.
         y: its target `(outputs)`, or theirs, `(N, outputs)`.
-        lr: the learning rate α.
+        lr: the learning rate α, a number.
         loss: `BCEWithLogitsLoss`, `BCELoss` or `MSELoss`, of torch or torchbp, with reduction "mean" or "sum". None is
             the cross-entropy: `BCELoss` where the model ends with a Sigmoid, otherwise `BCEWithLogitsLoss`.
         title: of the text and the page.

@@ -1,4 +1,4 @@
-const { points, chosen, minimum } = data.rates;
+const { points, chosen, minimum, says } = data.rates;
 const slider = document.getElementById("rate");
 let marker = null,
   scale = null;
@@ -58,7 +58,7 @@ function showRate() {
     best = document.getElementById("best");
   if (!points.length) {
     slider.disabled = true;
-    after.textContent = "The gradient is 0: no step changes the loss.";
+    after.textContent = says;
     return;
   }
   const [rate, loss] = points[slider.value],
@@ -68,8 +68,5 @@ function showRate() {
   const text = `α = ${format(rate, 3)}: the loss goes from ${format(data.loss)} to ${format(loss)}`;
   after.textContent = text;
   slider.setAttribute("aria-valuetext", text);
-  best.textContent =
-    minimum === null
-      ? "There is no minimum along the gradient in this range: the loss falls to its end."
-      : `The minimum along the gradient: ${format(points[minimum][1])} at α = ${format(points[minimum][0], 3)}.`;
+  best.textContent = says;
 }
