@@ -10,7 +10,7 @@ import torch
 
 import torchbp
 from tests.explanation.samples import NASTY, XOR, cancer, data_of, deep, large, xor
-from torchbp.explanation import mathml
+from torchbp.explanation import mathml, text
 from torchbp.explanation.page import STYLES, read
 
 
@@ -156,6 +156,31 @@ def test_equations_are_well_formed_mathml(activation, loss):
         assert kept <= words | {"−"}, kept - words
         if record.rule:
             ElementTree.fromstring(mathml.rule(record.rule))
+
+
+@pytest.mark.parametrize(
+    ("norms", "ends", "shares"),
+    [
+        ([0.5], ("10⁻³", "10⁰"), [0.8997]),
+        ([0.0, 1.0], ("10⁻³", "10⁰"), [0, 1]),
+        ([0.02, 0.01], ("10⁻⁴", "10⁻¹"), [0.767, 0.6667]),
+        ([1e-7, 3e2], ("10⁻⁸", "10³"), [1 / 11, 0.9525]),
+        ([0.0, 0.0], ("10⁻³", "10⁰"), [0, 0]),
+        ([float("nan"), float("inf"), 0.1], ("10⁻⁴", "10⁻¹"), [0, 0, 1]),
+    ],
+)
+def test_bars_have_one_scale_in_the_terminal_and_on_the_page(norms, ends, shares, monkeypatch):
+    assert text.scale(norms) == (ends, pytest.approx(shares, abs=1e-3))
+    explanation = xor()
+    monkeypatch.setattr(explanation, "norms", lambda: norms)
+    strip = explanation.html()
+    drawn = [float(width) / 100 for width in re.findall(r'<i style="width:(.*?)%">', strip)]
+    assert drawn == pytest.approx([share for share in reversed(shares) if share], abs=1e-3)
+    assert f'<p class="axis"><span>{ends[0]}</span><span>{ends[1]}</span></p>' in strip
+    lengths = [line.count("█") for line in text.bars(norms)]
+    assert lengths == pytest.approx([30 * share for share in reversed(shares)], abs=0.51)
+    if len(norms) > 1:
+        assert f"(bars: powers of ten, {ends[0]} to {ends[1]})" in explanation.text()
 
 
 def luminance(colour):

@@ -1,11 +1,10 @@
 """The parts of the page that are text: a card for each step, and the strip of gradients."""
 
-import math
 from html import escape
 
 from torchbp.explanation import mathml, text
 from torchbp.explanation.records import STAGES
-from torchbp.explanation.text import COLUMNS, ROWS, size
+from torchbp.explanation.text import COLUMNS, ROWS, scale, size
 from torchbp.explanation.worked import number
 
 
@@ -74,20 +73,14 @@ def table(record):
 def strip(explanation):
     """‖dL/dZ‖ of each layer, the last one first: a bar each, in powers of ten."""
     norms = explanation.norms()
-    powers = [math.log10(norm) for norm in norms if norm > 0]
-    high = math.ceil(max(powers, default=0))
-    low = min(math.floor(min(powers, default=0)), high - 3)
+    ends, shares = scale(norms)
     lines = []
     for layer in range(len(norms), 0, -1):
-        norm = norms[layer - 1]
-        share = 0 if norm == 0 else (math.log10(norm) - low) / (high - low)
+        share = shares[layer - 1]
+        bar = f'<i style="width:{100 * share:.1f}%"></i>' if share else ""
         lines.append(
-            f'<li><span>layer {layer}</span><span class="bar"><i style="width:{100 * share:.1f}%"></i></span>'
-            f'<span class="norm">{number(norm)}</span></li>'
+            f'<li><span>layer {layer}</span><span class="bar">{bar}</span>'
+            f'<span class="norm">{number(norms[layer - 1])}</span></li>'
         )
-    axis = "".join(f"<span>10{power(exponent)}</span>" for exponent in (low, high))
+    axis = "".join(f"<span>{end}</span>" for end in ends)
     return f'<ol class="strip">{"".join(lines)}</ol><p class="axis">{axis}</p>'
-
-
-def power(exponent):
-    return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

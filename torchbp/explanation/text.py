@@ -9,7 +9,8 @@ from torchbp.explanation.worked import number
 
 WIDTH = 80
 ROWS, COLUMNS, CELL = 8, 7, 11  # of a tensor that is printed whole; of a larger one its corners
-BAR = 30
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+BAR, DECADES = 30, 3  # the longest bar; the powers of ten that bars stand for, at least
 VERDICTS = {True: "check ok", False: "check OFF", None: "no check"}
 
 
@@ -142,20 +143,29 @@ def closing(explanation):
     )
     norms = explanation.norms()
     if len(norms) > 1:
-        lines += ["", "‖dL/dZ‖ of each layer, back to front (the bars are logarithmic)", *bars(norms)]
+        ends = " to ".join(scale(norms)[0])
+        lines += ["", f"‖dL/dZ‖ of each layer, back to front (bars: powers of ten, {ends})", *bars(norms)]
     for sentence in explanation.observations:
         lines += ["", *wrapped(f"→ {sentence}", "", "  ")]
     return lines
 
 
+def scale(norms):
+    """The bars of ‖dL/dZ‖, in the terminal and on the page: the powers of ten that they go from and to, at least three
+    apart, and the share of each bar, 0 for no gradient only."""
+    powers = [math.log10(norm) if 0 < norm < math.inf else None for norm in norms]
+    found = [power for power in powers if power is not None]
+    high = math.ceil(max(found, default=0))
+    low = min(math.ceil(min(found, default=0)) - 1, high - DECADES)
+    ends = tuple(f"10{str(exponent).translate(RAISED)}" for exponent in (low, high))
+    return ends, [0 if power is None else (power - low) / (high - low) for power in powers]
+
+
 def bars(norms):
     """The last layer first, since that is the way that the gradient goes."""
-    positive = [math.log10(norm) for norm in norms if norm > 0]
-    low, high = (min(positive), max(positive)) if positive else (0, 0)
-    for layer in range(len(norms), 0, -1):
-        norm = norms[layer - 1]
-        share = 0 if norm == 0 else 1 if high == low else 0.1 + 0.9 * (math.log10(norm) - low) / (high - low)
-        yield f"  layer {layer:<3} {number(norm):>10}  {'█' * round(BAR * share)}".rstrip()
+    for layer, share in reversed(list(enumerate(scale(norms)[1], 1))):
+        bar = "█" * max(round(BAR * share), share > 0)
+        yield f"  layer {layer:<3} {number(norms[layer - 1]):>10}  {bar}".rstrip()
 
 
 def wrapped(text, first, other):
