@@ -146,8 +146,10 @@ def test_the_longest_and_the_shortest_step_give_a_curve(lr, dtype):
 @pytest.mark.parametrize(
     "loss", [torch.nn.BCEWithLogitsLoss(), torch.nn.MSELoss(), torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor(2.0))]
 )
-def test_equations_are_well_formed_mathml(activation, loss):
-    explanation = torchbp.explain(torchbp.nn.MLP(2, 3, 1, activation=activation), *XOR, loss=loss)
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_equations_are_well_formed_mathml(activation, loss, outputs):
+    y = XOR[1].expand(-1, outputs)
+    explanation = torchbp.explain(torchbp.nn.MLP(2, 3, outputs, activation=activation), XOR[0], y, loss=loss)
     for record in explanation.records:
         root = ElementTree.fromstring(mathml.math(record.equation, {"X": (4, 2)}))
         assert root.get("alttext") == record.equation

@@ -25,19 +25,18 @@ def xor_net():
 
 @st.composite
 def cases(draw):
-    """A network of 1 to 6 layers, a loss, and rows."""
+    """A network of 1 to 6 layers, with up to three activations between two of them, a loss, and rows."""
     depth = draw(st.integers(1, 6))
     sizes = [draw(st.integers(1, 5)) for _ in range(depth + 1)]
     kind = draw(st.sampled_from(["logits", "probabilities", "squared"]))
     reduction = draw(st.sampled_from(["mean", "sum"]))
     rows = draw(st.sampled_from([None, 1, 2, 5]))  # None: a row without its dimension
     torch.manual_seed(draw(st.integers(0, 2**32 - 1)))
-    layers = []
+    layers, kinds = [], list(ACTIVATIONS.values())
     for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         layers.append(torch.nn.Linear(inputs, outputs, bias=draw(st.booleans()), dtype=torch.float64))
-        activation = draw(st.sampled_from([None, *ACTIVATIONS.values()]))
-        if activation and number < depth - 1:
-            layers.append(activation())
+        if number < depth - 1:
+            layers += [activation() for activation in draw(st.lists(st.sampled_from(kinds), max_size=3))]
     losses = {"logits": torchbp.nn.BCEWithLogitsLoss, "probabilities": torch.nn.BCELoss, "squared": torch.nn.MSELoss}
     if kind == "probabilities":
         layers.append(torch.nn.Sigmoid())
@@ -121,6 +120,22 @@ def test_equations_and_sizes_are_the_readers():
     assert written["dL/dZ2"][0] == "dL/dZ2 = dL/dA2 ∘ A2 ∘ (1 − A2) = (A2 − y)/N"
     assert written["dL/dA1"] == ("dL/dA1 = dL/dZ2 W2", "(7×16) = (7×1) (1×16)")
     assert written["W2′"] == ("W2′ = W2 − α dL/dW2", "(1×16) = (1×16) − α (1×16)")
+
+
+@pytest.mark.parametrize(("outputs", "count", "below"), [(1, "N", "N"), (3, "NK", "(NK)")])
+def test_n_is_the_number_of_rows_and_k_of_outputs(outputs, count, below):
+    explanation = torchbp.explain(torch.nn.Linear(2, outputs), torch.randn(5, 2), torch.ones(5, outputs))
+    assert explanation["L"].equation == f"L = −(1/{count}) Σ [ y ln A1 + (1 − y) ln(1 − A1) ]"
+    assert explanation["dL/dA1"].equation == f"dL/dA1 = (1/{count}) (A1 − y) / (A1 (1 − A1))"
+    assert explanation["dL/dZ1"].equation == f"dL/dZ1 = dL/dA1 ∘ A1 ∘ (1 − A1) = (A1 − y)/{below}"
+    said = f"BCEWithLogitsLoss, mean; N = 5 rows, K = {outputs} output"
+    assert said in explanation.text()
+    assert said in explanation.html()
+    z = torch.autograd.functional.jacobian(
+        lambda z: explanation.derivation.loss(z, torch.ones(5, outputs)), explanation["Z1"].tensor
+    )
+    torch.testing.assert_close(explanation["dL/dZ1"].tensor, (explanation["A1"].tensor - 1) / (5 * outputs))
+    torch.testing.assert_close(explanation["dL/dZ1"].tensor, z)
 
 
 def test_factors_multiply_to_the_derivative():

@@ -36,7 +36,8 @@ class Derivation:
         return f"A{output[1:]}" if output[0] == "Z" else f"P{output[1:]}"
 
     def settings(self):
-        return {"mean": self.mean, "weight": self.weight is not None, "pos_weight": self.pos_weight is not None}
+        count = ("N" if self.values["y"].shape[1] == 1 else "NK") if self.mean else ""
+        return {"count": count, "weight": self.weight is not None, "pos_weight": self.pos_weight is not None}
 
     def add(self, name, stage, step, equation, tensor, why, factors=(), rule="", numbers=""):
         self.values[name] = tensor

@@ -43,17 +43,18 @@ def forward(step, bias, prime=""):
     return equation.format(a=step.gives + prime, z=step.takes + prime), f"The activation {what}."
 
 
-def loss(kind, a, mean, weight, pos_weight, prime=""):
-    """The equation of L, of the answers `a`."""
-    over = ("(1/N) Σ " if mean else "Σ ") + ("w " if weight else "")
+def loss(kind, a, count, weight, pos_weight, prime=""):
+    """The equation of L, of the answers `a`. `count` is what the mean is over: N rows, or of K outputs each NK numbers;
+    "" for a sum."""
+    over = (f"(1/{count}) Σ " if count else "Σ ") + ("w " if weight else "")
     if kind == "squared":
         return f"L{prime} = {over}({a} − y)²"
     return f"L{prime} = −{over}[ {'p ' if pos_weight else ''}y ln {a} + (1 − y) ln(1 − {a}) ]"
 
 
-def loss_slope(kind, a, mean, weight, pos_weight):
+def loss_slope(kind, a, count, weight, pos_weight):
     """dL/dA of the answers."""
-    over = ("(1/N) " if mean else "") + ("w " if weight else "")
+    over = (f"(1/{count}) " if count else "") + ("w " if weight else "")
     if kind == "squared":
         return f"{d(a)} = {over}2 ({a} − y)"
     if pos_weight:
@@ -61,11 +62,13 @@ def loss_slope(kind, a, mean, weight, pos_weight):
     return f"{d(a)} = {over}({a} − y) / ({a} (1 − {a}))"
 
 
-def fused(z, a, mean, weight, pos_weight):
+def fused(z, a, count, weight, pos_weight):
     """dL/dZ of the logits: the product, and what it is equal to."""
     error = f"((1 − y + p y) {a} − p y)" if pos_weight else f"({a} − y)"
     equal = f"w {error}" if weight else error
-    return f"{d(z)} = {d(a)} ∘ {a} ∘ (1 − {a}) = {equal}{'/N' if mean else ''}"
+    return (
+        f"{d(z)} = {d(a)} ∘ {a} ∘ (1 − {a}) = {equal}{f'/{count}' if count == 'N' else f'/({count})' if count else ''}"
+    )
 
 
 def sizes(equation, shapes):

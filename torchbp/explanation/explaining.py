@@ -24,7 +24,7 @@ def explain(model, x, y, lr=0.1, loss=None, title="", features=(), outputs=()):
         model: an `MLP`, or a `torch.nn.Sequential` of Linear, Sigmoid, Tanh and ReLU, ours or torch's.
         x: a row, shape `(in_features)`, or rows, `(N, in_features)`: a tensor, an array or a list. It, y and the loss's
             weights are taken in the dtype and on the device of the model.
-        y: its target `(outputs)`, or theirs, `(N, outputs)`.
+        y: its target `(outputs)`, or theirs, `(N, outputs)`. N is the number of rows throughout, K that of outputs.
         lr: the learning rate α, a number.
         loss: `BCEWithLogitsLoss`, `BCELoss` or `MSELoss`, of torch or torchbp, with reduction "mean" or "sum". None is
             the cross-entropy: `BCELoss` where the model ends with a Sigmoid, otherwise `BCEWithLogitsLoss`.

@@ -7,7 +7,7 @@ from torchbp.explanation.equations import NAME
 
 TOKEN = re.compile(
     rf"(?P<turned>\((?P<inner>{NAME})\)ᵀ)|(?P<name>{NAME})(?P<after>[ᵀ²]?)|(?P<partial>∂L?/?∂?\w*)"
-    r"|(?P<share>\((?P<top>\d)/(?P<bottom>\w)\))|(?P<word>tanh|max|ln|Σₙ|[A-Za-zσαΣ])|(?P<number>\d+)|(?P<sign>[^\w\s])"
+    r"|(?P<share>\((?P<top>\d)/(?P<bottom>\w+)\))|(?P<word>tanh|max|ln|Σₙ|[A-Za-zσαΣ])|(?P<number>\d+)|(?P<sign>[^\w\s])"
 )
 
 
@@ -60,7 +60,8 @@ def token(match, shapes):
             drawn = quantity(name, above)
         return sized(drawn, name, turned, shapes)
     if match["share"]:
-        return f"<mfrac><mn>{match['top']}</mn><mi>{match['bottom']}</mi></mfrac>"
+        below = "".join(f"<mi>{letter}</mi>" for letter in match["bottom"])
+        return f"<mfrac><mn>{match['top']}</mn><mrow>{below}</mrow></mfrac>"
     if word := match["word"]:
         if word == "Σₙ":
             return "<munder><mo>∑</mo><mi>n</mi></munder>"

@@ -9,7 +9,7 @@ from torchbp.explanation import drawing
 from torchbp.explanation.articles import article, readable, strip
 from torchbp.explanation.rates import curve
 from torchbp.explanation.records import STAGES
-from torchbp.explanation.text import tally
+from torchbp.explanation.text import loss, tally
 from torchbp.explanation.worked import number
 
 HERE = Path(__file__).parent / "web"
@@ -33,7 +33,7 @@ def page(explanation):
     derivation = explanation.derivation
     facts = [
         ("network", explanation.chain.described()),
-        ("loss", f"{type(derivation.loss).__name__}, {derivation.loss.reduction}"),
+        ("loss", loss(explanation)),
         ("learning rate α", f"{explanation.lr:g}"),
         ("the loss went", f"from {number(explanation.loss)} to {number(explanation.new_loss)}"),
         ("checks", tally(explanation)),

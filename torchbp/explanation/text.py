@@ -44,16 +44,20 @@ def needed(chain, layer):
 
 
 def heading(explanation):
-    derivation, y = explanation.derivation, explanation.values["y"]
-    loss = f"{type(derivation.loss).__name__}, {derivation.loss.reduction}"
-    rows = f"N = {y.numel()} ({len(y)} row{'s' * (len(y) > 1)} × {y.shape[1]} output{'s' * (y.shape[1] > 1)})"
     pairs = [
         ("explain", explanation.title),
         ("network", explanation.chain.described()),
-        ("loss", f"{loss}; {rows}; learning rate α = {explanation.lr:g}"),
+        ("loss", f"{loss(explanation)}; learning rate α = {explanation.lr:g}"),
         ("reading", "Z1[row, unit], W1[unit, number it takes], from 1; dL/dZ is ∂L/∂Z; ′ is after the step"),
     ]
     return [line for name, what in pairs if what for line in wrapped(f"{name:<9}{what}", "", " " * 9)]
+
+
+def loss(explanation):
+    """The loss, and what N and K are in its equation."""
+    of, (rows, outputs) = explanation.derivation.loss, explanation.values["y"].shape
+    counts = f"N = {rows} row{'s' * (rows > 1)}, K = {outputs} output{'s' * (outputs > 1)}"
+    return f"{type(of).__name__}, {of.reduction}; {counts}"
 
 
 def ruled(title):
