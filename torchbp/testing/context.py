@@ -1,5 +1,7 @@
 """What custom Functions keep on their ctx: the nodes of a graph, and their tensors."""
 
+from contextlib import contextmanager
+
 import torch
 
 
@@ -22,6 +24,19 @@ def custom(outputs):
 def leaves_of(outputs):
     """The leaf tensors that the graph ends in."""
     return [node.variable for node in nodes(outputs) if hasattr(node, "variable")]
+
+
+@contextmanager
+def gradients_kept(outputs):
+    """The `.grad` of the tensors that a function holds itself, which a backward without inputs adds to, stays."""
+    held = [(leaf, leaf.grad) for leaf in leaves_of(outputs)]
+    for leaf, _ in held:
+        leaf.grad = None
+    try:
+        yield
+    finally:
+        for leaf, gradient in held:
+            leaf.grad = gradient
 
 
 def function_name(node):

@@ -127,19 +127,30 @@ def missed(rows, columns, k):
     return k**-n + n / (n - m) * (k**-m - k**-n)
 
 
+def bound(comparison):
+    """What the projections may have missed, of those that are certain."""
+    tolerance, chance = 0.0, 0.0
+    for block in comparison.blocks:
+        open_ = block.uncertain.any(dim=0)
+        columns = [column for column, left in zip(block.columns, open_.tolist(), strict=True) if not left]
+        if not columns:
+            return "by random projections, of which some show nothing"
+        certain = (block.tolerance + 3 * block.error)[:, ~open_]
+        tolerance = max(tolerance, float(certain.nan_to_num(0, 0, 0).max()))
+        chance = max(chance, missed(comparison.rows, columns, SEEN))
+    return (
+        f"by random projections: an entry that is off by {SEEN * tolerance:.1g} is missed with a chance of at most "
+        f"{chance:.1g}"
+    )
+
+
 def conclusion(subject, comparison):
     """What was seen, and how well."""
     said, blocks = [], comparison.blocks
     if comparison.moved:
         said.append("at a point nearby, since the one given shows too little")
     if not comparison.whole:
-        settled = [(b.tolerance + 3 * b.error)[~b.uncertain] for b in blocks if not bool(b.uncertain.all())]
-        tolerance = max((float(t.nan_to_num(0, 0, 0).max()) for t in settled), default=math.inf)
-        chance = max(missed(comparison.rows, block.columns, SEEN) for block in blocks)
-        said.append(
-            f"by random projections: an entry that is off by {SEEN * tolerance:.1g} is missed with a chance of at most "
-            f"{chance:.1g}"
-        )
+        said.append(bound(comparison))
     kinks = sum(int(block.at_kink.sum()) for block in blocks)
     if kinks:
         said.append(f"{kinks} entries lie at a kink, with the gradient between the slopes to either side")

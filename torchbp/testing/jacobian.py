@@ -30,11 +30,11 @@ class Comparison:
         return all(isinstance(d, int) for block in self.blocks for d in [*self.rows, *block.columns])
 
 
-def directions(size, source, whole=None, few=False):
-    """Every entry, or some of them and random projections over all."""
-    if size <= (WHOLE if whole is None else whole):
+def directions(size, source, whole, few):
+    """Every entry, or some of them and random projections over all; or `few` projections alone."""
+    if size <= (min(whole, 8) if few else whole):
         return list(range(size))
-    samples, projections = (1, 2) if few else (SAMPLES, PROJECTIONS)
+    samples, projections = (0, few) if few else (SAMPLES, PROJECTIONS)
     sampled = torch.randint(size, (samples,), generator=source).tolist()
     return sampled + [weights((size,), source) for _ in range(projections)]
 
@@ -162,9 +162,11 @@ def compared(subject, wanted=None, whole=None, columns=None):
     source = generator(subject, 2)
     function = vector(subject)
     at_0 = function(subject.point)
-    few = sum(subject.point[i].numel() for i in wanted) > LARGE
+    large = sum(subject.point[i].numel() for i in wanted) > LARGE
+    few = (2 if whole is None else 1) if large else 0  # the values themselves are looked at most closely
+    whole = WHOLE if whole is None else whole
     finite = at_0.isfinite()
-    rows = [row if isinstance(row, int) else row * finite for row in directions(len(at_0), source, whole, few)]
+    rows = [row if isinstance(row, int) else row * finite for row in directions(len(at_0), source, whole, large * 2)]
     rows = [row for row in rows if not isinstance(row, int) or bool(finite[row])]
     comparison = Comparison(subject, rows, outputs=at_0)
     if not rows or not wanted:

@@ -47,7 +47,7 @@ class Line:
         base = as_real(point[argument]).reshape(-1)
         whole = isinstance(direction, int)
         size = abs(float(base[direction])) if whole else float(base.abs().double().median())
-        share = STEP if whole else STEP / max(1.0, base.numel() ** 0.25)
+        share = STEP if whole else STEP / max(1.0, base.numel() ** 0.5)  # so far in all
         self.step, self.least = share * max(size, 0.1), share * size
 
     def ladder(self, step):

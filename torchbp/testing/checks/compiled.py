@@ -20,14 +20,11 @@ def compile(subject):
     expected = gradients(subject, incoming)
     for dynamic in (False, True):
         words = f"compiled with dynamic={dynamic}"
-        torch._dynamo.reset()
         try:
             outputs, found = traced(subject, dynamic, incoming)
         except Exception as error:
             how = "to add it: torch operations only, no jvp, no state in Python"
             raise Unsupported(f"{words}: {first_line(error)}; {how}") from None
-        finally:
-            torch._dynamo.reset()
         expect_outputs(subject, outputs, eager, words)
         expect(subject, found, expected, f"{words}: another gradient than eager")
 
@@ -46,7 +43,14 @@ def traced(subject, dynamic, incoming):
     if subject.inplace:
         inputs = [t.clone() for t in inputs]
     args, kwargs = subject.call_arguments(inputs)
-    raw = tensors_of(torch.compile(target, fullgraph=True, dynamic=dynamic, backend="aot_eager")(*args, **kwargs))
+
+    def call(*args, **kwargs):  # code of our own: what the caller has compiled stays
+        return target(*args, **kwargs)
+
+    try:
+        raw = tensors_of(torch.compile(call, fullgraph=True, dynamic=dynamic, backend="aot_eager")(*args, **kwargs))
+    finally:
+        torch._dynamo.eval_frame.reset_code(call.__code__)
     outputs = [raw[i] for i in subject.outputs]
     pairs = [(o, g) for o, g in zip(outputs, incoming, strict=True) if o.requires_grad]
     leaves = [tensors[i] for i in wanted]

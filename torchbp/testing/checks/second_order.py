@@ -3,7 +3,7 @@
 import torch
 
 from torchbp.testing.arguments import Argument
-from torchbp.testing.context import saved_intermediates, stashed
+from torchbp.testing.context import gradients_kept, saved_intermediates, stashed
 from torchbp.testing.findings import judged
 from torchbp.testing.gradient import backward, incoming_for, need, usual_size
 from torchbp.testing.jacobian import compare
@@ -74,7 +74,8 @@ class Gradient(Subject):
             raise Defect(f"with create_graph=True {defect.message}") from None
         try:
             if attached:  # not autograd.grad, which does not reach the node of once_differentiable that raises
-                torch.autograd.backward(attached, [torch.ones_like(g) for g in attached])
+                with gradients_kept(attached):
+                    torch.autograd.backward(attached, [torch.ones_like(g) for g in attached])
         except (RuntimeError, NotImplementedError) as error:
             if isinstance(error, NotImplementedError) or any(words in str(error) for words in REFUSALS):
                 raise Unsupported(f"refused ({first_line(error)}); to add it: {HOW}") from None

@@ -3,6 +3,7 @@
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from torchbp.testing.context import gradients_kept
 from torchbp.testing.gradient import backward, expect, gradients, graph_of, incoming_for, need
 from torchbp.testing.report import Defect, Unsupported
 from torchbp.testing.tensors import first_line
@@ -29,7 +30,8 @@ def checkpointing(subject):
         try:
             raw = checkpoint(subject.raw, *tensors, use_reentrant=reentrant)
             pairs = [(raw[i], g) for i, g in zip(subject.outputs, incoming, strict=True) if raw[i].requires_grad]
-            torch.autograd.backward([o for o, _ in pairs], [g for _, g in pairs])
+            with gradients_kept(outputs):  # which knows the tensors that the function holds itself
+                torch.autograd.backward([o for o, _ in pairs], [g for _, g in pairs])
         except Exception as error:
             text = first_line(error)
             if (
