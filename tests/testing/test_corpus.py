@@ -11,7 +11,6 @@ from tests.testing.corpus import DEFECTS, SOUND
 from tests.testing.corpus.entry import function, same
 
 EACH = pytest.mark.parametrize("entry", DEFECTS, ids=lambda entry: entry.name)
-AUDITOR = pytest.mark.skipif(not hasattr(torchbp, "check"), reason="torchbp.check is not here yet")
 
 
 def audit(subject, entry):
@@ -43,21 +42,18 @@ def test_sound_ones_run(entry):
     assert any(isinstance(output, torch.Tensor) and output.requires_grad for output in outputs)
 
 
-@AUDITOR
 @EACH
 def test_the_auditor_finds_it(entry):
     report = audit(entry.subject, entry)
     assert {result.check for result in report.failed} & set(entry.checks), str(report)
 
 
-@AUDITOR
 @EACH
 def test_the_auditor_passes_its_twin(entry):
     report = audit(entry.sound_twin, entry)
     assert not report.failed, str(report)
 
 
-@AUDITOR
 @pytest.mark.parametrize("entry", SOUND, ids=lambda entry: entry.name)
 def test_the_auditor_passes_sound_ones(entry):
     report = audit(entry.subject, entry)

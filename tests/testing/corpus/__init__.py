@@ -6,6 +6,7 @@ To add one, write it beside its like, and add an entry to the list at the end of
 from tests.testing.corpus import (
     custom_ops,
     dtypes,
+    elsewhere,
     extremes,
     layouts,
     linearity,
@@ -32,6 +33,7 @@ TOPICS = [
     transforms,
     modules,
     custom_ops,
+    elsewhere,
 ]
 DEFECTS = [entry for topic in TOPICS for entry in topic.DEFECTS]
 SOUND = sound.SOUND
