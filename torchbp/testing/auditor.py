@@ -49,10 +49,11 @@ def check(
         atol: how far a derivative may be off; by default 1e-9 of the Jacobian's greatest entry.
         rtol: how far, relative to the derivative; by default 1e-6 (in lower precision than float64, 1e-3).
         nondet_tol: how far two runs with the same seed may differ.
-        checks: "fast", "default" or "all"; or the name of a check; or several names.
+        checks: "fast", "default" or "all"; or the name of a check; or several of these.
         skip: names of checks that are left out.
         require: names of checks that must not be UNSUPPORTED; they run whatever `checks` says.
-        batch_dims: how many leading dimensions of every input (or of each, in a dict by name) the function maps over.
+        batch_dims: how many leading dimensions of every input the function maps over; where they differ, a dict by name
+            of an input. The outputs must have them too.
         domain: (low, high), the numbers that the inputs may have; or a dict by name.
         reference: another implementation, of the same arguments, that must agree.
         seed: of the random state before each call.
@@ -63,7 +64,7 @@ def check(
 
     Raises:
         GradientError: a check failed; a `torch.autograd.gradcheck.GradcheckError`.
-        ValueError: the function raises at these inputs, or a name of a check is unknown.
+        ValueError, TypeError: the function raises at these inputs, or an option or a name means nothing.
 
     Example:
         >>> report = torchbp.check(torch.sigmoid, torch.randn(3, requires_grad=True))
@@ -72,6 +73,7 @@ def check(
     options = Options(eps, atol, rtol, nondet_tol, batch_dims, domain, reference, seed)
     with torch.inference_mode(False), torch.enable_grad(), preserved(), quiet():
         subject = Subject(fn_or_module, inputs, options)
+        options.expect_inputs([argument for argument in subject.arguments if argument.kind == "input"])
         results = [run(name, subject, require) for name in names]
     report = Report(subject.name, results, tuple(subject.notes), seed)
     if raise_exception and report.failed:
@@ -81,17 +83,19 @@ def check(
 
 def chosen(checks, skip=(), require=()):
     """The names of the checks to run, in the order of the table."""
-    skip, require = names_in(skip), names_in(require)
-    if isinstance(checks, str) and checks in LEVELS:
-        wanted = [name for name, row in CHECKS.items() if row.level in LEVELS[: LEVELS.index(checks) + 1]]
-    else:
-        wanted = names_in(checks)
-    for name in (*wanted, *skip, *require):
-        if name not in CHECKS:
-            near = difflib.get_close_matches(name, [*CHECKS, *LEVELS], n=1)
+    checks, skip, require = names_in(checks), names_in(skip), names_in(require)
+    for name in (*checks, *skip, *require):
+        known = [*CHECKS, *LEVELS] if name in checks else [*CHECKS]
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(CHECKS)}"
             raise ValueError(f"there is no check {name!r}; {hint}")
-    return [name for name in CHECKS if (name in wanted or name in require) and name not in skip]
+    both = [name for name in require if name in skip]
+    if both:
+        raise ValueError(f"{both[0]!r} is both in require and in skip")
+    upto = max((LEVELS.index(name) + 1 for name in checks if name in LEVELS), default=0)
+    wanted = {*checks, *require, *(name for name, row in CHECKS.items() if row.level in LEVELS[:upto])}
+    return [name for name in CHECKS if name in wanted and name not in skip]
 
 
 def names_in(names):

@@ -31,6 +31,8 @@ class Subject:
             self.take_copy()
         elif inspect.isclass(function) and issubclass(function, torch.autograd.Function):
             self.function = function.apply
+        elif inspect.isclass(function) and issubclass(function, torch.nn.Module):
+            raise CannotRun(f"{self.name} is a class; give an instance, such as {self.name}()")
         if not callable(self.function):
             raise CannotRun(f"{self.name} is not callable")
         self.read_inputs(inputs)

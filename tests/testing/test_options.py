@@ -1,0 +1,75 @@
+"""What `check` is told: what means nothing is refused before anything runs, and the rest means what it says."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import torchbp
+from torchbp.testing.auditor import chosen
+from torchbp.testing.checks import CHECKS
+
+
+def numbers(*shape):
+    return torch.randn(*shape, requires_grad=True)
+
+
+def never(x):
+    raise AssertionError("it ran")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "kind", "message"),
+    [
+        ("eps", 0, ValueError, "eps must be greater than 0"),
+        ("eps", "1e-3", TypeError, "eps must be a number, not '1e-3'"),
+        ("rtol", "a", TypeError, "rtol must be a number, not 'a'"),
+        ("rtol", -1e-3, ValueError, "rtol must not be negative or nan, and is -0.001"),
+        ("atol", math.nan, ValueError, "atol must not be negative or nan, and is nan"),
+        ("nondet_tol", None, TypeError, "nondet_tol must be a number, not None"),
+        ("nondet_tol", -1, ValueError, "nondet_tol must not be negative or nan, and is -1"),
+        ("seed", 1.5, TypeError, "seed must be an integer, not 1.5"),
+        ("seed", 2**62, ValueError, "seed must be between"),
+        ("reference", 3, TypeError, "reference must be a function or a module, not 3"),
+        ("domain", 3, TypeError, r"domain must be two numbers \(low, high\), or a dict of such by name, not 3"),
+        ("domain", (1, 0), ValueError, r"domain must be \(low, high\) with low < high, and is \(1, 0\)"),
+        ("domain", {"x": (0, "1")}, TypeError, r"domain must be two numbers .*, not \(0, '1'\)"),
+        ("batch_dims", "a", TypeError, "batch_dims must be a number of dimensions, or a dict of such by name, not 'a'"),
+        ("batch_dims", True, TypeError, "batch_dims must be a number of dimensions"),
+        ("batch_dims", -1, ValueError, "batch_dims must not be negative, and is -1"),
+    ],
+)
+def test_a_value_that_means_nothing_is_refused_before_anything_runs(option, value, kind, message):
+    with pytest.raises(kind, match=message):
+        torchbp.check(never, numbers(3), **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"domain": {"inptu": (0, 1)}}, "domain: there is no input 'inptu'; did you mean 'input'?"),
+        ({"batch_dims": {"rows": 1}}, "batch_dims: there is no input 'rows'; there are input, weight"),
+        ({"batch_dims": 3}, r"batch_dims: input has not 3 dimensions but the shape \[4, 3\]; for inputs that differ"),
+        ({"batch_dims": 1}, r"the leading dimensions must be alike, and are {'input': \[4\], 'weight': \[2\]}"),
+    ],
+)
+def test_names_and_dimensions_are_those_of_the_inputs(options, message):
+    with pytest.raises(ValueError, match=message):
+        torchbp.check(nn.functional.linear, {"input": numbers(4, 3), "weight": numbers(2, 3)}, **options)
+
+
+def test_a_class_of_modules_is_no_module():
+    with pytest.raises(ValueError, match=r"ReLU is a class; give an instance, such as ReLU\(\)"):
+        torchbp.check(nn.ReLU, numbers(3))
+
+
+def test_levels_among_names_and_contradictions():
+    assert set(chosen(["fast", "jvp"])) == {*chosen("fast"), "jvp"}
+    assert chosen(["all", "complex"]) == list(CHECKS)
+    with pytest.raises(ValueError, match="'jvp' is both in require and in skip"):
+        torchbp.check(never, numbers(3), require="jvp", skip=["vmap", "jvp"])
+    with pytest.raises(ValueError, match="no check 'fast'; there are values"):
+        torchbp.check(never, numbers(3), skip="fast")
+    with pytest.raises(ValueError, match="no check 'deflaut'; did you mean 'default'"):
+        torchbp.check(never, numbers(3), checks=["deflaut"])
