@@ -73,3 +73,54 @@ def test_levels_among_names_and_contradictions():
         torchbp.check(never, numbers(3), skip="fast")
     with pytest.raises(ValueError, match="no check 'deflaut'; did you mean 'default'"):
         torchbp.check(never, numbers(3), checks=["deflaut"])
+
+
+def shapes(function, inputs, batch_dims):
+    report = torchbp.check(function, inputs, checks="shapes", batch_dims=batch_dims, raise_exception=False)
+    return report["shapes"]
+
+
+def test_batch_dims_is_a_number_of_dimensions():
+    def of_matrices(x):  # maps over one dimension, and mixes the next
+        return x.softmax(1)
+
+    assert shapes(of_matrices, numbers(2, 3, 4), 1).status == "PASS"
+    result = shapes(of_matrices, numbers(2, 3, 4), 2)
+    assert (result.status, result.message) == (
+        "FAIL",
+        "a batch of one row along dimension 1: not the function of each row: out is another",
+    )
+    assert shapes(torch.sin, numbers(2, 3, 4), 2).status == "PASS"
+
+
+def test_outputs_without_the_batch_are_a_false_promise():
+    result = shapes(torch.sum, numbers(4, 3), 1)
+    assert result.status == "FAIL"
+    assert result.message == (
+        "batch_dims=1 says that out has the leading dimensions [4] of the inputs, and its shape is []"
+    )
+
+
+def test_only_the_inputs_named_are_mapped_over():
+    inputs = {"input": numbers(4, 3), "weight": numbers(2, 3)}
+    assert shapes(nn.functional.linear, inputs, {"input": 1, "weight": 0}).status == "PASS"
+    wrong = shapes(nn.functional.linear, inputs, {"weight": 1})
+    assert wrong.message.startswith("batch_dims=1 says that out has the leading dimensions [2] of the inputs")
+
+
+def test_more_leading_dimensions_than_promised_may_be_refused_but_not_wrong():
+    class Linear(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            ctx.save_for_backward(x, w)
+            return x @ w
+
+        @staticmethod
+        def backward(ctx, incoming):
+            x, w = ctx.saved_tensors
+            return incoming @ w.t(), x.reshape(-1, len(w)).t() @ incoming.reshape(-1, w.shape[1]) / (x.dim() - 1)
+
+    assert shapes(nn.Conv2d(2, 3, 3), numbers(2, 2, 4, 4), 1).status == "PASS"
+    result = shapes(Linear, (numbers(4, 3), numbers(3, 2)), {"x": 1})
+    assert result.status == "FAIL"
+    assert result.message.startswith("two batches: the gradient of w is wrong")

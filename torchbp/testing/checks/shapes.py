@@ -118,44 +118,62 @@ def resized(tensor, dim, new):
 
 
 def mapped_inputs(subject):
-    """The inputs that are said to have leading dimensions that the function maps over."""
-    said = subject.options.batch_dims
-    inputs = [i for i, argument in enumerate(subject.arguments) if argument.kind == "input"]
-    if isinstance(said, dict):
-        return [i for i in inputs if said.get(subject.arguments[i].name)]
-    if isinstance(said, (tuple, list)):
-        return [i for i, dims in zip(inputs, said, strict=False) if dims]
-    return inputs if said else []
+    """{an input: the number of its leading dimensions that the function is said to map over}"""
+    inputs = [(i, argument) for i, argument in enumerate(subject.arguments) if argument.kind == "input"]
+    counts = {i: subject.options.batch_of(argument) for i, argument in inputs}
+    return {i: count for i, count in counts.items() if count}
 
 
 def batches(subject, mapped):
-    """Rows of the batch in another number and order, and in two dimensions: the outputs are those of the rows."""
-    rows = subject.point[mapped[0]].shape[0]
+    """Each dimension of the batch in another number and order, and one more of them: the outputs are those of the rows.
+
+    One more dimension was not promised: only where the forward takes it and maps over it, the backward must.
+    """
+    count = next(iter(mapped.values()))
+    size = subject.point[next(iter(mapped))].shape[:count]
     outputs = subject.numbers()
-    if subject.random.any or any(not o.dim() or o.shape[0] != rows for o in outputs):
+    for name, output in zip(subject.output_names(), outputs, strict=True):
+        if output.shape[:count] != size:
+            raise Defect(
+                f"batch_dims={count} says that {name} has the leading dimensions {list(size)} of the inputs, and its "
+                f"shape is {list(output.shape)}",
+                ["drop batch_dims if the function is meant to reduce over them"],
+            )
+    if subject.random.any:
         return
-    again = [k % rows for k in range(rows + 1)]
-    for words, places in (
-        ("no rows", []),
-        ("one row", [0]),
-        ("a row more", again),
-        ("two batches", [again, again[::-1]]),
-    ):
-        index = torch.tensor(places, dtype=torch.long)
-        point = [t[index] if i in mapped else t for i, t in enumerate(subject.point)]
-        other = subject.at(point)
-        try:
-            found = other.numbers()
-        except Exception as error:
-            raise Defect(f"a batch of {words} raises {type(error).__name__}: {first_line(error)}") from None
-        expected = [output[index] for output in outputs]
+    for dim, rows in enumerate(size):
+        again = [k % rows for k in range(rows + 1)] if rows else []
+        where = f" along dimension {dim}" if count > 1 else ""
+        for words, places in (("no rows", []), ("one row", [0][:rows]), ("a row more", again)):
+            batch(subject, mapped, outputs, f"a batch of {words}{where}", along(places, dim))
+            yield f"a batch of {words}{where}"
+    if batch(subject, mapped, outputs, "two batches", lambda t: torch.stack([t, t.flip(0)]), promised=False):
+        yield "two batches"
+
+
+def along(places, dim):
+    return lambda t: t.index_select(dim, torch.tensor(places, dtype=torch.long, device=t.device))
+
+
+def batch(subject, mapped, outputs, words, change, promised=True):
+    """Change the batch of inputs and outputs alike, and audit there; False where the forward does not do the same."""
+    other = subject.at([change(t) if i in mapped else t for i, t in enumerate(subject.point)])
+    expected = [change(output) for output in outputs]
+    try:
+        found = other.numbers()
         for name, a, b in zip(subject.output_names(), found, expected, strict=True):
             if a.shape != b.shape:
-                raise Defect(f"a batch of {words} gives {name} of the shape {list(a.shape)}, not {list(b.shape)}")
-        expect_outputs(subject, found, expected, f"a batch of {words} is not the function of each row")
-        other.shapes = [output.shape for output in found]
-        try:
-            audited(other)
-        except Defect as defect:
-            raise Defect(f"a batch of {words}: {defect.message}", defect.details) from None
-        yield f"a batch of {words}"
+                raise Defect(f"{words} gives {name} of the shape {list(a.shape)}, not {list(b.shape)}")
+        expect_outputs(subject, found, expected, f"{words}: not the function of each row")
+    except Exception as error:
+        if not promised:
+            return False
+        if isinstance(error, Defect):
+            raise
+        raise Defect(f"{words} raises {type(error).__name__}: {first_line(error)}") from None
+    other.shapes = [output.shape for output in found]
+    try:
+        audited(other)
+    except Defect as defect:
+        raise Defect(f"{words}: {defect.message}", defect.details) from None
+    return True
