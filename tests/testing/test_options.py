@@ -124,3 +124,20 @@ def test_more_leading_dimensions_than_promised_may_be_refused_but_not_wrong():
     result = shapes(Linear, (numbers(4, 3), numbers(3, 2)), {"x": 1})
     assert result.status == "FAIL"
     assert result.message.startswith("two batches: the gradient of w is wrong")
+
+
+def test_the_reference_is_held_to_the_tolerances_given():
+    def off(x):
+        return x * (1 + 1e-4)
+
+    def status(**options):
+        report = torchbp.check(
+            off, numbers(3), checks="reference", reference=lambda x: x * 1, raise_exception=False, **options
+        )
+        return report["reference"].status
+
+    assert status() == "FAIL"
+    assert status(rtol=1e-3) == "PASS"
+    assert status(rtol=1e-5) == "FAIL"
+    assert status(rtol=0, atol=1e-5) == "FAIL"
+    assert status(rtol=0, atol=10) == "PASS"

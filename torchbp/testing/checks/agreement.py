@@ -8,7 +8,7 @@ from torchbp.testing.checks.shapes import variations
 from torchbp.testing.gradient import backward, expect, expect_outputs, incoming_for
 from torchbp.testing.report import Defect, Skipped, Unsupported
 from torchbp.testing.subject import Subject
-from torchbp.testing.tensors import first_line
+from torchbp.testing.tensors import first_line, largest
 
 LACKING = ("register_fake", "no fake impl", "not implemented", "Meta", "register_autograd")
 
@@ -56,11 +56,28 @@ def reference(subject):
         if not all(bool(t.isfinite().all()) for t in (*theirs[0], *theirs[1])):
             continue
         compared += 1
-        expect_outputs(subject, mine[0], theirs[0], f"at {words}, beside the reference", usual[0])
-        of_inputs = [usual[1][k] for k in kept]
-        what = f"at {words}, not that of the reference"
-        expect(subject, [mine[1][k] for k in kept], theirs[1], what, names, of_inputs)
+        of_outputs, of_inputs = f"at {words}, beside the reference", f"at {words}, not that of the reference"
+        grads, of_usual = [mine[1][k] for k in kept], [usual[1][k] for k in kept]
+        if subject.options.rtol is None and subject.options.atol is None:
+            expect_outputs(subject, mine[0], theirs[0], of_outputs, usual[0])
+            expect(subject, grads, theirs[1], of_inputs, names, of_usual)
+        else:
+            within(subject, subject.output_names(), mine[0], theirs[0], of_outputs, usual[0])
+            within(subject, [f"the gradient of {name}" for name in names], grads, theirs[1], of_inputs, of_usual)
     return f"agrees at {compared} points"
+
+
+def within(subject, names, found, expected, what, usual):
+    """Every entry is as near as the caller's own rtol and atol say; `usual` gives the size of what is not told."""
+    rtol, atol = subject.options.rtol, subject.options.atol
+    rtol = subject.tolerance if rtol is None else rtol
+    for name, a, b, size in zip(names, found, expected, usual, strict=True):
+        if a.shape != b.shape:
+            raise Defect(f"{what}: {name} has the shape {list(a.shape)}, not {list(b.shape)}")
+        least = 1e-3 * subject.tolerance * max(largest(b), largest(size)) if atol is None else atol
+        gap = (a - b).abs()
+        if not bool((gap <= rtol * b.abs() + least).all()):
+            raise Defect(f"{what}: {name} is off by up to {float(gap.max()):.2g}")
 
 
 def outcome(subject):
