@@ -123,12 +123,12 @@ def three_dimensions(subject):
         return type(error).__name__, right
 
 
-def entry(name, what, twin, shape, shows, source=""):
+def entry(name, what, twin, shape, shows, source="", batch_dims=1):
     return Defect(
         name,
         what,
         lambda: (draw(*shape, dtype=DOUBLE),),
-        {"batch_dims": 1},
+        {"batch_dims": batch_dims},
         twin=twin,
         checks=("shapes",),
         point=9,
@@ -157,7 +157,14 @@ DEFECTS = [
         "CarperAI/trlx#610: torch.stack of the scores of an empty batch raised",
     ),
     # dimension 1 is the last one of matrices only
-    entry("softmax_of_dimension_1", softmax_of_dimension_1, softmax, (2, 3), of_shape(softmax, 2, 2, 3)),
+    entry(
+        "softmax_of_dimension_1",
+        softmax_of_dimension_1,
+        softmax,
+        (2, 2, 3),
+        of_shape(softmax, 2, 2, 3),
+        batch_dims=2,
+    ),
     # divided by the size of the batch, which was 1 in the check
     entry(
         "divided_by_batch",
