@@ -1,6 +1,7 @@
 """What `check` is told: what means nothing is refused before anything runs, and the rest means what it says."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 import torchbp
 from torchbp.testing.auditor import chosen
 from torchbp.testing.checks import CHECKS
+from torchbp.testing.names import expression, name_of
 
 
 def numbers(*shape):
@@ -141,3 +143,63 @@ def test_the_reference_is_held_to_the_tolerances_given():
     assert status(rtol=1e-5) == "FAIL"
     assert status(rtol=0, atol=1e-5) == "FAIL"
     assert status(rtol=0, atol=10) == "PASS"
+
+
+def line(function, inputs, **options):
+    report = torchbp.check(function, inputs, raise_exception=False, **options)
+    return report.failed[0].lines()[-1].strip()
+
+
+def test_the_line_to_reproduce_it_has_every_option():
+    def wrong(x):
+        return x.detach() * x
+
+    assert (
+        line(wrong, numbers(3), checks="values") == "reproduce: torchbp.check(wrong, inputs, checks='values', seed=0)"
+    )
+    said = {"eps": 1e-4, "rtol": 1e-5, "atol": 1e-8, "domain": {"x": (-math.inf, 1)}, "batch_dims": 1, "seed": 2}
+    text = line(wrong, numbers(3), checks="values", reference=torch.sin, **said)
+    call = text.removeprefix("reproduce: torchbp.check(wrong, inputs, ")
+    again = eval(f"dict({call}", {"math": math, "torch": torch})
+    assert again == {"checks": "values", "reference": torch.sin, **said}
+    required = "reproduce: torchbp.check(wrong, inputs, checks='values', require='values', seed=0)"
+    assert line(wrong, numbers(3), checks="values", require=["values", "jvp"]) == required
+
+
+class Wrong(nn.Module):
+    def forward(self, x):
+        return x.detach() * x
+
+
+@torch.library.custom_op("torchbp_tests::wrong", mutates_args=())
+def operator(x: torch.Tensor) -> torch.Tensor:
+    return x * x
+
+
+operator.register_autograd(lambda ctx, incoming: incoming * 3)
+
+
+@pytest.mark.parametrize(
+    ("function", "words", "name"),
+    [
+        (lambda x: x.detach() * x, "function", "<lambda>"),
+        (Wrong(), "module", "Wrong"),
+        (Wrong().forward, "function", "Wrong.forward"),
+        (partial(torch.mul, other=2.0, out=None), "function", "partial"),
+        (operator, "torch.ops.torchbp_tests.wrong", "torchbp_tests::wrong"),
+        (torch.ops.torchbp_tests.wrong, "torch.ops.torchbp_tests.wrong", "torchbp_tests::wrong"),
+        (torch.ops.torchbp_tests.wrong.default, "torch.ops.torchbp_tests.wrong", "torchbp_tests::wrong"),
+        (torch.sin, "torch.sin", "sin"),
+        (nn.functional.mse_loss, "mse_loss", "mse_loss"),
+    ],
+    ids=str,
+)
+def test_how_a_function_is_written(function, words, name):
+    assert (expression(function), name_of(function)) == (words, name)
+
+
+def test_the_apply_of_a_function_has_its_name():
+    class Mine(torch.autograd.Function):
+        pass
+
+    assert name_of(Mine.apply) == "Mine.apply"

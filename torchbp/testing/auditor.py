@@ -2,14 +2,17 @@
 
 import difflib
 import logging
+import re
 import time
 import warnings
 from contextlib import contextmanager
+from dataclasses import fields
 
 import torch
 
 from torchbp.testing.arguments import Options
 from torchbp.testing.checks import CHECKS, LEVELS
+from torchbp.testing.names import expression
 from torchbp.testing.randomness import preserved
 from torchbp.testing.report import FAIL, PASS, UNSUPPORTED, GradientError, Outcome, Report, Result
 from torchbp.testing.subject import Subject
@@ -102,8 +105,11 @@ def names_in(names):
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def run(name, subject, require=()):
-    """The result of one check. What the audited code raises is a finding, never our traceback."""
+def run(name, subject, require=(), call=None):
+    """The result of one check. What the audited code raises is a finding, never our traceback.
+
+    `call` is how to run this check again, for people.
+    """
     began = time.perf_counter()
     status, message, details = PASS, "", ()
     switches = positions()
@@ -120,9 +126,22 @@ def run(name, subject, require=()):
     if status == UNSUPPORTED and name in names_in(require):
         status, message = FAIL, f"required, but unsupported: {message}"
     if status == FAIL:
-        call = f"torchbp.check({subject.name}, inputs, checks={name!r}, seed={subject.options.seed})"
-        details = (*details, f"reproduce: {call}")
+        details = (*details, f"reproduce: {call or call_of(name, subject, require)}")
     return Result(name, status, message, details, round(time.perf_counter() - began, 4))
+
+
+def call_of(name, subject, require):
+    """The call of `check` that runs one check again, with all that it was told."""
+    said = {field.name: getattr(subject.options, field.name) for field in fields(subject.options)}
+    seed = said.pop("seed")
+    told = {option: value for option, value in said.items() if value != getattr(Options, option)}
+    words = {option: re.sub(r"\binf\b", "math.inf", repr(value)) for option, value in told.items()}
+    if "reference" in told:
+        words["reference"] = expression(told["reference"])
+    if name in names_in(require):
+        words["require"] = repr(name)
+    rest = "".join(f", {option}={value}" for option, value in words.items())
+    return f"torchbp.check({expression(subject.original)}, inputs, checks={name!r}{rest}, seed={seed})"
 
 
 @contextmanager

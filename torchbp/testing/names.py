@@ -9,11 +9,29 @@ from torch.utils._pytree import tree_flatten
 def name_of(function):
     if isinstance(function, torch.nn.Module):
         return type(function).__name__
+    if isinstance(function, torch._ops.OpOverloadPacket):  # its __name__ is that of a binding
+        return function._qualified_op_name
+    if inspect.ismethod(function) and inspect.isclass(function.__self__):  # MyFunction.apply
+        return f"{name_of(function.__self__)}.{function.__name__}"
     for attribute in ("__name__",) if inspect.isbuiltin(function) else ("__qualname__", "__name__", "_qualname"):
         name = getattr(function, attribute, None)
         if isinstance(name, str):
             return name.split("<locals>.")[-1]
     return str(function) if hasattr(function, "_schema") else type(function).__name__
+
+
+def expression(function):
+    """What stands for the function in a line of Python; `module` or `function` where it has no name to write."""
+    if isinstance(function, torch.nn.Module):
+        return "module"
+    name = name_of(function)
+    if "::" in name:
+        return f"torch.ops.{name.replace('::', '.')}"
+    if getattr(torch, name, None) is function:
+        return f"torch.{name}"
+    bound = inspect.ismethod(function) and not inspect.isclass(function.__self__)
+    named = hasattr(function, "__name__") and all(part.isidentifier() for part in name.split("."))
+    return name if named and not bound else "function"
 
 
 def parameters_of(function):
