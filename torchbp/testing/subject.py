@@ -82,7 +82,9 @@ class Subject:
             try:
                 self.probe()
             except Exception as again:
-                raise CannotRun(f"{self.name} raises {type(again).__name__}: {first_line(again)}") from again
+                mixed = len({a.tensor.dtype for a in given if is_inexact(a.tensor)}) > 1  # it may be of that alone
+                real = error if mixed else again
+                raise CannotRun(f"{self.name} raises {type(real).__name__}: {first_line(real)}") from real
             if any(a.tensor.dtype != promoted(a.tensor).dtype for a in given):
                 self.notes.append(f"audited in the dtype given, since float64 raises: {first_line(error)}")
 
