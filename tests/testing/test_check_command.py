@@ -1,6 +1,11 @@
 """`torchbp check` from the shell."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,8 +13,10 @@ import pytest
 from torchbp.cli import main
 
 CODE = """
+import functools
 import os
 import time
+from pathlib import Path
 
 import torch
 
@@ -40,6 +47,65 @@ def loops(x):
 
 class Needs(torch.nn.Linear):
     pass
+
+
+class Layer(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Conv2d(5, 2, 3)
+
+    def forward(self, image, mask=None):
+        return self.inner(image)
+
+
+class Rows(torch.nn.Linear):
+    def __init__(self):
+        super().__init__(3, 2)
+
+
+def crashes_at_once(x):
+    os.abort()
+
+
+def loops_at_once(x, file=None):
+    Path("pid").write_text(str(os.getpid()))
+    while True:
+        pass
+
+
+def exits(x):
+    raise SystemExit(3)
+
+
+def interrupted(x):
+    raise KeyboardInterrupt
+
+
+def factory():
+    raise ValueError("no memory")
+
+
+def no_inputs():
+    raise ValueError("no data")
+
+
+def product(a, b, c, d, e, f):
+    return a @ b @ c @ d @ e @ f
+
+
+def chatty(x):
+    os.write(1, b"NOISE")
+    return x.sin()
+
+
+@functools.cache
+def load():
+    return list(torch.utils.data.DataLoader([1, 2], num_workers=1))
+
+
+def loads(x):
+    load()
+    return x.sin()
 
 
 def inputs():
@@ -91,14 +157,36 @@ def test_a_crash_and_an_endless_loop_are_findings(run):
     [
         (
             "audited:Multiply",
-            "needs inputs for (input, weight): --inputs pkg.mod:make_inputs, or such as --shape 3,4",
+            "needs inputs for (input, weight): --inputs pkg.mod:make_inputs, or such as --shape 3,4 3,4",
         ),
         ("audited:Multply --shape 3", "audited has no Multply; did you mean Multiply?"),
         ("audited --shape 3", "'audited' must be of the form pkg.mod:Name"),
         ("nowhere:f --shape 3", "cannot import nowhere"),
         ("audited:Needs --shape 3", "audited:Needs needs arguments"),
         ("audited:Multiply --shape 3 4", "Multiply raises RuntimeError"),
-        ("torch:sin --shape 3,x", "invalid literal"),
+        ("audited:Layer", "needs inputs for (image): --inputs pkg.mod:make_inputs, or such as --shape 2,5,8,8"),
+        (
+            "audited:product",
+            "needs inputs for (a, b, c, d, e, f): --inputs pkg.mod:make_inputs, or such as --shape 4,4 4,4 ",
+        ),
+        ("audited:Rows", "such as --shape 3,3"),
+        ("torch:matmul", "torch:matmul needs inputs: --inputs pkg.mod:make_inputs, or such as --shape 3,4 4,2"),
+        ("torch.nn.functional:linear", "such as --shape 3,4 3,4"),
+        ("audited:crashes_at_once", "needs inputs for (x): --inputs pkg.mod:make_inputs, or such as --shape 3,4"),
+        (
+            "audited:loops_at_once --timeout 1",
+            "needs inputs for (x): --inputs pkg.mod:make_inputs, or such as --shape 3,4",
+        ),
+        ("audited:Rows --shape 3,4", "mat1 and mat2 shapes cannot be multiplied"),
+        ("audited:factory", "audited:factory raises ValueError: no memory"),
+        ("audited:Multiply --inputs audited:no_inputs", "audited:no_inputs raises ValueError: no data"),
+        ("torch:sin --shape 3,x", "--shape must be sizes such as 3,4, not '3,x'"),
+        ("torch:sin --shape -3", "--shape must be sizes such as 3,4, not '-3'"),
+        ("torch:sin --shape 99999999999999", "--shape raises RuntimeError"),
+        ("torch:sin --shape 3 --timeout nan", "--timeout must be a positive"),
+        ("torch:sin --shape 3 --timeout inf", "--timeout must be a positive"),
+        ("torch:sin --shape 3 --timeout -1", "--timeout must be a positive"),
+        ("torch:sin --shape 3 --seed 99999999999999999999", "seed must be between"),
         ("torch:sin --shape 3 --checks value", "there is no check 'value'; did you mean 'values'?"),
         ("torch:sin --shape 3 --level most", "invalid choice: 'most'"),
         ("torch:sin --shape 3 --timeout 0", "--timeout must be a positive"),
@@ -110,3 +198,96 @@ def test_what_cannot_run_has_status_2_and_one_line(run, arguments, message):
     assert err.startswith("torchbp: error: ")
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ("audited:crashes_at_once --shape 3", "the process crashes with SIGABRT"),
+        ("audited:loops_at_once --shape 3 --timeout 2", "does not end: no result after 2 s"),
+        ("audited:exits --shape 3", "the process exits with status 3"),
+        ("audited:interrupted --shape 3", "the process exits with status 130"),
+    ],
+)
+def test_a_forward_that_does_not_return_is_a_finding(run, arguments, fault):
+    status, out, err = run(arguments)
+    assert (status, err) == (1, "")
+    name = arguments.split()[0]
+    assert out.splitlines() == [
+        f"FAIL        forward       {fault}",
+        f"    reproduce: torchbp check {name} --shape 3 --seed 0",
+        f"{name.removeprefix('audited:')}: 1 failed",
+    ]
+
+
+def test_the_line_to_reproduce_it_is_the_commands(run):
+    _, out, _ = run("audited:Multiply --inputs audited:inputs --checks values jvp --require jvp --seed 3")
+    line = "reproduce: torchbp check audited:Multiply --inputs audited:inputs --seed 3 --checks"
+    assert [text.strip() for text in out.splitlines() if "reproduce" in text] == [
+        f"{line} values",
+        f"{line} jvp --require jvp",
+    ]
+    _, out, _ = run("audited:crashes --shape 4 --checks values shapes")
+    assert "reproduce: torchbp check audited:crashes --shape 4 --seed 0 --checks shapes" in out
+
+
+def test_what_the_code_prints_is_not_in_the_report(run):
+    status, out, err = run("audited:chatty --shape 3 --checks values --json")
+    assert (status, err) == (0, "")
+    assert json.loads(out)["sound"]
+
+
+def test_the_code_may_have_processes_of_its_own(run):
+    status, out, _ = run("audited:loads --shape 3 --checks values")
+    assert (status, out.splitlines()[-1]) == (0, "loads: 1 passed")
+
+
+def command(*arguments, **variables):
+    program = "import sys; from torchbp.cli import main; sys.exit(main())"
+    environment = {**os.environ, **variables}
+    return subprocess.Popen(
+        [sys.executable, "-c", program, "check", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def test_a_terminal_without_our_signs(run):
+    child = command("audited:Multiply", "--shape", "3", "3", "--checks", "values", PYTHONIOENCODING="ascii")
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, err) == (1, b"")
+    assert b"\\xb1" in out  # ±
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_the_child_ends_with_its_parent(run, how):
+    parent = command("audited:loops_at_once", "--shape", "3")
+    file = Path("pid")
+    try:
+        until(lambda: file.exists() and file.read_text())
+    finally:
+        parent.send_signal(how)
+        parent.wait()
+    child = int(file.read_text())
+    try:
+        until(lambda: not alive(child))
+    finally:
+        if alive(child):
+            os.kill(child, signal.SIGKILL)
+        parent.communicate()
+
+
+def until(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def alive(pid):
+    """Whether there is such a process; one that has ended, and that nobody waits for, is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,21 +1,27 @@
 """The audit in a process of its own: a crash or an endless loop of the audited code is a finding, not ours.
 
-The child sends each result when it has it. If it dies, or is silent for too long, the check that it was at has failed,
-and another child goes on with the rest.
+The child says when it has loaded the code, when it has called it once, and each result when it has it. If it dies, or
+is silent for too long, what it was at has failed, and another child goes on with the rest.
 """
 
 import contextlib
-import importlib
-import inspect
 import multiprocessing
+import multiprocessing.connection
 import os
+import shlex
 import signal
-import sys
-from dataclasses import asdict, dataclass
+import threading
+from dataclasses import dataclass
 
-from torchbp.testing.report import FAIL, Result
+from torchbp.testing.arguments import CannotRun, Options
+from torchbp.testing.auditor import quiet, run
+from torchbp.testing.loading import Lacking, Refusal, lacking, loaded, shapes_that_run
+from torchbp.testing.names import name_of
+from torchbp.testing.report import FAIL, Report, Result
+from torchbp.testing.subject import Subject
 
 START = 120.0  # seconds for a child to load torch and the audited module
+TRIALS = 10.0  # seconds at most for an example
 
 
 @dataclass(frozen=True)
@@ -28,60 +34,99 @@ class Target:
     seed: int = 0
     require: tuple = ()
 
+    def line(self, check=None):
+        """The command that audits it, or runs one check of it."""
+        words = ["torchbp", "check", self.name]
+        words += ["--inputs", self.inputs] if self.inputs is not None else []
+        words += ["--shape", *(",".join(map(str, shape)) for shape in self.shapes)] if self.shapes else []
+        words += ["--seed", str(self.seed)]
+        words += ["--checks", check] if check is not None else []
+        words += ["--require", check] if check in self.require else []
+        return shlex.join(words)
 
-class Refusal(Exception):
-    """A line on why nothing can run."""
+
+class Fault(Exception):
+    """The child died, or is silent."""
 
 
 def audited(target, names, timeout):
-    """{"name", "notes", "results"}, or {"error"}."""
+    """The report; a Refusal, where nothing can run."""
+    name, notes, results = target.name, (), []
+    while names:
+        with process(target, tuple(names)) as (child, pipe):
+            try:
+                name = load(child, pipe, timeout)
+                notes = hear(child, pipe, timeout)
+            except Fault as fault:
+                results.append(failure("forward", fault, target.line()))
+                break
+            except Refusal as error:
+                if not results:
+                    raise
+                results += [Result(name, FAIL, str(error)) for name in names]
+                break
+            done = listen(child, pipe, target, names, timeout)
+        results += done
+        names = names[len(done) :]
+    return Report(name, results, tuple(notes), target.seed)
+
+
+@contextlib.contextmanager
+def process(target, names):
+    """A child at work, and the end of its pipe. Not a daemon: these may have no processes, such as loaders of data."""
     context = multiprocessing.get_context("spawn")
-    results, about = [], None
-    while about is None or names:
-        ours, theirs = context.Pipe(duplex=False)
-        child = context.Process(target=work, args=(target, tuple(names), theirs), daemon=True)
-        child.start()
-        theirs.close()
-        first = about is None
-        error, about = hello(ours, child, about)
-        if error is None:
-            done = listen(ours, child, names, timeout)
-            results += done
-            names = names[len(done) :]
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=work, args=(target, names, theirs))
+    child.start()
+    theirs.close()
+    try:
+        yield child, ours
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
         child.kill()
         child.join()
-        if error is not None:
-            if first:
-                return {"error": error}
-            results += [asdict(Result(name, FAIL, error)) for name in names]
-            names = []
-    return {**about, "results": results}
 
 
-def hello(pipe, child, about):
-    """(an error, None), or (None, what the child says of its subject)."""
-    if not pipe.poll(START):
-        return f"loading it takes more than {START:.0f} s", about
+def hear(child, pipe, seconds):
+    """What the child says next; a Fault where that is nothing, a Refusal where it refuses."""
+    if not pipe.poll(seconds):
+        raise Fault(f"does not end: no result after {seconds:g} s")
     try:
-        message = pipe.recv()
+        said = pipe.recv()
     except EOFError:
         child.join()
-        return f"loading it, the process {ended(child.exitcode)}", about
-    return (message["error"], about) if "error" in message else (None, message)
+        raise Fault(f"the process {ended(child.exitcode)}") from None
+    if isinstance(said, Refusal):
+        raise said
+    return said
 
 
-def listen(pipe, child, names, timeout):
+def load(child, pipe, timeout):
+    """The name of what the child has loaded."""
+    try:
+        return hear(child, pipe, START)
+    except Fault as fault:
+        raise Refusal(f"loading it, {fault}") from None
+    except Lacking as first:
+        with contextlib.suppress(Fault):
+            hear(child, pipe, min(timeout, TRIALS))  # raises it again, with an example that runs
+        raise first from None
+
+
+def listen(child, pipe, target, names, timeout):
     """The results, up to the first check at which the child dies or is silent."""
     done = []
     for name in names:
-        if not pipe.poll(timeout):
-            return [*done, asdict(Result(name, FAIL, f"does not end: no result after {timeout:g} s"))]
         try:
-            done.append(pipe.recv())
-        except EOFError:
-            child.join()
-            return [*done, asdict(Result(name, FAIL, f"the process {ended(child.exitcode)}"))]
+            done.append(hear(child, pipe, timeout))
+        except Fault as fault:
+            return [*done, failure(name, fault, target.line(name))]
     return done
+
+
+def failure(name, fault, line):
+    return Result(name, FAIL, str(fault), (f"reproduce: {line}",))
 
 
 def ended(code):
@@ -91,68 +136,35 @@ def ended(code):
 
 
 def work(target, names, pipe):
-    """In the child: load, audit, send."""
-    from torchbp.testing.arguments import CannotRun, Options
-    from torchbp.testing.auditor import quiet, run
-    from torchbp.testing.subject import Subject
-
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), quiet():
-        try:
-            function, inputs = loaded(target)
-            subject = Subject(function, inputs, Options(seed=target.seed))
-        except (Refusal, CannotRun) as error:
-            pipe.send({"error": str(error)})
-            return
-        pipe.send({"name": subject.name, "notes": subject.notes})
-        for name in names:
-            pipe.send(asdict(run(name, subject, target.require)))
-
-
-def loaded(target):
-    """The function and its inputs."""
-    import torch
-
-    from torchbp.testing.names import parameters_of
-
-    sys.path.insert(0, os.getcwd())
-    torch.manual_seed(target.seed)
-    function = looked_up(target.name)
-    if inspect.isclass(function) and issubclass(function, torch.nn.Module):
-        try:
-            function = function()
-        except Exception as error:
-            raise Refusal(f"{target.name} needs arguments ({error}): name a function that makes the module") from None
-    elif inspect.isfunction(function) and not parameters_of(function) and target.inputs is None and not target.shapes:
-        function = function()  # that makes it
-    if target.inputs is not None:
-        inputs = looked_up(target.inputs)
-        return function, inputs() if callable(inputs) else inputs
-    if target.shapes:
-        return function, tuple(torch.randn(s, dtype=torch.float64, requires_grad=True) for s in target.shapes)
-    needed = [p.name for p in parameters_of(function) if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-    shapes = " ".join(["3,4", "2,4", "2", "3", "3"][: max(len(needed), 1)])
-    raise Refusal(
-        f"{target.name} needs inputs for ({', '.join(needed) or 'input'}): --inputs pkg.mod:make_inputs, "
-        f"or such as --shape {shapes}"
-    )
-
-
-def looked_up(path):
-    """The object that pkg.mod:Name names."""
-    module, _, name = path.partition(":")
-    if not name:
-        raise Refusal(f"{path!r} must be of the form pkg.mod:Name")
+    """In the child: load, audit, send. What it prints, also from C, goes nowhere: stdout is the report's."""
+    os.setsid()
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     try:
-        found = importlib.import_module(module)
-    except ImportError as error:
-        raise Refusal(f"cannot import {module}: {error}") from None
-    except Exception as error:
-        raise Refusal(f"importing {module} raises {type(error).__name__}: {error}") from None
-    for part in name.split("."):
-        if not hasattr(found, part):
-            import difflib
+        audit(target, names, pipe)
+    except Refusal as error:
+        pipe.send(error)
+    except KeyboardInterrupt:
+        os._exit(130)
 
-            near = difflib.get_close_matches(part, dir(found), n=1)
-            raise Refusal(f"{module} has no {name}" + (f"; did you mean {near[0]}?" if near else ""))
-        found = getattr(found, part)
-    return found
+
+def end_with_parent():
+    """However the parent ends: nobody else would end an endless loop, and the processes that it has."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os.killpg(0, signal.SIGKILL)
+
+
+def audit(target, names, pipe):
+    with quiet():
+        function, inputs = loaded(target)
+        if inputs is None:
+            pipe.send(lacking(target.name, function))  # in case that none of the shapes ends
+            raise lacking(target.name, function, shapes_that_run(function))
+        pipe.send(name_of(function))
+        try:
+            subject = Subject(function, inputs, Options(seed=target.seed))
+        except CannotRun as error:
+            raise Refusal(str(error)) from None
+        pipe.send(subject.notes)
+        for name in names:
+            pipe.send(run(name, subject, target.require, target.line(name)))

@@ -1,13 +1,16 @@
 """`torchbp check pkg.mod:Name …`: audit from the shell. Exit status 0 sound, 1 defects, 2 could not run."""
 
 import argparse
-import json
+import io
 import sys
 
+from torchbp.testing.arguments import Options
 from torchbp.testing.auditor import chosen
 from torchbp.testing.checks import CHECKS, LEVELS
 from torchbp.testing.child import Target, audited
-from torchbp.testing.report import FAIL, Report, Result
+from torchbp.testing.loading import Refusal
+
+LONGEST = 1e6  # seconds
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,36 +36,39 @@ def parser():
 
 def main(arguments):
     """Run `torchbp check ARGUMENTS…`; `arguments` begins with the command's name."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # status 1 means defects, not a sign that stdout lacks
     try:
         options = parser().parse_args(arguments[1:])
     except SystemExit as stop:
         return stop.code or 0
     try:
         names = chosen(options.checks or options.level, options.skip, options.require)
-        shapes = [tuple(int(n) for n in text.split(",") if n) for text in options.shape or ()]
-    except ValueError as error:
-        return refuse(error)
-    if options.timeout <= 0:
-        return refuse("--timeout must be a positive number of seconds")
-    target = Target(options.target, options.inputs, shapes, options.seed, tuple(options.require))
-    found = audited(target, names, options.timeout)
-    if "error" in found:
-        return refuse(found["error"])
-    results = [Result(**{**row, "details": tuple(row["details"])}) for row in found["results"]]
-    report = Report(found["name"], results, tuple(found["notes"]), options.seed)
+        if not 0 < options.timeout <= LONGEST:
+            raise ValueError(f"--timeout must be a positive number of seconds, at most {LONGEST}")
+        shapes = tuple(map(shape, options.shape or ()))
+        seed = Options(seed=options.seed).seed
+        target = Target(options.target, options.inputs, shapes, seed, tuple(options.require))
+        report = audited(target, names, options.timeout)
+    except (ValueError, Refusal) as error:
+        print(f"torchbp: error: {error}", file=sys.stderr)
+        return 2
     show(report, options.json)
-    return 1 if any(result.status == FAIL for result in results) else 0
+    return 1 if report.failed else 0
 
 
-def refuse(message):
-    print(f"torchbp: error: {message}", file=sys.stderr)
-    return 2
+def shape(text):
+    """The shape that 3,4 means; an empty text is that of a number."""
+    sizes = text.split(",") if text else []
+    if not all(size.isascii() and size.isdigit() for size in sizes):
+        raise ValueError(f"--shape must be sizes such as 3,4, not {text!r}")
+    return tuple(map(int, sizes))
 
 
 def show(report, as_json):
     """Colours only on a terminal."""
     if as_json:
-        print(json.dumps(json.loads(report.to_json()), ensure_ascii=False, indent=2))
+        print(report.to_json())
     elif sys.stdout.isatty():
         from rich.console import Console
 
