@@ -1,10 +1,20 @@
 """The pytest plugin: gradcases and check_grad."""
 
+import configparser
+import os
+import sys
 from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import torch
+
+from torchbp.testing import case
 
 pytest_plugins = ["pytester"]
 # installed, pytest finds it by itself
-PLUGIN = () if "torchbp" in entry_points(group="pytest11").names else ("-p", "torchbp.testing.plugin")
+INSTALLED = "pytest_torchbp" in [point.value for point in entry_points(group="pytest11")]
+PLUGIN = () if INSTALLED else ("-p", "pytest_torchbp")
 ARGUMENTS = (*PLUGIN, "-p", "no:cacheprovider")
 
 TESTS = """
@@ -62,3 +72,94 @@ def test_a_failure_is_the_finding_and_no_traceback(pytester):
     result.assert_outcomes(failed=1, skipped=2, deselected=4)
     result.stdout.fnmatch_lines(["*the gradient of weight is wrong*", "*likely cause: *"])
     result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_what_surrounds_the_cases_counts(pytester):
+    """Marks above and below, fixtures, a class; and a check that is skipped is no test that passed."""
+    pytester.makepyfile(
+        """
+        import pytest
+        import torch
+        from torchbp.testing import case, gradcases
+
+        CASES = [case(torch.sin, torch.ones(3), checks=["values", "module"])]
+
+        @pytest.fixture
+        def number():
+            return 3
+
+        class Tests:
+            @gradcases(CASES)
+            def test_in_a_class(self, number, result):
+                assert isinstance(self, Tests)
+                assert (number, result.check) == (3, "values")
+
+        @gradcases(CASES)
+        @pytest.mark.skip(reason="mark below")
+        def test_below():
+            pass
+
+        @pytest.mark.skip(reason="mark above")
+        @gradcases(CASES)
+        def test_above():
+            pass
+
+        @gradcases(CASES)
+        @pytest.mark.parametrize("other", [1, 2])
+        def test_more_parameters(other):
+            assert other in (1, 2)
+        """
+    )
+    result = pytester.runpytest_subprocess("-rs", *ARGUMENTS)
+    result.assert_outcomes(passed=3, skipped=7)
+    result.stdout.fnmatch_lines_random(["*mark below*", "*mark above*", "*not a module*"])
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"marks": {"vlues": pytest.mark.xfail}}, ValueError, "no check 'vlues'; did you mean 'values'"),
+        ({"domain": 3}, TypeError, "domain must be two numbers"),
+        ({"domian": (0, 1)}, TypeError, "unexpected keyword argument 'domian'"),
+    ],
+)
+def test_a_case_that_means_nothing_is_refused(options, kind, message):
+    with pytest.raises(kind, match=message):
+        case(torch.sin, torch.ones(3), **options)
+
+
+def test_a_failure_of_check_grad_shows_the_callers_line_alone(pytester):
+    pytester.makepyfile(
+        test_gradients=TESTS.replace("    with pytest.raises(torchbp.testing.GradientError):\n    ", "")
+    )
+    result = pytester.runpytest_subprocess("-k", "fixture", *ARGUMENTS)
+    result.assert_outcomes(failed=1, deselected=6)
+    result.stdout.fnmatch_lines(
+        ['>*check_grad(Multiply, inputs(), checks="values")', "*the gradient of weight is wrong*"]
+    )
+    result.stdout.no_fnmatch_line("*raise_exception*")
+
+
+def test_an_unrelated_run_of_pytest_does_not_load_torch(pytester):
+    """With the plugin as the package's metadata name it, in a project that has nothing to do with torch."""
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parents[2] / "setup.cfg")
+    points = setup["options.entry_points"]["pytest11"].strip()
+    metadata = pytester.mkdir("torchbp_tests-0.dist-info")
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: torchbp_tests\nVersion: 0\n")
+    (metadata / "entry_points.txt").write_text(f"[pytest11]\nof_tests = {points.partition('= ')[2]}\n")
+    pytester.makepyfile("""
+        import sys
+
+        def test_it(pytestconfig):
+            assert pytestconfig.pluginmanager.hasplugin("of_tests")
+            assert "pytest_torchbp" in sys.modules
+            assert "torch" not in sys.modules
+    """)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(pytester.path), *sys.path])}
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = ""
+    arguments = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    if not INSTALLED:
+        arguments += ["-p", "no:torchbp"]  # what is installed may be an older one
+    result = pytester.run(*arguments)
+    result.assert_outcomes(passed=1)

@@ -72,6 +72,7 @@ def check(
     Example:
         >>> report = torchbp.check(torch.sigmoid, torch.randn(3, requires_grad=True))
     """
+    __tracebackhide__ = True  # pytest shows the caller's line, not ours
     names = chosen(checks, skip, require)
     options = Options(eps, atol, rtol, nondet_tol, batch_dims, domain, reference, seed)
     with torch.inference_mode(False), torch.enable_grad(), preserved(), quiet():

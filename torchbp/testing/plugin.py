@@ -1,18 +1,21 @@
-"""The pytest plugin: `gradcases` makes one test of each case and check, and the fixture `check_grad` audits in a test.
+"""`gradcases` makes one test of each case and check. (The fixture `check_grad` is in pytest_torchbp.)
 
 @torchbp.testing.gradcases([torchbp.testing.case(my_function, make_inputs)])
 def test_gradients(result):
     pass  # the result of one check, for further asserts
 """
 
+import functools
 import inspect
 from dataclasses import dataclass, field
 
 import pytest
+import torch
 
-from torchbp.testing.auditor import check, chosen
+from torchbp.testing.arguments import Options
+from torchbp.testing.auditor import check, chosen, names_in
 from torchbp.testing.names import name_of
-from torchbp.testing.report import FAIL, UNSUPPORTED
+from torchbp.testing.report import FAIL, PASS, UNSUPPORTED
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,16 @@ def case(function, inputs, *, name=None, checks="default", skip=(), require=(), 
         marks: {check: mark}, such as `{"vmap": pytest.mark.xfail(reason="no rule yet")}`.
     """
     names = tuple(chosen(checks, skip, require))
+    chosen(tuple(marks or ()))  # refuses what is no check
+    Options(**options)
     return Case(function, inputs, name or name_of(function), names, marks or {}, {"require": require, **options})
 
 
 def gradcases(cases):
-    """Decorate a test function so that it runs once for each case and check; UNSUPPORTED skips, FAIL fails.
+    """Decorate a test so that it runs once for each case and check: FAIL fails; UNSUPPORTED and SKIP skip, with why.
 
-    The decorated function is called after the check, with its `Result` if it has an argument `result`.
+    The test is called after the check. It may be a method, and have marks and fixtures; if it has an argument `result`,
+    that is the check's `Result`.
     """
     rows = [
         pytest.param(row, check, id=f"{row.name}-{check}", marks=row.marks.get(check, ()))
@@ -53,43 +59,32 @@ def gradcases(cases):
     ]
 
     def decorate(function):
-        wants_result = "result" in inspect.signature(function).parameters
-
-        @pytest.mark.parametrize(("gradcase", "gradcheck"), rows)
-        def test(gradcase, gradcheck):
+        @functools.wraps(function)
+        def test(*args, gradcase, gradcheck, **fixtures):
             result = run(gradcase, gradcheck)
-            if wants_result:
-                function(result=result)
-            else:
-                function()
+            if "result" in wanted:
+                fixtures["result"] = result
+            return function(*args, **fixtures)
 
-        test.__name__, test.__doc__, test.__module__ = function.__name__, function.__doc__, function.__module__
-        return test
+        wanted = inspect.signature(function).parameters
+        given = [parameter for name, parameter in wanted.items() if name != "result"]
+        added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in ("gradcase", "gradcheck")]
+        test.__signature__ = inspect.Signature([*given, *added])  # what pytest reads
+        return pytest.mark.parametrize(("gradcase", "gradcheck"), rows)(test)
 
     return decorate
 
 
 def run(row, name):
     """The result of one check; fails or skips the test that it is called in."""
-    function = row.function() if inspect.isclass(row.function) and is_module(row.function) else row.function
+    is_class = inspect.isclass(row.function) and issubclass(row.function, torch.nn.Module)
+    function = row.function() if is_class else row.function
     inputs = row.inputs() if callable(row.inputs) else row.inputs
-    require = [each for each in row.options.get("require", ()) if each == name]
+    require = [each for each in names_in(row.options["require"]) if each == name]
     report = check(function, inputs, checks=name, raise_exception=False, **{**row.options, "require": require})
     result = report[name]
     if result.status == FAIL:
         pytest.fail("\n".join(result.lines()), pytrace=False)
-    if result.status == UNSUPPORTED:
-        pytest.skip(f"unsupported: {result.message}")
+    if result.status != PASS:
+        pytest.skip(f"{'unsupported: ' if result.status == UNSUPPORTED else ''}{result.message}")
     return result
-
-
-def is_module(cls):
-    import torch
-
-    return issubclass(cls, torch.nn.Module)
-
-
-@pytest.fixture
-def check_grad():
-    """`torchbp.check`: raises a GradientError, which pytest shows, if a check fails."""
-    return check
