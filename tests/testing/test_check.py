@@ -1,11 +1,13 @@
 """torchbp.check as its callers see it: arguments, results, the report; what it finds and how it says so."""
 
+import io
 import json
 import random
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 from torch.autograd.gradcheck import GradcheckError
 
@@ -70,8 +72,35 @@ def test_the_report_as_text_json_and_on_a_terminal():
     content = json.loads(report.to_json())
     assert (content["name"], content["sound"]) == ("Multiply", False)
     assert {row["check"]: row["status"] for row in content["results"]}["values"] == "FAIL"
-    assert report.__rich__().plain.splitlines() == str(report).splitlines()
+    assert printed(report, 200) == str(report).splitlines()
     assert str(report).splitlines()[-1] == "Multiply: 5 passed, 1 failed"
+    assert repr(report) == str(report)  # in a notebook
+    assert repr(report["values"]).splitlines() == report["values"].lines()
+
+
+def printed(report, width, **options):
+    file = io.StringIO()
+    Console(file=file, width=width, **options).print(report)
+    return file.getvalue().splitlines()
+
+
+def test_a_narrow_terminal_keeps_the_indents():
+    """What goes on is indented more than what it goes on from, and takes few lines."""
+    report = torchbp.check(Multiply, (numbers(3, 4), numbers(3, 4)), raise_exception=False)
+    lines = printed(report, 80)
+    assert max(map(len, lines)) <= 80
+    assert " ".join(" ".join(lines).split()) == " ".join(str(report).split())
+    starts = tuple(f"{status} " for status in ("PASS", "FAIL", "SKIP", "UNSUPPORTED"))
+    begun = [i for i, line in enumerate(lines) if line.startswith(starts)]
+    assert len(begun) == len(report.results)
+    for result, i, end in zip(report.ordered(), begun, begun[1:], strict=False):
+        more = lines[i + 1 : end] if not result.details else []
+        assert all(line.startswith(" " * 12) for line in more)
+        assert len(more) <= 2, result.message
+    place = next(i for i, line in enumerate(lines) if line.startswith("      d out["))
+    assert lines[place + 1].startswith(("      at weight", "        "))
+    assert "\x1b[" not in "".join(lines)
+    assert "\x1b[1;31mFAIL" in "".join(printed(report, 80, force_terminal=True))
 
 
 def test_levels_names_skip_and_require():

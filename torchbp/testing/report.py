@@ -1,15 +1,21 @@
 """What an audit found: results, the report, and the exception."""
 
 import json
+import re
+import textwrap
 from dataclasses import asdict, dataclass
 
 from torch.autograd.gradcheck import GradcheckError
 
 PASS, FAIL, UNSUPPORTED, SKIP = "PASS", "FAIL", "UNSUPPORTED", "SKIP"
 COLOURS = {PASS: "green", FAIL: "bold red", UNSUPPORTED: "yellow", SKIP: "dim"}
+AT_LENGTH = (  # what torch says in three lines of a terminal, and the words for it
+    (r"In order to use an autograd\.Function with functorch transforms.*?(?=; to add it|$)", "it has no setup_context"),
+    (r" \(You must implement the jvp function .*?\)(?=; to add it|$)", ""),
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """The outcome of one check: PASS, FAIL, UNSUPPORTED (missing, and honestly refused) or SKIP, with a line on why."""
 
@@ -23,8 +29,11 @@ class Result:
         first = f"{self.status:<11} {self.check:<13} {self.message}"
         return [first.rstrip(), *(f"    {line}" for line in self.details)]
 
+    def __repr__(self):
+        return "\n".join(self.lines())
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Report:
     """The results of an audit, in the order in which the checks ran."""
 
@@ -54,7 +63,8 @@ class Report:
         """Failures last, where a terminal shows them."""
         return [r for r in self.results if r.status != FAIL] + self.failed
 
-    def __str__(self):
+    def __repr__(self):
+        """The text: it is what a notebook and an interactive Python show."""
         lines = [line for result in self.ordered() for line in result.lines()]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes), self.summary()])
 
@@ -62,18 +72,23 @@ class Report:
         content = {"name": self.name, "sound": not self.failed, "seed": self.seed, "notes": list(self.notes)}
         return json.dumps({**content, "results": [asdict(result) for result in self.results]}, indent=2)
 
-    def __rich__(self):
+    def __rich_console__(self, console, options):
+        """The lines of the text in colours; what is too long for one goes on below the check's name."""
         from rich.text import Text
 
-        text = Text()
+        def text(line, style, length=None, indent="  "):
+            text = Text(textwrap.fill(line, options.max_width, subsequent_indent=indent))
+            text.stylize(style, 0, length)
+            return text
+
         for result in self.ordered():
             first, *rest = result.lines()
-            text.append(result.status, COLOURS[result.status])
-            text.append("\n".join([first.removeprefix(result.status), *rest]) + "\n")
+            yield text(first, COLOURS[result.status], len(result.status), " " * 12)
+            for line in rest:
+                yield text(line, "", indent=" " * (len(line) - len(line.lstrip()) + 2))
         for note in self.notes:
-            text.append(f"note: {note}\n", "dim")
-        text.append(self.summary(), "bold red" if self.failed else "bold green")
-        return text
+            yield text(f"note: {note}", "dim")
+        yield text(self.summary(), "bold red" if self.failed else "bold green")
 
 
 class GradientError(GradcheckError):
@@ -101,6 +116,11 @@ class Defect(Outcome):
 
 class Unsupported(Outcome):
     status = UNSUPPORTED
+
+    def __init__(self, message, details=()):
+        for long, short in AT_LENGTH:
+            message = re.sub(long, short, message)
+        super().__init__(message, details)
 
 
 class Skipped(Outcome):
