@@ -1,6 +1,7 @@
 """The corpus: each defect is one, gradcheck does not see it, and torchbp.check does."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -67,3 +68,10 @@ def test_what_the_corpus_covers():
     assert all(points[point] >= 2 for point in range(1, 15))
     assert len(DEFECTS) >= 45
     assert len(SOUND) >= 25
+
+
+def test_the_readme_counts_it():
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
+    real = sum(bool(entry.source) for entry in DEFECTS)
+    assert f"a corpus of {len(DEFECTS)} defects, {real} of them after real reports" in readme
+    assert f"{len(SOUND)} sound functions and modules" in readme

@@ -10,8 +10,6 @@ from torchbp.testing.report import Skipped, Unsupported
 from torchbp.testing.subject import Subject
 from torchbp.testing.tensors import first_line, is_inexact, random_like
 
-FEW = 12
-
 
 def values(subject):
     if not subject.differentiable:
