@@ -13,8 +13,6 @@ from torch.autograd.gradcheck import GradcheckError
 
 import torchbp
 from torchbp.testing.checks import CHECKS, LEVELS
-from torchbp.testing.findings import missed
-from torchbp.testing.tensors import weights
 
 
 class Multiply(torch.autograd.Function):
@@ -236,37 +234,6 @@ def test_a_length_of_rows_that_is_built_in_is_found():
 
     assert torch.autograd.gradcheck(Mean.apply, numbers(4, 3).detach().double().requires_grad_())
     assert "with 4 instead of 3 in a row" in failure(Mean, numbers(4, 3), "shapes")
-
-
-def test_errors_that_cancel_are_seen_in_projections():
-    """Two errors, one the other's opposite: projections by ±1 miss them half of the time."""
-
-    class Doubled(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x * 2
-
-        @staticmethod
-        def backward(ctx, incoming):
-            gradient = 2 * incoming
-            error = torch.zeros_like(gradient)
-            error[3, 4], error[3, 5] = 1e-3, -1e-3
-            return gradient + error
-
-    for seed in range(20):
-        report = torchbp.check(Doubled, numbers(20, 30), checks="values", seed=seed, raise_exception=False)
-        assert report["values"].status == "FAIL"
-
-
-@pytest.mark.parametrize(("n", "m"), [(0, 1), (1, 0), (1, 1), (2, 2), (1, 2), (3, 1)])
-def test_the_chance_to_miss_an_error_is_bounded(n, m):
-    source, k, times = torch.Generator().manual_seed(0), 10.0, 20_000
-    error = torch.tensor([[1.0, -0.5], [-0.4, 1.0]], dtype=torch.float64)
-    rows = weights((times, n, 2), source) if n else torch.eye(2, dtype=torch.float64).expand(times, 2, 2)
-    columns = weights((times, 2, m), source) if m else torch.eye(2, dtype=torch.float64).expand(times, 2, 2)
-    unseen = ((rows @ error @ columns).abs() < 1 / k).all(dim=2).all(dim=1).double().mean()
-    projections = [weights((2,), source)] * 3
-    assert float(unseen) <= missed(projections[:n], projections[:m], k) + 0.005
 
 
 def test_kinks_are_noted_and_noise_is_inconclusive():

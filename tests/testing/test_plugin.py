@@ -144,22 +144,19 @@ def test_an_unrelated_run_of_pytest_does_not_load_torch(pytester):
     """With the plugin as the package's metadata name it, in a project that has nothing to do with torch."""
     setup = configparser.ConfigParser()
     setup.read(Path(__file__).parents[2] / "setup.cfg")
-    points = setup["options.entry_points"]["pytest11"].strip()
+    points = setup["options.entry_points"]["pytest11"]
     metadata = pytester.mkdir("torchbp_tests-0.dist-info")
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: torchbp_tests\nVersion: 0\n")
-    (metadata / "entry_points.txt").write_text(f"[pytest11]\nof_tests = {points.partition('= ')[2]}\n")
+    (metadata / "entry_points.txt").write_text(f"[pytest11]{points}\n")
     pytester.makepyfile("""
         import sys
 
         def test_it(pytestconfig):
-            assert pytestconfig.pluginmanager.hasplugin("of_tests")
+            assert pytestconfig.pluginmanager.hasplugin("torchbp")
             assert "pytest_torchbp" in sys.modules
             assert "torch" not in sys.modules
     """)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(pytester.path), *sys.path])}
     environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = ""
-    arguments = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
-    if not INSTALLED:
-        arguments += ["-p", "no:torchbp"]  # what is installed may be an older one
-    result = pytester.run(*arguments)
+    result = pytester.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
     result.assert_outcomes(passed=1)

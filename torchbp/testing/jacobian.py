@@ -92,8 +92,9 @@ class Projection:
 
     def sizes(self, columns):
         """Of each row and column, how large the sum is of derivatives of the size 1 and either sign."""
-        rows = torch.tensor([1.0] * len(self.index) + [float(row.norm()) for row in self.weights])
-        return rows[:, None] * torch.tensor([1.0 if isinstance(c, int) else float(c.norm()) for c in columns])
+        rows = torch.tensor([1.0] * len(self.index) + [float(row.norm()) for row in self.weights], dtype=torch.float64)
+        across = [1.0 if isinstance(column, int) else float(column.norm()) for column in columns]
+        return rows[:, None] * torch.tensor(across, dtype=torch.float64)
 
     def mixed(self, columns):
         """Of each row and column, whether it is a sum over several derivatives."""

@@ -11,7 +11,7 @@ from torchbp.testing.jacobian import compared
 from torchbp.testing.names import number
 from torchbp.testing.precision import OUT_OF_RANGE, agree, at
 from torchbp.testing.report import Defect, Skipped
-from torchbp.testing.tensors import is_inexact, random_like, weights
+from torchbp.testing.tensors import is_inexact, random_like, symmetric, weights
 
 SPECIAL = (0.0, 1.0, -1.0, 100.0, -100.0, 1e4, -1e4, "denormal", math.inf, -math.inf)
 BRANCHES = (0.0, 1.0, -1.0, 100.0, -100.0)
@@ -79,6 +79,8 @@ def derivatives(subject):
         return
     for index, value, words, point in special_points(subject, torch.float64):
         if value not in BRANCHES or words.startswith("the first"):
+            continue
+        if symmetric(subject.point[index]):  # where eigenvalues are equal, all ones do not keep them so
             continue
         size, source = subject.point[index].numel(), generator(subject, 9)
         columns = [torch.ones(size, dtype=torch.float64), *(weights((size,), source) for _ in range(2))]

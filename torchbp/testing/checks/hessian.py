@@ -34,7 +34,8 @@ def of_argument(subject, index, incoming):
         outputs = subject.raw(*[tensor if i == index else t for i, t in enumerate(subject.point)])
         return sum((g * outputs[i]).sum() for g, i in zip(incoming, subject.outputs, strict=True))
 
-    direction = direction_like(subject.point[index], generator(subject, 52))
+    size = largest(subject.point[index]) or 1.0
+    direction = size * direction_like(subject.point[index], generator(subject, 52))
     numerical, error = slope_of_gradient(subject, index, direction, incoming)
     for words, outer in KINDS.items():
         try:
@@ -43,7 +44,7 @@ def of_argument(subject, index, incoming):
             yield f"{words}: {first_line(problem)}"
             continue
         product = matrix.reshape(direction.numel(), -1) @ direction.reshape(-1)
-        slack = subject.negligible(subject.arguments[index].name) / (largest(subject.point[index]) or 1.0)
+        slack = subject.negligible(subject.arguments[index].name)
         gap, scale = float((product - numerical).abs().max()), max(largest(numerical), largest(product))
         if subject.arguments[index].assumed and not bool(product.any()):  # nobody asked for a gradient
             continue

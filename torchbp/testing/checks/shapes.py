@@ -92,6 +92,8 @@ def variations(subject):
             yield words, resized_point(subject.point, {i: [0]}, new)
     for size in list(others)[:FEW_SIZES]:
         dims = {i: [d for d, s in enumerate(shape) if s == size and (d or s != rows)] for i, shape in shapes.items()}
+        if any(along and symmetric(subject.point[i]) for i, along in dims.items()):  # it would be so no more
+            continue
         yield f"{size + 1} instead of {size} in a row", resized_point(subject.point, dims, size + 1)
 
 

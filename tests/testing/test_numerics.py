@@ -1,0 +1,209 @@
+"""The measure itself: numerical derivatives where they are hard to have, and what is then said."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd import Function
+
+import torchbp
+from tests.testing.corpus.entry import draw
+from torchbp.testing.findings import missed
+from torchbp.testing.tensors import weights
+
+
+def scaled(right, wrong=1.0):
+    """A Function of a function, whose gradient is multiplied by a number."""
+
+    class Scaled(Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return right(x)
+
+        @staticmethod
+        def backward(ctx, grad):
+            (x,) = ctx.saved_tensors
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                return wrong * torch.autograd.grad(right(x), x, grad)[0]
+
+    return Scaled
+
+
+def statuses(function, inputs, checks="default", **options):
+    report = torchbp.check(function, inputs, checks=checks, raise_exception=False, **options)
+    return {result.check for result in report.failed}, str(report)
+
+
+MASK = torch.ones(3, 3, dtype=torch.bool).triu(1)
+
+
+def masked(x):
+    return (2 * x).masked_fill(MASK, -math.inf)
+
+
+@pytest.mark.parametrize(("wrong", "found"), [(1.0, set()), (1.5, {"values"})])
+def test_outputs_that_are_infinite_hide_no_others(wrong, found):
+    failed, text = statuses(scaled(masked, wrong), draw(3, 3))
+    assert failed & {"values", "layouts", "jvp"} == found, text
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-3, 1.0, 1e6, 1e12])
+@pytest.mark.parametrize("shape", [torch.sin, torch.exp])
+def test_inputs_of_any_size(shape, size):
+    x = (draw(4).detach() * size).requires_grad_()
+
+    def function(x):
+        return shape(x / size)
+
+    failed, text = statuses(function, x, ["values", "second_order", "hessian"])
+    assert not failed, text
+    assert "values" in statuses(scaled(function, 1.001), x, "values")[0]
+    assert "values" in statuses(scaled(function, -1.0), x, "values")[0]
+
+
+@pytest.mark.parametrize("periods", [1e4, 1e6, 1e8])
+def test_a_step_over_several_periods_accuses_nobody(periods):
+    for seed in range(3):
+        x = (draw(4, seed=seed).detach() / periods).requires_grad_()
+        failed, text = statuses(lambda x: torch.sin(periods * x), x, ["values", "second_order", "hessian"])
+        assert not failed, text
+
+
+def half_zeros(*shape):
+    return torch.relu(draw(*shape)).detach().requires_grad_()
+
+
+@pytest.mark.parametrize(
+    ("function", "inputs"),
+    [
+        (torch.relu, half_zeros(20, 10)),
+        (torch.abs, half_zeros(20, 10)),
+        (nn.functional.hardtanh, torch.arange(-100.0, 100.0).div(25).round().requires_grad_()),
+        (nn.MaxPool2d(2), torch.zeros(1, 1, 20, 20, requires_grad=True)),
+        (nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2)), half_zeros(2, 1, 12, 12)),
+    ],
+    ids=["relu", "abs", "hardtanh", "max_pool", "convolutions"],
+)
+def test_kinks_under_projections_accuse_nobody(function, inputs):
+    failed, text = statuses(function, inputs)
+    assert not failed, text
+
+
+def test_a_wrong_sign_among_kinks_is_found():
+    class Absolute(Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.abs().sum()
+
+        @staticmethod
+        def backward(ctx, grad):
+            (x,) = ctx.saved_tensors
+            sign = x.sign()
+            sign[3] = -sign[3]
+            return grad * sign
+
+    x = torch.cat([draw(100, low=0.1).detach(), torch.zeros(100)]).requires_grad_()
+    failed, text = statuses(Absolute, x, "values")
+    assert failed, text
+    assert "nearby" not in text or "values" in text
+
+
+def test_wide_relu_networks_accuse_nobody():
+    for seed in range(3):
+        torch.manual_seed(seed)
+        network = nn.Sequential(nn.Linear(300, 300), nn.ReLU(), nn.Linear(300, 100))
+        failed, text = statuses(network, torch.randn(16, 300), ["values", "second_order"])
+        assert not failed, text
+
+
+def positive_definite(*batch, n):
+    a = draw(*batch, n, n).detach()
+    return (a @ a.mT + n * torch.eye(n, dtype=a.dtype)).requires_grad_()
+
+
+@pytest.mark.parametrize("inputs", [positive_definite(n=5), positive_definite(n=9), positive_definite(8, n=3)])
+@pytest.mark.parametrize("function", [torch.linalg.cholesky, torch.linalg.eigvalsh])
+def test_functions_of_symmetric_matrices(function, inputs):
+    failed, text = statuses(function, inputs)
+    assert not failed, text
+    assert "values" in statuses(scaled(function, 1.01), inputs, "values")[0]
+
+
+def test_a_function_that_refuses_what_is_outside_of_its_domain():
+    def acosh(x):
+        if bool((x < 1).any()):
+            raise ValueError("x must be at least 1")
+        return torch.acosh(x)
+
+    x = torch.tensor([1.01, 2.0, 3.0], requires_grad=True)
+    failed, text = statuses(acosh, x, domain=(1.01, 100))
+    assert not failed, text
+    assert "values" in statuses(scaled(acosh, 1.01), x, "values", domain=(1.01, 100))[0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)),
+        lambda: nn.Sequential(nn.Linear(3, 4), nn.Softmax(-1)),
+        lambda: nn.BatchNorm1d(3, affine=False),
+        lambda: lambda x: x.softmax(-1).sum(-1),
+        lambda: lambda x: (x / x.norm(dim=1, keepdim=True)).norm(dim=1),
+    ],
+    ids=["bias_before_norm", "shift_of_softmax", "batch_norm", "constant_sum", "constant_norm"],
+)
+def test_what_is_left_where_numbers_cancel_is_no_gradient(make):
+    for seed in range(3):
+        torch.manual_seed(seed)
+        failed, text = statuses(make(), torch.randn(4, 3, requires_grad=True))
+        assert not failed, text
+
+
+def test_errors_that_cancel_are_seen_in_projections():
+    """Two errors, one the other's opposite: projections by ±1 miss them half of the time."""
+
+    class Doubled(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, grad):
+            error = torch.zeros_like(grad)
+            error[3, 4], error[3, 5] = 1e-3, -1e-3
+            return 2 * grad + error
+
+    for seed in range(20):
+        assert statuses(Doubled, draw(20, 30), "values", seed=seed)[0]
+
+
+@pytest.mark.parametrize(("n", "m"), [(0, 1), (1, 0), (1, 1), (2, 2), (1, 2), (3, 1)])
+def test_the_chance_to_miss_an_error_is_bounded(n, m):
+    source, k, times = torch.Generator().manual_seed(0), 10.0, 20_000
+    error = torch.tensor([[1.0, -0.5], [-0.4, 1.0]], dtype=torch.float64)
+    rows = weights((times, n, 2), source) if n else torch.eye(2, dtype=torch.float64).expand(times, 2, 2)
+    columns = weights((times, 2, m), source) if m else torch.eye(2, dtype=torch.float64).expand(times, 2, 2)
+    unseen = ((rows @ error @ columns).abs() < 1 / k).all(dim=2).all(dim=1).double().mean()
+    projections = [weights((2,), source)] * 3
+    assert float(unseen) <= missed(projections[:n], projections[:m], k) + 0.005
+
+
+def test_an_error_too_small_for_a_guess_has_no_cause():
+    for factor in (2e-6, 5e-6, 1e-5):
+        failed, text = statuses(scaled(torch.sin, 1 + factor), draw(4), "values")
+        assert failed
+        assert "likely cause" not in text
+
+
+def test_a_million_parameters_are_audited_in_seconds():
+    """A bound with room for a slow machine; README has what is measured."""
+    import time
+
+    network = nn.Sequential(nn.Linear(1000, 1000), nn.Tanh(), nn.Linear(1000, 10))
+    began = time.process_time()
+    assert torchbp.check(network, torch.randn(8, 1000)).results
+    assert time.process_time() - began < 30
