@@ -14,7 +14,7 @@ import torch
 from torchbp.testing.tensors import as_real, coarseness
 
 STEP = 2e-3
-LADDER = (1 / 16, 1 / 256, 8.0, 1 / 4096, 1 / 65536)
+LADDER = (1 / 16, 1 / 256, 1 / 4096, 1 / 65536, 8.0)
 
 
 @dataclass
@@ -102,8 +102,10 @@ def noise_of(function, at_0, point, arguments, generator, eps):
 
     delta = 3e-6 if eps < 1e-10 else 3 * eps
     third = third_difference(delta)
-    if eps < 1e-10:  # what becomes less with the step is the function itself
-        third = torch.minimum(third, third_difference(delta / 10))
+    if eps < 1e-10:
+        closer, closest = third_difference(delta / 10), third_difference(delta / 100)
+        smooth = third > 100 * closer  # what becomes less as the cube of the step is the function itself
+        third = torch.minimum(third, torch.where(smooth, torch.minimum(closer, closest), closer))
     unit = max(eps, coarseness(torch.cat([at(0.11), at(0.17)])))
     typical = third.square().mean().sqrt() if third.numel() else 0.0
     return torch.maximum(third, 2 * unit * at_0.abs().nan_to_num(0, 0, 0)).clamp(min=typical), unit

@@ -109,29 +109,6 @@ class SineDropsTiny(Sine):
         return torch.where(grad.abs() > 1e-8, grad, 0.0) * torch.cos(x)
 
 
-class Largest(Function):
-    """The greatest of a row; ties share the gradient."""
-
-    @staticmethod
-    def forward(ctx, x):
-        out = x.amax(-1, keepdim=True)
-        ctx.save_for_backward(x, out)
-        return out
-
-    @staticmethod
-    def backward(ctx, grad):
-        x, out = ctx.saved_tensors
-        chosen = (x == out).to(x.dtype)
-        return grad * chosen / chosen.sum(-1, keepdim=True)
-
-
-class LargestOfTies(Largest):
-    @staticmethod
-    def backward(ctx, grad):
-        x, out = ctx.saved_tensors
-        return grad * (x == out).to(x.dtype)
-
-
 def distance(x, y):
     return torch.linalg.vector_norm(x - y, dim=-1)
 
@@ -255,8 +232,6 @@ DEFECTS = [
     entry("power_of_positives", Power4OfPositives, Power4, FAR, at(lambda x: x**4, [-1.0]), 8, low=0.5, high=2.0),
     # zeros are no padding
     entry("zeros_are_padding", SineOfNonzeros, Sine, FAR, at(torch.sin, [0.0, 1.0]), 8),
-    # each of several greatest ones gets the whole gradient
-    entry("ties_get_all", LargestOfTies, Largest, FAR, at(lambda x: x.amax(-1), [[1.0, 1.0, 1.0]]), 8),
     # equal points have the distance 0, and the gradient nan
     entry("distance_of_equals", distance_by_where, distance, FAR, at(distance, [[1.0]], [[1.0]]), 8, (2, 3), (2, 3)),
     # an eps that is 0 in half precision

@@ -6,7 +6,7 @@ import weakref
 import torch
 
 from torchbp.testing.context import custom, function_name, stashed
-from torchbp.testing.gradient import backward, gaps, gradients, graph_of, incoming_for
+from torchbp.testing.gradient import backward, dense, gaps, gradients, graph_of, incoming_for
 from torchbp.testing.report import Defect
 from torchbp.testing.tensors import is_inexact
 
@@ -82,7 +82,7 @@ def altered(subject):
             found = torch.autograd.grad(outputs, leaves, incoming_for(subject, outputs), allow_unused=True)
         except Exception:  # noticed
             continue
-        found = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found, strict=True)]
+        found = [dense(leaf, g) for leaf, g in zip(leaves, found, strict=True)]
         wrong = gaps(subject, found, expected)
         if wrong:
             name = subject.arguments[target].name if target < count else subject.output_names()[target - count]

@@ -4,7 +4,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from torchbp.testing.context import gradients_kept
-from torchbp.testing.gradient import backward, expect, gradients, graph_of, incoming_for, need
+from torchbp.testing.gradient import backward, dense, expect, gradients, graph_of, incoming_for, need
 from torchbp.testing.report import Defect, Unsupported
 from torchbp.testing.tensors import first_line
 
@@ -42,7 +42,7 @@ def checkpointing(subject):
                 raise Unsupported(f"{words}: {text}") from None
             raise Defect(f"{words} it raises {type(error).__name__}: {text}") from error
         leaves = [tensors[i] for i in subject.differentiable]
-        expect(subject, [torch.zeros_like(t) if t.grad is None else t.grad for t in leaves], expected, words)
+        expect(subject, [dense(t, t.grad) for t in leaves], expected, words)
         if between:
             subject(subject.tensors())
 
