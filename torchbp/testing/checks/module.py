@@ -1,66 +1,64 @@
 """What a module promises beside its forward: copies, its state, its parameters in the graph, both modes."""
 
 import copy
-import io
 import pickle
 
 import torch
 
+from torchbp.testing.arguments import CannotRun
+from torchbp.testing.checks.module_call import compared, graph, original_outputs, results, strays
+from torchbp.testing.checks.module_state import modes, state, unregistered
 from torchbp.testing.checks.wrapped import checkpointing
 from torchbp.testing.context import leaves_of
 from torchbp.testing.findings import judged
-from torchbp.testing.gradient import backward, expect, expect_outputs, incoming_for, need
+from torchbp.testing.gradient import backward, expect_outputs, incoming_for, need
 from torchbp.testing.jacobian import compare
 from torchbp.testing.names import listing
 from torchbp.testing.report import Defect, Skipped
 from torchbp.testing.subject import Subject, tensors_of
-from torchbp.testing.tensors import first_line, is_inexact
+from torchbp.testing.tensors import difference, first_line
 
 LOST = "likely cause: .data, detach, a copy made in __init__, or no use at all"
 HIDDEN = "likely cause: parameters in a plain list, dict or closure; see nn.ParameterList, register_parameter"
+STRAY = "likely cause: a hook or a function kept in the module that closes over the original, which a copy still calls"
 MODE_SIZE = 8
 
 
 def module(subject):
     if subject.module is None:
         raise Skipped("not a module")
+    if isinstance(subject.module, torch.jit.ScriptModule):
+        raise Skipped("a scripted module: torch copies its parameters with their graph")
     if subject.copy_error is not None:
         raise Defect(f"copy.deepcopy raises {type(subject.copy_error).__name__}: {first_line(subject.copy_error)}")
     train_and_eval(subject)
+    first_copy(subject)
     need(subject)
     target = subject.own_module()
     leaves, outputs, expected = graph(subject, target)
     in_graph(subject, target, leaves, outputs)
     notes = copies(subject, expected)
-    state(subject, expected)
+    modes(subject)
+    state(subject)
     notes += functional(subject, expected)
-    other_mode(subject)
+    notes += other_mode(subject)
     return "; ".join(notes + unregistered(subject))
 
 
-def graph(subject, target):
-    """The leaves, the outputs and the results of the module, called as its users call it."""
-    tensors = subject.tensors(subject.differentiable)
-    held = {**dict(target.named_parameters()), **dict(target.named_buffers())}
-    tensors = [t if a.kind == "input" else held[a.name] for a, t in zip(subject.arguments, tensors, strict=True)]
-    inputs = [t for a, t in zip(subject.arguments, tensors, strict=True) if a.kind == "input"]
-    args, kwargs = subject.call_arguments([t.clone() for t in inputs] if subject.inplace else inputs)
+def first_copy(subject):
+    """A copy gives what the module itself gives: all other checks look at copies alone."""
+    if not strays(subject.original):  # no need to call what is not ours
+        return
+    expected = original_outputs(subject)
+    if expected is None:
+        return
     subject.random.seed()
-    raw = tensors_of(target(*args, **kwargs))
-    outputs = [raw[i] for i in subject.outputs]
-    leaves = [tensors[i] for i in subject.differentiable]
-    reached = leaves_of(outputs)
-    found = backward(outputs, leaves, incoming_for(subject, outputs, 61))
-    return leaves, reached, ([o.detach() for o in outputs], found)
-
-
-def results(subject, target):
-    return graph(subject, target)[2]
-
-
-def compared(subject, found, expected, what):
-    expect_outputs(subject, found[0], expected[0], what)
-    expect(subject, found[1], expected[1], f"{what} gives another gradient")
+    found = subject.raw(*subject.tensors())
+    if len(found) != len(expected):
+        raise Defect(f"a deepcopy gives {len(found)} tensors, the module itself {len(expected)}", [STRAY])
+    for name, a, b in zip(map(subject.output_name, range(len(found))), found, expected, strict=True):
+        if difference(a, b) > subject.tolerance:
+            raise Defect(f"a deepcopy gives another {name} than the module itself", [STRAY])
 
 
 def in_graph(subject, target, leaves, reached):
@@ -98,23 +96,6 @@ def copies(subject, expected):
     return []
 
 
-def state(subject, expected):
-    """state_dict holds all that matters: loaded into a module with other numbers, it makes the same module."""
-    target, other, stream = subject.own_module(), subject.own_module(), io.BytesIO()
-    torch.save(target.state_dict(), stream)
-    stream.seek(0)
-    with torch.no_grad():
-        for tensor in [*other.parameters(), *other.buffers()]:
-            if tensor.is_floating_point():
-                tensor.mul_(0.5).add_(0.1)
-    try:
-        other.load_state_dict(torch.load(stream, weights_only=False))
-    except Exception as error:
-        raise Defect(f"load_state_dict(state_dict()) raises {type(error).__name__}: {first_line(error)}") from error
-    if not {name for name, _ in target.named_buffers()} - set(target.state_dict()):  # else some are not to be saved
-        compared(subject, results(subject, other), expected, "a module that has loaded the state_dict")
-
-
 def functional(subject, expected):
     """torch.func.functional_call; a note, where only the backward reads the module instead of what it was given."""
     tensors = subject.tensors(subject.differentiable)
@@ -150,34 +131,18 @@ def train_and_eval(subject):
 
 def other_mode(subject):
     """The other mode has right gradients too."""
+    if subject.writes:  # into its own parameters, which the values show in the mode given
+        return []
     mode = not subject.original.training
-    other = Subject(copy.deepcopy(subject.original).train(mode), subject.inputs, subject.options)
+    words = f"after {'train' if mode else 'eval'}()"
     try:
+        other = Subject(copy.deepcopy(subject.original).train(mode), subject.inputs, subject.options)
         judged(compare(other, whole=MODE_SIZE))
         checkpointing(other)
+    except CannotRun as error:  # as a batch norm of one row in training
+        return [f"{words}: {error}"]
     except Skipped:
-        return
-    except Defect as defect:
-        raise Defect(f"after {'train' if mode else 'eval'}(): {defect.message}", defect.details) from None
-
-
-def unregistered(subject):
-    """Tensors that neither .to() nor state_dict sees: a Defect where .to() then breaks the forward, else a note."""
-    found = [
-        f"{prefix}.{name}" if prefix else name
-        for prefix, child in subject.module.named_modules()
-        for name, value in vars(child).items()
-        if isinstance(value, torch.Tensor) and is_inexact(value)
-    ]
-    if not found:
         return []
-    names = f"{found[0]} is a tensor that .to() and state_dict do not see: use register_buffer"
-    for dtype in (torch.float32, torch.bfloat16):
-        target = subject.own_module().to(dtype)
-        inputs = [t for t, a in zip(subject.tensors(dtype=dtype), subject.arguments, strict=True) if a.kind == "input"]
-        args, kwargs = subject.call_arguments(inputs)
-        try:
-            target(*args, **kwargs)
-        except Exception as error:
-            raise Defect(names, [f"after .to({dtype}) the forward raises: {first_line(error)}"]) from None
-    return [names]
+    except Defect as defect:
+        raise Defect(f"{words}: {defect.message}", defect.details) from None
+    return []
