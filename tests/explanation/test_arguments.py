@@ -96,6 +96,14 @@ def test_learning_rates_of_any_kind(lr):
     assert json.loads(explanation.json())["lr"] == float(lr)
 
 
+def test_numbers_of_a_list_reach_a_network_of_double_precision_unrounded():
+    net = torchbp.nn.MLP(2, 3, 1, dtype=torch.float64)
+    for x, y in (([0.1, 1e300], [0.3]), ([[0.1, 1e300]], np.array([[0.3]])), (np.array([0.1, 1e300]), (0.3,))):
+        explanation = torchbp.explain(net, x, y)
+        assert explanation.values["X"].tolist() == [[0.1, 1e300]]
+        assert explanation.values["y"].tolist() == [[0.3]]
+
+
 def test_nan_in_a_parameter_is_named_by_its_key():
     net = torchbp.nn.MLP(2, 4, 1)
     nn.init.constant_(net[2].bias, NAN)

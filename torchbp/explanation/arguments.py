@@ -5,6 +5,7 @@ import itertools
 import reprlib
 from numbers import Real
 
+import numpy as np
 import torch
 
 from torchbp import nn
@@ -76,7 +77,8 @@ def rows(chain, x, y):
 def numbers(name, value, like):
     """A copy of real numbers, as `like`; of a tensor that requires grad, or is of inference mode, a plain one."""
     try:
-        tensor = torch.as_tensor(value).detach()
+        # of a list NumPy makes float64, torch float32
+        tensor = torch.as_tensor(value if isinstance(value, torch.Tensor) else np.array(value)).detach()
     except (TypeError, ValueError, RuntimeError):  # torch's words name neither
         raise TypeError(f"{name}={reprlib.repr(value)} is not read as numbers; {REAL}") from None
     if tensor.is_complex() or tensor.is_meta or tensor.layout != torch.strided:
