@@ -269,6 +269,15 @@ def test_files_are_written_before_anything_is_printed_and_all_or_none(run, monke
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.parametrize("lr", ["1e160", "1e300", "1e308"])
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+def test_a_step_out_of_all_bounds_is_explained_like_another(run, activation, lr):
+    status, out, err = run(f"{XOR} --lr {lr} --model.hidden [4,4] --model.activation {activation}")
+    assert (status, err) == (0, "")
+    assert "OFF" not in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
 def test_zero_weights_stay_alike(run):
     _, out, _ = run(f"{XOR} --weights zero --row 2")
     assert "All 4 units of layer 1 have the same weights and get the same gradient" in " ".join(out.split())

@@ -183,7 +183,7 @@ def test_mazurs_worked_example():
 
 SIGNS = [  # of the lines, in Python; a number is one of many digits
     (r"\[\d+ more: ([^]]*)\]", r"(\1)"),
-    (r"e\^(−?[\d.]+)", r"exp(\1)"),
+    (r"e\^(−?[\d.]+(?:e\+\d+)?)", r"exp(\1)"),
     (r"(?<![\w.])(\d[\d.]*(?:e[+−]\d+)?)", r"mpf('\1')"),
     ("−", "-"),
     ("·", "*"),

@@ -7,10 +7,12 @@ import torch.nn.functional as F
 
 from torchbp.explanation import worked
 from torchbp.explanation.equations import d
-from torchbp.explanation.records import Check, worst
+from torchbp.explanation.records import OVERFLOW, Check, worst
 
 ELEMENTS = 24  # of a tensor that are differentiated numerically: all, or so many of the largest
 STEPS = 1e-5, 1e-4, 1e-3, 1e-2  # of a difference quotient: the first one, or the next where rounding hides the slope
+SHORTER = 1e-7, 1e-9  # the first one that L is straight over, where it is not over the first of those
+BENT = 0.1  # the share of the quotient that twice the step may change, of what is straight
 ROUNDING = 100  # eps, of the size of what is rounded: what two orders of the same operations may differ by
 HELD_WHY = "A is so near to 0 or 1 that torch bounds dL/dA, which is then no slope of L"
 QUOTIENT = "[L(q + h) − L(q − h)]/2h"
@@ -61,7 +63,7 @@ def bounds_of(derivation, references):
 
 def share(derivation):
     """Of one answer in L: 1/N, times the largest weights."""
-    weights = [weight.max().item() for weight in (derivation.weight, derivation.pos_weight) if weight is not None]
+    weights = [weight.abs().max().item() for weight in (derivation.weight, derivation.pos_weight) if weight is not None]
     return math.prod([1.0, *weights]) / (derivation.values["y"].numel() if derivation.mean else 1)
 
 
@@ -153,10 +155,12 @@ class Quotients:
         self.values = {**self.parameters, **self.chain.forward(self.parameters, self.x)}
         if derivation.logits:  # as it is recorded: where it is almost 1, its own rounding counts
             self.values[derivation.answer] = derivation.values[derivation.answer].double()
+        self.taken = {step.weight: step.takes for step in self.chain.steps if step.kind == "linear"}
         self.noises = self.noises_of(references)
 
     def noises_of(self, references):
-        """The rounding of L, eps (|L| + Σ |q ∂L/∂q|), where it is computed from the answers, and from X."""
+        """The rounding of L, eps (|L| + Σ |q ∂L/∂q|), where it is computed from the answers, and from X; of logits also
+        that of Z, which cancels where an answer is sure."""
         shares = {
             name: (value * references[d(name)].double()).abs().sum().item()
             for name, value in self.values.items()
@@ -164,7 +168,8 @@ class Quotients:
         }
         answer = shares.pop(self.derivation.answer) if self.derivation.logits else 0.0
         eps, loss = torch.finfo(torch.float64).eps, references["L"].abs().item()
-        return eps * (loss + answer), eps * (loss + sum(shares.values()))
+        logits = self.values[self.chain.output].abs().sum().item() if self.derivation.logits else 0.0
+        return eps * (loss + answer), eps * (loss + sum(shares.values()) + logits * share(self.derivation))
 
     def check(self, name, gradient, rounding):
         """The derivative by `name` against the quotients of its largest elements; `rounding` is the bound of its own,
@@ -172,13 +177,15 @@ class Quotients:
         derivation = self.derivation
         if held(derivation) and (not derivation.logits or name == derivation.answer):
             return Check(QUOTIENT, why=HELD_WHY)
+        if not (gradient.isfinite().all() and rounding.isfinite().all() and math.isfinite(self.noises[1])):
+            return Check(QUOTIENT, why=OVERFLOW)
         value = self.values[name].clone()
         flat, gradient, rounding = value.view(-1), gradient.reshape(-1).double(), rounding.reshape(-1).tolist()
         places = gradient.abs().argsort(descending=True)[:ELEMENTS].tolist()
         found = [(self.best(name, value, flat, place, gradient[place].item()), rounding[place]) for place in places]
         found = [(best[0], best[1] + rounded) for best, rounded in found if best]
         if not found:
-            return Check(QUOTIENT, why="each h turns a relu on or off, and the slope jumps there")
+            return Check(QUOTIENT, why="each h turns a relu on or off, or is too long for the slope to stay")
         error, bound = worst(*torch.tensor(found, dtype=torch.float64).T)
         if 0 < gradient.abs().max() < bound:
             return Check(QUOTIENT, why="rounding alone may move it by more than the derivative")
@@ -192,14 +199,18 @@ class Quotients:
             quotient = self.quotient(name, value, flat, place, step)
             if quotient is None:  # nor has a longer step one
                 break
-            found.append((abs(quotient[0] - slope), quotient[1]))
+            found.append(quotient)
             if not quotient[1] > 0.01 * abs(slope):
                 break
-        return min(found, key=lambda pair: pair[1], default=None)
+        if not found:
+            shorter = (self.quotient(name, value, flat, place, step) for step in SHORTER)
+            found = [next(filter(None, shorter), None)]
+        quotient, bound = min(filter(None, found), key=lambda pair: pair[1], default=(None, None))
+        return None if quotient is None else (abs(quotient - slope), bound)
 
     def quotient(self, name, value, flat, place, step):
         """The quotient and how far it may be off: what twice the step changes, and the rounding of L. None across a
-        corner of relu, where there is no derivative."""
+        corner of relu, where there is no derivative, and where L bends too much for that to say how far."""
         was, h = flat[place].item(), self.step(name, flat[place].item(), step)
         quotients, on = [], []
         for apart in (h, 2 * h):
@@ -214,13 +225,17 @@ class Quotients:
         if any(not torch.equal(relus, on[0]) for relus in on):
             return None
         noise = self.noises[not (self.derivation.logits and name == self.derivation.answer)]
-        return quotients[0], abs(quotients[1] - quotients[0]) + ROUNDING * noise / h
+        bent, rounding = abs(quotients[1] - quotients[0]), ROUNDING * noise / h
+        return (quotients[0], bent + rounding) if bent <= BENT * abs(quotients[0]) + rounding else None
 
     def step(self, name, value, step):
-        """h; of a probability it is small beside its distance to 0 and 1, and large beside its rounding."""
+        """h, large beside the rounding of the value; of a probability it is small beside its distance to 0 and 1, and
+        of a weight small enough for the Z of large inputs."""
+        least = 64 * torch.finfo(torch.float64).eps
         if name == self.derivation.answer and self.derivation.kind != "squared":
-            return max(step * min(value, 1 - value), 64 * torch.finfo(torch.float64).eps)
-        return step * max(1.0, abs(value))
+            return max(step * min(value, 1 - value), least)
+        times = self.values[self.taken[name]].abs().max().item() if name in self.taken else 1.0
+        return max(1.0, abs(value)) * max(step / max(1.0, times), least)
 
     def loss(self, name, value):
         """L, and which units of relu are on, where the quantity `name` has this value."""

@@ -14,6 +14,9 @@ STAGES = {
 }
 
 
+OVERFLOW = "numbers overflow on the way to it, in torch too"  # why nothing is compared
+
+
 @dataclass(frozen=True)
 class Factor:
     """One factor of the chain rule: `name` in words of the equations, such as ∂A1/∂Z1, and its tensor."""
@@ -91,10 +94,14 @@ class Record:
         return {"backward": "autograd", "update": "torch.optim.SGD"}.get(self.stage, "torch")
 
     def checked(self, reference, bound, *checks):
-        """With its checks: against the reference, up to the bound, a number or a tensor, and those that are given."""
-        # equal infinities differ by 0
-        errors = torch.where(self.tensor == reference, 0.0, (self.tensor - reference).abs())
-        return replace(self, reference=reference, checks=(Check(self.by, *worst(errors, bound)), *checks))
+        """With its checks: against the reference, up to the bound, a number or a tensor, and those that are given. The
+        same is ok, of inf and nan too; other numbers than an inf or a nan are not compared with it."""
+        same = (self.tensor == reference) | (self.tensor.isnan() & reference.isnan())
+        errors = torch.where(same, 0.0, (self.tensor - reference).abs())
+        bounds = torch.as_tensor(bound, device=errors.device).expand_as(errors).where(reference.isfinite(), math.inf)
+        error, bound = worst(errors, bounds.where(bounds.isfinite() | ~same, 0.0))
+        check = Check(self.by, error, bound) if math.isfinite(bound) else Check(self.by, why=OVERFLOW)
+        return replace(self, reference=reference, checks=(check, *checks))
 
 
 def worst(errors, bounds):

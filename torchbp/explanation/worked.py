@@ -12,6 +12,7 @@ from torchbp.explanation.equations import d
 
 TERMS = 3  # of a sum that are written out
 CANCELS = 8  # times: terms so much larger than what is left of them have more digits
+ALL = 1e13  # times: 17 digits, which are all there are
 HELD, LEAST = 1e-12, -100  # the least of A (1 − A), and of a logarithm, in torch's loss of probabilities
 
 
@@ -23,9 +24,10 @@ def number(value, digits=4):
 def digits(size, left):
     """How many digits numbers of this size need, so that what is left of them is true to 1%."""
     size, left = abs(float(size)), abs(float(left))
-    if left == 0 or not math.isfinite(size / left):
+    if size == 0 or not math.isfinite(size) or not math.isfinite(left):
         return 4
-    return min(17, 4 + math.ceil(math.log10(max(size / left / CANCELS, 1))))  # 17 are all there are
+    times = min(size / left / CANCELS, ALL) if left else ALL
+    return 4 + math.ceil(math.log10(max(times, 1)))
 
 
 def inside(value, digits=4):
@@ -108,7 +110,8 @@ def activation(kind, name, takes, values):
 
 def exponent(value):
     """In four digits, or two after the point: e^−412.3 is 5% off from e^−412.35."""
-    return number(value, 4 + max(0, math.floor(math.log10(max(abs(float(value)), 1))) - 1))
+    size = abs(float(value))
+    return number(value, 4 + max(0, math.floor(math.log10(size)) - 1) if 1 < size < ALL else 4)
 
 
 def plain(of):
