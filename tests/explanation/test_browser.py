@@ -165,6 +165,32 @@ def test_rows_add_up_to_the_weights_gradient(browse):
     assert eval(terms) == pytest.approx(total, abs=2e-6)
 
 
+def cancelling():
+    """The terms of Z1, of the last gradient and of the sums over rows are thousands of times what is left of them."""
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1)).double()
+    with torch.no_grad():
+        for parameter, numbers in zip(
+            net.parameters(), ([[12.34567, -12.34517], [0.3, 0.4]], [0.0001, 0], [[0.5, -0.7]], [0.001]), strict=True
+        ):
+            parameter.copy_(torch.tensor(numbers))
+    return torchbp.explain(net, [[1, 1], [1.0002, 1]], [[0.0], [1.0]])
+
+
+@pytest.mark.parametrize("explanation", [cancelling, xor, cancer, deep])
+def test_every_sum_of_a_chain_is_true_as_it_is_printed(browse, explanation):
+    browser = browse(explanation())
+    texts = browser.evaluate(
+        """columns.flatMap((of, column) => of.units.flatMap((_, unit) => [...unitChain(column, unit),
+        ...(column ? columns[column - 1].units.flatMap((_, from) => edgeChain(column, unit, from)) : [])]))
+        .filter((e) => e.tagName === "P").map((e) => e.textContent)"""
+    )
+    sums = [text.split(" = ")[-2:] for text in texts if "·" in text]
+    assert len(sums) > 10
+    for terms, total in sums:
+        terms = re.sub(r"\[\d+ more: ([^]]*)\]", r"(\1)", terms).replace("·", "*")
+        assert eval(terms.replace("−", "-")) == pytest.approx(float(total.replace("−", "-")), rel=1e-2), terms
+
+
 def test_network_is_walked_through_with_the_keyboard(browse):
     browser = browse(xor())
     focused = lambda: browser.evaluate("document.activeElement.getAttribute('aria-label')")  # noqa: E731
@@ -239,6 +265,22 @@ def test_page_fits_any_width(browse, explanation, width):
     assert min(sizes) >= 10
     browser.resize(1000, 900)
     assert browser.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def sure():
+    """The last loss of its curve is 1e−100 or less."""
+    torch.manual_seed(0)
+    return torchbp.explain(torch.nn.Linear(3, 1).double(), 3 * torch.randn(3), [1.0], lr=0.5)
+
+
+@pytest.mark.parametrize("explanation", [xor, cancer, sure])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_numbers_of_the_curve_are_whole(browse, explanation, width):
+    browser = browse(explanation(), width=width)
+    outside = """(() => { const { left, right } = document.querySelector("#curve svg").getBoundingClientRect();
+        return [...document.querySelectorAll("#curve text")].map((t) => [t.textContent, t.getBoundingClientRect()])
+          .filter(([, t]) => t.left < left || t.right > right); })()"""
+    assert browser.evaluate(outside) == []
 
 
 @pytest.mark.parametrize("explanation", [xor, cancer, large, deep])

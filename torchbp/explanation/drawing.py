@@ -93,6 +93,6 @@ def lists(tensor):
 
 
 def number(value):
-    """Six digits are more than are shown; what is not finite is null."""
+    """Nine digits, which no number rounds to inf by; what is not finite is null."""
     value = float(value)
-    return float(f"{value:.6g}") if math.isfinite(value) else None
+    return float(f"{value:.9g}") if math.isfinite(value) else None

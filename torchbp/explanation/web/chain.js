@@ -11,10 +11,10 @@ function format(value, digits = 4) {
   if (value === null || value === undefined) return "not finite";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size < 1e-3 || size >= 1e5) return minus(value.toExponential(Math.max(digits - 2, 1)).replace("e+", "e"));
+  if (size < 1e-3 || size >= 1e5) return minus(value.toExponential(digits - 1).replace("e+", "e"));
   return minus(String(Number(value.toPrecision(digits))));
 }
-const bracketed = (value) => (value < 0 ? `(${format(value)})` : format(value));
+const bracketed = (value, digits) => (value < 0 ? `(${format(value, digits)})` : format(value, digits));
 
 function element(tag, text, kind, children = []) {
   const made = document.createElement(tag);
@@ -33,18 +33,23 @@ function tiles(factors, result) {
   return element("div", "", "tiles", [...parts, "=", tile(...result, "result")]);
 }
 
-/* A sum of products: the largest three, what the others come to, and the total. */
-function sum(name, terms, more, rest, total, tail = "") {
+/* A sum of products: the largest three, what the others come to, a bias, and the total. Where they almost cancel they
+   have more digits, so that the line is true as it is printed. */
+function sum(name, terms, more, total, bias = null) {
   const order = terms
     .map((t, i) => i)
     .sort((i, j) => Math.abs(terms[j][0] * terms[j][1]) - Math.abs(terms[i][0] * terms[i][1]));
   const kept = new Set(order.slice(0, terms.length > 4 ? 3 : 4));
   const shown = terms.filter((_, i) => kept.has(i));
-  const left = total - rest - shown.reduce((s, [a, b]) => s + a * b, 0);
+  const left = total - bias - shown.reduce((s, [a, b]) => s + a * b, 0);
   const count = terms.length - shown.length + more;
-  const texts = shown.map(([a, b]) => `${bracketed(a)}·${bracketed(b)}`);
-  if (count) texts.push(`[${count} more: ${format(left)}]`);
-  return element("p", `${name} = ${texts.join(" + ")}${tail} = ${format(total)}`);
+  const size = shown.reduce((s, [a, b]) => s + Math.abs(a * b), Math.abs(bias));
+  const times = Math.min(Math.max(size / 8 / Math.abs(total), 1) || 1, 1e5); // 9 digits, which the numbers have
+  const digits = 4 + Math.ceil(Math.log10(times));
+  const texts = shown.map(([a, b]) => `${bracketed(a, digits)}·${bracketed(b, digits)}`);
+  if (count) texts.push(`[${count} more: ${format(left, digits)}]`);
+  if (bias !== null) texts.push(bracketed(bias, digits));
+  return element("p", `${name} = ${texts.join(" + ")} = ${format(total)}`);
 }
 
 const place = (...numbers) => `[${numbers.map((n) => n + 1).join(",")}]`;
@@ -97,7 +102,6 @@ function unitChain(column, unit) {
         `${name}${at} = Σ ${nice(d(next.values[0]))} ${next.weight}`,
         terms,
         next.count - terms.length,
-        0,
         tensors[d(output(column))][n][unit],
       ),
     );
@@ -105,16 +109,13 @@ function unitChain(column, unit) {
   const below = columns[column - 1],
     a = tensors[output(column - 1)][n],
     w = tensors[here.weight][unit];
-  const bias = tensors[here.bias]?.[unit] ?? 0,
-    tail = here.bias in tensors ? ` + ${bracketed(bias)}` : "";
   parts.push(
     sum(
       `${z}${at}`,
       below.units.map((_, i) => [w[i], a[i]]),
       below.count - below.units.length,
-      bias,
       tensors[z][n][unit],
-      tail,
+      tensors[here.bias]?.[unit],
     ),
   );
   return parts;
@@ -153,7 +154,6 @@ function edgeChain(column, unit, from) {
         `${nice(d(w))}${at}`,
         delta.map((v, i) => [v, tensors[a][i][from]]),
         data.count - data.rows,
-        0,
         total,
       ),
     );

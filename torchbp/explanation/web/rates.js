@@ -9,7 +9,7 @@ function drawCurve() {
   const box = document.getElementById("curve"),
     width = box.clientWidth,
     height = 210,
-    left = 56,
+    left = 76, // room for 1.23e−123
     bottom = height - 26;
   const finite = points.map(([, loss]) => loss).filter((loss) => loss !== null);
   const low = Math.min(...finite, data.loss),
