@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -9,14 +10,14 @@ import torch
 from torch import nn
 
 import torchbp
-from tests.explanation.samples import XOR
+from tests.explanation.samples import XOR, data_of
 
 X, Y = XOR
 NAN = float("nan")
 
 
-def explain(layers, x=X, y=Y, lr=0.1, loss=None):
-    return torchbp.explain(nn.Sequential(*layers), x, y, lr=lr, loss=loss)
+def explain(layers, x=X, y=Y, **arguments):
+    return torchbp.explain(nn.Sequential(*layers), x, y, **arguments)
 
 
 def line(inputs=2, outputs=1, **settings):
@@ -75,6 +76,12 @@ BAD = [  # layers, the other arguments, the error, and what it says
     ([line()], {"lr": None}, TypeError, "lr=None must be a positive number"),
     ([line()], {"lr": [0.1]}, TypeError, r"lr=\[0.1\] must be a positive number"),
     ([line()], {"lr": torch.ones(1)}, TypeError, r"lr=tensor\(\[1.\]\) must be a positive number"),
+    ([line()], {"title": 3}, TypeError, "title=3 must be a text"),
+    ([line()], {"title": None}, TypeError, "title=None must be a text"),
+    ([line()], {"features": "ab"}, TypeError, "features='ab' must be a list of 2 names"),
+    ([line()], {"features": 2}, TypeError, "features=2 must be a list of 2 names"),
+    ([line()], {"features": ["a"]}, ValueError, "features has 1 names; give 2, one for each column, or none"),
+    ([line()], {"outputs": ["a", "b"]}, ValueError, "outputs has 2 names; give 1"),
     ([line()], {"lr": torch.ones(9, 9)}, TypeError, r"lr=tensor\(\[\[1., .*… must be a positive number"),
 ]
 
@@ -94,6 +101,27 @@ def test_learning_rates_of_any_kind(lr):
     assert type(explanation.lr) is float
     assert explanation.lr == float(lr)
     assert json.loads(explanation.json())["lr"] == float(lr)
+
+
+@pytest.mark.parametrize("given", [[0, 1], np.array([0, 1]), range(2)])
+def test_names_that_are_numbers_are_texts(given):
+    explanation = explain([line()], features=given)
+    assert explanation.features == ["0", "1"]
+    assert json.loads(explanation.json())["features"] == ["0", "1"]
+    assert data_of(explanation.html())["columns"][0]["labels"] == ["0", "1"]
+
+
+@pytest.mark.parametrize("layer", [0, 2, "1", 1.5, [1]])
+def test_layers_that_are_not_there(layer):
+    with pytest.raises(ValueError, match=re.escape(f"layer {layer!r} is not there; the network has the layers 1 to 1")):
+        explain([line()]).text(layer)
+
+
+def test_names_of_any_length_fit_80_columns():
+    layers = OrderedDict([("encoder" * 20, nn.Linear(2, 3)), ("b", nn.Linear(3, 1))])
+    text = torchbp.explain(nn.Sequential(layers), X, Y, title="file" * 50).text()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "encoder" * 20 in re.sub(r"\s", "", text)
 
 
 def test_numbers_of_a_list_reach_a_network_of_double_precision_unrounded():

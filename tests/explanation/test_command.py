@@ -134,6 +134,12 @@ def test_one_layer(run):
     assert equations == [*first, "W2′", "b2′", "Z2′", "A2′", "L′"]
 
 
+def test_one_layer_is_printed_beside_the_files_too(run):
+    _, printed, _ = run(f"{XOR} --layer 2")
+    _, out, _ = run(f"{XOR} --layer 2 --json e.json")
+    assert out == f"{printed}wrote    e.json\n"
+
+
 def test_one_layer_comes_with_all_that_its_equations_take(run):
     """Every quantity on the right of an equation is printed, under Given or as the left of another one."""
     expected = {

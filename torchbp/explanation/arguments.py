@@ -3,6 +3,7 @@
 import copy
 import itertools
 import reprlib
+from collections.abc import Iterable
 from numbers import Real
 
 import numpy as np
@@ -90,6 +91,23 @@ def numbers(name, value, like):
 def check_finite(name, tensor):
     if not tensor.isfinite().all():
         raise ValueError(f"{name} holds nan or inf, and so would everything that is computed from it")
+
+
+def texts(title, features, outputs, chain):
+    """The title, a text, and the names of the columns of x and y, texts: none, or one for each."""
+    if not isinstance(title, str):
+        raise TypeError(f"title={reprlib.repr(title)} must be a text")
+    first, *_, last = chain.sizes()
+    return title, names("features", features, first), names("outputs", outputs, last)
+
+
+def names(argument, given, count):
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"{argument}={reprlib.repr(given)} must be a list of {count} names")
+    found = [str(name) for name in given]
+    if found and len(found) != count:
+        raise ValueError(f"{argument} has {len(found)} names; give {count}, one for each column, or none")
+    return found
 
 
 def loss_of(loss, chain, y):

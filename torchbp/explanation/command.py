@@ -99,11 +99,10 @@ def run(settings):
         text = explanation.text(settings.layer)
     except (TypeError, ValueError) as error:
         raise SettingError(str(error)) from None
-    if not files:
-        print(text, flush=True)
-        return
     write([(path, explanation.json() if suffix == ".json" else explanation.html()) for path, suffix in files])
-    print("\n".join([*heading(explanation), "", *closing(explanation), *(f"wrote    {path}" for path, _ in files)]))
+    if files and settings.layer is None:  # whole, it is in them
+        text = "\n".join([*heading(explanation), "", *closing(explanation)])
+    print("\n".join([text, *(f"wrote    {path}" for path, _ in files)]), flush=True)
 
 
 def check_file(name, suffix):

@@ -29,16 +29,17 @@ def explain(model, x, y, lr=0.1, loss=None, title="", features=(), outputs=()):
         loss: `BCEWithLogitsLoss`, `BCELoss` or `MSELoss`, of torch or torchbp, with reduction "mean" or "sum". None is
             the cross-entropy: `BCELoss` where the model ends with a Sigmoid, otherwise `BCEWithLogitsLoss`.
         title: of the text and the page.
-        features, outputs: names of the columns of x and y, for the page.
+        features, outputs: names of the columns of x and y, for the page and JSON.
 
     Returns:
         An `Explanation`: its `records`, one for each quantity in that order; print it, or see its `html()`.
 
     Raises:
         TypeError: an ensemble; a layer, hook or loss that is not supported; layers that share weights; probabilities
-            for a loss that the model does not give; what is no real number.
+            for a loss that the model does not give; what is no real number, a title no text, names no list.
         ValueError: layers, an x, a y or a loss's weight whose shapes do not fit; a model of several dtypes or devices;
-            a y that is no probability where the loss takes one; an lr that is not positive; nan or inf in any of them.
+            a y that is no probability where the loss takes one; an lr that is not positive; nan or inf in any of them;
+            names of another number of columns.
 
     Example:
         >>> net = torchbp.nn.MLP(2, 4, 1)
@@ -48,6 +49,7 @@ def explain(model, x, y, lr=0.1, loss=None, title="", features=(), outputs=()):
     arguments.check_parameters(chain)
     x, y = arguments.rows(chain, x, y)
     loss, lr = arguments.loss_of(loss, chain, y), arguments.rate(lr, x.dtype)
+    title, features, outputs = arguments.texts(title, features, outputs, chain)
     with torch.autocast(x.device.type, enabled=False):
         derivation = Derivation(chain, loss, x, y, lr)
         return Explanation(derivation, checked(derivation), title, features, outputs)
@@ -62,9 +64,9 @@ class Explanation:
     observations: what there is to see, in sentences: units that learn the same, saturation, a vanishing gradient.
     """
 
-    def __init__(self, derivation, records, title="", features=(), outputs=()):
+    def __init__(self, derivation, records, title, features, outputs):
         self.derivation, self.records, self.title = derivation, records, title
-        self.features, self.outputs = list(features), list(outputs)
+        self.features, self.outputs = features, outputs
         self.chain, self.values, self.lr = derivation.chain, derivation.values, derivation.lr
         self.by_name = {record.name: record for record in records}
         self.loss, self.new_loss = self["L"].tensor.item(), self["L′"].tensor.item()

@@ -9,6 +9,8 @@ def as_json(explanation):
         "title": explanation.title,
         "network": explanation.chain.described(),
         "sizes": explanation.chain.sizes(),
+        "features": explanation.features,
+        "outputs": explanation.outputs,
         "loss": type(explanation.derivation.loss).__name__,
         "lr": explanation.lr,
         "from": finite(explanation.loss),

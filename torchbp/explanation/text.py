@@ -17,8 +17,8 @@ VERDICTS = {True: "check ok", False: "check OFF", None: "no check"}
 def text(explanation, layer=None):
     """Raises a ValueError for a number of a layer that is not there."""
     chain, layers = explanation.chain, len(explanation.chain.sizes()) - 1
-    if layer is not None and not 1 <= layer <= layers:
-        raise ValueError(f"layer {layer} is not there; the network has the layers 1 to {layers}")
+    if layer is not None and layer not in range(1, layers + 1):
+        raise ValueError(f"layer {layer!r} is not there; the network has the layers 1 to {layers}")
     lines = [*heading(explanation), "", ruled("Given")]
     for name in (*("X", "y"), *chain.start) if layer is None else needed(chain, layer):
         lines += given(name, explanation.values[name], chain.keys.get(name))
@@ -65,8 +65,7 @@ def ruled(title):
 
 
 def given(name, tensor, key=None):
-    lines = tensor_lines(tensor)
-    return [f"{name} ({size(tensor)}){f', {key}' if key else ''}", *lines]
+    return [*wrapped(f"{name} ({size(tensor)}){f', {key}' if key else ''}", "", "  "), *tensor_lines(tensor)]
 
 
 def block(record, with_why=True):
@@ -173,6 +172,4 @@ def bars(norms):
 
 
 def wrapped(text, first, other):
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=first, subsequent_indent=other, break_long_words=False, break_on_hyphens=False
-    )
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=other, break_on_hyphens=False)
