@@ -290,10 +290,14 @@ def test_page_opens_within_a_second(browser, tmp_path, explanation):
     assert min(browser.open(page) for _ in range(3)) < 1
 
 
-@pytest.mark.parametrize("loss", [torch.nn.BCEWithLogitsLoss(pos_weight=torch.ones(1)), torch.nn.MSELoss()])
+@pytest.mark.parametrize(
+    "loss", [torch.nn.BCEWithLogitsLoss(torch.ones(1), pos_weight=torch.ones(1)), torch.nn.MSELoss()]
+)
+@pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("width", [400, 1280])
-def test_equations_fit_their_cards(browse, width, loss):
-    browser = browse(torchbp.explain(torchbp.nn.MLP(30, 16, 1), torch.ones(30), [1.0], loss=loss), width=width)
+def test_equations_fit_their_cards(browse, width, loss, outputs):
+    net, y = torchbp.nn.MLP(30, 16, outputs), torch.ones(outputs)
+    browser = browse(torchbp.explain(net, torch.ones(30), y, loss=loss), width=width)
     wide = "[...document.querySelectorAll('.step.shown .equation')].filter(e => e.scrollWidth > e.clientWidth).length"
     assert browser.evaluate(f"cards.map((_, step) => (show(step), {wide})).every(count => count === 0)")
 
@@ -319,6 +323,19 @@ def test_names_stay_clear_of_edges_and_of_other_columns(browse, width):
         assert behind
         assert stroke >= 3
     assert width == 400 or max(right for _, right, *_ in labels[:8]) <= 8  # over its box
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_numbers_fit_their_boxes(browse, width):
+    net = torchbp.nn.MLP(2, 4, 1, dtype=torch.float64)
+    with torch.no_grad():
+        net[0].bias.fill_(-450)  # A1 is 1e−196
+        net[2].weight.fill_(-0.5)
+    browser = browse(torchbp.explain(net, [1.0, 2.0], [1.0]), width=width)
+    browser.press("End")
+    over = """[...document.querySelectorAll('#network rect ~ text')].filter((t) => t.getBoundingClientRect().width >
+      t.parentNode.querySelector('rect').getBoundingClientRect().width - 4).map((t) => t.textContent)"""
+    assert browser.evaluate(over) == []
 
 
 @pytest.mark.parametrize("width", [400, 1280])

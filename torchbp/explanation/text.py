@@ -84,7 +84,7 @@ def block(record, with_why=True):
             f"{record.rule}: {' times '.join(f'({size(f.tensor)})' for f in record.factors)}", "   ", "     "
         )
     lines += tensor_lines(record.tensor)
-    if record.numbers and not (record.tensor.dim() == 0 and record.numbers.count("=") < 1):
+    if record.numbers:
         lines += wrapped(record.numbers, "   ", "     ")
     for check in record.checks:
         lines += wrapped(f"{VERDICTS[check.ok]}: {said(check)}", "   ", "     ")

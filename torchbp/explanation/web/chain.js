@@ -11,7 +11,8 @@ function format(value, digits = 4) {
   if (value === null || value === undefined) return "not finite";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size < 1e-3 || size >= 1e5) return minus(value.toExponential(digits - 1).replace("e+", "e"));
+  // three digits or two are for a box, where an exponent takes the room of some
+  if (size < 1e-3 || size >= 1e5) return minus(value.toExponential(digits > 3 ? digits - 1 : digits - 2).replace("e+", "e"));
   return minus(String(Number(value.toPrecision(digits))));
 }
 const bracketed = (value, digits) => (value < 0 ? `(${format(value, digits)})` : format(value, digits));

@@ -26,8 +26,8 @@ function drawCurve() {
   draw("text", { x: left - 6, y: y(data.loss) + 4, "text-anchor": "end" }, svg, format(data.loss, 3));
   if (y(low) - y(data.loss) > 18)
     draw("text", { x: left - 6, y: y(low) + 4, "text-anchor": "end" }, svg, format(low, 3));
-  draw("text", { x: left, y: height - 6 }, svg, `α = ${format(points[0][0], 2)}`);
-  draw("text", { x: width - 6, y: height - 6, "text-anchor": "end" }, svg, `α = ${format(points.at(-1)[0], 2)}`);
+  draw("text", { x: left, y: height - 6 }, svg, `α = ${format(points[0][0], 3)}`);
+  draw("text", { x: width - 6, y: height - 6, "text-anchor": "end" }, svg, `α = ${format(points.at(-1)[0], 3)}`);
   draw(
     "path",
     {
