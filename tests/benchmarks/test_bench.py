@@ -1,9 +1,11 @@
 """The benchmark measures what it says; how fast anything is, no test asserts."""
 
+import itertools
 import json
 import subprocess
 import sys
-import time
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from sklearn.neural_network._stochastic_optimizers import BaseOptimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from torchbp import SGD
-from torchbp.benchmarks import jax_process, layers, runs, step, training
+from torchbp.benchmarks import jax_process, layers, measure, runs, step, training
 from torchbp.benchmarks.measure import interleaved, peak_bytes, saved_bytes
 from torchbp.cli import main
 from torchbp.training import TabularData
@@ -28,17 +30,23 @@ TRAININGS = [
 ]
 
 
-def test_interleaved_times_and_ratios():
-    order = []
-    variants = {
-        name: lambda name=name, s=seconds: (order.append(name), time.sleep(s))
-        for name, seconds in {"peer": 0.003, "twice": 0.006}.items()
-    }
-    found = interleaved(variants, 0.1)
-    assert found["peer"]["ratio"] == 1
-    assert 1.3 < found["twice"]["ratio"] < 3
-    assert found["peer"]["us"] == pytest.approx(3000, rel=0.5)
-    assert [order[20:][i] for i in (0, 1, 2, 3)].count("peer") >= 1  # they take turns
+def test_interleaved_times_and_ratios(monkeypatch):
+    now, order = [0.0], []
+
+    def sleep(name, seconds):
+        order.append(name)
+        now[0] += seconds
+
+    monkeypatch.setattr(measure, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    variants = {name: partial(sleep, name, of) for name, of in {"peer": 0.003, "twice": 0.006, "part": 0.001}.items()}
+    found = interleaved(variants, 0.1, steps={"part": 4})
+    assert {name: times["ratio"] for name, times in found.items()} == pytest.approx(
+        {"peer": 1, "twice": 2, "part": 1 / 12}
+    )
+    assert found["peer"]["us"] == pytest.approx(3000)
+    after_warm_up = order[10 + 1 + 10 + 1 + 2 + 1 :]
+    turns = [name for name, _ in itertools.groupby(after_warm_up)]
+    assert turns[:9] == ["peer", "twice", "part", "twice", "part", "peer", "part", "peer", "twice"]
 
 
 def test_bytes():
@@ -222,6 +230,7 @@ assert "pytorch_lightning" not in sys.modules
         (f"layers --json {'a' * 300}", "cannot be written: File name too long"),
         ("layers --plot a.jpg", "argument --plot: a.jpg is no picture's name; call it a.jpg.png"),
         ("all --plot nowhere/a.png", "argument --plot: there is no folder nowhere"),
+        ("layers --device tpu", "argument --device: 'tpu' is not a device to measure on; use cpu or cuda"),
         ("memory --threads 1", "unrecognized arguments: --threads 1"),
         ("training --no-compile", "unrecognized arguments: --no-compile"),
     ],
@@ -234,3 +243,10 @@ def test_bad_arguments(arguments, message, capsys):
     assert err.startswith("torchbp: error: ")
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(capsys):
+    with pytest.raises(SystemExit):
+        main(["bench", "step", "--device", "cuda"])
+    assert capsys.readouterr().err == "torchbp: error: argument --device: torch finds no GPU here; use cpu\n"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from torchbp.benchmarks import command, ensemble, growth, jax_process, layers, memory
+from torchbp.benchmarks import command, ensemble, growth, jax_process, layers, memory, step
 from torchbp.cli import main
 
 
@@ -28,7 +28,7 @@ def small(monkeypatch, tmp_path):
 
 @pytest.mark.usefixtures("small")
 def test_ensemble(tmp_path, capsys):
-    options = "--seconds 0.01 --threads 1 2 --no-compile --json a.json --plot a.png"
+    options = "--seconds 0.01 --threads 1 --no-compile --json a.json --plot a.png"
     assert main(["bench", "ensemble", *options.split()]) == 0
     out = capsys.readouterr().out
     titles = [line.rstrip() for line in out.splitlines()[1:] if line[0] not in "┏┃┡│├└"]
@@ -44,18 +44,18 @@ def test_ensemble(tmp_path, capsys):
     ]
     summary = "a step of all members, ratio of times to torch.nn, one by one"
     assert titles == [
-        *(f"{title}, {threads}" for threads in ("1 thread", "2 threads") for title in [*networks, *growths, summary]),
+        *(f"{title}, 1 thread" for title in [*networks, *growths, summary]),
         "torch.nn, one by one: 4 networks are trained, and their time is scaled to all of them",
         "JAX is not installed: pip install 'torchbp[bench]'",
     ]
-    assert out.count("│ exponent │") == 8
+    assert out.count("│ exponent │") == 4
     report = json.loads((tmp_path / "a.json").read_text())
     assert report["notes"] == titles[-2:]
     points = {(r["growth"], r["value"], r["variant"]): r for r in report["results"] if "growth" in r}
     assert len(points) == 3 * (4 + 2 + 2 + 2)
     assert points["members", 16, "SGD, members"]["us"] > 0
     shares = [r["us"] / r["member_us"] for r in report["results"] if "growth" not in r]
-    assert shares == pytest.approx(2 * (4 * [4] + 4 * [8]))
+    assert shares == pytest.approx(4 * [4] + 4 * [8])
     assert imread(tmp_path / "a.png").std() > 0.05
 
 
@@ -74,8 +74,13 @@ def test_memory(tmp_path, capsys):
     assert imread(tmp_path / "a.png").std() > 0.05
 
 
+@pytest.mark.usefixtures("small")
 def test_all(tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
+    def run(arguments):
+        assert arguments[:3] == [sys.executable, "-m", "torchbp"]
+        return subprocess.CompletedProcess(arguments, main(arguments[3:]))
+
+    monkeypatch.setattr(command.subprocess, "run", run)
     monkeypatch.setattr(command, "BENCHMARKS", {name: command.BENCHMARKS[name] for name in ("memory", "layers")})
     options = "--seconds 0.01 --threads 1 --no-compile --json a.json --plot a.png"
     assert main(["bench", "all", *options.split()]) == 0
@@ -92,13 +97,30 @@ def test_all(tmp_path, monkeypatch, capfd):
     assert capfd.readouterr().err == "torchbp: error: argument --plot: a-memory.png exists; name another file\n"
 
 
-def test_a_library_that_is_missing_is_one_line():
-    program = """
-import sys
-sys.modules["sklearn"] = None
-from torchbp.cli import main
-sys.exit(main(["bench", "training"]))
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    message = "torchbp: error: sklearn is not installed: pip install 'torchbp[bench]'\n"
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("name", ["layers", "step", "ensemble", "memory"])
+def test_on_cuda(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(step, "GRID", layers.GRID)
+    monkeypatch.setattr(ensemble, "LARGE", (16, (2, 4, 1), 1))
+    options = [] if name == "memory" else ["--seconds", "0.01", "--no-compile"]
+    assert main(["bench", name, "--device", "cuda", "--json", "a.json", *options]) == 0
+    assert capsys.readouterr().out.startswith(torch.cuda.get_device_name())
+    records = json.loads((tmp_path / "a.json").read_text())["results"]
+    assert {record.get("threads") for record in records} == {None if name == "memory" else 1}
+    captured = {record["variant"] for record in records if "captured" in record["variant"]}
+    if name == "step":
+        assert captured == {"torch.nn, captured", "SGD.backprop_step, captured"}
+    if name == "ensemble":
+        assert captured == {"SGD, members, captured"}
+        assert "16 of 2-4-1 × 1" in {record["network"] for record in records}
+    assert all(value > 0 for record in records for value in record.values() if isinstance(value, float))
+
+
+def test_a_library_that_is_missing_is_one_line(monkeypatch, capsys):
+    for name in ("torchbp.benchmarks.training", "torchbp.benchmarks.runs"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    for name in ("sklearn", *(name for name in sys.modules if name.startswith("sklearn."))):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main(["bench", "training"]) == 1
+    assert capsys.readouterr() == ("", "torchbp: error: sklearn is not installed: pip install 'torchbp[bench]'\n")

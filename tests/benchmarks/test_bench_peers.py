@@ -14,19 +14,24 @@ def few_steps(monkeypatch):
     monkeypatch.setattr(step, "STEPS", STEPS)
 
 
+def on(device, make, *of):
+    """What `make` makes on the device."""
+    with torch.device(device):
+        return make(*of)
+
+
 @pytest.fixture
-def losses():
+def losses(device):
     """Of four steps of torch.nn, `(4)`."""
-    peer = step.eager(SIZES, ROWS)[step.PEER]
+    peer = on(device, step.eager, SIZES, ROWS)[step.PEER]
     return torch.stack([peer().detach() for _ in range(STEPS)])
 
 
 @pytest.fixture
-def losses_of_members():
+def losses_of_members(device):
     """Of four steps of torch.nn, `(4, members)`."""
-    peer, share = members.one_by_one(
-        members.data_and_networks(4, SIZES, ROWS)[2], *step.layers.data_and_peer(SIZES, ROWS)[:2]
-    )
+    x, y, networks = on(device, members.data_and_networks, 4, SIZES, ROWS)
+    peer, share = members.one_by_one(networks, x, y)
     assert share == 1
     return torch.stack([torch.stack(peer()).detach() for _ in range(STEPS)])
 
@@ -45,21 +50,28 @@ def test_losses_fall(losses, losses_of_members):
 
 
 @pytest.mark.usefixtures("fresh_compiler")
-def test_compiled(losses):
-    for name, variant in step.compiled(SIZES, ROWS).items():
+def test_compiled(losses, device):
+    for name, variant in on(device, step.compiled, SIZES, ROWS).items():
         torch.testing.assert_close(of_steps(variant, step.STEPS_OF.get(name, 1)), losses, msg=name)
 
 
-def test_ensemble(losses_of_members):
-    variants, steps = members.eager(4, SIZES, ROWS)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU")
+@pytest.mark.parametrize("device", ["cuda"])
+def test_captured(losses, device):
+    for name, variant in on(device, step.captured, SIZES, ROWS).items():
+        torch.testing.assert_close(of_steps(variant, 1), losses, msg=name)
+
+
+def test_ensemble(losses_of_members, device):
+    variants, steps = on(device, members.eager, 4, SIZES, ROWS)
     assert steps == {members.PEER: 1}
     for name, variant in list(variants.items())[1:]:
         torch.testing.assert_close(of_steps(variant, 1), losses_of_members, msg=name)
 
 
 @pytest.mark.usefixtures("fresh_compiler")
-def test_compiled_ensemble(losses_of_members):
-    variants, steps = members.compiled(4, SIZES, ROWS)
+def test_compiled_ensemble(losses_of_members, device):
+    variants, steps = on(device, members.compiled, 4, SIZES, ROWS)
     for name, variant in list(variants.items())[1:]:
         torch.testing.assert_close(of_steps(variant, steps.get(name, 1)), losses_of_members, msg=name)
 
@@ -74,11 +86,11 @@ def test_some_are_trained_and_all_are_counted():
     assert share == 0.4
 
 
-def test_jax(losses, losses_of_members):
+def test_jax(losses, losses_of_members, device):
     jax_peers = pytest.importorskip("torchbp.benchmarks.jax_peers", exc_type=ImportError)
     for expected, (variants, steps) in (
-        (losses, jax_peers.steps_of(SIZES, ROWS)),
-        (losses_of_members, jax_peers.ensembles_of(4, SIZES, ROWS)),
+        (losses, on(device, jax_peers.steps_of, SIZES, ROWS)),
+        (losses_of_members, on(device, jax_peers.ensembles_of, 4, SIZES, ROWS)),
     ):
         one, several = [variant for variant in variants.values() if isinstance(variant, jax_peers.Descent)]
         found = []
@@ -87,14 +99,14 @@ def test_jax(losses, losses_of_members):
             found.append(torch.tensor(one.loss.tolist()))
         several()
         assert STEPS in steps.values()
-        torch.testing.assert_close(torch.stack(found), expected)
-        torch.testing.assert_close(torch.tensor(several.loss.tolist()), expected)
+        torch.testing.assert_close(torch.stack(found), expected.cpu())
+        torch.testing.assert_close(torch.tensor(several.loss.tolist()), expected.cpu())
 
 
 def test_jax_in_a_process_of_its_own():
     pytest.importorskip("jax")
     tasks = {"a": ("steps", SIZES, ROWS), "b": ("ensemble", 3, SIZES, ROWS)}
-    note, *found = jax_process.records(tasks, [1, 2], 0.01, lambda *of: [of])
+    note, *found = jax_process.records(tasks, [1, 2], 0.01, "cpu", lambda *of: [of])
     assert "is in a process of its own" in note["note"]
     assert [(threads, label) for threads, label, _ in found] == [(1, "a"), (1, "b"), (2, "a"), (2, "b")]
     assert list(found[0][2]) == ["torch.nn", "JAX jit", "JAX lax.scan, 16 steps"]  # that process has no fixtures
@@ -103,7 +115,7 @@ def test_jax_in_a_process_of_its_own():
 
 def test_jax_that_fails_is_a_note():
     pytest.importorskip("jax")
-    _, failure = jax_process.records({"a": ("what",)}, [1], 0.01, None)
+    _, failure = jax_process.records({"a": ("what",)}, [1], 0.01, "cpu", None)
     assert failure == {"note": "JAX stopped: KeyError: 'what'"}
 
 

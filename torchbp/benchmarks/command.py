@@ -25,6 +25,7 @@ BENCHMARKS = {
 }
 COMPILED = ("layers", "step", "ensemble", "all")
 ALL = "All of these, each in a process of its own."
+THREADS = {"cpu": [1, 2], "cuda": [1]}  # on a GPU they only start its kernels
 
 
 def main(arguments):
@@ -34,6 +35,8 @@ def main(arguments):
     if not settings["benchmark"]:
         command.error(f"name a benchmark: {', '.join([*BENCHMARKS, 'all'])}")
     name, file, picture = (settings.pop(key) for key in ("benchmark", "json", "plot"))
+    if "threads" in settings:
+        settings["threads"] = settings["threads"] or THREADS[settings["device"]]
     if name == "all":
         return run_all(file, picture, **settings)
     try:
@@ -43,7 +46,7 @@ def main(arguments):
         print(f"torchbp: error: {package} is not installed: pip install 'torchbp[bench]'", file=sys.stderr)
         return 1
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    report = {"machine": machine(), "benchmark": name, "results": [], "notes": []}
+    report = {"machine": machine(settings["device"]), "benchmark": name, "results": [], "notes": []}
     console.print(report["machine"])
     for record in benchmark.measure(**settings):
         if "note" in record:
@@ -68,7 +71,7 @@ def progress(text):
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def run_all(file, picture, threads, seconds, with_compile):
+def run_all(file, picture, threads, seconds, with_compile, device):
     """Each benchmark by a command of its own: what one compiles would make the next one's eager modules slower.
 
     Returns 0, or the exit status of one that failed; the others run all the same.
@@ -77,7 +80,7 @@ def run_all(file, picture, threads, seconds, with_compile):
     with tempfile.TemporaryDirectory() as folder:
         for name, (_, default) in BENCHMARKS.items():
             written = Path(folder) / f"{name}.json"
-            command = [sys.executable, "-m", "torchbp", "bench", name, "--json", str(written)]
+            command = [sys.executable, "-m", "torchbp", "bench", name, "--json", str(written), "--device", device]
             if picture:
                 command += ["--plot", str(picture_of(picture, name))]
             if default:
@@ -105,7 +108,7 @@ def parser():
         benchmark = benchmarks.add_parser(name, help=what, description=what)
         if seconds:
             benchmark.add_argument(
-                "--threads", type=positive(int), nargs="+", default=[1, 2], help="one run each (default: 1 2)"
+                "--threads", type=positive(int), nargs="+", help="one run each (default: 1 2; on a GPU 1)"
             )
             benchmark.add_argument(
                 "--seconds",
@@ -117,12 +120,21 @@ def parser():
             benchmark.add_argument(
                 "--no-compile", dest="with_compile", action="store_false", help="leave out what torch.compile compiles"
             )
+        benchmark.add_argument("--device", type=device, default="cpu", help="cpu (default) or cuda")
         benchmark.add_argument("--json", metavar="FILE", type=new_file, help="write the results to this file too")
         each = ", one for each benchmark: FILE-layers.png, …" if name == "all" else ""
         benchmark.add_argument(
             "--plot", metavar="FILE.png", type=new_pictures if each else new_picture, help=f"draw a picture{each}"
         )
     return parser
+
+
+def device(text):
+    if text not in THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a device to measure on; use cpu or cuda")
+    if text == "cuda" and not torch.cuda.is_available():
+        raise argparse.ArgumentTypeError("torch finds no GPU here; use cpu")
+    return text
 
 
 def positive(number):
@@ -167,10 +179,11 @@ def picture_of(path, name):
     return path.with_stem(f"{path.stem}-{name}")
 
 
-def machine():
+def machine(device="cpu"):
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
         names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
         name = names[0] if names else name
-    return f"{name}, {os.cpu_count()} cores; Python {platform.python_version()}, torch {torch.__version__}"
+    gpu = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}; " if device == "cuda" else ""
+    return f"{gpu}{name}, {os.cpu_count()} cores; Python {platform.python_version()}, torch {torch.__version__}"

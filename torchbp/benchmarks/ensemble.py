@@ -7,7 +7,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from torchbp.benchmarks import growth, jax_process
-from torchbp.benchmarks.measure import interleaved
+from torchbp.benchmarks.measure import TIMED, interleaved
 from torchbp.benchmarks.members import PEER, SCALED, compiled, eager
 
 # members, the sizes of each, and rows a batch
@@ -19,34 +19,40 @@ GRID = [
     (64, (30, 64, 64, 1), 128),
     (8, (784, 256, 1), 128),
 ]
+LARGE = (4096, (30, 16, 1), 32)  # on a GPU too
 SUMMARY = (f"a step of all members, ratio of times to {PEER}", "ratio")
 COLUMNS = {"us": ("µs", "{:.1f}"), "member_us": ("µs per member", "{:.2f}"), "ratio": ("ratio", "{:.2f}")}
 
 
-def measure(threads, seconds, with_compile):
+def measure(threads, seconds, with_compile, device="cpu"):
     """A record of every number of threads, ensemble and variant: their names, and the COLUMNS; of growth; and notes.
 
     Args:
         threads: numbers of threads, one run each.
         seconds: how long each ensemble is timed, all variants together; the points of the growth, a quarter of that.
         with_compile: whether torch.compile takes part. It needs a C++ compiler.
+        device: "cpu" or "cuda".
     """
     yield {"note": SCALED}
-    for number, of in itertools.product(threads, GRID):
-        yield from records(number, *of, timed(*eager(*of), number, seconds), True)
-    tasks = {of: ("ensembles", *of) for of in GRID}
-    yield from jax_process.records(tasks, threads, seconds, lambda n, of, found: records(n, *of, found, False))
-    yield from growth.measure(threads, seconds / 4)
-    for number, of in itertools.product(threads if with_compile else (), GRID):
+    grid = [*GRID, LARGE] if device == "cuda" else GRID
+    for number, of in itertools.product(threads, grid):
+        yield from records(number, *of, timed(eager, of, number, seconds, device), True)
+    tasks = {of: ("ensembles", *of) for of in grid}
+    yield from jax_process.records(tasks, threads, seconds, device, lambda n, of, found: records(n, *of, found, False))
+    yield from growth.measure(threads, seconds / 4, device)
+    for number, of in itertools.product(threads if with_compile else (), grid):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the compiler's own parts
-            yield from records(number, *of, timed(*compiled(*of), number, seconds), False)
+            yield from records(number, *of, timed(compiled, of, number, seconds, device), False)
 
 
-def timed(variants, steps, threads, seconds):
+def timed(make, of, threads, seconds, device):
+    """The times of the variants that `make(*of)` makes on the device."""
     torch.set_num_threads(threads)
     with threadpool_limits(threads):
-        return interleaved(variants, seconds, steps=steps)
+        with torch.device(device):
+            variants, steps = make(*of)
+        return interleaved(variants, seconds, steps=steps, timed=TIMED[device])
 
 
 def records(threads, members, sizes, rows, found, with_peer):

@@ -15,7 +15,7 @@ import torch
 
 from torchbp.benchmarks import members, step
 from torchbp.benchmarks.layers import data_and_peer
-from torchbp.benchmarks.measure import interleaved
+from torchbp.benchmarks.measure import by_clock, interleaved
 
 
 def logits(parameters, x):
@@ -65,7 +65,7 @@ class Descent:
 
 
 def array(tensor):
-    return jnp.array(tensor.detach().numpy())
+    return jnp.array(tensor.detach().cpu().numpy())
 
 
 def step_of(sizes, rows):
@@ -114,14 +114,18 @@ def main(arguments):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments["threads"]])
     torch.set_num_threads(arguments["threads"])
     for kind, *of in arguments["tasks"]:
-        variants, steps = KINDS[kind](*of)
+        with torch.device(arguments["device"]):
+            variants, steps = KINDS[kind](*of)
         descents = [variant for variant in variants.values() if isinstance(variant, Descent)]
 
         def wait(descents=descents):
             for descent in descents:
                 jax.block_until_ready(descent.parameters)
+            if arguments["device"] == "cuda":
+                torch.cuda.synchronize()
 
-        print(json.dumps(interleaved(variants, arguments["seconds"], steps=steps, wait=wait)), flush=True)
+        found = interleaved(variants, arguments["seconds"], steps=steps, timed=partial(by_clock, wait=wait))
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def installed():
     return importlib.util.find_spec("jax") is not None
 
 
-def records(tasks, threads, seconds, records_of):
+def records(tasks, threads, seconds, device, records_of):
     """Of each task, label: arguments, and number of threads, `records_of(threads, label, times)`; and notes."""
     if not installed():
         yield {"note": MISSING}
@@ -23,20 +23,21 @@ def records(tasks, threads, seconds, records_of):
     yield {"note": f"JAX {importlib.metadata.version('jax')} is in a process of its own, beside the same peer"}
     try:
         for number in threads:
-            for label, times in zip(tasks, measured(list(tasks.values()), number, seconds), strict=False):
+            for label, times in zip(tasks, measured(list(tasks.values()), number, seconds, device), strict=False):
                 yield from records_of(number, label, times)
     except JAXError as error:
         yield {"note": str(error)}
 
 
-def measured(tasks, threads, seconds):
+def measured(tasks, threads, seconds, device):
     """For each task its (name: times), of JAX's variants and of the peer beside which they ran; see `jax_peers`.
 
     Raises:
         JAXError: the process failed; its last line says why.
     """
-    arguments = json.dumps({"tasks": tasks, "threads": threads, "seconds": seconds})
-    settings = {"NPROC": str(threads), "OMP_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu"}
+    arguments = json.dumps({"tasks": tasks, "threads": threads, "seconds": seconds, "device": device})
+    settings = {"NPROC": str(threads), "OMP_NUM_THREADS": str(threads), "JAX_PLATFORMS": device}
+    settings["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # of a GPU's memory, where torch's peer is too
     command = [sys.executable, "-m", "torchbp.benchmarks.jax_peers", arguments]
     with (
         tempfile.TemporaryFile("w+") as complaints,

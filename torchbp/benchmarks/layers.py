@@ -5,7 +5,7 @@ import warnings
 
 import torch
 
-from torchbp.benchmarks.measure import interleaved, peak_bytes, saved_bytes
+from torchbp.benchmarks.measure import TIMED, interleaved, peak_bytes, saved_bytes
 from torchbp.nn import MLP, BCEWithLogitsLoss, FusedMLP
 
 # the network's sizes, and rows a batch
@@ -85,7 +85,7 @@ def forward(net, x):
     return forward
 
 
-def measure(threads, seconds, with_compile):
+def measure(threads, seconds, with_compile, device="cpu"):
     """A record of every number of threads, network and variant: their names, and the COLUMNS.
 
     torch.compile comes last, beside torch.nn once more: once it was used in a process, eager modules are slower there.
@@ -94,22 +94,26 @@ def measure(threads, seconds, with_compile):
         threads: numbers of threads, one run each.
         seconds: how long each network's forward, and each network's step, is timed, all variants together.
         with_compile: whether torch.compile takes part. It needs a C++ compiler.
+        device: "cpu" or "cuda".
     """
     for make in (eager, compiled) if with_compile else (eager,):
         for number, (sizes, rows) in itertools.product(threads, GRID):
             torch.set_num_threads(number)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the compiler's own parts
-                found = measure_network(*make(sizes, rows), seconds)
+                with torch.device(device):
+                    made = make(sizes, rows)
+                found = measure_network(*made, seconds, device)
             for name, columns in found.items():
                 if make is eager or name != PEER:
                     network = f"{'-'.join(map(str, sizes))} × {rows}"
                     yield {"threads": number, "network": network, "variant": name, **columns}
 
 
-def measure_network(x, variants, seconds):
-    forwards = interleaved({name: forward(net, x) for name, (net, _) in variants.items()}, seconds)
-    steps = interleaved({name: step(net, loss) for name, (net, loss) in variants.items()}, seconds)
+def measure_network(x, variants, seconds, device):
+    timed = TIMED[device]
+    forwards = interleaved({name: forward(net, x) for name, (net, _) in variants.items()}, seconds, timed=timed)
+    steps = interleaved({name: step(net, loss) for name, (net, loss) in variants.items()}, seconds, timed=timed)
     return {
         name: {
             "forward_us": forwards[name]["us"],
@@ -117,7 +121,7 @@ def measure_network(x, variants, seconds):
             "step_us": steps[name]["us"],
             "step_ratio": steps[name]["ratio"],
             "saved_kib": saved_bytes(loss, [x, *net.parameters()]) / 1024,
-            "peak_kib": peak_bytes(net.zero_grad, lambda loss=loss: loss().backward()) / 1024,
+            "peak_kib": peak_bytes(net.zero_grad, lambda loss=loss: loss().backward(), device) / 1024,
         }
         for name, (net, loss) in variants.items()
     }

@@ -8,12 +8,14 @@ import sys
 import time
 
 import torch
+from torch.autograd import DeviceType
 
 SLICE = 1e-2  # seconds that one timing lasts at least, so that the clock's grain does not show
 WARM_UP = 10
+KINDS = {"cpu": DeviceType.CPU, "cuda": DeviceType.CUDA}
 
 
-def interleaved(variants, seconds, warm_up=WARM_UP, steps=None, wait=None):
+def interleaved(variants, seconds, warm_up=WARM_UP, steps=None, timed=None):
     """Microseconds a step, and the ratio to the first variant, of each.
 
     The variants take turns, in an order that rotates, for about `seconds` in all: whatever else the machine does, it
@@ -24,23 +26,23 @@ def interleaved(variants, seconds, warm_up=WARM_UP, steps=None, wait=None):
         seconds: how long the timing lasts, warm-up apart.
         warm_up: steps of each before that, in two calls or more where a call makes several.
         steps: name: how many steps a call makes, where that is not one; it may be a part of a step.
-        wait: called at both ends of a turn, for what runs asynchronously; waits for torch's accelerator by default.
+        timed: of a function and a number of calls to the seconds of a call; `by_clock` is the default.
 
     Returns:
         dict: name: {"us": float, "ratio": float}.
     """
-    names, wait = list(variants), wait or synchronize
+    names, timed = list(variants), timed or by_clock
     steps = dict.fromkeys(names, 1) | (steps or {})
     calls = {}
     for name, function in variants.items():
         for _ in range(warm_up if steps[name] <= 1 else max(2, round(warm_up / steps[name]))):
             function()
-        calls[name] = max(1, round(SLICE / timed(function, 1, wait)))
+        calls[name] = max(1, round(SLICE / timed(function, 1)))
     turns = {name: [] for name in names}
     until = time.perf_counter() + seconds
     for turn in itertools.count():
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            turns[name].append(timed(variants[name], calls[name], wait) / steps[name])
+            turns[name].append(timed(variants[name], calls[name]) / steps[name])
         if time.perf_counter() > until:
             break
     first = turns[names[0]]
@@ -53,8 +55,8 @@ def interleaved(variants, seconds, warm_up=WARM_UP, steps=None, wait=None):
     }
 
 
-def timed(function, calls, wait):
-    """Seconds a call."""
+def by_clock(function, calls, wait=lambda: None):
+    """Seconds a call. `wait` is called at both ends, for work that goes on after a call has returned."""
     wait()
     start = time.perf_counter()
     for _ in range(calls):
@@ -63,9 +65,19 @@ def timed(function, calls, wait):
     return (time.perf_counter() - start) / calls
 
 
-def synchronize():
-    if torch.accelerator.is_available():
-        torch.accelerator.synchronize()
+def by_events(function, calls):
+    """Seconds a call, between two events on the GPU, which is idle before the first."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    for _ in range(calls):
+        function()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3 / calls
+
+
+TIMED = {"cpu": by_clock, "cuda": by_events}
 
 
 def saved_bytes(function, not_counted=()):
@@ -84,24 +96,28 @@ def saved_bytes(function, not_counted=()):
     return sum(size for pointer, size in saved.items() if pointer not in own)
 
 
-def peak_bytes(prepare, function):
-    """The most bytes of tensors alive at once during `function()`, over those after `prepare()`; on the CPU."""
-    return peak(allocations(prepare, function))
+def peak_bytes(prepare, function, device="cpu"):
+    """The most bytes of tensors alive at once during `function()`, over those after `prepare()`."""
+    return peak(allocations(prepare, function, device))
 
 
 def peak(allocations):
     return max(itertools.accumulate(allocations), default=0)
 
 
-def allocations(prepare, function):
-    """The bytes that torch allocates (over 0) and frees (under 0) during `function()`, one after the other."""
-    cpu = torch.profiler.ProfilerActivity.CPU
+def allocations(prepare, function, device="cpu"):
+    """The bytes that torch allocates (over 0) and frees (under 0) during `function()`, one after the other.
+
+    On a GPU they are what its allocator gives, multiples of 512 bytes.
+    """
+    cpu, kind = torch.profiler.ProfilerActivity.CPU, KINDS[device]
     with silence():
         for _ in range(2):  # the first profile of a process may miss what happens while it starts
             prepare()
             with torch.profiler.profile(activities=[cpu], profile_memory=True) as profile:
                 function()
-    return [event.nbytes() for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events = profile.profiler.kineto_results.events()
+    return [event.nbytes() for event in events if event.name() == "[memory]" and event.device_type() == kind]
 
 
 @contextlib.contextmanager

@@ -72,23 +72,26 @@ def eager(members, sizes, rows):
     loop, share = one_by_one(networks, x, y)
     shared, own = (SGD(ensemble(networks, sizes), lr=LR) for _ in range(2))
     xs, ys = (t.repeat(members, 1, 1) for t in (x, y))
-    return {
+    found = {
         PEER: loop,
         "torch.func.vmap": with_vmap(networks, x, y)[1],
         "SGD, members": lambda: shared.backprop_step(x, y),
         "SGD, members, own rows": lambda: own.backprop_step(xs, ys),
-    }, {PEER: share}
+    }
+    if x.is_cuda:
+        graph = SGD(ensemble(networks, sizes), lr=LR, capture=True)
+        found["SGD, members, captured"] = lambda: graph.backprop_step(x, y)
+    return found, {PEER: share}
 
 
 def compiled(members, sizes, rows):
-    """The same compiled, beside the peer; called from C++, all."""
+    """The same compiled, beside the peer; on the CPU called from C++. On a GPU a CUDA graph takes the place of ours."""
     x, y, networks = data_and_networks(members, sizes, rows)
     torch._dynamo.reset()
     loop, share = one_by_one(networks, x, y)
+    found = {PEER: loop, "torch.compile, vmap": program(with_vmap(networks, x, y)[1], x)}
+    if x.is_cuda:
+        return found, {PEER: share}
     xs, ys = repeated(x, y)
-    descent = SGD(ensemble(networks, sizes), lr=LR, compile=True)
-    return {
-        PEER: loop,
-        "torch.compile, vmap": program(with_vmap(networks, x, y)[1]),
-        "SGD.backprop_steps, members, compiled": lambda: descent.backprop_steps(xs, ys),
-    }, {PEER: share, "SGD.backprop_steps, members, compiled": STEPS}
+    descent, name = SGD(ensemble(networks, sizes), lr=LR, compile=True), "SGD.backprop_steps, members, compiled"
+    return found | {name: lambda: descent.backprop_steps(xs, ys)}, {PEER: share, name: STEPS}

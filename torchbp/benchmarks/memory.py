@@ -1,7 +1,9 @@
 """`torchbp bench memory`: the most memory that a step takes, beside what it cannot do without.
 
-It is that of torch's tensors on the CPU. What the library of a matrix product takes for itself, the profiler misses.
+It is that of torch's tensors. What the library of a matrix product takes for itself, the profiler misses.
 """
+
+import torch
 
 from torchbp.benchmarks import layers, members
 from torchbp.benchmarks.measure import allocations, peak
@@ -46,23 +48,27 @@ def ensembles(count, sizes, rows, chunk):
     }, (x, y)
 
 
-def measure():
-    """A record of every network and variant: their names, and the COLUMNS."""
+def measure(device="cpu"):
+    """A record of every network and variant on the device, "cpu" or "cuda": their names, and the COLUMNS."""
     for sizes, rows in layers.GRID:
-        yield from records(f"{'-'.join(map(str, sizes))} × {rows}", 1, sizes, rows, *networks(sizes, rows))
+        with torch.device(device):
+            made = networks(sizes, rows)
+        yield from records(f"{'-'.join(map(str, sizes))} × {rows}", 1, sizes, rows, *made, device)
     for count, sizes, rows, chunk in ENSEMBLES:
         network = f"{count} of {'-'.join(map(str, sizes))} × {rows}"
-        yield from records(network, count, sizes, rows, *ensembles(count, sizes, rows, chunk))
+        with torch.device(device):
+            made = ensembles(count, sizes, rows, chunk)
+        yield from records(network, count, sizes, rows, *made, device)
 
 
-def records(network, count, sizes, rows, variants, batch):
+def records(network, count, sizes, rows, variants, batch, device="cpu"):
     for name, (parameters, step) in variants.items():
         parameters = list(parameters)
         held = sum(t.nbytes for t in (*parameters, *batch))
         size = parameters[0].element_size()
         activations, largest_delta = (size * count * rows * of(sizes[1:]) for of in (sum, max))
         bound = held + activations + largest_delta
-        steps = allocations(lambda ps=parameters: without_gradients(ps), step)
+        steps = allocations(lambda ps=parameters: without_gradients(ps), step, device)
         yield {
             "network": network,
             "variant": name,

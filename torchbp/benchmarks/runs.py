@@ -27,11 +27,13 @@ class Task:
     """What is trained on what, for how long.
 
     sizes: of the network, with one hidden layer or more; `sizes[0]` and `sizes[-1]` are those of x and y.
+    device: "cpu" or "cuda".
     """
 
     data: TabularData
     sizes: tuple[int, ...]
     epochs: int
+    device: str = "cpu"
 
     @cached_property
     def rows(self):
@@ -75,7 +77,8 @@ class TimedMonitor(GradientMonitor):
 
 def trainer(task, **settings):
     silent = {"enable_progress_bar": False, "enable_model_summary": False}
-    return pl.Trainer(max_epochs=task.epochs, accelerator="cpu", devices=1, **silent, **settings)
+    accelerator = "gpu" if task.device == "cuda" else "cpu"
+    return pl.Trainer(max_epochs=task.epochs, accelerator=accelerator, devices=1, **silent, **settings)
 
 
 def bare_trainer(task):
@@ -118,10 +121,11 @@ def our_fit(task, engine="autograd"):
 
 
 def raw_loop(task, net, loss):
-    x, y = task.rows
+    net = net.to(task.device)
+    x, y = (t.to(task.device) for t in task.rows)
     optimizer = torch.optim.SGD(net.parameters(), lr=LR)
     for _ in range(task.epochs):
-        for rows in torch.randperm(len(x)).split(task.data.batch_size):
+        for rows in torch.randperm(len(x)).to(task.device).split(task.data.batch_size):
             optimizer.zero_grad()
             loss(net(x[rows]), y[rows]).backward()
             optimizer.step()

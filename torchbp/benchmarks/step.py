@@ -10,8 +10,9 @@ from threadpoolctl import threadpool_limits
 
 from torchbp.benchmarks import jax_process, layers
 from torchbp.benchmarks.layers import GRID
-from torchbp.benchmarks.measure import interleaved
+from torchbp.benchmarks.measure import TIMED, interleaved
 from torchbp.engine import SGD, backprop
+from torchbp.engine.captured import record
 from torchbp.nn import MLP, FusedMLP
 
 LR = 0.1
@@ -37,6 +38,30 @@ def eager(sizes, rows):
     }
 
 
+def captured(sizes, rows):
+    """The step of the peer and ours, each as one CUDA graph, beside the peer."""
+    x, y, peer = layers.data_and_peer(sizes, rows)
+    graph, engine = copy.deepcopy(peer), MLP(*sizes)
+    engine.load_state_dict(peer.state_dict())
+    descent = SGD(engine, lr=LR, capture=True)
+    return {
+        PEER: torchs(peer, x, y),
+        "torch.nn, captured": graph_of(torchs(graph, x, y), graph),
+        "SGD.backprop_step, captured": lambda: descent.backprop_step(x, y),
+    }
+
+
+def graph_of(step, net):
+    """The step as a CUDA graph, which returns its loss; as torch's documentation of whole-network capture does it."""
+    replay, loss = record(lambda: step().detach(), [p.detach() for p in net.parameters()])
+
+    def replayed():
+        replay()
+        return loss
+
+    return replayed
+
+
 def numpys(sizes, rows):
     """The same of numpy, beside the peer: threads of its own would stand in the way of the others'."""
     x, y, peer = layers.data_and_peer(sizes, rows)
@@ -49,18 +74,24 @@ def compiled(sizes, rows):
 
     `torch.compile` compiles forward and backward, and leaves the update to torch.optim.SGD; with "whole step" the
     update is in its program, and with "16 steps" so are 16 of them, unrolled. Those two are called from C++, as ours.
+    On a GPU a CUDA graph takes the place of the 16 steps.
     """
     x, y, peer = layers.data_and_peer(sizes, rows)
     torch._dynamo.reset()  # otherwise the sizes of the last network make this one dynamic
     loss, halves, engine = torch.nn.BCEWithLogitsLoss(), copy.deepcopy(peer), MLP(*sizes)
     engine.load_state_dict(peer.state_dict())
-    whole, steps = (program(step) for step in (functional(peer), unrolled(functional(peer))))
-    xs, ys = repeated(x, y)
-    descent = SGD(engine, lr=LR, compile=True)
-    return {
+    mode = "reduce-overhead" if x.is_cuda else None  # torch.compile's own CUDA graphs
+    whole = program(functional(peer), x)
+    found = {
         PEER: torchs(peer, x, y),
-        "torch.compile": with_autograd(halves, torch.compile(lambda: loss(halves(x), y))),
+        "torch.compile": with_autograd(halves, torch.compile(lambda: loss(halves(x), y), mode=mode)),
         "torch.compile, whole step": lambda: whole(x, y),
+    }
+    if x.is_cuda:
+        return found
+    steps, (xs, ys) = program(unrolled(functional(peer)), x), repeated(x, y)
+    descent = SGD(engine, lr=LR, compile=True)
+    return found | {
         "torch.compile, 16 steps": lambda: steps(xs, ys),
         "SGD.backprop_steps, compiled": lambda: descent.backprop_steps(xs, ys),
     }
@@ -128,8 +159,9 @@ def unrolled(step):
     return lambda xs, ys: torch.stack([step(x, y) for x, y in zip(xs.unbind(), ys.unbind(), strict=True)])
 
 
-def program(step):
-    return torch.compile(step, fullgraph=True, options={"cpp_wrapper": True})
+def program(step, x):
+    """The step compiled for the device of x; on the CPU it is called from C++."""
+    return torch.compile(step, fullgraph=True, options={"cpp_wrapper": not x.is_cuda})
 
 
 def repeated(*batch):
@@ -159,7 +191,7 @@ def of_numpy(parameters, x, y):
     return step
 
 
-def measure(threads, seconds, with_compile):
+def measure(threads, seconds, with_compile, device="cpu"):
     """A record of every number of threads, network and variant: their names, and the COLUMNS; or a note.
 
     What is compiled comes last, beside the peer once more: once the compiler was used in a process, eager modules are
@@ -169,22 +201,27 @@ def measure(threads, seconds, with_compile):
         threads: numbers of threads, one run each.
         seconds: how long each network is timed, all variants together.
         with_compile: whether torch.compile and what needs it take part. They need a C++ compiler.
+        device: "cpu" or "cuda": numpy takes part on the first, CUDA graphs on the second.
     """
-    for make in (eager, numpys):
-        for number, (sizes, rows) in itertools.product(threads, GRID):
-            yield from records(number, sizes, rows, timed(make(sizes, rows), number, seconds), make is eager)
+    for make in (eager, captured if device == "cuda" else numpys):
+        for number, of in itertools.product(threads, GRID):
+            yield from records(number, *of, timed(make, of, number, seconds, device), make is eager)
     tasks = {of: ("steps", *of) for of in GRID}
-    yield from jax_process.records(tasks, threads, seconds, lambda n, of, found: records(n, *of, found, False))
-    for number, (sizes, rows) in itertools.product(threads if with_compile else (), GRID):
+    yield from jax_process.records(tasks, threads, seconds, device, lambda n, of, found: records(n, *of, found, False))
+    for number, of in itertools.product(threads if with_compile else (), GRID):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the compiler's own parts
-            yield from records(number, sizes, rows, timed(compiled(sizes, rows), number, seconds), False)
+            yield from records(number, *of, timed(compiled, of, number, seconds, device), False)
 
 
-def timed(variants, threads, seconds):
+def timed(make, of, threads, seconds, device):
+    """The times of the variants that `make(*of)` makes on the device."""
     torch.set_num_threads(threads)
     with threadpool_limits(threads):
-        return interleaved(variants, seconds, steps={n: STEPS_OF[n] for n in variants if n in STEPS_OF})
+        with torch.device(device):
+            variants = make(*of)
+        steps = {name: STEPS_OF[name] for name in variants if name in STEPS_OF}
+        return interleaved(variants, seconds, steps=steps, timed=TIMED[device])
 
 
 def records(threads, sizes, rows, found, with_peer):

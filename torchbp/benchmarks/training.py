@@ -18,7 +18,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from torchbp.benchmarks import runs
-from torchbp.benchmarks.measure import interleaved
+from torchbp.benchmarks.measure import TIMED, interleaved
 from torchbp.training import TabularData
 
 BATCH = 32
@@ -48,11 +48,10 @@ def variants(task):
         EXPLICIT: lambda: shares[EXPLICIT].append(runs.our_fit(task, "explicit")),
         "raw loop": lambda: runs.our_loop(task),
         "raw loop, torch.nn": lambda: runs.torch_loop(task),
-        "scikit-learn": lambda: runs.scikit_learn(task),
-    }, shares
+    } | ({"scikit-learn": lambda: runs.scikit_learn(task)} if task.device == "cpu" else {}), shares
 
 
-def measure(threads, seconds):
+def measure(threads, seconds, device="cpu"):
     """A record of every number of threads, network and variant: their names, and the COLUMNS that it has.
 
     Validation, of `torchbp fit` alone, is in its time and not in its steps.
@@ -61,6 +60,7 @@ def measure(threads, seconds):
         threads: numbers of threads, one run each.
         seconds: how long each network, the reading and the training of the large table are timed, warm-up apart; each
             variant has at least one turn.
+        device: "cpu" or "cuda".
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.csv"
@@ -68,24 +68,25 @@ def measure(threads, seconds):
         for number in threads:
             torch.set_num_threads(number)
             with threadpool_limits(number), pandas_threads(number):  # scikit-learn's and pandas' are not torch's
-                for network, found in measured(path, seconds):
+                for network, found in measured(path, seconds, device):
                     for name, columns in found.items():
                         yield {"threads": number, "network": network, "variant": name, **columns}
 
 
-def measured(path, seconds):
+def measured(path, seconds, device):
     """Pairs of a network, or what else is done, and name: columns."""
     for source, sizes, epochs in GRID:
-        task = runs.Task(TabularData(source, batch_size=BATCH), sizes, epochs)
+        task = runs.Task(TabularData(source, batch_size=BATCH), sizes, epochs, device)
         yield f"{source}, {'-'.join(map(str, sizes))} × {BATCH}", steps(task, seconds)
     yield f"reading a CSV of {LARGE_ROWS} × {LARGE_FEATURES}", reading(path, seconds)
-    task = runs.Task(TabularData(str(path), "label", batch_size=LARGE_BATCH), (LARGE_FEATURES, 16, 1), LARGE_EPOCHS)
+    data = TabularData(str(path), "label", batch_size=LARGE_BATCH)
+    task = runs.Task(data, (LARGE_FEATURES, 16, 1), LARGE_EPOCHS, device)
     yield f"training, {'-'.join(map(str, task.sizes))} × {LARGE_BATCH}", rows(task, seconds)
 
 
 def steps(task, seconds):
     functions, shares = variants(task)
-    found = times(functions, task.steps, "step_us", seconds)
+    found = times(functions, task.steps, "step_us", seconds, task.device)
     for name, of_runs in shares.items():
         found[name]["monitor_percent"] = 100 * statistics.median(of_runs)
     return found
@@ -94,7 +95,7 @@ def steps(task, seconds):
 def rows(task, seconds):
     functions, _ = variants(task)
     two = {name: functions[name] for name in ("raw loop", "torchbp Trainer")}
-    return times(two, task.epochs * len(task.data.splits["train"]), "row_us", seconds)
+    return times(two, task.epochs * len(task.data.splits["train"]), "row_us", seconds, task.device)
 
 
 def reading(path, seconds):
@@ -102,13 +103,13 @@ def reading(path, seconds):
         "pandas.read_csv": lambda: pd.read_csv(path),
         "TabularData": lambda: TabularData(str(path), "label"),
     }
-    return times(functions, LARGE_ROWS, "row_us", seconds)
+    return times(functions, LARGE_ROWS, "row_us", seconds, "cpu")
 
 
-def times(functions, parts, key, seconds):
+def times(functions, parts, key, seconds, device):
     """Name: microseconds a part, under `key`, and the ratio to the first; every function does so many parts."""
     with quiet():
-        found = interleaved(functions, seconds, warm_up=1)
+        found = interleaved(functions, seconds, warm_up=1, timed=TIMED[device])
     return {name: {key: time["us"] / parts, "ratio": time["ratio"]} for name, time in found.items()}
 
 
