@@ -8,6 +8,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
+from torchbp import benchmarks
 from torchbp.benchmarks import command, ensemble, growth, jax_process, layers, memory, step
 from torchbp.cli import main
 
@@ -118,9 +119,9 @@ def test_on_cuda(name, tmp_path, monkeypatch, capsys):
 
 
 def test_a_library_that_is_missing_is_one_line(monkeypatch, capsys):
-    for name in ("torchbp.benchmarks.training", "torchbp.benchmarks.runs"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    for name in ("sklearn", *(name for name in sys.modules if name.startswith("sklearn."))):
-        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("training", "runs"):  # imported anew
+        monkeypatch.delitem(sys.modules, f"torchbp.benchmarks.{name}", raising=False)
+        monkeypatch.delattr(benchmarks, name, raising=False)
+    monkeypatch.setitem(sys.modules, "sklearn.neural_network", None)
     assert main(["bench", "training"]) == 1
     assert capsys.readouterr() == ("", "torchbp: error: sklearn is not installed: pip install 'torchbp[bench]'\n")
