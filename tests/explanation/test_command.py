@@ -231,6 +231,27 @@ def test_a_file_that_does_not_fit_the_network_is_one_line(lines, arguments, stat
     assert re.fullmatch(f"torchbp: error: .*{message}.*\n", err), err
 
 
+def test_names_from_files_are_printed_escaped(run):
+    """Of columns, of classes and of the file itself, whose name need not be UTF-8."""
+    odd = "\x1b]0;PWN\x07"
+    rows = "".join(f"{i},{f'no{odd}' if i % 2 else 'x'}\n" for i in range(12))
+    (path := Path(f"{odd}\udcff.csv")).write_text(f"a{odd},kind\n{rows}")
+    command = f"--data.source {shlex.quote(str(path))} --data.target kind"
+    for arguments, status in (
+        ("--row 2 --html e.html --json e.json", 0),
+        ("--row 99", 2),
+        ("--y z", 2),
+        (f"--html {shlex.quote(odd)}", 2),
+    ):
+        got, *printed = run(f"{command} {arguments}")
+        assert got == status, printed
+        written = [path.read_text(encoding="utf-8") for path in map(Path, ("e.html", "e.json")) if path.exists()]
+        assert len(written) == 2
+        assert all(line.isprintable() for text in (*printed, *written) for line in text.split("\n"))
+        assert r"\x1b]0;PWN" in "".join(printed)
+    assert json.loads(Path("e.json").read_text())["features"] == [f"a{odd}"]
+
+
 @pytest.mark.parametrize(("value", "message"), [(float("nan"), "holds nan or inf"), (1j, "holds complex numbers")])
 def test_numbers_of_a_checkpoint_that_are_none_are_named(value, message, run, checkpoint):
     content = torch.load(checkpoint, weights_only=True)
@@ -293,7 +314,7 @@ def test_saturated_units_learn_only_in_the_logit_form(run):
     _, out, _ = run(f"{XOR} --saturate --row 2")
     out = " ".join(out.split())
     assert "dL/dZ2[1,1] = 4.248e−18 − 1 = −1" in out
-    assert "100% of A1 is saturated" in out
+    assert "All of A1 is saturated" in out
     assert "the product of the two factors of dL/dZ2[1,1] is −4.248e−06; what the loss of logits uses" in out
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import OrderedDict
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 import torchbp
-from tests.explanation.samples import NASTY, XOR, cancer, data_of, deep, large, xor
+from tests.explanation.samples import CONTROLS, NASTY, VISIBLE, XOR, cancer, data_of, deep, large, xor
 from torchbp.explanation import mathml, text
 from torchbp.explanation.page import STYLES, read
 
@@ -46,6 +47,28 @@ def test_names_are_only_text():
     assert page.count("<script") == 2
     assert "alert(1)</script>" not in page
     assert data_of(page)["columns"][0]["labels"] == [NASTY, NASTY]
+
+
+def test_names_that_a_terminal_or_a_browser_would_obey_are_shown_escaped_everywhere():
+    """JSON has its own escapes: there the names are what they are."""
+    layers = OrderedDict([(f"{CONTROLS}a", torch.nn.Linear(2, 2)), (f"{CONTROLS}b", torch.nn.Linear(2, 1))])
+    net = torch.nn.Sequential(layers)
+    names = {"title": f"{CONTROLS}t", "features": [f"{CONTROLS}x", "naïve ∂ 😀"], "outputs": [f"{CONTROLS}y"]}
+    explanation = torchbp.explain(net, *XOR, **names)
+    text, page, written = str(explanation), explanation.html(), explanation.json()
+    assert all(line.isprintable() for shown in (text, page, written) for line in shown.split("\n"))
+    assert f"explain  {VISIBLE}t" in text
+    assert f"W1 (2×2), {VISIBLE}a.weight" in text
+    assert page.count(f"{VISIBLE}t<") == 2
+    assert f"<b>{VISIBLE}b</b>" in page
+    columns = data_of(page)["columns"]
+    assert columns[0]["labels"] == [f"{VISIBLE}x", "naïve ∂ 😀"]
+    assert columns[1]["layer"] == f"{VISIBLE}a"
+    assert columns[2]["labels"] == [f"{VISIBLE}y"]
+    written = json.loads(written)
+    assert {name: written[name] for name in names} == names
+    assert written["records"][0]["layer"] == f"{CONTROLS}a"
+    assert "naïve ∂ 😀" in explanation.json()
 
 
 def test_derivatives_are_written_with_partial_signs_wherever_they_are_read():
