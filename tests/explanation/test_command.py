@@ -15,7 +15,14 @@ from torchbp.explanation import command
 from torchbp.training import Classifier, TabularData
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
-CANCER, XOR = (f"-c {CONFIGS / name}" for name in ("breast_cancer.yaml", "xor.yaml"))
+
+
+def quoted(path):
+    """As a command line names it: the tests may run from a folder with a space in its path."""
+    return shlex.quote(str(path))
+
+
+CANCER, XOR = (f"-c {quoted(CONFIGS / name)}" for name in ("breast_cancer.yaml", "xor.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -66,9 +73,12 @@ def own(tmp_path_factory):
     found = {}
     for name, target, ignored in (("KIND", "kind", "[fever,cough]"), ("LABELS", "[fever,cough]", "[kind]")):
         logger = "--trainer.logger.class_path pytorch_lightning.loggers.CSVLogger --trainer.logger.init_args.save_dir"
-        data = f"--data.source {folder}/all.csv --data.target {target} --data.ignore {ignored} --trainer.max_epochs 1"
+        data = f"--data.source {quoted(folder / 'all.csv')} --data.target {target} --data.ignore {ignored} --trainer.max_epochs 1"
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            assert main(["fit", *shlex.split(f"{data} {logger} {folder} --trainer.logger.init_args.name {name}")]) == 0
+            assert (
+                main(["fit", *shlex.split(f"{data} {logger} {quoted(folder)} --trainer.logger.init_args.name {name}")])
+                == 0
+            )
         found[name] = str(folder / name / "version_0/checkpoints/last.ckpt")
     return found
 
@@ -107,7 +117,7 @@ def test_weights_are_those_that_fit_would_begin_with(run, monkeypatch):
 
 
 def test_checkpoint_row_rate_and_files(run, checkpoint):
-    status, out, err = run(f"{CANCER} --ckpt_path {checkpoint} --row 17 --lr 0.25 --json e.json --html e.html")
+    status, out, err = run(f"{CANCER} --ckpt_path {quoted(checkpoint)} --row 17 --lr 0.25 --json e.json --html e.html")
     assert (status, err) == (0, "")
     assert "breast_cancer, row 17, which is malignant; features scaled; a trained network" in " ".join(out.split())
     assert "α = 0.25" in " ".join(out.split())
@@ -187,7 +197,7 @@ def test_rows_of_any_file_go_through_a_trained_network(lines, arguments, title, 
     """The file is not split, its labels are the network's classes, and its label may be missing."""
     Path("new.csv").write_text("\n".join(lines))
     name, _, more = arguments.partition(" ")
-    status, out, err = run(f"--ckpt_path {own[name]} --data.source new.csv {more} --json e.json")
+    status, out, err = run(f"--ckpt_path {quoted(own[name])} --data.source new.csv {more} --json e.json")
     assert (status, err) == (0, "")
     assert f"explain new.csv, {title}; features scaled; a trained network" in " ".join(out.split())
     written = json.loads(Path("e.json").read_text())
@@ -226,7 +236,7 @@ STRAY = [  # the rows of a file, the command, the status and the message
 def test_a_file_that_does_not_fit_the_network_is_one_line(lines, arguments, status, message, run, own):
     Path("new.csv").write_text("\n".join(lines))
     name, _, more = arguments.partition(" ")
-    got, out, err = run(f"--ckpt_path {own[name]} --data.source new.csv {more}")
+    got, out, err = run(f"--ckpt_path {quoted(own[name])} --data.source new.csv {more}")
     assert (got, out) == (status, "")
     assert re.fullmatch(f"torchbp: error: .*{message}.*\n", err), err
 
@@ -267,8 +277,11 @@ def test_ensembles_are_refused_with_what_to_add(run, checkpoint):
     content["hyper_parameters"]["members"] = 2
     torch.save(content, "two.ckpt")
     for arguments, message in (
-        (f"-c {CONFIGS}/sweep.yaml", "a sweep of learning rates, .* add --model.members null --model.lr 0.1"),
-        (f"-c {CONFIGS}/ensemble.yaml", "an ensemble, .* add --model.members null --model.lr 0.5"),
+        (
+            f"-c {quoted(CONFIGS / 'sweep.yaml')}",
+            "a sweep of learning rates, .* add --model.members null --model.lr 0.1",
+        ),
+        (f"-c {quoted(CONFIGS / 'ensemble.yaml')}", "an ensemble, .* add --model.members null --model.lr 0.5"),
         (
             f"{CANCER} --ckpt_path two.ckpt",
             "two.ckpt holds an ensemble, .*: train .* --model.members null --model.lr 0.5",
@@ -278,7 +291,7 @@ def test_ensembles_are_refused_with_what_to_add(run, checkpoint):
         assert (status, out) == (2, "")
         assert re.fullmatch(f"torchbp: error: .*{message}\n", err), err
     for name in ("sweep", "ensemble"):
-        assert run(f"-c {CONFIGS}/{name}.yaml --model.members null --model.lr 0.1")[0] == 0
+        assert run(f"-c {quoted(CONFIGS / name)}.yaml --model.members null --model.lr 0.1")[0] == 0
 
 
 def test_files_are_written_before_anything_is_printed_and_all_or_none(run, monkeypatch):
@@ -350,7 +363,7 @@ BAD = [
 
 @pytest.mark.parametrize(("arguments", "status", "message"), BAD, ids=[message for *_, message in BAD])
 def test_bad_input_is_one_line(arguments, status, message, run, checkpoint):
-    got, out, err = run(arguments.replace("CHECKPOINT", str(checkpoint)))
+    got, out, err = run(arguments.replace("CHECKPOINT", quoted(checkpoint)))
     assert got == status
     assert out == ""
     assert re.fullmatch(f"torchbp: error: .*{message}.*\n", err), err
