@@ -72,13 +72,11 @@ def own(tmp_path_factory):
     (folder / "all.csv").write_text("\n".join([HEADER, *KINDS]))
     found = {}
     for name, target, ignored in (("KIND", "kind", "[fever,cough]"), ("LABELS", "[fever,cough]", "[kind]")):
-        logger = "--trainer.logger.class_path pytorch_lightning.loggers.CSVLogger --trainer.logger.init_args.save_dir"
-        data = f"--data.source {quoted(folder / 'all.csv')} --data.target {target} --data.ignore {ignored} --trainer.max_epochs 1"
+        logger = "--trainer.logger.class_path pytorch_lightning.loggers.CSVLogger --trainer.logger.init_args.name"
+        data = f"--data.target {target} --data.ignore {ignored} --trainer.max_epochs 1"
+        paths = ["--data.source", f"{folder}/all.csv", "--trainer.logger.init_args.save_dir", str(folder)]
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            assert (
-                main(["fit", *shlex.split(f"{data} {logger} {quoted(folder)} --trainer.logger.init_args.name {name}")])
-                == 0
-            )
+            assert main(["fit", *shlex.split(f"{data} {logger} {name}"), *paths]) == 0
         found[name] = str(folder / name / "version_0/checkpoints/last.ckpt")
     return found
 
@@ -276,6 +274,7 @@ def test_ensembles_are_refused_with_what_to_add(run, checkpoint):
     content = torch.load(checkpoint, weights_only=True)
     content["hyper_parameters"]["members"] = 2
     torch.save(content, "two.ckpt")
+    sweep, ensemble = (quoted(CONFIGS / name) for name in ("sweep.yaml", "ensemble.yaml"))
     for arguments, message in (
         (
             f"-c {quoted(CONFIGS / 'sweep.yaml')}",
@@ -290,8 +289,8 @@ def test_ensembles_are_refused_with_what_to_add(run, checkpoint):
         status, out, err = run(arguments)
         assert (status, out) == (2, "")
         assert re.fullmatch(f"torchbp: error: .*{message}\n", err), err
-    for name in ("sweep", "ensemble"):
-        assert run(f"-c {quoted(CONFIGS / name)}.yaml --model.members null --model.lr 0.1")[0] == 0
+    for config in (sweep, ensemble):
+        assert run(f"-c {config} --model.members null --model.lr 0.1")[0] == 0
 
 
 def test_files_are_written_before_anything_is_printed_and_all_or_none(run, monkeypatch):
