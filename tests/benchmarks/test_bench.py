@@ -11,7 +11,7 @@ from sklearn.neural_network._stochastic_optimizers import BaseOptimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from torchbp import SGD
-from torchbp.benchmarks import jax_process, layers, runs, step, training
+from torchbp.benchmarks import command, jax_process, layers, runs, step, training
 from torchbp.benchmarks.measure import interleaved, peak_bytes, saved_bytes
 from torchbp.cli import main
 from torchbp.training import TabularData
@@ -234,3 +234,10 @@ def test_bad_arguments(arguments, message, capsys):
     assert err.startswith("torchbp: error: ")
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["step", "all"])
+def test_without_a_compiler_it_says_what_to_do(name, monkeypatch, capsys):
+    monkeypatch.setattr(command, "cannot_compile", lambda: "there is no compiler; install one")
+    assert main(["bench", name]) == 1
+    assert capsys.readouterr() == ("", "torchbp: error: there is no compiler; install one, or add --no-compile\n")

@@ -13,6 +13,7 @@ import torchbp
 from tests.explanation.samples import CONTROLS, NASTY, VISIBLE, XOR, cancer, data_of, deep, large, xor
 from torchbp.explanation import mathml, text
 from torchbp.explanation.page import STYLES, read
+from torchbp.explanation.rates import curve
 
 
 class Tags(HTMLParser):
@@ -151,6 +152,28 @@ def test_a_minimum_is_where_the_loss_rises_again(dtype):
     flat = rates_of(one_weight(0.5, 1.0, lr=1e-25, dtype=dtype))
     assert flat["minimum"] is None
     assert flat["says"] == "The loss is flat"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fall", "rise", "seen"),
+    [
+        (torch.float64, 1.0, 2e-6, True),  # a millionth of the fall is what is seen
+        (torch.float64, 1.0, 5e-7, False),
+        (torch.float64, 1e-3, 2e-9, True),
+        (torch.float64, 1e-3, 5e-10, False),
+        (torch.float32, 1e-3, 3e-6, True),  # and more than rounding, 16 eps of the loss
+        (torch.float32, 1e-3, 1e-6, False),
+    ],
+)
+def test_the_smallest_rise_that_makes_a_minimum(dtype, fall, rise, seen, monkeypatch):
+    explanation = one_weight(0.0, 1.0, dtype=dtype)
+    start = explanation.loss
+    slide = lambda lr: start - fall * lr if lr < 1 else start - fall + rise * min(lr - 1, 1)  # noqa: E731
+    monkeypatch.setattr(explanation, "loss_after", slide)
+    monkeypatch.setattr(explanation, "new_loss", slide(explanation.lr))
+    rates = curve(explanation)
+    assert (rates["minimum"] is not None) == seen
+    assert rates["says"].startswith("The minimum along the gradient" if seen else "The loss falls to the end")
 
 
 @pytest.mark.parametrize(
