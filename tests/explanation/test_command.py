@@ -1,8 +1,12 @@
 """`torchbp explain` as a user types it."""
 
+import contextlib
+import io
 import json
+import os
 import re
 import shlex
+import sys
 import warnings
 from pathlib import Path
 
@@ -44,10 +48,6 @@ def run(capsys):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """Of a network like that of configs/breast_cancer.yaml, two epochs old."""
-    import contextlib
-    import io
-    import os
-
     folder, here = tmp_path_factory.mktemp("trained"), Path.cwd()
     os.chdir(folder)
     try:
@@ -65,9 +65,6 @@ HEADER = "height,colour,kind,fever,cough"
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
     """Checkpoints of a file of one's own: of three classes, and of two independent labels."""
-    import contextlib
-    import io
-
     folder = tmp_path_factory.mktemp("own")
     (folder / "all.csv").write_text("\n".join([HEADER, *KINDS]))
     found = {}
@@ -133,6 +130,12 @@ def test_checkpoint_row_rate_and_files(run, checkpoint):
     assert records["dL/dW1"]["factors"][1]["name"] == "∂Z1/∂W1"
     assert Path("e.html").read_text().startswith("<!doctype html>")
     assert losses(out)[1] == pytest.approx(written["to"], rel=1e-3)
+
+
+def test_a_terminal_without_our_signs(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    assert main(["explain", *shlex.split(XOR), "--layer", "2"]) == 0
+    assert rb"learning rate \u03b1 = 1" in sys.stdout.buffer.getvalue()
 
 
 def test_one_layer(run):
