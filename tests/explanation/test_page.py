@@ -1,6 +1,7 @@
 """The page: what stands in it, and that it needs nothing else."""
 
 import json
+import math
 import re
 from collections import OrderedDict
 from html.parser import HTMLParser
@@ -166,14 +167,38 @@ def test_a_minimum_is_where_the_loss_rises_again(dtype):
     ],
 )
 def test_the_smallest_rise_that_makes_a_minimum(dtype, fall, rise, seen, monkeypatch):
-    explanation = one_weight(0.0, 1.0, dtype=dtype)
-    start = explanation.loss
-    slide = lambda lr: start - fall * lr if lr < 1 else start - fall + rise * min(lr - 1, 1)  # noqa: E731
-    monkeypatch.setattr(explanation, "loss_after", slide)
-    monkeypatch.setattr(explanation, "new_loss", slide(explanation.lr))
-    rates = curve(explanation)
+    bend = lambda lr, start: start - fall * lr if lr < 1 else start - fall + rise * min(lr - 1, 1)  # noqa: E731
+    rates = curve_of(bend, monkeypatch, dtype)
     assert (rates["minimum"] is not None) == seen
     assert rates["says"].startswith("The minimum along the gradient" if seen else "The loss falls to the end")
+
+
+def curve_of(loss_after, monkeypatch, dtype=torch.float64):
+    """Of a loss that is a function of the learning rate, and of the loss before; the given rate is 1."""
+    explanation = one_weight(0.0, 1.0, dtype=dtype)
+    monkeypatch.setattr(explanation, "loss_after", lambda lr: loss_after(lr, explanation.loss))
+    monkeypatch.setattr(explanation, "new_loss", loss_after(1.0, explanation.loss))
+    return curve(explanation)
+
+
+@pytest.mark.parametrize(
+    ("loss_after", "low", "high"),
+    [
+        (lambda lr, start: start * (lr - 2) ** 2, 1e-2, 1e2),
+        (lambda lr, start: start * math.exp(-lr), 1e-2, 1e2),  # nothing is left of it
+        (lambda lr, start: start * (2e-3 + 0.9 / (1 + lr)), 1e-2, 1e6),  # something is, and it falls and falls
+        (lambda lr, start: start * (1 + lr), 1e-6, 1e2),  # only a shorter step is better
+    ],
+)
+def test_the_scale_of_the_curve(loss_after, low, high, monkeypatch):
+    """From a hundredth of the rate to a hundred times it, or while the loss falls; the points are evenly spaced."""
+    rates = curve_of(loss_after, monkeypatch)
+    points = [rate for rate, _ in rates["points"]]
+    assert (points[0], points[-1]) == (pytest.approx(low, rel=1e-8), pytest.approx(high, rel=1e-8))
+    if rates["minimum"] is not None:
+        del points[rates["minimum"]]
+    points = {f"{rate:.6g}" for rate in points}  # the given one once
+    assert points == {f"{low * (high / low) ** (i / 60):.6g}" for i in range(61)}
 
 
 @pytest.mark.parametrize(
