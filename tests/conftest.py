@@ -4,6 +4,8 @@ import warnings
 import pytest
 import torch
 
+from torchbp.engine.compiled import cannot_compile
+
 # tensors of a few numbers gain nothing from threads, which wait for each other where a core is busy with something else
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
@@ -19,6 +21,13 @@ def device(request):
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def compiler():
+    """For a test whose code torch.compile builds, and not only traces."""
+    if why := cannot_compile():
+        pytest.skip(why)
 
 
 @pytest.fixture

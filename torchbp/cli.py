@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import io
 import sys
 
 from torchbp.usage import OPTIONS, usage
@@ -21,6 +22,8 @@ COMMANDS = {
 def main(arguments=None):
     """Run `torchbp ARGUMENTS…`. Returns the exit status: 0, or 1 or 2 after a line on stderr that says why."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # α is \u03b1 where the terminal's encoding lacks it
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview())
         return 0 if arguments else 2

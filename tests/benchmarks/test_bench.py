@@ -13,7 +13,7 @@ from sklearn.neural_network._stochastic_optimizers import BaseOptimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from torchbp import SGD
-from torchbp.benchmarks import jax_process, layers, measure, runs, step, training
+from torchbp.benchmarks import command, jax_process, layers, measure, runs, step, training
 from torchbp.benchmarks.measure import interleaved, peak_bytes, saved_bytes
 from torchbp.cli import main
 from torchbp.training import TabularData
@@ -253,3 +253,10 @@ def test_a_gpu_that_is_not_there(capsys):
     with pytest.raises(SystemExit):
         main(["bench", "step", "--device", "cuda"])
     assert capsys.readouterr().err == "torchbp: error: argument --device: torch finds no GPU here; use cpu\n"
+
+
+@pytest.mark.parametrize("name", ["step", "all"])
+def test_without_a_compiler_it_says_what_to_do(name, monkeypatch, capsys):
+    monkeypatch.setattr(command, "cannot_compile", lambda: "there is no compiler; install one")
+    assert main(["bench", name]) == 1
+    assert capsys.readouterr() == ("", "torchbp: error: there is no compiler; install one, or add --no-compile\n")

@@ -49,7 +49,7 @@ def test_losses_fall(losses, losses_of_members):
     torch.testing.assert_close(losses_of_members[:, 0], losses)
 
 
-@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.usefixtures("compiler", "fresh_compiler")
 def test_compiled(losses, device):
     for name, variant in on(device, step.compiled, SIZES, ROWS).items():
         torch.testing.assert_close(of_steps(variant, step.STEPS_OF.get(name, 1)), losses, msg=name)
@@ -69,7 +69,7 @@ def test_ensemble(losses_of_members, device):
         torch.testing.assert_close(of_steps(variant, 1), losses_of_members, msg=name)
 
 
-@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.usefixtures("compiler", "fresh_compiler")
 def test_compiled_ensemble(losses_of_members, device):
     variants, steps = on(device, members.compiled, 4, SIZES, ROWS)
     for name, variant in list(variants.items())[1:]:

@@ -68,15 +68,12 @@ class Browser:
             self.requests.append(parameters["request"]["url"])
 
     def open(self, path, width=1280, height=900, scheme="light"):
-        """Open a file; the seconds that it took to load."""
         self("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.resize(width, height)
         self.console, self.requests, self.events = [], [], []
-        start = time.monotonic()
         self("Page.navigate", url=path.as_uri())
         while "Page.loadEventFired" not in self.events:
             self.receive()
-        return time.monotonic() - start
 
     def resize(self, width, height):
         self("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)

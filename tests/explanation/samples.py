@@ -8,6 +8,8 @@ import torch
 import torchbp
 
 XOR = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]), torch.tensor([[0.0], [1], [1], [0]])
+CONTROLS = "\x1b]0;PWN\x07 \x9b2J \u202eabc \u2028 \x7f \udcff"  # a terminal's, a text's direction, no character
+VISIBLE = r"\x1b]0;PWN\x07 \x9b2J \u202eabc \u2028 \x7f \udcff"
 NASTY = "</script><script>alert(1)</script> {{data}} & \"q\" 'a'"
 
 

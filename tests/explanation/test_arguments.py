@@ -168,7 +168,7 @@ def test_the_mode_of_the_caller_changes_nothing(mode):
     plain = made_and_explained()
     with mode:
         explanation, *written = made_and_explained()
-    assert max(record.error for record in explanation.records) == 0
+    assert max(record.error for record in explanation.records) < 1e-6
     assert (explanation.loss, explanation.new_loss) == (plain[0].loss, plain[0].new_loss)
     if not isinstance(mode, torch.autocast):  # the page's other losses would be rounded
         assert written == list(plain[1:])
@@ -177,7 +177,7 @@ def test_the_mode_of_the_caller_changes_nothing(mode):
 def test_inference_tensors_are_explained():
     with torch.inference_mode():
         net, x, y = torchbp.nn.MLP(2, 4, 1), X.clone(), Y.clone()
-    assert max(record.error for record in torchbp.explain(net, x, y).records) == 0
+    assert max(record.error for record in torchbp.explain(net, x, y).records) < 1e-6
 
 
 def test_anything_that_holds_numbers_is_taken():

@@ -283,13 +283,6 @@ def test_numbers_of_the_curve_are_whole(browse, explanation, width):
     assert browser.evaluate(outside) == []
 
 
-@pytest.mark.parametrize("explanation", [xor, cancer, large, deep])
-def test_page_opens_within_a_second(browser, tmp_path, explanation):
-    page = tmp_path / "page.html"
-    page.write_text(explanation().html(), encoding="utf-8")
-    assert min(browser.open(page) for _ in range(3)) < 1
-
-
 @pytest.mark.parametrize(
     "loss", [torch.nn.BCEWithLogitsLoss(torch.ones(1), pos_weight=torch.ones(1)), torch.nn.MSELoss()]
 )

@@ -1,8 +1,12 @@
 """`torchbp explain` as a user types it."""
 
+import contextlib
+import io
 import json
+import os
 import re
 import shlex
+import sys
 import warnings
 from pathlib import Path
 
@@ -15,7 +19,14 @@ from torchbp.explanation import command
 from torchbp.training import Classifier, TabularData
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
-CANCER, XOR = (f"-c {CONFIGS / name}" for name in ("breast_cancer.yaml", "xor.yaml"))
+
+
+def quoted(path):
+    """As a command line names it: the tests may run from a folder with a space in its path."""
+    return shlex.quote(str(path))
+
+
+CANCER, XOR = (f"-c {quoted(CONFIGS / name)}" for name in ("breast_cancer.yaml", "xor.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -37,10 +48,6 @@ def run(capsys):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """Of a network like that of configs/breast_cancer.yaml, two epochs old."""
-    import contextlib
-    import io
-    import os
-
     folder, here = tmp_path_factory.mktemp("trained"), Path.cwd()
     os.chdir(folder)
     try:
@@ -58,17 +65,15 @@ HEADER = "height,colour,kind,fever,cough"
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
     """Checkpoints of a file of one's own: of three classes, and of two independent labels."""
-    import contextlib
-    import io
-
     folder = tmp_path_factory.mktemp("own")
     (folder / "all.csv").write_text("\n".join([HEADER, *KINDS]))
     found = {}
     for name, target, ignored in (("KIND", "kind", "[fever,cough]"), ("LABELS", "[fever,cough]", "[kind]")):
-        logger = "--trainer.logger.class_path pytorch_lightning.loggers.CSVLogger --trainer.logger.init_args.save_dir"
-        data = f"--data.source {folder}/all.csv --data.target {target} --data.ignore {ignored} --trainer.max_epochs 1"
+        logger = "--trainer.logger.class_path pytorch_lightning.loggers.CSVLogger --trainer.logger.init_args.name"
+        data = f"--data.target {target} --data.ignore {ignored} --trainer.max_epochs 1"
+        paths = ["--data.source", f"{folder}/all.csv", "--trainer.logger.init_args.save_dir", str(folder)]
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            assert main(["fit", *shlex.split(f"{data} {logger} {folder} --trainer.logger.init_args.name {name}")]) == 0
+            assert main(["fit", *shlex.split(f"{data} {logger} {name}"), *paths]) == 0
         found[name] = str(folder / name / "version_0/checkpoints/last.ckpt")
     return found
 
@@ -107,7 +112,7 @@ def test_weights_are_those_that_fit_would_begin_with(run, monkeypatch):
 
 
 def test_checkpoint_row_rate_and_files(run, checkpoint):
-    status, out, err = run(f"{CANCER} --ckpt_path {checkpoint} --row 17 --lr 0.25 --json e.json --html e.html")
+    status, out, err = run(f"{CANCER} --ckpt_path {quoted(checkpoint)} --row 17 --lr 0.25 --json e.json --html e.html")
     assert (status, err) == (0, "")
     assert "breast_cancer, row 17, which is malignant; features scaled; a trained network" in " ".join(out.split())
     assert "α = 0.25" in " ".join(out.split())
@@ -125,6 +130,12 @@ def test_checkpoint_row_rate_and_files(run, checkpoint):
     assert records["dL/dW1"]["factors"][1]["name"] == "∂Z1/∂W1"
     assert Path("e.html").read_text().startswith("<!doctype html>")
     assert losses(out)[1] == pytest.approx(written["to"], rel=1e-3)
+
+
+def test_a_terminal_without_our_signs(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    assert main(["explain", *shlex.split(XOR), "--layer", "2"]) == 0
+    assert rb"learning rate \u03b1 = 1" in sys.stdout.buffer.getvalue()
 
 
 def test_one_layer(run):
@@ -187,7 +198,7 @@ def test_rows_of_any_file_go_through_a_trained_network(lines, arguments, title, 
     """The file is not split, its labels are the network's classes, and its label may be missing."""
     Path("new.csv").write_text("\n".join(lines))
     name, _, more = arguments.partition(" ")
-    status, out, err = run(f"--ckpt_path {own[name]} --data.source new.csv {more} --json e.json")
+    status, out, err = run(f"--ckpt_path {quoted(own[name])} --data.source new.csv {more} --json e.json")
     assert (status, err) == (0, "")
     assert f"explain new.csv, {title}; features scaled; a trained network" in " ".join(out.split())
     written = json.loads(Path("e.json").read_text())
@@ -226,9 +237,30 @@ STRAY = [  # the rows of a file, the command, the status and the message
 def test_a_file_that_does_not_fit_the_network_is_one_line(lines, arguments, status, message, run, own):
     Path("new.csv").write_text("\n".join(lines))
     name, _, more = arguments.partition(" ")
-    got, out, err = run(f"--ckpt_path {own[name]} --data.source new.csv {more}")
+    got, out, err = run(f"--ckpt_path {quoted(own[name])} --data.source new.csv {more}")
     assert (got, out) == (status, "")
     assert re.fullmatch(f"torchbp: error: .*{message}.*\n", err), err
+
+
+def test_names_from_files_are_printed_escaped(run):
+    """Of columns, of classes and of the file itself, whose name need not be UTF-8."""
+    odd = "\x1b]0;PWN\x07"
+    rows = "".join(f"{i},{f'no{odd}' if i % 2 else 'x'}\n" for i in range(12))
+    (path := Path(f"{odd}\udcff.csv")).write_text(f"a{odd},kind\n{rows}")
+    command = f"--data.source {shlex.quote(str(path))} --data.target kind"
+    for arguments, status in (
+        ("--row 2 --html e.html --json e.json", 0),
+        ("--row 99", 2),
+        ("--y z", 2),
+        (f"--html {shlex.quote(odd)}", 2),
+    ):
+        got, *printed = run(f"{command} {arguments}")
+        assert got == status, printed
+        written = [path.read_text(encoding="utf-8") for path in map(Path, ("e.html", "e.json")) if path.exists()]
+        assert len(written) == 2
+        assert all(line.isprintable() for text in (*printed, *written) for line in text.split("\n"))
+        assert r"\x1b]0;PWN" in "".join(printed)
+    assert json.loads(Path("e.json").read_text())["features"] == [f"a{odd}"]
 
 
 @pytest.mark.parametrize(("value", "message"), [(float("nan"), "holds nan or inf"), (1j, "holds complex numbers")])
@@ -245,9 +277,13 @@ def test_ensembles_are_refused_with_what_to_add(run, checkpoint):
     content = torch.load(checkpoint, weights_only=True)
     content["hyper_parameters"]["members"] = 2
     torch.save(content, "two.ckpt")
+    sweep, ensemble = (quoted(CONFIGS / name) for name in ("sweep.yaml", "ensemble.yaml"))
     for arguments, message in (
-        (f"-c {CONFIGS}/sweep.yaml", "a sweep of learning rates, .* add --model.members null --model.lr 0.1"),
-        (f"-c {CONFIGS}/ensemble.yaml", "an ensemble, .* add --model.members null --model.lr 0.5"),
+        (
+            f"-c {quoted(CONFIGS / 'sweep.yaml')}",
+            "a sweep of learning rates, .* add --model.members null --model.lr 0.1",
+        ),
+        (f"-c {quoted(CONFIGS / 'ensemble.yaml')}", "an ensemble, .* add --model.members null --model.lr 0.5"),
         (
             f"{CANCER} --ckpt_path two.ckpt",
             "two.ckpt holds an ensemble, .*: train .* --model.members null --model.lr 0.5",
@@ -256,8 +292,8 @@ def test_ensembles_are_refused_with_what_to_add(run, checkpoint):
         status, out, err = run(arguments)
         assert (status, out) == (2, "")
         assert re.fullmatch(f"torchbp: error: .*{message}\n", err), err
-    for name in ("sweep", "ensemble"):
-        assert run(f"-c {CONFIGS}/{name}.yaml --model.members null --model.lr 0.1")[0] == 0
+    for config in (sweep, ensemble):
+        assert run(f"-c {config} --model.members null --model.lr 0.1")[0] == 0
 
 
 def test_files_are_written_before_anything_is_printed_and_all_or_none(run, monkeypatch):
@@ -293,7 +329,7 @@ def test_saturated_units_learn_only_in_the_logit_form(run):
     _, out, _ = run(f"{XOR} --saturate --row 2")
     out = " ".join(out.split())
     assert "dL/dZ2[1,1] = 4.248e−18 − 1 = −1" in out
-    assert "100% of A1 is saturated" in out
+    assert "All of A1 is saturated" in out
     assert "the product of the two factors of dL/dZ2[1,1] is −4.248e−06; what the loss of logits uses" in out
 
 
@@ -329,7 +365,7 @@ BAD = [
 
 @pytest.mark.parametrize(("arguments", "status", "message"), BAD, ids=[message for *_, message in BAD])
 def test_bad_input_is_one_line(arguments, status, message, run, checkpoint):
-    got, out, err = run(arguments.replace("CHECKPOINT", str(checkpoint)))
+    got, out, err = run(arguments.replace("CHECKPOINT", quoted(checkpoint)))
     assert got == status
     assert out == ""
     assert re.fullmatch(f"torchbp: error: .*{message}.*\n", err), err

@@ -104,44 +104,176 @@ def test_the_place_that_is_named_is_the_wrong_row():
     assert PROBABILITIES not in said(net, [[40.0], [-40.0], [0.1]], [[1.0], [0.0], [1.0]])
 
 
-def stack(activation, gain, depth=4):
+def stack(activations, gain, depth=4, end=(), **settings):
     torch.manual_seed(0)
     layers = []
     for _ in range(depth):
-        layers += [torch.nn.Linear(4, 4), *([activation()] if activation else [])]
-    net = torch.nn.Sequential(*layers, torch.nn.Linear(4, 1)).double()
+        layers += [torch.nn.Linear(4, 4), *(activation() for activation in activations)]
+    net = torch.nn.Sequential(*layers, torch.nn.Linear(4, 1), *(activation() for activation in end)).double()
     with torch.no_grad():
         for layer in net:
             if isinstance(layer, torch.nn.Linear):
                 torch.nn.init.orthogonal_(layer.weight, gain)
                 layer.bias.fill_(0.1)
-    return said(net, torch.rand(5, 4, dtype=torch.float64), torch.ones(5, 1))
+    return said(net, torch.rand(5, 4, dtype=torch.float64), torch.ones(5, 1), **settings)
+
+
+CAUSES = {"sigmoids", "tanh units", "relu units that are off", "weights, which are small"}
 
 
 @pytest.mark.parametrize(
-    ("activation", "helps", "not_said"),
+    ("activations", "gain", "cause"),
     [
-        (torch.nn.Sigmoid, "at most ¼", "first weights"),
-        (torch.nn.Tanh, "near −1 or 1", "first weights"),
-        (torch.nn.ReLU, "units that are off", "ewer layers"),
-        (None, "the weights are small", "ewer layers"),
+        ([torch.nn.Sigmoid], 0.8, "sigmoids"),
+        ([torch.nn.Sigmoid], 0.1, "weights, which are small"),
+        ([torch.nn.Tanh], 0.2, "weights, which are small"),
+        ([torch.nn.ReLU], 0.2, "weights, which are small"),
+        ([], 0.2, "weights, which are small"),
+        ([torch.nn.Tanh, torch.nn.Sigmoid], 0.9, "sigmoids"),  # one after the other
     ],
 )
-def test_help_against_vanishing_is_the_activations(activation, helps, not_said):
-    text = stack(activation, 0.2)
+@pytest.mark.parametrize("end", [[], [torch.nn.Sigmoid], [torch.nn.Tanh]])
+def test_help_against_vanishing_is_for_what_takes_it_away(activations, gain, cause, end):
+    """Not for the last activation, through which it has not yet gone where it is measured."""
+    loss = torch.nn.MSELoss() if end == [torch.nn.Tanh] else None
+    text = stack(activations, gain, end=end, loss=loss)
     assert VANISHES in text
-    assert helps in text
-    assert not_said not in text
+    assert cause in text
+    assert not any(other in text for other in CAUSES - {cause})
 
 
-@pytest.mark.parametrize("activation", [torch.nn.Tanh, torch.nn.ReLU, None])
-def test_a_gradient_that_arrives_has_not_vanished(activation):
-    assert VANISHES not in stack(activation, 1.0)
+def test_relu_units_that_are_off_are_named_where_they_take_the_gradient_away():
+    net = torchbp.nn.MLP(1, 1000, 1, activation="relu", dtype=torch.float64)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.fill_(1)
+        net[0].bias[1:] = -2
+        net[2].weight[0, 0] = 0.001
+    text = said(net, [1.0], [5.0], loss=torch.nn.MSELoss())
+    assert VANISHES in text
+    assert "Most is lost in the relu units that are off" in text
+
+
+@pytest.mark.parametrize("end", [[], [torch.nn.Sigmoid()]])
+def test_tanh_units_are_named_where_they_take_the_gradient_away(end):
+    """Nor is a sigmoid blamed that comes after all of it."""
+    net = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Tanh(), torch.nn.Linear(1, 1), *end).double()
+    with torch.no_grad():
+        net[0].weight.fill_(5), net[2].weight.fill_(1)
+    text = said(net, [1.0], [0.0])
+    assert "Most is lost in the tanh units" in text
+    assert "¼" not in text
+
+
+@pytest.mark.parametrize("activations", [[torch.nn.Tanh], [torch.nn.ReLU], []])
+def test_a_gradient_that_arrives_has_not_vanished(activations):
+    assert VANISHES not in stack(activations, 1.0)
+
+
+def trained(end, hidden, sign=1.0):
+    """Of one unit in each of its layers; its answer to 1 is almost 1 or, with the other sign, almost 0."""
+    layers = [torch.nn.Linear(1, 1), *hidden, torch.nn.Linear(1, 1), *end]
+    net = torch.nn.Sequential(*layers).double()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.fill_(20)
+        net[len(hidden) + 1].bias.fill_(0)
+        net[len(hidden) + 1].weight.fill_(20 * sign)
+    return net
+
+
+ENDS = [  # the last activation, the loss, the sign, and the y that is right
+    ([], None, 1.0, 1.0),
+    ([], None, -1.0, 0.0),
+    ([torch.nn.Sigmoid()], None, 1.0, 1.0),
+    ([torch.nn.Sigmoid()], torch.nn.MSELoss(), -1.0, 0.0),
+    ([torch.nn.Tanh()], torch.nn.MSELoss(), -1.0, -1.0),
+    ([], torch.nn.MSELoss(), 1.0, 19.5),
+]
+
+
+@pytest.mark.parametrize("hidden", [[torch.nn.Tanh()], [torch.nn.Sigmoid()], [torch.nn.Sigmoid(), torch.nn.Tanh()]])
+@pytest.mark.parametrize(("end", "loss", "sign", "y"), ENDS)
+def test_nothing_is_advised_to_a_network_that_is_right(end, loss, sign, y, hidden):
+    """Its hidden units are saturated, and so is its answer, which is what it should be."""
+    net = trained(end, hidden, sign)
+    if len(hidden) == 2:  # its tanh is 0.76
+        net[3].weight.data.mul_(1.3)
+    assert said(net, [1.0], [y], loss=loss) == ""
+    text = said(net, [1.0], [0.0 if y else 1.0], loss=loss)
+    assert SATURATED in text
+    assert f"slope of {type(hidden[0]).__name__.lower()} " in text
+
+
+def test_saturation_is_counted_in_the_rows_that_are_wrong():
+    net = trained([], [torch.nn.Tanh()])
+    assert said(net, [[-1.0], [1.0]], [[0.0], [1.0]]) == ""  # the first is 0.5
+    assert "All of A1 is saturated in the rows with wrong answers" in said(net, [[-1.0], [1.0]], [[0.5], [0.0]])
+    many = torch.nn.Sequential(torch.nn.Linear(1, 400), torch.nn.Tanh(), torch.nn.Linear(400, 1)).double()
+    with torch.no_grad():
+        many[0].weight.fill_(9), many[0].bias.zero_(), many[2].weight.fill_(0.01)
+        many[0].weight[0] = 0
+    text = said(many, [1.0], [0.0])
+    assert "399 of 400 numbers of A1 are saturated" in text  # not all, nor 100%
+
+
+@pytest.mark.parametrize(("x", "unscaled"), [(1.0, False), (100.0, True)])
+def test_scaled_inputs_are_advised_where_they_are_not(x, unscaled):
+    assert ("scaled inputs" in said(trained([], [torch.nn.Tanh()]), [x], [0.0])) == unscaled
+
+
+def test_answers_without_weight_in_the_loss_are_not_wrong():
+    net = torchbp.nn.MLP(1, 3, 2, activation="tanh", dtype=torch.float64)
+    with torch.no_grad():
+        net[0].weight.fill_(50), net[2].weight.zero_()
+        net[2].bias.copy_(torch.tensor([9.0, 9.0]))
+    loss = torch.nn.BCEWithLogitsLoss(weight=torch.tensor([1.0, 0.0]))
+    assert SATURATED not in said(net, [1.0], [1.0, 0.0], loss=loss)
+    assert SATURATED in said(net, [1.0], [0.0, 1.0], loss=loss)
+
+
+def test_all_units_of_a_relu_layer_are_off():
+    net = torchbp.nn.MLP(2, 3, 1, activation="relu", dtype=torch.float64)
+    with torch.no_grad():
+        net[0].weight.copy_(torch.arange(6).reshape(3, 2)), net[0].bias.fill_(-9)
+    assert "All of A1 is 0: its relu units are off" in said(net, [0.1, 0.2], [1.0])
+    assert "are off" not in said(net, [2.0, 2.0], [1.0])
+    with torch.no_grad():
+        net[2].bias.fill_(20)
+    assert said(net, [0.1, 0.2], [1.0]) == ""
+
+
+@pytest.mark.parametrize(
+    ("end", "z", "y", "helps"),
+    [
+        (torch.nn.Sigmoid(), 9.0, 0.0, "The cross-entropy, BCEWithLogitsLoss without the last Sigmoid, helps"),
+        (torch.nn.Sigmoid(), 9.0, 5.0, "A network that does not end with sigmoid helps"),
+        (torch.nn.Tanh(), -9.0, 1.0, "A network that does not end with tanh helps"),
+        (torch.nn.ReLU(), -9.0, 1.0, "A network that does not end with relu helps"),
+        (torch.nn.ReLU(), -9.0, 0.0, ""),
+        (torch.nn.Sigmoid(), 2.0, 0.0, ""),
+    ],
+)
+def test_a_last_activation_that_holds_a_wrong_answer(end, z, y, helps):
+    net = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False), end).double()
+    torch.nn.init.ones_(net[0].weight)
+    text = said(net, [z], [y], loss=torch.nn.MSELoss())
+    assert text.endswith(f"{helps}: it has no such factor." if "cross-entropy" in helps else helps and f"{helps}.")
+    assert text.startswith("A1[1,1] = " if helps else "")
+
+
+def test_a_loss_of_probabilities_that_does_not_learn():
+    net = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False), torch.nn.Sigmoid()).double()
+    torch.nn.init.ones_(net[0].weight)
+    text = said(net, [[40.0], [1.0]], [[0.0], [0.0]])
+    assert "The loss of probabilities does not learn here: A1[1,1] is so near to 0 or 1" in text
+    assert text.endswith("BCEWithLogitsLoss without the last Sigmoid helps: it is exact, 0.5.")
+    assert said(net, [[40.0], [20.0]], [[1.0], [0.0]]) == ""
 
 
 def test_ordinary_units_are_not_saturated_and_an_ordinary_step_goes_down():
     assert xor().observations == []
-    assert SATURATED not in stack(torch.nn.Tanh, 1.0)
+    assert SATURATED not in stack([torch.nn.Tanh], 1.0)
     assert UP in answer(1.0, 0.0, lr=100.0, loss=torch.nn.MSELoss())
     assert UP in answer(1.0, 0.0, lr=1e300, loss=torch.nn.MSELoss())  # to inf
     net = torch.nn.Sequential(torch.nn.Linear(1, 2, bias=False), torch.nn.Linear(2, 1, bias=False)).double()

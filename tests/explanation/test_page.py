@@ -1,7 +1,9 @@
 """The page: what stands in it, and that it needs nothing else."""
 
 import json
+import math
 import re
+from collections import OrderedDict
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -9,9 +11,10 @@ import pytest
 import torch
 
 import torchbp
-from tests.explanation.samples import NASTY, XOR, cancer, data_of, deep, large, xor
+from tests.explanation.samples import CONTROLS, NASTY, VISIBLE, XOR, cancer, data_of, deep, large, xor
 from torchbp.explanation import mathml, text
 from torchbp.explanation.page import STYLES, read
+from torchbp.explanation.rates import curve
 
 
 class Tags(HTMLParser):
@@ -46,6 +49,28 @@ def test_names_are_only_text():
     assert page.count("<script") == 2
     assert "alert(1)</script>" not in page
     assert data_of(page)["columns"][0]["labels"] == [NASTY, NASTY]
+
+
+def test_names_that_a_terminal_or_a_browser_would_obey_are_shown_escaped_everywhere():
+    """JSON has its own escapes: there the names are what they are."""
+    layers = OrderedDict([(f"{CONTROLS}a", torch.nn.Linear(2, 2)), (f"{CONTROLS}b", torch.nn.Linear(2, 1))])
+    net = torch.nn.Sequential(layers)
+    names = {"title": f"{CONTROLS}t", "features": [f"{CONTROLS}x", "naïve ∂ 😀"], "outputs": [f"{CONTROLS}y"]}
+    explanation = torchbp.explain(net, *XOR, **names)
+    text, page, written = str(explanation), explanation.html(), explanation.json()
+    assert all(line.isprintable() for shown in (text, page, written) for line in shown.split("\n"))
+    assert f"explain  {VISIBLE}t" in text
+    assert f"W1 (2×2), {VISIBLE}a.weight" in text
+    assert page.count(f"{VISIBLE}t<") == 2
+    assert f"<b>{VISIBLE}b</b>" in page
+    columns = data_of(page)["columns"]
+    assert columns[0]["labels"] == [f"{VISIBLE}x", "naïve ∂ 😀"]
+    assert columns[1]["layer"] == f"{VISIBLE}a"
+    assert columns[2]["labels"] == [f"{VISIBLE}y"]
+    written = json.loads(written)
+    assert {name: written[name] for name in names} == names
+    assert written["records"][0]["layer"] == f"{CONTROLS}a"
+    assert "naïve ∂ 😀" in explanation.json()
 
 
 def test_derivatives_are_written_with_partial_signs_wherever_they_are_read():
@@ -128,6 +153,52 @@ def test_a_minimum_is_where_the_loss_rises_again(dtype):
     flat = rates_of(one_weight(0.5, 1.0, lr=1e-25, dtype=dtype))
     assert flat["minimum"] is None
     assert flat["says"] == "The loss is flat"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fall", "rise", "seen"),
+    [
+        (torch.float64, 1.0, 2e-6, True),  # a millionth of the fall is what is seen
+        (torch.float64, 1.0, 5e-7, False),
+        (torch.float64, 1e-3, 2e-9, True),
+        (torch.float64, 1e-3, 5e-10, False),
+        (torch.float32, 1e-3, 3e-6, True),  # and more than rounding, 16 eps of the loss
+        (torch.float32, 1e-3, 1e-6, False),
+    ],
+)
+def test_the_smallest_rise_that_makes_a_minimum(dtype, fall, rise, seen, monkeypatch):
+    bend = lambda lr, start: start - fall * lr if lr < 1 else start - fall + rise * min(lr - 1, 1)  # noqa: E731
+    rates = curve_of(bend, monkeypatch, dtype)
+    assert (rates["minimum"] is not None) == seen
+    assert rates["says"].startswith("The minimum along the gradient" if seen else "The loss falls to the end")
+
+
+def curve_of(loss_after, monkeypatch, dtype=torch.float64):
+    """Of a loss that is a function of the learning rate, and of the loss before; the given rate is 1."""
+    explanation = one_weight(0.0, 1.0, dtype=dtype)
+    monkeypatch.setattr(explanation, "loss_after", lambda lr: loss_after(lr, explanation.loss))
+    monkeypatch.setattr(explanation, "new_loss", loss_after(1.0, explanation.loss))
+    return curve(explanation)
+
+
+@pytest.mark.parametrize(
+    ("loss_after", "low", "high"),
+    [
+        (lambda lr, start: start * (lr - 2) ** 2, 1e-2, 1e2),
+        (lambda lr, start: start * math.exp(-lr), 1e-2, 1e2),  # nothing is left of it
+        (lambda lr, start: start * (2e-3 + 0.9 / (1 + lr)), 1e-2, 1e6),  # something is, and it falls and falls
+        (lambda lr, start: start * (1 + lr), 1e-6, 1e2),  # only a shorter step is better
+    ],
+)
+def test_the_scale_of_the_curve(loss_after, low, high, monkeypatch):
+    """From a hundredth of the rate to a hundred times it, or while the loss falls; the points are evenly spaced."""
+    rates = curve_of(loss_after, monkeypatch)
+    points = [rate for rate, _ in rates["points"]]
+    assert (points[0], points[-1]) == (pytest.approx(low, rel=1e-8), pytest.approx(high, rel=1e-8))
+    if rates["minimum"] is not None:
+        del points[rates["minimum"]]
+    points = {f"{rate:.6g}" for rate in points}  # the given one once
+    assert points == {f"{low * (high / low) ** (i / 60):.6g}" for i in range(61)}
 
 
 @pytest.mark.parametrize(

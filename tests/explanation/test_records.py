@@ -314,7 +314,7 @@ def test_zero_weights_are_seen():
 def test_saturation_is_seen_and_the_logit_form_still_learns():
     explanation = with_weights(lambda net: (net[0].weight.mul_(1000), net[0].bias.mul_(1000), net[2].bias.fill_(40)))
     first, second, *_ = explanation.observations
-    assert first.startswith("100% of A1 is saturated")
+    assert first.startswith("All of A1 is saturated")
     assert second.startswith("A loss of probabilities would not learn here")
     record = explanation["dL/dZ2"]
     torch.testing.assert_close(record.tensor, (1 - XOR[1].double()) / 4)

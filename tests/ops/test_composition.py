@@ -223,7 +223,7 @@ def loss_of(name, package):
 
 @pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("dynamic", [False, True])
-@pytest.mark.parametrize("backend", ["inductor", "aot_eager"])
+@pytest.mark.parametrize("backend", [pytest.param("inductor", marks=pytest.mark.usefixtures("compiler")), "aot_eager"])
 @pytest.mark.parametrize(
     ("activation", "loss"), [("Sigmoid", "BCEWithLogitsLoss"), ("Tanh", "BCELoss"), ("ReLU", "MSELoss")]
 )

@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 
 from torchbp.benchmarks import tables
+from torchbp.engine.compiled import cannot_compile
 
 # benchmark: what it measures, and for how many seconds each; its module is imported when it is called
 BENCHMARKS = {
@@ -37,6 +38,9 @@ def main(arguments):
     name, file, picture = (settings.pop(key) for key in ("benchmark", "json", "plot"))
     if "threads" in settings:
         settings["threads"] = settings["threads"] or THREADS[settings["device"]]
+    if settings.get("with_compile") and (why := cannot_compile()):
+        print(f"torchbp: error: {why}, or add --no-compile", file=sys.stderr)
+        return 1
     if name == "all":
         return run_all(file, picture, **settings)
     try:

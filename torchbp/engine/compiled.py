@@ -1,6 +1,9 @@
 """Several steps of gradient descent as one graph of torch.compile: for a small network most of a step is its calls."""
 
+import os
+import tempfile
 import types
+from pathlib import Path
 
 import torch
 
@@ -49,7 +52,12 @@ class CompiledSteps:
         if made is None:
             made = self.compiled[key] = self.compile(x.device.type == "cpu")
         parameters = [tuple(p if p is None else p.detach() for p in pair) for pair in parameters]
-        return made(parameters, placed([traced(rule, x) for rule in found], places), x, y)
+        try:
+            return made(parameters, placed([traced(rule, x) for rule in found], places), x, y)
+        except torch._dynamo.exc.BackendCompilerFailed:  # the parameters are as they were
+            if not (why := cannot_compile()):
+                raise
+            raise RuntimeError(f"compile=True is not possible here: {why}, or leave compile out") from None
 
     def compile(self, cpp_wrapper):
         layers, loss = self.layers, self.loss
@@ -60,6 +68,21 @@ class CompiledSteps:
         # torch counts recompilations by code, over all networks: each has code of its own
         own = types.FunctionType(steps.__code__.replace(), steps.__globals__, "steps", None, steps.__closure__)
         return torch.compile(own, fullgraph=True, dynamic=False, options={"cpp_wrapper": cpp_wrapper})
+
+
+def cannot_compile():
+    """Why torch.compile cannot build here, and what would help; "" if nothing is known to be in its way."""
+    from torch._inductor import cpp_builder, exc
+
+    try:
+        cpp_builder.get_cpp_compiler()
+    except exc.InvalidCxxCompiler:
+        return "torch.compile needs a C++ compiler, and finds none on the PATH; install g++"
+    paths = str(Path(torch.__file__).parent), tempfile.gettempdir(), os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
+    for path in paths:
+        if " " in path:
+            return f"torch.compile takes no path with a space, and builds with {path}; move that folder"
+    return ""
 
 
 def traced(rule, x):

@@ -5,6 +5,7 @@ from html import escape
 from torchbp.explanation import mathml, text
 from torchbp.explanation.records import STAGES
 from torchbp.explanation.text import COLUMNS, ROWS, scale, size
+from torchbp.explanation.visible import visible
 from torchbp.explanation.worked import number
 
 
@@ -32,12 +33,12 @@ def where(record):
     if record.number is None:
         return ""
     named = record.layer.rpartition(".")[2]
-    return f", layer {record.number}" + ("" if named.isdigit() or not named else f", <b>{escape(named)}</b>")
+    return f", layer {record.number}" + ("" if named.isdigit() or not named else f", <b>{readable(named)}</b>")
 
 
 def readable(sentence):
-    """As it is read on the page: ∂L/∂Z, and no markup."""
-    return escape(sentence.replace("dL/d", "∂L/∂"))
+    """As it is read on the page: ∂L/∂Z, and no markup, and nothing that does not print."""
+    return escape(visible(sentence.replace("dL/d", "∂L/∂")))
 
 
 def verdict(check):

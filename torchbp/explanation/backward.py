@@ -48,8 +48,9 @@ def of_answer(derivation, gradient, scale):
     equation = equations.fused(output, derivation.answer, **derivation.settings())
     why = (
         "Chain rule, through σ, whose slope cancels the denominator: what is left is the answer minus the truth"
-        + (", times p where y is 1," if derivation.pos_weight is not None else ",")
-        + " exact even where σ is saturated and the product is not."
+        + (", times p where y is 1" if derivation.pos_weight is not None else "")
+        + (", times w" if derivation.weight is not None else "")
+        + ", exact even where σ is saturated and the product is not."
     )
     factors = (f"∂L/∂{derivation.answer}", da), (f"∂{derivation.answer}/∂{output}", slope)
     derivation.add(

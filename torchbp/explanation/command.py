@@ -12,6 +12,7 @@ from pytorch_lightning import Trainer
 from torchbp.explanation.explaining import explain
 from torchbp.explanation.rows import Rows
 from torchbp.explanation.text import closing, heading
+from torchbp.explanation.visible import visible
 from torchbp.explanation.what_if import WEIGHTS, saturate
 from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first, known_keys, nearest
 from torchbp.training.classifier import Classifier
@@ -38,13 +39,13 @@ def main(arguments):
     try:
         run(settings_of(arguments))
     except UserError as error:
-        print(f"torchbp: error: {error}", file=sys.stderr)
+        print(f"torchbp: error: {visible(str(error))}", file=sys.stderr)
         return error.status
     except BrokenPipeError:  # the reader, head for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        print(f"torchbp: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"torchbp: error: {visible(' '.join(str(error).split()))}", file=sys.stderr)
         return 1
     return 0
 
@@ -102,7 +103,7 @@ def run(settings):
     write([(path, explanation.json() if suffix == ".json" else explanation.html()) for path, suffix in files])
     if files and settings.layer is None:  # whole, it is in them
         text = "\n".join([*heading(explanation), "", *closing(explanation)])
-    print("\n".join([text, *(f"wrote    {path}" for path, _ in files)]), flush=True)
+    print("\n".join([text, *(f"wrote    {visible(path)}" for path, _ in files)]), flush=True)
 
 
 def check_file(name, suffix):

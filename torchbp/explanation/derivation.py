@@ -70,7 +70,7 @@ class Derivation:
         elif self.kind == "squared":
             why = "How far the answers are from y: 0 for the right ones, and large errors weigh most."
         else:
-            why = "How surprised the network is by y: almost 0 if sure and right, without bound if sure and wrong."
+            why = "How far the answers, probabilities, are from y: least where they are y, and large if sure and wrong."
         why += self.as_torch_computes(prime)
         numbers = worked.loss(self, output, prime)
         self.add(f"L{prime}", "loss" if stage == "forward" else stage, None, equation, value, why, numbers=numbers)

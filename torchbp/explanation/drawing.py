@@ -5,6 +5,7 @@ import math
 import torch
 
 from torchbp.explanation.equations import d
+from torchbp.explanation.visible import visible
 from torchbp.ops.mlp import ACTIVATIONS
 
 WHOLE, STRONGEST, ROWS = 10, 8, 8  # units of a layer that is drawn whole, of a larger one; rows
@@ -56,18 +57,18 @@ def columns_of(explanation):
             dz = values[d(step.gives)].abs().sum(0)
             units = strongest(dz, values[step.gives].abs().sum(0))
             columns.append(column(step.gives, units, len(dz), ()))
-            named = step.layer.rpartition(".")[2]
+            named = visible(step.layer.rpartition(".")[2])
             columns[-1] |= {"weight": step.weight, "bias": step.bias, "layer": "" if named.isdigit() else named}
         else:
             columns[-1]["values"].append(step.gives)
     if explanation.derivation.logits:
         columns[-1]["values"].append(explanation.derivation.answer)
-    columns[-1]["labels"] = [outputs[i] if i < len(outputs) else "" for i in columns[-1]["units"]]
+    columns[-1]["labels"] = [visible(outputs[i]) if i < len(outputs) else "" for i in columns[-1]["units"]]
     return columns
 
 
 def column(name, units, count, names):
-    labels = [names[i] if i < len(names) else "" for i in units]
+    labels = [visible(names[i]) if i < len(names) else "" for i in units]
     return {"values": [name], "units": units, "count": count, "labels": labels}
 
 

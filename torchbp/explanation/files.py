@@ -3,6 +3,8 @@
 import json
 import math
 
+from torchbp.explanation.visible import in_json
+
 
 def as_json(explanation):
     content = {
@@ -20,7 +22,7 @@ def as_json(explanation):
         "given": {name: tensor_of(explanation.values[name]) for name in ("X", "y", *explanation.chain.start)},
         "records": [record_of(record) for record in explanation.records],
     }
-    return json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n"
+    return in_json(json.dumps(content, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def record_of(record):

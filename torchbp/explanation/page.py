@@ -10,6 +10,7 @@ from torchbp.explanation.articles import article, readable, strip
 from torchbp.explanation.rates import curve
 from torchbp.explanation.records import STAGES
 from torchbp.explanation.text import loss, tally
+from torchbp.explanation.visible import visible
 from torchbp.explanation.worked import number
 
 HERE = Path(__file__).parent / "web"
@@ -52,7 +53,7 @@ def page(explanation):
     seen = "".join(f"<li>{readable(sentence)}</li>" for sentence in explanation.observations)
     template = (HERE / "page.html").read_text(encoding="utf-8")
     parts = {
-        "title": escape(title),
+        "title": escape(visible(title)),
         "style": read(STYLES),
         "summary": summary,
         "jumps": jumps,

@@ -15,8 +15,8 @@ def zero(net, x, y):
 
 @torch.no_grad()
 def saturate(net, x, y):
-    """Hidden weights and biases times 1000, so that every hidden unit is saturated; and last biases that make the
-    network sure of the opposite of the first row's y."""
+    """Hidden weights and biases times 1000, so that each hidden sigmoid or tanh is saturated; and last biases that make
+    the network sure of the opposite of the first row's y."""
     *hidden, last = [layer for layer in net if hasattr(layer, "weight")]
     for layer in hidden:
         for parameter in layer.parameters():

@@ -1,7 +1,6 @@
 """`torchbp check pkg.mod:Name …`: audit from the shell. Exit status 0 sound, 1 defects, 2 could not run."""
 
 import argparse
-import io
 import sys
 
 from torchbp.testing.arguments import Options
@@ -36,8 +35,6 @@ def parser():
 
 def main(arguments):
     """Run `torchbp check ARGUMENTS…`; `arguments` begins with the command's name."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # status 1 means defects, not a sign that stdout lacks
     try:
         options = parser().parse_args(arguments[1:])
     except SystemExit as stop:

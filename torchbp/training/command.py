@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -131,7 +132,7 @@ class Command(LightningCLI):
         if self.command != "fit" and not path:
             logger = self.settings.trainer.logger
             best = latest_best(Path(logger.init_args.save_dir) / logger.init_args.name) if has_folder(logger) else None
-            example = shown(best) if best else "runs/…/checkpoints/best.ckpt, which fit printed"
+            example = shlex.quote(shown(best)) if best else "runs/…/checkpoints/best.ckpt, which fit printed"
             raise SettingError(f"{self.command} needs a trained network: add --ckpt_path {example}")
         if self.command == "predict":
             check_output(Path(self.settings.output), self.settings.data.source, self.settings.overwrite, SUFFIXES)
