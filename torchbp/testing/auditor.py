@@ -10,6 +10,7 @@ from dataclasses import fields
 
 import torch
 
+from torchbp.testing import apart
 from torchbp.testing.arguments import Options
 from torchbp.testing.checks import CHECKS, LEVELS
 from torchbp.testing.names import expression
@@ -42,7 +43,8 @@ def check(
     """Audit the gradients of a function, an `autograd.Function`, a module or a registered custom op.
 
     Every check runs, also after a failure. Floating inputs and modules are audited as float64 copies; nothing that
-    belongs to the caller is altered, the random state included.
+    belongs to the caller is altered, the random state included. A matrix A that is symmetric up to rounding is audited
+    as (A + Aᵀ) / 2, and a function of it is right if its gradient is in the directions in which it stays symmetric.
 
     Args:
         fn_or_module: what is audited. Of a module, the parameters are audited with the inputs.
@@ -60,13 +62,14 @@ def check(
         domain: (low, high), the numbers that the inputs may have; or a dict by name.
         reference: another implementation, of the same arguments, that must agree.
         seed: of the random state before each call.
-        raise_exception: raise a `GradientError` if a check failed; otherwise the report tells.
+        raise_exception: raise a `GradientError` if the report is not sound; otherwise the report tells.
 
     Returns:
-        A `Report`. Its `results` are in the order of the table of checks.
+        A `Report`. Its `results` are in the order of the table of checks. It is true if it is sound: no check failed,
+        and not all were skipped.
 
     Raises:
-        GradientError: a check failed; a `torch.autograd.gradcheck.GradcheckError`.
+        GradientError: a check failed, or nothing was compared; a `torch.autograd.gradcheck.GradcheckError`.
         ValueError, TypeError: the function raises at these inputs, or an option or a name means nothing.
 
     Example:
@@ -78,9 +81,9 @@ def check(
     with torch.inference_mode(False), torch.enable_grad(), preserved(), quiet():
         subject = Subject(fn_or_module, inputs, options)
         options.expect_inputs([argument for argument in subject.arguments if argument.kind == "input"])
-        results = [run(name, subject, require) for name in names]
+        results = results_of(names, subject, require)
     report = Report(subject.name, results, tuple(subject.notes), seed)
-    if raise_exception and report.failed:
+    if raise_exception and not report.sound:
         raise GradientError(report)
     return report
 
@@ -89,21 +92,48 @@ def chosen(checks, skip=(), require=()):
     """The names of the checks to run, in the order of the table."""
     checks, skip, require = names_in(checks), names_in(skip), names_in(require)
     for name in (*checks, *skip, *require):
-        known = [*CHECKS, *LEVELS] if name in checks else [*CHECKS]
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(CHECKS)}"
-            raise ValueError(f"there is no check {name!r}; {hint}")
+        expect_check(name, [*CHECKS, *LEVELS] if name in checks else [*CHECKS])
     both = [name for name in require if name in skip]
     if both:
         raise ValueError(f"{both[0]!r} is both in require and in skip")
     upto = max((LEVELS.index(name) + 1 for name in checks if name in LEVELS), default=0)
     wanted = {*checks, *require, *(name for name, row in CHECKS.items() if row.level in LEVELS[:upto])}
-    return [name for name in CHECKS if name in wanted and name not in skip]
+    left = [name for name in CHECKS if name in wanted and name not in skip]
+    if not left:
+        raise ValueError(f"no check is left to run: checks={list(checks)}, skip={list(skip)}")
+    return left
+
+
+def expect_check(name, known):
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(CHECKS)}"
+        raise ValueError(f"there is no check {name!r}; {hint}")
 
 
 def names_in(names):
     return (names,) if isinstance(names, str) else tuple(names)
+
+
+def results_of(names, subject, require):
+    """The results in the order of the names: of some checks from a process of their own, where that is possible."""
+    left = [name for name in names if CHECKS[name].apart] if apart.possible() else []
+    left.sort(key=lambda name: name == "shapes")  # what writes out of bounds there may crash only later
+    found = {name: run(name, subject, require) for name in names if name not in left}
+
+    def work(name, tell):
+        subject.tell = tell
+        return run(name, subject, require)
+
+    while left:
+        done, problem = apart.forked(work, left)
+        if problem is not None:
+            name = left[len(done)]
+            reproduce = f"reproduce: {call_of(name, subject, require)}"
+            done.append(Result(name, FAIL, problem, (apart.CRASH, reproduce)))
+        found.update((result.check, result) for result in done)
+        left = left[len(done) :]
+    return [found[name] for name in names]
 
 
 def run(name, subject, require=(), call=None):
@@ -115,6 +145,7 @@ def run(name, subject, require=(), call=None):
     status, message, details = PASS, "", ()
     switches = positions()
     try:
+        subject.expect_numbers(name)
         message = CHECKS[name].function(subject) or ""
     except Outcome as outcome:
         status, message, details = outcome.status, outcome.message, outcome.details

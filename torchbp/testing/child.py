@@ -13,6 +13,7 @@ import signal
 import threading
 from dataclasses import dataclass
 
+from torchbp.testing.apart import ended
 from torchbp.testing.arguments import CannotRun, Options
 from torchbp.testing.auditor import quiet, run
 from torchbp.testing.loading import Lacking, Refusal, lacking, loaded, shapes_that_run
@@ -127,12 +128,6 @@ def listen(child, pipe, target, names, timeout):
 
 def failure(name, fault, line):
     return Result(name, FAIL, str(fault), (f"reproduce: {line}",))
-
-
-def ended(code):
-    if code is not None and code < 0:
-        return f"crashes with {signal.Signals(-code).name}"
-    return f"exits with status {code}"
 
 
 def work(target, names, pipe):

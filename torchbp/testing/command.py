@@ -1,4 +1,4 @@
-"""`torchbp check pkg.mod:Name …`: audit from the shell. Exit status 0 sound, 1 defects, 2 could not run."""
+"""`torchbp check pkg.mod:Name …`: audit from the shell. Exit status 0 sound, 1 not, 2 could not run."""
 
 import argparse
 import sys
@@ -51,7 +51,7 @@ def main(arguments):
         print(f"torchbp: error: {error}", file=sys.stderr)
         return 2
     show(report, options.json)
-    return 1 if report.failed else 0
+    return 0 if report.sound else 1
 
 
 def shape(text):

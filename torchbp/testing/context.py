@@ -1,5 +1,6 @@
 """What custom Functions keep on their ctx: the nodes of a graph, and their tensors."""
 
+import contextlib
 from contextlib import contextmanager
 
 import torch
@@ -19,6 +20,15 @@ def nodes(outputs):
 def custom(outputs):
     """The nodes of custom Functions: they are the ctx themselves."""
     return [node for node in nodes(outputs) if isinstance(node, torch.autograd.function.BackwardCFunction)]
+
+
+def saved_tensors(node):
+    """What one of torch's own nodes has saved."""
+    for name in dir(node):
+        if name.startswith("_saved_"):
+            with contextlib.suppress(Exception):  # altered in place, as torch says, or a hook that refuses
+                value = getattr(node, name)
+                yield from (t for t in (value if isinstance(value, tuple) else (value,)) if isinstance(t, torch.Tensor))
 
 
 def leaves_of(outputs):

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from torchbp.testing.arguments import Options
-from torchbp.testing.auditor import check, chosen, names_in
+from torchbp.testing.auditor import check, chosen, expect_check, names_in
+from torchbp.testing.checks import CHECKS
 from torchbp.testing.names import name_of
 from torchbp.testing.report import FAIL, PASS, UNSUPPORTED
 
@@ -41,7 +42,8 @@ def case(function, inputs, *, name=None, checks="default", skip=(), require=(), 
         marks: {check: mark}, such as `{"vmap": pytest.mark.xfail(reason="no rule yet")}`.
     """
     names = tuple(chosen(checks, skip, require))
-    chosen(tuple(marks or ()))  # refuses what is no check
+    for marked in marks or ():
+        expect_check(marked, CHECKS)
     Options(**options)
     return Case(function, inputs, name or name_of(function), names, marks or {}, {"require": require, **options})
 

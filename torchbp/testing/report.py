@@ -46,6 +46,14 @@ class Report:
     def failed(self):
         return [result for result in self.results if result.status == FAIL]
 
+    @property
+    def sound(self):
+        """No check failed, and not every one was skipped: an audit of nothing is no success."""
+        return not self.failed and any(result.status != SKIP for result in self.results)
+
+    def __bool__(self):
+        return self.sound
+
     def __getitem__(self, check):
         """The result of a check, by its name."""
         for result in self.results:
@@ -57,7 +65,8 @@ class Report:
         counts = {status: sum(r.status == status for r in self.results) for status in COLOURS}
         words = ("passed", "failed", "unsupported", "skipped")
         said = [f"{counts[status]} {word}" for status, word in zip(COLOURS, words, strict=True) if counts[status]]
-        return f"{self.name}: {', '.join(said) or 'nothing was checked'}"
+        nothing = [] if self.sound or self.failed else ["nothing was compared"]
+        return f"{self.name}: {', '.join(said + nothing)}"
 
     def ordered(self):
         """Failures last, where a terminal shows them."""
@@ -69,7 +78,7 @@ class Report:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes), self.summary()])
 
     def to_json(self):
-        content = {"name": self.name, "sound": not self.failed, "seed": self.seed, "notes": list(self.notes)}
+        content = {"name": self.name, "sound": self.sound, "seed": self.seed, "notes": list(self.notes)}
         return json.dumps({**content, "results": [asdict(result) for result in self.results]}, indent=2)
 
     def __rich_console__(self, console, options):
@@ -88,14 +97,14 @@ class Report:
                 yield text(line, "", indent=" " * (len(line) - len(line.lstrip()) + 2))
         for note in self.notes:
             yield text(f"note: {note}", "dim")
-        yield text(self.summary(), "bold red" if self.failed else "bold green")
+        yield text(self.summary(), "bold green" if self.sound else "bold red")
 
 
 class GradientError(GradcheckError):
-    """The audit failed. `report` holds every result; the text is that of the failures."""
+    """The audit failed, or compared nothing. `report` holds every result; the text is that of the failures, or all."""
 
     def __init__(self, report):
-        lines = [line for result in report.failed for line in result.lines()]
+        lines = [line for result in report.failed or report.results for line in result.lines()]
         super().__init__("\n".join([report.summary(), *lines]))
         self.report = report
 

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import itertools
 import math
 from dataclasses import replace
 
@@ -9,11 +10,24 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from torchbp.testing.arguments import Argument, CannotRun, Options
+from torchbp.testing.context import nodes, saved_tensors
 from torchbp.testing.copies import copied, places, promote_attributes
-from torchbp.testing.names import argument_names, name_of
+from torchbp.testing.names import argument_names, listing, name_of
 from torchbp.testing.randomness import Randomness
+from torchbp.testing.report import Defect, Skipped
 from torchbp.testing.switches import positions, put_back
-from torchbp.testing.tensors import cast, coarseness, first_line, flat, is_inexact, largest, nudged, promoted
+from torchbp.testing.tensors import (
+    cast,
+    coarseness,
+    evened,
+    first_line,
+    flat,
+    freed,
+    is_inexact,
+    largest,
+    nudged,
+    promoted,
+)
 
 
 class Subject:
@@ -36,11 +50,14 @@ class Subject:
         if not callable(self.function):
             raise CannotRun(f"{self.name} is not callable")
         self.read_inputs(inputs)
-        self.notes, self.inplace, self.writes = [], False, False
+        self.notes = self.even()
+        self.inplace, self.writes = False, False
+        self.tell = lambda words: None  # what a check is at
         self.moved = {}  # switches of torch that the forward leaves otherwise
         self.differentiates = False  # by itself, inside the forward, as forces are the gradient of an energy
         self.random = Randomness(self.options.seed)
         self.settle_dtype()
+        self.notes += self.left_out()
 
     def take_copy(self):
         """A module of our own, the places of its parameters and buffers, and one that is never called."""
@@ -66,6 +83,12 @@ class Subject:
             for name, tensor in self.module.named_buffers():
                 self.arguments.append(Argument(name, tensor.detach(), False, "buffer"))
 
+    def even(self):
+        """Make matrices that are symmetric up to rounding so to the last bit; notes of which ones they are."""
+        given, self.arguments = self.arguments, [replace(a, tensor=evened(a.tensor)) for a in self.arguments]
+        names = [a.name for a, b in zip(self.arguments, given, strict=True) if a.tensor is not b.tensor]
+        return [f"{name} is symmetric up to rounding, and audited as (A + Aᵀ) / 2" for name in names]
+
     def settle_dtype(self):
         """Promote to float64, or stay with what was given where float64 is refused."""
         given = self.arguments
@@ -75,6 +98,8 @@ class Subject:
                 promote_attributes(self.module)
                 promote_attributes(self.untouched)
             self.probe()
+        except CannotRun:
+            raise
         except Exception as error:
             self.arguments = [replace(a, tensor=a.tensor.clone()) for a in given]
             if self.module is not None:
@@ -94,15 +119,17 @@ class Subject:
             tensors = self.tensors(self.differentiable)
             before = self.tensors()
             try:
-                outputs = self.raw(*tensors)
-                self.writes = any(
-                    not torch.equal(a, b) for a, b in zip(tensors, before, strict=True) if not a.isnan().any()
-                )
+                result = self.result(*tensors)
+                self.writes = any(not same_numbers(a, b) for a, b in zip(tensors, before, strict=True))
             except RuntimeError as error:
                 if "a leaf Variable that requires grad" not in str(error):
                     raise
                 self.inplace = True
-                outputs = self.raw(*tensors)
+                result = self.result(*tensors)
+        outputs = tensors_of(result)
+        self.expect_memory([*zip(self.names(range(len(tensors))), tensors, strict=True)], outputs)
+        self.others = [leaf for leaf in tree_leaves(result) if not isinstance(leaf, torch.Tensor)]
+        self.finite = any(bool(output.isfinite().any()) for output in outputs if is_inexact(output))
         self.shapes = [output.shape for output in outputs]
         self.output_dtypes = [output.dtype for output in outputs]
         inexact = [i for i, output in enumerate(outputs) if is_inexact(output)]
@@ -116,6 +143,57 @@ class Subject:
                 self.differentiates = True
         self.height = max((largest(outputs[i]) for i in self.outputs), default=0.0)
         self.unit = max(self.eps, self.precision())
+
+    def expect_memory(self, arguments, outputs):
+        """Refuse a function that frees memory which others read after it: they, and its backward, would crash."""
+        named = [*arguments, *(("an output", output) for output in outputs)]
+        saved = ((f"a tensor that {node.name()} saves", t) for node in nodes(outputs) for t in saved_tensors(node))
+        for name, tensor in itertools.chain(named, saved):
+            if freed(tensor):
+                raise CannotRun(f"{self.name} frees the memory of {name}, which an audit and a backward would read")
+
+    def left_out(self):
+        """Notes of what no check compares."""
+        kinds = {a_kind(value) for value in self.others if not isinstance(value, (str, bool, int, type(None)))}
+        notes = [f"not compared: {kind} that it returns" for kind in sorted(kinds)] if self.shapes else []
+        for argument in self.arguments:
+            bad, name = int(argument.tensor.isnan().sum()), argument.name
+            if bad and argument.differentiable:
+                notes.append(
+                    f"not compared: what depends on the nan in {name}, {bad} of its {argument.tensor.numel()} numbers"
+                )
+        return notes
+
+    def expect_numbers(self, check):
+        """There is something to compare: else `values` fails, and every other check is skipped."""
+        nothing = self.nothing()
+        if nothing:
+            why, what = nothing
+            if check == "values":
+                raise Defect(f"nothing was compared: {why}", [f"to do: {what}"])
+            raise Skipped(f"nothing to compare: {why}")
+
+    def nothing(self):
+        """(why nothing can be compared, what to do about it), or None."""
+        wanted = [self.point[i] for i in self.differentiable]
+        if not self.shapes:
+            kinds = listing(sorted({a_kind(value) for value in self.others})) if self.others else "nothing"
+            what = "return the tensor itself, without .item() or .numpy(); those of an object in a tuple or a dict"
+            return f"it returns {kinds}, and no tensor", what
+        if not self.outputs:
+            kinds = listing(sorted({str(dtype).removeprefix("torch.") for dtype in self.output_dtypes}))
+            return f"it returns tensors of {kinds} alone, which have no derivatives", "return a floating tensor"
+        if not wanted:
+            return "no argument is floating and requires a gradient", "give one, such as torch.randn(3)"
+        if not any(tensor.numel() for tensor in wanted):
+            return "every argument is empty", "give one with some numbers"
+        if not any(self.shapes[i].numel() for i in self.outputs):
+            return "every output is empty", "give inputs of which it makes some numbers"
+        if not self.finite:
+            nan = [a.name for a in self.arguments if bool(a.tensor.isnan().any())]
+            why = f", and {listing(nan)} has nan" if nan else ""
+            return f"no output is a finite number{why}", "give inputs at which it has finite outputs"
+        return None
 
     def precision(self):
         """The rounding unit of the outputs, which may be computed in less than they are returned in."""
@@ -183,6 +261,9 @@ class Subject:
 
     def raw(self, *tensors):
         """The outputs that are tensors, of the function itself: for transforms, which dislike a seeding inside."""
+        return tensors_of(self.result(*tensors))
+
+    def result(self, *tensors):
         before = positions()
         try:
             return self.called(tensors)
@@ -194,18 +275,18 @@ class Subject:
             tensors = [tensor.clone() for tensor in tensors]
         args, kwargs = self.call_arguments(tensors)
         if self.module is None:
-            return tensors_of(self.function(*args, **kwargs))
+            return self.function(*args, **kwargs)
         state = {}
         for argument, tensor in zip(self.arguments, tensors, strict=True):
             if argument.kind != "input":  # a batch norm writes into its buffers
                 state[argument.name] = tensor.clone() if argument.kind == "buffer" else tensor
         if self.copy_error is not None:
-            return tensors_of(torch.func.functional_call(self.module, state, args, kwargs))
+            return torch.func.functional_call(self.module, state, args, kwargs)
         # they stay there, since a backward may run the module again, as a checkpoint inside of it does
         for name, tensor in state.items():
             for held, key in self.holders[name]:
                 held[key] = tensor
-        return tensors_of(self.module(*args, **kwargs))
+        return self.module(*args, **kwargs)
 
     def __call__(self, tensors):
         """The outputs that have a derivative, after a seeding."""
@@ -252,4 +333,23 @@ class Subject:
 
 
 def tensors_of(result):
-    return tuple(leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor))
+    """The tensors that a function returns; of a view that was written into, torch makes the node when it is asked for.
+
+    A hook on such a view that has no node yet ends the process, in torch 2.13.
+    """
+    tensors = tuple(leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor))
+    for tensor in tensors:
+        tensor.grad_fn  # noqa: B018
+    return tensors
+
+
+def same_numbers(a, b):
+    """Whether nothing was written; of what was freed nothing is read."""
+    return freed(a) or bool(a.isnan().any()) or torch.equal(a, b)
+
+
+def a_kind(value):
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

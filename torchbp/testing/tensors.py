@@ -48,8 +48,26 @@ def direction_like(tensor, generator):
 
 
 def symmetric(tensor):
-    square = tensor.dim() >= 2 and tensor.shape[-1] == tensor.shape[-2] > 1 and not tensor.is_complex()
-    return square and torch.equal(tensor, tensor.mT)
+    """Whether it is a real matrix, or a batch of such, that is symmetric up to rounding.
+
+    A Aᵀ is seldom symmetric to the last bit: that depends on the kernel that multiplies. What is rounding is told from
+    the precision that the numbers have, which may be less than that of their dtype.
+    """
+    square = tensor.dim() >= 2 and tensor.shape[-1] == tensor.shape[-2] > 1
+    if not square or tensor.is_complex():
+        return False
+    mirrored = torch.equal(tensor, tensor.mT)
+    if mirrored or not tensor.is_floating_point():
+        return mirrored
+    unit = max(torch.finfo(tensor.dtype).eps, coarseness(tensor.double()))
+    return float((tensor - tensor.mT).abs().max()) <= min(1e3 * unit, 1e-2) * largest(tensor)
+
+
+def evened(tensor):
+    """A tensor; what is symmetric up to rounding, to the last bit: the mean with its mirror image."""
+    if symmetric(tensor) and not torch.equal(tensor, tensor.mT):
+        return tensor / 2 + tensor.mT / 2
+    return tensor
 
 
 def coarseness(numbers):
@@ -66,6 +84,14 @@ def coarseness(numbers):
 def nudged(tensor):
     """A hair nearer to 0, which float32 cannot hold: what stays a float32 number is computed as one."""
     return tensor * (1 - 1.047e-9) if is_inexact(tensor) else tensor
+
+
+def freed(tensor):
+    """Whether the storage ends before the tensor does, so that whoever reads it reads what is not there."""
+    if tensor.layout != torch.strided or tensor.device.type == "meta" or not tensor.numel():
+        return False
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return (tensor.storage_offset() + last + 1) * tensor.element_size() > tensor.untyped_storage().nbytes()
 
 
 def largest(tensor):

@@ -30,6 +30,7 @@ class Row(NamedTuple):
     function: Callable  # of one Subject; returns a line, or raises Defect, Unsupported or Skipped
     level: str
     meaning: str
+    apart: bool = False  # what it gives the function may crash it: in a process of its own
 
 
 CHECKS = {
@@ -37,21 +38,21 @@ CHECKS = {
     "second_order": Row(second_order, "default", "double backward is right, or refused"),
     "linearity": Row(linearity, "fast", "linear in the incoming gradient; outputs together, singly, undefined"),
     "subsets": Row(subsets, "fast", "the same gradients for every choice of requires_grad"),
-    "layouts": Row(layouts, "fast", "incoming gradient and inputs expanded, transposed, strided"),
+    "layouts": Row(layouts, "fast", "incoming gradient and inputs expanded, transposed, strided", True),
     "side_effects": Row(side_effects, "fast", "nothing is written that is not its own; two calls alive at once"),
     "memory": Row(memory, "default", "the graph is freed; saved tensors altered in place are noticed"),
-    "extremes": Row(extremes, "default", "0, ±1, ±100, ±1e4, denormal, inf; float32 against float64"),
-    "shapes": Row(shapes, "default", "no row, one, one more; longer rows; extra leading dimensions"),
-    "dtypes": Row(dtypes, "default", "float32, bfloat16, float16; no precision lost in float64"),
+    "extremes": Row(extremes, "default", "0, ±1, ±100, ±1e4, denormal, inf; float32 against float64", True),
+    "shapes": Row(shapes, "default", "no row, one, one more; longer rows; extra leading dimensions", True),
+    "dtypes": Row(dtypes, "default", "float32, bfloat16, float16; no precision lost in float64", True),
     "complex": Row(complex, OPT_IN, "complex numbers"),
-    "autocast": Row(autocast, "default", "forward under autocast, backward outside"),
+    "autocast": Row(autocast, "default", "forward under autocast, backward outside", True),
     "jvp": Row(jvp, "default", "forward-mode derivatives"),
     "batched_grad": Row(batched_grad, "default", "a batch of incoming gradients"),
     "vmap": Row(vmap, "default", "torch.func.vmap over every subset of arguments"),
     "hessian": Row(hessian, "default", "torch.func's Hessian"),
     "compile": Row(compile, "all", "torch.compile (backend aot_eager), fullgraph, static and dynamic"),
     "checkpointing": Row(checkpointing, "default", "activation checkpointing; a retained graph"),
-    "meta": Row(meta, "default", "the meta device"),
+    "meta": Row(meta, "default", "the meta device", True),
     "determinism": Row(determinism, "fast", "one seed, one result; a backward inside a backward"),
     "module": Row(module, "default", "copies, state_dict, functional_call, parameters in the graph, both modes"),
     "custom_op": Row(custom_op, "default", "torch.library.opcheck of a registered operator"),

@@ -42,6 +42,7 @@ def one(subject, dtype, fraction, usual):
     """A word on why the forward refuses this dtype; None where it takes it, and all is well."""
     word, wanted = str(dtype).removeprefix("torch."), subject.differentiable
     tensors = subject.tensors(wanted, dtype=dtype)
+    subject.tell(f"in {word}")
     try:
         outputs = subject(tensors)
     except Exception as error:

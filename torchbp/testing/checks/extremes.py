@@ -29,6 +29,7 @@ def extremes(subject):
     for dtype in (torch.float64, torch.float32):
         for index, value, words, point in special_points(subject, dtype):
             words = f"{words}, {str(dtype).removeprefix('torch.')}"
+            subject.tell(f"at {words}")
             found = outcome(subject, point, dtype, words)
             if found is None:
                 continue

@@ -22,7 +22,7 @@ def jvp(subject):
         found = forward_mode(subject, {i: tangents[i] for i in subset}, words)
         expected = reverse_mode(subject, {i: tangents[i] for i in subset})
         for name, a, b in zip(subject.output_names(), found, expected, strict=True):
-            if difference(a, b, 1e-6, slack) > subject.tolerance:
+            if not bool(torch.as_tensor(b).isnan()) and difference(a, b, 1e-6, slack) > subject.tolerance:
                 raise Defect(
                     f"the forward-mode derivative of {name} along {words} is wrong",
                     [f"by jvp {float(a):.6g}, by the backward {float(b):.6g}, of one random projection"],

@@ -90,6 +90,7 @@ def of_input(subject, index):
             continue
         leaf = lay_out(argument.tensor)
         words = f"the input {argument.name} {name}"
+        subject.tell(words)
         try:
             plain = [leaf.contiguous().clone() if i == index else t for i, t in enumerate(subject.point)]
             expected_outputs, expected = results(subject, plain)

@@ -23,6 +23,7 @@ def shapes(subject):
     tried = []
     mapped = mapped_inputs(subject)
     for words, point in variations(subject):
+        subject.tell(f"with {words}")
         other = resized_subject(subject, point)
         if other is None:  # the function does not take these sizes, and says so
             continue
@@ -164,6 +165,7 @@ def along(places, dim):
 
 def batch(subject, mapped, outputs, words, change, promised=True):
     """Change the batch of inputs and outputs alike, and audit there; False where the forward does not do the same."""
+    subject.tell(words)
     other = subject.at([change(t) if i in mapped else t for i, t in enumerate(subject.point)])
     expected = [change(output) for output in outputs]
     try:

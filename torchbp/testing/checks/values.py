@@ -12,14 +12,7 @@ from torchbp.testing.tensors import first_line, is_inexact, random_like
 
 
 def values(subject):
-    if not subject.differentiable:
-        raise Skipped("no argument is floating and requires a gradient")
-    if not subject.outputs:
-        raise Skipped("no output is floating")
-    comparison = compare(subject)
-    if not comparison.blocks:
-        raise Skipped("nothing to differentiate: an empty tensor")
-    return judged(comparison)
+    return judged(compare(subject))
 
 
 def complex(subject):
