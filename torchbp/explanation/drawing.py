@@ -6,6 +6,7 @@ import torch
 
 from torchbp.explanation.equations import d
 from torchbp.ops.mlp import ACTIVATIONS
+from torchbp.printing import printable
 
 WHOLE, STRONGEST, ROWS = 10, 8, 8  # units of a layer that is drawn whole, of a larger one; rows
 
@@ -48,7 +49,7 @@ def network(explanation):
 
 def columns_of(explanation):
     chain, values = explanation.chain, explanation.values
-    features, outputs = explanation.features, explanation.outputs
+    features, outputs = (list(map(printable, names)) for names in (explanation.features, explanation.outputs))
     first = values[d("W1")].abs().sum(0)
     columns = [column("X", strongest(first, values["X"].abs().sum(0)), len(first), features)]
     for step in chain.steps:

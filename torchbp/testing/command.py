@@ -4,6 +4,7 @@ import argparse
 import io
 import sys
 
+from torchbp.printing import complain
 from torchbp.testing.arguments import Options
 from torchbp.testing.auditor import chosen
 from torchbp.testing.checks import CHECKS, LEVELS
@@ -15,7 +16,7 @@ LONGEST = 1e6  # seconds
 
 class Parser(argparse.ArgumentParser):
     def error(self, message):
-        print(f"torchbp: error: {message}", file=sys.stderr)
+        complain(message)
         raise SystemExit(2)
 
 
@@ -51,7 +52,7 @@ def main(arguments):
         target = Target(options.target, options.inputs, shapes, seed, tuple(options.require))
         report = audited(target, names, options.timeout)
     except (ValueError, Refusal) as error:
-        print(f"torchbp: error: {error}", file=sys.stderr)
+        complain(error)
         return 2
     show(report, options.json)
     return 1 if report.failed else 0
