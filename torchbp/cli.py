@@ -5,6 +5,7 @@ import importlib
 import io
 import sys
 
+from torchbp.printing import complain
 from torchbp.usage import OPTIONS, usage
 
 # command: the module whose `main(arguments)` runs it, and what it does
@@ -34,7 +35,7 @@ def main(arguments=None):
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(COMMANDS)}"
-        print(f"torchbp: error: there is no command {name!r}; {hint}", file=sys.stderr)
+        complain(f"there is no command {name!r}; {hint}")
         return 2
     module, what = COMMANDS[name]
     if name in OPTIONS and {"-h", "--help"} & set(arguments):

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from torchbp.benchmarks import tables
 from torchbp.engine.compiled import cannot_compile
+from torchbp.printing import complain
 
 # benchmark: what it measures, and for how many seconds each; its module is imported when it is called
 BENCHMARKS = {
@@ -47,7 +48,7 @@ def main(arguments):
         benchmark = importlib.import_module(f"torchbp.benchmarks.{name}")
     except ModuleNotFoundError as error:
         package = error.name.partition(".")[0]
-        print(f"torchbp: error: {package} is not installed: pip install 'torchbp[bench]'", file=sys.stderr)
+        complain(f"{package} is not installed: pip install 'torchbp[bench]'")
         return 1
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     report = {"machine": machine(settings["device"]), "benchmark": name, "results": [], "notes": []}
@@ -102,7 +103,8 @@ def run_all(file, picture, threads, seconds, with_compile, device):
 
 class Parser(argparse.ArgumentParser):
     def error(self, message):
-        self.exit(2, f"torchbp: error: {message}\n")
+        complain(message)
+        self.exit(2)
 
 
 def parser():

@@ -5,8 +5,8 @@ from html import escape
 from torchbp.explanation import mathml, text
 from torchbp.explanation.records import STAGES
 from torchbp.explanation.text import COLUMNS, ROWS, scale, size
-from torchbp.explanation.visible import visible
 from torchbp.explanation.worked import number
+from torchbp.printing import printable
 
 
 def article(explanation, record, place):
@@ -38,7 +38,7 @@ def where(record):
 
 def readable(sentence):
     """As it is read on the page: ∂L/∂Z, and no markup, and nothing that does not print."""
-    return escape(visible(sentence.replace("dL/d", "∂L/∂")))
+    return escape(printable(sentence.replace("dL/d", "∂L/∂")))
 
 
 def verdict(check):

@@ -12,8 +12,8 @@ from pytorch_lightning import Trainer
 from torchbp.explanation.explaining import explain
 from torchbp.explanation.rows import Rows
 from torchbp.explanation.text import closing, heading
-from torchbp.explanation.visible import visible
 from torchbp.explanation.what_if import WEIGHTS, saturate
+from torchbp.printing import complain, say
 from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first, known_keys, nearest
 from torchbp.training.classifier import Classifier
 from torchbp.training.columns import feature_names
@@ -39,13 +39,13 @@ def main(arguments):
     try:
         run(settings_of(arguments))
     except UserError as error:
-        print(f"torchbp: error: {visible(str(error))}", file=sys.stderr)
+        complain(error)
         return error.status
     except BrokenPipeError:  # the reader, head for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        print(f"torchbp: error: {visible(' '.join(str(error).split()))}", file=sys.stderr)
+        complain(" ".join(str(error).split()))
         return 1
     return 0
 
@@ -103,7 +103,10 @@ def run(settings):
     write([(path, explanation.json() if suffix == ".json" else explanation.html()) for path, suffix in files])
     if files and settings.layer is None:  # whole, it is in them
         text = "\n".join([*heading(explanation), "", *closing(explanation)])
-    print("\n".join([text, *(f"wrote    {visible(path)}" for path, _ in files)]), flush=True)
+    print(text)
+    for path, _ in files:
+        say("wrote", path)
+    sys.stdout.flush()
 
 
 def check_file(name, suffix):
@@ -130,13 +133,6 @@ def trained(settings):
     checkpoint = read_checkpoint(path)
     check_single(checkpoint["hyper_parameters"], f"{path} holds", "train a single network, with")
     compare(checkpoint["hyper_parameters"], set_by_user(settings.model.as_dict(), Classifier), path)
-    for name, tensor in checkpoint["state_dict"].items():
-        if isinstance(tensor, torch.Tensor) and tensor.is_complex():
-            raise UserError(f"{path}: {name} holds complex numbers, and a network real ones; take another checkpoint")
-        if isinstance(tensor, torch.Tensor) and not tensor.isfinite().all():
-            raise UserError(
-                f"{path}: {name} holds nan or inf, as after a training that diverged; train with a smaller --model.lr"
-            )
     return Classifier.of_checkpoint(checkpoint, path)
 
 

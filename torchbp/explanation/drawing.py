@@ -5,8 +5,8 @@ import math
 import torch
 
 from torchbp.explanation.equations import d
-from torchbp.explanation.visible import visible
 from torchbp.ops.mlp import ACTIVATIONS
+from torchbp.printing import printable
 
 WHOLE, STRONGEST, ROWS = 10, 8, 8  # units of a layer that is drawn whole, of a larger one; rows
 
@@ -49,7 +49,7 @@ def network(explanation):
 
 def columns_of(explanation):
     chain, values = explanation.chain, explanation.values
-    features, outputs = explanation.features, explanation.outputs
+    features, outputs = (list(map(printable, names)) for names in (explanation.features, explanation.outputs))
     first = values[d("W1")].abs().sum(0)
     columns = [column("X", strongest(first, values["X"].abs().sum(0)), len(first), features)]
     for step in chain.steps:
@@ -57,18 +57,18 @@ def columns_of(explanation):
             dz = values[d(step.gives)].abs().sum(0)
             units = strongest(dz, values[step.gives].abs().sum(0))
             columns.append(column(step.gives, units, len(dz), ()))
-            named = visible(step.layer.rpartition(".")[2])
+            named = printable(step.layer.rpartition(".")[2])
             columns[-1] |= {"weight": step.weight, "bias": step.bias, "layer": "" if named.isdigit() else named}
         else:
             columns[-1]["values"].append(step.gives)
     if explanation.derivation.logits:
         columns[-1]["values"].append(explanation.derivation.answer)
-    columns[-1]["labels"] = [visible(outputs[i]) if i < len(outputs) else "" for i in columns[-1]["units"]]
+    columns[-1]["labels"] = [printable(outputs[i]) if i < len(outputs) else "" for i in columns[-1]["units"]]
     return columns
 
 
 def column(name, units, count, names):
-    labels = [visible(names[i]) if i < len(names) else "" for i in units]
+    labels = [printable(names[i]) if i < len(names) else "" for i in units]
     return {"values": [name], "units": units, "count": count, "labels": labels}
 
 

@@ -3,8 +3,6 @@
 import json
 import math
 
-from torchbp.explanation.visible import in_json
-
 
 def as_json(explanation):
     content = {
@@ -54,3 +52,9 @@ def finite(value):
     if isinstance(value, list):
         return [finite(v) for v in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def in_json(text):
+    r"""JSON with each character that does not print as JSON's own escape: it holds what it held."""
+    units = (c if c.isprintable() else c.encode("utf-16-be", "surrogatepass").hex() for c in text)
+    return "".join(u if len(u) < 4 else "".join(f"\\u{u[i : i + 4]}" for i in range(0, len(u), 4)) for u in units)

@@ -10,8 +10,8 @@ from torchbp.explanation.articles import article, readable, strip
 from torchbp.explanation.rates import curve
 from torchbp.explanation.records import STAGES
 from torchbp.explanation.text import loss, tally
-from torchbp.explanation.visible import visible
 from torchbp.explanation.worked import number
+from torchbp.printing import printable
 
 HERE = Path(__file__).parent / "web"
 JUMPS = {"again": "Again"}  # where the name is too long for a button
@@ -53,7 +53,7 @@ def page(explanation):
     seen = "".join(f"<li>{readable(sentence)}</li>" for sentence in explanation.observations)
     template = (HERE / "page.html").read_text(encoding="utf-8")
     parts = {
-        "title": escape(visible(title)),
+        "title": escape(printable(title)),
         "style": read(STYLES),
         "summary": summary,
         "jumps": jumps,

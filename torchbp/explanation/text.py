@@ -5,8 +5,8 @@ import textwrap
 
 from torchbp.explanation.equations import d
 from torchbp.explanation.records import STAGES
-from torchbp.explanation.visible import visible
 from torchbp.explanation.worked import number
+from torchbp.printing import printable
 
 WIDTH = 80
 ROWS, COLUMNS, CELL = 8, 7, 11  # of a tensor that is printed whole; of a larger one its corners
@@ -46,7 +46,7 @@ def needed(chain, layer):
 
 def heading(explanation):
     pairs = [
-        ("explain", visible(explanation.title)),
+        ("explain", printable(explanation.title)),
         ("network", explanation.chain.described()),
         ("loss", f"{loss(explanation)}; learning rate α = {explanation.lr:g}"),
         ("reading", "Z1[row, unit], W1[unit, number it takes], from 1; dL/dZ is ∂L/∂Z; ′ is after the step"),
@@ -66,12 +66,12 @@ def ruled(title):
 
 
 def given(name, tensor, key=None):
-    return [*wrapped(f"{name} ({size(tensor)}){f', {visible(key)}' if key else ''}", "", "  "), *tensor_lines(tensor)]
+    return [*wrapped(f"{name} ({size(tensor)}){f', {printable(key)}' if key else ''}", "", "  "), *tensor_lines(tensor)]
 
 
 def block(record, with_why=True):
     """One record: its equation, sizes, why, rule, tensor, numbers, and checks."""
-    named = visible(record.layer.rpartition(".")[2])
+    named = printable(record.layer.rpartition(".")[2])
     space = WIDTH - len(record.equation)
     if named and not named.isdigit() and len(named) < space - 2:
         lines = ["", f"{record.equation}{named:>{space}}"]

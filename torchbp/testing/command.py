@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from torchbp.printing import complain
 from torchbp.testing.arguments import Options
 from torchbp.testing.auditor import chosen
 from torchbp.testing.checks import CHECKS, LEVELS
@@ -14,7 +15,7 @@ LONGEST = 1e6  # seconds
 
 class Parser(argparse.ArgumentParser):
     def error(self, message):
-        print(f"torchbp: error: {message}", file=sys.stderr)
+        complain(message)
         raise SystemExit(2)
 
 
@@ -48,7 +49,7 @@ def main(arguments):
         target = Target(options.target, options.inputs, shapes, seed, tuple(options.require))
         report = audited(target, names, options.timeout)
     except (ValueError, Refusal) as error:
-        print(f"torchbp: error: {error}", file=sys.stderr)
+        complain(error)
         return 2
     show(report, options.json)
     return 0 if report.sound else 1

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 
 from torch.autograd.gradcheck import GradcheckError
 
+from torchbp.printing import printable
+
 PASS, FAIL, UNSUPPORTED, SKIP = "PASS", "FAIL", "UNSUPPORTED", "SKIP"
 COLOURS = {PASS: "green", FAIL: "bold red", UNSUPPORTED: "yellow", SKIP: "dim"}
 AT_LENGTH = (  # what torch says in three lines of a terminal, and the words for it
@@ -27,7 +29,7 @@ class Result:
 
     def lines(self):
         first = f"{self.status:<11} {self.check:<13} {self.message}"
-        return [first.rstrip(), *(f"    {line}" for line in self.details)]
+        return [printable(line, keep="\n") for line in (first.rstrip(), *(f"    {line}" for line in self.details))]
 
     def __repr__(self):
         return "\n".join(self.lines())
@@ -66,7 +68,7 @@ class Report:
         words = ("passed", "failed", "unsupported", "skipped")
         said = [f"{counts[status]} {word}" for status, word in zip(COLOURS, words, strict=True) if counts[status]]
         nothing = [] if self.sound or self.failed else ["nothing was compared"]
-        return f"{self.name}: {', '.join(said + nothing)}"
+        return f"{printable(self.name)}: {', '.join(said + nothing)}"
 
     def ordered(self):
         """Failures last, where a terminal shows them."""
@@ -75,7 +77,7 @@ class Report:
     def __repr__(self):
         """The text: it is what a notebook and an interactive Python show."""
         lines = [line for result in self.ordered() for line in result.lines()]
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes), self.summary()])
+        return "\n".join([*lines, *(f"note: {note}" for note in map(printable, self.notes)), self.summary()])
 
     def to_json(self):
         content = {"name": self.name, "sound": self.sound, "seed": self.seed, "notes": list(self.notes)}
@@ -96,7 +98,7 @@ class Report:
             for line in rest:
                 yield text(line, "", indent=" " * (len(line) - len(line.lstrip()) + 2))
         for note in self.notes:
-            yield text(f"note: {note}", "dim")
+            yield text(f"note: {printable(note)}", "dim")
         yield text(self.summary(), "bold green" if self.sound else "bold red")
 
 

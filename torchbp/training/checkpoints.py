@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import math
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 from torchbp.training.errors import SettingError
 from torchbp.training.files import written_whole
+from torchbp.training.weights import not_finite
 
 METRICS = {"val/loss": "min", "val/accuracy": "max", "train/loss": "min"}  # and which end of each is the best
 
@@ -68,6 +70,13 @@ class BestAndLast(ModelCheckpoint):
         self.is_behind = not due
         if due:
             self.write(trainer)
+
+    def check_monitor_top_k(self, trainer, current=None):
+        """Whether this epoch is the best so far; what has diverged never is."""
+        if not super().check_monitor_top_k(trainer, current):
+            return False
+        finite = math.isfinite(current) and not_finite(trainer.lightning_module.state_dict()) is None
+        return trainer.strategy.reduce_boolean_decision(finite, all=True)
 
     def on_train_end(self, trainer, pl_module):
         if self.is_behind:  # training was ended by something that came after the epoch

@@ -15,6 +15,7 @@ from torchbp.training.errors import SettingError, UserError
 from torchbp.training.evaluation import Evaluation
 from torchbp.training.files import read_checkpoint
 from torchbp.training.standardize import Standardize
+from torchbp.training.weights import check_numbers, check_shapes
 
 LARGEST = torch.finfo(torch.float32).max
 
@@ -90,6 +91,8 @@ class Classifier(Descent, Evaluation, pl.LightningModule):
             raise SettingError(
                 f"the columns make {len(feature_names(columns))} features, and in_features={in_features}"
             )
+        if missing not in ("refuse", "mean"):
+            raise SettingError(f"missing={missing!r} must be refuse or mean")
         if pos_weight not in (None, "balanced") and (isinstance(pos_weight, str) or not 0 < pos_weight < math.inf):
             raise SettingError(f"model.pos_weight={pos_weight} must be balanced or a positive number")
         self.save_hyperparameters()
@@ -186,9 +189,37 @@ class Classifier(Descent, Evaluation, pl.LightningModule):
 
     @classmethod
     def of_checkpoint(cls, checkpoint, path):
+        """The network of what `read_checkpoint` has read. Nothing is allocated before its tensors' shapes are compared.
+
+        Raises:
+            UserError: settings or tensors of another program, or weights that are not finite real numbers.
+        """
+        settings, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
         try:
-            model = cls(**checkpoint["hyper_parameters"])
-            model.load_state_dict(checkpoint["state_dict"])
-        except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+            check_settings(settings, state)
+            with torch.device("meta"):
+                empty = cls(**settings)
+            check_shapes(empty, state)
+        except Exception as error:  # what settings of a foreign program raise depends on them
             raise UserError(f"{path} is a checkpoint of another program: {' '.join(str(error).split())}") from None
+        check_numbers(empty, state, path)
+        model = cls(**settings)
+        model.load_state_dict(state)
         return model.eval()
+
+
+def check_settings(settings, state):
+    """Raises a ValueError where names of a checkpoint's settings are no texts, or describe more layers than it has."""
+    classes, columns, hidden = (settings.get(name) for name in ("classes", "columns", "hidden"))
+    if not is_list_of(classes, str) or not 2 <= len(set(classes)) == len(classes):
+        raise ValueError("its classes are not a list of different texts, at least two")
+    if columns is not None:
+        kinds = columns.values() if isinstance(columns, dict) and is_list_of(list(columns), str) else [()]
+        if not all(kind is None or (is_list_of(kind, str) and kind) for kind in kinds):
+            raise ValueError("its columns are not texts, each with the list of its categories or null")
+    if is_list_of(hidden, int) and 2 * len(hidden) >= len(state):
+        raise ValueError(f"it names {len(hidden)} hidden layers, and has {len(state)} tensors")
+
+
+def is_list_of(value, kind):
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)

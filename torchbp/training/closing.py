@@ -1,7 +1,6 @@
 """The end of `fit`: why it stopped, what it reached, what to type next, and the run's page."""
 
 import math
-import shlex
 import shutil
 import sys
 from importlib.metadata import version
@@ -11,11 +10,14 @@ import pandas as pd
 import torch
 from pytorch_lightning.strategies import FSDPStrategy
 
+from torchbp.engine.stopping import NOT_FINITE
+from torchbp.printing import quoted, say
 from torchbp.training import sweep
 from torchbp.training.data import ROWS_AT_ONCE
 from torchbp.training.gradients import GradientMonitor, hardest_rows
 from torchbp.training.progress import described
 from torchbp.training.stopping import UntilMinimum
+from torchbp.training.weights import not_finite
 
 HARDEST = 10  # rows on the page
 PACKAGES = ("torchbp", "torch", "pytorch-lightning", "numpy", "pandas", "scikit-learn")
@@ -30,10 +32,14 @@ def close(command):
     epochs = trainer.current_epoch
     lines = [("stopped", f"after {epochs} epoch{'s' * (epochs != 1)}: {stopping(trainer).reason(trainer)}")]
     if trainer.fast_dev_run:  # it has no run folder
-        say(trainer, lines)
+        tell(trainer, lines)
         return
-    if not math.isfinite(trainer.callback_metrics.get("train/loss", 0)):
-        command.status = 1
+    if what := diverged(trainer, command.model):
+        command.status = max(command.status, 1)
+        if not (stopping(trainer).minimum.why == NOT_FINITE).all():  # the line above does not say it
+            lines.append(("diverged", f"{what} by epoch {epochs}. A smaller model.lr helps"))
+        if best := checkpoint.best_model_path:
+            lines.append(("kept", f"{shown(best)}, the best epoch's weights before that"))
     troubles = [("watch", trouble) for trouble in monitor(trainer).troubles(trainer, command.model)]
     table = []
     if command.model.members:
@@ -58,29 +64,37 @@ def close(command):
     else:
         lines.append(("run", shown(run)))
     if command.status == 0 and best:
-        config = shlex.quote(shown(run / "config.yaml"))
-        lines.append(("next", f"{program()} test -c {config} --ckpt_path {shlex.quote(shown(best))}"))
-    say(trainer, lines[:1])
+        config = quoted(shown(run / "config.yaml"))
+        lines.append(("next", f"{program()} test -c {config} --ckpt_path {quoted(shown(best))}"))
+    if command.status > 1:
+        lines.append(("resume", resume_line(command)))
+    tell(trainer, lines[:1])
     if table and trainer.is_global_zero:
         print("\n".join(sweep.lines(table)))
-    say(trainer, lines[1:])
-    if command.status > 1 and trainer.is_global_zero:
-        print(resume_line(command))
+    tell(trainer, lines[1:])
 
 
-def say(trainer, lines):
+def diverged(trainer, classifier):
+    """What is no longer a finite number, in words, or None."""
+    if name := not_finite(classifier.state_dict()):
+        return f"the weights are no longer finite numbers ({name})"
+    for name in ("train/loss", "val/loss"):
+        if not math.isfinite(trainer.callback_metrics.get(name, 0)):
+            return f"{name} is no longer a finite number"
+    return None
+
+
+def tell(trainer, lines):
     if trainer.is_global_zero:
         for label, text in lines:
-            print(f"{label:<8} {text}")
+            say(label, text)
 
 
 def resume_line(command):
     """What to type to go on with a run that was cut off."""
     checkpoints = Path(command.trainer.checkpoint_callback.dirpath)
-    config, last = (
-        shlex.quote(shown(path)) for path in (checkpoints.parent / "config.yaml", checkpoints / "last.ckpt")
-    )
-    return f"resume   {program()} fit -c {config} --ckpt_path {last}"
+    config, last = (quoted(shown(path)) for path in (checkpoints.parent / "config.yaml", checkpoints / "last.ckpt"))
+    return f"{program()} fit -c {config} --ckpt_path {last}"
 
 
 def stopping(trainer):
@@ -165,5 +179,5 @@ def program():
     """How this program was called, so that the line it prints can be pasted."""
     name = sys.argv[0]
     if name.endswith("__main__.py"):
-        return f"{shlex.quote(sys.executable)} -m torchbp"
-    return "torchbp" if shutil.which("torchbp") == name else shlex.quote(shown(name))
+        return f"{quoted(sys.executable)} -m torchbp"
+    return "torchbp" if shutil.which("torchbp") == name else quoted(shown(name))

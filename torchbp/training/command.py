@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import math
 import shlex
 import signal
 import sys
@@ -12,6 +13,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.strategies import FSDPStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from torchbp.printing import complain, say
 from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first
 from torchbp.training.checkpoints import WholeFiles, continue_metrics, latest_best, run_folder
 from torchbp.training.classifier import Classifier
@@ -46,6 +48,11 @@ DEFAULTS = {  # of the trainer
     "enable_progress_bar": False,
 }
 
+UNKNOWN_ROWS = (
+    "{} does not say which rows it was trained on, since an older torchbp or another program made it: if {} has "
+    "changed since, its test rows may be some of them"
+)
+
 
 def main(arguments):
     """Run a training command. Returns the exit status: 0, 1 for unusable data, 2 for an unusable argument."""
@@ -68,14 +75,14 @@ def main(arguments):
         )
     except UserError as error:
         if rank() == 0 or error.of_this_process:
-            print(f"torchbp: error: {error}", file=sys.stderr)
+            complain(error)
         return leave(error.status)
     except KeyboardInterrupt:
         return leave(130)
     except Exception as error:
         if not (isinstance(error, OSError) or raised_by(error) in ("pytorch_lightning", "lightning_fabric")):
             raise  # a defect of ours
-        print(f"torchbp: error: {' '.join(str(error).split())}", file=sys.stderr)
+        complain(" ".join(str(error).split()))
         return leave(1 if isinstance(error, OSError) else 2)
     if command.status in (0, 1):
         end_together()
@@ -171,8 +178,13 @@ class Command(LightningCLI):
                 compare(theirs, set_by_user(self.settings.model, Classifier), self.settings.ckpt_path)
                 return
             compare(theirs, self.model.hparams, self.settings.ckpt_path)
-            theirs = self.checkpoint.get("datamodule_hyper_parameters", {})
-            compare(theirs, self.datamodule.hparams, self.settings.ckpt_path)
+            theirs, ours = self.checkpoint.get("datamodule_hyper_parameters", {}), dict(self.datamodule.hparams)
+            source = {"source": ours.pop("source")}
+            compare(theirs, ours, self.settings.ckpt_path)
+            if not self.datamodule.check_rows(self.checkpoint.get("TabularData", {})):
+                compare(theirs, source, self.settings.ckpt_path)  # otherwise it may lie anywhere
+                if rank() == 0:
+                    say("note", UNKNOWN_ROWS.format(self.settings.ckpt_path, self.datamodule.source), sys.stderr)
             if self.command == "fit":
                 check_resume(self.checkpoint, self.trainer, self.datamodule, self.model.hparams.engine)
 
@@ -227,7 +239,7 @@ class Command(LightningCLI):
         except RuntimeError as error:
             if trainer.world_size == 1 or raised_by(error) != "torch":
                 raise
-            print(resume_line(self), file=sys.stderr)
+            say("resume", resume_line(self), sys.stderr)
             raise LostProcess(
                 f"process {trainer.global_rank} of {trainer.world_size} has lost the others: one was killed, or has "
                 f"failed with an error of its own ({' '.join(str(error).split())[:100]})"
@@ -247,9 +259,13 @@ class Command(LightningCLI):
                 width = max(14, *map(len, scores))
                 for name, value in scores.items():
                     print(f"{name:<{width}} {value:.4f}")
+            if not all(map(math.isfinite, scores.values())):
+                raise UserError(
+                    f"a score is no finite number: some value in {self.datamodule.source} is too large for this network"
+                )
 
     def predict(self, **arguments):
         data, output = self.settings.data, self.settings.output
         with self.interruptible():
             rows = predict(self.trainer, self.model, data.source, data.id, output)
-            print(f"wrote    {output}: {rows} rows")
+            say("wrote", f"{output}: {rows} rows")

@@ -1,5 +1,7 @@
 """Tabular data for training: a seeded, stratified split of rows held in memory, and the batches of each process."""
 
+import functools
+
 import pytorch_lightning as pl
 import torch
 from sklearn.model_selection import train_test_split
@@ -7,6 +9,7 @@ from torch.nn.functional import one_hot
 from torch.utils.data import DistributedSampler
 
 from torchbp.training.errors import SettingError, UserError
+from torchbp.training.fingerprint import difference, fingerprint
 from torchbp.training.table import load
 
 ROWS_AT_ONCE = 8192  # of a pass over a whole split: bounds its memory
@@ -152,7 +155,34 @@ class TabularData(pl.LightningDataModule):
 
     def state_dict(self):
         at_once = self.at_once(self.trainer.lightning_module.hparams.engine)
-        return {"order": self.order, "rows_of_a_step": self.rows_of_a_step(self.trainer), "batches_at_once": at_once}
+        steps = {"rows_of_a_step": self.rows_of_a_step(self.trainer), "batches_at_once": at_once}
+        return {"order": self.order, **steps, "fingerprint": self.fingerprint}
+
+    @functools.cached_property
+    def fingerprint(self):
+        """Of the rows and their split: a checkpoint keeps it."""
+        return fingerprint(self.table.features, self.table.labels, self.splits)
+
+    def check_rows(self, state_dict):
+        """Compare the rows and their split with those of a checkpoint's `state_dict`.
+
+        Returns False where it does not say which they were: older versions of torchbp kept no fingerprint.
+
+        Raises:
+            UserError: other rows or labels, another order or another split.
+        """
+        had = state_dict.get("fingerprint")
+        if had is None:
+            return False
+        if not isinstance(had, dict) or any(type(had.get(key)) is not type(of) for key, of in self.fingerprint.items()):
+            raise UserError("the checkpoint's fingerprint of its rows is damaged; train anew")
+        if had != self.fingerprint:
+            what = difference(had, self.fingerprint, self.table.features, self.table.labels)
+            raise UserError(
+                f"{self.source} does not hold the rows of this network's training as they were: {what}. Rows that it "
+                "was trained on may be among the test rows now; give the data as it was, or train a new network"
+            )
+        return True
 
     def rows_of_a_step(self, trainer):
         """Of all processes."""
@@ -165,6 +195,7 @@ class TabularData(pl.LightningDataModule):
         return self.batches_at_once or 1
 
     def load_state_dict(self, state_dict):
+        self.check_rows(state_dict)
         self.order = state_dict["order"]
 
     def loader(self, split, order=None):

@@ -20,7 +20,7 @@ def compare(theirs, ours, path):
         if had == value or name == "columns":
             continue
         raise SettingError(
-            f"the checkpoint has {name}={had}, and this command {value}; use the config it was trained with"
+            f"the checkpoint has {name}={had}, and this command {value}; use the data and config it was trained with"
             f"{f': {config}' if (config := Path(path).parent.parent / 'config.yaml').is_file() else ''}"
         )
 

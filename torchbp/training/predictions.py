@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch.utils.data import DataLoader, IterableDataset
 
+from torchbp.printing import say
 from torchbp.training.columns import encode, texts
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.files import written_whole
@@ -50,14 +51,15 @@ class Pieces(IterableDataset):
 class Writer(Callback):
     """Appends the answers to each piece to a CSV or Parquet file."""
 
-    def __init__(self, path, as_parquet, ids):
-        self.path, self.as_parquet, self.ids = path, as_parquet, ids
+    def __init__(self, path, as_parquet, source, ids):
+        self.path, self.as_parquet, self.source, self.ids = path, as_parquet, source, ids
         self.rows, self.parquet = 0, None
 
     def on_predict_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
         spread = None
         if pl_module.members:
             outputs, spread = outputs
+        check_answers(outputs, self.rows, self.source)
         frame = answers(pl_module, outputs.float().cpu(), spread)
         frame.insert(0, self.ids[0].name, self.ids.popleft(), allow_duplicates=True)
         if self.as_parquet:
@@ -71,6 +73,16 @@ class Writer(Callback):
     def on_predict_end(self, trainer, pl_module):
         if self.parquet:
             self.parquet.close()
+
+
+def check_answers(probabilities, rows, source):
+    """Refuse a probability that is no number, in a piece that comes after so many rows."""
+    bad = probabilities.isnan().any(dim=1).nonzero()
+    if len(bad):
+        raise UserError(
+            f"{source}: the network's answer to row {rows + int(bad[0]) + 1} under the header is no number; a value in "
+            "it is too far from those of the training rows, remove or mend it"
+        )
 
 
 def answers(classifier, probabilities, spread=None):
@@ -100,9 +112,9 @@ def predict(trainer, classifier, source, id, output):
     if id in answers(classifier, nothing, nothing if classifier.members else None):
         raise SettingError(f"data.id={id!r} has the name of a column of the answers; leave it out")
     with written_whole(output) as temporary:
-        writer = Writer(temporary, Path(output).suffix.lower() == ".parquet", pieces.ids)
+        writer = Writer(temporary, Path(output).suffix.lower() == ".parquet", source, pieces.ids)
         trainer.callbacks.append(writer)
         trainer.predict(classifier, DataLoader(pieces, batch_size=None), return_predictions=False)
     for (column, value), rows in sorted(pieces.unseen.items()):
-        print(f"note     column {column!r}: {value!r} ({rows} rows) is new, and was taken as missing", file=sys.stderr)
+        say("note", f"column {column!r}: {value!r} ({rows} rows) is new, and was taken as missing", sys.stderr)
     return writer.rows

@@ -7,6 +7,7 @@ from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from torchbp.printing import say
 from torchbp.training.checkpoints import METRICS
 
 LINES = 20  # at most about so many lines in a log
@@ -19,7 +20,7 @@ class EpochProgress(Callback):
         if not trainer.is_global_zero:
             return
         for label, text in described(trainer, pl_module):
-            print(f"{label:<8} {text}", file=sys.stderr)
+            say(label, text, sys.stderr)
         self.bar = None
         self.printed = self.last = None
         console = Console(stderr=True)

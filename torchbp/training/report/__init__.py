@@ -1,9 +1,8 @@
 """A run's report: one HTML file that needs nothing else, and two pictures."""
 
-from html import escape
-
 import numpy as np
 
+from torchbp.printing import escape
 from torchbp.training.files import written_whole
 from torchbp.training.report import figures
 from torchbp.training.report.page import page

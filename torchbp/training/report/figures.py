@@ -3,12 +3,13 @@
 import io
 import itertools
 import re
-from html import escape
 
 import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+from torchbp.printing import escape
 
 # each has a contrast of 3 or more to white and to near-black, and they differ for colour-blind eyes
 COLOURS = "#1f7fc4", "#d55e00", "#00936b", "#c0609a", "#8a7400"

@@ -1,8 +1,8 @@
 """The tables of a run's report, as HTML. Every name in them is only text."""
 
-from html import escape
-
 import numpy as np
+
+from torchbp.printing import escape
 
 MOST_CLASSES = 20  # in a confusion matrix
 SHOWN = 10  # of a longer list

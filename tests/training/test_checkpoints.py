@@ -1,0 +1,326 @@
+"""A checkpoint holds finite weights of the network that it describes, and says which rows it was trained on."""
+
+import copy
+import resource
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from torchbp.cli import main
+from torchbp.training import Classifier, TabularData
+from torchbp.training.errors import UserError
+from torchbp.training.fingerprint import fingerprint
+
+RUN = Path("runs/run/version_0/checkpoints")
+
+
+def table(rows=60):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(rows, 3)).round(3), columns=["a", "b", "c"])
+    return frame.assign(colour=rng.choice(["red", "blue"], rows), y=rng.choice(["no", "yes"], rows))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a.csv and a run of two epochs on it."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["torchbp"])
+        table().to_csv("a.csv", index=False)
+        assert main(["fit", *SOURCE, "--trainer.max_epochs", "2"]) == 0
+    return folder
+
+
+SOURCE = ["--data.source", "a.csv", "--data.target", "y", "--trainer.accelerator", "cpu"]
+
+
+@pytest.fixture
+def run(trained, tmp_path, monkeypatch, capsys):
+    """The command in a copy of that folder: its status, stdout and stderr."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["torchbp"])
+
+    def run(*arguments):
+        status = main([str(a) for a in arguments])
+        return status, *capsys.readouterr()
+
+    with warnings.catch_warnings():
+        yield run
+
+
+def files():
+    return {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+
+
+def last(frame):
+    return frame.iloc[-1:]
+
+
+EDITS = {
+    "sorted": (lambda f: f.sort_values("a"), "its rows are in another order"),
+    "reversed": (lambda f: f.iloc[::-1], "its rows are in another order"),
+    "rows added at the end": (lambda f: pd.concat([f, f[:3]]), "3 rows were added at the end"),
+    "a row added at the start": (lambda f: pd.concat([last(f), f]), "1 row was added."),
+    "rows removed": (lambda f: f.iloc[2:], "2 rows were removed"),
+    "a value": (lambda f: f.assign(b=f.b.where(f.index != 7, 0.5)), "values or labels in its rows have changed"),
+    "two values exchanged": (lambda f: f.assign(a=f.a.sort_values().values), "values or labels in its rows have"),
+    "a category": (lambda f: f.assign(colour=f.colour.where(f.index != 7, "blue").where(f.index > 6, "red")), "values"),
+    "labels": (lambda f: f.assign(y=f.y.values[::-1]), "values or labels in its rows have changed"),
+}
+
+
+@pytest.mark.parametrize(("edit", "message"), EDITS.values(), ids=EDITS)
+def test_rows_that_were_edited_are_noticed(edit, message, run):
+    edit(table()).to_csv("a.csv", index=False)
+    with pytest.raises(UserError, match=r"^a.csv does not hold the rows of this network's training as") as info:
+        TabularData("a.csv", target="y").load_state_dict(torch.load(RUN / "best.ckpt")["TabularData"])
+    assert message in str(info.value)
+
+
+def test_each_command_that_splits_the_rows_notices_others(run):
+    table().sort_values("a").to_csv("a.csv", index=False)
+    before = files()
+    for command, checkpoint in (("test", "best"), ("validate", "best"), ("fit", "last")):
+        status, out, err = run(command, *SOURCE, "--ckpt_path", RUN / f"{checkpoint}.ckpt")
+        assert (status, out) == (1, "")
+        assert "its rows are in another order" in err
+        assert "give the data as it was, or train a new network" in err
+        assert len(err.splitlines()) == 1
+    assert files() == before
+
+
+def test_the_same_rows_may_lie_anywhere_in_any_format(run):
+    Path("else").mkdir()
+    table().to_csv("else/b.csv", index=False, sep=";")
+    table().to_parquet("c.parquet")
+    answers = {run("test", *SOURCE, "--data.source", name, "--ckpt_path", RUN / "best.ckpt")
+               for name in ("a.csv", Path("a.csv").absolute(), "else/b.csv", "c.parquet")}  # fmt: skip
+    ((status, out, err),) = answers
+    assert (status, err) == (0, "")
+    assert "test/accuracy" in out
+
+
+def test_predict_and_explain_take_any_rows(run):
+    table().sort_values("b")[:7].to_csv("a.csv", index=False)
+    path = ["--ckpt_path", RUN / "best.ckpt", "--data.source", "a.csv"]
+    assert run("predict", *path)[0] == 0
+    status, out, _ = run("explain", *path, "--data.target", "y", "--row", 2, "--layer", 2)
+    assert status == 0
+    assert "train" not in out.splitlines()[0].replace("a trained network", "")
+
+
+def test_a_checkpoint_without_a_fingerprint_is_said_to_have_none(run):
+    content = torch.load(RUN / "best.ckpt")
+    del content["TabularData"]["fingerprint"]
+    torch.save(content, "old.ckpt")
+    status, out, err = run("test", *SOURCE, "--ckpt_path", "old.ckpt")
+    assert status == 0
+    assert "test/accuracy" in out
+    assert err.startswith("note     old.ckpt does not say which rows it was trained on")
+    assert len(err.splitlines()) == 1
+    Path("a.csv").rename("b.csv")
+    status, _, err = run("test", *SOURCE, "--data.source", "b.csv", "--ckpt_path", "old.ckpt")
+    assert status == 2
+    assert "the checkpoint has source=a.csv, and this command b.csv" in err
+    for damaged in (5, {}, {"count": "60"}):
+        content["TabularData"]["fingerprint"] = damaged
+        torch.save(content, "old.ckpt")
+        status, _, err = run("test", *SOURCE, "--data.source", "b.csv", "--ckpt_path", "old.ckpt")
+        assert (status, err) == (1, "torchbp: error: the checkpoint's fingerprint of its rows is damaged; train anew\n")
+
+
+def test_a_fingerprint_is_of_each_bit_and_of_the_split():
+    x, y = torch.randn(5000, 3), torch.randint(2, (5000,))
+    x[17, 1] = torch.nan
+    splits = {"train": torch.arange(4000), "test": torch.arange(4000, 5000)}
+    first = fingerprint(x, y, splits)
+    other = x.clone()
+    other[17, 1] = torch.tensor([-4194303], dtype=torch.int32).view(torch.float32)[0]  # another nan
+    assert fingerprint(other, y, splits) == first
+    for row in (0, 4095, 4096, 4999):
+        other = x.clone()
+        other[row, 2] = torch.nextafter(x[row, 2], torch.tensor(torch.inf))
+        assert fingerprint(other, y, splits)["rows"] != first["rows"]
+    swapped = fingerprint(x[:, [1, 0, 2]], y, splits)
+    assert swapped["rows"] != first["rows"]
+    order = torch.randperm(5000)
+    shuffled = fingerprint(x[order], y[order], splits)
+    assert shuffled["rows"] == first["rows"]
+    assert shuffled["order"] != first["order"]
+    resplit = fingerprint(x, y, {"train": torch.arange(1, 4001), "test": torch.arange(4000, 5000)})
+    assert resplit == {**first, "split": resplit["split"]} != first
+
+
+def test_a_split_of_another_version_of_scikit_learn_is_noticed(run, monkeypatch):
+    split = TabularData.draw
+    monkeypatch.setattr(TabularData, "draw", lambda self, rows, *rest: split(self, rows, *rest)[::-1])
+    status, _, err = run("test", *SOURCE, "--data.val_fraction", "0.2", "--ckpt_path", RUN / "best.ckpt")
+    assert status == 1
+    assert "its rows are the same, and are split in another way" in err
+
+
+DIVERGES = ["--model.lr", "1e30", "--model.activation", "relu", "--data.batch_size", "4"]
+DIVERGENT = {
+    "": [],
+    "explicit": ["--model.engine", "explicit"],
+    "by accuracy": ["--checkpoint.monitor", "val/accuracy"],
+    "an ensemble": ["--model.members", "3", "--model.engine", "explicit"],
+}
+
+
+@pytest.mark.parametrize("settings", DIVERGENT.values(), ids=DIVERGENT)
+def test_a_run_that_diverges_fails_and_leaves_no_best_checkpoint(settings, run):
+    status, out, _ = run("fit", *SOURCE, *DIVERGES, *settings)
+    assert status == 1
+    assert "next" not in out
+    assert "after 1 epoch: " in out
+    assert "smaller lr helps" in out
+    last = Path("runs/run/version_1/checkpoints/last.ckpt")
+    assert list(last.parent.iterdir()) == [last]
+    with pytest.raises(UserError, match="holds nan or inf"):
+        Classifier.load_from_checkpoint(last)
+
+
+def test_no_command_takes_weights_that_are_not_finite(run):
+    assert run("fit", *SOURCE, *DIVERGES)[0] == 1
+    before = files()
+    path = ["--ckpt_path", "runs/run/version_1/checkpoints/last.ckpt"]
+    for command in ("predict", "test", "validate", "fit", "explain"):
+        status, out, err = run(command, *SOURCE, *DIVERGES, *path)
+        assert (status, out) == (1, "")
+        assert "holds nan or inf, as after a training that diverged; train with a smaller --model.lr" in err
+        assert len(err.splitlines()) == 1
+    assert files() == before
+
+
+def test_a_run_whose_last_step_diverges_is_a_failure(run):
+    """The loss of its only epoch is that before its only step, and is finite."""
+    settings = ["--model.lr", "1e38", "--model.activation", "relu", "--data.batch_size", "100"]
+    status, out, _ = run("fit", *SOURCE, *settings, "--trainer.max_epochs", "1")
+    assert status == 1
+    assert "max_epochs 1 is reached" in out
+    assert "val/loss is no longer a finite number by epoch 1. A smaller model.lr helps" in out
+    last = Path("runs/run/version_1/checkpoints/last.ckpt")
+    assert list(last.parent.iterdir()) == [last]
+    for command, message in (("test", "a score is no finite number"), ("predict", "to row 1 under the header is no")):
+        status, _, err = run(command, *SOURCE, *settings, "--ckpt_path", last)
+        assert status == 1
+        assert message in err
+
+
+def test_what_was_best_before_a_run_diverged_is_kept(run, monkeypatch):
+    step = torch.optim.SGD.step
+
+    def diverging(self, *arguments, **settings):
+        step(self, *arguments, **settings)
+        if len(calls) == 5:  # the steps of two epochs are done
+            self.param_groups[0]["lr"] = 1e38
+        calls.append(self)
+
+    calls = []
+    monkeypatch.setattr(torch.optim.SGD, "step", diverging)
+    settings = ["--model.activation", "relu", "--data.batch_size", "12"]
+    status, out, _ = run("fit", *SOURCE, *settings)
+    assert status == 1
+    assert "kept     runs/run/version_1/checkpoints/best.ckpt, the best epoch's weights before that" in out
+    assert run("test", *SOURCE, *settings, "--ckpt_path", "runs/run/version_1/checkpoints/best.ckpt")[0] == 0
+
+
+def test_members_that_diverge_leave_a_checkpoint_of_the_others(run):
+    settings = ["--model.lr", "[0.1, 1e30]", "--model.members", "2", "--data.batch_size", "4"]
+    assert run("fit", *SOURCE, *settings, "--model.activation", "relu", "--trainer.max_epochs", "3")[0] == 0
+    path = Path("runs/run/version_1/checkpoints/best.ckpt")
+    model = Classifier.load_from_checkpoint(path)
+    assert not model.net[0].weight[2:].isfinite().all()
+    status, out, _ = run("test", *SOURCE, *settings, "--model.activation", "relu", "--ckpt_path", path)
+    assert status == 0
+    assert "nan" not in out
+    content = torch.load(path)
+    content["state_dict"]["chosen"] = ~content["state_dict"]["chosen"]
+    torch.save(content, path)
+    with pytest.raises(UserError, match=r"net.0.weight holds nan or inf"):
+        Classifier.load_from_checkpoint(path)
+
+
+def test_an_answer_that_is_no_number_is_refused(run):
+    """Of finite weights and a finite row."""
+    content = torch.load(RUN / "best.ckpt")
+    content["state_dict"]["net.0.weight"].mul_(1e30)
+    content["hyper_parameters"]["activation"] = "relu"
+    torch.save(content, "large.ckpt")
+    new = table(20)
+    new.loc[4, ["a", "b"]] = [3e38, -3e38]
+    new.to_csv("b.csv", index=False)
+    before = files()
+    status, out, err = run("predict", "--ckpt_path", "large.ckpt", "--data.source", "b.csv")
+    assert (status, out) == (1, "")
+    assert "b.csv: the network's answer to row 5 under the header is no number" in err
+    assert files() == before
+
+
+W = "net.0.weight"
+HOSTILE = {
+    "nan": (lambda w, h: {W: w * torch.nan}, {}, "net.0.weight holds nan or inf"),
+    "one inf": (lambda w, h: {W: torch.where(w == w.max(), torch.inf, w)}, {}, "net.0.weight holds nan or inf"),
+    "integers": (lambda w, h: {W: w.long()}, {}, "net.0.weight holds int64 numbers, and a network real ones"),
+    "bool": (lambda w, h: {W: w > 0}, {}, "net.0.weight holds bool numbers, and a network real ones"),
+    "complex": (lambda w, h: {W: w + 1j}, {}, "net.0.weight holds complex numbers, and a network real ones"),
+    "8 bits": (lambda w, h: {W: w.to(torch.float8_e5m2)}, {}, "holds float8_e5m2 numbers, and a network real ones"),
+    "sparse": (lambda w, h: {W: w.to_sparse()}, {}, "net.0.weight is no tensor of plain numbers"),
+    "meta": (lambda w, h: {W: w.to("meta")}, {}, "net.0.weight is no tensor of plain numbers"),
+    "list": (lambda w, h: {W: w.tolist()}, {}, "net.0.weight is no tensor of plain numbers"),
+    "transposed": (lambda w, h: {W: w.t()}, {}, r"net.0.weight has the shape \(5, 16\), and "),
+    "more": (lambda w, h: {"more": w}, {}, "more is not one of its tensors"),
+    "mean nan": (lambda w, h: {"standardize.mean": w[0] * torch.nan}, {}, "standardize.mean holds nan or inf"),
+    "std 0": (lambda w, h: {"standardize.std": w[0] * 0}, {}, "standardize.std holds nan or inf"),
+    "members": (lambda w, h: {}, {"members": 10**9}, "chosen is missing"),
+    "members, all there": (
+        lambda w, h: {W: w[:1, :1].clone().expand(10**9, 16, 5), "chosen": torch.ones(1, dtype=bool).expand(10**9)},
+        {"members": 10**9},
+        "missing",
+    ),
+    "expanded": (
+        lambda w, h: {W: w[:1, :1].clone().expand(200_000, 5), "net.0.bias": w[0, :1].clone().expand(200_000),
+                      "net.2.weight": w[:1, :1].clone().expand(1, 200_000)},
+        {"hidden": [200_000]},
+        "net.0.weight does not store each of its numbers",
+    ),
+    "wide": (lambda w, h: {}, {"hidden": [200_000, 200_000]}, "net.4.weight is missing"),
+    "wider": (lambda w, h: {}, {"hidden": [2**40, 2**40]}, "another program"),
+    "widest": (lambda w, h: {}, {"hidden": [10**30]}, "another program"),
+    "deep": (lambda w, h: {}, {"hidden": [1] * 10**4}, "it names 10000 hidden layers, and has 6 tensors"),
+    "features": (lambda w, h: {}, {"in_features": 10**12, "columns": None}, "standardize.mean has the shape"),
+    "a class": (lambda w, h: {}, {"classes": ["no"]}, "its classes are not"),
+    "classes": (lambda w, h: {}, {"classes": [0, 1]}, "its classes are not"),
+    "categories": (lambda w, h: {}, {"columns": {key: [] for key in "abcde"}}, "its columns are not"),
+    "missing": (lambda w, h: {}, {"missing": "0"}, "missing='0' must be refuse or mean"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("tensors", "settings", "message"), HOSTILE.values(), ids=HOSTILE)
+def test_weights_that_no_training_gave_are_refused(tensors, settings, message, run):
+    content = torch.load(RUN / "best.ckpt")
+    settings = content["hyper_parameters"] | settings
+    state = content["state_dict"] | tensors(content["state_dict"][W], settings)
+    torch.save({**content, "hyper_parameters": settings, "state_dict": state}, "bad.ckpt")
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match=f"bad.ckpt.* {message}"):
+        Classifier.load_from_checkpoint("bad.ckpt")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most < 500 * 1024  # KiB
+
+
+def test_weights_of_other_precisions_are_taken(run):
+    content = torch.load(RUN / "best.ckpt")
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        other = copy.deepcopy(content)
+        other["state_dict"] = {name: t.to(dtype) for name, t in content["state_dict"].items()}
+        torch.save(other, "other.ckpt")
+        assert Classifier.load_from_checkpoint("other.ckpt").predict_proba(table()).isfinite().all()

@@ -1,0 +1,64 @@
+"""Whether the tensors of a checkpoint are the weights of the network that it describes: shapes, types and values."""
+
+import torch
+
+from torchbp.training.errors import UserError
+
+REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def check_shapes(empty, state):
+    """Compare a checkpoint's tensors with those of its network, made on the device meta: nothing is allocated.
+
+    Raises:
+        ValueError: a tensor that is missing, that the network does not have, or of another shape; one that is not
+            stored number by number, since a small file could then stand for more memory than there is.
+    """
+    expected = empty.state_dict()
+    for name in [*expected, *state]:
+        if name not in state or name not in expected:
+            raise ValueError(f"{name} is {'missing' if name not in state else 'not one of its tensors'}")
+    for name, like in expected.items():
+        tensor = state[name]
+        if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.device.type != "cpu":
+            raise ValueError(f"{name} is no tensor of plain numbers")
+        if tensor.shape != like.shape:
+            raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, and its settings say {tuple(like.shape)}")
+        if tensor.is_quantized or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+            raise ValueError(f"{name} does not store each of its numbers")
+
+
+def check_numbers(empty, state, path):
+    """Refuse weights that are not finite real numbers.
+
+    Raises:
+        UserError: it names the tensor.
+    """
+    for name, like in empty.state_dict().items():
+        dtype = state[name].dtype
+        if dtype not in (REAL if like.is_floating_point() else (like.dtype,)):
+            kind = "complex" if dtype.is_complex else str(dtype).removeprefix("torch.")
+            wanted = "real ones" if like.is_floating_point() else f"{like.dtype}".removeprefix("torch.")
+            raise UserError(f"{path}: {name} holds {kind} numbers, and a network {wanted}; take another checkpoint")
+    if name := not_finite(state):
+        raise UserError(
+            f"{path}: {name} holds nan or inf, as after a training that diverged; train with a smaller --model.lr"
+        )
+
+
+def not_finite(state):
+    """The name of a tensor whose numbers are not finite, of the networks that answer; None where all are.
+
+    Members of an ensemble that have diverged do not answer. A feature that is constant has the deviation inf.
+    """
+    chosen = state.get("chosen")
+    if chosen is not None and not chosen.any():
+        return "chosen"
+    for name, tensor in state.items():
+        if name in ("chosen", "best_scores", "best_epoch"):
+            continue
+        if chosen is not None and name.startswith("net."):
+            tensor = tensor[chosen]
+        if not (tensor > 0 if name == "standardize.std" else tensor.isfinite()).all():
+            return name
+    return None
