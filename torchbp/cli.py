@@ -42,6 +42,7 @@ def main(arguments=None):
     try:
         return importlib.import_module(module).main(arguments)
     except KeyboardInterrupt:
+        print("torchbp: interrupted", file=sys.stderr)
         return 130
 
 
