@@ -46,6 +46,7 @@ def main(arguments=None):
     try:
         return importlib.import_module(module).main(arguments)
     except KeyboardInterrupt:
+        print("torchbp: interrupted", file=sys.stderr)
         return 130
 
 

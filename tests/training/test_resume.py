@@ -1,7 +1,12 @@
 """A run that was cut off goes on as if nothing had happened: the same weights, bit for bit."""
 
 import csv
+import functools
+import itertools
+import os
+import pkgutil
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -156,17 +161,64 @@ def test_killed_while_a_checkpoint_is_written(save, replace, uninterrupted, caps
     assert_as_uninterrupted(uninterrupted)
 
 
-def test_sigterm_stops_cleanly_and_says_how_to_go_on(uninterrupted, capsys):
-    process = started("-m", "torchbp")
-    time.sleep(0.3)
-    process.terminate()
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
+MOMENTS = {  # where a signal comes, how often that is passed before, and the signal
+    "the first step": ("torchbp.training.Classifier.training_step", 0, signal.SIGTERM),
+    "a step": ("torchbp.training.Classifier.training_step", 37, signal.SIGINT),
+    "validation": ("torchbp.training.Classifier.validation_step", 3, signal.SIGTERM),
+    "a logger's queue": ("queue.Queue._put", 60, signal.SIGINT),  # of TensorBoard: its lock is held
+    "writing a checkpoint": ("torch.save", 5, signal.SIGTERM),
+    "the end of the last epoch": ("torchbp.training.UntilMinimum.on_train_epoch_end", 24, signal.SIGINT),
+    "the page": ("torchbp.training.closing.hard", 0, signal.SIGTERM),
+}
+
+
+def signal_at(monkeypatch, target, passed, number):
+    """Send this process a signal at the end of a call of `target`, after so many calls."""
+    owner, name = target.rsplit(".", 1)
+    owner = pkgutil.resolve_name(owner)
+    function, calls = getattr(owner, name), itertools.count()
+
+    @functools.wraps(function)  # Lightning looks at the names of the arguments
+    def wrapped(*arguments, **named):
+        found = function(*arguments, **named)
+        if next(calls) == passed:
+            os.kill(os.getpid(), number)
+        return found
+
+    monkeypatch.setattr(owner, name, wrapped)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_signal_ends_the_run_between_two_steps(moment, uninterrupted, capsys, monkeypatch):
+    target, passed, number = MOMENTS[moment]
+    with monkeypatch.context() as patch:
+        signal_at(patch, target, passed, number)
+        assert main(FIT) == 128 + number
+    out, err = capsys.readouterr()
     lines = out.splitlines()
     assert [line.split()[0] for line in lines] == ["stopped", "run", "resume"]
+    assert re.search(r"after \d+ epochs?: it was interrupted", lines[0])
     assert lines[-1].endswith(f"--ckpt_path {LAST}")
+    assert "Traceback" not in err
     resume()
     assert_as_uninterrupted(uninterrupted)
+
+
+def test_an_epoch_is_finished_if_its_checkpoint_waits(uninterrupted, capsys, monkeypatch):
+    """The files are of the start; the step is the sixth one of the third epoch, of eleven."""
+    with monkeypatch.context() as patch:
+        signal_at(patch, "torchbp.training.Classifier.training_step", 27, signal.SIGINT)
+        assert main([*FIT, "--checkpoint.every_seconds", "1000", "--trainer.min_epochs", "9"]) == 130
+    assert content(LAST)["/global_step"] == 33
+    resume()
+    assert_as_uninterrupted(uninterrupted)
+
+
+def test_a_long_epoch_is_not_finished(capsys, monkeypatch):
+    monkeypatch.setattr("torchbp.training.interruption.GRACE", 0)
+    signal_at(monkeypatch, "torchbp.training.Classifier.training_step", 27, signal.SIGINT)
+    assert main([*FIT, "--checkpoint.every_seconds", "1000"]) == 130
+    assert content(LAST)["/global_step"] == 0
 
 
 def test_another_precision(uninterrupted, capsys):

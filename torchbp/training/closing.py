@@ -29,8 +29,7 @@ def close(command):
     Every process of a run must call it, since validation is of them all.
     """
     trainer, checkpoint = command.trainer, command.trainer.checkpoint_callback
-    epochs = trainer.current_epoch
-    lines = [("stopped", f"after {epochs} epoch{'s' * (epochs != 1)}: {stopping(trainer).reason(trainer)}")]
+    lines = [stopped(trainer, stopping(trainer).reason(trainer))]
     if trainer.fast_dev_run:  # it has no run folder
         tell(trainer, lines)
         return
@@ -58,7 +57,7 @@ def close(command):
         figures = "".join(f"{name} {scores[name]:.4f}  " for name in ("val/loss", "val/accuracy") if name in scores)
         lines.append((Path(best).stem, f"{figures}in {shown(best)}"))
     lines += troubles
-    if trainer.is_global_zero and command.status in (0, 1) and loggers:
+    if trainer.is_global_zero and loggers:
         write_page(command, run, lines, table)
         lines.append(("page", shown(run / "report.html")))
     else:
@@ -72,6 +71,21 @@ def close(command):
     if table and trainer.is_global_zero:
         print("\n".join(sweep.lines(table)))
     tell(trainer, lines[1:])
+
+
+def close_early(command):
+    """Print where an interrupted run lies, and what to type to go on with it."""
+    trainer = command.trainer
+    lines = [stopped(trainer, "it was interrupted")]
+    if not trainer.fast_dev_run:
+        resume = resume_line(command)
+        lines += [("run", shown(Path(trainer.checkpoint_callback.dirpath).parent)), ("resume", resume)]
+    tell(trainer, lines)
+
+
+def stopped(trainer, reason):
+    epochs = trainer.current_epoch
+    return "stopped", f"after {epochs} epoch{'s' * (epochs != 1)}: {reason}"
 
 
 def diverged(trainer, classifier):
@@ -118,8 +132,11 @@ def write_page(command, run, lines, table):
     if whole and command.status == 0:
         x, y = data.rows("val")
         truth, probabilities = y.numpy(), predict_proba(model, x).numpy()
-        hardest = [row for split in ("train", "val") for row in hard(model, data, split)]
+        for split in ("train", "val"):
+            command.interruption.stop()
+            hardest += hard(model, data, split)
         hardest = sorted(hardest, key=lambda row: -row["norm"])[:HARDEST]
+    command.interruption.stop()
     write_report(
         run,
         title=f"{run.parent.name}, {run.name}",

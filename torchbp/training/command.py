@@ -3,8 +3,6 @@
 import contextlib
 import importlib.util
 import math
-import shlex
-import signal
 import sys
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from torchbp.printing import complain, say
 from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first
 from torchbp.training.checkpoints import WholeFiles, continue_metrics, latest_best, run_folder
 from torchbp.training.classifier import Classifier
-from torchbp.training.closing import close, resume_line, shown
+from torchbp.training.closing import close, close_early, resume_line, shown
 from torchbp.training.engines import check_engine
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.files import check_output, read_checkpoint
@@ -31,9 +29,10 @@ from torchbp.training.guards import (
     has_folder,
     set_by_user,
 )
+from torchbp.training.interruption import Interrupted, Interruption
 from torchbp.training.manners import SaveConfig, quieten
 from torchbp.training.predictions import SUFFIXES, predict
-from torchbp.training.processes import Interruption, LostProcess, end_together, leave, raised_by, rank
+from torchbp.training.processes import LostProcess, leave, raised_by, rank
 from torchbp.training.progress import EpochProgress
 
 DEFAULTS = {  # of the trainer
@@ -55,38 +54,45 @@ UNKNOWN_ROWS = (
 
 
 def main(arguments):
-    """Run a training command. Returns the exit status: 0, 1 for unusable data, 2 for an unusable argument."""
+    """Run a training command. Returns the exit status: 0, 1 for unusable data, 2 for an unusable argument, 128 and the
+    number of the signal that has ended it."""
     quieten()
     if arguments[0] == "predict" and rank() > 0:
         return 0  # one process reads, computes and writes; the network is the least of it
-    Command.command = arguments[0]
-    try:
-        command = Command(
-            GROUPS["model"],
-            GROUPS["data"],
-            args=configs_first(arguments),
-            parser_class=Parser,
-            parser_kwargs={"allow_abbrev": False, "prog": "torchbp"},
-            save_config_callback=SaveConfig,
-            trainer_defaults={**DEFAULTS, "callbacks": EpochProgress()},
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-        )
-    except UserError as error:
+    with Interruption() as interruption:
+        Command.command, Command.interruption = arguments[0], interruption
+        try:
+            command = Command(
+                GROUPS["model"],
+                GROUPS["data"],
+                args=configs_first(arguments),
+                parser_class=Parser,
+                parser_kwargs={"allow_abbrev": False, "prog": "torchbp"},
+                save_config_callback=SaveConfig,
+                trainer_defaults={**DEFAULTS, "callbacks": EpochProgress()},
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+            )
+        except (Exception, KeyboardInterrupt) as error:
+            return leave(failed(error, interruption))
+        return leave(command.status, together=True)
+
+
+def failed(error, interruption):
+    """Print the one line of an error, on stderr. Returns the exit status. A defect of ours is raised again."""
+    if interruption.number:  # where a library was being imported, any error may come of it
+        if rank() == 0:
+            print("torchbp: interrupted before the first step", file=sys.stderr)
+        return 128 + interruption.number
+    if isinstance(error, UserError):
         if rank() == 0 or error.of_this_process:
             complain(error)
-        return leave(error.status)
-    except KeyboardInterrupt:
-        return leave(130)
-    except Exception as error:
-        if not (isinstance(error, OSError) or raised_by(error) in ("pytorch_lightning", "lightning_fabric")):
-            raise  # a defect of ours
-        complain(" ".join(str(error).split()))
-        return leave(1 if isinstance(error, OSError) else 2)
-    if command.status in (0, 1):
-        end_together()
-    return leave(command.status)
+        return error.status
+    if not (isinstance(error, OSError) or raised_by(error) in ("pytorch_lightning", "lightning_fabric")):
+        raise
+    complain(" ".join(str(error).split()))
+    return 1 if isinstance(error, OSError) else 2
 
 
 class Command(LightningCLI):
@@ -94,6 +100,7 @@ class Command(LightningCLI):
 
     status = 0
     command = None  # the only one whose arguments are made ready
+    interruption = None
 
     @staticmethod
     def subcommands():
@@ -145,7 +152,6 @@ class Command(LightningCLI):
             check_output(Path(self.settings.output), self.settings.data.source, self.settings.overwrite, SUFFIXES)
 
     def before_instantiate_classes(self):
-        self.interruption = Interruption()
         self.continued = None  # the folder of the run that goes on
         logger = self.settings.trainer.logger
         if self.command == "fit" and not self.settings.trainer.fast_dev_run and isinstance(logger, (bool, type(None))):
@@ -219,19 +225,26 @@ class Command(LightningCLI):
 
     @contextlib.contextmanager
     def interruptible(self):
-        try:
-            yield
-        except (KeyboardInterrupt, SystemExit) as error:  # Lightning has stopped cleanly, and exits
-            terminated = isinstance(error, SIGTERMException)  # before our own handler was there
-            self.status = 128 + (signal.SIGTERM if terminated else self.interruption.signal)
+        with self.interruption.between_steps():
+            try:
+                yield
+            except (Interrupted, SIGTERMException):  # Lightning's own, before our handler was there
+                self.status = 128 + self.interruption.number
 
     def fit(self, **arguments):
+        with self.interruptible():
+            self.train(arguments)
+            self.interruption.stop_together(self.trainer)
+            close(self)
+        if self.status > 1:
+            close_early(self)
+
+    def train(self, arguments):
         trainer = self.trainer
         if self.continued and rank() == 0:
             continue_metrics(trainer.loggers, self.continued, epochs_done(self.checkpoint))
         try:
-            with self.interruptible():
-                trainer.fit(**arguments | {"weights_only": True})
+            trainer.fit(**arguments | {"weights_only": True})
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             if self.checkpoint is None or self.interruption.begun or isinstance(error, UserError):
                 raise
@@ -244,7 +257,6 @@ class Command(LightningCLI):
                 f"process {trainer.global_rank} of {trainer.world_size} has lost the others: one was killed, or has "
                 f"failed with an error of its own ({' '.join(str(error).split())[:100]})"
             ) from None
-        close(self)
 
     def validate(self, **arguments):
         self.evaluate(self.trainer.validate, arguments)

@@ -1,12 +1,9 @@
-"""Signals, and the processes of a run: which one this is, and how it ends when it ends alone."""
+"""The processes of a run: which one this is, and how it ends when it ends alone."""
 
-import contextlib
 import os
-import signal
 import sys
 
 import torch.distributed as dist
-from pytorch_lightning.callbacks import Callback
 
 from torchbp.training.errors import UserError
 
@@ -16,19 +13,20 @@ def rank():
     return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)
 
 
-def end_together():
-    """The end of a run that every process has reached."""
+def leave(status, together=False):
+    """The exit status. `together` is true of an end that every process of the run reaches: none leaves before.
+
+    A process that fails exits here. Where other processes are gone, gloo's threads would abort an ordinary exit; and
+    Lightning kills the first process where it finds that another one has failed.
+    """
     if dist.is_initialized():
-        dist.barrier()  # without it, and then the end of the group, gloo's threads may abort the exit
+        if together:
+            dist.barrier()
+        if status:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
         dist.destroy_process_group()
-
-
-def leave(status):
-    """The exit status. Where other processes are gone it exits: gloo's threads would abort an ordinary exit."""
-    if dist.is_initialized():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
     return status
 
 
@@ -38,23 +36,6 @@ def raised_by(error):
     while trace.tb_next:
         trace = trace.tb_next
     return trace.tb_frame.f_globals.get("__name__", "").split(".")[0]
-
-
-class Interruption(Callback):
-    """SIGTERM ends a command as Ctrl-C does."""
-
-    signal, begun = signal.SIGINT, False
-
-    def on_train_start(self, trainer, pl_module):
-        self.begun = True
-        with contextlib.suppress(ValueError):  # not in the main thread
-            signal.signal(signal.SIGTERM, self.stop)  # Lightning has put back what was there, when fit ends
-
-    on_validation_start = on_test_start = on_predict_start = on_train_start
-
-    def stop(self, number, frame):
-        self.signal = number
-        raise KeyboardInterrupt
 
 
 class LostProcess(UserError):

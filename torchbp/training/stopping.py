@@ -133,8 +133,6 @@ class UntilMinimum(EarlyStopping):
 
 
 def limit(trainer):
-    if trainer.interrupted:
-        return "it was interrupted"
     for name, done in (("max_epochs", trainer.current_epoch), ("max_steps", trainer.global_step)):
         if done == getattr(trainer, name):
             return f"{name} {done} is reached"

@@ -1,0 +1,115 @@
+"""Signals: what hears them, and commands that end by one. Runs that go on afterwards: test_resume.py."""
+
+import os
+import pkgutil
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from torchbp.cli import main
+from torchbp.training import interruption
+from torchbp.training.interruption import SIGNALS, Interruption
+
+CONFIG = str(Path(__file__).parent.parent.parent / "configs/breast_cancer.yaml")
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["torchbp"])
+    with warnings.catch_warnings():
+        yield
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.chdir(folder)
+        assert main(["fit", "-c", CONFIG, "--trainer.max_epochs", "1"]) == 0
+    return str(folder / "runs/breast_cancer/version_0/checkpoints/best.ckpt")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time, as a list of one number, and the signals that were sent by `os.kill`."""
+    now, sent = [0.0], []
+    monkeypatch.setattr(interruption.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(interruption.os, "kill", lambda pid, number: sent.append((pid, number)))
+    return now, sent
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_second_signal_ends_the_process_at_once(number, clock):
+    now, sent = clock
+    with Interruption() as heard, heard.between_steps():
+        signal.raise_signal(number)
+        now[0] = interruption.SAME / 2
+        signal.raise_signal(number)  # the same one, sent twice
+        assert heard.number == number
+        assert sent == []
+        assert signal.getsignal(number) == heard.hear
+        now[0] = interruption.SAME * 1.01
+        signal.raise_signal(number)
+        assert sent == [(os.getpid(), number)]
+        assert signal.getsignal(number) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_handlers_are_put_back_and_an_ignored_signal_stays_ignored(number):
+    before = signal.getsignal(number)
+    try:
+        for handler in (signal.SIG_IGN, lambda *_: None):
+            signal.signal(number, handler)
+            with Interruption() as heard:
+                assert (signal.getsignal(number) == signal.SIG_IGN) == (handler == signal.SIG_IGN)
+                heard.on_train_start(None, None)
+                assert (signal.getsignal(number) == signal.SIG_IGN) == (handler == signal.SIG_IGN)
+            assert signal.getsignal(number) == handler
+    finally:
+        signal.signal(number, before)
+
+
+def signal_in(monkeypatch, target, number, error=None):
+    """`target` sends a signal first; what that raises is raised as `error`, as a library may do."""
+    module, name = target.rsplit(".", 1)
+    function = getattr(pkgutil.resolve_name(module), name)
+
+    def with_signal(*arguments, **named):
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt:
+            raise error or KeyboardInterrupt from None
+        return function(*arguments, **named)
+
+    monkeypatch.setattr(target, with_signal)
+
+
+@pytest.mark.parametrize("error", [None, ImportError("initialization failed")], ids=str)
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_before_the_first_step_it_is_one_line(command, number, error, checkpoint, monkeypatch, capsys):
+    signal_in(monkeypatch, "torchbp.training.data.load", number, error)
+    trained = [] if command == "fit" else ["--ckpt_path", checkpoint]
+    assert main([command, "-c", CONFIG, *trained]) == 128 + number
+    assert capsys.readouterr() == ("", "torchbp: interrupted before the first step\n")
+    assert list(Path().iterdir()) == []
+
+
+BEFORE_A_BATCH = {
+    "validate": "torchbp.training.Classifier.on_validation_epoch_start",
+    "test": "torchbp.training.Classifier.on_test_epoch_start",
+    "predict": "torchbp.training.predictions.encode",
+}
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("command", BEFORE_A_BATCH)
+def test_other_commands_end_between_two_batches(command, number, checkpoint, monkeypatch, capsys):
+    signal_in(monkeypatch, BEFORE_A_BATCH[command], number)
+    assert main([command, "-c", CONFIG, "--ckpt_path", checkpoint]) == 128 + number
+    assert capsys.readouterr() == ("", "")
+    assert list(Path().iterdir()) == []
