@@ -11,7 +11,6 @@ import torch
 
 from torchbp import nn
 from torchbp.engine.losses import LOSSES, checked_loss, squared, with_logits
-from torchbp.printing import printable
 
 LOWEST = 1e-30  # so that the page can draw the losses of far smaller rates
 REAL = "give a tensor, an array or a list of real numbers, all rows of one length"
@@ -99,7 +98,7 @@ def texts(title, features, outputs, chain):
     if not isinstance(title, str):
         raise TypeError(f"title={reprlib.repr(title)} must be a text")
     first, *_, last = chain.sizes()
-    return printable(title), names("features", features, first), names("outputs", outputs, last)
+    return title, names("features", features, first), names("outputs", outputs, last)
 
 
 def names(argument, given, count):

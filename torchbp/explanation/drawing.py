@@ -63,12 +63,12 @@ def columns_of(explanation):
             columns[-1]["values"].append(step.gives)
     if explanation.derivation.logits:
         columns[-1]["values"].append(explanation.derivation.answer)
-    columns[-1]["labels"] = [printable(outputs[i]) if i < len(outputs) else "" for i in columns[-1]["units"]]
+    columns[-1]["labels"] = [outputs[i] if i < len(outputs) else "" for i in columns[-1]["units"]]
     return columns
 
 
 def column(name, units, count, names):
-    labels = [printable(names[i]) if i < len(names) else "" for i in units]
+    labels = [names[i] if i < len(names) else "" for i in units]
     return {"values": [name], "units": units, "count": count, "labels": labels}
 
 

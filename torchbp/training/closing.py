@@ -36,7 +36,7 @@ def close(command):
     if what := diverged(trainer, command.model):
         command.status = max(command.status, 1)
         if not (stopping(trainer).minimum.why == NOT_FINITE).all():  # the line above does not say it
-            lines.append(("diverged", f"{what} by epoch {epochs}. A smaller model.lr helps"))
+            lines.append(("diverged", f"{what} by epoch {trainer.current_epoch}. A smaller model.lr helps"))
         if best := checkpoint.best_model_path:
             lines.append(("kept", f"{shown(best)}, the best epoch's weights before that"))
     troubles = [("watch", trouble) for trouble in monitor(trainer).troubles(trainer, command.model)]

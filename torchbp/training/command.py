@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.strategies import FSDPStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from torchbp.printing import complain, say
+from torchbp.printing import complain, quoted, say
 from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first
 from torchbp.training.checkpoints import WholeFiles, continue_metrics, latest_best, run_folder
 from torchbp.training.classifier import Classifier
@@ -146,7 +146,7 @@ class Command(LightningCLI):
         if self.command != "fit" and not path:
             logger = self.settings.trainer.logger
             best = latest_best(Path(logger.init_args.save_dir) / logger.init_args.name) if has_folder(logger) else None
-            example = shlex.quote(shown(best)) if best else "runs/…/checkpoints/best.ckpt, which fit printed"
+            example = quoted(shown(best)) if best else "runs/…/checkpoints/best.ckpt, which fit printed"
             raise SettingError(f"{self.command} needs a trained network: add --ckpt_path {example}")
         if self.command == "predict":
             check_output(Path(self.settings.output), self.settings.data.source, self.settings.overwrite, SUFFIXES)
