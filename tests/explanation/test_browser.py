@@ -7,7 +7,7 @@ import torch
 
 import torchbp
 from tests.explanation.browser import CHROMIUM, Browser
-from tests.explanation.samples import NASTY, cancer, data_of, deep, large, xor
+from tests.explanation.samples import NASTY, cancer, data_of, deep, large, named_xor, xor
 
 
 @pytest.fixture(scope="module")
@@ -419,7 +419,7 @@ def test_screen_reader_hears_names_of_everything(browse):
 
 def test_notebook_shows_the_same(browser, tmp_path):
     page = tmp_path / "notebook.html"
-    page.write_text(f"<!doctype html><meta charset='utf-8'>{xor(title=NASTY)._repr_html_()}", encoding="utf-8")
+    page.write_text(f"<!doctype html><meta charset='utf-8'>{named_xor(title=NASTY)._repr_html_()}", encoding="utf-8")
     browser.open(page)
     assert browser.console == []
     assert browser.requests == [page.as_uri()]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import torchbp
-from tests.explanation.samples import CONTROLS, NASTY, VISIBLE, XOR, cancer, data_of, deep, large, xor
+from tests.explanation.samples import CONTROLS, NASTY, VISIBLE, XOR, cancer, data_of, deep, large, named_xor, xor
 from torchbp.explanation import mathml, text
 from torchbp.explanation.page import STYLES, read
 from torchbp.explanation.rates import curve
@@ -45,7 +45,7 @@ def test_page_is_small_and_needs_nothing_else(explanation, most):
 
 
 def test_names_are_only_text():
-    page = xor(title=NASTY, features=[NASTY, NASTY], outputs=[NASTY]).html()
+    page = named_xor(title=NASTY, features=[NASTY, NASTY], outputs=[NASTY]).html()
     assert page.count("<script") == 2
     assert "alert(1)</script>" not in page
     assert data_of(page)["columns"][0]["labels"] == [NASTY, NASTY]

@@ -204,7 +204,7 @@ class SGD(torch.optim.SGD):
         Returns:
             The K losses, `(K)` or `(K, E)`, as `backprop_step` returns each.
 
-        Raises: as `backprop_step` does.
+        Raises: as `backprop_step` does; a RuntimeError where torch.compile has no compiler, or a path with a space.
         """
         if len(x) != len(y):
             raise ValueError(f"x has {len(x)} batches and y {len(y)}; give as many")
