@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from pytorch_lightning.strategies import FSDPStrategy
 
+from torchbp import __version__
 from torchbp.engine.stopping import NOT_FINITE
 from torchbp.printing import quoted, say
 from torchbp.training import sweep
@@ -20,7 +21,7 @@ from torchbp.training.stopping import UntilMinimum
 from torchbp.training.weights import not_finite
 
 HARDEST = 10  # rows on the page
-PACKAGES = ("torchbp", "torch", "pytorch-lightning", "numpy", "pandas", "scikit-learn")
+PACKAGES = ("torch", "pytorch-lightning", "numpy", "pandas", "scikit-learn")
 
 
 def close(command):
@@ -149,7 +150,11 @@ def write_page(command, run, lines, table):
         hardest=hardest,
         sweep=(sweep.HEAD, table) if table else None,
         config=(run / "config.yaml").read_text(),
-        versions={"python": sys.version.split()[0], **{name: version(name) for name in PACKAGES}},
+        versions={
+            "python": sys.version.split()[0],
+            "torchbp": __version__,
+            **{name: version(name) for name in PACKAGES},
+        },
     )
 
 

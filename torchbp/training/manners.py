@@ -10,7 +10,8 @@ from torchbp.training.guards import has_folder
 
 def quieten():
     """Lightning's tips, adverts and device inventories are not what the user asked for."""
-    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed", "lightning_fabric"):
+    talkers = "pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators", "lightning_fabric"
+    for name in (*talkers, "lightning_fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
