@@ -39,10 +39,9 @@ def trained(model, x, y, **options):
     ],
     ids=["one network", "an ensemble in chunks"],
 )
-def test_compiled_steps_are_the_steps_one_by_one(members, options):
-    torch.manual_seed(0)
-    model = torchbp.nn.MLP(3, 4, 2, members=members, dtype=torch.double)
-    x, y = rows(12, 8)
+def test_compiled_steps_are_the_steps_one_by_one(members, options, device):
+    model = torchbp.nn.MLP(3, 4, 2, members=members, dtype=torch.double).to(device)
+    x, y = (t.to(device) for t in rows(12, 8))
     one_by_one = trained(model, x, y, **options)
     torch.testing.assert_close(trained(model, x, y, **options, compile=True), one_by_one, rtol=1e-12, atol=1e-12)
     assert not torch.equal(one_by_one[1]["0.weight"], model[0].weight)
@@ -95,7 +94,7 @@ def test_a_captured_step_reads_what_changes(options, monkeypatch):
     x, y = rows(12, 8)
     recorded = []
 
-    def record(function, written):
+    def record(function, written, pool):
         before = [t.clone() for t in written]
         result = function().clone()
         for tensor, value in zip(written, before, strict=True):
@@ -108,7 +107,7 @@ def test_a_captured_step_reads_what_changes(options, monkeypatch):
 
     def prepare(self):
         init(self)
-        self.captured = captured.CapturedStep(self.run)
+        self.captured = captured.CapturedStep(self.run, self.layers, self.loss)
 
     expected = trained(model, x, y, **options)
     monkeypatch.setattr(torchbp.SGD, "prepare", prepare)

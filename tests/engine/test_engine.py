@@ -211,7 +211,7 @@ def test_any_network(sizes, batch, activation, momentum, decay, bias, dtype, see
     torch.manual_seed(seed)
     ours = network(activation, sizes, bias=bias).to(dtype)
     theirs = copy.deepcopy(ours)
-    engine = torchbp.SGD(ours, 0.1, momentum, decay)
+    engine = torchbp.SGD(ours, 0.1, momentum, weight_decay=decay)
     descent = torch.optim.SGD(theirs.parameters(), 0.1, momentum, weight_decay=decay)
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
     for _ in range(3):

@@ -304,11 +304,17 @@ def test_a_pickle_goes_on():
     assert_same(model, other_model, 0)
 
 
-def test_ones_are_of_the_rows_the_dtype_and_the_device():
-    model = network()
+@pytest.mark.parametrize("members", [None, 3])
+def test_one_vector_of_ones_is_kept_for_all_sizes_of_a_batch(members):
+    model = network(members)
     optimizer = torchbp.SGD(model)
-    for batch in (8, 5, 8):
+    for batch in (8, 5, 1, 30, 0, 7):
         optimizer.backprop_step(*rows(batch))
     model.float()
-    optimizer.backprop_step(*rows(8, dtype=torch.float32))
-    assert sorted(key[0] for key in optimizer.layers.kept_ones) == [5, 8, 8]
+    for batch in (9, 2, 9):
+        optimizer.backprop_step(*rows(batch, dtype=torch.float32))
+    kept = [t for t in vars(optimizer.layers).values() if isinstance(t, torch.Tensor)]
+    if members:  # db of an ensemble is a sum
+        kept += [optimizer.layers.ones(torch.zeros(members, 9, 2))]
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept}
+    assert list(storages.values()) == [4 * 9]

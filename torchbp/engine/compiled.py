@@ -13,6 +13,8 @@ from torchbp.engine.rules import distinct, placed
 from torchbp.ops.ensemble_linear import ensemble_dbias, ensemble_dweight
 from torchbp.ops.linear import linear_dbias, linear_dweight, spread
 
+MOST = 32  # programs that are kept, each for a shape of the rows
+
 
 class TracedLayers(Layers):
     """`Layers` in a form that the compiler fuses: whole expressions in place of products that accumulate."""
@@ -48,9 +50,7 @@ class CompiledSteps:
         """The losses (K, …) of before each step."""
         found, places = distinct(rules)
         key = (x.shape, x.dtype, y.shape, y.dtype, places, *(rule.fixed() for rule in found))
-        made = self.compiled.get(key)
-        if made is None:
-            made = self.compiled[key] = self.compile(x.device.type == "cpu")
+        made = kept(self.compiled, key, lambda: self.compile(x.device.type == "cpu"))
         parameters = [tuple(p if p is None else p.detach() for p in pair) for pair in parameters]
         try:
             return made(parameters, placed([traced(rule, x) for rule in found], places), x, y)
@@ -83,6 +83,17 @@ def cannot_compile():
         if " " in path:
             return f"torch.compile takes no path with a space, and builds with {path}; move that folder"
     return ""
+
+
+def kept(programs, key, make):
+    """programs[key], made where it is missing. Of more than MOST, the one that was not used for longest is dropped."""
+    program = programs.pop(key, None)
+    if program is None:
+        program = make()
+        if len(programs) >= MOST:
+            del programs[next(iter(programs))]
+    programs[key] = program
+    return program
 
 
 def traced(rule, x):

@@ -10,23 +10,55 @@ from torchbp.engine.stopping import NOT_FINITE, Minimum
 from torchbp.nn.mlp import is_count
 
 AT_ONCE = 16  # steps on rows that are gathered at once, and compiled into one graph
+GATHERED = 2**26  # bytes of rows that are gathered at once, where one step does not need more
+LOOKED_AT = 2**22  # numbers in which nan and inf are looked for at once
 
 
 class Rows:
     """The rows in memory, and those of the members where each has a bag of its own, drawn with replacement."""
 
-    def __init__(self, x, y, bag=None):
-        self.x, self.y, self.count, self.bag = x, y, x.shape[-2], bag
+    def __init__(self, x, y, bag=None, chunk=None):
+        self.x, self.y, self.count, self.bag, self.chunk = x, y, x.shape[-2], bag, chunk
 
     def of(self, order, steps=None):
         """x and y at these places, in batches of one size if `steps` says of how many: (steps, …, N, features)."""
-        if self.bag is not None:
-            order = self.bag[:, order]
-        return (batches(t[order] if t.dim() == 2 else t[:, order], steps) for t in (self.x, self.y))
+        if self.bag is None:
+            return (batches(t[order] if t.dim() == 2 else t[:, order], steps) for t in (self.x, self.y))
+        if self.chunk is None or self.chunk >= len(self.bag):
+            return (batches(t[self.bag[:, order]], steps) for t in (self.x, self.y))
+        return (Bags(t, self.bag, order, steps) for t in (self.x, self.y))
+
+    def bytes_of(self, batch_size):
+        """Of what `of` gathers for a batch."""
+        members = 1 if self.bag is None else len(self.bag) if self.chunk is None else min(self.chunk, len(self.bag))
+        of_row = sum(t[..., 0, :].numel() * t.element_size() for t in (self.x, self.y))
+        return of_row * members * min(batch_size, self.count)
 
     def of_members(self, which):
         x, y = (t if t.dim() == 2 else t[which] for t in (self.x, self.y))
-        return Rows(x, y, None if self.bag is None else self.bag[which])
+        return Rows(x, y, None if self.bag is None else self.bag[which], self.chunk)
+
+
+class Bags:
+    """The rows of each member's bag at these places, in the shape of a tensor of them, gathered for those asked for."""
+
+    def __init__(self, t, bag, order, steps):
+        self.t, self.bag, self.order, self.steps = t, bag, order, steps
+        of_step = (len(bag), len(order) // (steps or 1), t.shape[-1])
+        self.shape = of_step if steps is None else (steps, *of_step)
+
+    def __len__(self):
+        return self.shape[0]
+
+    def dim(self):
+        return len(self.shape)
+
+    def __getitem__(self, index):
+        """bags[…, members, :, :]; or bags[step]."""
+        if isinstance(index, tuple):
+            return batches(self.t[self.bag[index[-3]][:, self.order]], self.steps)
+        order = self.order.view(self.steps, -1)[index]
+        return Bags(self.t, self.bag, order, None)
 
 
 def batches(rows, steps):
@@ -40,16 +72,20 @@ def fit(optimizer, x, y, batch_size, epochs, shuffle, bagging, generator, tol, p
     """See `torchbp.SGD.fit`."""
     members = optimizer.layers.members
     check(optimizer.layers, x, y, batch_size, epochs, bagging, tol, patience, min_grad_norm)
-    bag = torch.randint(x.shape[-2], (members, x.shape[-2]), generator=generator) if bagging else None
-    rows = Rows(x, y, None if bag is None else bag.to(x.device))
-    minimum = optimizer.minimum = Minimum(tol, patience, min_grad_norm, members)
+    bag = torch.randint(x.shape[-2], (members, x.shape[-2]), generator=generator, device="cpu") if bagging else None
+    chunk = None if optimizer.captured is not None else optimizer.chunk
+    rows = Rows(x, y, None if bag is None else bag.to(x.device), chunk)
+    with torch.device("cpu"):  # which may not be the default
+        minimum = optimizer.minimum = Minimum(tol, patience, min_grad_norm, members)
     given, history = optimizer.active, []
-    allowed = torch.tensor(True) if given is None else given.cpu()
+    allowed = torch.tensor(True, device="cpu") if given is None else given.cpu()
     running = Running(optimizer, rows)
     try:
         with bar(epochs, progress) as shown:
             for _ in range(epochs):
-                order = torch.randperm(rows.count, generator=generator) if shuffle else torch.arange(rows.count)
+                order = torch.arange(rows.count, device="cpu")
+                if shuffle:
+                    order = torch.randperm(rows.count, generator=generator, device="cpu")
                 before = minimum.active & allowed
                 losses = running.whole(one_epoch(running.optimizer, running.rows, order.to(x.device), batch_size))
                 history.append(torch.where(before, losses, history[-1]) if history else losses)
@@ -76,7 +112,7 @@ def one_epoch(optimizer, rows, order, batch_size):
     """
     total, whole = 0, rows.count // batch_size * batch_size
     mean = optimizer.loss.reduction == "mean"
-    for places in order[:whole].split(batch_size * at_once(optimizer)) if whole else ():
+    for places in order[:whole].split(batch_size * at_once(optimizer, rows, batch_size)) if whole else ():
         losses = optimizer.backprop_steps(*rows.of(places, len(places) // batch_size))
         total = total + losses.double().sum(0) * (batch_size if mean else 1)
     if whole < rows.count:
@@ -85,16 +121,18 @@ def one_epoch(optimizer, rows, order, batch_size):
     return total.cpu() / (rows.count if mean else 1)
 
 
-def at_once(optimizer):
+def at_once(optimizer, rows, batch_size):
     """How many batches are gathered at once; one where the memory is to be bounded."""
-    return AT_ONCE if optimizer.chunk is None or optimizer.compiled is not None else 1
+    if optimizer.chunk is not None and optimizer.compiled is None:
+        return 1
+    return max(1, min(AT_ONCE, GATHERED // max(1, rows.bytes_of(batch_size))))
 
 
 def norms_of(optimizer, rows, batch_size):
     """‖∇L‖ over all rows, on the CPU."""
     layers, groups = optimizer.layers, optimizer.param_groups
     decays = {p: group["weight_decay"] for group in groups for p in group["params"] if p.requires_grad}
-    places = torch.arange(rows.count, device=rows.x.device).split(batch_size * at_once(optimizer))
+    places = torch.arange(rows.count, device=rows.x.device).split(batch_size * at_once(optimizer, rows, batch_size))
     norms = []
     for members in layers.chunks(optimizer.chunk):
         of = rows if members is None else rows.of_members(members)
@@ -112,7 +150,7 @@ def bar(epochs, progress):
 
 def check(layers, x, y, batch_size, epochs, bagging, tol, patience, min_grad_norm):
     """Raises a ValueError, of something that is no tensor a TypeError, for what cannot be trained on."""
-    members, in_features = layers.members, layers.tables[0]["weight"].shape[-1]
+    members, (weight, _) = layers.members, layers.parameters()[0]
     for name, value in (("batch_size", batch_size), ("epochs", epochs), ("patience", patience)):
         if not is_count(value):
             raise ValueError(f"{name}={value!r} must be a positive integer")
@@ -128,17 +166,34 @@ def check(layers, x, y, batch_size, epochs, bagging, tol, patience, min_grad_nor
                 f"{name} has the shape {tuple(t.shape)}; give (N, features)"
                 + (f", or ({members}, N, features)" if 3 in dimensions else "")
             )
-    if x.shape[-1] != in_features:
-        raise ValueError(f"x has {x.shape[-1]} features, and the model takes {in_features}")
+        if t.device != weight.device:
+            raise ValueError(f"{name} is on {t.device}, and the model on {weight.device}; use {name}.to(…) first")
+    if x.dtype is not weight.dtype:
+        raise ValueError(f"x is {x.dtype}, and the model {weight.dtype}; give x.to({weight.dtype})")
+    if x.shape[-1] != weight.shape[-1]:
+        raise ValueError(f"x has {x.shape[-1]} features, and the model takes {weight.shape[-1]}")
     if x.shape[-2] != y.shape[-2] or not x.shape[-2]:
         raise ValueError(f"x has {x.shape[-2]} rows and y {y.shape[-2]}; give as many, and one at least")
     if bagging and members is None:
         raise ValueError("bagging=True draws rows for each member; the model is one network")
     for name, t in (("x", x), ("y", y)):
-        odd = (~t.isfinite()).nonzero()
-        if len(odd):
-            place = ", ".join(str(int(i)) for i in odd[0])
-            raise ValueError(f"{name}[{place}] is {t[tuple(odd[0])].item()}, one of {len(odd)}; nothing was trained")
+        check_finite(name, t)
+
+
+def check_finite(name, t):
+    """Raises a ValueError for nan or inf, with its place. It takes no memory that grows with the rows."""
+    if not t.numel() or all(value.isfinite() for value in t.aminmax()):  # nan is both, where there is one
+        return
+    rows = max(1, LOOKED_AT // t[..., 0, :].numel())
+    count, first = 0, None
+    for number, part in enumerate(t.split(rows, dim=-2)):
+        places = (~part.isfinite()).nonzero()
+        count += len(places)
+        if first is None and len(places):
+            first = places[0].tolist()
+            first[-2] += number * rows
+    place = ", ".join(map(str, first))
+    raise ValueError(f"{name}[{place}] is {t[tuple(first)].item()}, one of {count}; nothing was trained")
 
 
 def report(optimizer, minimum, rows):
@@ -147,7 +202,7 @@ def report(optimizer, minimum, rows):
     if lost.all():
         raise FloatingPointError(
             f"the loss is no finite number any more after epoch {int(minimum.epochs.max())}: "
-            f"{trouble(optimizer.layers, rows)}; a smaller lr helps"
+            f"{trouble(optimizer.layers, rows, optimizer.chunk)}; a smaller lr helps"
         )
     if lost.any():
         which = ", ".join(str(int(i)) for i in lost.nonzero())
@@ -156,15 +211,20 @@ def report(optimizer, minimum, rows):
         )
 
 
-def trouble(layers, rows):
+def trouble(layers, rows, chunk):
     """The first layer that gives nan or inf, or else the one with the largest weights."""
     parameters = layers.parameters()
-    x, _ = rows.of(torch.arange(min(rows.count, 1024), device=rows.x.device))
+    places = torch.arange(min(rows.count, 1024), device=rows.x.device)
     with torch.no_grad():
-        try:
-            layers.check_finite(layers.forward(parameters, x))
-        except FloatingPointError as error:
-            return str(error)
+        for members in layers.chunks(chunk):
+            x, _ = (rows if members is None else rows.of_members(members)).of(places)
+            of = parameters
+            if members is not None:
+                of = [tuple(p if p is None else p[members] for p in pair) for pair in parameters]
+            try:
+                layers.check_finite(layers.forward(of, x))
+            except FloatingPointError as error:
+                return str(error)
     largest = [weight.detach().abs().max().item() for weight, _ in parameters]
     number = largest.index(max(largest))
     return f"{layers.names()[number]} has weights of {largest[number]:.3g}"

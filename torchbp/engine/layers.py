@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
 from torchbp import nn
+from torchbp.ops._function import any_autocast
 from torchbp.ops.ensemble_linear import add_ensemble_dbias, add_ensemble_dweight, affine_, ensemble_dx
 from torchbp.ops.linear import add_dbias, add_dweight, linear_dx
 from torchbp.ops.relu import relu_dz_
@@ -64,7 +65,7 @@ class Layers:
         self.hooks = [hooks for _, module in self.modules for hooks in hooks_of(module)]
         self.own = [module.__dict__ for _, module in self.modules]
         self.children = [(table, list(table.values())) for _, module in self.modules if (table := module._modules)]
-        self.kept_ones = {}
+        self.kept_ones = self.last_ones = None  # for the most rows so far, and of the last step
         self.strict = False
         if not hooks:
             self.check()
@@ -82,7 +83,14 @@ class Layers:
             raise TypeError(f"{described(name, module)} is not supported; the engine runs {SUPPORTED}")
 
     def check(self):
-        """Raises a TypeError for what has come to the model since, and the engine would not do."""
+        """Raises a TypeError for what has come to the model since, and the engine would not do.
+
+        In autocast, which it does not do either, it raises a RuntimeError.
+        """
+        if any_autocast() and torch.is_autocast_enabled(self.tables[0]["weight"].device.type):
+            raise RuntimeError(
+                "the engine computes in the dtype of the model, and autocast is on; leave autocast, or use autograd"
+            )
         if _has_any_global_hook():
             raise TypeError("all modules have a hook, which the engine would not call; remove it, or use autograd")
         if any(self.hooks):
@@ -174,13 +182,16 @@ class Layers:
             dz = below
 
     def ones(self, dz):
-        """A 1 for each row of dZ: db = dZᵀ 1 is then one product. It is kept: a CUDA graph reads it where it is."""
+        """A 1 for each row of dZ: db = dZᵀ 1 is then one product. One vector is kept, for the most rows so far."""
         rows = dz.size(1) if self.members else dz.size(0) if dz.dim() == 2 else dz.shape[:-1].numel()
-        key = rows, dz.dtype, dz.device
-        ones = self.kept_ones.get(key)
-        if ones is None:
-            ones = self.kept_ones[key] = dz.new_ones(rows)
-        return ones
+        ones = self.last_ones
+        if ones is not None and ones.numel() == rows and ones.dtype is dz.dtype and ones.device == dz.device:
+            return ones
+        kept = self.kept_ones
+        if kept is None or kept.numel() < rows or kept.dtype is not dz.dtype or kept.device != dz.device:
+            self.kept_ones = kept = dz.new_ones(rows)
+        self.last_ones = kept[:rows]
+        return self.last_ones
 
     def names(self):
         """Of each Linear layer, for a message."""

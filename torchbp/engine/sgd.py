@@ -30,9 +30,9 @@ class SGD(torch.optim.SGD):
 
     Args:
         model: an `MLP`, or a `torch.nn.Sequential` of Linear, Sigmoid, Tanh and ReLU, ours or torch's.
-        lr: α. momentum: μ. weight_decay: λ. Of an ensemble each may be a list or tensor of a number for each member. A
-            group then holds those of lr as `lr_of_members`, and its lr is their factor, 1, which schedulers change.
-        dampening: τ. nesterov: as in `torch.optim.SGD`.
+        lr: α. momentum: μ. dampening: τ. weight_decay: λ. nesterov: as in `torch.optim.SGD`, and in its order. Of an
+            ensemble lr, momentum and weight_decay may each be a list or tensor of a number for each member. A group
+            then holds those of lr as `lr_of_members`, and its lr is their factor, 1, which schedulers change.
         loss: as in `torchbp.backprop`.
         chunk: how many members of an ensemble go through a step at once, which bounds its memory; None is all.
         compile: whether `backprop_steps` and `fit` compile their steps into one graph, for each shape of the rows anew:
@@ -61,9 +61,10 @@ class SGD(torch.optim.SGD):
         model,
         lr=1e-3,
         momentum=0,
-        weight_decay=0,
         dampening=0,
+        weight_decay=0,
         nesterov=False,
+        *,
         loss=None,
         chunk=None,
         compile=False,
@@ -96,7 +97,7 @@ class SGD(torch.optim.SGD):
         own = self.own
         self.layers, self.loss, self.chunk = Layers(own["model"]), own["loss"], own["chunk"]
         self._active = own.get("active")
-        self.captured = CapturedStep(self.run) if own["capture"] else None
+        self.captured = CapturedStep(self.run, self.layers, self.loss) if own["capture"] else None
         self.compiled = CompiledSteps(own["model"], self.loss) if own["compile"] else None
 
     def numbers_of_each(self, numbers):

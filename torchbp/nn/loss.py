@@ -12,7 +12,7 @@ class BCELoss(torch.nn.BCELoss):
     """
 
     def forward(self, input, target):
-        return ops.binary_cross_entropy(input, target, self.weight, self.reduction)
+        return ops.binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
 
 
 class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):
@@ -22,7 +22,9 @@ class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):
     """
 
     def forward(self, input, target):
-        return ops.binary_cross_entropy_with_logits(input, target, self.weight, self.reduction, self.pos_weight)
+        return ops.binary_cross_entropy_with_logits(
+            input, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
+        )
 
 
 class MSELoss(torch.nn.MSELoss):
@@ -32,4 +34,4 @@ class MSELoss(torch.nn.MSELoss):
     """
 
     def forward(self, input, target):
-        return ops.mse_loss(input, target, self.reduction)
+        return ops.mse_loss(input, target, reduction=self.reduction)

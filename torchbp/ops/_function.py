@@ -5,6 +5,8 @@ from torch.autograd import forward_ad
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import has_torch_function_variadic
 
+no_torch_function = torch._C._disabled_torch_function_impl
+dispatch_includes = torch._C._dispatch_tls_is_dispatch_key_included
 any_autocast = torch._C._is_any_autocast_enabled
 tracing_state = torch._C._get_tracing_state
 transforms_active = torch._C._are_functorch_transforms_active
@@ -37,6 +39,22 @@ def short_apply(function):
     return super(torch.autograd.Function, function).apply
 
 
+def is_left_to_torch(args):
+    """Whether a tensor subclass brings its own kernels, or a tracer records torch's operations, where torch's
+    `has_torch_function` says so. It says so in any mode too: `with torch.device(…)` is one, and so is
+    `torch.set_default_device`. A mode sees the operations in our formulas.
+    """
+    if dispatch_includes(torch._C.DispatchKey.PreDispatch):  # torch.export
+        return True
+    return torch._C._is_torch_function_enabled() and any(overrides(type(arg)) for arg in args)
+
+
+def overrides(cls):
+    """Whether torch's operations call the class's own `__torch_function__` in their place."""
+    own = getattr(cls, "__torch_function__", no_torch_function)
+    return cls is not torch.Tensor and own is not no_torch_function
+
+
 def operation(function, torchs, cast=None):
     """A Python function that applies `function`, in the shortest way that its circumstances allow.
 
@@ -52,7 +70,9 @@ def operation(function, torchs, cast=None):
     short = short_apply(function)
 
     def apply(*args):
-        if not torch.is_grad_enabled() or tracing_state() is not None or has_torch_function_variadic(*args):
+        if not torch.is_grad_enabled() or tracing_state() is not None:
+            return torchs(*args)
+        if has_torch_function_variadic(*args) and is_left_to_torch(args):
             return torchs(*args)
         if not (any_autocast() or transforms_active() or is_dynamo_compiling()):
             return short(*args)

@@ -1,6 +1,12 @@
 """What the losses share: the checks of their arguments, and the reduction. Nothing here knows which loss."""
 
 import torch
+from torch.nn._reduction import legacy_get_string
+
+
+def chosen_reduction(size_average, reduce, reduction):
+    """The reduction, which torch's old arguments decide where one of them is given, with its warning."""
+    return reduction if size_average is None and reduce is None else legacy_get_string(size_average, reduce)
 
 
 def check(input, target, reduction):
@@ -24,7 +30,7 @@ def fit_weight(name, weight, input):
     return weight.expand_as(input)
 
 
-def reduce(loss, reduction):
+def reduced(loss, reduction):
     """L = Σ ℓ / N for "mean", Σ ℓ for "sum", ℓ itself for "none"."""
     if reduction == "mean":
         return loss.mean()

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._function import Function, float32, operation, save_for_jvp, values
-from torchbp.ops._loss import check, fit_weight, reduce, reduce_backward
+from torchbp.ops._loss import check, chosen_reduction, fit_weight, reduce_backward, reduced
 
 
 def log_a(a):
@@ -25,7 +25,7 @@ def log_1_a(a):
 
 
 class BinaryCrossEntropy(Function):
-    """L = reduce(ℓ): A, y and w (or None) of one shape; reduction "mean", "sum" or "none"."""
+    """L = reduced(ℓ): A, y and w (or None) of one shape; reduction "mean", "sum" or "none"."""
 
     @staticmethod
     def forward(a, y, weight, reduction):
@@ -36,7 +36,7 @@ class BinaryCrossEntropy(Function):
         check_unit_interval("input", a)
         check_unit_interval("target", y)
         loss = (y - 1) * log_1_a(a) - y * log_a(a)
-        return reduce(loss if weight is None else weight * loss, reduction)
+        return reduced(loss if weight is None else weight * loss, reduction)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -62,7 +62,7 @@ class BinaryCrossEntropy(Function):
     def jvp(ctx, a_t, y_t, weight_t, _):  # to torch the weight is a constant, and its tangent 0
         a, y, weight = ctx.saved_tensors
         loss_t = bce_da(a_t, a, y) + bce_dy(y_t, a)
-        return reduce(loss_t if weight is None else loss_t * weight, ctx.reduction)
+        return reduced(loss_t if weight is None else loss_t * weight, ctx.reduction)
 
 
 def bce_da(dloss, a, y):
@@ -94,7 +94,7 @@ def cast(args):
 apply_binary_cross_entropy = operation(BinaryCrossEntropy, torchs, cast)
 
 
-def binary_cross_entropy(input, target, weight=None, reduction="mean"):
+def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
     r"""Cross-entropy between probabilities and targets in [0, 1] (equations at the top of this file).
 
     Where a saturated output must still learn, use `binary_cross_entropy_with_logits`: its gradient is exact.
@@ -103,6 +103,7 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
         input: A, probabilities in [0, 1], any shape, floating.
         target: y in [0, 1], the shape and dtype of `input`.
         weight: w, broadcastable to `input`, or None; it gets no gradient.
+        size_average, reduce: torch's old way to say the reduction.
         reduction: "mean" over all elements, "sum", or "none".
 
     Returns:
@@ -115,6 +116,7 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
     Example:
         >>> torchbp.ops.binary_cross_entropy(torch.tensor([0.8]), torch.tensor([1.0]))  # −ln 0.8 = 0.2231
     """
+    reduction = chosen_reduction(size_average, reduce, reduction)
     check(input, target, reduction)
     if weight is not None:
         weight = fit_weight("weight", weight, input).to(input.dtype)

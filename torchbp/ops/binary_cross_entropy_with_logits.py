@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._function import Function, float32, operation, save_for_jvp
-from torchbp.ops._loss import check, fit_weight, reduce, reduce_backward
+from torchbp.ops._loss import check, chosen_reduction, fit_weight, reduce_backward, reduced
 
 
 class BinaryCrossEntropyWithLogits(Function):
-    """L = reduce(ℓ): Z, y, w and p (or None) of one shape; reduction "mean", "sum" or "none"."""
+    """L = reduced(ℓ): Z, y, w and p (or None) of one shape; reduction "mean", "sum" or "none"."""
 
     @staticmethod
     def forward(z, y, weight, pos_weight, reduction):
@@ -25,7 +25,7 @@ class BinaryCrossEntropyWithLogits(Function):
         if pos_weight is not None:
             log_sigmoid = log_sigmoid * (1 + (pos_weight - 1) * y)
         loss = (1 - y) * z - log_sigmoid
-        loss = reduce(loss if weight is None else loss * weight, reduction)
+        loss = reduced(loss if weight is None else loss * weight, reduction)
         return loss if loss.dtype is y.dtype else in_dtype_of(y, loss)
 
     @staticmethod
@@ -57,7 +57,7 @@ class BinaryCrossEntropyWithLogits(Function):
         if weight is not None:
             loss = F.binary_cross_entropy_with_logits(z, y, reduction="none", pos_weight=pos_weight)
             loss_t = weight * loss_t + weight_t * loss
-        return reduce(loss_t, ctx.reduction)
+        return reduced(loss_t, ctx.reduction)
 
 
 def bce_dz(dloss, z, y, pos_weight=None):
@@ -95,13 +95,16 @@ def torchs(z, y, weight, pos_weight, reduction):
 apply_binary_cross_entropy_with_logits = operation(BinaryCrossEntropyWithLogits, torchs, float32)
 
 
-def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
+def binary_cross_entropy_with_logits(
+    input, target, weight=None, size_average=None, reduce=None, reduction="mean", pos_weight=None
+):
     r"""Cross-entropy between `σ(input)` and targets, exact at any logit (equations at the top of this file).
 
     Args:
         input: Z, logits, any shape, floating.
         target: y, normally in [0, 1] (as in torch, not checked), the shape of `input`, floating.
         weight: w, broadcastable to `input`, or None; it gets no gradient.
+        size_average, reduce: torch's old way to say the reduction.
         reduction: "mean" over all elements, "sum", or "none".
         pos_weight: p, weight of the positive class, broadcastable to `input`, or None; it gets no gradient.
 
@@ -115,6 +118,7 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
     Example:
         >>> torchbp.ops.binary_cross_entropy_with_logits(torch.zeros(1), torch.ones(1))  # ln 2 = 0.6931
     """
+    reduction = chosen_reduction(size_average, reduce, reduction)
     check(input, target, reduction)
     if weight is not None:
         weight = fit_weight("weight", weight, input)

@@ -18,7 +18,10 @@ class Linear(Function):
 
     @staticmethod
     def forward(x, weight, bias):
-        return F.linear(x, weight, bias)  # Z = X Wᵀ + b, one GEMM that starts from b
+        z = F.linear(x, weight, bias)  # Z = X Wᵀ + b, one GEMM that starts from b
+        # of other than two dimensions it may be a view of the GEMM's matrix, and autograd lets nobody write into a view
+        # that a Function has made; detached it is the same memory, and no view
+        return z if x.dim() == 2 else z.detach()
 
     @staticmethod
     def setup_context(ctx, inputs, z):

@@ -14,7 +14,14 @@ import torch.nn.functional as F
 from torch.autograd import forward_ad
 from torch.overrides import has_torch_function
 
-from torchbp.ops._function import any_autocast, is_dynamo_compiling, short_apply, tracing_state, transforms_active
+from torchbp.ops._function import (
+    any_autocast,
+    is_dynamo_compiling,
+    is_left_to_torch,
+    short_apply,
+    tracing_state,
+    transforms_active,
+)
 from torchbp.ops.binary_cross_entropy_with_logits import bce_dz, binary_cross_entropy_with_logits
 from torchbp.ops.linear import Linear, linear, linear_dbias, linear_dweight, linear_dx
 from torchbp.ops.relu import relu, relu_dz
@@ -103,7 +110,7 @@ def network(activation, y, x, parameters):
         or transforms_active()
         or is_dynamo_compiling()
         or forward_ad._current_level >= 0
-        or has_torch_function((y, x, *parameters))
+        or (has_torch_function((y, x, *parameters)) and is_left_to_torch((y, x, *parameters)))
         or (y is not None and y.requires_grad)
     ):
         return layered(activation, y, x, *parameters)

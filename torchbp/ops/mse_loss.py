@@ -12,18 +12,18 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._function import Function, float32, operation, save_for_jvp
-from torchbp.ops._loss import check_reduction, reduce, reduce_backward
+from torchbp.ops._loss import check_reduction, chosen_reduction, reduce_backward, reduced
 
 
 class MSELoss(Function):
-    """L = reduce(ℓ): X and Y of one shape; reduction "mean", "sum" or "none"."""
+    """L = reduced(ℓ): X and Y of one shape; reduction "mean", "sum" or "none"."""
 
     @staticmethod
     def forward(x, y, reduction):
         loss = (x - y).square()
         if not loss.is_floating_point():
             raise NotImplementedError(f"the squared error of {x.dtype} and {y.dtype} is not a floating number")
-        return reduce(loss, reduction)
+        return reduced(loss, reduction)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -43,7 +43,7 @@ class MSELoss(Function):
     @staticmethod
     def jvp(ctx, x_t, y_t, _):
         x, y = ctx.saved_tensors
-        return reduce(mse_dx(x_t - y_t, x, y), ctx.reduction)
+        return reduced(mse_dx(x_t - y_t, x, y), ctx.reduction)
 
 
 def mse_dx(dloss, x, y):
@@ -58,12 +58,13 @@ def torchs(x, y, reduction):
 apply_mse_loss = operation(MSELoss, torchs, float32)
 
 
-def mse_loss(input, target, reduction="mean", weight=None):
+def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     r"""Squared error, elementwise or reduced (equations at the top of this file).
 
     Args:
         input: X, any shape, real floating.
         target: Y, the shape of `input`; another is broadcast, with torch's warning.
+        size_average, reduce: torch's old way to say the reduction.
         reduction: "mean" over all elements, "sum", or "none".
         weight: of each element, the shape of `input`, or None; "mean" is then Σ w ℓ / Σ w.
 
@@ -77,6 +78,7 @@ def mse_loss(input, target, reduction="mean", weight=None):
     Example:
         >>> torchbp.ops.mse_loss(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 1.0]))  # (0 + 4)/2 = 2
     """
+    reduction = chosen_reduction(size_average, reduce, reduction)
     check_reduction(reduction)
     if weight is not None and weight.shape != input.shape:
         raise ValueError(f"weight has the shape {tuple(weight.shape)} and input {tuple(input.shape)}; use the same")
@@ -93,4 +95,4 @@ def mse_loss(input, target, reduction="mean", weight=None):
     if weight is None:
         return apply_mse_loss(input, target, reduction)
     loss = weight * apply_mse_loss(input, target, "none")
-    return loss.sum() / weight.sum() if reduction == "mean" else reduce(loss, reduction)
+    return loss.sum() / weight.sum() if reduction == "mean" else reduced(loss, reduction)

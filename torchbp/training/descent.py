@@ -39,7 +39,9 @@ class Descent:
         if not len(y):  # a process without a row of the last batch
             return z.sum()
         if self.members:
-            losses = ops.binary_cross_entropy_with_logits(z, y.expand_as(z), None, "none", self.loss.pos_weight)
+            losses = ops.binary_cross_entropy_with_logits(
+                z, y.expand_as(z), reduction="none", pos_weight=self.loss.pos_weight
+            )
             losses = losses.mean((1, 2))
         else:
             losses = self.loss(z, y)
