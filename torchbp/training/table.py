@@ -145,7 +145,7 @@ def counts_rows(column):
 
 
 def category_note(column, one, many):
-    """A sentence, in a list, where a column of text has texts that may mean a missing value, and are taken as others."""
+    """A sentence, where a column of text has texts that may mean a missing value; they are taken as others."""
     found = spellings(column)
     few = ", ".join(f"{text!r} ({rows} row{'s' * (rows > 1)})" for text, rows in found.items())
     what = f"is taken as a {one}" if len(found) == 1 else f"are taken as {many}"
