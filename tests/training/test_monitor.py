@@ -2,6 +2,7 @@ import re
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch.func import functional_call, grad, vmap
 
 from torchbp.cli import main
+from torchbp.nn.mlp import ACTIVATIONS
 from torchbp.training import Classifier, TabularData
 from torchbp.training.errors import SettingError
 from torchbp.training.gradients import (
@@ -18,8 +20,10 @@ from torchbp.training.gradients import (
     backward_pass,
     gradient_flow,
     hardest_rows,
+    loss_of_guess,
     sample_gradient_norms,
 )
+from torchbp.training.saturation import SATURATION
 
 CASES = [
     {"classes": ["a", "b"], "hidden": [4]},
@@ -79,13 +83,74 @@ def test_gradient_flow_is_that_of_autograd(settings):
     assert record["sample_gradient/p50"] == norms.median()
 
 
-def test_saturation_is_the_share_of_small_derivatives():
+SATURATED = {  # of outputs, 3 units for 2 rows: just inside and just outside of each bound
+    "sigmoid": ([[0.0100, 0.0103, 0.9899], [0.5, 0.9898, 0.0]], 3 / 6),
+    "tanh": ([[0.980, 0.979, -0.980], [0.0, -0.979, 1.0]], 3 / 6),
+    "relu": ([[0.0, 0.0, 0.0], [0.0, 0.001, 0.0]], 2 / 3),
+}
+
+
+def test_saturation_of_each_activation():
+    assert set(SATURATED) == set(SATURATION) == set(ACTIVATIONS)
+    for activation, (outputs, share) in SATURATED.items():
+        a = torch.tensor([outputs, [[0.5] * 3] * 2])  # a second network, without
+        torch.testing.assert_close(SATURATION[activation].share(a), torch.tensor([share, 0.0]))
+
+
+def test_saturation_is_of_each_hidden_layer():
     model = Classifier(1, ["a", "b"], hidden=[3])
     with torch.no_grad():
         model.net[0].weight.copy_(torch.tensor([[1.0], [10.0], [-10.0]]))
         model.net[0].bias.zero_()
     x = torch.tensor([[1.0], [0.1]])  # z = 1, 10, −10 and 0.1, 1, −1
     assert gradient_flow(model, x, torch.ones(2, 1))["saturated/1"] == pytest.approx(2 / 6)
+
+
+def test_percentiles_are_those_of_the_rows():
+    """41 rows with gradients of 0, 1, … times that of the second: 5 % of 40 is the third."""
+    model = Classifier(1, ["a", "b"], hidden=[1], activation="relu")
+    with torch.no_grad():
+        for parameter, value in zip(model.net.parameters(), (1.0, 0.0, 1.0, 0.0), strict=True):
+            parameter.fill_(value)
+    order = torch.randperm(41)
+    norms = torch.arange(41.0)
+    record = gradient_flow(model, *rows_with(model, norms[order]))
+    found = [record[f"sample_gradient/{name}"] for name in ("p05", "p50", "p95", "max")]
+    assert found == pytest.approx([2, 20, 38, 40], rel=1e-4)
+
+
+def rows_with(model, norms):
+    """Rows whose gradient has such a norm: of x < 0 it is that of the last bias, |σ(0) − y| = |½ − y|."""
+    return torch.full((len(norms), 1), -1.0), 0.5 + norms[:, None]
+
+
+@pytest.mark.parametrize("weight", [None, 7.0])
+def test_the_guess_is_the_best_answer_without_features(weight):
+    y = (torch.rand(50, 3) < torch.tensor([0.1, 0.5, 0.9])).double()
+    pos_weight = None if weight is None else torch.full((3,), weight, dtype=torch.double)
+    z = torch.linspace(-8, 8, 3201, dtype=torch.double)[:, None, None].expand(-1, 50, 3)
+    losses = F.binary_cross_entropy_with_logits(z, y.expand_as(z), reduction="none", pos_weight=pos_weight).mean(1)
+    expected = losses.min(0).values.mean()
+    assert loss_of_guess(y, pos_weight).item() == pytest.approx(expected.item(), rel=1e-4)
+    assert loss_of_guess(torch.tensor([[0.0, 1.0]]), None) == pytest.approx(0, abs=1e-30)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_trouble_is_said_in_the_words_of_the_activation(activation):
+    data = TabularData("breast_cancer")
+    model = Classifier(data.in_features, data.classes, hidden=[4, 4], activation=activation)
+    trainer = SimpleNamespace(callback_metrics={"train/loss": torch.tensor(0.6)}, datamodule=data)
+    monitor = GradientMonitor()
+    monitor.record = {"dz_rms/1": 0.9e-3, "dz_rms/2": 1.1e-3, "dz_rms/3": 1.0, "saturated/1": 0.49, "saturated/2": 0.5}
+    vanished, saturated = monitor.troubles(trainer, model)
+    assert vanished.startswith("layer 1's gradient has vanished: its dZ is 9e-04 of the last layer's. Fewer hidden ")
+    assert ("relu" in vanished) == (activation != "relu")
+    assert saturated.startswith(
+        f"50% of layer 2's {'units are dead' if activation == 'relu' else 'outputs are saturated'}"
+    )
+    assert f"{activation} as" not in saturated
+    trainer.callback_metrics["train/loss"] = torch.tensor(0.06)
+    assert list(monitor.troubles(trainer, model)) == []
 
 
 def test_watching_does_not_change_training(tmp_path):
@@ -130,7 +195,7 @@ def test_a_deep_sigmoid_network_is_told_that_its_gradient_has_vanished(tmp_path,
     assert watched
     assert all("gradient has vanished" in line and "relu" in line for line in watched)
     assert watched[0].startswith("layer 1's")
-    assert run(tmp_path, monkeypatch, capsys, *deep, "--model.activation", "relu") == []
+    assert "vanished" not in str(run(tmp_path, monkeypatch, capsys, *deep, "--model.activation", "relu"))
 
 
 def test_saturated_units_are_told(tmp_path, monkeypatch, capsys):

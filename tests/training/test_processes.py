@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -111,26 +110,41 @@ def test_a_process_without_a_row_of_the_last_batch():
         torch.testing.assert_close(last(0)[name], alone, rtol=1e-9, atol=1e-9, equal_nan=True)
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_process_ends_the_run_with_a_line_to_resume(victim):
+def test_a_run_that_one_process_ends_goes_on_by_the_line_that_it_prints():
+    """Killed, a process leaves the other one alone; after a signal to one of them both stop before the same step."""
     endless = ["--trainer.max_epochs", "100000", "--stopping.min_grad_norm", "0", "--stopping.patience", "100000"]
-    fit = [*TORCHBP, "fit", *CANCER, *TWO, *endless]
-    with subprocess.Popen(fit, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
-        err = after_the_kill(process, victim)
-    assert process.returncode == (-signal.SIGKILL if victim == 0 else 1)
-    resume, error = err.splitlines()[-2:]
-    assert error.startswith(f"torchbp: error: process {1 - victim} of 2 has lost the others: ")
-    assert "Traceback" not in err
-    arguments = re.fullmatch(r"resume   .* torchbp (fit .*)", resume)[1].split()
-    _, again = run(TORCHBP, *arguments, "--trainer.max_time", "00:00:00:02")
-    assert again.startswith("data     breast_cancer: 569 rows")
+    arguments = ["fit", *CANCER, *TWO, *endless]
+    for victim, number, expected in (
+        (0, signal.SIGKILL, -signal.SIGKILL),
+        (1, signal.SIGKILL, 1),
+        (1, signal.SIGTERM, 128 + signal.SIGTERM),
+    ):
+        status, out, err = ended_by(arguments, victim, number)
+        assert status == expected
+        assert err[0].startswith("data     breast_cancer: 569 rows")
+        assert "Traceback" not in "".join(err)
+        if number == signal.SIGKILL:
+            assert out == []
+            resume, error = err[-2:]
+            assert error.startswith(f"torchbp: error: process {1 - victim} of 2 has lost the others: ")
+        else:
+            assert [line.split()[0] for line in out] == ["stopped", "run", "resume"]
+            assert {line.split()[0] for line in err} == {"data", "network", "epoch"}
+            resume = out[-1]
+        arguments = re.fullmatch(r"resume   .* torchbp (fit .*)\n", resume)[1].split()
+    assert [path.name for path in RUN.parent.iterdir()] == ["version_0"]
 
 
-def after_the_kill(process, victim):
-    for line in process.stderr:
-        if line.startswith("epoch"):
-            break
-    (child,) = (int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
-    time.sleep(0.5)
-    os.kill((process.pid, child)[victim], signal.SIGKILL)
-    return process.stderr.read()  # to its end: both processes have ended
+def ended_by(arguments, victim, number):
+    """Status, and the lines of stdout and stderr, of a run of two processes, one of which was sent a signal."""
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*TORCHBP, *arguments], **streams, text=True) as process:
+        err = []
+        for line in process.stderr:
+            err.append(line)
+            if line.startswith("epoch"):
+                break
+        (child,) = (int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
+        os.kill((process.pid, child)[victim], number)
+        err += process.stderr.readlines()  # to its end: both processes have ended
+        return process.wait(), process.stdout.readlines(), err

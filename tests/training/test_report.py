@@ -16,7 +16,8 @@ from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix, roc_a
 from torchbp.training.report import write_report
 from torchbp.training.report.figures import COLOURS, look_of
 from torchbp.training.report.page import STYLE
-from torchbp.training.report.plots import POINTS, learning_plots, thin
+from torchbp.training.report.plots import POINTS, gradient_plots, learning_plots, thin
+from torchbp.training.saturation import SATURATION
 
 NASTY = "<script>alert(1)</script> $x_1$ & \"q\" 'a'"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -45,6 +46,7 @@ def run_of(classes, rows=200, multilabel=False, **other):
         "title": "a run",
         "summary": [("data", "200 rows")],
         "history": history_of(30),
+        "activation": "sigmoid",
         "classes": classes,
         "multilabel": multilabel,
         "truth": truth,
@@ -188,6 +190,21 @@ def test_confusion_matrix_and_roc_are_those_of_sklearn(report, outputs):
     assert [row[-1] for row in rows] == [f"{expected[i, i] / expected[i].sum():.1%}" for i in range(len(classes))]
     for i, name in enumerate(classes[-outputs:]):
         assert f"{name}: AUC {roc_auc_score(truth[:, i], probabilities[:, i]):.3f}" in page.text
+
+
+def test_words_follow_the_activation_and_the_labels():
+    for activation, has in (
+        ("sigmoid", ["Saturated units", "sigmoid units", "a(1 − a) < 0.01"]),
+        ("tanh", ["Saturated units", "tanh units", "1 − a² < 0.04"]),
+        ("relu", ["Dead units", "relu units", "output is 0 for each"]),
+    ):
+        plots = gradient_plots(history_of(3), SATURATION[activation])
+        text = " ".join(plot.title + plot.look for plot in plots)
+        assert all(words in text for words in has)
+        assert all(other not in text for other in {"sigmoid", "tanh", "relu"} - {activation})
+    for multilabel in (False, True):
+        text = " ".join(plot.look for plot in learning_plots(history_of(3), multilabel))
+        assert ("share of the most frequent class" in text) != multilabel
 
 
 def test_each_label_has_a_table_of_its_own(report):

@@ -143,6 +143,7 @@ def write_page(command, run, lines, table):
         title=f"{run.parent.name}, {run.name}",
         summary=[*described(command.trainer, model), *lines],
         history=history,
+        activation=model.net.activation,
         classes=data.classes,
         multilabel=data.multilabel,
         truth=truth,

@@ -22,13 +22,8 @@ from torchbp.engine.losses import value_and_derivative
 from torchbp.ops.ensemble_linear import ensemble_dweight
 from torchbp.training.data import ROWS_AT_ONCE
 from torchbp.training.errors import SettingError
+from torchbp.training.saturation import MUCH, SATURATION
 
-# of a unit's output a: whether f′(a) is nearly 0, under 4 % of what it can be
-SATURATED = {
-    "sigmoid": lambda a: a * (1 - a) < 0.01,
-    "tanh": lambda a: 1 - a.square() < 0.04,
-    "relu": lambda a: a <= 0,
-}
 PERCENTILES = {
     "sample_gradient/p05": 0.05,
     "sample_gradient/p50": 0.5,
@@ -37,7 +32,6 @@ PERCENTILES = {
 }
 LEARNT = 0.1  # the loss over that of the best answer that looks at no feature
 VANISHED = 1e-3  # dZ of a layer over dZ of the last one
-MOSTLY = {"sigmoid": 0.5, "tanh": 0.5, "relu": 0.95}  # the share of saturated units that is worth a word
 
 
 @torch.no_grad()
@@ -80,17 +74,17 @@ def gradient_flow(classifier, x, y):
     """What the monitor records, name: number; the names end in the number of the layer, from 1.
 
     dz_rms: root mean square of dZ, over rows and units; dw_rms: of dW; dw_to_w: ‖dW‖/‖W‖; saturated: share of the
-    hidden layer's outputs where f′ is nearly 0; sample_gradient: percentiles of ‖g_n‖. Of an ensemble, the means over
-    the members that have not diverged.
+    hidden layer's outputs where f′ is nearly 0, of relu the share of units that are 0 for all rows; sample_gradient:
+    percentiles of ‖g_n‖. Of an ensemble, the means over the members that have not diverged.
     """
     inputs, dzs = backward_pass(classifier, x, y)
     weights = list(classifier.net.parameters())[::2]  # of W_1, b_1, W_2, …
-    is_saturated, matrix = SATURATED[classifier.net.activation], (-2, -1)
+    share, matrix = SATURATION[classifier.net.activation].share, (-2, -1)
     quantities = {
         "dz_rms": [rms(dz) for dz in dzs],
         "dw_rms": [],
         "dw_to_w": [],
-        "saturated": [is_saturated(a).mean(matrix, dtype=a.dtype) for a in inputs[1:]],
+        "saturated": [share(a) for a in inputs[1:]],
     }
     for dz, a, weight in zip(dzs, inputs, weights, strict=True):
         dweight = ensemble_dweight(dz, a) / len(x)  # of the mean loss
@@ -150,23 +144,27 @@ class GradientMonitor(Callback):
 
     def troubles(self, trainer, classifier):
         """A sentence for each layer that has ceased to learn, and what helps; none if the network has learnt."""
-        loss, guess = trainer.callback_metrics.get("train/loss", math.nan), trainer.datamodule.rows("train")[1].mean(0)
-        if loss < LEARNT * F.binary_cross_entropy(guess, guess):
+        loss = trainer.callback_metrics.get("train/loss", math.nan)
+        if loss < LEARNT * loss_of_guess(trainer.datamodule.rows("train")[1], classifier.loss.pos_weight):
             return
         f = classifier.net.activation
         for name, value in self.record.items():
             kind, _, layer = name.partition("/")
-            if kind == "saturated" and value >= MOSTLY[f]:
-                yield (
-                    f"{value:.0%} of layer {layer}'s outputs are saturated: its units hardly learn. A smaller lr, more "
-                    f"weight_decay or {'tanh' if f == 'sigmoid' else 'a sigmoid'} as model.activation helps"
-                )
+            if kind == "saturated" and value >= MUCH:
+                yield f"{value:.0%} of layer {layer}'s {SATURATION[f].trouble}"
             last = self.record[f"dz_rms/{len(classifier.hparams.hidden) + 1}"]
             if kind == "dz_rms" and value < VANISHED * last:
                 yield (
                     f"layer {layer}'s gradient has vanished: its dZ is {value / last if last else 0:.0e} of the last "
-                    "layer's. Fewer hidden layers or model.activation relu helps"
+                    f"layer's. Fewer hidden layers{' or model.activation relu' if f != 'relu' else ''} helps"
                 )
+
+
+def loss_of_guess(y, pos_weight):
+    """The least loss on y, `(N, outputs)`, of one answer for all rows: P = w q / (w q + 1 − q), q the mean of y."""
+    q, w = y.mean(0), 1 if pos_weight is None else pos_weight.to(y)
+    z = (w * q / (1 - q)).log().clamp(-100, 100)
+    return F.binary_cross_entropy_with_logits(z, q, pos_weight=None if pos_weight is None else w)
 
 
 def hardest_rows(classifier, x, y, count):

@@ -8,6 +8,7 @@ from torchbp.training.report import figures
 from torchbp.training.report.page import page
 from torchbp.training.report.plots import gradient_plots, learning_plots, roc_plot
 from torchbp.training.report.tables import confusion, table
+from torchbp.training.saturation import SATURATION
 
 SWEEP = (
     "For each lr, of the epoch where its members together had the lowest loss: that loss; the mean and the deviation "
@@ -16,7 +17,20 @@ SWEEP = (
 
 
 def write_report(
-    folder, *, title, summary, history, classes, multilabel, truth, probabilities, hardest, config, versions, sweep=None
+    folder,
+    *,
+    title,
+    summary,
+    history,
+    activation,
+    classes,
+    multilabel,
+    truth,
+    probabilities,
+    hardest,
+    config,
+    versions,
+    sweep=None,
 ):
     """Write `report.html`, `curves.png` and `gradients.png`; a picture without data is left out.
 
@@ -27,6 +41,7 @@ def write_report(
         history: a DataFrame, a row per epoch: `epoch` from 0, and what there is of `train/loss`, `val/loss`,
             `val/accuracy`; of each layer l from 1 `dz_rms/l`, `dw_rms/l`, `dw_to_w/l`, `saturated/l`; and
             `sample_gradient/p05`, `/p50`, `/p95`, `/max`. What is not a finite number is not drawn.
+        activation: of the hidden layers; it says what the share `saturated/l` is of.
         classes: their names; of two classes, the one output is P(the second class).
         multilabel: whether `classes` are labels of 0 or 1 instead, each with an output of its own.
         truth, probabilities: of the validation rows, `(N, outputs)`, of 0/1 and of [0, 1]; or both None.
@@ -36,7 +51,7 @@ def write_report(
         versions: the version of each program.
         sweep: head and rows of the table of a sweep, or None.
     """
-    learning, gradients = learning_plots(history), gradient_plots(history)
+    learning, gradients = learning_plots(history, multilabel), gradient_plots(history, SATURATION[activation])
     flow = [plot for plot in gradients if plot.name in ("dz", "saturated")]
     sections = [
         *([section("Sweep", [f'<div class="card all">{table(SWEEP, *sweep)}</div>'], "")] if sweep else []),

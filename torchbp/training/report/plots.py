@@ -34,7 +34,7 @@ class Plot:
     unit: bool = False
 
 
-def learning_plots(history):
+def learning_plots(history, multilabel=False):
     """Loss and accuracy over the epochs, those that `history` has."""
     loss = Plot(
         "loss",
@@ -47,15 +47,18 @@ def learning_plots(history):
     accuracy = Plot(
         "accuracy",
         "Accuracy",
-        "The share of right answers. Compare it with the share of the most frequent class, "
+        "The share of right answers, one for each label of a row. Compare it with that of an answer that never looks "
+        "at the features: for each label what most rows have, with it or without."
+        if multilabel
+        else "The share of right answers. Compare it with the share of the most frequent class, "
         "which an answer that never looks at the features gets as well.",
-        "share of rows",
+        "share of answers" if multilabel else "share of rows",
         of_columns(history, {"validation": "val/accuracy"}),
     )
     return [plot for plot in (loss, accuracy) if plot.curves]
 
 
-def gradient_plots(history):
+def gradient_plots(history, saturation):
     """What backpropagation computed over the epochs, layer by layer and row by row, as far as `history` has it."""
     plots = [
         Plot(
@@ -86,10 +89,9 @@ def gradient_plots(history):
         ),
         Plot(
             "saturated",
-            "Saturated units",
-            "The share of a layer’s sigmoid units with a(1−a) < 0.01. That product is their factor in dZ, "
-            "so saturated units hardly learn, and hardly pass a gradient on.",
-            "share of units",
+            saturation.title,
+            saturation.look,
+            "share",
             of_layers(history, "saturated"),
             unit=True,
         ),
