@@ -1,5 +1,6 @@
 """What a browser makes of the page, driven with keys and mouse as a user would."""
 
+import math
 import re
 
 import pytest
@@ -176,19 +177,99 @@ def cancelling():
     return torchbp.explain(net, [[1, 1], [1.0002, 1]], [[0.0], [1.0]])
 
 
-@pytest.mark.parametrize("explanation", [cancelling, xor, cancer, deep])
+def wide():
+    """More rows, and more units in each layer, than the page draws."""
+    torch.manual_seed(4)
+    net = torchbp.nn.MLP(13, 12, 11, dtype=torch.float64)
+    return torchbp.explain(net, torch.randn(10, 13), torch.rand(10, 11), loss=torch.nn.MSELoss())
+
+
+@pytest.mark.parametrize("explanation", [cancelling, xor, cancer, deep, wide])
 def test_every_sum_of_a_chain_is_true_as_it_is_printed(browse, explanation):
-    browser = browse(explanation())
+    explanation = explanation()
+    browser, sizes = browse(explanation), explanation.chain.sizes()
     texts = browser.evaluate(
         """columns.flatMap((of, column) => of.units.flatMap((_, unit) => [...unitChain(column, unit),
         ...(column ? columns[column - 1].units.flatMap((_, from) => edgeChain(column, unit, from)) : [])]))
         .filter((e) => e.tagName === "P").map((e) => e.textContent)"""
     )
-    sums = [text.split(" = ")[-2:] for text in texts if "·" in text]
+    sums = [text.split(" = ") for text in texts if "·" in text]
     assert len(sums) > 10
-    for terms, total in sums:
+    for name, *_, terms, total in sums:
+        of, layer = re.match(r"(?:∂L/∂)?([A-Z])(\d)", name).groups()
+        count = {"Z": sizes[int(layer) - 1], "W": len(explanation.values["X"]), "A": (*sizes, 0)[int(layer) + 1]}[of]
+        more = re.search(r"\[(\d+) more", terms)
+        assert terms.count("·") + (int(more[1]) if more else 0) == count, f"{name} = {terms}"
         terms = re.sub(r"\[\d+ more: ([^]]*)\]", r"(\1)", terms).replace("·", "*")
         assert eval(terms.replace("−", "-")) == pytest.approx(float(total.replace("−", "-")), rel=1e-2), terms
+
+
+FORMATS = {  # the text of a number, in four digits and in two
+    "0": ("0", "0"),
+    "0.001": ("0.001", "0.001"),
+    "0.00099949": ("9.995e−4", "1e−3"),
+    "-123.45678": ("−123.5", "−120"),
+    "99940": ("99940", "100000"),
+    "123456": ("1.235e5", "1e5"),
+    "-1e-40": ("−1.000e−40", "−1e−40"),
+    "null": ("not finite", "not finite"),
+}
+SUMS = {  # the arguments of a sum, and its text
+    "[[1, 2], [-3, 4]], 0, -10": "s = 1·2 + (−3)·4 = −10",
+    "[[1, 2], [-3, 4]], 0, -7, 3": "s = 1·2 + (−3)·4 + 3 = −7",
+    "[[1, 2], [3, 4], [5, 6], [7, 8]], 0, 100": "s = 1·2 + 3·4 + 5·6 + 7·8 = 100",
+    "[[9, 9], [1, 2], [-7, 8], [3, 4], [5, 6]], 0, 69": "s = 9·9 + (−7)·8 + 5·6 + [2 more: 14] = 69",
+    "[[9, 9], [1, 2], [-7, 8], [3, 4], [5, 6]], 6, 70, -2": "s = 9·9 + (−7)·8 + 5·6 + [8 more: 17] + (−2) = 70",
+    "[[1, 1], [-1, 0.99987654]], 0, 0.00012346": "s = 1·1 + (−1)·0.99987654 = 1.235e−4",
+    "[[1, 1], [-1, 0.7777777]], 0, 0.2222223": "s = 1·1 + (−1)·0.7778 = 0.2222",
+    "[[0, 1]], 0, 0": "s = 0·1 = 0",
+}
+
+
+def test_numbers_and_sums_of_the_script(browse):
+    browser = browse(xor())
+    formats = {n: tuple(browser.evaluate(f"[format({n}), format({n}, 2)]")) for n in FORMATS}
+    assert formats == FORMATS
+    assert {sums: browser.evaluate(f"sum('s', {sums}).textContent") for sums in SUMS} == SUMS
+
+
+@pytest.mark.parametrize(("width", "strong"), [(400, 8), (1280, 24)])
+def test_edges_and_units_show_sign_and_size(browse, width, strong):
+    """Strong weights are drawn in full, the thicker the larger; more of them would be a tangle."""
+    browser = browse(cancer(), width=width)
+    edges = browser.evaluate(
+        """links[1].flatMap((row, unit) => row.map((link, from) => {
+        const edge = link.lastChild;
+        return [tensors.W1[unit][from], edge.getAttribute('class'), parseFloat(edge.style.strokeWidth || 0)]; }))"""
+    )
+    assert all(("negative" in kind) == (value < 0) for value, kind, _ in edges)
+    drawn = sorted((abs(value), thick) for value, kind, thick in edges if "weak" not in kind)
+    assert len(drawn) == strong + 1
+    assert drawn[0][0] >= max(abs(value) for value, kind, _ in edges if "weak" in kind)
+    assert [thick for _, thick in drawn] == sorted(thick for _, thick in drawn)
+    assert drawn[0][1] < drawn[-1][1]
+    hues = browser.evaluate(
+        "units[0].map(({ rect }, i) => [tensors.X[0][i], rect.style.getPropertyValue('--hue'), "
+        "parseInt(rect.style.getPropertyValue('--share'))])"
+    )
+    assert all(hue == f"var(--{'negative' if value < 0 else 'positive'})" for value, hue, _ in hues)
+    most = max(abs(value) for value, *_ in hues)
+    assert [share for *_, share in hues] == [pytest.approx(18 * abs(value) / most, abs=0.51) for value, *_ in hues]
+
+
+def test_the_curve_is_drawn_over_a_logarithm_and_cut_off_above(browse):
+    explanation = xor()
+    browser = browse(explanation)
+    places = browser.evaluate("points.map(([rate, loss], i) => [rate, loss, ...scale(i)])")
+    (low, _, left, _), (high, _, right, _) = places[0], places[-1]
+    for rate, _, x, _ in places:
+        share = math.log(rate / low) / math.log(high / low)
+        assert x == pytest.approx(left + share * (right - left), abs=0.1)
+    best = min(places, key=lambda place: place[1])
+    shown = [(loss, y) for _, loss, _, y in places if y > 0]
+    assert max(loss for loss, _ in shown) <= explanation.loss + 1.4 * (explanation.loss - best[1])
+    assert min(loss for _, loss, _, y in places if y < 16) >= explanation.loss + 1.1 * (explanation.loss - best[1])
+    assert sorted(shown, reverse=True) == sorted(shown, key=lambda pair: pair[1])  # the larger, the higher
 
 
 def test_network_is_walked_through_with_the_keyboard(browse):
@@ -369,11 +450,12 @@ def test_print_and_a_browser_without_scripts_show_every_step(browse):
     explanation = xor()
     visible = "[...document.querySelectorAll('.step')].filter(s => s.offsetParent).length"
     browser = browse(explanation)
+    browser.press("ArrowRight")
     browser("Emulation.setEmulatedMedia", media="print")
     assert browser.evaluate(visible) == len(explanation.records)
     assert browser("Page.printToPDF")["data"]
     browser("Emulation.setEmulatedMedia", media="")
-    assert shown(browser) == 0  # as before the printing
+    assert shown(browser) == 1  # as before the printing
     browser("Emulation.setScriptExecutionDisabled", value=True)
     browser("Page.reload")
     browser.events.clear()

@@ -170,3 +170,31 @@ def test_why_there_is_no_difference_quotient():
     with torch.no_grad():
         net[1].weight.fill_(1e-14)
     assert "rounding alone" in reason(torchbp.explain(net, [1], [1]), "dL/dW1")
+
+
+def test_quotients_are_of_the_24_largest_elements():
+    by = torchbp.explain(torchbp.nn.MLP(5, 5, 1, dtype=torch.float64), [1, 2, 3, 4, 5], [1])["dL/dW1"].checks[1].by
+    assert by == "[L(q + h) − L(q − h)]/2h of 24 elements"
+    by = torchbp.explain(torchbp.nn.MLP(4, 6, 1, dtype=torch.float64), [1, 2, 3, 4], [1])["dL/dW1"].checks[1].by
+    assert by == "[L(q + h) − L(q − h)]/2h"
+
+
+@pytest.mark.parametrize("error", [1e-9, 1e-6])
+def test_an_error_far_above_rounding_is_off(error, monkeypatch):
+    """100 eps of float64 are 2e−14; a thousandth of a millionth is far above."""
+    linear_dx = backward.linear_dx
+    monkeypatch.setattr(backward, "linear_dx", lambda dz, w: (1 + error) * linear_dx(dz, w))
+    explanation = xor.__wrapped__()
+    assert all(explanation[name].checks[0].ok is False for name in ("dL/dA1", "dL/dZ1", "dL/dW1", "dL/db1"))
+
+
+@pytest.mark.parametrize("weight", [1.0, 1e6])
+def test_bounds_grow_with_the_weights_of_the_loss(weight):
+    loss = torch.nn.BCEWithLogitsLoss(weight=torch.tensor([weight]), pos_weight=torch.tensor([2.0]))
+    explanation = torchbp.explain(torchbp.nn.MLP(2, 4, 1, dtype=torch.float64), [1, 2], [1], loss=loss)
+    bound = explanation["dL/dZ2"].checks[0].bound
+    of_answer = abs(explanation["dL/dZ2"].tensor.item())
+    assert bound == pytest.approx(100 * torch.finfo(torch.float64).eps * (of_answer + 2 * weight))
+    size = max(1, abs(explanation["b2′"].tensor.item()))
+    expected = 100 * torch.finfo(torch.float64).eps * size + explanation.lr * explanation["dL/db2"].checks[0].bound
+    assert explanation["b2′"].checks[0].bound == pytest.approx(expected)

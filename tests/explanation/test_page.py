@@ -13,8 +13,10 @@ import torch
 import torchbp
 from tests.explanation.samples import CONTROLS, NASTY, VISIBLE, XOR, cancer, data_of, deep, large, named_xor, xor
 from torchbp.explanation import mathml, text
+from torchbp.explanation.articles import table
 from torchbp.explanation.page import STYLES, read
 from torchbp.explanation.rates import curve
+from torchbp.explanation.records import Record
 
 
 class Tags(HTMLParser):
@@ -94,6 +96,60 @@ def test_network_is_no_tangle_and_holds_the_strongest_units(explanation):
         torch.testing.assert_close(torch.tensor(data["tensors"][f"dL/dZ{number}"]), shown.float(), rtol=1e-4, atol=0)
         others = [unit for unit in range(dz.shape[1]) if unit not in column["units"]]
         assert not others or dz.abs().sum(0)[others].max() <= shown.abs().sum(0).min()
+
+
+@pytest.mark.parametrize(("units", "drawn"), [(10, 10), (11, 8)])
+def test_layers_of_more_than_ten_units_are_drawn_by_eight(units, drawn):
+    net = torchbp.nn.MLP(2, units, 1, dtype=torch.float64)
+    data = data_of(torchbp.explain(net, torch.randn(9, 2), torch.ones(9, 1)).html())
+    assert len(data["columns"][1]["units"]) == drawn
+    assert (data["rows"], data["count"], len(data["tensors"]["Z1"])) == (8, 9, 8)
+
+
+def test_where_nothing_learns_the_largest_units_are_drawn():
+    net = torchbp.nn.MLP(1, 20, 1, activation="relu", dtype=torch.float64)
+    with torch.no_grad():
+        net[0].weight.copy_(torch.arange(20).reshape(20, 1)), net[0].bias.zero_(), net[2].weight.zero_()
+    assert data_of(torchbp.explain(net, [1.0], [1.0]).html())["columns"][1]["units"] == list(range(12, 20))
+
+
+def test_numbers_of_the_page_have_nine_digits():
+    explanation = xor()
+    found = data_of(explanation.html())["tensors"]["Z1"]
+    torch.testing.assert_close(torch.tensor(found).double(), explanation["Z1"].tensor, rtol=1e-7, atol=0)
+    assert found[0][0] == float(f"{explanation['Z1'].tensor[0, 0].item():.9g}")
+
+
+@pytest.mark.parametrize(
+    ("shape", "caption", "cells"),
+    [
+        ((8, 7), "", [[7 * row + column for column in range(7)] for row in range(8)]),
+        ((2, 9), "2×9, from 0 to 17; its corners", [[0, 1, None, 8], [9, 10, None, 17]]),
+        ((9, 2), "9×2, from 0 to 17; its corners", [[0, 1], [2, 3], [None, None], [16, 17]]),
+        ((9,), "9, from 0 to 8; its ends", [[0, 1, None, 8]]),
+    ],
+)
+def test_tables_are_whole_or_show_their_corners(shape, caption, cells):
+    tensor = torch.arange(float(torch.Size(shape).numel())).reshape(shape)
+    found = table(Record("W1", "forward", 1, "", "", tensor, ""))
+    assert re.findall("<caption>(.*?)</caption>", found) == [caption][: bool(caption)]
+    rows = [re.findall("<td>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", found)]
+    assert rows == [["⋯" if cell is None else str(cell) for cell in row] for row in cells]
+
+
+@pytest.mark.parametrize(
+    "name", ["Z1", "A1", "B1", "P2", "dL/dZ1", "dL/dB1", "A2′", "W1", "b1", "dL/dW1", "dL/db1", "W1′"]
+)
+def test_what_has_a_row_for_each_sample_says_so(name):
+    found = table(Record(name, "forward", 1, "", "", torch.ones(2, 2), ""))
+    assert ("<caption>rows × units</caption>" in found) == ("W" not in name and "b" not in name)
+
+
+def test_the_answer_of_one_row_and_one_output_stands_above():
+    net = torchbp.nn.MLP(2, 4, 1)
+    one, two = torchbp.explain(net, [1, 2], [1]), torchbp.explain(net, *XOR)
+    assert f"<dt>answer, and truth</dt><dd>A2 = {one['A2'].tensor.item():.4g}, y = 1</dd>" in one.html()
+    assert "answer, and truth" not in two.html()
 
 
 def test_rates_are_real_losses_and_their_minimum():

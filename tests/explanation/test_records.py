@@ -280,6 +280,44 @@ def test_the_loss_says_where_it_is_not_computed_by_its_equation():
     assert "1e−12" not in ordinary["dL/dA1"].why
 
 
+@pytest.mark.parametrize("z", [26.0, 26.5, 27.0, 28.0, 29.5, 31.5, 32.5, -26.5, -29.5, -31.0, -36.0])
+def test_numbers_are_true_where_rounding_begins_to_count(z):
+    """Where A (1 − A) is 1e−12, and where the loss of logits is no longer that of A."""
+    for y in (0.0, 1.0):
+        numbers(z, y)
+        numbers(z, y, torch.nn.BCELoss())
+
+
+def test_logarithms_are_bounded_from_minus_100_on():
+    for z, bounded in ((-99.5, False), (-100.5, True)):
+        record = numbers(z, 1.0, torch.nn.BCELoss())["L"]
+        assert ("−max(" in record.numbers) == bounded
+        assert ("no logarithm is below −100" in record.why) == bounded
+
+
+def test_the_answer_of_a_network_that_ends_with_an_activation_has_a_name_of_its_own():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Tanh())
+    explanation = torchbp.explain(net, *XOR)
+    assert [record.name for record in explanation.records[:4]] == ["Z1", "A1", "P1", "L"]
+    assert explanation["P1"].equation == "P1 = σ(A1)"
+    assert explanation["dL/dA1"].equation == "dL/dA1 = dL/dP1 ∘ P1 ∘ (1 − P1) = (P1 − y)/N"
+
+
+def test_why_names_the_slope_and_the_weights():
+    sentences = {
+        torch.nn.Sigmoid: "at most ¼, and almost 0 where A1 is near 0 or 1",
+        torch.nn.Tanh: "at most 1, and almost 0 where A1 is near −1 or 1",
+        torch.nn.ReLU: "1 where the unit is on, and 0 where it is off",
+    }
+    for activation, sentence in sentences.items():
+        net = torch.nn.Sequential(torch.nn.Linear(2, 3), activation(), torch.nn.Linear(3, 1))
+        assert torchbp.explain(net, *XOR)["dL/dZ1"].why.endswith(f"its slope ∂A1/∂Z1 is {sentence}.")
+    for weights, times in (({}, ""), ({"weight": 2}, ", times w"), ({"pos_weight": 2}, ", times p where y is 1")):
+        loss = torch.nn.BCEWithLogitsLoss(**{name: torch.tensor([value]) for name, value in weights.items()})
+        why = torchbp.explain(xor_net(), *XOR, loss=loss)["dL/dZ2"].why
+        assert f"what is left is the answer minus the truth{times}, exact even" in why
+
+
 def test_names_of_layers_and_arguments_of_any_kind():
     net = torch.nn.Sequential(
         OrderedDict(hidden=torch.nn.Linear(2, 3), squash=torch.nn.Tanh(), answer=torch.nn.Linear(3, 1))

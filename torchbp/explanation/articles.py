@@ -53,7 +53,7 @@ def table(record):
         return f'<p class="scalar">{number(tensor)}</p>'
     cells = tensor.reshape(-1, tensor.shape[-1])
     rows, columns = cells.shape
-    caption = "rows × units" if record.name[0] in "ZA" or record.name[4:5] in "ZA" else ""
+    caption = "" if record.name.removeprefix("dL/d")[0] in "Wb" else "rows × units"
     if rows > ROWS or columns > COLUMNS:
         shown = "corners" if rows > 1 else "ends"
         caption = f"{size(tensor)}, from {number(cells.min())} to {number(cells.max())}; its {shown}"
