@@ -53,7 +53,8 @@ def captured(sizes, rows):
 
 def graph_of(step, net):
     """The step as a CUDA graph, which returns its loss; as torch's documentation of whole-network capture does it."""
-    replay, loss = record(lambda: step().detach(), [p.detach() for p in net.parameters()])
+    pool = torch.cuda.graph_pool_handle()
+    replay, loss = record(lambda: step().detach(), [p.detach() for p in net.parameters()], pool)
 
     def replayed():
         replay()
