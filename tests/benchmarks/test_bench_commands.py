@@ -113,6 +113,7 @@ def test_on_cuda(name, tmp_path, monkeypatch, capsys):
     if name == "step":
         assert captured == {"torch.nn, captured", "SGD.backprop_step, captured"}
     if name == "ensemble":
+        assert not [record for record in records if "growth" in record]
         assert captured == {"SGD, members, captured"}
         assert "16 of 2-4-1 × 1" in {record["network"] for record in records}
     assert all(value > 0 for record in records for value in record.values() if isinstance(value, float))

@@ -4,7 +4,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from torchbp.benchmarks import jax_process, members, step
-from torchbp.benchmarks.measure import TIMED, interleaved
+from torchbp.benchmarks.measure import interleaved
 from torchbp.engine import SGD
 from torchbp.nn import MLP
 
@@ -47,25 +47,22 @@ def step_of(sizes, rows):
 KINDS = {"step": step_of, "ensemble": members.eager}
 
 
-def measure(threads, seconds, device="cpu"):
-    """A record of every number of threads, point of an axis, and variant; or a note.
+def measure(threads, seconds):
+    """A record of every number of threads, point of an axis, and variant, on the CPU; or a note.
 
     Args:
         threads: numbers of threads, one run each.
         seconds: how long each point is timed, all variants together.
-        device: "cpu" or "cuda".
     """
     tasks = {(axis, value): of(value) for axis, (_, values, of) in AXES.items() for value in values}
     for number in threads:
         torch.set_num_threads(number)
         with threadpool_limits(number):
             for point, (kind, *of) in tasks.items():
-                with torch.device(device):
-                    variants, steps = KINDS[kind](*of)
-                found = interleaved(variants, seconds, steps=steps, timed=TIMED[device])
-                yield from records(number, *point, found, None)
+                variants, steps = KINDS[kind](*of)
+                yield from records(number, *point, interleaved(variants, seconds, steps=steps), None)
     yield from jax_process.records(
-        tasks, threads, seconds, device, lambda n, point, found: records(n, *point, found, PEERS[tasks[point][0]])
+        tasks, threads, seconds, "cpu", lambda n, point, found: records(n, *point, found, PEERS[tasks[point][0]])
     )
 
 

@@ -46,19 +46,22 @@ def captured(sizes, rows):
     descent = SGD(engine, lr=LR, capture=True)
     return {
         PEER: torchs(peer, x, y),
-        "torch.nn, captured": graph_of(torchs(graph, x, y), graph),
+        "torch.nn, captured": graph_of(graph, x, y),
         "SGD.backprop_step, captured": lambda: descent.backprop_step(x, y),
     }
 
 
-def graph_of(step, net):
-    """The step as a CUDA graph, which returns its loss; as torch's documentation of whole-network capture does it."""
-    pool = torch.cuda.graph_pool_handle()
+def graph_of(net, x, y):
+    """torch's step as a CUDA graph, as its documentation of whole-network capture does it: each batch is copied in."""
+    batch, pool = (x.clone(), y.clone()), torch.cuda.graph_pool_handle()
+    step = torchs(net, *batch)
     replay, loss = record(lambda: step().detach(), [p.detach() for p in net.parameters()], pool)
 
     def replayed():
+        for memory, rows in zip(batch, (x, y), strict=True):
+            memory.copy_(rows)
         replay()
-        return loss
+        return loss.clone()
 
     return replayed
 

@@ -26,19 +26,24 @@ class CapturedStep:
         memory = [None if t is None else t.data_ptr() for t in (*read, *self.loss._buffers.values())]
         rows = [(t.shape, t.dtype, t.device) for t in (x, y)]
         key = (*rows, *memory, places, *(rule.fixed() for rule in found))
-        own, _, replay, loss = kept(self.graphs, key, lambda: self.captured(parameters, found, places, inputs))
-        for tensor, value in zip(own, inputs, strict=True):
-            tensor.copy_(value) if isinstance(value, torch.Tensor) else tensor.fill_(value)
+        own, _, last, replay, loss = kept(self.graphs, key, lambda: self.captured(parameters, found, places, inputs))
+        for i, value in enumerate(inputs):
+            if isinstance(value, torch.Tensor):
+                own[i].copy_(value)
+            elif last[i] != value:  # each write is a launch, and a learning rate seldom changes
+                last[i] = value
+                own[i].fill_(value)
         replay()
         return loss.clone()  # the next replay writes over it
 
     def captured(self, parameters, found, places, inputs):
-        """The memory that the graph reads, its inputs and the vector of ones; what replays it; and the loss."""
+        """The memory that the graph reads, its inputs and the vector of ones; its inputs now; what replays it; and the
+        loss."""
         x = inputs[0]
         with torch.inference_mode(False):  # so that they can be written to in any mode
             own = [v.detach().clone() if isinstance(v, torch.Tensor) else number(v, x) for v in inputs]
         replay, loss = self.capture(parameters, found, places, own)
-        return own, self.layers.last_ones, replay, loss
+        return own, self.layers.last_ones, [None, None, *inputs[2:]], replay, loss
 
     def capture(self, parameters, found, places, own):
         x, y, *numbers = own
