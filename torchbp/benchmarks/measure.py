@@ -99,7 +99,7 @@ def allocations(prepare, function):
     with silence():
         for _ in range(2):  # the first profile of a process may miss what happens while it starts
             prepare()
-            with torch.profiler.profile(activities=[cpu], profile_memory=True) as profile:
+            with torch.profiler.profile(activities=[cpu], profile_memory=True, acc_events=True) as profile:
                 function()
     return [event.nbytes() for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
 
