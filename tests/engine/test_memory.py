@@ -5,6 +5,7 @@ import torch
 
 import torchbp
 from torchbp.benchmarks.measure import peak_bytes
+from torchbp.engine import fit
 
 SIZES = (256, 192, 224, 40)
 
@@ -39,3 +40,41 @@ def test_nothing_as_large_as_a_weight_is_allocated(kind):
     run(x, y)
     smallest_weight = 4 * min(p.numel() for p in net.parameters() if p.dim() == 2)
     assert 0 < peak_bytes(lambda: None, lambda: run(x, y)) < smallest_weight
+
+
+@pytest.mark.parametrize("place", [None, 0, -1], ids=["finite", "first", "last"])
+@pytest.mark.parametrize("of_each", [False, True])
+def test_looking_for_nan_takes_no_memory_that_grows_with_the_rows(place, of_each, monkeypatch):
+    monkeypatch.setattr(fit, "LOOKED_AT", 1024)
+    x = torch.randn(3, 4000, 16) if of_each else torch.randn(12_000, 16)
+    expected = None
+    if place is not None:
+        x[..., place, 5] = torch.nan
+        expected = f"x[{'0, ' if of_each else ''}{range(x.shape[-2])[place]}, 5] is nan, one of {3 if of_each else 1};"
+    found = []
+
+    def look():
+        try:
+            fit.check_finite("x", x)
+            found.append(None)
+        except ValueError as error:
+            found.append(str(error))
+
+    assert peak_bytes(lambda: None, look) < x.nbytes / 20
+    assert all(message is None if expected is None else message.startswith(expected) for message in found)
+
+
+def test_bags_of_rows_take_the_memory_of_a_block(monkeypatch):
+    members, batch, features = 32, 64, 256
+    one = 4 * members * batch * features  # bytes of a batch of all members
+    x, y = torch.randn(8 * batch, features), torch.rand(8 * batch, 1)
+    peaks = {}
+    for blocks, chunk in ((8, None), (2, None), (1, None), (1, 4)):
+        monkeypatch.setattr(fit, "GATHERED", int(1.01 * blocks * one))
+        optimizer = torchbp.SGD(torchbp.nn.MLP(features, 4, 1, members=members), chunk=chunk)
+        options = {"batch_size": batch, "epochs": 1, "bagging": True, "min_grad_norm": 1e-9, "progress": False}
+        peaks[blocks, chunk] = peak_bytes(lambda: None, lambda o=optimizer, options=options: o.fit(x, y, **options))
+    assert peaks[8, None] > 8 * one
+    assert peaks[2, None] < 2.5 * one
+    assert peaks[1, None] < 1.5 * one
+    assert peaks[1, 4] < one / 2

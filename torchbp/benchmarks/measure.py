@@ -114,7 +114,7 @@ def allocations(prepare, function, device="cpu"):
     with silence():
         for _ in range(2):  # the first profile of a process may miss what happens while it starts
             prepare()
-            with torch.profiler.profile(activities=[cpu], profile_memory=True) as profile:
+            with torch.profiler.profile(activities=[cpu], profile_memory=True, acc_events=True) as profile:
                 function()
     events = profile.profiler.kineto_results.events()
     return [event.nbytes() for event in events if event.name() == "[memory]" and event.device_type() == kind]

@@ -11,7 +11,7 @@ from torchbp.nn.mlp import is_count
 
 AT_ONCE = 16  # steps on rows that are gathered at once, and compiled into one graph
 GATHERED = 2**26  # bytes of rows that are gathered at once, where one step does not need more
-LOOKED_AT = 2**22  # numbers in which nan and inf are looked for at once
+LOOKED_AT = 2**20  # numbers in which nan and inf are looked for at once
 
 
 class Rows:

@@ -92,6 +92,8 @@ def gradient_norms(layers, loss, decays, pieces, count, members=None):
                 add_dweight(weight, dz, a, 1, scale)
             if bias is not None:
                 add_dbias(bias, dz, ones, 1, scale)
+            del dz, a
+        del x, y  # so that they are freed before the next piece is gathered
     for total in sums.values():
         squares += total.square().flatten(0 if layers.members is None else 1).sum(-1)
     return squares.sqrt().double()
