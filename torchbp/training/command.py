@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.strategies import FSDPStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first
+from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first, reason_of_class
 from torchbp.training.checkpoints import WholeFiles, continue_metrics, latest_best, run_folder
 from torchbp.training.classifier import Classifier
 from torchbp.training.closing import close, close_early, resume_line, shown
@@ -82,9 +82,13 @@ def failed(error, interruption):
         if rank() == 0 or error.of_this_process:
             print(f"torchbp: error: {error}", file=sys.stderr)
         return error.status
-    if not (isinstance(error, OSError) or raised_by(error) in ("pytorch_lightning", "lightning_fabric")):
+    message, by = " ".join(str(error).split()), raised_by(error)
+    if by == "jsonargparse" and (reason := reason_of_class(str(error))):
+        message = reason
+    elif not isinstance(error, OSError) and by not in ("pytorch_lightning", "lightning_fabric"):
         raise
-    print(f"torchbp: error: {' '.join(str(error).split())}", file=sys.stderr)
+    if rank() == 0:
+        print(f"torchbp: error: {message}", file=sys.stderr)
     return 1 if isinstance(error, OSError) else 2
 
 
