@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning.loggers import CSVLogger
 from sklearn.datasets import load_breast_cancer, load_digits
 
 from torchbp.cli import main
@@ -563,6 +564,37 @@ BAD = [
         2,
         "EarlyStopping: monitor='val/typo' is not a metric of training; use val/loss",
     ),
+    ("fit --trainer.logger PackageLess", 2, "PackageLess: a-package is not installed: pip install 'a-package>=1'"),
+    (
+        "fit --trainer.logger [CSVLogger,PackageLess]",
+        2,
+        "PackageLess: a-package is not installed: pip install 'a-package>=1'",
+    ),
+    ("fit --trainer.logger no.Such", 2, "trainer.logger=no.Such: No module named 'no'"),
+    ("fit --trainer.logger torch.Such", 2, "trainer.logger=torch.Such: module 'torch' has no attribute 'Such'"),
+    ("fit --trainer.logger Such", 2, "trainer.logger=Such: there is no class Such; give module.Class"),
+    (
+        'fit --trainer.logger {"class_path":"CSVLogger","init_args":{"dir":"r"}}',
+        2,
+        "CSVLogger: the class has no argument 'dir'",
+    ),
+    ("fit --trainer.logger.init_args.dir r", 2, "trainer.logger: the class has no argument 'dir'"),
+    (
+        "fit --trainer.callbacks EarlyStopping",
+        2,
+        "trainer.callbacks: .*EarlyStopping: the class needs init_args with monitor",
+    ),
+    (
+        "fit --trainer.callbacks torch.nn.Linear",
+        2,
+        "trainer.callbacks=torch.nn.Linear: .* not .* a subclass of Callback",
+    ),
+    (
+        'fit --trainer.callbacks [{"class_path":"EarlyStopping","init_args":{"monitor":"val/loss","patience":"x"}}]',
+        2,
+        "trainer.callbacks: EarlyStopping: patience=x must be of type int",
+    ),
+    ("fit --trainer.precision 7", 2, "trainer.precision=7 must be one of 64, 32, 16, transformer-engine, .*bf16$"),
     ("fit -c twice.yaml", 2, "twice.yaml, line 4: a second 'lr'"),
     ("fit -c list.yaml", 2, "list.yaml holds no keys"),
     ("fit -c tab.yaml", 2, "tab.yaml, line 2: "),
@@ -656,6 +688,15 @@ def test_bad_input(arguments, status, message, run, checkpoint):
     assert out == ""
     assert re.fullmatch(f"torchbp: error: .*{message}.*\n", err), err
     assert {p.name for p in Path().iterdir()} == set(FILES)
+
+
+class PackageLess(CSVLogger):
+    """As Lightning's loggers are without their package; one that is there in no environment has this name."""
+
+    def __init__(self, save_dir: str = "runs", name: str = "run", version: str | None = None):
+        raise ModuleNotFoundError(
+            "Requirement 'a-package>=1' not met. HINT: Try running `pip install 'a-package>=1'`", name="a-package"
+        )
 
 
 def test_a_log_without_an_end_has_few_lines():

@@ -2,7 +2,9 @@
 
 import copy
 import math
+import re
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -13,6 +15,8 @@ from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE
 from torchbp.training import Classifier, TabularData, UntilMinimum
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.gradients import full_gradient_norm, gradient_flow, hardest_rows
+from torchbp.training.predictions import answers
+from torchbp.training.report.tables import confusion
 from torchbp.training.scores import Scores
 
 NUMBERS = {"lr": 0.3, "momentum": 0.5, "weight_decay": 0.01}
@@ -227,6 +231,25 @@ def test_scores_are_those_of_the_mean_probability(weighted, exclusive):
             own = F.binary_cross_entropy_with_logits(z[group, number], y, pos_weight=weight)
             torch.testing.assert_close(members[0, group, number], own)
     assert members[0, 1, 2].isnan()
+
+
+def test_a_probability_of_one_half_is_the_second_class_everywhere():
+    half = torch.zeros(1, 1, 2, 1)  # logits
+    y = torch.tensor([[1.0], [0.0]])
+    scores = Scores(None, False)
+    scores.add(half[:, :, :1], y[:1])
+    members, groups = scores.means(lambda sums: sums)
+    assert members[1].item() == groups[1].item() == 1
+    scores.add(half[:, :, 1:], y[1:])
+    members, groups = scores.means(lambda sums: sums)
+    assert members[1].item() == groups[1].item() == 0.5
+    p = torch.tensor([[0.5], [0.4999]])
+    assert Classifier(1, ["a", "b"]).predicted(p) == ["b", "a"]
+    frame = answers(Classifier(1, ["a", "b"], multilabel=True), p.expand(2, 2))
+    assert frame[["a", "b"]].to_numpy().tolist() == [[1, 1], [0, 0]]
+    assert "TP 1" in confusion(["a", "b"], True, np.array([[1, 1]]), p[:1].expand(1, 2).numpy())
+    matrix = confusion(["a", "b"], False, y.numpy()[:1], p[:1].numpy())
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", matrix)[-3:] == ["0", "1", "100.0%"]
 
 
 def test_a_sure_and_wrong_answer_has_its_loss():

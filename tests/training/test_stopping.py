@@ -5,7 +5,7 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 
-from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE
+from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
 from torchbp.training import Classifier, TabularData, UntilMinimum
 from torchbp.training.errors import SettingError
 from torchbp.training.gradients import full_gradient_norm
@@ -111,6 +111,37 @@ def test_its_state_is_restored_and_its_numbers_are_those_of_now():
         assert again.minimum.why.tolist() == why
         assert again.minimum.waited.tolist()[:3] == [2, 0, 0]
         assert again.grad_norm is stopping.grad_norm
+
+
+def test_at_the_bound_the_loss_has_not_fallen_and_the_gradient_has_not_vanished():
+    """Falls by more than ½; a norm under ¼: of four networks two are just at the bound. All numbers are exact."""
+    minimum = Minimum(min_delta=0.5, patience=1, min_grad_norm=0.25, members=4)
+    minimum.update(torch.tensor([3.0, 3.0, 3.0, 3.0]), torch.ones(4))
+    minimum.stop(torch.full((4,), True), DESCENDS)  # the first loss is no fall of any size
+    minimum.waited.zero_()
+    minimum.update(torch.tensor([2.5, 2.25, 2.25, 2.25]), torch.tensor([1.0, 1.0, 0.25, 0.125]))
+    assert minimum.why.tolist() == [PATIENCE, DESCENDS, DESCENDS, GRADIENT]
+    assert minimum.best.tolist() == [3.0, 2.25, 2.25, 2.25]
+    assert minimum.epochs.tolist() == [2] * 4
+    minimum.update(torch.tensor([1.0, 2.0, torch.inf, 1.0]))
+    assert minimum.why.tolist() == [PATIENCE, PATIENCE, NOT_FINITE, GRADIENT]
+    assert minimum.best.tolist() == [3.0, 2.25, 2.25, 2.25]  # of those that had stopped, nothing changes
+    assert minimum.epochs.tolist() == [2, 3, 3, 2]
+
+
+@pytest.mark.parametrize(("norm", "why"), [(0.25, DESCENDS), (0.125, GRADIENT)])
+def test_the_gradient_is_looked_at_beside_the_validation_loss(norm, why, monkeypatch):
+    monkeypatch.setattr("torchbp.training.stopping.full_gradient_norm", lambda *_: torch.tensor(norm))
+    stopping = of(None, min_grad_norm=0.25, monitor="val/loss")
+    strategy = SimpleNamespace(broadcast=lambda value: value)
+    data = SimpleNamespace(rows=lambda split: (None, None))
+    trainer = SimpleNamespace(fast_dev_run=False, is_global_zero=True, strategy=strategy, datamodule=data)
+    stopping.on_train_epoch_end(trainer, None)
+    assert stopping.minimum.why == why
+    assert getattr(trainer, "should_stop", False) == (why == GRADIENT)
+    again = of(None, min_grad_norm=0.25, monitor="val/loss")
+    again.load_state_dict(stopping.state_dict())
+    assert again.minimum.why == why
 
 
 @pytest.mark.parametrize(

@@ -141,10 +141,12 @@ class SGD(torch.optim.SGD):
             self.prepare()
         for group in self.param_groups:
             for name, value in group.items():
-                if is_of_each(value) and isinstance(value, torch.Tensor) and len(value) != self.layers.members:
-                    raise ValueError(
-                        f"{name} of the state is of {len(value)} members, the model of {self.layers.members}"
-                    )
+                if is_of_each(value) and isinstance(value, torch.Tensor):
+                    if len(value) != self.layers.members:
+                        raise ValueError(
+                            f"{name} of the state is of {len(value)} members, the model of {self.layers.members}"
+                        )
+                    group[name] = value.to(group["params"][0].device)  # of a file; torch moves the velocities alone
 
     def backprop_step(self, x, y):
         """One step of gradient descent on the rows x, y. It neither reads nor writes `.grad`.

@@ -88,15 +88,47 @@ def shorten(message):
     if unknown := re.search(r"unrecognized arguments: --([^\s=]+)|does not accept option '([^']+)'", message):
         key = unknown[1] or unknown[2]
         return f"there is no key {key!r}; {nearest(key, known_keys())}"
+    if reason := reason_of_class(message):
+        return reason
     if wrong := re.match(r'Parser key "([^"]+)"', message):
         types = re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", message)
         value = re.search(r"(?:Got|Given) value: (.*)", message)
+        if choices := re.findall(r"Expected a typing.Literal\[(.*)\]", message):
+            choices = dict.fromkeys(re.findall(r"[^', ]+", ", ".join(choices)))
+            return f"{wrong[1]}={value[1]} must be one of {', '.join(choices)}"
         if types and value:
             types = " or ".join(dict.fromkeys(types)).replace("NoneType", "null")
             return f"{wrong[1]}={value[1]} must be of type {types}"
     if missing := re.match(r"the following arguments are required: (?:\w+\.)?(.*)", message):
         return f"{missing[1]} is missing; set it in the file of -c, or as --{missing[1]}"
     return " ".join(message.removeprefix("argument ").split())
+
+
+def reason_of_class(message):
+    """Why a class that a setting names, a logger's or a callback's, cannot be made; None if the message is of another
+    kind. jsonargparse tries each type that the setting may have, and lists what is wrong with all of them."""
+    tried = re.search(r"Errors:\n( *)- (.*)\n *Given value type: .*\n *Given value: (.*)", message, re.DOTALL)
+    if not tried:
+        return None
+    reasons = [" ".join(reason.split()) for reason in re.split(rf"\n{tried[1]}- ", tried[2])]
+    reasons = [reason for reason in reasons if not re.match(r"Expected an? (<|typing)|Not a valid subclass", reason)]
+    if not reasons:
+        return None
+    reason = min(reasons, key=lambda reason: reason.startswith("Import path"))  # of another type that it may have
+    key = re.match(r'Parser key "([^"]+)"', message)
+    path = re.search(r"class_path'?[=:] ?'([^']+)'", tried[3])
+    where = ": ".join(part[1] for part in (key, path) if part)
+    if key and not path and not tried[3].startswith("NestedArg"):  # jsonargparse's own, of --KEY.init_args.NAME
+        where = f"{where}={tried[3]}"
+    for pattern, words in (
+        (r"Problem with given class_path '[^']*': ", ""),
+        (r"Option ('[^']+') is not accepted", r"the class has no argument \1"),
+        (r"(\w+) is missing; set it in .*", r"the class needs init_args with \1"),
+        (r"Expected a dot import path string: (.*)", r"there is no class \1; give module.Class"),
+        (r"Requirement '?([\w-]+)[^']*'? not met.*HINT: Try running `(.*)`", r"\1 is not installed: \2"),
+    ):
+        reason = re.sub(pattern, words, reason)
+    return f"{where}: {reason}"
 
 
 def known_keys():

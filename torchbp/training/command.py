@@ -12,7 +12,7 @@ from pytorch_lightning.strategies import FSDPStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from torchbp.printing import complain, quoted, say
-from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first
+from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first, reason_of_class
 from torchbp.training.checkpoints import WholeFiles, continue_metrics, latest_best, run_folder
 from torchbp.training.classifier import Classifier
 from torchbp.training.closing import close, close_early, resume_line, shown
@@ -89,9 +89,13 @@ def failed(error, interruption):
         if rank() == 0 or error.of_this_process:
             complain(error)
         return error.status
-    if not (isinstance(error, OSError) or raised_by(error) in ("pytorch_lightning", "lightning_fabric")):
+    message, by = " ".join(str(error).split()), raised_by(error)
+    if by == "jsonargparse" and (reason := reason_of_class(str(error))):
+        message = reason
+    elif not isinstance(error, OSError) and by not in ("pytorch_lightning", "lightning_fabric"):
         raise
-    complain(" ".join(str(error).split()))
+    if rank() == 0:
+        complain(message)
     return 1 if isinstance(error, OSError) else 2
 
 

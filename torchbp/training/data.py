@@ -206,7 +206,8 @@ class TabularData(pl.LightningDataModule):
         size, at_once = max(self.batch_size, ROWS_AT_ONCE // members), 1
         if split == "train":
             size, at_once = self.batch_size, self.at_once(module.hparams.get("engine") if module else None)
-        return Loader(x, y, Batches(len(x), size, *process, order, at_once))
+        pinned = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return Loader(x, y, Batches(len(x), size, *process, order, at_once), pinned)
 
     def train_dataloader(self):
         return self.loader("train", self.order)
@@ -221,17 +222,22 @@ class TabularData(pl.LightningDataModule):
 class Loader:
     """The batches of rows in memory, each one indexing of the tensors, without a DataLoader's machinery.
 
-    Lightning takes it for one by its `sampler`, which it tells the epoch, and by its `batch_sampler`.
+    Lightning takes it for one by its `sampler`, which it tells the epoch, and by its `batch_sampler`. Batches for a GPU
+    are in pinned memory, from which they are copied while the program goes on.
     """
 
     batch_sampler = None
 
-    def __init__(self, x, y, sampler):
-        self.x, self.y, self.sampler = x, y, sampler
+    def __init__(self, x, y, sampler, pinned=False):
+        self.x, self.y, self.sampler, self.pinned = x, y, sampler, pinned
 
     def __iter__(self):
         for rows in self.sampler:
-            yield self.x[rows], self.y[rows]
+            yield self.batch(self.x, rows), self.batch(self.y, rows)
+
+    def batch(self, whole, rows):
+        out = torch.empty(len(rows), whole.shape[1], dtype=whole.dtype, pin_memory=self.pinned)
+        return torch.index_select(whole, 0, rows, out=out)
 
     def __len__(self):
         return len(self.sampler)

@@ -91,11 +91,12 @@ class Descent:
         self.record({"train/loss": self.losses["train"][finite].mean()})
 
     def record(self, metrics):
-        """Metrics of an epoch, tensors that are the same in all processes, for the callbacks and the loggers.
+        """Metrics of an epoch, tensors that are the same in all processes, for the callbacks, on the CPU, and loggers.
 
         `self.log` would take longer than the steps of a small network's epoch, and write them only after the epoch's
         checkpoint: a run that was cut off in between would lack them.
         """
+        metrics = {name: value.cpu() for name, value in metrics.items()}
         self.trainer.callback_metrics.update(metrics)
         numbers = {name: value.item() for name, value in metrics.items()}
         for logger in self.trainer.loggers:

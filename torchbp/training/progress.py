@@ -99,7 +99,7 @@ def described(trainer, classifier):
         *notes,
         (
             "network",
-            f"{'-'.join(map(str, [*sizes, outputs]))}, {parameters}, on {classifier.device}{processes}",
+            f"{'-'.join(map(str, [*sizes, outputs]))}, {parameters}, on {trainer.strategy.root_device}{processes}",
         ),
     ]
 
