@@ -283,6 +283,16 @@ BAD = {
         UserError,
         "'ill' is '(yes|no)'; each of several targets must be",
     ),
+    "a quantity of whole numbers": (
+        {"target": "hours", "ignore": ["key", "note", "day", "nothing"]},
+        UserError,
+        "target 'hours' has 60 different numbers, such as 100.*no quantity",
+    ),
+    "missing in every row": (
+        {"target": "ill", "ignore": ["key", "note", "day", "nothing"]},
+        UserError,
+        "'unknown' is missing in every row, as 'NA'",
+    ),
     "no target": ({"target": []}, SettingError, "data.target is missing"),
     "a target twice": ({"target": ["fever", "fever"]}, SettingError, "names a column twice"),
     "unknown missing": ({"target": "ill", "missing": "median"}, SettingError, "data.missing='median' must be"),
@@ -294,15 +304,174 @@ def test_bad_tables_are_named(settings, error, message):
     frame = table()
     frame["day"] = pd.date_range("2026-01-01", periods=60)
     frame["nothing"] = np.full(60, np.nan)
+    frame["unknown"] = "NA"
+    frame["hours"] = range(100, 160)
     write(frame, "a.parquet")
     with pytest.raises(error, match=message):
         TabularData("a.parquet", **settings, max_categories=20)
 
 
-def test_decimal_commas_are_named():
-    write(table()[["height", "ill"]].assign(height=lambda frame: frame.height.astype(str).str.replace(".", ",")))
-    with pytest.raises(UserError, match="column 'height' has decimal commas, such as '1"):
+@pytest.mark.parametrize(
+    "text", ["NA", "na", "N/A", "n/a", "#N/A", "nan", "NaN", "NULL", "null", "None", "?", "-", "--", ".", " ? ", "<NA>"]
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_spellings_of_a_missing_number(text, name):
+    frame = table(20)[["height", "ill"]].astype({"height": str})
+    frame.loc[[3, 8], "height"] = text
+    write(frame, name)
+    with pytest.raises(UserError, match=r"row 4 under the header, column 'height' is .*, a missing value; .* --data"):
+        TabularData(name, target="ill")
+    data = TabularData(name, target="ill", missing="mean")
+    assert data.columns == {"height": None}
+    assert data.table.features[:, 0].isnan().nonzero().flatten().tolist() == [3, 8]
+    np.testing.assert_allclose(data.table.features[:3, 0], table(20).height[:3], rtol=1e-6)
+    assert data.table.notes == ()
+
+
+def test_a_column_of_true_and_false_may_have_missing_values():
+    write(table(20)[["height", "ill"]].assign(smokes=["TRUE", "NA", "FALSE", "TRUE"] * 5))
+    smokes = TabularData("a.csv", target="ill", missing="mean").table.features[:, 1]
+    assert smokes[:4].nan_to_num(9).tolist() == [1, 9, 0, 1]
+
+
+def test_a_text_that_may_be_a_missing_value_is_a_category_and_is_named():
+    frame = table(20)[["height", "ill"]].assign(
+        land=["NA", "DE", "FR", "?"] * 5, alley=[""] + ["None", "gravel"] * 9 + ["x"]
+    )
+    write(frame)
+    data = TabularData("a.csv", target="ill", missing="mean")
+    assert data.columns == {"height": None, "land": ["?", "DE", "FR", "NA"], "alley": ["None", "gravel", "x"]}
+    assert data.table.features[0, -3:].isnan().all()  # an empty cell is missing
+    assert data.table.notes == (
+        "column 'land': 'NA' (5 rows), '?' (5 rows) are taken as categories; leave the cells empty if they are missing",
+        "column 'alley': 'None' (9 rows) is taken as a category; leave the cells empty if they are missing",
+    )
+
+
+def test_labels_that_may_be_missing():
+    write(table(20)[["height"]].assign(y=["NA", "a", "b", "a"] * 5))
+    data = TabularData("a.csv", target="y")
+    assert data.classes == ["NA", "a", "b"]
+    assert data.table.notes == (
+        "column 'y': 'NA' (5 rows) is taken as a class; leave the cells empty if they are missing",
+    )
+    write(table(20)[["height"]].assign(y=["0", "1", "?", "1"] * 5))
+    with pytest.raises(UserError, match=r"row 3 under the header, column 'y' is '\?', a missing value, and no label"):
+        TabularData("a.csv", target="y")
+
+
+def test_a_network_takes_missing_numbers_as_it_was_trained_to(capsys):
+    frame = table(60)[["height", "ill"]].astype({"height": str})
+    frame.loc[7, "height"] = "NA"
+    fit("--data.source", write(frame), "--data.target", "ill", "--data.missing", "mean", "--trainer.max_epochs", "1")
+    new = pd.DataFrame({"height": ["170.5", "N/A", "", "180"]})
+    assert predicted(capsys, "--data.source", write(new, "b.csv")) == ""
+    p = pd.read_csv("predictions.csv")["P(yes)"]
+    assert p[1] == p[2] != p[0]
+    new.loc[3, "height"] = "tall"
+    err = predicted(capsys, "--data.source", write(new, "b.csv"), "--overwrite", "true", status=1)
+    assert "row 4 under the header, column 'height' is 'tall'; a feature must be a finite float32" in err
+
+
+SIGNED = ["1,000", "1,5", "1,234.5", "1.234,5", "1 000", "1\N{NO-BREAK SPACE}000", "1'000", "1_000", "12%", "12.5 %",
+          "$5", "$1,000.50", "-$5", "5 €", "€5", "USD 5", "5 usd", "(5)", "(1,000)", "−5"]  # fmt: skip
+
+
+@pytest.mark.parametrize("share", [1, 3], ids=["all", "a third"])
+@pytest.mark.parametrize("text", SIGNED)
+def test_numbers_with_signs_are_refused_and_never_become_others(text, share):
+    values = [text if i % share == 0 else f"{i}.5" for i in range(18)]
+    write(table(18)[["ill"]].assign(price=values))
+    with pytest.raises(UserError, match=r"row 1 under the header, column 'price' is .*; write plain numbers") as info:
         TabularData("a.csv", target="ill")
+    assert f"is {text!r}; write" in str(info.value)
+    data = TabularData("a.csv", target="ill", categorical=["price"])
+    assert text in data.columns["price"]
+
+
+@pytest.mark.parametrize("text", ["1st class", "192.168.0.1", "2020-01-05", "12:30", "3-5", "A 100", "10+", "1,2,3"])
+def test_texts_with_digits_are_categories(text):
+    write(table(20)[["ill"]].assign(kind=[text, "other"] * 10))
+    assert TabularData("a.csv", target="ill").columns == {"kind": sorted([text, "other"])}
+
+
+NAMES = {  # the name of the first column, its 20 numbers or texts
+    "R": ("", range(1, 21)),
+    "pandas": ("", range(20)),
+    "pandas, read and written again": ("Unnamed: 0", range(20)),
+    "R, in another order": ("", [3, 1, 2, *range(4, 21)]),
+    "joined tables": ("", [*range(10), *range(10)]),
+    "texts": ("", [f"Mazda {i}" for i in range(20)]),
+    "rownames": ("rownames", range(1, 21)),
+    "row.names": ("row.names", range(1, 21)),
+    "readr": ("...1", range(1, 21)),
+    "X": ("X", range(1, 21)),
+    "Id": ("Id", range(1, 21)),
+    "id": ("id", range(5, 105, 5)),
+    "PassengerId": ("PassengerId", range(1, 21)),
+    "patient_id": ("patient_id", range(20)),
+    "index": ("index", range(20)),
+}
+
+
+@pytest.mark.parametrize(("name", "values"), NAMES.values(), ids=NAMES)
+def test_a_column_that_names_the_rows_is_left_out_and_said(name, values):
+    frame = table(20)[["height", "ill"]]
+    frame.insert(0, name, list(values))
+    write(frame)
+    data = TabularData("a.csv", target="ill")
+    assert data.columns == {"height": None}
+    name = name or "Unnamed: 0"
+    assert data.table.notes == (f"column {name!r} names the rows, and is left out; give it another name to keep it",)
+    for settings in ({"id": name}, {"ignore": [name]}):
+        assert TabularData("a.csv", target="ill", **settings).table.notes == ()
+    assert name in TabularData("a.csv", target="ill", categorical=[name]).columns
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("", np.linspace(0, 1, 20)),
+        ("", ["a", "b"] * 10),
+        ("id", [1, 2] * 10),
+        ("x", range(1, 21)),
+        ("X", range(2, 22)),
+        ("paid", range(5, 105, 5)),
+        ("day", range(1, 21)),
+    ],
+    ids=str,
+)
+def test_other_columns_of_numbers_stay(name, values):
+    frame = table(20)[["height", "ill"]]
+    frame.insert(0, name, list(values))
+    write(frame)
+    data = TabularData("a.csv", target="ill")
+    name = name or "Unnamed: 0"
+    assert list(data.columns) == [name, "height"]
+    counts = list(values) == list(range(1, 21))
+    note = f"column {name!r} counts the rows; add it to data.ignore, unless it is a feature"
+    assert data.table.notes == ((note,) if counts else ())
+
+
+def test_fit_says_what_it_left_out(capsys):
+    frame = table(20)[["height", "ill"]]
+    frame.to_csv("a.csv")
+    fit("--data.source", "a.csv", "--data.target", "ill", "--trainer.max_epochs", "1")
+    err = capsys.readouterr().err.splitlines()
+    assert err[1] == "note     column 'Unnamed: 0' names the rows, and is left out; give it another name to keep it"
+    assert err[2].startswith("network  1-16-1")
+
+
+def test_only_row_names_beside_the_target():
+    pd.DataFrame({"y": ["a", "b"] * 5}).to_csv("a.csv")
+    with pytest.raises(UserError, match="no feature: its only column is the target 'y'; 'Unnamed: 0' names the rows"):
+        TabularData("a.csv", target="y")
+
+
+def test_a_file_without_a_header_line_is_named():
+    Path("a.csv").write_text("8,307.0,chevrolet,18.5\n" + "4,120,saab,22\n" * 9)
+    with pytest.raises(SettingError, match=r"has no column 'mpg' .* if that is a row, write a line with the names"):
+        TabularData("a.csv", target="mpg")
 
 
 def test_too_few_rows_of_a_class_for_three_splits():
