@@ -56,9 +56,9 @@ class UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key, _ in node.value:
-            if key.value in seen:
+            if str(key.value) in seen:  # of a list, which is no key, the error is YAML's
                 raise yaml.constructor.ConstructorError(None, None, f"a second {key.value!r}", key.start_mark)
-            seen.add(key.value)
+            seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
