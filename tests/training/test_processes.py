@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -121,7 +122,7 @@ def test_a_killed_process_ends_the_run_with_a_line_to_resume(victim):
     resume, error = err.splitlines()[-2:]
     assert error.startswith(f"torchbp: error: process {1 - victim} of 2 has lost the others: ")
     assert "Traceback" not in err
-    arguments = re.fullmatch(r"resume   .* torchbp (fit .*)", resume)[1].split()
+    arguments = shlex.split(re.fullmatch(r"resume   .* torchbp (fit .*)", resume)[1])
     _, again = run(TORCHBP, *arguments, "--trainer.max_time", "00:00:00:02")
     assert again.startswith("data     breast_cancer: 569 rows")
 
