@@ -237,3 +237,23 @@ def test_there_is_no_quotient_where_the_loss_bends(bend, found, monkeypatch):
     monkeypatch.setattr(of, "loss", lambda _, q: (q.item() + bend * (q.item() / h) ** 2 * q.item(), torch.tensor(())))
     quotient = of.quotient("b1", value, value.view(-1), 0, 1e-3)
     assert quotient == (None if found is None else (pytest.approx(found), pytest.approx(3 * bend, abs=1e-9)))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "found"),
+    [
+        ({1e-5: 0.009}, 1e-5),  # of a slope of 1: a hundredth is enough
+        ({1e-5: 0.011, 1e-4: 0.001}, 1e-4),
+        ({1e-5: 0.5, 1e-4: 0.1, 1e-3: 0.05, 1e-2: 0.07}, 1e-3),  # the best of them
+        ({1e-5: 0.5}, 1e-5),  # a relu is in the way of a longer one
+        ({1e-7: 0.5}, 1e-7),
+        ({1e-9: 0.5}, 1e-9),
+        ({}, None),
+    ],
+)
+def test_the_step_of_a_quotient_is_the_shortest_that_rounding_does_not_hide(bounds, found, monkeypatch):
+    of = quotients(1.0)
+    made = lambda *arguments: (1 + arguments[-1], bounds[arguments[-1]]) if arguments[-1] in bounds else None  # noqa: E731
+    monkeypatch.setattr(of, "quotient", made)
+    best = of.best("b1", None, None, 0, 1.0)
+    assert best == (None if found is None else (pytest.approx(found), bounds[found]))
