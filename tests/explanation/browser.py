@@ -31,6 +31,7 @@ class Browser:
         self.session = self("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self(f"{domain}.enable")
+        self("Emulation.setFocusEmulationEnabled", enabled=True)  # events of focus come before the first click too
 
     def __call__(self, method, **parameters):
         """Send a command, and return its result."""

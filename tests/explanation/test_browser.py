@@ -145,6 +145,16 @@ def test_pointing_at_a_unit_or_a_weight_shows_its_chain_of_factors(browse):
     check_product(browser, explanation["dL/dZ2"].tensor[0, 0].item())
 
 
+def test_a_weight_of_a_sure_answer_has_factors_whose_product_is_right(browse):
+    """The slope of σ is 4e−18 there, and the product of ∂L/∂A2 and it far from ∂L/∂Z2."""
+    net = torchbp.nn.MLP(2, 4, 1, dtype=torch.float64)
+    torch.nn.init.constant_(net[2].bias, 40)
+    explanation = torchbp.explain(net, [1.0, 1.0], [0.0])
+    browser = browse(explanation)
+    browser.evaluate("document.querySelector(\"#network .link[aria-label^='W2[1,1] ']\").focus()")
+    check_product(browser, explanation["dL/dW2"].tensor[0, 0].item())
+
+
 def test_losses_that_are_no_numbers_are_left_out(browse):
     """MSE with a step far too long: inf."""
     net = torchbp.nn.MLP(2, 4, 1, activation="relu")

@@ -10,6 +10,7 @@ import torch
 import torchbp
 from tests.explanation.samples import deep, large, xor
 from torchbp.explanation import backward, records
+from torchbp.explanation.checks import Quotients, by_torch
 from torchbp.explanation.records import Check
 
 NAN, INF = math.nan, math.inf
@@ -198,3 +199,61 @@ def test_bounds_grow_with_the_weights_of_the_loss(weight):
     size = max(1, abs(explanation["b2′"].tensor.item()))
     expected = 100 * torch.finfo(torch.float64).eps * size + explanation.lr * explanation["dL/db2"].checks[0].bound
     assert explanation["b2′"].checks[0].bound == pytest.approx(expected)
+
+
+def quotients(z):
+    """Of one row with the input 2, a weight and a bias whose logit is z, and y = 0."""
+    net = torch.nn.Linear(1, 1, dtype=torch.float64)
+    with torch.no_grad():
+        net.weight.fill_(0.5), net.bias.fill_(z - 1)
+    derivation = torchbp.explain(net, [2.0], [0.0]).derivation
+    return Quotients(derivation, by_torch(derivation, torch.float64))
+
+
+def test_steps_of_a_quotient():
+    """In the size of what is moved; of a weight also by its input, of a probability by its distance to 0 and 1."""
+    found = quotients(1.0)
+    assert found.step("b1", 0.5, 1e-3) == found.step("Z1", 1.0, 1e-3) == 1e-3
+    assert found.step("b1", -50.0, 1e-3) == pytest.approx(5e-2)
+    assert found.step("W1", 1.0, 1e-3) == pytest.approx(5e-4)
+    assert [found.step("A1", a, 1e-3) for a in (0.01, 0.99)] == pytest.approx([1e-5, 1e-5])
+
+
+@pytest.mark.parametrize("z", [1.0, 20.0])
+def test_the_rounding_of_the_loss_is_that_of_all_that_it_is_computed_from(z):
+    loss, slope = math.log1p(math.exp(z)), 1 / (1 + math.exp(-z))  # ∂L/∂Z1, at y = 0
+    eps = torch.finfo(torch.float64).eps
+    of_answer, of_all = quotients(z).noises
+    assert of_answer == pytest.approx(eps * (loss + slope / (1 - slope)), rel=1e-3)
+    assert of_all == pytest.approx(eps * (loss + slope * (abs(z) + 0.5 * 2 + abs(z - 1)) + abs(z)))
+
+
+@pytest.mark.parametrize(("bend", "found"), [(0.0, 1.0), (0.03, 1.03), (0.04, None), (1.0, None)])
+def test_there_is_no_quotient_where_the_loss_bends(bend, found, monkeypatch):
+    """L = q + c (q/h)² q: with h the quotient is 1 + c, with 2h it is 1 + 4c, and a tenth is too much between them."""
+    of = quotients(1.0)
+    value = torch.zeros(1, dtype=torch.float64)
+    h = of.step("b1", 0.0, 1e-3)
+    monkeypatch.setattr(of, "loss", lambda _, q: (q.item() + bend * (q.item() / h) ** 2 * q.item(), torch.tensor(())))
+    quotient = of.quotient("b1", value, value.view(-1), 0, 1e-3)
+    assert quotient == (None if found is None else (pytest.approx(found), pytest.approx(3 * bend, abs=1e-9)))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "found"),
+    [
+        ({1e-5: 0.009}, 1e-5),  # of a slope of 1: a hundredth is enough
+        ({1e-5: 0.011, 1e-4: 0.001}, 1e-4),
+        ({1e-5: 0.5, 1e-4: 0.1, 1e-3: 0.05, 1e-2: 0.07}, 1e-3),  # the best of them
+        ({1e-5: 0.5}, 1e-5),  # a relu is in the way of a longer one
+        ({1e-7: 0.5}, 1e-7),
+        ({1e-9: 0.5}, 1e-9),
+        ({}, None),
+    ],
+)
+def test_the_step_of_a_quotient_is_the_shortest_that_rounding_does_not_hide(bounds, found, monkeypatch):
+    of = quotients(1.0)
+    made = lambda *arguments: (1 + arguments[-1], bounds[arguments[-1]]) if arguments[-1] in bounds else None  # noqa: E731
+    monkeypatch.setattr(of, "quotient", made)
+    best = of.best("b1", None, None, 0, 1.0)
+    assert best == (None if found is None else (pytest.approx(found), bounds[found]))

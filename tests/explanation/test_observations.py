@@ -1,12 +1,14 @@
 """What is said of a step, and, as much as that, where it must not be said."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import torchbp
 from tests.explanation.samples import XOR, xor
+from torchbp.explanation.observations import overshot
 
 ALIKE, PROBABILITIES, VANISHES, UP = "they stay equal for ever", "would not learn here", "vanishes", "The loss went up"
 SATURATED = "is saturated"
@@ -217,7 +219,7 @@ def test_saturation_is_counted_in_the_rows_that_are_wrong():
     assert "399 of 400 numbers of A1 are saturated" in text  # not all, nor 100%
 
 
-@pytest.mark.parametrize(("x", "unscaled"), [(1.0, False), (100.0, True)])
+@pytest.mark.parametrize(("x", "unscaled"), [(1.0, False), (4.9, False), (5.1, True), (100.0, True)])
 def test_scaled_inputs_are_advised_where_they_are_not(x, unscaled):
     assert ("scaled inputs" in said(trained([], [torch.nn.Tanh()]), [x], [0.0])) == unscaled
 
@@ -269,6 +271,66 @@ def test_a_loss_of_probabilities_that_does_not_learn():
     assert "The loss of probabilities does not learn here: A1[1,1] is so near to 0 or 1" in text
     assert text.endswith("BCEWithLogitsLoss without the last Sigmoid helps: it is exact, 0.5.")
     assert said(net, [[40.0], [20.0]], [[1.0], [0.0]]) == ""
+    assert said(net, [40.0], [0.0], loss=torch.nn.BCELoss(weight=torch.tensor([3.0]))).endswith("it is exact, 3.")
+
+
+def one_hidden(hidden, z, answer):
+    """A unit with the input z, whose weight above is almost 0, and a logit."""
+    net = torch.nn.Sequential(torch.nn.Linear(1, len(z)), hidden, torch.nn.Linear(len(z), 1)).double()
+    with torch.no_grad():
+        net[0].weight.zero_(), net[0].bias.copy_(torch.tensor(z))
+        net[2].weight.fill_(1e-9), net[2].bias.fill_(answer)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("hidden", "z", "flat"),
+    [
+        (torch.nn.Sigmoid(), 4.55, False),
+        (torch.nn.Sigmoid(), 4.65, True),
+        (torch.nn.Sigmoid(), -4.65, True),
+        (torch.nn.Tanh(), 2.95, False),
+        (torch.nn.Tanh(), -3.05, True),
+    ],
+)
+def test_a_slope_under_a_hundredth_is_saturated(hidden, z, flat):
+    assert (SATURATED in said(one_hidden(hidden, [z], 0.0), [1.0], [1.0])) == flat
+
+
+@pytest.mark.parametrize(("many", "expected"), [(5, False), (6, True)])
+def test_more_than_half_of_the_units_are_saturated(many, expected):
+    text = said(one_hidden(torch.nn.Tanh(), [9.0 + i for i in range(many)] + [0.0] * (10 - many), 0.0), [1.0], [1.0])
+    assert (f"{many} of 10 numbers of A1 are saturated" in text) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "y", "loss", "far"),
+    [
+        (2.25, 1.0, None, False),  # σ is 0.905
+        (2.15, 1.0, None, True),  # and 0.896
+        (91.0, 100.0, torch.nn.MSELoss(), False),  # a tenth of the largest y
+        (89.0, 100.0, torch.nn.MSELoss(), True),
+        (0.0092, 0.01, torch.nn.MSELoss(), False),
+        (0.0088, 0.01, torch.nn.MSELoss(), True),
+    ],
+)
+def test_an_answer_is_wrong_from_a_tenth_on(answer, y, loss, far):
+    assert (SATURATED in said(one_hidden(torch.nn.Tanh(), [9.0], answer), [1.0], [y], loss=loss)) == far
+
+
+@pytest.mark.parametrize(("times", "expected"), [(95, False), (105, True)])
+def test_a_hundredth_of_the_gradient_has_vanished(times, expected):
+    net = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)).double()
+    torch.nn.init.constant_(net[1].weight, 1 / times)
+    text = said(net, [1.0], [9.0], loss=torch.nn.MSELoss())
+    assert (f", {times} times less. Most is lost in the weights, which are small" in text) == expected
+
+
+@pytest.mark.parametrize(("by", "expected"), [(-1.0, False), (15.0, False), (17.0, True), (float("nan"), True)])
+def test_a_loss_that_rises_by_more_than_rounding_went_up(by, expected):
+    loss = torch.tensor(0.5, dtype=torch.float64)
+    new = loss.item() * (1 + by * torch.finfo(torch.float64).eps)
+    assert bool(list(overshot(SimpleNamespace(loss=0.5, new_loss=new, values={"L": loss})))) == expected
 
 
 def test_ordinary_units_are_not_saturated_and_an_ordinary_step_goes_down():

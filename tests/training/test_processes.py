@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -131,7 +132,7 @@ def test_a_run_that_one_process_ends_goes_on_by_the_line_that_it_prints():
             assert [line.split()[0] for line in out] == ["stopped", "run", "resume"]
             assert {line.split()[0] for line in err} == {"data", "network", "epoch"}
             resume = out[-1]
-        arguments = re.fullmatch(r"resume   .* torchbp (fit .*)\n", resume)[1].split()
+        arguments = shlex.split(re.fullmatch(r"resume   .* torchbp (fit .*)\n", resume)[1])
     assert [path.name for path in RUN.parent.iterdir()] == ["version_0"]
 
 
