@@ -1,5 +1,7 @@
 """A step as a CUDA graph: the launches of its kernels, which are most of a small step on a GPU, become one."""
 
+import functools
+
 import torch
 
 from torchbp.engine.compiled import kept, number
@@ -57,6 +59,12 @@ class CapturedStep:
         return record(lambda: self.run(parameters, rules, x, y), written, self.pool)
 
 
+@functools.cache
+def warm_up_stream(device):
+    """One for all graphs: cuBLAS keeps a workspace for each stream that it has seen, 32 MiB of an H200."""
+    return torch.cuda.Stream(device)
+
+
 def record(function, written, pool):
     """A function that does again what `function()` does on the GPU, and the tensor that it returns.
 
@@ -64,7 +72,7 @@ def record(function, written, pool):
     """
     with torch.cuda.device(written[0].device):
         before = [t.clone() for t in written]
-        stream = torch.cuda.Stream()
+        stream = warm_up_stream(written[0].device)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # libraries set themselves up, which a capture does not allow
             for _ in range(WARM_UP):
