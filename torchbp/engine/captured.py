@@ -1,5 +1,7 @@
 """A step as a CUDA graph: the launches of its kernels, which are most of a small step on a GPU, become one."""
 
+import functools
+
 import torch
 
 from torchbp.engine.compiled import kept, number
@@ -57,9 +59,9 @@ def record(function, written, pool):
 
     The tensors `written`, which the warm-up changes, are put back. The function's own tensors lie in the memory `pool`.
     """
-    with torch.cuda.device(written[0].device):
-        before = [t.clone() for t in written]
-        stream = torch.cuda.Stream()
+    device = written[0].device
+    with torch.cuda.device(device):
+        before, stream = [t.clone() for t in written], stream_of(device)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # libraries set themselves up, which a capture does not allow
             for _ in range(WARM_UP):
@@ -68,6 +70,12 @@ def record(function, written, pool):
         for tensor, value in zip(written, before, strict=True):
             tensor.copy_(value)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):  # runs nothing yet
+        with torch.cuda.graph(graph, pool=pool, stream=stream):  # runs nothing yet
             result = function()
     return graph.replay, result
+
+
+@functools.cache
+def stream_of(device):
+    """The stream for all captures: cuBLAS keeps a workspace, of 32 MiB on some GPUs, for each stream it has run on."""
+    return torch.cuda.Stream(device)
