@@ -174,3 +174,22 @@ def test_revert_leaves_an_ensemble_and_says_why():
     assert reports[0].swapped == ["1"]
     assert set(reports[0].left) == {"0", "2"}
     assert "MLP.unstack" in reports[0].left["0"]
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16])
+def test_a_converted_model_is_as_before_on_each_device_and_under_autocast(dtype, device):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)).to(device)
+    x, y = torch.randn(2, 6, 5, device=device), torch.rand(2, 6, 2, device=device)
+    results = []
+    for swap in (lambda module: module, torchbp.convert, torchbp.revert):
+        loss = swap(nn.BCEWithLogitsLoss(pos_weight=torch.tensor([2.0, 0.5])).to(device))
+        swap(model).zero_grad()
+        with torch.autocast(device, dtype=dtype, enabled=dtype is not None):
+            value = loss(model(x), y)
+        value.backward()
+        assert all(p.device.type == device and p.grad.dtype is torch.float32 for p in model.parameters())
+        results.append([value.detach(), *(p.grad for p in model.parameters())])
+    tolerance = 1e-5 if dtype is None else 0.02
+    for got in results[1:]:
+        torch.testing.assert_close(got, results[0], rtol=tolerance, atol=tolerance)

@@ -21,8 +21,8 @@ def trained(model, x, y, **options):
     optimizer = torchbp.SGD(model, **options)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
     losses = []
-    for start in (0, 4, 8):
-        losses.append(optimizer.backprop_steps(x[start : start + 4], y[start : start + 4]))
+    for start in (0, 2, 4):
+        losses.append(optimizer.backprop_steps(x[start : start + 2], y[start : start + 2]))
         schedule.step()
     if optimizer.compiled is not None:
         assert optimizer.compiled.compiled  # it was used
@@ -35,13 +35,13 @@ def trained(model, x, y, **options):
     ("members", "options"),
     [
         (None, {"lr": 0.3, "momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1}),
-        (3, {"lr": [0.1, 0.2, 0.3], "momentum": 0.9, "nesterov": True, "chunk": 2}),
+        (2, {"lr": [0.1, 0.2], "momentum": 0.9, "nesterov": True, "chunk": 1}),
     ],
     ids=["one network", "an ensemble in chunks"],
 )
 def test_compiled_steps_are_the_steps_one_by_one(members, options, device):
     model = torchbp.nn.MLP(3, 4, 2, members=members, dtype=torch.double).to(device)
-    x, y = (t.to(device) for t in rows(12, 8))
+    x, y = (t.to(device) for t in rows(6, 8))
     one_by_one = trained(model, x, y, **options)
     torch.testing.assert_close(trained(model, x, y, **options, compile=True), one_by_one, rtol=1e-12, atol=1e-12)
     assert not torch.equal(one_by_one[1]["0.weight"], model[0].weight)
@@ -91,7 +91,7 @@ def test_a_captured_step_reads_what_changes(options, monkeypatch):
     torch.manual_seed(0)
     members = 3 if isinstance(options["lr"], list) else None
     model = torchbp.nn.MLP(3, 4, 2, members=members, dtype=torch.double)
-    x, y = rows(12, 8)
+    x, y = rows(6, 8)
     recorded = []
 
     def record(function, written, pool):
@@ -114,13 +114,27 @@ def test_a_captured_step_reads_what_changes(options, monkeypatch):
     torch.testing.assert_close(trained(model, x, y, **options), expected, rtol=1e-12, atol=1e-13)
     assert len(recorded) == 1
 
+    # a graph for each number of rows and for each weight of the loss, of which the last ones used are kept
+    monkeypatch.setattr(compiled, "MOST", 2)
+    other, loss = copy.deepcopy(model), torchbp.nn.BCEWithLogitsLoss(pos_weight=torch.ones(2, dtype=torch.double))
+    optimizers = [torchbp.SGD(net, **options, loss=copy.deepcopy(loss)) for net in (model, other)]
+    optimizers[1].captured = None
+    for optimizer in optimizers:
+        for size in (8, 3, 8, 5, 8, 3):
+            optimizer.backprop_step(x[0, :size], y[0, :size])
+        optimizer.loss.pos_weight = torch.tensor([2.0, 0.5], dtype=torch.double)
+        optimizer.backprop_step(x[0, :3], y[0, :3])
+    torch.testing.assert_close(model.state_dict(), other.state_dict(), rtol=1e-12, atol=1e-13)
+    assert len(optimizers[0].captured.graphs) == 2
+    assert len(recorded) == 6
+
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU")
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_a_cuda_graph_takes_the_same_steps(momentum):
     torch.manual_seed(0)
     model = torchbp.nn.MLP(3, 4, 2, dtype=torch.double, device="cuda")
-    x, y = (t.cuda() for t in rows(12, 8))
+    x, y = (t.cuda() for t in rows(6, 8))
     options = {"lr": 0.3, "momentum": momentum}
     torch.testing.assert_close(
         trained(model, x, y, **options, capture=True), trained(model, x, y, **options), rtol=1e-12, atol=1e-12

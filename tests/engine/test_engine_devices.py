@@ -317,7 +317,7 @@ def test_cuda_memory_of_a_step_is_the_activations_and_one_delta(momentum):
     before = torch.cuda.memory_allocated()
     optimizer.backprop_step(x, y)
     peak = torch.cuda.max_memory_allocated() - before
-    assert peak <= 1.1 * 4 * count * (sum(sizes[1:]) + max(sizes[1:]))
+    assert peak <= 1.25 * 4 * count * (sum(sizes[1:]) + max(sizes[1:]))
 
 
 def test_memory_of_bags_is_bounded(device, monkeypatch):

@@ -71,3 +71,17 @@ def test_mlp_is_a_sequential(device):
 def test_mlp_names_the_bad_size(sizes):
     with pytest.raises(ValueError, match="MLP"):
         torchbp.nn.MLP(*sizes)
+
+
+def test_an_ensemble_stays_on_its_device(device, tmp_path):
+    nets = [torchbp.nn.MLP(3, 4, 2, activation="tanh", device=device) for _ in range(3)]
+    ensemble = torchbp.stack(nets)
+    x = torch.randn(5, 3, device=device)
+    torch.testing.assert_close(ensemble(x), torch.stack([net(x) for net in nets]))
+    assert {p.device.type for net in (ensemble, *ensemble.unstack()) for p in net.parameters()} == {device}
+    mean, spread = ensemble.predict_proba(x)
+    assert (mean.device.type, spread.shape) == (device, (5, 2))
+    torch.save(ensemble.state_dict(), tmp_path / "weights.pt")
+    there = torchbp.nn.MLP(3, 4, 2, activation="tanh", members=3)
+    there.load_state_dict(torch.load(tmp_path / "weights.pt", map_location="cpu"))
+    torch.testing.assert_close(there(x.cpu()), ensemble(x).cpu())

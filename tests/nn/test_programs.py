@@ -109,34 +109,38 @@ def test_low_rank_adapters_find_our_layers():
     torch.testing.assert_close(*gradients)
 
 
-def worker(rank, folder, wrapping):
+def worker(rank, folder):
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     try:
-        torch.manual_seed(0)
-        model = torchbp.nn.MLP(5, 8, 4, 1, dtype=torch.float64)
-        x, y = torch.randn(8, 5, dtype=torch.float64), torch.rand(8, 1, dtype=torch.float64)
-        alone = copy.deepcopy(model)
-        if wrapping == "ddp":
-            model = nn.parallel.DistributedDataParallel(model)
-        else:
-            for layer in (model[0], model[2], model[4], model):
-                fully_shard(layer)
-        for net, rows in ((model, slice(4 * rank, 4 * rank + 4)), (alone, slice(None))):
-            optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
-            for _ in range(5):
-                optimizer.zero_grad()
-                torchbp.nn.BCEWithLogitsLoss()(net(x[rows]), y[rows]).backward()
-                optimizer.step()
-        for a, b in zip(model.parameters(), alone.parameters(), strict=True):
-            if wrapping == "fsdp2":
-                assert isinstance(a, DTensor)
-                a = a.full_tensor()
-            torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+        for wrapping in ("ddp", "fsdp2"):
+            trains_as_one(rank, wrapping)
         dist.barrier()
     finally:
         dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("wrapping", ["ddp", "fsdp2"])
-def test_two_processes_train_as_one(wrapping, tmp_path):
-    mp.spawn(worker, (str(tmp_path), wrapping), nprocs=2)
+def trains_as_one(rank, wrapping):
+    torch.manual_seed(0)
+    model = torchbp.nn.MLP(5, 8, 4, 1, dtype=torch.float64)
+    x, y = torch.randn(8, 5, dtype=torch.float64), torch.rand(8, 1, dtype=torch.float64)
+    alone = copy.deepcopy(model)
+    if wrapping == "ddp":
+        model = nn.parallel.DistributedDataParallel(model)
+    else:
+        for layer in (model[0], model[2], model[4], model):
+            fully_shard(layer)
+    for net, rows in ((model, slice(4 * rank, 4 * rank + 4)), (alone, slice(None))):
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
+        for _ in range(5):
+            optimizer.zero_grad()
+            torchbp.nn.BCEWithLogitsLoss()(net(x[rows]), y[rows]).backward()
+            optimizer.step()
+    for a, b in zip(model.parameters(), alone.parameters(), strict=True):
+        if wrapping == "fsdp2":
+            assert isinstance(a, DTensor)
+            a = a.full_tensor()
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12, msg=lambda m: f"{wrapping}: {m}")
+
+
+def test_two_processes_train_as_one_with_ddp_and_fsdp2(tmp_path):
+    mp.spawn(worker, (str(tmp_path),), nprocs=2)

@@ -95,3 +95,23 @@ def test_linear_raises_torchs_class():
     for function in (ops.linear, F.linear):
         with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
             function(x, weight)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_a_weighted_squared_error_is_torchs(reduction, device):
+    x, y, weight = torch.randn(3, 4, 3, dtype=torch.double, device=device).unbind()
+    weight = weight.abs() + 0.1
+    results = []
+    for function in (ops.mse_loss, F.mse_loss):
+        leaf = x.clone().requires_grad_()
+        loss = function(leaf, y, weight=weight, reduction=reduction)
+        results.append([loss.detach(), *torch.autograd.grad(loss.sum(), leaf)])
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_without_a_graph_a_weight_may_require_a_gradient(pair):
+    value, y, weight = torch.rand(3, 4, 3).unbind()
+    with torch.no_grad():
+        results = [function(value, y, weight.clone().requires_grad_()) for function in PAIRS[pair]]
+    torch.testing.assert_close(*results)

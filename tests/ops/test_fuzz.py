@@ -26,7 +26,7 @@ DTYPES = [torch.float32, torch.float64, torch.complex64]
 sizes = st.integers(0, 4)
 shapes = st.lists(sizes, max_size=5).map(tuple)
 seeds = st.integers(0, 2**31)
-examples = settings(max_examples=300, deadline=None, derandomize=True)
+examples = settings(max_examples=200, deadline=None, derandomize=True)
 
 
 @st.composite

@@ -38,7 +38,8 @@ class SGD(torch.optim.SGD):
         compile: whether `backprop_steps` and `fit` compile their steps into one graph, for each shape of the rows anew:
             some seconds at first, and then less time where the network is small, by `torchbp bench step`. It needs a
             C++ compiler.
-        capture: whether `backprop_step` is a CUDA graph, for each shape of the rows anew.
+        capture: whether `backprop_step` is a CUDA graph, for each shape of the rows anew. Of these graphs, and of the
+            programs of `compile`, the 32 that were used last are kept.
 
     `active`, None or a tensor of a bool for each member, says which of them descend. The others keep their weights and
     velocities, if their rows are finite numbers.
