@@ -10,7 +10,7 @@ from torch.autograd import Function
 import torchbp
 from tests.testing.corpus.entry import draw
 from torchbp.testing.findings import missed
-from torchbp.testing.tensors import weights
+from torchbp.testing.tensors import evened, symmetric, weights
 
 
 def scaled(right, wrong=1.0):
@@ -131,6 +131,105 @@ def test_functions_of_symmetric_matrices(function, inputs):
     failed, text = statuses(function, inputs)
     assert not failed, text
     assert "values" in statuses(scaled(function, 1.01), inputs, "values")[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("made_double", [False, True])
+def test_a_matrix_is_symmetric_up_to_rounding(dtype, made_double):
+    """As A Aᵀ is, with some kernels: every entry is off by a little."""
+    even = positive_definite(n=4).detach().to(dtype)
+    rounded = even * (1 + 4 * torch.finfo(dtype).eps * torch.rand(4, 4, dtype=dtype))
+    rounded = rounded.double() if made_double else rounded
+    assert not torch.equal(rounded, rounded.mT)
+    assert symmetric(rounded)
+    assert torch.equal(evened(rounded), evened(rounded).mT)
+    names = ["values", "jvp", "hessian"]
+    report = torchbp.check(torch.linalg.cholesky, rounded, checks=names)
+    assert report.notes == ("input is symmetric up to rounding, and audited as (A + Aᵀ) / 2",)
+    assert "values" in statuses(scaled(torch.linalg.cholesky, 1.01), rounded, "values")[0]
+    uneven = even + torch.tensor([[0, 1e-2], [0, 0]], dtype=dtype).repeat(2, 2)
+    assert not symmetric(uneven)
+    assert evened(uneven) is uneven
+    assert "values" in statuses(torch.linalg.cholesky, uneven, "values")[0]
+
+
+SORTS = {
+    "sort": lambda x: x.sort(-1).values,
+    "msort": torch.msort,
+    "argsort": lambda x: x[x.argsort()],
+    "cumsum": lambda x: x.sort(descending=True).values.cumsum(-1),
+    "differences": lambda x: x.sort().values.diff(),
+    "quantile": lambda x: x.quantile(0.3),
+    "kth": lambda x: x.kthvalue(3).values,
+}
+
+
+@pytest.mark.parametrize("name", SORTS)
+def test_sorts_of_equal_entries_accuse_nobody(name):
+    """17 of them: torch sorts up to 16 by another kernel. Also those of the audit's own expanded input."""
+    for inputs in (draw(17), torch.zeros(17, dtype=torch.float64, requires_grad=True)):
+        failed, text = statuses(SORTS[name], inputs, ["values", "layouts", "extremes"])
+        assert not failed, text
+
+
+def test_a_sort_that_is_wrong_is_found_at_ties_too():
+    class Sort(Function):
+        @staticmethod
+        def forward(ctx, x):
+            values, order = x.sort()
+            ctx.save_for_backward(order)
+            return values
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad[ctx.saved_tensors[0]]  # where the inverse of the order belongs
+
+    for inputs in (draw(17), torch.zeros(17)):
+        assert "values" in statuses(Sort, inputs, "values")[0]
+
+
+WEIGHT = draw(3, 2, seed=3).detach()
+
+
+def half_product(x):
+    return (x.bfloat16() @ WEIGHT.bfloat16()).to(x).softmax(-1)
+
+
+def autocast_product(x):
+    with torch.autocast("cpu", torch.bfloat16):
+        return 1.1 * (x.float() @ WEIGHT.float()).float().tanh().to(x)
+
+
+def buffered(x):
+    buffer = torch.zeros_like(x, dtype=torch.float16)
+    return buffer.copy_(x).double().tanh()
+
+
+HALVES = {
+    "half": lambda x: x.half().sin().double(),
+    "inside": lambda x: x.half().double().sin(),
+    "residual": lambda x: x + x.bfloat16().sin().to(x),
+    "product": half_product,
+    "autocast": autocast_product,
+    "buffer": buffered,
+    "norm": lambda x: nn.functional.layer_norm(x.bfloat16(), (3,)).to(x),
+    "single": lambda x: 1.1 * x.float().sin().double(),
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_functions_that_round_inside_are_held_to_that_precision(name):
+    names = ["values", "linearity", "second_order", "extremes", "dtypes", "jvp", "hessian"]
+    failed, text = statuses(HALVES[name], draw(4, 3), names)
+    assert not failed, text
+    for factor in (1.3, -1.0, 0.0):
+        failed, text = statuses(scaled(HALVES[name], factor), draw(4, 3), "values")
+        assert failed, text
+
+
+def test_a_half_precision_that_changes_nothing_costs_no_precision():
+    failed, text = statuses(scaled(lambda x: x.sin() * (x.half() > 0), 1 + 1e-5), draw(4, 3), "values")
+    assert failed, text
 
 
 def test_a_function_that_refuses_what_is_outside_of_its_domain():

@@ -4,6 +4,10 @@ Each guess is a function of one `Evidence` that returns a line or None; the firs
 explain every entry that is known, so that none is better than a false one.
 """
 
+import math
+
+import torch
+
 from torchbp.testing import regions, structure
 from torchbp.testing.factors import missing_factor
 from torchbp.testing.names import entry, number
@@ -13,11 +17,11 @@ ZERO = "zero everywhere: the graph is cut (detach, .data, .item(), numpy, a copy
 
 
 def cause(evidence):
-    """The first guess that fits, or None; of an error too small to tell a guess from the truth, None."""
+    """The first guess that fits, or None; of an error too small, or entries too few to tell it from chance, None."""
     if evidence.same(evidence.analytical, evidence.numerical):
         return None
-    for guess in GUESSES:
-        found = guess(evidence)
+    for guess, choices, fitted in GUESSES:
+        found = guess(evidence) if not choices or evidence.tells(choices, fitted) else None
         if found:
             return found
     return None
@@ -38,17 +42,20 @@ def not_finite(e):
 
 
 def zero(e):
-    return ZERO if not bool(e.analytical.any()) else None
+    """But for what rounding leaves."""
+    return ZERO if float(e.analytical.abs().max()) <= 1e-12 * float(e.numerical.abs().max()) else None
 
 
 def constant_ratio(e):
-    large = e.numerical.abs() > 1e-4 * e.numerical.abs().max()
-    if not bool(large.any()):
+    found = ratio_of(e.analytical, e.numerical, e.slack)
+    if found is None:
         return None
-    r = float((e.analytical[large] / e.numerical[large]).median())
-    if r == 0 or close(r, 1) or not e.same(e.analytical, r * e.numerical):
-        return None
-    if close(r, -1):
+    r, error = found
+
+    def close(a, b):
+        return abs(a - b) <= max(error, 1e-5 * b)
+
+    if close(-r, 1):
         return "the sign is wrong everywhere"
     wrong_sign = "the sign is wrong, and " if r < 0 else ""
     r = abs(r)
@@ -67,7 +74,29 @@ def constant_ratio(e):
         return f"{wrong_sign}twice the right value everywhere: a factor ½ is missing, or a term is added twice"
     if close(r, 0.5):
         return f"{wrong_sign}half of the right value everywhere: a factor 2 or one of two equal terms is missing"
-    return f"{wrong_sign}{number(r)} times the right value everywhere: a constant factor is missing or too much"
+    if not e.tells(1, fitted=1):  # any one entry is some number times another
+        return None
+    return f"{wrong_sign}{digits(r, error)} times the right value everywhere: a constant factor is missing or too much"
+
+
+def ratio_of(analytical, numerical, slack):
+    """(r, its error) where every entry is r times the right one within the slack, and r is not 1; else None."""
+    known = analytical.isfinite() & numerical.isfinite() & (numerical.abs() > 10 * slack)
+    if not bool(known.any()):
+        return None
+    errors = torch.where(known, (1 + (analytical / numerical).abs()) * slack / numerical.abs(), torch.inf)
+    k = int(errors.argmin())  # the entry that is known best
+    r, error = float((analytical / numerical).reshape(-1)[k]), float(errors.reshape(-1)[k])
+    fits = (analytical - r * numerical).abs() <= (1 + abs(r)) * slack + error * numerical.abs()
+    if not bool(fits.all()) or abs(r - 1) <= max(10 * error, 1e-5) or error > 0.1 * abs(r):
+        return None
+    return r, error
+
+
+def digits(r, error):
+    """The number with the digits that are certain."""
+    certain = math.floor(math.log10(abs(r) / max(error, 1e-12 * abs(r))))
+    return f"{r:.{min(max(certain, 1), 6)}g}"
 
 
 def sizes_of(e):
@@ -85,26 +114,23 @@ def sizes_of(e):
     return [(size, what) for size, what in sizes.items() if size > 1]
 
 
-def close(a, b):
-    return abs(a - b) <= 1e-5 * abs(b)
-
-
+# of each guess, how many it tries and how many numbers it fits to the entries; 0 where it says what is there to see
 GUESSES = (
-    not_finite,
-    zero,
-    constant_ratio,
-    structure.conj,
-    structure.transposed,
-    structure.jacobian_transposed,
-    structure.swapped,
-    missing_factor,
-    structure.permuted,
-    structure.summed,
-    structure.signs,
-    structure.diagonal_only,
-    structure.extra_term,
-    wrong_term,
-    regions.one_index,
-    regions.partly_zero,
-    regions.part,
+    (not_finite, 0, 0),
+    (zero, 0, 0),
+    (constant_ratio, 10, 0),
+    (structure.conj, 1, 0),
+    (structure.transposed, 2, 0),
+    (structure.jacobian_transposed, 1, 0),
+    (structure.swapped, 5, 0),
+    (missing_factor, 1e4, 0),
+    (structure.permuted, 1e4, 0),
+    (structure.summed, 10, 0),
+    (structure.signs, 2, 0),
+    (structure.diagonal_only, 0, 0),
+    (structure.extra_term, 3, 1),
+    (wrong_term, 1e4, 1),
+    (regions.one_index, 0, 0),
+    (regions.partly_zero, 0, 0),
+    (regions.part, 0, 0),
 )

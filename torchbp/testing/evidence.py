@@ -1,9 +1,13 @@
 """What is known of a wrong gradient, for the guesses at its cause."""
 
+import math
 from dataclasses import dataclass
 from itertools import combinations
 
 import torch
+
+SEEN = 1000  # wrong entries that are looked at
+SURE = 2.0  # decades: of a hundred causes that are named, one may be chance
 
 
 @dataclass
@@ -21,6 +25,21 @@ class Evidence:
     shapes: dict  # name: shape, of the arguments
     complex: bool
     others: dict  # name: (analytical, numerical) Jacobian of another argument
+
+    def tells(self, choices, fitted=0):
+        """Whether it is more than chance that one of so many guesses fits, with so many numbers fitted to the entries.
+
+        A wrong entry is off by its gap, and a guess must meet it within the margin of `same`: by chance, one in
+        gap / margin does. Entries that are alike count once.
+        """
+        gap, margin = (self.analytical - self.numerical).abs(), 10 * self.slack + 1e-6 * self.numerical.abs()
+        wrong = ~self.close & gap.isfinite()
+        rows = torch.stack([self.analytical[wrong], self.numerical[wrong], (gap / margin)[wrong]], dim=1)
+        alike = {}
+        for a, n, ratio in rows[:SEEN].tolist():
+            alike.setdefault((f"{a:.4g}", f"{n:.4g}"), max(ratio, 1.0))
+        decades = sorted((math.log10(ratio) for ratio in alike.values()), reverse=True)
+        return sum(decades[fitted:]) > math.log10(choices) + SURE
 
     def same(self, a, b):
         if a.shape != b.shape or not bool(a.isfinite().all()):

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from torchbp.testing.causes import ZERO, cause
+from torchbp.testing.causes import ZERO, cause, digits, ratio_of
 from torchbp.testing.evidence import evidence_of
 from torchbp.testing.locate import located
 from torchbp.testing.names import entry, listing, number
@@ -59,7 +59,7 @@ def column_name(argument, column):
 
 def entry_line(subject, block, row, column, a, n, error):
     where = f"d {row_name(subject, row)} / d {column_name(subject.arguments[block.argument], column)}"
-    ratio = f", ratio {number(a / n)}" if n else ""
+    ratio = f", ratio {number(a / n)}" if n and number(a / n) != "1" else ""
     return f"  {where}: analytical {number(a)}, numerical {number(n)} ± {error:.1g}{ratio}"
 
 
@@ -99,12 +99,17 @@ def likely_cause(subject, comparison, block):
         return cause(evidence)
     if not bool(block.analytical.any()):
         return ZERO
-    large = block.numerical.abs() > 1e-3 * block.numerical.abs().max()
-    ratios = block.analytical[large] / block.numerical[large]
-    r = float(ratios.median())
-    if bool(((ratios - r).abs() < 1e-4 * abs(r)).all()):
-        return "the sign is wrong everywhere" if abs(r + 1) < 1e-4 else f"{number(r)} times the right value everywhere"
-    return None
+    if not bool(block.analytical.isfinite().all()):
+        return "not finite: a division by zero or an overflow in the backward"
+    found = ratio_of(block.analytical, block.numerical, block.tolerance + 3 * block.error)
+    if found is None or block.numerical.numel() < 2:
+        return None
+    r, error = found
+    return (
+        "the sign is wrong everywhere"
+        if abs(r + 1) <= error
+        else f"{digits(r, error)} times the right value everywhere"
+    )
 
 
 def line(subject, comparison, block):
@@ -166,6 +171,6 @@ def conclusion(subject, comparison):
         errors = torch.cat([block.error[block.uncertain] for block in blocks])
         scale = max(float(block.numerical.abs().nan_to_num(0, 0, 0).max()) for block in blocks)
         said.append(f"{uncertain} of {total} entries are inconclusive: numerical error up to {float(errors.max()):.1g}")
-        if uncertain == total and not float(errors.min()) < 1e-2 * scale:
+        if uncertain == total and not float(errors.min()) < blocks[0].roughest * scale:
             raise Skipped("; ".join(said))
     return "; ".join(said)

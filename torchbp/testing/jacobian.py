@@ -43,7 +43,7 @@ def vector(subject):
     """All outputs as one vector of float64, without a graph."""
 
     def function(tensors):
-        outputs = subject.numbers(tensors)
+        outputs = subject.exact_numbers(tensors)
         return torch.cat([flat(output).double().cpu() for output in outputs]) if outputs else torch.zeros(0)
 
     return function
@@ -138,13 +138,43 @@ def compare(subject, wanted=None, whole=None):
     over kinks, and so shows one of the many values that the sum may have.
     """
     comparison = compared(subject, wanted, whole)
+    for block in comparison.blocks:
+        if bool(block.wrong.any()):
+            leave_ties_open(comparison, block)
     blocks = comparison.blocks
     open_ = any(block.folded for block in blocks) or all(bool(block.uncertain.all()) for block in blocks)
-    if open_ and not any(bool(block.wrong.any()) for block in blocks):
+    wrong, tied = any(bool(block.wrong.any()) for block in blocks), any(block.tied for block in blocks)
+    # a tie tells of no entry for sure; in half precision a kink may lie on the other side of the point
+    if tied or (wrong and subject.unit > numerical.HALF) or (open_ and not wrong):
         with contextlib.suppress(Exception):  # it may lie outside of the domain
             comparison = compared(nearby(subject), wanted, whole)
             comparison.moved = True
     return comparison
+
+
+def leave_ties_open(comparison, block):
+    """What is wrong at a tie, as of the entries that a sort finds equal, is left open.
+
+    There the derivatives along two directions do not add up to that along their sum. (At the kink of a single entry,
+    as of |x|, the means of the slopes to either side do.)
+    """
+    subject, source = comparison.subject, generator(comparison.subject, 9)
+    first, second = (flat(direction_like(subject.point[block.argument], source)).double() for _ in range(2))
+    rows = comparison.rows
+    try:
+        (other,) = compared(subject, [block.argument], columns=[first, second, first + second], rows=rows).blocks
+    except Exception:  # outside of its domain
+        return
+    tied = block.wrong & ~additive(other)[:, None]
+    block.tied = bool(tied.any())
+    block.wrong &= ~tied
+    block.uncertain |= tied
+
+
+def additive(block):
+    """For each row, whether the derivative along the third direction is the sum of those along the other two."""
+    gap = (block.numerical[:, 2] - block.numerical[:, 0] - block.numerical[:, 1]).abs()
+    return gap <= (block.tolerance + 3 * block.error).sum(dim=1)
 
 
 def nearby(subject):
@@ -158,7 +188,7 @@ def nearby(subject):
     return subject.at(subject.inside(point))
 
 
-def compared(subject, wanted=None, whole=None, columns=None):
+def compared(subject, wanted=None, whole=None, columns=None, rows=None):
     wanted = subject.differentiable if wanted is None else wanted
     source = generator(subject, 2)
     function = vector(subject)
@@ -167,13 +197,15 @@ def compared(subject, wanted=None, whole=None, columns=None):
     few = (2 if whole is None else 1) if large else 0  # the values themselves are looked at most closely
     whole = WHOLE if whole is None else whole
     finite = at_0.isfinite()
-    rows = [row if isinstance(row, int) else row * finite for row in directions(len(at_0), source, whole, large * 2)]
+    rows = directions(len(at_0), source, whole, large * 2) if rows is None else rows
+    rows = [row if isinstance(row, int) else row * finite for row in rows]
     rows = [row for row in rows if not isinstance(row, int) or bool(finite[row])]
     comparison = Comparison(subject, rows, outputs=at_0)
     if not rows or not wanted:
         return comparison
     found = analytical_rows(subject, rows, wanted)
-    noise, unit = numerical.noise_of(function, at_0, subject.point, wanted, source, subject.eps)
+    unit = subject.eps if subject.lifts else subject.unit
+    noise, unit = numerical.noise_of(function, at_0, subject.point, wanted, source, unit)
     changes = Changes(function, at_0, rows)
     for i, full in zip(wanted, found, strict=True):
         along = columns or directions(full.shape[1], source, whole, few)
@@ -214,10 +246,13 @@ def block_of(subject, changes, argument, columns, full, row_noise, unit):
     options = subject.options
     steps = [numerical.first_step(line, unit, options.eps) for line in lines]
     slopes = [numerical.slopes(line, h, row_noise) for line, h in zip(lines, steps, strict=True)]
+    if unit > numerical.HALF:  # where no small step tells a curve from a line
+        for line, h, found in zip(lines, steps, slopes, strict=True):
+            found.doubt(numerical.slopes(line, 0.6 * h, row_noise))
     natural = subject.natural(subject.arguments[argument].name) * changes.projection.sizes(columns)
     mixed, finite = changes.projection.mixed(columns), changes.hidden is None
     block = Block(argument, columns, take(columns, full), mixed, finite, natural)
-    assembled(block, slopes, options, unit)
+    assembled(block, slopes, options, max(unit, subject.unit))
     first = block.numerical, block.error
     if options.eps is None:
         ladders = [line.ladder(h) for line, h in zip(lines, steps, strict=True)]
@@ -229,7 +264,7 @@ def block_of(subject, changes, argument, columns, full, row_noise, unit):
             for k in doubtful:
                 if rungs[k] is not None:
                     slopes[k].improve(numerical.slopes(lines[k], rungs[k], row_noise))
-            assembled(block, slopes, options, unit)
+            assembled(block, slopes, options, max(unit, subject.unit))
             left = (block.wrong | block.uncertain).any(dim=0)
             doubtful = [k for k in doubtful if left[k]]
     stairs(block, *first)

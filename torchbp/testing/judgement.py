@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from torchbp.testing.numerical import HALF
+
 
 @dataclass
 class Block:
@@ -23,7 +25,9 @@ class Block:
     wrong: torch.Tensor = None
     at_kink: torch.Tensor = None
     uncertain: torch.Tensor = None
+    roughest: float = 1e-2  # the error, beside the greatest derivative, from which on nothing is told
     folded: bool = False  # a projection leads over a kink
+    tied: bool = False  # wrong at a tie, where derivatives do not add up
     symmetric: bool = False  # right for a symmetric argument that stays symmetric
 
 
@@ -33,6 +37,7 @@ def assembled(block, slopes, options, unit):
         torch.stack([getattr(s, name) for s in slopes], dim=1) for name in ("value", "error", "left", "right")
     )
     block.tolerance = tolerance_of(block, options, unit)
+    block.roughest = 0.25 if unit > HALF else 1e-2  # what is lost to rounding is no jump
     judge(block)
 
 
@@ -41,8 +46,9 @@ def tolerance_of(block, options, unit):
     finite = block.numerical[block.numerical.isfinite()].abs()
     scale = float(finite.max()) if finite.numel() else 0.0
     coarse = unit > 1e-10
-    rtol = options.rtol if options.rtol is not None else (1e-3 if coarse else 1e-6)
-    atol = (1e-11 * block.natural).clamp(min=scale * (1e-4 if coarse else 1e-9))
+    rtol = options.rtol if options.rtol is not None else max(1e-3 if coarse else 1e-6, 8 * unit)
+    cancelled = max(1e-11, 2 * unit if unit > HALF else 0.0) * block.natural
+    atol = cancelled.clamp(min=scale * max(1e-4 if coarse else 1e-9, 4 * unit))
     atol = atol if options.atol is None else options.atol
     return rtol * block.numerical.abs().nan_to_num(0, 0, 0) + atol
 
@@ -54,7 +60,8 @@ def judge(block):
     low, high = torch.minimum(block.left, block.right), torch.maximum(block.left, block.right)
     slack = block.tolerance + 1e-4 * (low.abs() + high.abs()).nan_to_num(0, 0, 0)
     bent = (block.right - block.left).abs() > 10 * slack + 6 * block.error
-    between = (block.analytical >= low - slack) & (block.analytical <= high + slack)
+    margin = slack + 3 * block.error
+    between = (block.analytical >= low - margin) & (block.analytical <= high + margin)
     unsettled = bent & (off | undecided)
     block.at_kink = unsettled & between & ~block.mixed
     folds = unsettled & block.mixed
@@ -62,7 +69,7 @@ def judge(block):
     known = block.error.isfinite() | ~block.analytical.isfinite()
     sizes = block.numerical.abs().nan_to_num(0, 0, 0)
     # too rough to tell a number from none: over a jump, the differences only grow as the step shrinks
-    rough = undecided & (block.error > 1e-2 * sizes.max())
+    rough = undecided & (block.error > block.roughest * sizes.max())
     # 0 · ∞ spoils the other outputs too, as in sqrt at 0: a column without numerical values is left open
     blind = ~block.error.isfinite() & ~(block.left.isfinite() & block.right.isfinite())
     blind = blind.any(dim=0, keepdim=True).expand_as(blind)

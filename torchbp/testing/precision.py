@@ -40,6 +40,7 @@ def agree(subject, point, dtype, words, found, usual, fraction, forgive_noise=Fa
     the rounding on the way may be magnified, which is no defect of a formula.
     """
     outputs, low = found
+    fraction = max(fraction, 8 * subject.unit)  # both may compute in less, and round otherwise
     rounded = [t.to(dtype) if real(t) else t for t in point]
     incoming = incoming_for(subject, outputs, 7)
     exact = at(subject, rounded, torch.float64, incoming)

@@ -1,5 +1,7 @@
 """Guesses that look at where a gradient is wrong: one index, one side of zero, one branch."""
 
+import math
+
 from torchbp.testing.names import entry, number
 
 
@@ -12,6 +14,8 @@ def region(e, columns):
         if bool((columns == mask).all()):
             return f" where {e.argument} {sign} 0"
     inside, outside = value[columns], value[~columns]
+    if math.comb(len(value), len(inside)) < 100:  # so few numbers are apart by chance, too
+        return None
     if inside.min() > outside.max():
         return f" only where {e.argument} is greater than about {number(float(outside.max()))}"
     if inside.max() < outside.min():

@@ -15,6 +15,7 @@ from torchbp.testing.copies import copied, places, promote_attributes
 from torchbp.testing.names import argument_names, listing, name_of
 from torchbp.testing.randomness import Randomness
 from torchbp.testing.report import Defect, Skipped
+from torchbp.testing.rounding import Roundings, inside
 from torchbp.testing.switches import positions, put_back
 from torchbp.testing.tensors import (
     cast,
@@ -142,6 +143,7 @@ class Subject:
             except Exception:
                 self.differentiates = True
         self.height = max((largest(outputs[i]) for i in self.outputs), default=0.0)
+        self.liftable = False
         self.unit = max(self.eps, self.precision())
 
     def expect_memory(self, arguments, outputs):
@@ -197,11 +199,16 @@ class Subject:
 
     def precision(self):
         """The rounding unit of the outputs, which may be computed in less than they are returned in."""
+        point = [nudged(t) for t in self.point]
         try:
-            outputs = self.numbers([nudged(t) for t in self.point])
+            outputs = self.numbers(point)
         except Exception:  # out of its domain
             return 0.0
-        return coarseness(torch.cat([flat(o).double() for o in outputs])) if outputs else 0.0
+        if not outputs:
+            return 0.0
+        moved = [t + 0.0123 * (1 + t.abs()) if is_inexact(t) else t for t in self.point]  # a zero is nowhere rounded
+        unit, self.liftable = inside(self.numbers, [point, self.inside(moved)], self.height)
+        return max(coarseness(torch.cat([flat(o).double() for o in outputs])), unit)
 
     @property
     def differentiable(self):
@@ -300,6 +307,17 @@ class Subject:
             return [output.detach() for output in self(self.tensors(self.differentiable, point))]
         with torch.no_grad():
             return self(self.tensors(point=point))
+
+    def exact_numbers(self, point):
+        """The outputs, without the rounding to a lower precision inside of the function, where it can be left out."""
+        if not self.lifts:
+            return self.numbers(point)
+        with Roundings(lifted=True):
+            return self.numbers(point)
+
+    @property
+    def lifts(self):
+        return self.liftable and self.unit > self.eps
 
     def at(self, point):
         """The same function at another point."""

@@ -5,10 +5,16 @@ import math
 import torch
 
 from torchbp.testing.gradient import generator, gradients, incoming_for, need
+from torchbp.testing.hints import to_add
 from torchbp.testing.report import Defect, Skipped, Unsupported
 from torchbp.testing.tensors import direction_like, first_line, largest
 
 LARGEST = 32
+HOW = (
+    "setup_context, a vmap rule, and for forward mode a jvp",
+    "torch.library.register_vmap; it has no forward mode",
+    "operations that torch.func takes",
+)
 KINDS = {"reverse over reverse": torch.func.jacrev, "forward over reverse": torch.func.jacfwd}
 
 
@@ -24,7 +30,7 @@ def hessian(subject):
         raise Skipped("no small real argument, or complex outputs")
     refused = [words for index in wanted for words in of_argument(subject, index, incoming)]
     if refused:
-        raise Unsupported(f"{refused[0]}; to add it: setup_context, a vmap rule, and for forward mode a jvp")
+        raise Unsupported(f"{refused[0]}; {to_add(subject, *HOW)}")
 
 
 def of_argument(subject, index, incoming):

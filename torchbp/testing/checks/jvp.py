@@ -4,10 +4,15 @@ import torch
 from torch.autograd import forward_ad
 
 from torchbp.testing.gradient import backward, generator, incoming_for, need
+from torchbp.testing.hints import to_add
 from torchbp.testing.report import Defect, Unsupported
 from torchbp.testing.tensors import difference, direction_like, first_line
 
-HOW = "to add it: a staticmethod jvp(ctx, *tangents)"
+HOW = (
+    "a staticmethod jvp(ctx, *tangents)",
+    "torch.library has no forward mode; an autograd.Function with a jvp",
+    "operations that have a forward-mode derivative",
+)
 
 
 def jvp(subject):
@@ -41,10 +46,10 @@ def forward_mode(subject, tangents, words):
     except Exception as error:
         text = first_line(error)
         if isinstance(error, NotImplementedError) or "forward AD" in text or "forward-mode" in text:
-            raise Unsupported(f"no forward mode ({text}); {HOW}") from None
+            raise Unsupported(f"no forward mode ({text}); {to_add(subject, *HOW)}") from None
         raise Defect(f"forward mode along {words} raises {type(error).__name__}: {text}") from None
     if all(tangent is None for tangent in found) and any(o.requires_grad for o in attached(subject, tangents)):
-        raise Unsupported(f"no tangent comes out; {HOW}")
+        raise Unsupported(f"no tangent comes out; {to_add(subject, *HOW)}")
     found = [torch.zeros_like(p) if t is None else t for p, t in zip(primals, found, strict=True)]
     for name, primal, tangent in zip(subject.output_names(), primals, found, strict=True):
         if tangent.shape != primal.shape:

@@ -6,12 +6,21 @@ import torch
 
 from torchbp.testing.context import custom
 from torchbp.testing.gradient import backward, expect, expect_outputs, generator, gradients, incoming_for, need
+from torchbp.testing.hints import to_add
 from torchbp.testing.report import Defect, Skipped, Unsupported
 from torchbp.testing.tensors import first_line, random_like
 
 BATCH = 3
-HOW = "to add it: forward and setup_context, with generate_vmap_rule = True or a staticmethod vmap"
-HOW_BATCHED = "to add it: a backward of torch operations, without .item(), numpy or fixed shapes"
+HOW = (
+    "forward and setup_context, with generate_vmap_rule = True or a staticmethod vmap",
+    "torch.library.register_vmap",
+    "operations that torch.func.vmap takes, without .item() or a choice by the numbers",
+)
+HOW_BATCHED = (
+    "a backward of torch operations, without .item(), numpy or fixed shapes",
+    "torch operations in the backward of register_autograd, or register_vmap",
+    "operations whose backward torch.func.vmap takes",
+)
 
 
 def batched_grad(subject):
@@ -43,7 +52,7 @@ def batched_grad(subject):
         found = [torch.zeros_like(e) if g is None else g for g, e in zip(found, expected, strict=True)]
         expect(subject, found, expected, f"a batch of incoming gradients by {words} gives another")
     if refused:
-        raise Unsupported(f"a batch of incoming gradients raises: {refused}; {HOW_BATCHED}")
+        raise Unsupported(f"a batch of incoming gradients raises: {refused}; {to_add(subject, *HOW_BATCHED)}")
 
 
 class Refused(Exception):
@@ -69,7 +78,7 @@ def vmap(subject):
     text = first_line(error)
     if worked and has_rule(subject):
         raise Defect(f"vmap over {words} raises {type(error).__name__}: {text}; over others it works")
-    raise Unsupported(f"vmap over {words}: {text}; {HOW}")
+    raise Unsupported(f"vmap over {words}: {text}; {to_add(subject, *HOW)}")
 
 
 def has_rule(subject):

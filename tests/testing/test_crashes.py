@@ -1,0 +1,86 @@
+"""Code that crashes the process: the caller's tests go on, and what can be told of it is a finding."""
+
+import os
+
+import pytest
+import torch
+from torch import nn
+
+import torchbp
+from torchbp.testing import apart
+
+needs_fork = pytest.mark.skipif(not apart.possible(), reason="no fork beside an accelerator, and only on Linux")
+
+
+def written_view(v):
+    out = torch.zeros_like(v)[..., :2]
+    out[..., 0] += v[..., 0] * 2
+    return out
+
+
+def test_a_view_that_the_function_has_written_into():
+    assert torchbp.check(written_view, torch.randn(4, 3), checks=["determinism", "values"])
+
+
+class Frees(nn.Module):
+    """Frees the memory of its input, of its weight, or of what its backward reads."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what, self.weight = what, nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        hidden = x * self.weight
+        y = hidden.sin()
+        {"x": x, "weight": self.weight, "hidden": hidden, "y": y}[self.what].untyped_storage().resize_(0)
+        return y
+
+
+@pytest.mark.parametrize(
+    ("what", "named"),
+    [("x", "x"), ("weight", "weight"), ("hidden", "a tensor that SinBackward0 saves"), ("y", "an output")],
+)
+def test_memory_that_is_freed_is_refused(what, named):
+    with pytest.raises(ValueError, match=f"^Frees frees the memory of {named}, which an audit"):
+        torchbp.check(Frees(what), torch.randn(40, 3))
+
+
+def aborts(where):
+    def function(x):
+        if where(x):
+            os.abort()
+        return x.sin()
+
+    return function
+
+
+@needs_fork
+@pytest.mark.parametrize(
+    ("where", "check", "when"),
+    [
+        (lambda x: len(x) == 0, "shapes", "with 0 instead of 4 rows"),
+        (lambda x: x.dtype == torch.float16, "dtypes", "in float16"),
+        (lambda x: bool(x.numel() and (x == 100).all()), "extremes", "at x = 100, float64"),
+        (lambda x: x.stride() == (6, 2), "layouts", "the input x strided"),
+    ],
+    ids=["size", "dtype", "number", "stride"],
+)
+def test_a_crash_is_a_finding_of_the_check_and_the_others_go_on(where, check, when):
+    names = ["values", "layouts", check, "autocast", "determinism"]
+    report = torchbp.check(aborts(where), torch.rand(4, 3, requires_grad=True), checks=names, raise_exception=False)
+    assert [result.check for result in report.failed] == [check], str(report)
+    assert report[check].message == f"{when} the process crashes with SIGABRT"
+    assert report[check].details[-1].startswith("reproduce: torchbp.check(")
+    assert {result.status for result in report.results} == {"PASS", "FAIL"}
+
+
+@needs_fork
+def test_an_operation_of_torch_that_crashes_without_rows():
+    report = torchbp.check(torch.pdist, torch.randn(4, 5), checks=["values", "shapes"], raise_exception=False)
+    assert report["values"].status == "PASS"
+
+
+@needs_fork
+def test_an_end_of_the_process_and_an_interrupt_are_told():
+    assert apart.forked(lambda name, tell: os._exit(3), ["one"]) == ([], "the process exits with status 3")
+    assert apart.forked(lambda name, tell: name * 2, ["a", "b"]) == (["aa", "bb"], None)
