@@ -169,6 +169,9 @@ def test_watching_does_not_change_training(tmp_path):
     assert all(torch.equal(with_[name], without[name]) for name in with_)
 
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
 def run(tmp_path, monkeypatch, capsys, *arguments):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["torchbp"])
