@@ -97,6 +97,26 @@ def test_saturation_of_each_activation():
         torch.testing.assert_close(SATURATION[activation].share(a), torch.tensor([share, 0.0]))
 
 
+@pytest.mark.parametrize(("rows", "watched"), [(100, 100), (341, 128), (8192, 256), (10**6, 1024)])
+def test_it_watches_a_share_of_the_training_rows(rows, watched):
+    data = SimpleNamespace(splits={"train": torch.arange(rows)}, rows=lambda which: (which[:, None], which[:, None]))
+    monitor = GradientMonitor()
+    monitor.on_train_start(SimpleNamespace(is_global_zero=True, datamodule=data), Classifier(1, ["a", "b"]))
+    assert [t.flatten().tolist() for t in monitor.sample] == [list(range(watched))] * 2
+
+
+@pytest.mark.parametrize("every", [7, None])
+def test_it_watches_as_often_as_asked(every, monkeypatch):
+    monkeypatch.setattr("torchbp.training.gradients.gradient_flow", lambda model, epoch: {"epoch": epoch})
+    monitor, seen = GradientMonitor(every), []
+    for epoch in range(105):
+        monitor.sample, monitor.record = (epoch,), {}
+        monitor.on_train_epoch_end(SimpleNamespace(current_epoch=epoch, loggers=[]), None)
+        seen += monitor.record.values()
+    fewer_and_fewer = [*range(50), *range(50, 75, 2), *range(75, 100, 3), *range(100, 105, 4)]
+    assert seen == (fewer_and_fewer if every is None else list(range(0, 105, every)))
+
+
 def test_saturation_is_of_each_hidden_layer():
     model = Classifier(1, ["a", "b"], hidden=[3])
     with torch.no_grad():
