@@ -76,6 +76,14 @@ def test_handlers_are_put_back_and_an_ignored_signal_stays_ignored(number):
         signal.signal(number, before)
 
 
+@pytest.mark.parametrize("hook", ["train", "validation", "test", "predict"])
+def test_it_hears_again_what_lightning_has_taken(hook):
+    with Interruption() as heard:
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        getattr(heard, f"on_{hook}_start")(None, None)
+        assert [signal.getsignal(number) for number in SIGNALS] == [heard.hear] * 2
+
+
 def signal_in(monkeypatch, target, number, error=None):
     """`target` sends a signal first; what that raises is raised as `error`, as a library may do."""
     module, name = target.rsplit(".", 1)
