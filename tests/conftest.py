@@ -1,3 +1,4 @@
+import contextlib
 import os
 import warnings
 
@@ -37,3 +38,21 @@ def fresh_compiler():
         warnings.simplefilter("ignore")  # of the compiler's own parts
         yield
     torch._dynamo.reset()
+
+
+@contextlib.contextmanager
+def without_pictures():
+    """The page of a run is written without its pictures: drawing them takes longer than a short run. Whether they are
+    right, tests/training/test_report.py tests; that a run draws them, the first run of tests/test_cli.py."""
+    from torchbp.training.report import figures
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "drawn", lambda plot: "")
+        patch.setattr(figures, "png", lambda plots: b"")
+        yield
+
+
+@pytest.fixture
+def undrawn():
+    with without_pictures():
+        yield

@@ -7,8 +7,11 @@ import sys
 import warnings
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from sklearn.datasets import load_breast_cancer
 
+from tests.conftest import without_pictures
 from torchbp.cli import main
 from torchbp.training import interruption
 from torchbp.training.interruption import SIGNALS, Interruption
@@ -17,7 +20,7 @@ CONFIG = str(Path(__file__).parent.parent.parent / "configs/breast_cancer.yaml")
 
 
 @pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
+def in_an_empty_folder(tmp_path, monkeypatch, undrawn):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["torchbp"])
     with warnings.catch_warnings():
@@ -27,7 +30,7 @@ def in_an_empty_folder(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), without_pictures():
         patch.chdir(folder)
         assert main(["fit", "-c", CONFIG, "--trainer.max_epochs", "1"]) == 0
     return str(folder / "runs/breast_cancer/version_0/checkpoints/best.ckpt")
@@ -73,6 +76,14 @@ def test_handlers_are_put_back_and_an_ignored_signal_stays_ignored(number):
         signal.signal(number, before)
 
 
+@pytest.mark.parametrize("hook", ["train", "validation", "test", "predict"])
+def test_it_hears_again_what_lightning_has_taken(hook):
+    with Interruption() as heard:
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        getattr(heard, f"on_{hook}_start")(None, None)
+        assert [signal.getsignal(number) for number in SIGNALS] == [heard.hear] * 2
+
+
 def signal_in(monkeypatch, target, number, error=None):
     """`target` sends a signal first; what that raises is raised as `error`, as a library may do."""
     module, name = target.rsplit(".", 1)
@@ -113,3 +124,23 @@ def test_other_commands_end_between_two_batches(command, number, checkpoint, mon
     assert main([command, "-c", CONFIG, "--ckpt_path", checkpoint]) == 128 + number
     assert capsys.readouterr() == ("", "")
     assert list(Path().iterdir()) == []
+
+
+def test_predict_leaves_no_half_file(checkpoint, monkeypatch, capsys):
+    """The signal comes after the first of several pieces was written."""
+    monkeypatch.setattr("torchbp.training.sources.ROWS_AT_ONCE", 10)
+    x = pd.DataFrame(load_breast_cancer().data, columns=load_breast_cancer().feature_names)
+    x.to_csv("x.csv", index=False)
+    parts, write = [], pd.DataFrame.to_csv
+
+    def write_and_signal(*arguments, **named):
+        write(*arguments, **named)
+        parts.extend(Path().glob(".p.csv.*"))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", write_and_signal)
+    command = ["predict", "--ckpt_path", checkpoint, "--data.source", "x.csv", "--output", "p.csv"]
+    assert main(command) == 128 + signal.SIGTERM
+    assert capsys.readouterr() == ("", "")
+    assert len(parts) == 1
+    assert [path.name for path in Path().iterdir()] == ["x.csv"]

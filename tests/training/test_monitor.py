@@ -13,7 +13,7 @@ from torch.func import functional_call, grad, vmap
 
 from torchbp.cli import main
 from torchbp.nn.mlp import ACTIVATIONS
-from torchbp.training import Classifier, TabularData
+from torchbp.training import Classifier, TabularData, closing
 from torchbp.training.errors import SettingError
 from torchbp.training.gradients import (
     GradientMonitor,
@@ -97,6 +97,26 @@ def test_saturation_of_each_activation():
         torch.testing.assert_close(SATURATION[activation].share(a), torch.tensor([share, 0.0]))
 
 
+@pytest.mark.parametrize(("rows", "watched"), [(100, 100), (341, 128), (8192, 256), (10**6, 1024)])
+def test_it_watches_a_share_of_the_training_rows(rows, watched):
+    data = SimpleNamespace(splits={"train": torch.arange(rows)}, rows=lambda which: (which[:, None], which[:, None]))
+    monitor = GradientMonitor()
+    monitor.on_train_start(SimpleNamespace(is_global_zero=True, datamodule=data), Classifier(1, ["a", "b"]))
+    assert [t.flatten().tolist() for t in monitor.sample] == [list(range(watched))] * 2
+
+
+@pytest.mark.parametrize("every", [7, None])
+def test_it_watches_as_often_as_asked(every, monkeypatch):
+    monkeypatch.setattr("torchbp.training.gradients.gradient_flow", lambda model, epoch: {"epoch": epoch})
+    monitor, seen = GradientMonitor(every), []
+    for epoch in range(105):
+        monitor.sample, monitor.record = (epoch,), {}
+        monitor.on_train_epoch_end(SimpleNamespace(current_epoch=epoch, loggers=[]), None)
+        seen += monitor.record.values()
+    fewer_and_fewer = [*range(50), *range(50, 75, 2), *range(75, 100, 3), *range(100, 105, 4)]
+    assert seen == (fewer_and_fewer if every is None else list(range(0, 105, every)))
+
+
 def test_saturation_is_of_each_hidden_layer():
     model = Classifier(1, ["a", "b"], hidden=[3])
     with torch.no_grad():
@@ -167,6 +187,33 @@ def test_watching_does_not_change_training(tmp_path):
 
     with_, without = weights(1), weights(0)
     assert all(torch.equal(with_[name], without[name]) for name in with_)
+
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
+HARDEST = [  # classes, truth, P, and of each row: label, predicted, P of the label
+    (["a", "b"], [[0.0], [1.0]], [[0.5], [0.2]], [("a", "b", 0.5), ("b", "a", 0.2)]),
+    (["a", "b", "c"], [[0.0, 0, 1], [1, 0, 0]], [[0.6, 0, 0.3], [0.4, 0.2, 0]], [("c", "a", 0.3), ("a", "a", 0.4)]),
+]
+HARDEST_LABELS = [[1.0, 0.0], [0.0, 0.0]], [[0.5, 0.25], [0.1, 0.6]], [("a", "a", 0.375), ("none", "b", 0.36)]
+
+
+@pytest.mark.parametrize(
+    ("classes", "truth", "p", "rows", "multilabel"),
+    [*((*case, False) for case in HARDEST), (["a", "b"], *HARDEST_LABELS, True)],
+)
+def test_the_hardest_rows_have_their_label_and_its_probability(classes, truth, p, rows, multilabel, monkeypatch):
+    monkeypatch.setattr(closing, "hardest_rows", lambda *_: (torch.tensor([1, 0]), torch.tensor([9.0, 4.0])))
+    monkeypatch.setattr(closing, "predict_proba", lambda model, x: torch.tensor(p)[x])
+    data = SimpleNamespace(
+        classes=classes, multilabel=multilabel, splits={"val": torch.tensor([30, 10])},
+        rows=lambda split: (torch.arange(2), torch.tensor(truth)),
+    )  # fmt: skip
+    model = SimpleNamespace(binary=len(classes) == 2 and not multilabel)
+    found = list(closing.hard(model, data, "val"))
+    assert [(row["row"], row["split"], row["norm"]) for row in found] == [(11, "val", 9.0), (31, "val", 4.0)]
+    assert [(row["label"], row["predicted"], pytest.approx(row["probability"])) for row in reversed(found)] == rows
 
 
 def run(tmp_path, monkeypatch, capsys, *arguments):

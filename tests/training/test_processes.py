@@ -7,11 +7,13 @@ import shlex
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
+from torchbp.cli import main
 from torchbp.training.data import Batches
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
@@ -25,6 +27,7 @@ RUN = Path("runs/breast_cancer/version_0")
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["torchbp"])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # torchrun says at length that it sets it
 
 
@@ -32,6 +35,18 @@ def run(program, *arguments, status=0):
     done = subprocess.run([*program, *arguments], capture_output=True, text=True, timeout=120)
     assert done.returncode == status, done.stderr
     return done.stdout, done.stderr
+
+
+@pytest.fixture
+def alone(capsys, undrawn):
+    """Runs a command in this process: stdout and stderr."""
+
+    def alone(*arguments, status=0):
+        with warnings.catch_warnings():
+            assert main(list(arguments)) == status
+        return capsys.readouterr()
+
+    return alone
 
 
 def last(version):
@@ -53,14 +68,14 @@ def test_batches_hold_each_row_once(processes):
         assert torch.equal(torch.cat(alone).sort().values, torch.arange(rows))
 
 
-def test_two_processes_are_one_with_the_doubled_batch():
+def test_two_processes_are_one_with_the_doubled_batch(alone):
     fit = ["fit", *CANCER, "--trainer.precision", "64-true", "--trainer.max_epochs", "4", "--model.momentum", "0.5"]
     out, err = run(TORCHBP, *fit, *TWO, "--data.batch_size", "16")
     assert [line.split()[0] for line in out.splitlines()] == ["stopped", "best", "page", "next"]
     assert [line.split()[0] for line in err.splitlines()] == ["data", "network", *["epoch"] * 4]
     assert err.splitlines()[1] == "network  30-16-1, 513 parameters, on cpu × 2 processes"
     run(TORCHRUN, *fit, *TWO, "--data.batch_size", "16")
-    run(TORCHBP, *fit, "--data.batch_size", "32")
+    alone(*fit, "--data.batch_size", "32")
     for two in (0, 1):
         for name, alone in last(2).items():
             torch.testing.assert_close(last(two)[name], alone, rtol=1e-9, atol=1e-9)
@@ -70,12 +85,36 @@ def test_two_processes_are_one_with_the_doubled_batch():
         assert two == pytest.approx(tables[2], rel=1e-6)
 
     best = ["--ckpt_path", f"{RUN}/checkpoints/best.ckpt"]
-    one, two = (
-        run(TORCHBP, "test", "-c", f"{RUN}/config.yaml", *best, "--trainer.devices", devices)[0] for devices in "12"
-    )
-    assert two == one
-    out, _ = run(TORCHRUN, "predict", "-c", f"{RUN}/config.yaml", *best)
-    assert out == "wrote    predictions.csv: 569 rows\n"
+    test = ["test", "-c", f"{RUN}/config.yaml", *best, "--trainer.devices"]
+    assert run(TORCHBP, *test, "2")[0] == alone(*test, "1").out
+
+
+@pytest.fixture
+def of_two(monkeypatch):
+    """Makes this process one of the two that torchrun starts."""
+
+    def of_two(rank):
+        for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}.items():
+            monkeypatch.setenv(name, str(value))
+        for name, value in {
+            "TORCHELASTIC_RUN_ID": "x",
+            "GROUP_RANK": "0",
+            "MASTER_ADDR": "x",
+            "MASTER_PORT": "1",
+        }.items():
+            monkeypatch.setenv(name, value)
+
+    return of_two
+
+
+def test_the_first_process_predicts(alone, of_two):
+    alone("fit", *CANCER, "--trainer.max_epochs", "1")
+    predict = ["predict", "-c", f"{RUN}/config.yaml", "--ckpt_path", f"{RUN}/checkpoints/best.ckpt"]
+    of_two(1)
+    assert alone(*predict) == ("", "")
+    assert not Path("predictions.csv").exists()
+    of_two(0)
+    assert alone(*predict) == ("wrote    predictions.csv: 569 rows\n", "")
     rows = list(csv.DictReader(Path("predictions.csv").read_text().splitlines()))
     assert [row["row"] for row in rows] == [str(number) for number in range(1, 570)]
 
@@ -90,22 +129,23 @@ def history(folder):
     }
 
 
-def test_copies_that_know_nothing_of_each_other_are_refused():
-    _, err = run(TORCHRUN, "fit", *CANCER, status=1)  # torchrun's own status
-    lines = [line for line in err.splitlines() if line.startswith("torchbp: ")]
-    assert lines == [
+def test_copies_that_know_nothing_of_each_other_are_refused(alone, of_two):
+    of_two(0)
+    assert alone("fit", *CANCER, status=2).err == (
         "torchbp: error: 2 processes were started, and each would fit for itself; add --trainer.strategy ddp "
-        "--trainer.devices 2 --trainer.num_nodes 1"
-    ]
+        "--trainer.devices 2 --trainer.num_nodes 1\n"
+    )
+    of_two(1)
+    assert alone("fit", *CANCER, status=2) == ("", "")  # the first one says it
     assert not list(Path().iterdir())
 
 
-def test_a_process_without_a_row_of_the_last_batch():
+def test_a_process_without_a_row_of_the_last_batch(alone):
     """341 training rows: 17 batches of 20, and one row that is left. A sweep, in which a network stops at once."""
     fit = ["fit", *CANCER, "--trainer.precision", "64-true", "--trainer.max_epochs", "2"]
     fit += ["--model.lr", "[0.1, 1.0, 1e30]", "--stopping.min_grad_norm", "0.15"]
     _, two = run(TORCHBP, *fit, *TWO, "--data.batch_size", "10")
-    _, one = run(TORCHBP, *fit, "--data.batch_size", "20")
+    _, one = alone(*fit, "--data.batch_size", "20")
     assert two.splitlines()[2:] == one.splitlines()[2:]  # losses and accuracies
     for name, alone in last(1).items():
         torch.testing.assert_close(last(0)[name], alone, rtol=1e-9, atol=1e-9, equal_nan=True)

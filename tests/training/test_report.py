@@ -95,7 +95,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def report(tmp_path):
+def drawn(tmp_path):
     def report(classes, **settings):
         write_report(tmp_path, **run_of(classes, **settings))
         text = (tmp_path / "report.html").read_text()
@@ -103,6 +103,11 @@ def report(tmp_path):
         return Page(text)
 
     return report
+
+
+@pytest.fixture
+def report(drawn, undrawn):
+    return drawn
 
 
 def check_self_contained(text):
@@ -130,8 +135,8 @@ def plots_in(page):
     return [a["aria-label"].split(".")[0] for tag, a in page.tags if a.get("class") == "plot"]
 
 
-def test_folder_holds_the_page_and_two_pictures(report, tmp_path):
-    page = report(["ill", "well"])
+def test_folder_holds_the_page_and_two_pictures(drawn, tmp_path):
+    page = drawn(["ill", "well"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "gradients.png", "report.html"]
     for name in ("curves.png", "gradients.png"):
         content = (tmp_path / name).read_bytes()
@@ -145,10 +150,10 @@ def test_folder_holds_the_page_and_two_pictures(report, tmp_path):
     assert hardest[1] == ["7", "train", "ill", "b", "0.750", "12.5"]
 
 
-def test_same_run_gives_the_same_bytes(report, tmp_path):
-    report(["ill", "well"])
+def test_same_run_gives_the_same_bytes(drawn, tmp_path):
+    drawn(["ill", "well"])
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    report(["ill", "well"])
+    drawn(["ill", "well"])
     assert first == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
@@ -166,9 +171,9 @@ def test_failed_write_leaves_the_old_page_alone(report, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
-def test_names_are_only_text(report, multilabel):
+def test_names_are_only_text(drawn, multilabel):
     names = [f"{NASTY} {i} 字" for i in range(3)]
-    page = report(
+    page = drawn(
         names, multilabel=multilabel, title=NASTY, summary=[(NASTY, NASTY)], config=NASTY, versions={NASTY: NASTY}
     )
     for name in names:
@@ -269,8 +274,8 @@ def test_without_curves_there_is_no_picture(report, tmp_path, history):
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_single_epoch_is_seen_as_a_marker(report, tmp_path):
-    report(["a", "b"], history=history_of(1))
+def test_single_epoch_is_seen_as_a_marker(drawn, tmp_path):
+    drawn(["a", "b"], history=history_of(1))
     drawing = re.search(r"Loss</h3>(.*?)</svg>", (tmp_path / "report.html").read_text(), re.DOTALL)[1]
     for i in range(2):
         assert re.search(rf"<use [^>]*fill: {look_of(i)[0]}", drawing)
@@ -294,8 +299,8 @@ def test_deep_networks_show_the_first_and_the_last_layer(report):
     assert "layer 40: " in text
 
 
-def test_many_epochs_are_thinned_to_a_small_page(report, tmp_path):
-    report(["a", "b"], history=history_of(10_000, layers=4))
+def test_many_epochs_are_thinned_to_a_small_page(drawn, tmp_path):
+    drawn(["a", "b"], history=history_of(10_000, layers=4))
     assert (tmp_path / "report.html").stat().st_size < 1_000_000
 
 
@@ -366,8 +371,8 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_browser_shows_the_page_at_any_width(browse, report, tmp_path, case):
-    report(**CASES[case])
+def test_browser_shows_the_page_at_any_width(browse, drawn, tmp_path, case):
+    drawn(**CASES[case])
     page = tmp_path / "report.html"
     # a window has a minimum width; a frame has not
     wrapper = tmp_path / "wrapper.html"
@@ -388,8 +393,8 @@ def test_browser_shows_the_page_at_any_width(browse, report, tmp_path, case):
 
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])
-def test_browser_draws_it_dark_or_light(browse, report, tmp_path, scheme):
-    report(["malignant", "benign"])
+def test_browser_draws_it_dark_or_light(browse, drawn, tmp_path, scheme):
+    drawn(["malignant", "benign"])
     shot = tmp_path / "shot.png"
     flags = (
         f"--screenshot={shot}",

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import without_pictures
 from torchbp.cli import main
 
 CONFIG = Path(__file__).parent.parent.parent / "configs/breast_cancer.yaml"
@@ -30,7 +31,7 @@ LAST = Path("runs/breast_cancer/version_0/checkpoints/last.ckpt")
 
 
 @pytest.fixture(autouse=True)
-def in_this_folder(tmp_path, monkeypatch):
+def in_this_folder(tmp_path, monkeypatch, undrawn):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["torchbp"])
     with warnings.catch_warnings():
@@ -40,7 +41,7 @@ def in_this_folder(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), without_pictures():
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["torchbp"])
         assert main(FIT) == 0

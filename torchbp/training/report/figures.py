@@ -47,6 +47,14 @@ def svg(plot):
 
     It holds no text of the data's: what the curves are called stands in the legend.
     """
+    label = f"{plot.title}. {'; '.join(curve.label for curve in plot.curves)}"
+    return (
+        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">{drawn(plot)}</svg>'
+    )
+
+
+def drawn(plot):
+    """The inside of the `<svg>`."""
     text = io.StringIO()
     with style(INK):
         figure = Figure((WIDTH / 72, HEIGHT / 72))
@@ -58,9 +66,7 @@ def svg(plot):
     # the font is the page's; older versions of matplotlib write its size and family as one
     inside = re.sub(r"font-family: [^;\"]*;?", "", re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", inside))
     inside = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{plot.name}-", inside)  # ids are unique in the page
-    inside = re.sub(r"\n\s*", "\n", inside.replace(INK, "currentColor"))
-    label = f"{plot.title}. {'; '.join(curve.label for curve in plot.curves)}"
-    return f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">{inside}</svg>'
+    return re.sub(r"\n\s*", "\n", inside.replace(INK, "currentColor"))
 
 
 def legend(plot):
