@@ -32,6 +32,12 @@ def compiler():
 
 
 @pytest.fixture
+def without_page(monkeypatch):
+    """`fit` writes no report.html, which takes longer than a small run."""
+    monkeypatch.setattr("torchbp.training.closing.write_page", lambda *_: None)
+
+
+@pytest.fixture
 def fresh_compiler():
     torch._dynamo.reset()
     with warnings.catch_warnings():

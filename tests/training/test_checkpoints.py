@@ -33,6 +33,7 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["torchbp"])
+        patch.setattr("torchbp.training.closing.write_page", lambda *_: None)
         table().to_csv("a.csv", index=False)
         assert main(["fit", *SOURCE, "--trainer.max_epochs", "2"]) == 0
     return folder
@@ -42,7 +43,7 @@ SOURCE = ["--data.source", "a.csv", "--data.target", "y", "--trainer.accelerator
 
 
 @pytest.fixture
-def run(trained, tmp_path, monkeypatch, capsys):
+def run(trained, tmp_path, monkeypatch, capsys, without_page):
     """The command in a copy of that folder: its status, stdout and stderr."""
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)

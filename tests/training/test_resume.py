@@ -1,15 +1,16 @@
 """A run that was cut off goes on as if nothing had happened: the same weights, bit for bit."""
 
+import contextlib
 import csv
 import functools
 import itertools
+import multiprocessing
 import os
 import pkgutil
 import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import warnings
@@ -44,6 +45,7 @@ def uninterrupted(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), without_pictures():
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["torchbp"])
+        patch.setattr("torchbp.training.closing.write_page", lambda *_: None)
         assert main(FIT) == 0
     return folder
 
@@ -110,53 +112,63 @@ def resume():
     assert main([*FIT, "--ckpt_path", str(LAST)]) == 0
 
 
-def started(*program):
-    process = subprocess.Popen(
-        [sys.executable, *program, *FIT], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    while not LAST.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    return process
+@pytest.fixture(scope="module")
+def processes():
+    """Where processes come from that have imported the command: a new interpreter takes longer than a run."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torchbp.training.command"])
+    return context
+
+
+def fit_here(folder, arguments, save=0, replace=0):
+    """`fit` in a process of its own, which is killed in the middle of the checkpoint number `save` that it writes, or
+    before it puts number `replace` in its place; the first are last.ckpt, best.ckpt, last.ckpt."""
+    written, write, put = [], torch.save, os.replace
+
+    def half(checkpoint, path):
+        written.append(path)
+        write(checkpoint, path)
+        if len(written) == save:
+            os.truncate(path, os.path.getsize(path) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def never(source, target):
+        if len(written) == replace:
+            os.kill(os.getpid(), signal.SIGKILL)
+        put(source, target)
+
+    torch.set_num_threads(1)
+    torch.save, os.replace, sys.argv = half, never, ["torchbp"]
+    os.chdir(folder)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        sys.exit(main(arguments))
+
+
+def killed_in_writing(processes, arguments, **which):
+    process = processes.Process(target=fit_here, args=(os.getcwd(), arguments), kwargs=which)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("moment", range(10))
-def test_kill_9_at_a_random_moment(moment, uninterrupted, capsys):
+def test_kill_9_at_a_random_moment(moment, uninterrupted, processes, capsys):
     delay = random.Random(moment).uniform(0, 1.5)
-    process = started("-m", "torchbp")
+    process = processes.Process(target=fit_here, args=(os.getcwd(), FIT))
+    process.start()
+    while not LAST.exists():
+        assert process.is_alive()
+        time.sleep(0.01)
     time.sleep(delay)
     process.kill()
-    process.communicate()
+    process.join()
     resume()
     assert_as_uninterrupted(uninterrupted)
 
 
-# the third file that is written: the first last.ckpt, best.ckpt, last.ckpt
-KILL_ITSELF = """
-import os, signal, sys, torch
-from torchbp.cli import main
-written, save, replace = [], torch.save, os.replace
-def half(checkpoint, path):
-    written.append(path)
-    save(checkpoint, path)
-    if len(written) == {save}:
-        os.truncate(path, os.path.getsize(path) // 2)
-        os.kill(os.getpid(), signal.SIGKILL)
-def never(source, target):
-    if len(written) == {replace}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(source, target)
-torch.save, os.replace = half, never
-sys.argv = ["torchbp"]
-main({fit})
-"""
-
-
 @pytest.mark.parametrize(("save", "replace"), [(3, 0), (6, 0), (7, 0), (0, 5), (0, 8)])
-def test_killed_while_a_checkpoint_is_written(save, replace, uninterrupted, capsys):
-    code = KILL_ITSELF.format(save=save, replace=replace, fit=FIT)
-    killed = subprocess.run([sys.executable, "-c", code], capture_output=True)
-    assert killed.returncode == -signal.SIGKILL
+def test_killed_while_a_checkpoint_is_written(save, replace, uninterrupted, processes, capsys):
+    killed_in_writing(processes, FIT, save=save, replace=replace)
     assert list(LAST.parent.glob(".*.part"))
     resume()
     assert_as_uninterrupted(uninterrupted)
@@ -351,11 +363,10 @@ def test_the_engine_and_ensembles_go_on(settings, capsys):
     assert losses(LAST.parent.parent / "metrics.csv") == losses(half.parent.parent / "metrics.csv")
 
 
-def test_a_killed_sweep_goes_on(capsys):
+def test_a_killed_sweep_goes_on(processes, capsys):
     fit = [*FIT, *SEVERAL[1]]
     assert main(fit) == 0
-    code = KILL_ITSELF.format(save=7, replace=0, fit=fit).replace("version_0", "version_1")
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -signal.SIGKILL
+    killed_in_writing(processes, fit, save=7)
     half = Path(str(LAST).replace("version_0", "version_1"))
     assert main([*fit, "--ckpt_path", str(half)]) == 0
     assert_same(half, LAST)
@@ -367,10 +378,9 @@ def test_files_that_are_written_seldom_are_the_same(uninterrupted, capsys):
     assert_as_uninterrupted(uninterrupted)
 
 
-def test_a_run_that_is_killed_between_two_files_goes_on_from_the_first(uninterrupted, capsys):
+def test_a_run_that_is_killed_between_two_files_goes_on_from_the_first(uninterrupted, processes, capsys):
     seldom = [*FIT, "--checkpoint.every_seconds", "1000"]
-    code = KILL_ITSELF.format(save=2, replace=0, fit=seldom)  # best.ckpt, at the end
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -signal.SIGKILL
+    killed_in_writing(processes, seldom, save=2)  # best.ckpt, at the end
     assert content(LAST)["/epoch"] == 0
     resume()
     assert_as_uninterrupted(uninterrupted)
