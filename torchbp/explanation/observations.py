@@ -38,16 +38,16 @@ def observations(explanation):
 
 
 def alike(explanation):
-    """Layers whose units learn the same: those that are one another's copies, in all that they take and give."""
+    """Layers whose units learn the same: those that are one another's copies, in all that they take and give, so that
+    their gradients differ by the order of sums at most."""
     steps = linear(explanation)
     for step, above in itertools.pairwise(steps):
         values = explanation.values
         taken = [name for name in (step.weight, step.bias) if name in explanation.chain.parameters]
         rows = [values[name] for name in taken] + [values[above.weight].T]
-        slopes = [values[d(name)] for name in taken] + [values[d(above.weight)].T]
         count = len(rows[0])
-        if count > 1 and all(map(same, rows)) and all(map(nearly, slopes)):
-            zero = " (it is 0)" if not slopes[0].any() else ""
+        if count > 1 and all(map(same, rows)):
+            zero = " (it is 0)" if not values[d(step.weight)].any() else ""
             yield (
                 f"All {count} units of layer {step.number} have the same weights and get the same gradient{zero}"
                 ": they stay equal for ever, one unit in many copies. Random first weights break the symmetry."
@@ -56,11 +56,6 @@ def alike(explanation):
 
 def same(rows):
     return (rows == rows[0]).all()
-
-
-def nearly(rows):
-    """The same, but for the order of the sums."""
-    return torch.allclose(rows, rows[0].expand_as(rows), rtol=1e-6, atol=0)
 
 
 def wrong(explanation):
