@@ -14,6 +14,7 @@ from torchbp.testing.tensors import as_real, direction_like, flat, symmetric, we
 
 WHOLE = 64  # entries of the outputs, or of one argument, that are all looked at
 SAMPLES, PROJECTIONS = 4, 4
+SINGLE = 1.2e-7  # the rounding unit of float32
 LARGE = 100_000  # entries of all arguments, from which on fewer projections are taken
 
 
@@ -145,7 +146,7 @@ def compare(subject, wanted=None, whole=None):
     open_ = any(block.folded for block in blocks) or all(bool(block.uncertain.all()) for block in blocks)
     wrong, tied = any(bool(block.wrong.any()) for block in blocks), any(block.tied for block in blocks)
     # a tie tells of no entry for sure; in half precision a kink may lie on the other side of the point
-    if tied or (wrong and subject.unit > numerical.HALF) or (open_ and not wrong):
+    if tied or (wrong and subject.half) or (open_ and not wrong):
         with contextlib.suppress(Exception):  # it may lie outside of the domain
             comparison = compared(nearby(subject), wanted, whole)
             comparison.moved = True
@@ -244,15 +245,19 @@ def block_of(subject, changes, argument, columns, full, row_noise, unit):
     """Both Jacobians along the columns, with further steps where the first one does not settle the matter."""
     lines = [numerical.Line(changes, subject.point, argument, c) for c in columns]
     options = subject.options
-    steps = [numerical.first_step(line, unit, options.eps) for line in lines]
+    wide = subject.half and not subject.lifts
+    steps = [numerical.first_step(line, unit, options.eps, wide) for line in lines]
     slopes = [numerical.slopes(line, h, row_noise) for line, h in zip(lines, steps, strict=True)]
-    if unit > numerical.HALF:  # where no small step tells a curve from a line
+    if wide:  # where no small step tells a curve from a line
         for line, h, found in zip(lines, steps, slopes, strict=True):
             found.doubt(numerical.slopes(line, 0.6 * h, row_noise))
     natural = subject.natural(subject.arguments[argument].name) * changes.projection.sizes(columns)
     mixed, finite = changes.projection.mixed(columns), changes.hidden is None
-    block = Block(argument, columns, take(columns, full), mixed, finite, natural)
-    assembled(block, slopes, options, max(unit, subject.unit))
+    rounded = max(unit, subject.unit)
+    rounded = rounded if subject.half else min(rounded, SINGLE)  # a few constants look like half precision
+    roughest = 0.25 if subject.half else 1e-2  # what is lost to rounding is no jump
+    block = Block(argument, columns, take(columns, full), mixed, finite, natural, roughest)
+    assembled(block, slopes, options, rounded)
     first = block.numerical, block.error
     if options.eps is None:
         ladders = [line.ladder(h) for line, h in zip(lines, steps, strict=True)]
@@ -264,7 +269,7 @@ def block_of(subject, changes, argument, columns, full, row_noise, unit):
             for k in doubtful:
                 if rungs[k] is not None:
                     slopes[k].improve(numerical.slopes(lines[k], rungs[k], row_noise))
-            assembled(block, slopes, options, max(unit, subject.unit))
+            assembled(block, slopes, options, rounded)
             left = (block.wrong | block.uncertain).any(dim=0)
             doubtful = [k for k in doubtful if left[k]]
     stairs(block, *first)

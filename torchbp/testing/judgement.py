@@ -17,6 +17,7 @@ class Block:
     mixed: torch.Tensor  # sums over several derivatives
     whole_outputs: bool  # all outputs are finite
     natural: torch.Tensor  # the size of a derivative in which nothing cancels
+    roughest: float  # the error, beside the greatest derivative, from which on nothing is told
     numerical: torch.Tensor = None
     error: torch.Tensor = None
     tolerance: torch.Tensor = None
@@ -25,7 +26,6 @@ class Block:
     wrong: torch.Tensor = None
     at_kink: torch.Tensor = None
     uncertain: torch.Tensor = None
-    roughest: float = 1e-2  # the error, beside the greatest derivative, from which on nothing is told
     folded: bool = False  # a projection leads over a kink
     tied: bool = False  # wrong at a tie, where derivatives do not add up
     symmetric: bool = False  # right for a symmetric argument that stays symmetric
@@ -37,7 +37,6 @@ def assembled(block, slopes, options, unit):
         torch.stack([getattr(s, name) for s in slopes], dim=1) for name in ("value", "error", "left", "right")
     )
     block.tolerance = tolerance_of(block, options, unit)
-    block.roughest = 0.25 if unit > HALF else 1e-2  # what is lost to rounding is no jump
     judge(block)
 
 

@@ -117,8 +117,8 @@ def noise_of(function, at_0, point, arguments, generator, eps):
     return torch.maximum(third, floor).clamp(min=typical), unit
 
 
-def first_step(line, unit, given=None):
+def first_step(line, unit, given=None, wide=False):
     """A step that suits the precision: in float64 0.002 of the entry, in float32 ten times that, in float16 a sixth."""
     if given is not None:
         return given
-    return line.step * (1.0 if unit < 1e-10 else (unit / 2.2e-16) ** (0.15 if unit > HALF else 0.12))
+    return line.step * (1.0 if unit < 1e-10 else (unit / 2.2e-16) ** (0.15 if wide else 0.12))

@@ -13,6 +13,7 @@ from torchbp.testing.arguments import Argument, CannotRun, Options
 from torchbp.testing.context import nodes, saved_tensors
 from torchbp.testing.copies import copied, places, promote_attributes
 from torchbp.testing.names import argument_names, listing, name_of
+from torchbp.testing.numerical import HALF
 from torchbp.testing.randomness import Randomness
 from torchbp.testing.report import Defect, Skipped
 from torchbp.testing.rounding import Roundings, inside
@@ -143,7 +144,7 @@ class Subject:
             except Exception:
                 self.differentiates = True
         self.height = max((largest(outputs[i]) for i in self.outputs), default=0.0)
-        self.liftable = False
+        self.liftable, self.half = False, self.eps > HALF
         self.unit = max(self.eps, self.precision())
 
     def expect_memory(self, arguments, outputs):
@@ -208,6 +209,7 @@ class Subject:
             return 0.0
         moved = [t + 0.0123 * (1 + t.abs()) if is_inexact(t) else t for t in self.point]  # a zero is nowhere rounded
         unit, self.liftable = inside(self.numbers, [point, self.inside(moved)], self.height)
+        self.half = max(unit, self.eps) > HALF
         return max(coarseness(torch.cat([flat(o).double() for o in outputs])), unit)
 
     @property

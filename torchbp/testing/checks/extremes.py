@@ -9,7 +9,6 @@ from torchbp.testing.findings import forgiven
 from torchbp.testing.gradient import generator, incoming_for, need, usual_size
 from torchbp.testing.jacobian import additive, compared
 from torchbp.testing.names import number
-from torchbp.testing.numerical import HALF
 from torchbp.testing.precision import OUT_OF_RANGE, agree, at, real
 from torchbp.testing.report import Defect, Skipped
 from torchbp.testing.tensors import direction_like, flat, random_like
@@ -29,7 +28,7 @@ def extremes(subject):
     seen = 0
     for dtype in (torch.float64, torch.float32):
         for index, value, words, point in special_points(subject, dtype):
-            if subject.unit > HALF and abs(value) > 1e3:  # out of the range of float16
+            if subject.half and abs(value) > 1e3:  # out of the range of float16
                 continue
             words = f"{words}, {str(dtype).removeprefix('torch.')}"
             subject.tell(f"at {words}")
@@ -80,7 +79,7 @@ def derivatives(subject):
     no gradient to compare with.
     """
     many = sum(subject.point[i].numel() for i in subject.differentiable) > FEW
-    if many or subject.random.any or subject.unit > HALF:
+    if many or subject.random.any or subject.half:
         return
     for index, value, words, point in special_points(subject, torch.float64):
         if value not in BRANCHES or words.startswith("the first"):

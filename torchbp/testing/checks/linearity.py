@@ -3,7 +3,6 @@
 import torch
 
 from torchbp.testing.gradient import backward, expect, graph_of, incoming_for
-from torchbp.testing.numerical import HALF
 from torchbp.testing.report import Defect, Skipped
 
 
@@ -24,7 +23,7 @@ def linearity(subject):
         combined = at([a + b for a, b in zip(first, special, strict=True)])
         expected = [a + b for a, b in zip(whole, at(special), strict=True)]
         expect(subject, combined, expected, f"not additive in an incoming gradient {words}")
-    narrow = subject.unit > HALF  # float16 ends at 65504
+    narrow = subject.half  # float16 ends at 65504
     for factor in (-1.0, 1 / 64, 64.0) if narrow else (-1.0, 1e-6, 1e6, 1e-12):
         scaled = [g / factor for g in at([factor * g for g in first])]
         expect(subject, scaled, whole, f"wrong where the incoming gradient is multiplied by {factor:g}")
