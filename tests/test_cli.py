@@ -13,6 +13,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -368,6 +369,15 @@ def test_interruption_says_how_to_go_on(run):
     command = shlex.split(out.splitlines()[-1].removeprefix("resume   "))
     status, _, err = run(*command[command.index("fit") :], "--trainer.max_time", "00:00:00:01")
     assert status == 0, err
+
+
+@pytest.mark.parametrize("command", ["fit", "check", "explain", "bench"])
+def test_ctrl_c_in_any_command_is_one_line(command, run, monkeypatch):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("torchbp.cli.importlib.import_module", lambda module: SimpleNamespace(main=interrupted))
+    assert run(command) == (130, "", "torchbp: interrupted\n")
 
 
 def test_a_terminal_shows_a_bar():

@@ -32,7 +32,7 @@ def in_an_empty_folder(tmp_path, monkeypatch):
 
 
 def run(program, *arguments, status=0):
-    done = subprocess.run([*program, *arguments], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*program, *arguments], capture_output=True, text=True)
     assert done.returncode == status, done.stderr
     return done.stdout, done.stderr
 

@@ -342,7 +342,7 @@ threading.Timer = lambda seconds, *rest: timer(0, *rest)  # matplotlib waits fiv
 import torchbp.training.report
 """
     env = {"MPLCONFIGDIR": str(tmp_path), "PYTHONPATH": ":".join(filter(None, sys.path))}
-    process = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    process = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=600)
     assert (process.returncode, process.stderr) == (0, "")
     assert list(tmp_path.glob("fontlist*"))
 
@@ -357,7 +357,7 @@ def browse(tmp_path_factory):
         profile = tmp_path_factory.mktemp("profile")
         command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         command += [f"--user-data-dir={profile}", "--enable-logging=stderr", *flags, page.as_uri()]
-        process = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=600)
         return process.stdout, [line for line in process.stderr.splitlines() if "CONSOLE" in line]
 
     return browse
