@@ -318,6 +318,16 @@ def test_weights_that_no_training_gave_are_refused(tensors, settings, message, r
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most < 500 * 1024  # KiB
 
 
+def test_a_momentum_of_another_shape_is_refused(run):
+    content = torch.load(RUN / "last.ckpt")
+    for momentum in (torch.zeros(3), torch.zeros(16, 5, dtype=torch.long), [3]):
+        content["optimizer_states"][0]["state"] = {0: {"momentum_buffer": momentum}}
+        torch.save(content, "bad.ckpt")
+        status, out, err = run("fit", *SOURCE, "--trainer.max_epochs", "3", "--ckpt_path", "bad.ckpt")
+        assert (status, out) == (1, "")
+        assert "bad.ckpt cannot be gone on from: its optimizer_states do not fit the network's parameters" in err
+
+
 def test_weights_of_other_precisions_are_taken(run):
     content = torch.load(RUN / "best.ckpt")
     for dtype in (torch.float16, torch.bfloat16, torch.float64):

@@ -21,6 +21,7 @@ import torch
 
 from tests.conftest import without_pictures
 from torchbp.cli import main
+from torchbp.training import closing
 
 CONFIG = Path(__file__).parent.parent.parent / "configs/breast_cancer.yaml"
 FIT = [
@@ -139,6 +140,7 @@ def fit_here(folder, arguments, save=0, replace=0):
 
     torch.set_num_threads(1)
     torch.save, os.replace, sys.argv = half, never, ["torchbp"]
+    closing.write_page = lambda *_: None
     os.chdir(folder)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         sys.exit(main(arguments))

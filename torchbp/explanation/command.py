@@ -20,7 +20,7 @@ from torchbp.training.columns import feature_names
 from torchbp.training.command import DEFAULTS, quieten
 from torchbp.training.data import TabularData
 from torchbp.training.errors import SettingError, UserError
-from torchbp.training.files import read_checkpoint, written_whole
+from torchbp.training.files import written_whole
 from torchbp.training.guards import compare, set_by_user
 from torchbp.usage import OPTIONS
 
@@ -130,10 +130,10 @@ def write(contents):
 def trained(settings):
     """The classifier of the checkpoint, which must be of these settings."""
     path = settings.ckpt_path
-    checkpoint = read_checkpoint(path)
-    check_single(checkpoint["hyper_parameters"], f"{path} holds", "train a single network, with")
-    compare(checkpoint["hyper_parameters"], set_by_user(settings.model.as_dict(), Classifier), path)
-    return Classifier.of_checkpoint(checkpoint, path)
+    model = Classifier.load_from_checkpoint(path)
+    check_single(model.hparams, f"{path} holds", "train a single network, with")
+    compare(model.hparams, set_by_user(settings.model.as_dict(), Classifier), path)
+    return model
 
 
 def fresh(settings):

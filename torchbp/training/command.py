@@ -34,6 +34,7 @@ from torchbp.training.manners import SaveConfig, quieten
 from torchbp.training.predictions import SUFFIXES, predict
 from torchbp.training.processes import LostProcess, leave, raised_by, rank
 from torchbp.training.progress import EpochProgress
+from torchbp.training.weights import check_momenta
 
 DEFAULTS = {  # of the trainer
     "logger": {
@@ -196,6 +197,7 @@ class Command(LightningCLI):
                 if rank() == 0:
                     say("note", UNKNOWN_ROWS.format(self.settings.ckpt_path, self.datamodule.source), sys.stderr)
             if self.command == "fit":
+                check_momenta(self.checkpoint["optimizer_states"], self.trained.net, self.settings.ckpt_path)
                 check_resume(self.checkpoint, self.trainer, self.datamodule, self.model.hparams.engine)
 
     def instantiate_trainer(self, **kwargs):

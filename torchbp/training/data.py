@@ -28,8 +28,10 @@ class TabularData(pl.LightningDataModule):
         target: the label column of a file, of any type; or a list of columns of zeros and ones, one output each.
         id: a column that names the rows; it is no feature, and `predict` copies it.
         ignore: columns that are no features. All others are: numbers as they are, texts one 0/1 feature per category.
+            What only names the rows is left out; `table.notes` says so.
         categorical: columns of numbers that are categories.
-        missing: "refuse" a file with blank features, or put the "mean" of the training rows in their place.
+        missing: "refuse" a file with missing features, or put the "mean" of the training rows in their place. Missing
+            are empty cells and, in a column of numbers, the spellings of `columns.MISSING`, such as NA or ?.
         max_categories: the most categories that a column may have.
         batch_size: rows per step of gradient descent, of each process.
         val_fraction, test_fraction: shares of all rows, drawn class by class (of several targets: at random); the

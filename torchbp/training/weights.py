@@ -46,6 +46,25 @@ def check_numbers(empty, state, path):
         )
 
 
+def check_momenta(states, net, path):
+    """Refuse what an optimizer kept of a parameter, in a checkpoint's `optimizer_states`, where it does not fit it.
+
+    Raises:
+        UserError: it names the place.
+    """
+    parameters = list(net.parameters())
+    try:
+        kept = [(number, value) for state in states for number, of in state["state"].items() for value in of.values()]
+        fit = all(
+            value is None or (value.is_floating_point() and value.shape == parameters[number].shape)
+            for number, value in kept
+        )
+    except (AttributeError, IndexError, KeyError, TypeError):
+        fit = False
+    if not fit:
+        raise UserError(f"{path} cannot be gone on from: its optimizer_states do not fit the network's parameters")
+
+
 def not_finite(state):
     """The name of a tensor whose numbers are not finite, of the networks that answer; None where all are.
 
