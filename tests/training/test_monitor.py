@@ -1,6 +1,7 @@
 import re
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -231,6 +232,8 @@ def test_a_healthy_run_has_nothing_to_say_and_a_row_for_each_epoch(tmp_path, mon
     assert len(table) == 4
     for name in ("dz_rms/1", "dz_rms/2", "dw_rms/1", "dw_to_w/2", "saturated/1", "sample_gradient/p95", "val/loss"):
         assert table[name].notna().all()
+    if find_spec("tensorboard") is None:
+        pytest.skip("TensorBoard is not installed: metrics.csv has the numbers alone")
     events = next(Path("runs/run/version_0").glob("events.out.tfevents*")).read_bytes()
     assert b"dz_rms/1" in events
     assert b"val/loss" in events

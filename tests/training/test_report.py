@@ -1,6 +1,7 @@
 """The report of a run: what stands in the page, that it needs nothing else, and how a browser shows it."""
 
 import html
+import os
 import re
 import shutil
 import subprocess
@@ -341,7 +342,7 @@ timer = threading.Timer
 threading.Timer = lambda seconds, *rest: timer(0, *rest)  # matplotlib waits five seconds before it speaks
 import torchbp.training.report
 """
-    env = {"MPLCONFIGDIR": str(tmp_path), "PYTHONPATH": ":".join(filter(None, sys.path))}
+    env = {**os.environ, "MPLCONFIGDIR": str(tmp_path), "PYTHONPATH": ":".join(filter(None, sys.path))}
     process = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=600)
     assert (process.returncode, process.stderr) == (0, "")
     assert list(tmp_path.glob("fontlist*"))
