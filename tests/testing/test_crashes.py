@@ -1,6 +1,10 @@
 """Code that crashes the process: the caller's tests go on, and what can be told of it is a finding."""
 
 import os
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -82,5 +86,31 @@ def test_an_operation_of_torch_that_crashes_without_rows():
 
 @needs_fork
 def test_an_end_of_the_process_and_an_interrupt_are_told():
-    assert apart.forked(lambda name, tell: os._exit(3), ["one"]) == ([], "the process exits with status 3")
+    for leave in (os._exit, sys.exit):
+        assert apart.forked(lambda name, tell, leave=leave: leave(3), ["a"]) == (
+            [],
+            ("the process exits with status 3", []),
+        )
+    crash = ([], ("at 0 the process crashes with SIGSEGV", [apart.CRASH]))
+    assert apart.forked(lambda name, tell: (tell("at 0"), os.kill(os.getpid(), signal.SIGSEGV)), ["a"]) == crash
     assert apart.forked(lambda name, tell: name * 2, ["a", "b"]) == (["aa", "bb"], None)
+
+
+@needs_fork
+def test_threads_of_the_caller_are_not_in_a_fork(monkeypatch):
+    """A function that waits for one is audited in this process; one that is silent in a fork, after that."""
+    with ThreadPoolExecutor(1) as pool:
+
+        def doubled(x):
+            y = x * 2
+            return pool.submit(y.add, 1).result()
+
+        assert torchbp.check(doubled, torch.randn(3), checks=["values", "shapes"])
+        assert not apart.possible()
+    assert apart.possible()
+    monkeypatch.setattr(apart, "SILENCE", 0.1)
+    never = threading.Event()
+    assert apart.forked(lambda name, tell: name if name == "a" else never.wait(), ["a", "b"]) == (["a"], None)
+    monkeypatch.setattr(apart, "forked", lambda work, names: ([], None))
+    report = torchbp.check(torch.sin, torch.randn(3), checks=["extremes", "values", "shapes"])
+    assert [result.status for result in report.results] == ["PASS"] * 3

@@ -6,21 +6,29 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 
 import torch
 
 CRASH = "likely cause: an operation that does not look at the sizes, strides, dtypes or numbers that it is given"
 
 
+SILENCE = 60.0  # seconds: the child then waits for something of its parent, such as a thread, and is ended
+
+
 def possible():
-    """Whether there is a fork that may go on: not beside an accelerator, whose threads autograd does not have there."""
-    return sys.platform == "linux" and not torch.accelerator.is_available()
+    """Whether a fork can do the work: it has no other thread of this process, neither autograd's for an accelerator nor
+    one that the audited code may wait for, as those of a ThreadPoolExecutor.
+    """
+    alone = all(thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
+    return sys.platform == "linux" and not torch.accelerator.is_available() and alone
 
 
 def forked(work, names):
-    """(results, None), of work(name, tell) for each name; or those before one that ends the process, and how it ends.
+    """Results of work(name, tell), one for each name; and None, or of the process that has ended at the next one: how
+    it ended, and the lines on why.
 
-    The work tells what it is at.
+    The work tells what it is at. Of a child that says nothing for too long, there are the results so far.
     """
     for stream in (sys.stdout, sys.stderr):  # what waits there would be written twice
         with contextlib.suppress(Exception):
@@ -34,24 +42,31 @@ def forked(work, names):
                 writer.send((True, work(name, lambda words: writer.send((False, words)))))
             sys.stdout.flush()
             os._exit(0)
+        except SystemExit as error:
+            os._exit(error.code if isinstance(error.code, int) else 1)
         finally:
             os._exit(1)
     writer.close()
-    done, at = [], ""
+    done, at, silent = [], "", False
     try:
         with contextlib.suppress(EOFError):
-            while len(done) < len(names):
-                is_result, said = reader.recv()
-                done, at = ([*done, said], "") if is_result else (done, f"{said} ")
+            while len(done) < len(names) and not silent:
+                silent = not reader.poll(SILENCE)
+                if not silent:
+                    is_result, said = reader.recv()
+                    done, at = ([*done, said], "") if is_result else (done, f"{said} ")
+        if silent:
+            os.kill(child, signal.SIGKILL)
     except BaseException:  # as Ctrl-C
         os.kill(child, signal.SIGKILL)
         raise
     finally:
         reader.close()
         _, status = os.waitpid(child, 0)
-    if len(done) == len(names):
+    if silent or len(done) == len(names):
         return done, None
-    return done, f"{at}the process {ended(os.waitstatus_to_exitcode(status))}"
+    code = os.waitstatus_to_exitcode(status)
+    return done, (f"{at}the process {ended(code)}", [CRASH] if code < 0 else [])
 
 
 def alone():

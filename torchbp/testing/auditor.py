@@ -127,10 +127,12 @@ def results_of(names, subject, require):
 
     while left:
         done, problem = apart.forked(work, left)
+        if problem is None and len(done) < len(left):  # it was silent: what is left, here
+            done += [run(name, subject, require) for name in left[len(done) :]]
         if problem is not None:
-            name = left[len(done)]
+            name, (message, causes) = left[len(done)], problem
             reproduce = f"reproduce: {call_of(name, subject, require)}"
-            done.append(Result(name, FAIL, problem, (apart.CRASH, reproduce)))
+            done.append(Result(name, FAIL, message, (*causes, reproduce)))
         found.update((result.check, result) for result in done)
         left = left[len(done) :]
     return [found[name] for name in names]
