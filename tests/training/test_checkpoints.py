@@ -275,6 +275,8 @@ HOSTILE = {
     "bool": (lambda w, h: {W: w > 0}, {}, "net.0.weight holds bool numbers, and a network real ones"),
     "complex": (lambda w, h: {W: w + 1j}, {}, "net.0.weight holds complex numbers, and a network real ones"),
     "8 bits": (lambda w, h: {W: w.to(torch.float8_e5m2)}, {}, "holds float8_e5m2 numbers, and a network real ones"),
+    "too large for float32": (lambda w, h: {W: w.double() * 1e300}, {}, "net.0.weight holds nan or inf"),
+    "too small a std": (lambda w, h: {"standardize.std": w[0].double() ** 2 * 1e-60}, {}, "standardize.std holds nan"),
     "sparse": (lambda w, h: {W: w.to_sparse()}, {}, "net.0.weight is no tensor of plain numbers"),
     "meta": (lambda w, h: {W: w.to("meta")}, {}, "net.0.weight is no tensor of plain numbers"),
     "list": (lambda w, h: {W: w.tolist()}, {}, "net.0.weight is no tensor of plain numbers"),
@@ -302,6 +304,10 @@ HOSTILE = {
     "a class": (lambda w, h: {}, {"classes": ["no"]}, "its classes are not"),
     "classes": (lambda w, h: {}, {"classes": [0, 1]}, "its classes are not"),
     "categories": (lambda w, h: {}, {"columns": {key: [] for key in "abcde"}}, "its columns are not"),
+    "a category twice": (
+        lambda w, h: {}, lambda h: {"columns": {**h["columns"], "colour": ["red"] * 2}}, "its columns are not"
+    ),
+    "many rates": (lambda w, h: {}, {"lr": [0.1] * 10**5}, "another program: .{,220}$"),
     "missing": (lambda w, h: {}, {"missing": "0"}, "missing='0' must be refuse or mean"),
 }  # fmt: skip
 
@@ -309,6 +315,8 @@ HOSTILE = {
 @pytest.mark.parametrize(("tensors", "settings", "message"), HOSTILE.values(), ids=HOSTILE)
 def test_weights_that_no_training_gave_are_refused(tensors, settings, message, run):
     content = torch.load(RUN / "best.ckpt")
+    if callable(settings):
+        settings = settings(content["hyper_parameters"])
     settings = content["hyper_parameters"] | settings
     state = content["state_dict"] | tensors(content["state_dict"][W], settings)
     torch.save({**content, "hyper_parameters": settings, "state_dict": state}, "bad.ckpt")
@@ -316,6 +324,16 @@ def test_weights_that_no_training_gave_are_refused(tensors, settings, message, r
     with pytest.raises(UserError, match=f"bad.ckpt.* {message}"):
         Classifier.load_from_checkpoint("bad.ckpt")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most < 500 * 1024  # KiB
+
+
+@pytest.mark.parametrize("order", ["1", [1], 1.5, torch.tensor(1)])
+def test_an_order_of_rows_that_no_training_has_is_refused(order, run):
+    content = torch.load(RUN / "last.ckpt")
+    content["TabularData"]["order"] = order
+    torch.save(content, "bad.ckpt")
+    status, out, err = run("fit", *SOURCE, "--trainer.max_epochs", "3", "--ckpt_path", "bad.ckpt")
+    assert (status, out) == (1, "")
+    assert "the checkpoint's order of its rows is damaged; train anew" in err
 
 
 def test_a_momentum_of_another_shape_is_refused(run):

@@ -314,7 +314,27 @@ def test_bad_tables_are_named(settings, error, message):
 
 
 @pytest.mark.parametrize(
-    "text", ["NA", "na", "N/A", "n/a", "#N/A", "nan", "NaN", "NULL", "null", "None", "?", "-", "--", ".", " ? ", "<NA>"]
+    "text",
+    [
+        "NA",
+        "na",
+        "N/A",
+        "n/a",
+        "#N/A",
+        "nan",
+        "NaN",
+        "NULL",
+        "null",
+        "None",
+        "?",
+        "-",
+        "--",
+        ".",
+        " ? ",
+        "<NA>",
+        "\\N",
+        "#REF!",
+    ],
 )
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
 def test_spellings_of_a_missing_number(text, name):
@@ -334,6 +354,19 @@ def test_a_column_of_true_and_false_may_have_missing_values():
     write(table(20)[["height", "ill"]].assign(smokes=["TRUE", "NA", "FALSE", "TRUE"] * 5))
     smokes = TabularData("a.csv", target="ill", missing="mean").table.features[:, 1]
     assert smokes[:4].nan_to_num(9).tolist() == [1, 9, 0, 1]
+
+
+@pytest.mark.parametrize("word", ["True", "FALSE"])
+def test_true_among_numbers_is_a_misprint(word):
+    write(table(20)[["height", "ill"]].assign(visits=["5", "1", word, "0"] * 5))
+    with pytest.raises(UserError, match=f"column 'visits' is '{word}'; a feature must be a finite float32"):
+        TabularData("a.csv", target="ill")
+
+
+def test_plus_and_minus_are_answers():
+    write(table(20)[["height", "ill"]].assign(rhesus=["+", "-"] * 10))
+    data = TabularData("a.csv", target="ill")
+    assert (data.columns["rhesus"], data.table.notes) == (["+", "-"], ())
 
 
 def test_a_text_that_may_be_a_missing_value_is_a_category_and_is_named():

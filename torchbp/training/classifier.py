@@ -1,6 +1,7 @@
 """The network, its loss and gradient descent, as a LightningModule. The formulas are in `torchbp/ops/`."""
 
 import math
+import textwrap
 
 import pytorch_lightning as pl
 import torch
@@ -201,7 +202,7 @@ class Classifier(Descent, Evaluation, pl.LightningModule):
                 empty = cls(**settings)
             check_shapes(empty, state)
         except Exception as error:  # what settings of a foreign program raise depends on them
-            raise UserError(f"{path} is a checkpoint of another program: {' '.join(str(error).split())}") from None
+            raise UserError(f"{path} is a checkpoint of another program: {shortened(error)}") from None
         check_numbers(empty, state, path)
         model = cls(**settings)
         model.load_state_dict(state)
@@ -215,10 +216,15 @@ def check_settings(settings, state):
         raise ValueError("its classes are not a list of different texts, at least two")
     if columns is not None:
         kinds = columns.values() if isinstance(columns, dict) and is_list_of(list(columns), str) else [()]
-        if not all(kind is None or (is_list_of(kind, str) and kind) for kind in kinds):
-            raise ValueError("its columns are not texts, each with the list of its categories or null")
+        if not all(kind is None or (is_list_of(kind, str) and 0 < len(set(kind)) == len(kind)) for kind in kinds):
+            raise ValueError("its columns are not texts, each with the list of its categories, all different, or null")
     if is_list_of(hidden, int) and 2 * len(hidden) >= len(state):
         raise ValueError(f"it names {len(hidden)} hidden layers, and has {len(state)} tensors")
+
+
+def shortened(error):
+    """The first line of an error, without the middle of a long one: it may hold what a file holds."""
+    return textwrap.shorten(str(error).partition("\n")[0], 200, placeholder=" …") or type(error).__name__
 
 
 def is_list_of(value, kind):

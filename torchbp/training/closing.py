@@ -67,7 +67,7 @@ def close(command):
         config = quoted(shown(run / "config.yaml"))
         lines.append(("next", f"{program()} test -c {config} --ckpt_path {quoted(shown(best))}"))
     if command.status > 1:
-        lines.append(("resume", resume_line(command)))
+        lines += resume_lines(command)
     tell(trainer, lines[:1])
     if table and trainer.is_global_zero:
         print("\n".join(sweep.lines(table)))
@@ -79,8 +79,7 @@ def close_early(command):
     trainer = command.trainer
     lines = [stopped(trainer, "it was interrupted")]
     if not trainer.fast_dev_run:
-        resume = resume_line(command)
-        lines += [("run", shown(Path(trainer.checkpoint_callback.dirpath).parent)), ("resume", resume)]
+        lines += [("run", shown(Path(trainer.checkpoint_callback.dirpath).parent)), *resume_lines(command)]
     tell(trainer, lines)
 
 
@@ -105,11 +104,13 @@ def tell(trainer, lines):
             say(label, text)
 
 
-def resume_line(command):
-    """What to type to go on with a run that was cut off."""
+def resume_lines(command):
+    """What to type to go on with a run that was cut off, one line; none where no epoch was finished."""
     checkpoints = Path(command.trainer.checkpoint_callback.dirpath)
-    config, last = (quoted(shown(path)) for path in (checkpoints.parent / "config.yaml", checkpoints / "last.ckpt"))
-    return f"{program()} fit -c {config} --ckpt_path {last}"
+    config, last = checkpoints.parent / "config.yaml", checkpoints / "last.ckpt"
+    if not last.is_file():
+        return []
+    return [("resume", f"{program()} fit -c {quoted(shown(config))} --ckpt_path {quoted(shown(last))}")]
 
 
 def stopping(trainer):

@@ -14,7 +14,8 @@ Columns = dict[str, list[str] | None]
 # a column of text they are categories: NA may be Namibia, and None an answer. An empty cell is missing in both.
 MISSING = {
     "", "#n/a", "#n/a n/a", "#na", "-1.#ind", "-1.#qnan", "-nan", "1.#ind", "1.#qnan", "<na>", "n/a", "na", "n.a.",
-    "nan", "none", "null", "nil", "missing", "?", "-", "--", "–", "—", ".",
+    "nan", "none", "null", "(null)", "nil", "missing", "unknown", "?", "-", "--", "---", "–", "—", ".", "..", "\\n",
+    "nat", "na.", "n.a", "#div/0!", "#value!", "#ref!", "#num!", "#name?",
 }  # fmt: skip
 TRUTHS = {"true": "1", "false": "0"}
 # A number with signs that only people read: 1,000 or 1 000.5 or 1,5 or 12% or $5 or (5)
@@ -114,8 +115,11 @@ def read_numbers(column):
         return column.to_numpy(np.float64, na_value=np.nan), missing
     codes, words = pd.factorize(column.astype("string"))  # each different text is read once; a blank has the code −1
     words = pd.Series(words, dtype="string").str.strip().str.lower()
-    found = pd.to_numeric(words.replace(TRUTHS), errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    return np.append(found, np.nan)[codes], np.append(words.isin(MISSING), True)[codes]
+    absent = words.isin(MISSING)
+    if words[~absent].isin(TRUTHS).all():  # among numbers, True is a misprint
+        words = words.replace(TRUTHS)
+    found = pd.to_numeric(words, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    return np.append(found, np.nan)[codes], np.append(absent, True)[codes]
 
 
 def encode(frame, columns, missing, path, first_row=1, unseen=None):
@@ -163,7 +167,7 @@ def numbers(column, missing, path, first_row):
         if re.fullmatch(SIGNED, value.strip().upper()):
             remedy = (
                 "write plain numbers such as 1234.5, with a point before the decimals, and no separator of thousands, "
-                "per cent or currency sign; or name the column in data.categorical if it holds categories"
+                "percent sign or currency sign; or name the column in data.categorical if it holds categories"
             )
         raise UserError(f"{path}: {place(column.name, bad, first_row)} is {value!r}; {remedy}")
     return exact

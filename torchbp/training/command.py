@@ -15,7 +15,7 @@ from torchbp.printing import complain, quoted, say
 from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first, reason_of_class
 from torchbp.training.checkpoints import WholeFiles, continue_metrics, latest_best, run_folder
 from torchbp.training.classifier import Classifier
-from torchbp.training.closing import close, close_early, resume_line, shown
+from torchbp.training.closing import close, close_early, resume_lines, shown
 from torchbp.training.engines import check_engine
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.files import check_output, read_checkpoint
@@ -258,7 +258,8 @@ class Command(LightningCLI):
         except RuntimeError as error:
             if trainer.world_size == 1 or raised_by(error) != "torch":
                 raise
-            say("resume", resume_line(self), sys.stderr)
+            for label, text in resume_lines(self):
+                say(label, text, sys.stderr)
             raise LostProcess(
                 f"process {trainer.global_rank} of {trainer.world_size} has lost the others: one was killed, or has "
                 f"failed with an error of its own ({' '.join(str(error).split())[:100]})"

@@ -198,7 +198,10 @@ class TabularData(pl.LightningDataModule):
 
     def load_state_dict(self, state_dict):
         self.check_rows(state_dict)
-        self.order = state_dict["order"]
+        order = state_dict["order"]
+        if not (order is None or isinstance(order, int)):
+            raise UserError("the checkpoint's order of its rows is damaged; train anew")
+        self.order = order
 
     def loader(self, split, order=None):
         x, y = self.rows(split)

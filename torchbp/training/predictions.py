@@ -80,8 +80,8 @@ def check_answers(probabilities, rows, source):
     bad = probabilities.isnan().any(dim=1).nonzero()
     if len(bad):
         raise UserError(
-            f"{source}: the network's answer to row {rows + int(bad[0]) + 1} under the header is no number; a value in "
-            "it is too far from those of the training rows, remove or mend it"
+            f"{source}: the network's answer to row {rows + int(bad[0]) + 1} under the header is no number; a value "
+            "in it is too far from those of the training rows, or the network's weights are too large"
         )
 
 

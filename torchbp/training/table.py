@@ -147,6 +147,8 @@ def counts_rows(column):
 def category_note(column, one, many):
     """A sentence, where a column of text has texts that may mean a missing value; they are taken as others."""
     found = spellings(column)
+    if (column == "+").any():
+        found.pop("-", None)
     few = ", ".join(f"{text!r} ({rows} row{'s' * (rows > 1)})" for text, rows in found.items())
     what = f"is taken as a {one}" if len(found) == 1 else f"are taken as {many}"
     return [f"column {column.name!r}: {few} {what}; leave the cells empty if they are missing"] if found else []

@@ -40,7 +40,7 @@ def check_numbers(empty, state, path):
             kind = "complex" if dtype.is_complex else str(dtype).removeprefix("torch.")
             wanted = "real ones" if like.is_floating_point() else f"{like.dtype}".removeprefix("torch.")
             raise UserError(f"{path}: {name} holds {kind} numbers, and a network {wanted}; take another checkpoint")
-    if name := not_finite(state):
+    if name := not_finite({name: state[name].to(like.dtype) for name, like in empty.state_dict().items()}):
         raise UserError(
             f"{path}: {name} holds nan or inf, as after a training that diverged; train with a smaller --model.lr"
         )
