@@ -233,6 +233,22 @@ def test_scores_are_those_of_the_mean_probability(weighted, exclusive):
     assert members[0, 1, 2].isnan()
 
 
+def test_the_best_epoch_of_each_lr_is_the_first_with_the_lowest_loss(monkeypatch):
+    model = Classifier(1, ["a", "b"], lr=[0.1, 0.2], members=2)
+    own = torch.tensor([[[1.0, 3.0], [torch.nan, 2.0]], [[0.5, 0.7], [0.9, 0.8]]])  # loss and accuracy of each
+    for epoch, losses, best, epochs, chosen in (
+        (0, [1.5, 2.0], 0, [1, 1], [True, True, False, False]),
+        (6, [1.5, 1.0], 1, [1, 7], [False, False, False, True]),
+        (7, [1.25, torch.inf], 0, [8, 7], [True, True, False, False]),
+    ):
+        monkeypatch.setattr(Classifier, "current_epoch", epoch)
+        model.choose(own, torch.tensor([losses, [0.0] * 2, [0.0] * 2]), best)
+        assert model.best_epoch.tolist() == epochs
+        assert model.chosen.tolist() == chosen
+    expected = torch.tensor([[1.25, 1.0], [2.0, 2.0], [1.0, 0.0], [0.6, 0.8], [0.1, 0.0]])
+    torch.testing.assert_close(model.best_scores, expected)
+
+
 def test_a_probability_of_one_half_is_the_second_class_everywhere():
     half = torch.zeros(1, 1, 2, 1)  # logits
     y = torch.tensor([[1.0], [0.0]])
