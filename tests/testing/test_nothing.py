@@ -23,11 +23,12 @@ NAN = torch.tensor([1.0, float("nan")])
         (lambda x: x.sum().item(), torch.ones(3), "it returns a float, and no tensor"),
         (lambda x: None, torch.ones(3), "it returns None, and no tensor"),
         (lambda x: (x.tolist(), 2), torch.ones(2), "it returns a float and an int, and no tensor"),
-        (lambda x: x.detach().numpy(), torch.ones(3, requires_grad=True), "it returns a ndarray, and no tensor"),
+        (lambda x: x.detach().numpy(), torch.ones(3, requires_grad=True), "it returns an ndarray, and no tensor"),
         (lambda x: Output(x.sin()), torch.ones(3), "it returns an Output, and no tensor"),
         (lambda x: [], torch.ones(3), "it returns nothing, and no tensor"),
         (torch.argsort, torch.rand(3), "it returns tensors of int64 alone, which have no derivatives"),
         (torch.sin, torch.tensor([1, 2]), "no argument is floating and requires a gradient"),
+        (lambda x: x * 2, torch.arange(3), "no argument is floating and requires a gradient"),
         (torch.sin, torch.zeros(0, 3), "every argument is empty"),
         (lambda x: x[:0], torch.ones(3), "every output is empty"),
         (torch.cumsum, {"input": NAN.flip(0), "dim": 0}, "no output is a finite number, and input has nan"),
@@ -66,6 +67,8 @@ def test_a_report_of_skipped_checks_is_not_sound():
 def test_what_was_not_compared_is_noted():
     report = torchbp.check(lambda x: (x * 2, x.sum().item(), None, 3), torch.ones(3), checks="values")
     assert report.notes == ("not compared: a float that it returns",)
+    report = torchbp.check(lambda x: (x * 2, (x * 3).detach(), x.argmax()), torch.ones(3), checks="values")
+    assert report.notes == ("not compared: out1, which has no graph",)
 
 
 @pytest.mark.parametrize("function", [torch.sin, torch.nansum, nn.Softmax(-1), nn.Linear(2, 3)])

@@ -137,6 +137,7 @@ class Subject:
         inexact = [i for i, output in enumerate(outputs) if is_inexact(output)]
         self.attached = [i for i in inexact if outputs[i].requires_grad]
         self.outputs = self.attached or inexact
+        self.detached = [i for i in inexact if i not in self.outputs]
         if self.attached:
             try:
                 with torch.no_grad():
@@ -159,6 +160,7 @@ class Subject:
         """Notes of what no check compares."""
         kinds = {a_kind(value) for value in self.others if not isinstance(value, (str, bool, int, type(None)))}
         notes = [f"not compared: {kind} that it returns" for kind in sorted(kinds)] if self.shapes else []
+        notes += [f"not compared: {self.output_name(i)}, which has no graph" for i in self.detached]
         for argument in self.arguments:
             bad, name = int(argument.tensor.isnan().sum()), argument.name
             if bad and argument.differentiable:
@@ -183,11 +185,11 @@ class Subject:
             kinds = listing(sorted({a_kind(value) for value in self.others})) if self.others else "nothing"
             what = "return the tensor itself, without .item() or .numpy(); those of an object in a tuple or a dict"
             return f"it returns {kinds}, and no tensor", what
+        if not wanted:
+            return "no argument is floating and requires a gradient", "give one, such as torch.randn(3)"
         if not self.outputs:
             kinds = listing(sorted({str(dtype).removeprefix("torch.") for dtype in self.output_dtypes}))
             return f"it returns tensors of {kinds} alone, which have no derivatives", "return a floating tensor"
-        if not wanted:
-            return "no argument is floating and requires a gradient", "give one, such as torch.randn(3)"
         if not any(tensor.numel() for tensor in wanted):
             return "every argument is empty", "give one with some numbers"
         if not any(self.shapes[i].numel() for i in self.outputs):
@@ -372,4 +374,4 @@ def a_kind(value):
     if value is None:
         return "None"
     name = type(value).__name__
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+    return f"{'an' if name[0].lower() in 'aeiou' or name == 'ndarray' else 'a'} {name}"
