@@ -10,6 +10,8 @@ from torch.autograd import Function
 import torchbp
 from tests.testing.corpus.entry import draw
 from torchbp.testing.findings import missed
+from torchbp.testing.judgement import Block, judge
+from torchbp.testing.numerical import slopes
 from torchbp.testing.tensors import evened, symmetric, weights
 
 
@@ -298,6 +300,26 @@ def test_the_bound_is_its_integral(n, m):
     density = n * x ** (n - 1) if n else torch.ones_like(x)
     integral = float((density * (k * x if n else torch.full_like(x, k)).pow(-m).clamp(max=1)).mean())
     assert missed(projections[:n], projections[:m], k) == pytest.approx(integral, rel=1e-4)
+
+
+def test_the_error_of_a_slope_is_that_of_rounding_at_least():
+    found = slopes(lambda t: torch.tensor([2 * t, -t]), 0.5, torch.tensor([1e-3, 0.0]))
+    assert torch.allclose(found.value, torch.tensor([2.0, -1.0]))
+    assert found.error.tolist() == pytest.approx([8e-3, 0.0], abs=1e-6)
+
+
+def test_what_is_further_off_than_three_errors_is_wrong():
+    def block(gap, error):
+        one = torch.ones(1, 1, dtype=torch.float64)
+        made = Block(0, [0], one + gap, torch.zeros(1, 1, dtype=torch.bool), True, one, 1e-2)
+        made.numerical, made.left, made.right = one, one, one
+        made.error, made.tolerance = error * one, 1e-6 * one
+        judge(made)
+        return bool(made.wrong), bool(made.uncertain)
+
+    assert block(0.04, 0.008) == (True, False)
+    assert block(0.02, 0.008) == (False, True)
+    assert block(0.0, 1e-9) == (False, False)
 
 
 def test_an_error_too_small_for_a_guess_has_no_cause():
