@@ -45,9 +45,10 @@ def crashes(x):
 
 
 def loops(x):
-    while x.dtype == torch.bfloat16:
+    if x.dtype == torch.bfloat16:
         Path("looping").touch()
-        time.sleep(1)
+        while True:
+            time.sleep(1)
     return x.sin()
 
 
