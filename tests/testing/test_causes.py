@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import torchbp
+from torchbp.testing.causes import digits
 
 N = None  # of no consequence
 
@@ -210,6 +211,14 @@ def test_a_constant_factor_is_named(size):
     assert "not finite" in causes(lambda g, y, x: (g * x.cos() / 0,), x)[1] or size == 5
     floor = causes(lambda g, y, x: (g.clone(),), x, forward=torch.floor)[0]
     assert "nan" not in floor
+
+
+@pytest.mark.parametrize(
+    ("ratio", "error", "shown"),
+    [(2.00066, 1e-3, "2"), (3.70001, 1e-4, "3.7"), (-0.51234, 1e-3, "-0.51"), (1 / 3, 0, "0.333333")],
+)
+def test_a_ratio_has_the_digits_that_are_certain(ratio, error, shown):
+    assert digits(ratio, error) == shown
 
 
 def test_a_single_entry_has_a_cause_only_where_it_is_a_usual_one():

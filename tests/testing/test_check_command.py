@@ -1,16 +1,21 @@
 """`torchbp check` from the shell."""
 
+import collections
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from torchbp.cli import main
+from torchbp.testing import child
+from torchbp.testing.loading import Refusal
 
 CODE = """
 import functools
@@ -40,8 +45,10 @@ def crashes(x):
 
 
 def loops(x):
-    while x.dtype == torch.bfloat16:
-        time.sleep(0.1)
+    if x.dtype == torch.bfloat16:
+        Path("looping").touch()
+        while True:
+            time.sleep(1)
     return x.sin()
 
 
@@ -127,6 +134,34 @@ def run(tmp_path, monkeypatch, capfd):
     return call
 
 
+class Pipe(collections.deque):
+    """What the child would have sent."""
+
+    send, recv = collections.deque.append, collections.deque.popleft
+
+    def poll(self, seconds):
+        return True
+
+
+@pytest.fixture
+def run_here(run, monkeypatch):
+    """The command without a process of its own, which takes seconds to start."""
+
+    @contextlib.contextmanager
+    def here(target, names):
+        pipe = Pipe()
+        try:
+            child.audit(target, names, pipe)
+        except Refusal as error:
+            pipe.send(error)
+        yield None, pipe
+
+    monkeypatch.setattr(child, "process", here)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.delitem(sys.modules, "audited", raising=False)
+    return run
+
+
 def test_sound_code_has_status_0(run):
     status, out, err = run("torch:sigmoid --shape 3 --level fast")
     assert (status, err) == (0, "")
@@ -141,11 +176,35 @@ def test_defects_have_status_1(run):
     assert "the gradient of weight is wrong" in content["results"][0]["message"]
 
 
-def test_a_crash_and_an_endless_loop_are_findings(run):
+def test_an_audit_of_nothing_has_status_1(run_here):
+    status, out, err = run_here("torch:argsort --shape 3 --checks values jvp")
+    assert (status, err) == (1, "")
+    assert "nothing was compared: it returns tensors of int64 alone" in out
+    status, out, err = run_here("torch:sin --shape 3 --checks module --json")
+    assert (status, err) == (1, "")
+    assert json.loads(out)["sound"] is False
+
+
+def test_a_crash_is_a_finding(run):
     status, out, err = run("audited:crashes --shape 4 --checks values shapes determinism")
     assert (status, err) == (1, "")
     assert "shapes        the process crashes with SIGABRT" in out
+    assert "reproduce: torchbp check audited:crashes --shape 4 --seed 0 --checks shapes" in out
     assert "2 passed, 1 failed" in out
+
+
+def test_an_endless_loop_is_a_finding(run, monkeypatch):
+    """The timeout passes once the loop has begun, however slow the machine is."""
+    looping, poll = Path("looping"), Connection.poll
+
+    def poll_until_it_loops(pipe, seconds):
+        while not poll(pipe, 0.05):
+            if looping.exists():
+                looping.unlink()
+                return False
+        return True
+
+    monkeypatch.setattr(Connection, "poll", poll_until_it_loops)
     status, out, err = run("audited:loops --shape 4 --checks values dtypes determinism --timeout 3")
     assert (status, err) == (1, "")
     assert "dtypes        does not end: no result after 3 s" in out
@@ -172,11 +231,6 @@ def test_a_crash_and_an_endless_loop_are_findings(run):
         ("audited:Rows", "such as --shape 3,3"),
         ("torch:matmul", "torch:matmul needs inputs: --inputs pkg.mod:make_inputs, or such as --shape 3,4 4,2"),
         ("torch.nn.functional:linear", "such as --shape 3,4 3,4"),
-        ("audited:crashes_at_once", "needs inputs for (x): --inputs pkg.mod:make_inputs, or such as --shape 3,4"),
-        (
-            "audited:loops_at_once --timeout 1",
-            "needs inputs for (x): --inputs pkg.mod:make_inputs, or such as --shape 3,4",
-        ),
         ("audited:Rows --shape 3,4", "mat1 and mat2 shapes cannot be multiplied"),
         ("audited:factory", "audited:factory raises ValueError: no memory"),
         ("audited:Multiply --inputs audited:no_inputs", "audited:no_inputs raises ValueError: no data"),
@@ -192,8 +246,17 @@ def test_a_crash_and_an_endless_loop_are_findings(run):
         ("torch:sin --shape 3 --timeout 0", "--timeout must be a positive"),
     ],
 )
-def test_what_cannot_run_has_status_2_and_one_line(run, arguments, message):
-    status, out, err = run(arguments)
+def test_what_cannot_run_has_status_2_and_one_line(run_here, arguments, message):
+    refused(run_here(arguments), message)
+
+
+@pytest.mark.parametrize("arguments", ["audited:crashes_at_once", "audited:loops_at_once --timeout 1"])
+def test_an_example_of_inputs_is_tried_in_a_process_that_may_die(run, arguments):
+    refused(run(arguments), "needs inputs for (x): --inputs pkg.mod:make_inputs, or such as --shape 3,4")
+
+
+def refused(result, message):
+    status, out, err = result
     assert (status, out) == (2, "")
     assert err.startswith("torchbp: error: ")
     assert message in err
@@ -220,15 +283,13 @@ def test_a_forward_that_does_not_return_is_a_finding(run, arguments, fault):
     ]
 
 
-def test_the_line_to_reproduce_it_is_the_commands(run):
-    _, out, _ = run("audited:Multiply --inputs audited:inputs --checks values jvp --require jvp --seed 3")
+def test_the_line_to_reproduce_it_is_the_commands(run_here):
+    _, out, _ = run_here("audited:Multiply --inputs audited:inputs --checks values jvp --require jvp --seed 3")
     line = "reproduce: torchbp check audited:Multiply --inputs audited:inputs --seed 3 --checks"
     assert [text.strip() for text in out.splitlines() if "reproduce" in text] == [
         f"{line} values",
         f"{line} jvp --require jvp",
     ]
-    _, out, _ = run("audited:crashes --shape 4 --checks values shapes")
-    assert "reproduce: torchbp check audited:crashes --shape 4 --seed 0 --checks shapes" in out
 
 
 def test_what_the_code_prints_is_not_in_the_report(run):

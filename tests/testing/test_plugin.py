@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo  # what a run inside of ours imports first is forgotten after it, and torch registers it but once
 
 from torchbp.testing import case
 
@@ -59,16 +60,16 @@ def test_fixture(check_grad):
 
 def test_one_test_for_each_case_and_check(pytester):
     pytester.makepyfile(test_gradients=TESTS)
-    result = pytester.runpytest_subprocess("-rA", *ARGUMENTS)
+    result = pytester.runpytest_inprocess("-rA", *ARGUMENTS)
     result.assert_outcomes(passed=4, skipped=2, xfailed=1)
     result.stdout.fnmatch_lines(["*PASSED test_gradients.py::test_gradients[[]sin-vmap]*"])
-    chosen = pytester.runpytest_subprocess("-k", "vmap", *ARGUMENTS)
+    chosen = pytester.runpytest_inprocess("-k", "vmap", *ARGUMENTS)
     chosen.assert_outcomes(passed=1, skipped=1, deselected=5)
 
 
 def test_a_failure_is_the_finding_and_no_traceback(pytester):
     pytester.makepyfile(test_gradients=TESTS.replace("strict=True", "condition=False"))
-    result = pytester.runpytest_subprocess("-k", "product", *ARGUMENTS)
+    result = pytester.runpytest_inprocess("-k", "product", *ARGUMENTS)
     result.assert_outcomes(failed=1, skipped=2, deselected=4)
     result.stdout.fnmatch_lines(["*the gradient of weight is wrong*", "*likely cause: *"])
     result.stdout.no_fnmatch_line("*Traceback*")
@@ -110,7 +111,7 @@ def test_what_surrounds_the_cases_counts(pytester):
             assert other in (1, 2)
         """
     )
-    result = pytester.runpytest_subprocess("-rs", *ARGUMENTS)
+    result = pytester.runpytest_inprocess("-rs", *ARGUMENTS)
     result.assert_outcomes(passed=3, skipped=7)
     result.stdout.fnmatch_lines_random(["*mark below*", "*mark above*", "*not a module*"])
 
@@ -132,7 +133,7 @@ def test_a_failure_of_check_grad_shows_the_callers_line_alone(pytester):
     pytester.makepyfile(
         test_gradients=TESTS.replace("    with pytest.raises(torchbp.testing.GradientError):\n    ", "")
     )
-    result = pytester.runpytest_subprocess("-k", "fixture", *ARGUMENTS)
+    result = pytester.runpytest_inprocess("-k", "fixture", *ARGUMENTS)
     result.assert_outcomes(failed=1, deselected=6)
     result.stdout.fnmatch_lines(
         ['>*check_grad(Multiply, inputs(), checks="values")', "*the gradient of weight is wrong*"]
