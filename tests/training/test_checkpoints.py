@@ -336,6 +336,17 @@ def test_an_order_of_rows_that_no_training_has_is_refused(order, run):
     assert "the checkpoint's order of its rows is damaged; train anew" in err
 
 
+@pytest.mark.parametrize("lr", [[], ["x"], "x", {}], ids=str)
+def test_explain_refuses_a_learning_rate_that_is_none(lr, run):
+    content = torch.load(RUN / "best.ckpt")
+    content["hyper_parameters"]["lr"] = lr
+    torch.save(content, "bad.ckpt")
+    status, out, err = run("explain", *SOURCE, "--ckpt_path", "bad.ckpt")
+    assert status in (1, 2)
+    assert out == ""
+    assert len(err.splitlines()) == 1
+
+
 def test_a_momentum_of_another_shape_is_refused(run):
     content = torch.load(RUN / "last.ckpt")
     for momentum in (torch.zeros(3), torch.zeros(16, 5, dtype=torch.long), [3]):

@@ -20,7 +20,7 @@ from torchbp.training.columns import feature_names
 from torchbp.training.command import DEFAULTS, quieten
 from torchbp.training.data import TabularData
 from torchbp.training.errors import SettingError, UserError
-from torchbp.training.files import written_whole
+from torchbp.training.files import read_checkpoint, written_whole
 from torchbp.training.guards import compare, set_by_user
 from torchbp.usage import OPTIONS
 
@@ -130,10 +130,10 @@ def write(contents):
 def trained(settings):
     """The classifier of the checkpoint, which must be of these settings."""
     path = settings.ckpt_path
-    model = Classifier.load_from_checkpoint(path)
-    check_single(model.hparams, f"{path} holds", "train a single network, with")
-    compare(model.hparams, set_by_user(settings.model.as_dict(), Classifier), path)
-    return model
+    checkpoint = read_checkpoint(path)
+    check_single(checkpoint["hyper_parameters"], f"{path} holds", "train a single network, with")
+    compare(checkpoint["hyper_parameters"], set_by_user(settings.model.as_dict(), Classifier), path)
+    return Classifier.of_checkpoint(checkpoint, path)
 
 
 def fresh(settings):
@@ -156,5 +156,6 @@ def check_single(settings, what, remedy):
     members, lr = settings.get("members"), settings.get("lr")
     if members is None and not isinstance(lr, list):
         return
-    kind, lr = ("a sweep of learning rates", lr[0]) if isinstance(lr, list) else ("an ensemble", lr)
-    raise SettingError(f"{what} {kind}, and explain shows one network: {remedy} --model.members null --model.lr {lr:g}")
+    kind, lr = ("a sweep of learning rates", lr[:1]) if isinstance(lr, list) else ("an ensemble", [lr])
+    rate = "".join(f" --model.lr {rate:g}" for rate in lr if isinstance(rate, int | float))  # a file's may be anything
+    raise SettingError(f"{what} {kind}, and explain shows one network: {remedy} --model.members null{rate}")
