@@ -77,8 +77,8 @@ def test_two_processes_are_one_with_the_doubled_batch(alone):
     run(TORCHRUN, *fit, *TWO, "--data.batch_size", "16")
     alone(*fit, "--data.batch_size", "32")
     for two in (0, 1):
-        for name, alone in last(2).items():
-            torch.testing.assert_close(last(two)[name], alone, rtol=1e-9, atol=1e-9)
+        for name, single in last(2).items():
+            torch.testing.assert_close(last(two)[name], single, rtol=1e-9, atol=1e-9)
     tables = [history(RUN.with_name(f"version_{version}")) for version in range(3)]
     assert tables[0].keys() == tables[2].keys()
     for two in tables[:2]:
@@ -147,8 +147,8 @@ def test_a_process_without_a_row_of_the_last_batch(alone):
     _, two = run(TORCHBP, *fit, *TWO, "--data.batch_size", "10")
     _, one = alone(*fit, "--data.batch_size", "20")
     assert two.splitlines()[2:] == one.splitlines()[2:]  # losses and accuracies
-    for name, alone in last(1).items():
-        torch.testing.assert_close(last(0)[name], alone, rtol=1e-9, atol=1e-9, equal_nan=True)
+    for name, single in last(1).items():
+        torch.testing.assert_close(last(0)[name], single, rtol=1e-9, atol=1e-9, equal_nan=True)
 
 
 def test_a_run_that_one_process_ends_goes_on_by_the_line_that_it_prints():

@@ -240,6 +240,7 @@ class Command(LightningCLI):
     def fit(self, **arguments):
         with self.interruptible():
             self.train(arguments)
+            self.interruption.listen()  # Lightning has put back what was there before
             self.interruption.stop_together(self.trainer)
             close(self)
         if self.status > 1:

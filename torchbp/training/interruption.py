@@ -26,7 +26,8 @@ class Interruption(Callback):
     in the thread of a logger. So the signal is kept in `number`, and each batch asks for it before it begins. All
     processes of a run stop before the same batch: one that stopped alone would leave the others waiting.
 
-    It is a context, in which it hears signals. Outside `between_steps` the first one is a KeyboardInterrupt.
+    It is a context, in which it hears Ctrl-C; outside `between_steps` that is a KeyboardInterrupt. SIGTERM ends the
+    process as usual until the processes of a run have found each other: Python hears nothing while they wait in C++.
     """
 
     number, since = 0, 0.0  # the signal, and when it came
@@ -34,7 +35,7 @@ class Interruption(Callback):
 
     def __enter__(self):
         self.before = {number: signal.getsignal(number) for number in SIGNALS}
-        self.listen()
+        self.listen([signal.SIGINT])
         return self
 
     def __exit__(self, *_):
@@ -42,9 +43,9 @@ class Interruption(Callback):
             for number, handler in self.before.items():
                 signal.signal(number, handler)
 
-    def listen(self):
+    def listen(self, numbers=SIGNALS):
         with contextlib.suppress(ValueError):  # not in the main thread
-            for number in SIGNALS:
+            for number in numbers:
                 if self.before[number] != signal.SIG_IGN:  # as of a program in the background of a shell
                     signal.signal(number, self.hear)
 
@@ -101,6 +102,9 @@ class Interruption(Callback):
     def on_train_epoch_end(self, trainer, pl_module):
         if self.agree(trainer, self.number):
             trainer.should_stop = True  # and last.ckpt is of this epoch
+
+    def setup(self, trainer, pl_module, stage):
+        self.listen()
 
     def on_train_start(self, trainer, pl_module):
         self.begun = True
