@@ -239,20 +239,16 @@ def test_a_loss_that_is_no_number_is_an_error_with_the_layer(data):
         optimizer.fit(*data)
 
 
-@pytest.mark.parametrize("chunk", [None, 1])
-def test_the_layer_with_the_largest_weights_is_named_where_none_gives_nan(chunk):
-    x, y = torch.ones(4, 3, dtype=torch.double), torch.full((4, 2), 1e200, dtype=torch.double)
-    net = network(None if chunk is None else 2, (3, 4, 2))
-    with torch.no_grad():
-        net[2].weight[..., 0, 0] = -3e100  # the loss overflows, and nothing before it
-    optimizer = torchbp.SGD(net, lr=0.0, loss=torch.nn.MSELoss(), chunk=chunk)
-    with pytest.raises(FloatingPointError, match=r"layer '2', an? \w+, has weights of 3e\+100; a smaller lr"):
-        optimizer.fit(x, y, epochs=1, progress=False)
-    net = network(None if chunk is None else 2, (3, 4, 2))
-    with torch.no_grad():
-        net[2].weight.fill_(1e308)
-    with pytest.raises(FloatingPointError, match=r"layer '2', an? \w+, gives inf"):
-        torchbp.SGD(net, lr=0.0, loss=torch.nn.MSELoss(), chunk=chunk).fit(x, y, epochs=1, progress=False)
+@pytest.mark.parametrize(("members", "chunk"), [(None, None), (3, None), (3, 2)])
+def test_the_layer_with_the_largest_weights_is_named_where_none_gives_nan(members, chunk):
+    rows = fit.Rows(torch.ones(4, 3, dtype=torch.double), torch.ones(4, 2, dtype=torch.double))
+    for value, message in ((-3e100, "has weights of 3e+100"), (1e308, "gives inf")):
+        net = network(members, (3, 4, 2))
+        with torch.no_grad():
+            (net[2].weight if members is None else net[2].weight[-1]).fill_(value)  # the last member's
+        named = fit.trouble(torchbp.SGD(net).layers, rows, chunk)
+        assert named.startswith("layer '2', a")
+        assert named.endswith(message)
 
 
 def test_a_member_whose_loss_is_no_number_is_named_and_disturbs_nobody(data):

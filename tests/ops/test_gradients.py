@@ -6,6 +6,10 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from tests.cases import CASES, subsets
 
+# sums of products of about ten: a few last bits of them, which each kernel rounds in its own way
+SINGLE, DOUBLE = {"rtol": 1e-5, "atol": 1e-4}, {"rtol": 1e-11, "atol": 1e-11}
+TOLERANCE = {torch.float32: SINGLE, torch.complex64: SINGLE, torch.float64: DOUBLE, torch.complex128: DOUBLE}
+
 
 @pytest.fixture(params=CASES, ids=str)
 def case(request):
@@ -54,7 +58,7 @@ def test_equals_torch(case, device, dtype):
         loss = sum((g * (1 + g)).sum() for g in first)
         second = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
         results.append((output, *first, *second))
-    torch.testing.assert_close(results[0], results[1], equal_nan=True)
+    torch.testing.assert_close(results[0], results[1], equal_nan=True, **TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
@@ -68,4 +72,4 @@ def test_complex_equals_torch(case, device, dtype):
         output = function(*inputs)
         incoming = torch.full_like(output, 0.5 - 2j)
         results.append((output, *torch.autograd.grad(output, inputs, incoming)))
-    torch.testing.assert_close(results[0], results[1])
+    torch.testing.assert_close(results[0], results[1], **TOLERANCE[dtype])
