@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -42,7 +43,8 @@ def alone(capsys, undrawn):
     """Runs a command in this process: stdout and stderr."""
 
     def alone(*arguments, status=0):
-        with warnings.catch_warnings():
+        # Lightning's launcher leaves its variables, and a command that inherits them would wait for processes of others
+        with warnings.catch_warnings(), mock.patch.dict(os.environ):
             assert main(list(arguments)) == status
         return capsys.readouterr()
 
