@@ -59,16 +59,16 @@ def test_fixture(check_grad):
 
 
 def test_one_test_for_each_case_and_check(pytester):
-    pytester.makepyfile(test_gradients=TESTS)
+    pytester.makepyfile(test_of_a_user=TESTS)
     result = pytester.runpytest_inprocess("-rA", *ARGUMENTS)
     result.assert_outcomes(passed=4, skipped=2, xfailed=1)
-    result.stdout.fnmatch_lines(["*PASSED test_gradients.py::test_gradients[[]sin-vmap]*"])
+    result.stdout.fnmatch_lines(["*PASSED test_of_a_user.py::test_gradients[[]sin-vmap]*"])
     chosen = pytester.runpytest_inprocess("-k", "vmap", *ARGUMENTS)
     chosen.assert_outcomes(passed=1, skipped=1, deselected=5)
 
 
 def test_a_failure_is_the_finding_and_no_traceback(pytester):
-    pytester.makepyfile(test_gradients=TESTS.replace("strict=True", "condition=False"))
+    pytester.makepyfile(test_of_a_user=TESTS.replace("strict=True", "condition=False"))
     result = pytester.runpytest_inprocess("-k", "product", *ARGUMENTS)
     result.assert_outcomes(failed=1, skipped=2, deselected=4)
     result.stdout.fnmatch_lines(["*the gradient of weight is wrong*", "*likely cause: *"])
@@ -131,7 +131,7 @@ def test_a_case_that_means_nothing_is_refused(options, kind, message):
 
 def test_a_failure_of_check_grad_shows_the_callers_line_alone(pytester):
     pytester.makepyfile(
-        test_gradients=TESTS.replace("    with pytest.raises(torchbp.testing.GradientError):\n    ", "")
+        test_of_a_user=TESTS.replace("    with pytest.raises(torchbp.testing.GradientError):\n    ", "")
     )
     result = pytester.runpytest_inprocess("-k", "fixture", *ARGUMENTS)
     result.assert_outcomes(failed=1, deselected=6)

@@ -42,6 +42,7 @@ def backprop(model, x, y, loss=None):
         >>> loss = torchbp.backprop(net, torch.randn(32, 30), torch.ones(32, 1))
     """
     loss, layers = checked_loss(loss), Layers(model)
+    layers.check_autocast()
     layers.strict = torch.is_anomaly_enabled()
     parameters = layers.parameters()
     learns = [[p is not None and p.requires_grad for p in pair] for pair in parameters]

@@ -68,7 +68,7 @@ class Layers:
         self.kept_ones = self.last_ones = None  # for the most rows so far, and of the last step
         self.strict = False
         if not hooks:
-            self.check()
+            self.check_modules()
             self.check_parameters()
 
     def flat(self, name, module):
@@ -83,14 +83,18 @@ class Layers:
             raise TypeError(f"{described(name, module)} is not supported; the engine runs {SUPPORTED}")
 
     def check(self):
-        """Raises a TypeError for what has come to the model since, and the engine would not do.
+        """Raises a TypeError for what has come to the model since, and the engine would not do; a RuntimeError in
+        autocast, which it does not do either."""
+        self.check_autocast()
+        self.check_modules()
 
-        In autocast, which it does not do either, it raises a RuntimeError.
-        """
+    def check_autocast(self):
         if any_autocast() and torch.is_autocast_enabled(self.tables[0]["weight"].device.type):
             raise RuntimeError(
                 "the engine computes in the dtype of the model, and autocast is on; leave autocast, or use autograd"
             )
+
+    def check_modules(self):
         if _has_any_global_hook():
             raise TypeError("all modules have a hook, which the engine would not call; remove it, or use autograd")
         if any(self.hooks):
