@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import math
+import signal
 import sys
 from pathlib import Path
 
@@ -235,7 +236,7 @@ class Command(LightningCLI):
             try:
                 yield
             except (Interrupted, SIGTERMException):  # Lightning's own, before our handler was there
-                self.status = 128 + self.interruption.number
+                self.status = 128 + (self.interruption.number or signal.SIGTERM)
 
     def fit(self, **arguments):
         with self.interruptible():
