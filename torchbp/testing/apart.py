@@ -6,22 +6,18 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 
 import torch
 
 CRASH = "likely cause: an operation that does not look at the sizes, strides, dtypes or numbers that it is given"
 
 
-SILENCE = 60.0  # seconds: the child then waits for something of its parent, such as a thread, and is ended
+SILENCE = 20.0  # seconds: the child then waits for something of its parent, such as a thread of a pool, and is ended
 
 
 def possible():
-    """Whether a fork can do the work: it has no other thread of this process, neither autograd's for an accelerator nor
-    one that the audited code may wait for, as those of a ThreadPoolExecutor.
-    """
-    alone = all(thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
-    return sys.platform == "linux" and not torch.accelerator.is_available() and alone
+    """Whether there is a fork that may go on: not beside an accelerator, whose threads autograd does not have there."""
+    return sys.platform == "linux" and not torch.accelerator.is_available()
 
 
 def forked(work, names):
