@@ -1,5 +1,6 @@
 import contextlib
 import os
+import tempfile
 import warnings
 
 import pytest
@@ -10,6 +11,9 @@ from torchbp.engine.compiled import cannot_compile
 # tensors of a few numbers gain nothing from threads, which wait for each other where a core is busy with something else
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
+# torch takes from its cache what it has compiled for another kind of vectors, and computes wrong numbers
+if kind := os.environ.get("ATEN_CPU_CAPABILITY"):
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{kind}")
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 

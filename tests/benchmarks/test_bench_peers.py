@@ -14,6 +14,10 @@ def few_steps(monkeypatch):
     monkeypatch.setattr(step, "STEPS", STEPS)
 
 
+def named(name):
+    return lambda message: f"{name}: {message}"
+
+
 def on(device, make, *of):
     """What `make` makes on the device."""
     with torch.device(device):
@@ -52,28 +56,28 @@ def test_losses_fall(losses, losses_of_members):
 @pytest.mark.usefixtures("compiler", "fresh_compiler")
 def test_compiled(losses, device):
     for name, variant in on(device, step.compiled, SIZES, ROWS).items():
-        torch.testing.assert_close(of_steps(variant, step.STEPS_OF.get(name, 1)), losses, msg=name)
+        torch.testing.assert_close(of_steps(variant, step.STEPS_OF.get(name, 1)), losses, msg=named(name))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU")
 @pytest.mark.parametrize("device", ["cuda"])
 def test_captured(losses, device):
     for name, variant in on(device, step.captured, SIZES, ROWS).items():
-        torch.testing.assert_close(of_steps(variant, 1), losses, msg=name)
+        torch.testing.assert_close(of_steps(variant, 1), losses, msg=named(name))
 
 
 def test_ensemble(losses_of_members, device):
     variants, steps = on(device, members.eager, 4, SIZES, ROWS)
     assert steps == {members.PEER: 1}
     for name, variant in list(variants.items())[1:]:
-        torch.testing.assert_close(of_steps(variant, 1), losses_of_members, msg=name)
+        torch.testing.assert_close(of_steps(variant, 1), losses_of_members, msg=named(name))
 
 
 @pytest.mark.usefixtures("compiler", "fresh_compiler")
 def test_compiled_ensemble(losses_of_members, device):
     variants, steps = on(device, members.compiled, 4, SIZES, ROWS)
     for name, variant in list(variants.items())[1:]:
-        torch.testing.assert_close(of_steps(variant, steps.get(name, 1)), losses_of_members, msg=name)
+        torch.testing.assert_close(of_steps(variant, steps.get(name, 1)), losses_of_members, msg=named(name))
 
 
 def test_some_are_trained_and_all_are_counted():
