@@ -277,7 +277,7 @@ HOSTILE = {
     "8 bits": (lambda w, h: {W: w.to(torch.float8_e5m2)}, {}, "holds float8_e5m2 numbers, and a network real ones"),
     "too large for float32": (lambda w, h: {W: w.double() * 1e300}, {}, "net.0.weight holds nan or inf"),
     "too small a std": (lambda w, h: {"standardize.std": w[0].double() ** 2 * 1e-60}, {}, "standardize.std holds nan"),
-    "sparse": (lambda w, h: {W: w.to_sparse()}, {}, "net.0.weight is no tensor of plain numbers"),
+    "sparse": (lambda w, h: {W: w.to_sparse()}, {}, "(net.0.weight is no tensor of plain numbers|is damaged)"),
     "meta": (lambda w, h: {W: w.to("meta")}, {}, "net.0.weight is no tensor of plain numbers"),
     "list": (lambda w, h: {W: w.tolist()}, {}, "net.0.weight is no tensor of plain numbers"),
     "transposed": (lambda w, h: {W: w.t()}, {}, r"net.0.weight has the shape \(5, 16\), and "),
