@@ -111,7 +111,7 @@ def test_on_cuda(name, tmp_path, monkeypatch, capsys):
     assert {record.get("threads") for record in records} == {None if name == "memory" else 1}
     captured = {record["variant"] for record in records if "captured" in record["variant"]}
     if name == "step":
-        assert captured == {"SGD.backprop_step, captured"}
+        assert captured == {"torch.nn, captured", "SGD.backprop_step, captured"}
     if name == "ensemble":
         assert not [record for record in records if "growth" in record]
         assert captured == {"SGD, members, captured"}

@@ -1,5 +1,8 @@
 """Every peer descends as torch does: the same weights and rows at first, and then the same losses."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -64,6 +67,18 @@ def test_compiled(losses, device):
 def test_captured(losses, device):
     for name, variant in on(device, step.captured, SIZES, ROWS).items():
         torch.testing.assert_close(of_steps(variant, 1), losses, msg=named(name))
+
+
+def test_a_captured_step_holds_the_weights_that_its_graph_reads(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+    monkeypatch.setattr(step, "record", lambda function, written, pool: (lambda: None, function()))
+    x, y, net = step.layers.data_and_peer(SIZES, ROWS)
+    weight = weakref.ref(net[0].weight)
+    variant = step.graph_of(net, x, y)
+    del net
+    gc.collect()
+    assert weight() is not None
+    assert variant().isfinite()
 
 
 def test_ensemble(losses_of_members, device):

@@ -40,7 +40,7 @@ def main(arguments):
     if "threads" in settings:
         settings["threads"] = settings["threads"] or THREADS[settings["device"]]
     if settings.get("with_compile") and (why := cannot_compile()):
-        print(f"torchbp: error: {why}, or add --no-compile", file=sys.stderr)
+        complain(f"{why}, or add --no-compile")
         return 1
     if name == "all":
         return run_all(file, picture, **settings)

@@ -12,6 +12,7 @@ from torchbp.benchmarks import jax_process, layers
 from torchbp.benchmarks.layers import GRID
 from torchbp.benchmarks.measure import TIMED, interleaved
 from torchbp.engine import SGD, backprop
+from torchbp.engine.captured import record
 from torchbp.nn import MLP, FusedMLP
 
 LR = 0.1
@@ -38,12 +39,31 @@ def eager(sizes, rows):
 
 
 def captured(sizes, rows):
-    """The same of ours as a CUDA graph, beside the peer."""
+    """The step of the peer and ours, each as one CUDA graph, beside the peer."""
     x, y, peer = layers.data_and_peer(sizes, rows)
-    engine = MLP(*sizes)
+    graph, engine = copy.deepcopy(peer), MLP(*sizes)
     engine.load_state_dict(peer.state_dict())
     descent = SGD(engine, lr=LR, capture=True)
-    return {PEER: torchs(peer, x, y), "SGD.backprop_step, captured": lambda: descent.backprop_step(x, y)}
+    return {
+        PEER: torchs(peer, x, y),
+        "torch.nn, captured": graph_of(graph, x, y),
+        "SGD.backprop_step, captured": lambda: descent.backprop_step(x, y),
+    }
+
+
+def graph_of(net, x, y):
+    """torch's step as a CUDA graph, as its documentation of whole-network capture does it: each batch is copied in."""
+    batch, pool = (x.clone(), y.clone()), torch.cuda.graph_pool_handle()
+    step = torchs(net, *batch)
+    replay, loss = record(lambda: step().detach(), [p.detach() for p in net.parameters()], pool)
+
+    def replayed(_=step):  # it holds the weights and gradients, which the graph reads where they are
+        for memory, rows in zip(batch, (x, y), strict=True):
+            memory.copy_(rows)
+        replay()
+        return loss.clone()
+
+    return replayed
 
 
 def numpys(sizes, rows):
