@@ -35,7 +35,7 @@ def close(command):
         tell(trainer, lines)
         return
     if what := diverged(trainer, command.model):
-        command.status = max(command.status, 1)
+        command.status = 1
         if not (stopping(trainer).minimum.why == NOT_FINITE).all():  # the line above does not say it
             lines.append(("diverged", f"{what} by epoch {trainer.current_epoch}. A smaller model.lr helps"))
         if best := checkpoint.best_model_path:
@@ -66,8 +66,6 @@ def close(command):
     if command.status == 0 and best:
         config = quoted(shown(run / "config.yaml"))
         lines.append(("next", f"{program()} test -c {config} --ckpt_path {quoted(shown(best))}"))
-    if command.status > 1:
-        lines += resume_lines(command)
     tell(trainer, lines[:1])
     if table and trainer.is_global_zero:
         print("\n".join(sweep.lines(table)))
