@@ -2,14 +2,24 @@
 
 import importlib
 
-from torchbp.testing.audit import check
-from torchbp.testing.report import GradientError, Report, Result
-
 __all__ = ["GradientError", "Report", "Result", "case", "check", "gradcases"]
+
+# name: the module that has it. Each is imported when it is first used, so that pytest's plugin loads without torch.
+_LATER = {
+    "GradientError": "report",
+    "Report": "report",
+    "Result": "report",
+    "case": "pytest_cases",
+    "check": "audit",
+    "gradcases": "pytest_cases",
+}
 
 
 def __getattr__(name):
-    """What needs pytest, imported when it is first used."""
-    if name in ("case", "gradcases"):
-        return getattr(importlib.import_module("torchbp.testing.pytest_cases"), name)
+    if name in _LATER:
+        return getattr(importlib.import_module(f"torchbp.testing.{_LATER[name]}"), name)
     raise AttributeError(f"module 'torchbp.testing' has no attribute {name!r}")
+
+
+def __dir__():
+    return [*globals(), *_LATER]
