@@ -46,7 +46,7 @@ class Rule:
     options: Annotated[tuple[str, ...], "names of constants"] = ()
 
     def __post_init__(self):
-        kind = f"the rule of {type(self).__name__.lower()} {'' if self.name is REQUIRED else self.name!r}".rstrip()
+        kind = f"the rule of {type(self).__name__.lower()} {'(no name)' if self.name is REQUIRED else repr(self.name)}"
         for f in dataclasses.fields(self):
             if getattr(self, f.name) is REQUIRED:
                 words = typing.get_type_hints(type(self), include_extras=True)[f.name].__metadata__[0]
@@ -207,9 +207,7 @@ class Layer(Rule):
     saves: Annotated[str, 'what the derivatives need, "input", "output" or "returned"'] = REQUIRED
     parameters: Annotated[tuple[Parameter, ...], "a Parameter for each, or ()"] = REQUIRED
     equation: Annotated[Expression | None, "Z as an expression in X and the parameters' symbols"] = REQUIRED
-    backward_equation: Annotated[Expression | None, "dX as an expression in dZ, X and the parameters' symbols"] = (
-        REQUIRED
-    )
+    backward_equation: Annotated[Expression | None, "dX as an expression in dZ, X and the symbols"] = REQUIRED
     description: Annotated[str, "what the layer does, a sentence"] = REQUIRED
     members: Annotated[bool, "whether the formulas are of all members of an ensemble"] = False
 
