@@ -9,16 +9,9 @@ from dataclasses import replace
 import torch
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from torchbp.testing.arguments import Argument, CannotRun, Options
-from torchbp.testing.context import nodes, saved_tensors
-from torchbp.testing.copies import copied, places, promote_attributes
-from torchbp.testing.names import argument_names, listing, name_of
-from torchbp.testing.numerical import HALF
-from torchbp.testing.randomness import Randomness
-from torchbp.testing.report import Defect, Skipped
-from torchbp.testing.rounding import Roundings, inside
-from torchbp.testing.switches import positions, put_back
-from torchbp.testing.tensors import (
+from torchbp.testing.numerics.finite_differences import HALF
+from torchbp.testing.numerics.rounding import Roundings, inside
+from torchbp.testing.numerics.tensors import (
     cast,
     coarseness,
     evened,
@@ -30,6 +23,13 @@ from torchbp.testing.tensors import (
     nudged,
     promoted,
 )
+from torchbp.testing.options import Argument, CannotRun, Options
+from torchbp.testing.report import Defect, Skipped
+from torchbp.testing.subject.global_settings import positions, put_back
+from torchbp.testing.subject.graph import nodes, saved_tensors
+from torchbp.testing.subject.module_copy import copied, places, promote_attributes
+from torchbp.testing.subject.naming import argument_names, listing, name_of
+from torchbp.testing.subject.rng import Randomness
 
 
 class Subject:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from torchbp.testing.arguments import Options
-from torchbp.testing.auditor import check, chosen, expect_check, names_in
+from torchbp.testing.audit import check, chosen, expect_check, names_in
 from torchbp.testing.checks import CHECKS
-from torchbp.testing.names import name_of
+from torchbp.testing.options import Options
 from torchbp.testing.report import FAIL, PASS, UNSUPPORTED
+from torchbp.testing.subject.naming import name_of
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How to add what is missing, in words that suit what lacks it: a custom Function, a registered operator, or torch."""
 
-from torchbp.testing.context import custom, function_name
-from torchbp.testing.names import listing
+from torchbp.testing.subject.graph import custom, function_name
+from torchbp.testing.subject.naming import listing
 
 GENERATED = "GeneratedBackwardFor"  # the Functions that torch.library makes of operators
 

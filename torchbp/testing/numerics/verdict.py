@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from torchbp.testing.numerical import HALF
+from torchbp.testing.numerics.finite_differences import HALF
 
 
 @dataclass

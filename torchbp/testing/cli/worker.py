@@ -13,13 +13,13 @@ import signal
 import threading
 from dataclasses import dataclass
 
-from torchbp.testing.apart import ended
-from torchbp.testing.arguments import CannotRun, Options
-from torchbp.testing.auditor import quiet, run
-from torchbp.testing.loading import Lacking, Refusal, lacking, loaded, shapes_that_run
-from torchbp.testing.names import name_of
+from torchbp.testing.audit import quiet, run
+from torchbp.testing.cli.target import Lacking, Refusal, lacking, loaded, shapes_that_run
+from torchbp.testing.forked_process import ended
+from torchbp.testing.options import CannotRun, Options
 from torchbp.testing.report import FAIL, Report, Result
-from torchbp.testing.subject import Subject
+from torchbp.testing.subject.naming import name_of
+from torchbp.testing.subject.subject import Subject
 
 START = 120.0  # seconds for a child to load torch and the audited module
 TRIALS = 10.0  # seconds at most for an example

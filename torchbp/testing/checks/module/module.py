@@ -5,18 +5,18 @@ import pickle
 
 import torch
 
-from torchbp.testing.arguments import CannotRun
-from torchbp.testing.checks.module_call import compared, graph, original_outputs, results, strays
-from torchbp.testing.checks.module_state import modes, state, unregistered
-from torchbp.testing.checks.wrapped import checkpointing
-from torchbp.testing.context import leaves_of
-from torchbp.testing.findings import judged
-from torchbp.testing.gradient import backward, expect_outputs, incoming_for, need
-from torchbp.testing.jacobian import compare
-from torchbp.testing.names import listing
+from torchbp.testing.checks.checkpoint_and_meta import checkpointing
+from torchbp.testing.checks.module.call import compared, graph, original_outputs, results, strays
+from torchbp.testing.checks.module.state import modes, state, unregistered
+from torchbp.testing.diagnosis.message import judged
+from torchbp.testing.numerics.gradients import backward, expect_outputs, incoming_for, need
+from torchbp.testing.numerics.jacobian import compare
+from torchbp.testing.numerics.tensors import difference, first_line
+from torchbp.testing.options import CannotRun
 from torchbp.testing.report import Defect, Skipped
-from torchbp.testing.subject import Subject, tensors_of
-from torchbp.testing.tensors import difference, first_line
+from torchbp.testing.subject.graph import leaves_of
+from torchbp.testing.subject.naming import listing
+from torchbp.testing.subject.subject import Subject, tensors_of
 
 LOST = "likely cause: .data, detach, a copy made in __init__, or no use at all"
 HIDDEN = "likely cause: parameters in a plain list, dict or closure; see nn.ParameterList, register_parameter"

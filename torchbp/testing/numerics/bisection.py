@@ -2,9 +2,9 @@
 
 import torch
 
-from torchbp.testing import numerical
-from torchbp.testing.jacobian import analytical_rows, vector
-from torchbp.testing.tensors import as_real, weights
+from torchbp.testing.numerics import finite_differences as numerical
+from torchbp.testing.numerics.jacobian import analytical_rows, vector
+from torchbp.testing.numerics.tensors import as_real, weights
 
 
 def located(subject, block):

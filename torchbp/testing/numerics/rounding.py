@@ -4,7 +4,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from torchbp.testing.tensors import is_inexact, largest
+from torchbp.testing.numerics.tensors import is_inexact, largest
 
 CONVERSION = torch.ops.aten._to_copy.default
 

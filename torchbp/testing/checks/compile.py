@@ -2,10 +2,10 @@
 
 import torch
 
-from torchbp.testing.gradient import expect, expect_outputs, gradients, incoming_for, need
+from torchbp.testing.numerics.gradients import expect, expect_outputs, gradients, incoming_for, need
+from torchbp.testing.numerics.tensors import first_line
 from torchbp.testing.report import Skipped, Unsupported
-from torchbp.testing.subject import tensors_of
-from torchbp.testing.tensors import first_line
+from torchbp.testing.subject.subject import tensors_of
 
 
 def compile(subject):

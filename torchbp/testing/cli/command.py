@@ -4,11 +4,11 @@ import argparse
 import sys
 
 from torchbp.printing import complain
-from torchbp.testing.arguments import Options
-from torchbp.testing.auditor import chosen
+from torchbp.testing.audit import chosen
 from torchbp.testing.checks import CHECKS, LEVELS
-from torchbp.testing.child import Target, audited
-from torchbp.testing.loading import Refusal
+from torchbp.testing.cli.target import Refusal
+from torchbp.testing.cli.worker import Target, audited
+from torchbp.testing.options import Options
 
 LONGEST = 1e6  # seconds
 

@@ -2,7 +2,7 @@
 
 import math
 
-from torchbp.testing.names import entry, number
+from torchbp.testing.subject.naming import entry, number
 
 
 def region(e, columns):

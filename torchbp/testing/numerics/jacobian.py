@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from torchbp.testing import numerical
-from torchbp.testing.gradient import backward, generator
-from torchbp.testing.judgement import Block, assembled, stairs
-from torchbp.testing.tensors import as_real, direction_like, flat, symmetric, weights
+from torchbp.testing.numerics import finite_differences as numerical
+from torchbp.testing.numerics.gradients import backward, generator
+from torchbp.testing.numerics.tensors import as_real, direction_like, flat, symmetric, weights
+from torchbp.testing.numerics.verdict import Block, assembled, stairs
 
 WHOLE = 64  # entries of the outputs, or of one argument, that are all looked at
 SAMPLES, PROJECTIONS = 4, 4

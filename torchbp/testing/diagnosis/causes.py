@@ -8,10 +8,10 @@ import math
 
 import torch
 
-from torchbp.testing import regions, structure
-from torchbp.testing.factors import missing_factor
-from torchbp.testing.names import entry, number
-from torchbp.testing.terms import wrong_term
+from torchbp.testing.diagnosis import regions, structure
+from torchbp.testing.diagnosis.factors import missing_factor
+from torchbp.testing.diagnosis.terms import wrong_term
+from torchbp.testing.subject.naming import entry, number
 
 ZERO = "zero everywhere: the graph is cut (detach, .data, .item(), numpy, a copy), or None is returned"
 

@@ -10,15 +10,15 @@ from dataclasses import fields
 
 import torch
 
-from torchbp.testing import apart
-from torchbp.testing.arguments import Options
+from torchbp.testing import forked_process as apart
 from torchbp.testing.checks import CHECKS, LEVELS
-from torchbp.testing.names import expression
-from torchbp.testing.randomness import preserved
+from torchbp.testing.numerics.tensors import first_line
+from torchbp.testing.options import Options
 from torchbp.testing.report import FAIL, PASS, UNSUPPORTED, GradientError, Outcome, Report, Result
-from torchbp.testing.subject import Subject
-from torchbp.testing.switches import positions, put_back
-from torchbp.testing.tensors import first_line
+from torchbp.testing.subject.global_settings import positions, put_back
+from torchbp.testing.subject.naming import expression
+from torchbp.testing.subject.rng import preserved
+from torchbp.testing.subject.subject import Subject
 
 NEEDS_GRADIENT = "not require grad"
 

@@ -4,10 +4,10 @@ import math
 
 import torch
 
-from torchbp.testing.gradient import backward, generator, incoming_for
-from torchbp.testing.names import number
+from torchbp.testing.numerics.gradients import backward, generator, incoming_for
+from torchbp.testing.numerics.tensors import is_inexact, largest, random_like
 from torchbp.testing.report import Defect
-from torchbp.testing.tensors import is_inexact, largest, random_like
+from torchbp.testing.subject.naming import number
 
 OUT_OF_RANGE = 1e30  # what float32 may well not hold on the way to the result
 STEEP = 1e3

@@ -5,11 +5,11 @@ from types import FunctionType
 
 import torch
 
-from torchbp.testing.context import leaves_of
-from torchbp.testing.copies import places, promote_attributes
-from torchbp.testing.gradient import backward, expect, expect_outputs, incoming_for
-from torchbp.testing.randomness import Randomness
-from torchbp.testing.subject import tensors_of
+from torchbp.testing.numerics.gradients import backward, expect, expect_outputs, incoming_for
+from torchbp.testing.subject.graph import leaves_of
+from torchbp.testing.subject.module_copy import places, promote_attributes
+from torchbp.testing.subject.rng import Randomness
+from torchbp.testing.subject.subject import tensors_of
 
 
 def call(subject, target, point):

@@ -4,11 +4,11 @@ import math
 
 import torch
 
-from torchbp.testing.causes import ZERO, cause, digits, ratio_of
-from torchbp.testing.evidence import evidence_of
-from torchbp.testing.locate import located
-from torchbp.testing.names import entry, listing, number
+from torchbp.testing.diagnosis.causes import ZERO, cause, digits, ratio_of
+from torchbp.testing.diagnosis.evidence import evidence_of
+from torchbp.testing.numerics.bisection import located
 from torchbp.testing.report import Defect, Skipped
+from torchbp.testing.subject.naming import entry, listing, number
 
 SEEN = 100.0  # the error for which the chance that it is missed is stated, in tolerances
 

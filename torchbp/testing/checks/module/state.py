@@ -6,10 +6,10 @@ import io
 import torch
 from torch.utils._pytree import keystr, tree_flatten_with_path, tree_map
 
-from torchbp.testing.checks.module_call import call, compared, graph, results
+from torchbp.testing.checks.module.call import call, compared, graph, results
 from torchbp.testing.checks.side_effects import equal, other_points
+from torchbp.testing.numerics.tensors import cast, first_line, is_inexact
 from torchbp.testing.report import Defect
-from torchbp.testing.tensors import cast, first_line, is_inexact
 
 REGISTERED = ("_parameters", "_buffers", "_modules")
 MODES = {True: "train()", False: "eval()"}

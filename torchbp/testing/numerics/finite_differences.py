@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from torchbp.testing.tensors import as_real, coarseness
+from torchbp.testing.numerics.tensors import as_real, coarseness
 
 STEP = 2e-3
 HALF = 1e-4  # rounding units above are those of bfloat16 and float16

@@ -2,8 +2,8 @@
 
 import torch
 
+from torchbp.testing.numerics.tensors import first_line, is_inexact, largest, random_like, unlike
 from torchbp.testing.report import Defect, Skipped
-from torchbp.testing.tensors import first_line, is_inexact, largest, random_like, unlike
 
 
 def generator(subject, salt=0):

@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from torchbp.testing.factors import FACTORS, aligned, usable
+from torchbp.testing.diagnosis.factors import FACTORS, aligned, usable
 
 
 def wrong_term(e):

@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from torchbp.testing.tensors import is_inexact, promoted
+from torchbp.testing.numerics.tensors import is_inexact, promoted
 
 
 def copied(module):

@@ -2,13 +2,13 @@
 
 import torch
 
-from torchbp.testing.arguments import CannotRun
 from torchbp.testing.checks.extremes import special_points
 from torchbp.testing.checks.shapes import variations
-from torchbp.testing.gradient import backward, expect, expect_outputs, incoming_for
+from torchbp.testing.numerics.gradients import backward, expect, expect_outputs, incoming_for
+from torchbp.testing.numerics.tensors import first_line, largest
+from torchbp.testing.options import CannotRun
 from torchbp.testing.report import Defect, Skipped, Unsupported
-from torchbp.testing.subject import Subject
-from torchbp.testing.tensors import first_line, largest
+from torchbp.testing.subject.subject import Subject
 
 LACKING = ("register_fake", "no fake impl", "not implemented", "Meta", "register_autograd")
 

@@ -8,9 +8,9 @@ import sys
 
 import torch
 
-from torchbp.testing.names import parameters_of
-from torchbp.testing.subject import Subject
-from torchbp.testing.tensors import first_line
+from torchbp.testing.numerics.tensors import first_line
+from torchbp.testing.subject.naming import parameters_of
+from torchbp.testing.subject.subject import Subject
 
 # what a layer says of its input's size
 SIZES = ("in_features", "in_channels", "num_features", "normalized_shape", "input_size", "embed_dim", "d_model")

@@ -3,10 +3,10 @@
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from torchbp.testing.context import gradients_kept
-from torchbp.testing.gradient import backward, dense, expect, gradients, graph_of, incoming_for, need
+from torchbp.testing.numerics.gradients import backward, dense, expect, gradients, graph_of, incoming_for, need
+from torchbp.testing.numerics.tensors import first_line
 from torchbp.testing.report import Defect, Unsupported
-from torchbp.testing.tensors import first_line
+from torchbp.testing.subject.graph import gradients_kept
 
 
 def checkpointing(subject):

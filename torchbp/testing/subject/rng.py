@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from torchbp.testing.switches import positions, put_back
+from torchbp.testing.subject.global_settings import positions, put_back
 
 
 class Randomness:
