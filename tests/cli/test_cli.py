@@ -22,12 +22,12 @@ from sklearn.datasets import load_digits
 
 from tests.conftest import without_pictures
 from torchbp.cli import main
+from torchbp.cli.usage import OPTIONS
 from torchbp.training import Classifier, TabularData
 from torchbp.training.errors import UserError
 from torchbp.training.progress import is_due
-from torchbp.usage import OPTIONS
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 CANCER = str(CONFIGS / "breast_cancer.yaml")
 
 

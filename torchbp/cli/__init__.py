@@ -5,8 +5,8 @@ import importlib
 import io
 import sys
 
+from torchbp.cli.usage import OPTIONS, usage
 from torchbp.printing import complain
-from torchbp.usage import OPTIONS, usage
 
 # command: the module whose `main(arguments)` runs it, and what it does
 COMMANDS = {
