@@ -5,9 +5,10 @@ It is that of torch's tensors. What the library of a matrix product takes for it
 
 import torch
 
-from torchbp.benchmarks import layers, members
-from torchbp.benchmarks.measure import allocations, peak
-from torchbp.benchmarks.step import LR, backprop_and_step, torchs
+from torchbp.benchmarks.commands import layers
+from torchbp.benchmarks.commands.step import LR, backprop_and_step, torchs
+from torchbp.benchmarks.helpers import ensemble_variants
+from torchbp.benchmarks.helpers.memory_use import allocations, peak
 from torchbp.engine import SGD
 from torchbp.nn import MLP
 
@@ -37,10 +38,10 @@ def networks(sizes, rows):
 
 def ensembles(count, sizes, rows, chunk):
     """The same of an ensemble, all members on the same rows."""
-    x, y, each = members.data_and_networks(count, sizes, rows)
-    whole, parts = members.ensemble(each, sizes), members.ensemble(each, sizes)
+    x, y, each = ensemble_variants.data_and_networks(count, sizes, rows)
+    whole, parts = ensemble_variants.ensemble(each, sizes), ensemble_variants.ensemble(each, sizes)
     at_once, chunked = SGD(whole, lr=LR), SGD(parts, lr=LR, chunk=chunk)
-    stacked, vmapped = members.with_vmap(each, x, y)
+    stacked, vmapped = ensemble_variants.with_vmap(each, x, y)
     return {
         "torch.func.vmap": (stacked.values(), vmapped),
         "SGD, members": (whole.parameters(), lambda: at_once.backprop_step(x, y)),

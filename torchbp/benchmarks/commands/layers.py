@@ -5,7 +5,8 @@ import warnings
 
 import torch
 
-from torchbp.benchmarks.measure import TIMED, interleaved, peak_bytes, saved_bytes
+from torchbp.benchmarks.helpers.memory_use import peak_bytes, saved_bytes
+from torchbp.benchmarks.helpers.timing import TIMED, interleaved
 from torchbp.nn import MLP, BCEWithLogitsLoss, FusedMLP
 
 # the network's sizes, and rows a batch

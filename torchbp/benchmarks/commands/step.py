@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from torchbp.benchmarks import jax_process, layers
-from torchbp.benchmarks.layers import GRID
-from torchbp.benchmarks.measure import TIMED, interleaved
+from torchbp.benchmarks.commands import layers
+from torchbp.benchmarks.commands.layers import GRID
+from torchbp.benchmarks.helpers import jax_process
+from torchbp.benchmarks.helpers.timing import TIMED, interleaved
 from torchbp.engine import SGD, backprop
 from torchbp.engine.captured import record
 from torchbp.nn import MLP, FusedMLP

@@ -7,8 +7,8 @@ import copy
 
 import torch
 
-from torchbp.benchmarks import layers
-from torchbp.benchmarks.step import LR, STEPS, functional_loss, program, repeated, torchs
+from torchbp.benchmarks.commands import layers
+from torchbp.benchmarks.commands.step import LR, STEPS, functional_loss, program, repeated, torchs
 from torchbp.engine import SGD
 from torchbp.nn import MLP
 

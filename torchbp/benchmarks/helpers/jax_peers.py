@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import torch
 
-from torchbp.benchmarks import members, step
-from torchbp.benchmarks.layers import data_and_peer
-from torchbp.benchmarks.measure import by_clock, interleaved
+from torchbp.benchmarks.commands import step
+from torchbp.benchmarks.commands.layers import data_and_peer
+from torchbp.benchmarks.helpers import ensemble_variants
+from torchbp.benchmarks.helpers.timing import by_clock, interleaved
 
 
 def logits(parameters, x):
@@ -86,18 +87,18 @@ def steps_of(sizes, rows):
 
 def ensemble_of(count, sizes, rows):
     """The same of an ensemble, all members on the same rows."""
-    x, y, networks = members.data_and_networks(count, sizes, rows)
-    loop, share = members.one_by_one(networks, x, y)
-    vmapped = Descent(of_all, members.stacked(networks).values(), x, y)
-    return {members.PEER: loop, "JAX jit, vmap": vmapped}, {members.PEER: share}
+    x, y, networks = ensemble_variants.data_and_networks(count, sizes, rows)
+    loop, share = ensemble_variants.one_by_one(networks, x, y)
+    vmapped = Descent(of_all, ensemble_variants.stacked(networks).values(), x, y)
+    return {ensemble_variants.PEER: loop, "JAX jit, vmap": vmapped}, {ensemble_variants.PEER: share}
 
 
 def ensembles_of(count, sizes, rows):
     """The same, and JAX's program of several steps."""
-    x, y, networks = members.data_and_networks(count, sizes, rows)
+    x, y, networks = ensemble_variants.data_and_networks(count, sizes, rows)
     name = f"JAX lax.scan, vmap, {step.STEPS} steps"
     variants, steps = ensemble_of(count, sizes, rows)
-    several = Descent(partial(scanned, of_all), members.stacked(networks).values(), *step.repeated(x, y))
+    several = Descent(partial(scanned, of_all), ensemble_variants.stacked(networks).values(), *step.repeated(x, y))
     return variants | {name: several}, steps | {name: step.STEPS}
 
 

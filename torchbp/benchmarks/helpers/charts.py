@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from torchbp.benchmarks.tables import by_variant, figure, grouped
+from torchbp.benchmarks.helpers.tables import by_variant, figure, grouped
 from torchbp.training.report.figures import DASHES, style, whole_decades
 
 OURS = "#1f7fc4"

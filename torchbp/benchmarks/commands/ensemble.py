@@ -6,9 +6,9 @@ import warnings
 import torch
 from threadpoolctl import threadpool_limits
 
-from torchbp.benchmarks import growth, jax_process
-from torchbp.benchmarks.measure import TIMED, interleaved
-from torchbp.benchmarks.members import PEER, SCALED, compiled, eager
+from torchbp.benchmarks.helpers import growth, jax_process
+from torchbp.benchmarks.helpers.ensemble_variants import PEER, SCALED, compiled, eager
+from torchbp.benchmarks.helpers.timing import TIMED, interleaved
 
 # members, the sizes of each, and rows a batch
 GRID = [

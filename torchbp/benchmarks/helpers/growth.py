@@ -3,8 +3,9 @@
 import torch
 from threadpoolctl import threadpool_limits
 
-from torchbp.benchmarks import jax_process, members, step
-from torchbp.benchmarks.measure import interleaved
+from torchbp.benchmarks.commands import step
+from torchbp.benchmarks.helpers import ensemble_variants, jax_process
+from torchbp.benchmarks.helpers.timing import interleaved
 from torchbp.engine import SGD
 from torchbp.nn import MLP
 
@@ -32,7 +33,7 @@ AXES = {
         lambda value: ("step", (FEATURES, UNITS, 1), value),
     ),
 }
-PEERS = {"step": step.PEER, "ensemble": members.PEER}
+PEERS = {"step": step.PEER, "ensemble": ensemble_variants.PEER}
 
 
 def step_of(sizes, rows):
@@ -44,7 +45,7 @@ def step_of(sizes, rows):
     return {step.PEER: step.torchs(peer, x, y), "SGD.backprop_step": lambda: descent.backprop_step(x, y)}, {}
 
 
-KINDS = {"step": step_of, "ensemble": members.eager}
+KINDS = {"step": step_of, "ensemble": ensemble_variants.eager}
 
 
 def measure(threads, seconds):

@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
-from torchbp.benchmarks import runs
-from torchbp.benchmarks.measure import TIMED, interleaved
+from torchbp.benchmarks.helpers import training_runs
+from torchbp.benchmarks.helpers.timing import TIMED, interleaved
 from torchbp.training import TabularData
 
 BATCH = 32
@@ -41,14 +41,14 @@ def variants(task):
     """Name: the run, a function without arguments; and the names of those with GradientMonitor, with its shares."""
     shares = {FIT: [], EXPLICIT: []}
     return {
-        PEER: lambda: runs.lightning(task),
-        "torchbp Trainer": lambda: runs.our_trainer(task),
-        "torchbp Trainer, explicit": lambda: runs.our_trainer(task, "explicit"),
-        FIT: lambda: shares[FIT].append(runs.our_fit(task)),
-        EXPLICIT: lambda: shares[EXPLICIT].append(runs.our_fit(task, "explicit")),
-        "raw loop": lambda: runs.our_loop(task),
-        "raw loop, torch.nn": lambda: runs.torch_loop(task),
-    } | ({"scikit-learn": lambda: runs.scikit_learn(task)} if task.device == "cpu" else {}), shares
+        PEER: lambda: training_runs.lightning(task),
+        "torchbp Trainer": lambda: training_runs.our_trainer(task),
+        "torchbp Trainer, explicit": lambda: training_runs.our_trainer(task, "explicit"),
+        FIT: lambda: shares[FIT].append(training_runs.our_fit(task)),
+        EXPLICIT: lambda: shares[EXPLICIT].append(training_runs.our_fit(task, "explicit")),
+        "raw loop": lambda: training_runs.our_loop(task),
+        "raw loop, torch.nn": lambda: training_runs.torch_loop(task),
+    } | ({"scikit-learn": lambda: training_runs.scikit_learn(task)} if task.device == "cpu" else {}), shares
 
 
 def measure(threads, seconds, device="cpu"):
@@ -76,11 +76,11 @@ def measure(threads, seconds, device="cpu"):
 def measured(path, seconds, device):
     """Pairs of a network, or what else is done, and name: columns."""
     for source, sizes, epochs in GRID:
-        task = runs.Task(TabularData(source, batch_size=BATCH), sizes, epochs, device)
+        task = training_runs.Task(TabularData(source, batch_size=BATCH), sizes, epochs, device)
         yield f"{source}, {'-'.join(map(str, sizes))} × {BATCH}", steps(task, seconds)
     yield f"reading a CSV of {LARGE_ROWS} × {LARGE_FEATURES}", reading(path, seconds)
     data = TabularData(str(path), "label", batch_size=LARGE_BATCH)
-    task = runs.Task(data, (LARGE_FEATURES, 16, 1), LARGE_EPOCHS, device)
+    task = training_runs.Task(data, (LARGE_FEATURES, 16, 1), LARGE_EPOCHS, device)
     yield f"training, {'-'.join(map(str, task.sizes))} × {LARGE_BATCH}", rows(task, seconds)
 
 
