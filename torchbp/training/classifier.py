@@ -8,7 +8,7 @@ import torch
 from torchmetrics.classification import BinaryAUROC
 
 from torchbp.nn import MLP, BCEWithLogitsLoss
-from torchbp.nn.mlp import ACTIVATIONS
+from torchbp.ops.rules import Activation, rules
 from torchbp.training.columns import encode, feature_names
 from torchbp.training.descent import Descent
 from torchbp.training.engines import ENGINES, check_engine
@@ -75,8 +75,8 @@ class Classifier(Descent, Evaluation, pl.LightningModule):
         super().__init__()
         if not hidden or min(hidden) < 1:
             raise SettingError(f"model.hidden={hidden} must list the units of at least one hidden layer, each ≥ 1")
-        if activation not in ACTIVATIONS:
-            raise SettingError(f"model.activation={activation!r} is not known; use {', '.join(ACTIVATIONS)}")
+        if activation not in rules(Activation):
+            raise SettingError(f"model.activation={activation!r} is not known; use {', '.join(rules(Activation))}")
         if engine not in ENGINES:
             raise SettingError(f"model.engine={engine!r} is not known; use {', '.join(ENGINES)}")
         rates = lr if isinstance(lr, list) else [lr]

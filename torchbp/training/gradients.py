@@ -17,8 +17,8 @@ from pytorch_lightning.callbacks import Callback
 from torch.linalg import vector_norm as norm
 
 from torchbp.engine.gradients import gradient_norms
-from torchbp.engine.layers import Layers
 from torchbp.engine.losses import value_and_derivative
+from torchbp.engine.network import Network
 from torchbp.ops.ensemble_linear import ensemble_dweight
 from torchbp.training.data import ROWS_AT_ONCE
 from torchbp.training.errors import SettingError
@@ -40,11 +40,11 @@ def backward_pass(classifier, x, y):
 
     x, y are raw rows, `(N, in_features)` and `(N, outputs)`, on the classifier's device.
     """
-    layers = Layers(classifier.net, hooks=True)
-    parameters = layers.parameters()
-    outputs = layers.forward(parameters, classifier.standardize(x))
-    _, dz, scale = value_and_derivative(classifier.loss, outputs[-1], y, layers.members)
-    passes = reversed(list(layers.passes(parameters, outputs, dz * (scale * len(x)), lowest=0)))
+    network = Network(classifier.net, allow_hooks=True)
+    parameters = network.parameters()
+    output, saved = network.forward(parameters, classifier.standardize(x))
+    _, dz, scale = value_and_derivative(classifier.loss, output, y, network.members)
+    passes = reversed(list(network.backward(parameters, saved, dz * (scale * len(x)))))
     _, dzs, inputs = zip(*passes, strict=True)
     return inputs, dzs
 
@@ -54,13 +54,13 @@ def full_gradient_norm(classifier, x, y):
 
     Of an ensemble `(E)`, each member's own.
     """
-    layers = Layers(classifier.net, hooks=True)
+    network = Network(classifier.net, allow_hooks=True)
     decays = dict.fromkeys(classifier.net.parameters(), classifier.hparams.weight_decay)
     p = next(classifier.net.parameters())
     pieces = (
         (classifier.standardize(x[rows].to(p)), y[rows].to(p)) for rows in torch.arange(len(x)).split(ROWS_AT_ONCE)
     )
-    return gradient_norms(layers, classifier.loss, decays, pieces, len(x)).cpu()
+    return gradient_norms(network, classifier.loss, decays, pieces, len(x)).cpu()
 
 
 def sample_gradient_norms(inputs, dzs):
