@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Trainer
 
+from torchbp.cli.usage import OPTIONS
 from torchbp.explanation.explaining import explain
 from torchbp.explanation.rows import Rows
 from torchbp.explanation.text import closing, heading
@@ -23,7 +24,6 @@ from torchbp.training.data.columns import feature_names
 from torchbp.training.data.tabular import TabularData
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.model.classifier import Classifier
-from torchbp.usage import OPTIONS
 
 
 class ExplainParser(Parser):
