@@ -24,8 +24,8 @@ from tests.conftest import without_pictures
 from torchbp.cli import main
 from torchbp.cli.usage import OPTIONS
 from torchbp.training import Classifier, TabularData
+from torchbp.training.callbacks.progress import is_due
 from torchbp.training.errors import UserError
-from torchbp.training.progress import is_due
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CANCER = str(CONFIGS / "breast_cancer.yaml")
@@ -495,7 +495,7 @@ def test_a_truncated_checkpoint_is_refused(run, checkpoint):
 
 
 def test_help_fits_on_a_screen_and_is_true(run):
-    from torchbp.training.arguments import GROUPS
+    from torchbp.training.cli.arguments import GROUPS
 
     for command, options in OPTIONS.items():
         status, out, err = run(command, "--help")

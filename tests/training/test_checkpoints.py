@@ -14,8 +14,8 @@ import torch
 
 from torchbp.cli import main
 from torchbp.training import Classifier, TabularData
+from torchbp.training.data.fingerprint import fingerprint
 from torchbp.training.errors import UserError
-from torchbp.training.fingerprint import fingerprint
 
 RUN = Path("runs/run/version_0/checkpoints")
 
@@ -33,7 +33,7 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["torchbp"])
-        patch.setattr("torchbp.training.closing.write_page", lambda *_: None)
+        patch.setattr("torchbp.training.cli.summary.write_page", lambda *_: None)
         table().to_csv("a.csv", index=False)
         assert main(["fit", *SOURCE, "--trainer.max_epochs", "2"]) == 0
     return folder

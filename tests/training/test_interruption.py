@@ -13,8 +13,8 @@ from sklearn.datasets import load_breast_cancer
 
 from tests.conftest import without_pictures
 from torchbp.cli import main
-from torchbp.training import interruption
-from torchbp.training.interruption import SIGNALS, Interruption
+from torchbp.training.callbacks import interruption
+from torchbp.training.callbacks.interruption import SIGNALS, Interruption
 
 CONFIG = str(Path(__file__).parent.parent.parent / "configs/breast_cancer.yaml")
 
@@ -112,7 +112,7 @@ def signal_in(monkeypatch, target, number, error=None):
 @pytest.mark.parametrize("error", [None, ImportError("initialization failed")], ids=str)
 @pytest.mark.parametrize("command", ["fit", "test"])
 def test_before_the_first_step_it_is_one_line(command, error, checkpoint, monkeypatch, capsys):
-    signal_in(monkeypatch, "torchbp.training.data.load", signal.SIGINT, error)
+    signal_in(monkeypatch, "torchbp.training.data.tabular.load", signal.SIGINT, error)
     trained = [] if command == "fit" else ["--ckpt_path", checkpoint]
     assert main([command, "-c", CONFIG, *trained]) == 130
     assert capsys.readouterr() == ("", "torchbp: interrupted before the first step\n")
@@ -122,7 +122,7 @@ def test_before_the_first_step_it_is_one_line(command, error, checkpoint, monkey
 BEFORE_A_BATCH = {
     "validate": "torchbp.training.Classifier.on_validation_epoch_start",
     "test": "torchbp.training.Classifier.on_test_epoch_start",
-    "predict": "torchbp.training.predictions.encode",
+    "predict": "torchbp.training.cli.predictions.encode",
 }
 
 
@@ -137,7 +137,7 @@ def test_other_commands_end_between_two_batches(command, number, checkpoint, mon
 
 def test_predict_leaves_no_half_file(checkpoint, monkeypatch, capsys):
     """The signal comes after the first of several pieces was written."""
-    monkeypatch.setattr("torchbp.training.sources.ROWS_AT_ONCE", 10)
+    monkeypatch.setattr("torchbp.training.data.sources.ROWS_AT_ONCE", 10)
     x = pd.DataFrame(load_breast_cancer().data, columns=load_breast_cancer().feature_names)
     x.to_csv("x.csv", index=False)
     parts, write = [], pd.DataFrame.to_csv

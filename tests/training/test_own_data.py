@@ -11,7 +11,7 @@ import torch
 
 from torchbp.cli import main
 from torchbp.training import Classifier, TabularData
-from torchbp.training.columns import feature_names
+from torchbp.training.data.columns import feature_names
 from torchbp.training.errors import SettingError, UserError
 
 
@@ -164,7 +164,7 @@ def predicted(capsys, *arguments, status=0):
 
 @pytest.mark.parametrize("name", ["b.csv", "b.parquet"])
 def test_predict_takes_a_file_without_the_target_and_keeps_the_ids(name, capsys, monkeypatch):
-    monkeypatch.setattr("torchbp.training.sources.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("torchbp.training.data.sources.ROWS_AT_ONCE", 7)
     fit("--data.source", write(table()), *options(ONE))
     new = table(40, seed=1)
     write(new[["colour", "key", "code", "height", "note"]], name)  # another order, a column more, no target

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from torchbp.cli import main
-from torchbp.training.data import Batches
+from torchbp.training.data.batches import Batches
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 CANCER = ["-c", str(CONFIGS / "breast_cancer.yaml"), "--trainer.accelerator", "cpu"]

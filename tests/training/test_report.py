@@ -14,11 +14,11 @@ import pytest
 from matplotlib.image import imread
 from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix, roc_auc_score
 
+from torchbp.training.callbacks.saturation import SATURATION
 from torchbp.training.report import write_report
 from torchbp.training.report.figures import COLOURS, look_of
-from torchbp.training.report.page import STYLE
+from torchbp.training.report.page import style
 from torchbp.training.report.plots import POINTS, gradient_plots, learning_plots, thin
-from torchbp.training.saturation import SATURATION
 
 NASTY = "<script>alert(1)</script> $x_1$ & \"q\" 'a'"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -327,7 +327,7 @@ def contrast(a, b):
 
 
 def test_colours_are_legible_on_both_backgrounds():
-    light, dark = re.findall(r"--text: (#\w+); --muted: (#\w+); .*--back: (#\w+); --card: (#\w+);", STYLE)
+    light, dark = re.findall(r"--text: (#\w+); --muted: (#\w+); .*--back: (#\w+); --card: (#\w+);", style())
     for text, muted, *backgrounds in (light, dark):
         for background in backgrounds:
             assert min(contrast(text, background), contrast(muted, background)) >= 4.5

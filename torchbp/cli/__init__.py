@@ -10,10 +10,10 @@ from torchbp.printing import complain
 
 # command: the module whose `main(arguments)` runs it, and what it does
 COMMANDS = {
-    "fit": ("torchbp.training.command", "Train a network on tabular data."),
-    "validate": ("torchbp.training.command", "Score a checkpoint on the validation rows."),
-    "test": ("torchbp.training.command", "Score a checkpoint on the test rows."),
-    "predict": ("torchbp.training.command", "Write the class of every row to a file, with its probability."),
+    "fit": ("torchbp.training.cli.command", "Train a network on tabular data."),
+    "validate": ("torchbp.training.cli.command", "Score a checkpoint on the validation rows."),
+    "test": ("torchbp.training.cli.command", "Score a checkpoint on the test rows."),
+    "predict": ("torchbp.training.cli.command", "Write the class of every row to a file, with its probability."),
     "check": ("torchbp.testing.cli.command", "Audit the gradients of a function, a Function or a module."),
     "explain": ("torchbp.explanation.command", "Show a row's way through a network, and every derivative of it."),
     "bench": ("torchbp.benchmarks.command", "Time torchbp beside its peers on this machine."),

@@ -15,14 +15,15 @@ from torchbp.explanation.rows import Rows
 from torchbp.explanation.text import closing, heading
 from torchbp.explanation.what_if import WEIGHTS, saturate
 from torchbp.printing import complain, say
-from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first, known_keys, nearest
-from torchbp.training.classifier import Classifier
-from torchbp.training.columns import feature_names
-from torchbp.training.command import DEFAULTS, quieten
-from torchbp.training.data import TabularData
+from torchbp.training.atomic_write import atomic_write
+from torchbp.training.checkpoints.compatibility import compare, set_by_user
+from torchbp.training.checkpoints.reading import read_checkpoint
+from torchbp.training.cli.arguments import GROUPS, LINKED, Parser, configs_first, known_keys, nearest
+from torchbp.training.cli.command import DEFAULTS, quieten
+from torchbp.training.data.columns import feature_names
+from torchbp.training.data.tabular import TabularData
 from torchbp.training.errors import SettingError, UserError
-from torchbp.training.files import read_checkpoint, written_whole
-from torchbp.training.guards import compare, set_by_user
+from torchbp.training.model.classifier import Classifier
 
 
 class ExplainParser(Parser):
@@ -122,7 +123,7 @@ def write(contents):
     with contextlib.ExitStack() as stack:
         for path, content in contents:
             try:
-                stack.enter_context(written_whole(path)).write_text(content, encoding="utf-8")
+                stack.enter_context(atomic_write(path)).write_text(content, encoding="utf-8")
             except OSError as error:  # it names the file beside, which is written first
                 raise UserError(f"{path} cannot be written: {error.strerror}") from None
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from torchbp.training.columns import encode, place, texts
+from torchbp.training.data.columns import encode, place, texts
+from torchbp.training.data.sources import BUNDLED, read_file
 from torchbp.training.errors import SettingError, UserError
-from torchbp.training.sources import BUNDLED, read_file
 
 FEW = 8  # rows of a source that is explained whole
 NAMED = 10  # classes of a message

@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchbp.benchmarks.commands.layers import torch_network
 from torchbp.nn import MLP, BCEWithLogitsLoss
 from torchbp.training import Classifier, TabularData, UntilMinimum
-from torchbp.training.checkpoints import BestAndLast, WholeFiles
-from torchbp.training.classifier import Standardize
-from torchbp.training.gradients import GradientMonitor
-from torchbp.training.progress import EpochProgress
+from torchbp.training.callbacks.gradient_monitor import GradientMonitor
+from torchbp.training.callbacks.progress import EpochProgress
+from torchbp.training.checkpoints.saving import BestAndLast, WholeFiles
+from torchbp.training.model.classifier import Standardize
 
 LR = 0.5
 

@@ -9,14 +9,14 @@ from torchmetrics.classification import BinaryAUROC
 
 from torchbp.nn import MLP, BCEWithLogitsLoss
 from torchbp.ops.rules import Activation, rules
-from torchbp.training.columns import encode, feature_names
-from torchbp.training.descent import Descent
-from torchbp.training.engines import ENGINES, check_engine
+from torchbp.training.checkpoints.reading import read_checkpoint
+from torchbp.training.checkpoints.tensors import check_numbers, check_shapes
+from torchbp.training.data.columns import encode, feature_names
 from torchbp.training.errors import SettingError, UserError
-from torchbp.training.evaluation import Evaluation
-from torchbp.training.files import read_checkpoint
-from torchbp.training.standardize import Standardize
-from torchbp.training.weights import check_numbers, check_shapes
+from torchbp.training.model.descent import Descent
+from torchbp.training.model.evaluation import Evaluation
+from torchbp.training.model.standardize import Standardize
+from torchbp.training.model.trainer_settings import ENGINES, check_engine
 
 LARGEST = torch.finfo(torch.float32).max
 

@@ -9,12 +9,12 @@ import yaml
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser
 
-from torchbp.training.checkpoints import BestAndLast
-from torchbp.training.classifier import Classifier
-from torchbp.training.data import TabularData
+from torchbp.training.callbacks.gradient_monitor import GradientMonitor
+from torchbp.training.callbacks.stopping import UntilMinimum
+from torchbp.training.checkpoints.saving import BestAndLast
+from torchbp.training.data.tabular import TabularData
 from torchbp.training.errors import SettingError
-from torchbp.training.gradients import GradientMonitor
-from torchbp.training.stopping import UntilMinimum
+from torchbp.training.model.classifier import Classifier
 
 LINKED = ("in_features", "classes", "columns", "multilabel", "missing")  # of the model: they are the data's
 GROUPS = {

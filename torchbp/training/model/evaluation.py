@@ -2,7 +2,7 @@
 
 import torch
 
-from torchbp.training.scores import Scores
+from torchbp.training.model.scores import Scores
 
 
 class Evaluation:

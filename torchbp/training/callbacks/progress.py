@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from torchbp.printing import say
-from torchbp.training.checkpoints import METRICS
+from torchbp.training.checkpoints.saving import METRICS
 
 LINES = 20  # at most about so many lines in a log
 

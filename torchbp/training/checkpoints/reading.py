@@ -1,12 +1,10 @@
-"""Reading a checkpoint without running what it holds, and writing a file whole or not at all."""
+"""Reading a checkpoint without running what it holds."""
 
-import contextlib
-import os
 from pathlib import Path
 
 import torch
 
-from torchbp.training.errors import SettingError, UserError
+from torchbp.training.errors import UserError
 
 RUN_PARTS = {  # what training goes on from
     "epoch": int,
@@ -47,30 +45,3 @@ def read_checkpoint(path, whole=False):
         if str(name).startswith("_"):  # Lightning's _class_path and _instantiator: what to import and call
             raise UserError(f"{path} names code to import ({name}), and is refused")
     return checkpoint
-
-
-def check_output(path, source, overwrite, suffixes):
-    """Raises SettingError for a file that cannot, or must not, be written."""
-    if path.exists() and Path(source).exists() and path.samefile(source):
-        raise SettingError(f"{path} is the data itself; name another --output")
-    if path.is_dir():
-        raise SettingError(f"{path} is a folder; name a file as --output")
-    if path.suffix.lower() not in suffixes:
-        raise SettingError(f"--output {path} must end in {' or '.join(suffixes)}")
-    if path.exists() and not overwrite:
-        raise SettingError(f"{path} exists; name another --output, or add --overwrite true")
-    if not path.parent.is_dir():
-        raise SettingError(f"there is no folder {path.parent} to write {path.name} to")
-
-
-@contextlib.contextmanager
-def written_whole(path):
-    """A path beside `path` to write to; at the end it takes the place of `path`, and after an error it is gone."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # another process may write the same file
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -13,12 +13,13 @@ from pytorch_lightning.strategies import FSDPStrategy
 from torchbp import __version__
 from torchbp.engine.stopping import NOT_FINITE
 from torchbp.printing import quoted, say
-from torchbp.training import sweep
-from torchbp.training.data import ROWS_AT_ONCE
-from torchbp.training.gradients import GradientMonitor, hardest_rows
-from torchbp.training.progress import described
-from torchbp.training.stopping import UntilMinimum
-from torchbp.training.weights import not_finite
+from torchbp.training.callbacks.gradient_monitor import GradientMonitor
+from torchbp.training.callbacks.gradients import hardest_rows
+from torchbp.training.callbacks.progress import described
+from torchbp.training.callbacks.stopping import UntilMinimum
+from torchbp.training.checkpoints.tensors import not_finite
+from torchbp.training.cli import sweep
+from torchbp.training.data.tabular import ROWS_AT_ONCE
 
 HARDEST = 10  # rows on the page
 PACKAGES = ("torch", "pytorch-lightning", "numpy", "pandas", "scikit-learn")

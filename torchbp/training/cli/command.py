@@ -13,14 +13,9 @@ from pytorch_lightning.strategies import FSDPStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from torchbp.printing import complain, quoted, say
-from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first, reason_of_class
-from torchbp.training.checkpoints import WholeFiles, continue_metrics, latest_best, run_folder
-from torchbp.training.classifier import Classifier
-from torchbp.training.closing import close, close_early, resume_lines, shown
-from torchbp.training.engines import check_engine
-from torchbp.training.errors import SettingError, UserError
-from torchbp.training.files import check_output, read_checkpoint
-from torchbp.training.guards import (
+from torchbp.training.callbacks.interruption import Interrupted, Interruption
+from torchbp.training.callbacks.progress import EpochProgress
+from torchbp.training.checkpoints.compatibility import (
     check_folder,
     check_processes,
     check_resume,
@@ -30,12 +25,17 @@ from torchbp.training.guards import (
     has_folder,
     set_by_user,
 )
-from torchbp.training.interruption import Interrupted, Interruption
-from torchbp.training.manners import SaveConfig, quieten
-from torchbp.training.predictions import SUFFIXES, predict
-from torchbp.training.processes import LostProcess, leave, raised_by, rank
-from torchbp.training.progress import EpochProgress
-from torchbp.training.weights import check_momenta
+from torchbp.training.checkpoints.reading import read_checkpoint
+from torchbp.training.checkpoints.saving import WholeFiles, continue_metrics, latest_best, run_folder
+from torchbp.training.checkpoints.tensors import check_momenta
+from torchbp.training.cli.arguments import GROUPS, LINKED, Parser, configs_first, reason_of_class
+from torchbp.training.cli.lightning_quiet import SaveConfig, quieten
+from torchbp.training.cli.predictions import SUFFIXES, check_output, predict
+from torchbp.training.cli.processes import LostProcess, leave, raised_by, rank
+from torchbp.training.cli.summary import close, close_early, resume_lines, shown
+from torchbp.training.errors import SettingError, UserError
+from torchbp.training.model.classifier import Classifier
+from torchbp.training.model.trainer_settings import check_engine
 
 DEFAULTS = {  # of the trainer
     "logger": {

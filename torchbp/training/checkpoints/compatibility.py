@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
-from torchbp.training.checkpoints import METRICS
+from torchbp.training.checkpoints.saving import METRICS
 from torchbp.training.errors import SettingError, UserError
 
 

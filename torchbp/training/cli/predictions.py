@@ -12,10 +12,10 @@ from pytorch_lightning.callbacks import Callback
 from torch.utils.data import DataLoader, IterableDataset
 
 from torchbp.printing import say
-from torchbp.training.columns import encode, texts
+from torchbp.training.atomic_write import atomic_write
+from torchbp.training.data.columns import encode, texts
+from torchbp.training.data.sources import BUNDLED, stream_file
 from torchbp.training.errors import SettingError, UserError
-from torchbp.training.files import written_whole
-from torchbp.training.sources import BUNDLED, stream_file
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -111,10 +111,24 @@ def predict(trainer, classifier, source, id, output):
     nothing = torch.zeros(0, classifier.net[-1].out_features)
     if id in answers(classifier, nothing, nothing if classifier.members else None):
         raise SettingError(f"data.id={id!r} has the name of a column of the answers; leave it out")
-    with written_whole(output) as temporary:
+    with atomic_write(output) as temporary:
         writer = Writer(temporary, Path(output).suffix.lower() == ".parquet", source, pieces.ids)
         trainer.callbacks.append(writer)
         trainer.predict(classifier, DataLoader(pieces, batch_size=None), return_predictions=False)
     for (column, value), rows in sorted(pieces.unseen.items()):
         say("note", f"column {column!r}: {value!r} ({rows} rows) is new, and was taken as missing", sys.stderr)
     return writer.rows
+
+
+def check_output(path, source, overwrite, suffixes):
+    """Raises SettingError for a file that cannot, or must not, be written."""
+    if path.exists() and Path(source).exists() and path.samefile(source):
+        raise SettingError(f"{path} is the data itself; name another --output")
+    if path.is_dir():
+        raise SettingError(f"{path} is a folder; name a file as --output")
+    if path.suffix.lower() not in suffixes:
+        raise SettingError(f"--output {path} must end in {' or '.join(suffixes)}")
+    if path.exists() and not overwrite:
+        raise SettingError(f"{path} exists; name another --output, or add --overwrite true")
+    if not path.parent.is_dir():
+        raise SettingError(f"there is no folder {path.parent} to write {path.name} to")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from torchbp.training.columns import (
+from torchbp.training.data.columns import (
     Columns,
     check_spread,
     encode,
@@ -21,8 +21,8 @@ from torchbp.training.columns import (
     survey,
     texts,
 )
+from torchbp.training.data.sources import BUNDLED, read_file
 from torchbp.training.errors import SettingError, UserError
-from torchbp.training.sources import BUNDLED, read_file
 
 MOST_CLASSES = 1000
 # names of a first column without a name, which pandas calls Unnamed: 0 and readr ...1; and of what names each row

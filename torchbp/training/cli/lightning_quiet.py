@@ -5,7 +5,7 @@ import warnings
 
 from pytorch_lightning.cli import SaveConfigCallback
 
-from torchbp.training.guards import has_folder
+from torchbp.training.checkpoints.compatibility import has_folder
 
 
 def quieten():

@@ -4,7 +4,7 @@ import torch
 
 from torchbp import ops
 from torchbp.engine import SGD
-from torchbp.training.data import Batches
+from torchbp.training.data.batches import Batches
 from torchbp.training.errors import UserError
 
 

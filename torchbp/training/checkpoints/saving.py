@@ -12,9 +12,9 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
+from torchbp.training.atomic_write import atomic_write
+from torchbp.training.checkpoints.tensors import not_finite
 from torchbp.training.errors import SettingError
-from torchbp.training.files import written_whole
-from torchbp.training.weights import not_finite
 
 METRICS = {"val/loss": "min", "val/accuracy": "max", "train/loss": "min"}  # and which end of each is the best
 
@@ -127,7 +127,7 @@ class WholeFiles(TorchCheckpointIO):
 
 def write_checkpoint(checkpoint, path):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         torch.save(checkpoint, temporary)
 
 
@@ -143,7 +143,7 @@ class ContinuedMetrics(ExperimentWriter):
             reader = csv.DictReader(file)
             rows = [row for row in reader if row.get("epoch", "").isdigit() and int(row["epoch"]) < epoch]
             self.metrics_keys = list(reader.fieldnames or [])
-        with written_whole(path) as temporary, temporary.open("w", newline="") as file:
+        with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.metrics_keys, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)

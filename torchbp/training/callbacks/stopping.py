@@ -6,8 +6,8 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping
 
 from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
+from torchbp.training.callbacks.gradients import full_gradient_norm
 from torchbp.training.errors import SettingError
-from torchbp.training.gradients import full_gradient_norm
 
 WHY = {DESCENDS: "descending", GRADIENT: "gradient", PATIENCE: "patience", NOT_FINITE: "diverged"}
 
