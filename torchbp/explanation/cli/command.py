@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Trainer
 
-from torchbp.explanation.explaining import explain
-from torchbp.explanation.rows import Rows
-from torchbp.explanation.text import closing, heading
-from torchbp.explanation.what_if import WEIGHTS, saturate
+from torchbp.explanation.cli.data_rows import Rows
+from torchbp.explanation.cli.what_if import WEIGHTS, saturate
+from torchbp.explanation.explanation import explain
+from torchbp.explanation.render.text import closing, heading
 from torchbp.printing import complain, say
 from torchbp.training.arguments import GROUPS, LINKED, Parser, configs_first, known_keys, nearest
 from torchbp.training.classifier import Classifier
