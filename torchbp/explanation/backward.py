@@ -3,7 +3,8 @@
 import torch
 
 from torchbp.engine.losses import value_and_derivative
-from torchbp.explanation import equations, worked
+from torchbp.explanation import equations
+from torchbp.explanation import numeric_examples as worked
 from torchbp.explanation.equations import d
 from torchbp.ops.binary_cross_entropy import bce_da
 from torchbp.ops.linear import linear_dbias, linear_dweight, linear_dx

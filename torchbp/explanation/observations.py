@@ -9,7 +9,7 @@ import math
 import torch
 
 from torchbp.explanation.equations import d
-from torchbp.explanation.worked import largest, named, number
+from torchbp.explanation.numeric_examples import largest, named, number
 from torchbp.ops.rules import activation
 
 FLAT = 0.01  # a slope below is saturated; σ has it at |z| > 4.6, tanh at |z| > 3

@@ -1,7 +1,8 @@
 """The records, in the article's order: forward, loss, backward from the last layer to the first, update, again."""
 
 from torchbp.engine.losses import value_and_derivative
-from torchbp.explanation import equations, worked
+from torchbp.explanation import equations
+from torchbp.explanation import numeric_examples as worked
 from torchbp.explanation.backward import backward
 from torchbp.explanation.equations import d
 from torchbp.explanation.records import Factor, Record
