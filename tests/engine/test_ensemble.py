@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import torchbp
-from torchbp.benchmarks.measure import peak_bytes
+from torchbp.benchmarks.helpers.memory_use import peak_bytes
 
 MEMBERS = 5
 OPTIONS = {

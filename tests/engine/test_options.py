@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import torchbp
-from torchbp.benchmarks.measure import peak_bytes
+from torchbp.benchmarks.helpers.memory_use import peak_bytes
 from torchbp.engine.rules import rules_of
 
 

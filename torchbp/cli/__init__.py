@@ -14,7 +14,7 @@ COMMANDS = {
     "validate": ("torchbp.training.command", "Score a checkpoint on the validation rows."),
     "test": ("torchbp.training.command", "Score a checkpoint on the test rows."),
     "predict": ("torchbp.training.command", "Write the class of every row to a file, with its probability."),
-    "check": ("torchbp.testing.command", "Audit the gradients of a function, a Function or a module."),
+    "check": ("torchbp.testing.cli.command", "Audit the gradients of a function, a Function or a module."),
     "explain": ("torchbp.explanation.command", "Show a row's way through a network, and every derivative of it."),
     "bench": ("torchbp.benchmarks.command", "Time torchbp beside its peers on this machine."),
 }

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from torchbp._imports import lazy
 
 if TYPE_CHECKING:
-    from torchbp.testing.auditor import check
-    from torchbp.testing.plugin import case, gradcases
+    from torchbp.testing.audit import check
+    from torchbp.testing.pytest_cases import case, gradcases
     from torchbp.testing.report import GradientError, Report, Result
 
 __all__ = ["GradientError", "Report", "Result", "case", "check", "gradcases"]
@@ -19,9 +19,9 @@ if not TYPE_CHECKING:
             "GradientError": "torchbp.testing.report",
             "Report": "torchbp.testing.report",
             "Result": "torchbp.testing.report",
-            "case": "torchbp.testing.plugin",
-            "check": "torchbp.testing.auditor",
-            "gradcases": "torchbp.testing.plugin",
+            "case": "torchbp.testing.pytest_cases",
+            "check": "torchbp.testing.audit",
+            "gradcases": "torchbp.testing.pytest_cases",
         },
         extra="test",
     )
