@@ -85,7 +85,8 @@ class Rule:
 
     def options_of(self, module):
         """The constants of the module, name: value, as they are now."""
-        return {name: getattr(module, name) for name in self.options}
+        buffers = module._buffers  # to read one as an attribute costs 1 µs
+        return {name: buffers[name] if name in buffers else getattr(module, name) for name in self.options}
 
 
 SAVES = "input", "output", "returned"
