@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from torchbp._imports import lazy
 
 if TYPE_CHECKING:
-    from torchbp.training.classifier import Classifier
-    from torchbp.training.data import TabularData
-    from torchbp.training.stopping import UntilMinimum
+    from torchbp.training.callbacks.stopping import UntilMinimum
+    from torchbp.training.data.tabular import TabularData
+    from torchbp.training.model.classifier import Classifier
 
 __all__ = ["Classifier", "TabularData", "UntilMinimum"]
 
