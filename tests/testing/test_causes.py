@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import torchbp
-from torchbp.testing.causes import digits
+from torchbp.testing.diagnosis.causes import digits
 
 N = None  # of no consequence
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from torchbp.cli import main
-from torchbp.testing import child
-from torchbp.testing.loading import Refusal
+from torchbp.testing.cli import worker as child
+from torchbp.testing.cli.target import Refusal
 
 CODE = """
 import functools

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import torchbp
-from torchbp.testing.auditor import chosen
+from torchbp.testing.audit import chosen
 from torchbp.testing.checks import CHECKS
-from torchbp.testing.names import expression, name_of
+from torchbp.testing.subject.naming import expression, name_of
 
 
 def numbers(*shape):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import torchbp
-from torchbp.testing import apart
+from torchbp.testing import forked_process as apart
 
 needs_fork = pytest.mark.skipif(not apart.possible(), reason="no fork beside an accelerator, and only on Linux")
 

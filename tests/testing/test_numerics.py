@@ -9,10 +9,10 @@ from torch.autograd import Function
 
 import torchbp
 from tests.testing.corpus.entry import draw
-from torchbp.testing.findings import missed
-from torchbp.testing.judgement import Block, judge
-from torchbp.testing.numerical import slopes
-from torchbp.testing.tensors import evened, symmetric, weights
+from torchbp.testing.diagnosis.message import missed
+from torchbp.testing.numerics.finite_differences import slopes
+from torchbp.testing.numerics.tensors import evened, symmetric, weights
+from torchbp.testing.numerics.verdict import Block, judge
 
 
 def scaled(right, wrong=1.0):

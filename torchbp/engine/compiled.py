@@ -11,7 +11,8 @@ from torchbp.engine.descent import step
 from torchbp.engine.layers import Layers
 from torchbp.engine.rules import distinct, placed
 from torchbp.ops.ensemble_linear import ensemble_dbias, ensemble_dweight
-from torchbp.ops.linear import linear_dbias, linear_dweight, spread
+from torchbp.ops.linear import linear_dbias, linear_dweight
+from torchbp.ops.rules import per_member
 
 MOST = 32  # programs that are kept, each for a shape of the rows
 
@@ -36,7 +37,7 @@ class TracedLayers(Layers):
 
 
 def times(scale, tensor):
-    return spread(scale, tensor) * tensor if isinstance(scale, torch.Tensor) else scale * tensor
+    return per_member(scale, tensor) * tensor if isinstance(scale, torch.Tensor) else scale * tensor
 
 
 class CompiledSteps:

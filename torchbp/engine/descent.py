@@ -4,7 +4,7 @@ import torch
 
 from torchbp.engine.losses import value_and_derivative
 from torchbp.engine.rules import has
-from torchbp.ops.linear import spread
+from torchbp.ops.rules import per_member
 
 
 def derivatives(layers, loss, parameters, learns, x, y, rate=None):
@@ -19,7 +19,7 @@ def derivatives(layers, loss, parameters, learns, x, y, rate=None):
     outputs = layers.forward(parameters, x)
     value, derivative, scale = value_and_derivative(loss, outputs[-1], y, layers.members)
     if rate is not None:  # everything after this is linear in it
-        derivative.mul_(spread(rate * scale, derivative))
+        derivative.mul_(per_member(rate * scale, derivative))
         scale = 1
     return value, scale, layers.ones(derivative), layers.backward(parameters, outputs, derivative, lowest)
 
@@ -74,7 +74,7 @@ def descend(p, rule, scale, add, dz, factor):
 def add_multiple(out, scale, tensor):
     """out ← out + s tensor in place; s is a number, or a tensor of one for each member."""
     if isinstance(scale, torch.Tensor):
-        out.addcmul_(tensor, spread(scale, tensor))
+        out.addcmul_(tensor, per_member(scale, tensor))
     else:
         out.add_(tensor, alpha=scale)
 
@@ -82,7 +82,7 @@ def add_multiple(out, scale, tensor):
 def add_gradient(out, gradient, _, beta, scale):
     """out ← β out + s G in place, for a gradient that is there."""
     if isinstance(beta, torch.Tensor):
-        out.mul_(spread(beta, out))
+        out.mul_(per_member(beta, out))
     elif beta != 1:
         out.mul_(beta) if beta else out.zero_()
     add_multiple(out, scale, gradient)

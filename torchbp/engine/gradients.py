@@ -6,7 +6,7 @@ from torchbp.engine.descent import derivatives
 from torchbp.engine.layers import Layers
 from torchbp.engine.losses import checked_loss
 from torchbp.engine.rules import is_of_each, like
-from torchbp.ops.linear import spread
+from torchbp.ops.rules import per_member
 
 
 @torch.no_grad()
@@ -77,7 +77,7 @@ def gradient_norms(layers, loss, decays, pieces, count, members=None):
     """
     parameters = layers.parameters()
     learns = [[p in decays for p in pair] for pair in parameters]
-    sums = {p: p * (spread(like(p, decay), p) if is_of_each(decay) else decay) for p, decay in decays.items()}
+    sums = {p: p * (per_member(like(p, decay), p) if is_of_each(decay) else decay) for p, decay in decays.items()}
     if members is not None:
         parameters = [tuple(p if p is None else p[members] for p in pair) for pair in parameters]
         sums = {p: total[members] for p, total in sums.items()}

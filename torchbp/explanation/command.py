@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Trainer
 
+from torchbp.cli.usage import OPTIONS
 from torchbp.explanation.explaining import explain
 from torchbp.explanation.rows import Rows
 from torchbp.explanation.text import closing, heading
@@ -22,7 +23,6 @@ from torchbp.training.data import TabularData
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.files import read_checkpoint, written_whole
 from torchbp.training.guards import compare, set_by_user
-from torchbp.usage import OPTIONS
 
 
 class ExplainParser(Parser):

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from torchbp.testing.checks.agreement import custom_op, reference
-from torchbp.testing.checks.compiled import compile
+from torchbp.testing.checks.checkpoint_and_meta import checkpointing, meta
+from torchbp.testing.checks.compile import compile
 from torchbp.testing.checks.determinism import determinism
 from torchbp.testing.checks.dtypes import autocast, dtypes
 from torchbp.testing.checks.extremes import extremes
@@ -13,14 +13,14 @@ from torchbp.testing.checks.jvp import jvp
 from torchbp.testing.checks.layouts import layouts
 from torchbp.testing.checks.linearity import linearity
 from torchbp.testing.checks.memory import memory
-from torchbp.testing.checks.module import module
+from torchbp.testing.checks.module.module import module
+from torchbp.testing.checks.reference_and_opcheck import custom_op, reference
 from torchbp.testing.checks.second_order import second_order
 from torchbp.testing.checks.shapes import shapes
 from torchbp.testing.checks.side_effects import side_effects
 from torchbp.testing.checks.subsets import subsets
 from torchbp.testing.checks.values import complex, values
 from torchbp.testing.checks.vmap import batched_grad, vmap
-from torchbp.testing.checks.wrapped import checkpointing, meta
 
 LEVELS = ("fast", "default", "all")
 OPT_IN = "opt-in"  # runs only when it is named

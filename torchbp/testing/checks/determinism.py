@@ -3,7 +3,7 @@
 import torch
 
 from torchbp.testing.checks.side_effects import other_points
-from torchbp.testing.gradient import backward, expect, gradients, graph_of, incoming_for
+from torchbp.testing.numerics.gradients import backward, expect, gradients, graph_of, incoming_for
 from torchbp.testing.report import Defect
 
 

@@ -2,12 +2,12 @@
 
 import torch
 
-from torchbp.testing.gradient import backward, incoming_for, need, usual_size
-from torchbp.testing.holdings import captures
-from torchbp.testing.names import listing
-from torchbp.testing.precision import agree, at
+from torchbp.testing.numerics.gradients import backward, incoming_for, need, usual_size
+from torchbp.testing.numerics.precision import agree, at
+from torchbp.testing.numerics.tensors import coarseness, first_line, flat, largest, nudged
 from torchbp.testing.report import Defect, Skipped, Unsupported
-from torchbp.testing.tensors import coarseness, first_line, flat, largest, nudged
+from torchbp.testing.subject.closures import captures
+from torchbp.testing.subject.naming import listing
 
 LOW = ((torch.float32, 1e-3), (torch.bfloat16, 0.1), (torch.float16, 0.05))
 MIXED = (

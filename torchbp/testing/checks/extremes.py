@@ -4,14 +4,14 @@ import math
 
 import torch
 
-from torchbp.testing.context import custom
-from torchbp.testing.findings import forgiven
-from torchbp.testing.gradient import generator, incoming_for, need, usual_size
-from torchbp.testing.jacobian import additive, compared
-from torchbp.testing.names import number
-from torchbp.testing.precision import OUT_OF_RANGE, agree, at, real
+from torchbp.testing.diagnosis.message import forgiven
+from torchbp.testing.numerics.gradients import generator, incoming_for, need, usual_size
+from torchbp.testing.numerics.jacobian import additive, compared
+from torchbp.testing.numerics.precision import OUT_OF_RANGE, agree, at, real
+from torchbp.testing.numerics.tensors import direction_like, flat, random_like
 from torchbp.testing.report import Defect, Skipped
-from torchbp.testing.tensors import direction_like, flat, random_like
+from torchbp.testing.subject.graph import custom
+from torchbp.testing.subject.naming import number
 
 SPECIAL = (0.0, 1.0, -1.0, 100.0, -100.0, 1e4, -1e4, "denormal", math.inf, -math.inf)
 BRANCHES = (0.0, 1.0, -1.0, 100.0, -100.0)

@@ -4,10 +4,10 @@ import math
 
 import torch
 
-from torchbp.testing.gradient import generator, gradients, incoming_for, need
-from torchbp.testing.hints import to_add
+from torchbp.testing.diagnosis.remedies import to_add
+from torchbp.testing.numerics.gradients import generator, gradients, incoming_for, need
+from torchbp.testing.numerics.tensors import direction_like, first_line, largest
 from torchbp.testing.report import Defect, Skipped, Unsupported
-from torchbp.testing.tensors import direction_like, first_line, largest
 
 LARGEST = 32
 HOW = (

@@ -3,10 +3,10 @@
 import torch
 from torch.autograd import forward_ad
 
-from torchbp.testing.gradient import backward, generator, incoming_for, need
-from torchbp.testing.hints import to_add
+from torchbp.testing.diagnosis.remedies import to_add
+from torchbp.testing.numerics.gradients import backward, generator, incoming_for, need
+from torchbp.testing.numerics.tensors import difference, direction_like, first_line
 from torchbp.testing.report import Defect, Unsupported
-from torchbp.testing.tensors import difference, direction_like, first_line
 
 HOW = (
     "a staticmethod jvp(ctx, *tangents)",

@@ -2,9 +2,17 @@
 
 import torch
 
-from torchbp.testing.gradient import backward, expect, expect_outputs, generator, graph_of, incoming_for, settled
+from torchbp.testing.numerics.gradients import (
+    backward,
+    expect,
+    expect_outputs,
+    generator,
+    graph_of,
+    incoming_for,
+    settled,
+)
+from torchbp.testing.numerics.tensors import difference, first_line, is_inexact, largest, random_like
 from torchbp.testing.report import Defect, Unsupported
-from torchbp.testing.tensors import difference, first_line, is_inexact, largest, random_like
 
 
 def strided(tensor):

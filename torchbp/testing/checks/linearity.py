@@ -2,7 +2,7 @@
 
 import torch
 
-from torchbp.testing.gradient import backward, expect, graph_of, incoming_for
+from torchbp.testing.numerics.gradients import backward, expect, graph_of, incoming_for
 from torchbp.testing.report import Defect, Skipped
 
 

@@ -5,10 +5,10 @@ import weakref
 
 import torch
 
-from torchbp.testing.context import custom, function_name, stashed
-from torchbp.testing.gradient import backward, dense, gaps, gradients, graph_of, incoming_for
+from torchbp.testing.numerics.gradients import backward, dense, gaps, gradients, graph_of, incoming_for
+from torchbp.testing.numerics.tensors import is_inexact
 from torchbp.testing.report import Defect
-from torchbp.testing.tensors import is_inexact
+from torchbp.testing.subject.graph import custom, function_name, stashed
 
 
 def memory(subject):

@@ -2,15 +2,15 @@
 
 import torch
 
-from torchbp.testing.arguments import Argument
-from torchbp.testing.context import gradients_kept, saved_intermediates, stashed
-from torchbp.testing.findings import judged
-from torchbp.testing.gradient import backward, incoming_for, need, usual_size
-from torchbp.testing.hints import to_add
-from torchbp.testing.jacobian import compare
+from torchbp.testing.diagnosis.message import judged
+from torchbp.testing.diagnosis.remedies import to_add
+from torchbp.testing.numerics.gradients import backward, incoming_for, need, usual_size
+from torchbp.testing.numerics.jacobian import compare
+from torchbp.testing.numerics.tensors import first_line
+from torchbp.testing.options import Argument
 from torchbp.testing.report import Defect, Skipped, Unsupported
-from torchbp.testing.subject import Subject
-from torchbp.testing.tensors import first_line
+from torchbp.testing.subject.graph import gradients_kept, saved_intermediates, stashed
+from torchbp.testing.subject.subject import Subject
 
 HOW = (
     "write the backward in differentiable operations on saved inputs and outputs, without once_differentiable",

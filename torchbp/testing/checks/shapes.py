@@ -4,12 +4,12 @@ import copy
 
 import torch
 
-from torchbp.testing.context import custom
-from torchbp.testing.findings import judged
-from torchbp.testing.gradient import backward, expect_outputs, incoming_for, need
-from torchbp.testing.jacobian import compare
+from torchbp.testing.diagnosis.message import judged
+from torchbp.testing.numerics.gradients import backward, expect_outputs, incoming_for, need
+from torchbp.testing.numerics.jacobian import compare
+from torchbp.testing.numerics.tensors import first_line, is_inexact, symmetric
 from torchbp.testing.report import Defect, Skipped
-from torchbp.testing.tensors import first_line, is_inexact, symmetric
+from torchbp.testing.subject.graph import custom
 
 FEW = 12  # entries of a tensor up to which it is looked at whole
 FEW_SIZES = 3  # different sizes in a row that are varied

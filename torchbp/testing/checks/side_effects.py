@@ -5,10 +5,10 @@ import sys
 
 import torch
 
-from torchbp.testing.gradient import backward, expect, gaps, gradients, graph_of, incoming_for
-from torchbp.testing.randomness import same, states
+from torchbp.testing.numerics.gradients import backward, expect, gaps, gradients, graph_of, incoming_for
 from torchbp.testing.report import Defect
-from torchbp.testing.switches import positions, put_back
+from torchbp.testing.subject.global_settings import positions, put_back
+from torchbp.testing.subject.rng import same, states
 
 STALE = "likely cause: a stale value, kept on the class, the module or a global instead of ctx"
 

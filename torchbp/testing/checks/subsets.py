@@ -4,7 +4,7 @@ from itertools import combinations
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from torchbp.testing.gradient import backward, expect, gradients, graph_of, incoming_for
+from torchbp.testing.numerics.gradients import backward, expect, gradients, graph_of, incoming_for
 from torchbp.testing.report import Defect
 
 

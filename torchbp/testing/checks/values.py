@@ -2,13 +2,13 @@
 
 import torch
 
-from torchbp.testing.arguments import CannotRun
-from torchbp.testing.findings import judged
-from torchbp.testing.gradient import generator
-from torchbp.testing.jacobian import compare
+from torchbp.testing.diagnosis.message import judged
+from torchbp.testing.numerics.gradients import generator
+from torchbp.testing.numerics.jacobian import compare
+from torchbp.testing.numerics.tensors import first_line, is_inexact, random_like
+from torchbp.testing.options import CannotRun
 from torchbp.testing.report import Skipped, Unsupported
-from torchbp.testing.subject import Subject
-from torchbp.testing.tensors import first_line, is_inexact, random_like
+from torchbp.testing.subject.subject import Subject
 
 
 def values(subject):

@@ -4,11 +4,19 @@ import itertools
 
 import torch
 
-from torchbp.testing.context import custom
-from torchbp.testing.gradient import backward, expect, expect_outputs, generator, gradients, incoming_for, need
-from torchbp.testing.hints import to_add
+from torchbp.testing.diagnosis.remedies import to_add
+from torchbp.testing.numerics.gradients import (
+    backward,
+    expect,
+    expect_outputs,
+    generator,
+    gradients,
+    incoming_for,
+    need,
+)
+from torchbp.testing.numerics.tensors import first_line, random_like
 from torchbp.testing.report import Defect, Skipped, Unsupported
-from torchbp.testing.tensors import first_line, random_like
+from torchbp.testing.subject.graph import custom
 
 BATCH = 3
 HOW = (

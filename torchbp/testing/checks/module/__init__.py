@@ -1,0 +1,1 @@
+"""The check `module`: what a module promises besides its forward."""

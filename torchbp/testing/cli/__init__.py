@@ -1,0 +1,1 @@
+"""`torchbp check`: the audit as a command."""

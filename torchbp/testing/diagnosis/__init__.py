@@ -1,0 +1,1 @@
+"""From a wrong Jacobian to words: where it is wrong, and the likely cause."""

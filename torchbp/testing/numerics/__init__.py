@@ -1,0 +1,1 @@
+"""Derivatives: analytical and numerical, compared in each precision."""

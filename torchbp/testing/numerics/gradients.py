@@ -1,0 +1,111 @@
+"""Analytical gradients of a subject."""
+
+import torch
+
+from torchbp.testing.numerics.tensors import first_line, is_inexact, largest, random_like, unlike
+from torchbp.testing.report import Defect, Skipped
+
+
+def generator(subject, salt=0):
+    return torch.Generator().manual_seed(subject.options.seed * 1000 + salt)
+
+
+def incoming_for(subject, outputs, salt=1):
+    """A dense incoming gradient for each output."""
+    source = generator(subject, salt)
+    return [random_like(output, source) for output in outputs]
+
+
+def need(subject):
+    if not subject.differentiable or not subject.attached:
+        raise Skipped("nothing to differentiate")
+
+
+def graph_of(subject):
+    """Fresh outputs and the leaves that they are differentiated by."""
+    need(subject)
+    tensors = subject.tensors(subject.differentiable)
+    return subject(tensors), [tensors[i] for i in subject.differentiable]
+
+
+def backward(outputs, inputs, incoming, **options):
+    """The gradients of the inputs, zeros where none arrives; a Defect where the backward raises."""
+    pairs = [(o, g) for o, g in zip(outputs, incoming, strict=True) if g is not None and o.requires_grad]
+    if not pairs:
+        return [torch.zeros_like(tensor) for tensor in inputs]
+    attached, grads = zip(*pairs, strict=True)
+    try:
+        found = torch.autograd.grad(attached, inputs, grads, allow_unused=True, **options)
+    except Exception as error:
+        raise Defect(f"the backward raises {type(error).__name__}: {first_line(error)}") from error
+    return [dense(t, g) for t, g in zip(inputs, found, strict=True)]
+
+
+def dense(tensor, gradient):
+    if gradient is None:
+        return torch.zeros_like(tensor)
+    return gradient if gradient.layout == torch.strided else gradient.to_dense()
+
+
+def gradients(subject, incoming=None, wanted=None, point=None):
+    """The gradients at the point, of a fresh graph, for the arguments in `wanted`."""
+    wanted = subject.differentiable if wanted is None else wanted
+    tensors = subject.tensors(wanted, point)
+    outputs = subject(tensors)
+    incoming = incoming_for(subject, outputs) if incoming is None else incoming
+    return backward(outputs, [tensors[i] for i in wanted], incoming)
+
+
+def usual_size(subject):
+    """The greatest entry of the gradients at the point, beside which rounding is judged elsewhere."""
+    return max(map(largest, gradients(subject)), default=0.0)
+
+
+def gaps(subject, found, expected, names=None, usual=None):
+    """(name, difference) of the gradients that are not those expected."""
+    names = names or subject.names()
+    return unlike(names, found, expected, subject.tolerance, map(subject.negligible, names), usual)
+
+
+def expect(subject, found, expected, what, names=None, usual=None):
+    """The gradients are those expected."""
+    wrong = gaps(subject, found, expected, names, usual)
+    if wrong:
+        raise Defect(f"{what}: the gradient of {wrong[0][0]}", [f"{name}: off by {gap:.2g}" for name, gap in wrong[:6]])
+
+
+def settled(subject, point, found, expected, gradients_at):
+    """The gradients found, with those expected in the entries that rounding decides, as the order of ties in a sort.
+
+    There two kernels may choose otherwise, and both are right: they do so where the numbers are a hair apart.
+    """
+    if not gaps(subject, found, expected):
+        return found
+    source = generator(subject, 13)
+    hairs = [1e-13 * (largest(t) or 1.0) for t in point]
+    moves = [hair * random_like(t, source) if is_inexact(t) else 0 for t, hair in zip(point, hairs, strict=True)]
+    try:
+        chosen = [gradients_at([t + sign * m for t, m in zip(point, moves, strict=True)]) for sign in (1, -1)]
+    except Exception:  # out of its domain
+        return found
+    rows = zip(subject.differentiable, found, expected, *chosen, strict=True)
+    return [torch.where(ties(point[i], hairs[i], subject.tolerance, e, a, b), e, f) for i, f, e, a, b in rows]
+
+
+def ties(numbers, hair, tolerance, *gradients):
+    """Where the gradients of the same numbers, but for a hair, differ; and wherever the number is the same as there."""
+    first, *others = gradients
+    least = tolerance * (largest(first) or 1.0)
+    differ = torch.stack([(first - other).abs() > least for other in others]).any(dim=0)
+    alike = numbers[differ].unique()
+    if not alike.numel() or numbers.is_complex():
+        return differ
+    return (numbers[..., None] - alike).abs().amin(-1) <= 10 * hair
+
+
+def expect_outputs(subject, found, expected, what, usual=None):
+    """The outputs are those expected."""
+    slacks = [subject.rounding * max(map(largest, subject.point), default=0.0)] * len(found)
+    wrong = unlike(subject.output_names(), found, expected, subject.tolerance, slacks, usual)
+    if wrong:
+        raise Defect(f"{what}: {wrong[0][0]} is another", [f"{name}: off by {gap:.2g}" for name, gap in wrong[:6]])

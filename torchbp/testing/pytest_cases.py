@@ -1,0 +1,92 @@
+"""`gradcases` makes one test of each case and check. (The fixture `check_grad` is in pytest_torchbp.)
+
+@torchbp.testing.gradcases([torchbp.testing.case(my_function, make_inputs)])
+def test_gradients(result):
+    pass  # the result of one check, for further asserts
+"""
+
+import functools
+import inspect
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from torchbp.testing.audit import check, chosen, expect_check, names_in
+from torchbp.testing.checks import CHECKS
+from torchbp.testing.options import Options
+from torchbp.testing.report import FAIL, PASS, UNSUPPORTED
+from torchbp.testing.subject.naming import name_of
+
+
+@dataclass(frozen=True)
+class Case:
+    """What `case` was told."""
+
+    function: object
+    inputs: object
+    name: str
+    checks: tuple
+    marks: dict = field(default_factory=dict)
+    options: dict = field(default_factory=dict)
+
+
+def case(function, inputs, *, name=None, checks="default", skip=(), require=(), marks=None, **options):
+    """A row of `gradcases`: the arguments of `torchbp.check`, with inputs or a function that makes them.
+
+    Args:
+        function: what is audited; a class of modules is made without arguments.
+        inputs: the inputs, or a function without arguments that makes them when the test runs.
+        name: for the test's id; by default that of the function.
+        checks, skip, require, **options: those of `torchbp.check`.
+        marks: {check: mark}, such as `{"vmap": pytest.mark.xfail(reason="no rule yet")}`.
+    """
+    names = tuple(chosen(checks, skip, require))
+    for marked in marks or ():
+        expect_check(marked, CHECKS)
+    Options(**options)
+    return Case(function, inputs, name or name_of(function), names, marks or {}, {"require": require, **options})
+
+
+def gradcases(cases):
+    """Decorate a test so that it runs once for each case and check: FAIL fails; UNSUPPORTED and SKIP skip, with why.
+
+    The test is called after the check. It may be a method, and have marks and fixtures; if it has an argument `result`,
+    that is the check's `Result`.
+    """
+    rows = [
+        pytest.param(row, check, id=f"{row.name}-{check}", marks=row.marks.get(check, ()))
+        for row in cases
+        for check in row.checks
+    ]
+
+    def decorate(function):
+        @functools.wraps(function)
+        def test(*args, gradcase, gradcheck, **fixtures):
+            result = run(gradcase, gradcheck)
+            if "result" in wanted:
+                fixtures["result"] = result
+            return function(*args, **fixtures)
+
+        wanted = inspect.signature(function).parameters
+        given = [parameter for name, parameter in wanted.items() if name != "result"]
+        added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in ("gradcase", "gradcheck")]
+        test.__signature__ = inspect.Signature([*given, *added])  # what pytest reads
+        return pytest.mark.parametrize(("gradcase", "gradcheck"), rows)(test)
+
+    return decorate
+
+
+def run(row, name):
+    """The result of one check; fails or skips the test that it is called in."""
+    is_class = inspect.isclass(row.function) and issubclass(row.function, torch.nn.Module)
+    function = row.function() if is_class else row.function
+    inputs = row.inputs() if callable(row.inputs) else row.inputs
+    require = [each for each in names_in(row.options["require"]) if each == name]
+    report = check(function, inputs, checks=name, raise_exception=False, **{**row.options, "require": require})
+    result = report[name]
+    if result.status == FAIL:
+        pytest.fail("\n".join(result.lines()), pytrace=False)
+    if result.status != PASS:
+        pytest.skip(f"{'unsupported: ' if result.status == UNSUPPORTED else ''}{result.message}")
+    return result

@@ -1,0 +1,1 @@
+"""The audited function: its arguments, its calls, and what surrounds a call."""
