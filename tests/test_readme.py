@@ -1,4 +1,5 @@
-"""The README is true: its Python runs, its commands run, and its links lead to the lines that they name."""
+"""The README and the chapters are true: their Python runs, their commands run, and their links lead to the lines that
+they name."""
 
 import itertools
 import re
@@ -13,28 +14,39 @@ import pytest
 import torch
 from sklearn.datasets import load_breast_cancer
 
+from tests.documentation import ROOT, code_blocks, documentation, headings
 from torchbp.cli import main
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-LINKS = re.findall(r"\[`([^`]+)`\]\(([^)#]+)#L(\d+)\)", README)
+TEXTS = documentation()
+README = TEXTS[Path("README.md")]
+FORMULAS = [  # [`code`](file#L12)
+    (str(path), code, target, line)
+    for path, text in TEXTS.items()
+    for code, target, line in re.findall(r"\[`([^`]+)`\]\(([^)#]+)#L(\d+)\)", text)
+]
+LINKS = [
+    (str(path), target, anchor)
+    for path, text in TEXTS.items()
+    for target, anchor in re.findall(r"\]\(([^)#: ]*)#?([^): ]*)\)", text)
+    if not re.fullmatch(r"L\d+", anchor)
+]
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-
-
-def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
+@pytest.mark.parametrize("text", TEXTS.values(), ids=map(str, TEXTS))
+def test_python_blocks_run_one_after_the_other(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert len(blocks("python")) >= 3
     names = {}
-    for block in blocks("python"):
+    for block in code_blocks("python", text):
         exec(compile(block, "README.md", "exec"), names)
 
 
+def test_there_are_blocks_of_python():
+    assert sum(len(code_blocks("python", text)) for text in TEXTS.values()) >= 7
+
+
 def commands():
-    """The torchbp commands of the README, the one that the first installation ends with among them."""
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    """The torchbp commands of the documentation, the one that the first installation ends with among them."""
+    lines = [line for text in TEXTS.values() for block in code_blocks("sh", text) for line in block.splitlines()]
     return [line.split("&& .venv/bin/")[-1] for line in lines if "torchbp " in line]
 
 
@@ -61,7 +73,7 @@ def test_commands_run_in_order_and_print_what_the_readme_says(tmp_path, monkeypa
     assert "breast_cancer, row 17" in Path("row17.html").read_text(encoding="utf-8")
     assert Path("p.csv").read_text().startswith("patient,P(1),class\nP000,")
     if not torch.cuda.is_available():
-        for block, text in zip(blocks("text")[:2], printed, strict=False):
+        for block, text in zip(code_blocks("text", README)[:2], printed, strict=False):
             assert shapes(text) == shapes(block)
 
 
@@ -72,7 +84,7 @@ def shapes(text):
 
 
 def test_the_transcript_holds_whenever_the_run_stops():
-    text = blocks("text")[0]
+    text = code_blocks("text", README)[0]
     sooner = text.replace(re.search(r"^epoch   20 .*\n", text, re.MULTILINE)[0], "").replace("23", "9")
     assert sooner != text
     assert shapes(sooner) == shapes(text)
@@ -80,11 +92,18 @@ def test_the_transcript_holds_whenever_the_run_stops():
 
 
 def test_there_is_a_link_for_each_formula():
-    assert len(LINKS) >= 13
+    assert len(FORMULAS) >= 13
 
 
-@pytest.mark.parametrize(("code", "path", "line"), LINKS)
-def test_link_leads_to_its_line(code, path, line):
-    lines = (ROOT / path).read_text().splitlines()
+@pytest.mark.parametrize(("text", "code", "path", "line"), FORMULAS)
+def test_link_leads_to_its_line(text, code, path, line):
+    lines = (ROOT / text).parent.joinpath(path).read_text(encoding="utf-8").splitlines()
     found = [number for number, text in enumerate(lines, 1) if code in text]
     assert int(line) in found, f"{code!r} stands in {path} at {found}"
+
+
+@pytest.mark.parametrize(("text", "path", "anchor"), LINKS)
+def test_link_leads_to_a_file_and_a_heading(text, path, anchor):
+    file = (ROOT / text).parent / path if path else ROOT / text
+    assert file.exists()
+    assert not anchor or anchor in headings(file.read_text(encoding="utf-8"))

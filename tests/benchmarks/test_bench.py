@@ -13,8 +13,11 @@ from sklearn.neural_network._stochastic_optimizers import BaseOptimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from torchbp import SGD
-from torchbp.benchmarks import command, jax_process, layers, measure, runs, step, training
-from torchbp.benchmarks.measure import interleaved, peak_bytes, saved_bytes
+from torchbp.benchmarks import command
+from torchbp.benchmarks.commands import layers, step, training
+from torchbp.benchmarks.helpers import jax_process, timing, training_runs
+from torchbp.benchmarks.helpers.memory_use import peak_bytes, saved_bytes
+from torchbp.benchmarks.helpers.timing import interleaved
 from torchbp.cli import main
 from torchbp.training import TabularData
 
@@ -37,7 +40,7 @@ def test_interleaved_times_and_ratios(monkeypatch):
         order.append(name)
         now[0] += seconds
 
-    monkeypatch.setattr(measure, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     variants = {name: partial(sleep, name, of) for name, of in {"peer": 0.003, "twice": 0.006, "part": 0.001}.items()}
     found = interleaved(variants, 0.1, steps={"part": 4})
     assert {name: times["ratio"] for name, times in found.items()} == pytest.approx(
@@ -173,7 +176,7 @@ def test_training(tmp_path, monkeypatch, capfd):
 @pytest.mark.parametrize("name", TRAININGS)
 @pytest.mark.parametrize(("source", "sizes"), [("breast_cancer", (30, 4, 1)), ("digits", (64, 3, 10))])
 def test_steps_are_what_the_time_is_divided_by(source, sizes, name, monkeypatch):
-    task = runs.Task(TabularData(source, batch_size=100), sizes, 3)
+    task = training_runs.Task(TabularData(source, batch_size=100), sizes, 3)
     steps = []
     handle = register_optimizer_step_post_hook(lambda *_: steps.append("torch"))
     update = BaseOptimizer.update_params
@@ -191,7 +194,7 @@ def test_steps_are_what_the_time_is_divided_by(source, sizes, name, monkeypatch)
 
 
 def test_peers_train_on_the_standardised_training_rows():
-    task = runs.Task(TabularData("breast_cancer"), (30, 4, 1), 1)
+    task = training_runs.Task(TabularData("breast_cancer"), (30, 4, 1), 1)
     x, y = task.rows
     assert len(x) == len(y) == len(task.data.splits["train"])
     torch.testing.assert_close(x.mean(0), torch.zeros(30), atol=1e-4, rtol=0)
@@ -209,7 +212,7 @@ def test_large_table_is_as_large_as_it_says(tmp_path, monkeypatch):
 def test_layers_does_not_import_lightning():
     program = """
 import sys
-from torchbp.benchmarks import layers
+from torchbp.benchmarks.commands import layers
 from torchbp import SGD
 from torchbp.cli import main
 layers.GRID = layers.GRID[:1]

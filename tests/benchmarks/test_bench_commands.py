@@ -8,8 +8,9 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from torchbp import benchmarks
-from torchbp.benchmarks import command, ensemble, growth, jax_process, layers, memory, step
+from torchbp.benchmarks import command, commands, helpers
+from torchbp.benchmarks.commands import ensemble, layers, memory, step
+from torchbp.benchmarks.helpers import growth, jax_process
 from torchbp.cli import main
 
 
@@ -120,9 +121,9 @@ def test_on_cuda(name, tmp_path, monkeypatch, capsys):
 
 
 def test_a_library_that_is_missing_is_one_line(monkeypatch, capsys):
-    for name in ("training", "runs"):  # imported anew
-        monkeypatch.delitem(sys.modules, f"torchbp.benchmarks.{name}", raising=False)
-        monkeypatch.delattr(benchmarks, name, raising=False)
+    for package, name in ((commands, "training"), (helpers, "training_runs")):  # imported anew
+        monkeypatch.delitem(sys.modules, f"{package.__name__}.{name}", raising=False)
+        monkeypatch.delattr(package, name, raising=False)
     monkeypatch.setitem(sys.modules, "sklearn.neural_network", None)
     assert main(["bench", "training"]) == 1
     assert capsys.readouterr() == ("", "torchbp: error: sklearn is not installed: pip install 'torchbp[bench]'\n")

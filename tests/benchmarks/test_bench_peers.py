@@ -6,7 +6,8 @@ import weakref
 import pytest
 import torch
 
-from torchbp.benchmarks import jax_process, members, memory, step
+from torchbp.benchmarks.commands import memory, step
+from torchbp.benchmarks.helpers import ensemble_variants, jax_process
 
 SIZES, ROWS, STEPS = (3, 4, 1), 5, 4
 
@@ -37,8 +38,8 @@ def losses(device):
 @pytest.fixture
 def losses_of_members(device):
     """Of four steps of torch.nn, `(4, members)`."""
-    x, y, networks = on(device, members.data_and_networks, 4, SIZES, ROWS)
-    peer, share = members.one_by_one(networks, x, y)
+    x, y, networks = on(device, ensemble_variants.data_and_networks, 4, SIZES, ROWS)
+    peer, share = ensemble_variants.one_by_one(networks, x, y)
     assert share == 1
     return torch.stack([torch.stack(peer()).detach() for _ in range(STEPS)])
 
@@ -82,23 +83,23 @@ def test_a_captured_step_holds_the_weights_that_its_graph_reads(monkeypatch):
 
 
 def test_ensemble(losses_of_members, device):
-    variants, steps = on(device, members.eager, 4, SIZES, ROWS)
-    assert steps == {members.PEER: 1}
+    variants, steps = on(device, ensemble_variants.eager, 4, SIZES, ROWS)
+    assert steps == {ensemble_variants.PEER: 1}
     for name, variant in list(variants.items())[1:]:
         torch.testing.assert_close(of_steps(variant, 1), losses_of_members, msg=named(name))
 
 
 @pytest.mark.usefixtures("compiler", "fresh_compiler")
 def test_compiled_ensemble(losses_of_members, device):
-    variants, steps = on(device, members.compiled, 4, SIZES, ROWS)
+    variants, steps = on(device, ensemble_variants.compiled, 4, SIZES, ROWS)
     for name, variant in list(variants.items())[1:]:
         torch.testing.assert_close(of_steps(variant, steps.get(name, 1)), losses_of_members, msg=named(name))
 
 
 def test_some_are_trained_and_all_are_counted():
-    x, y, networks = members.data_and_networks(10, SIZES, ROWS)
+    x, y, networks = ensemble_variants.data_and_networks(10, SIZES, ROWS)
     before = [net[0].weight.clone() for net in networks]
-    peer, share = members.one_by_one(networks, x, y)
+    peer, share = ensemble_variants.one_by_one(networks, x, y)
     peer()
     changed = [not torch.equal(net[0].weight, weight) for net, weight in zip(networks, before, strict=True)]
     assert changed == [True] * 4 + [False] * 6
@@ -106,7 +107,7 @@ def test_some_are_trained_and_all_are_counted():
 
 
 def test_jax(losses, losses_of_members, device):
-    jax_peers = pytest.importorskip("torchbp.benchmarks.jax_peers", exc_type=ImportError)
+    jax_peers = pytest.importorskip("torchbp.benchmarks.helpers.jax_peers", exc_type=ImportError)
     for expected, (variants, steps) in (
         (losses, on(device, jax_peers.steps_of, SIZES, ROWS)),
         (losses_of_members, on(device, jax_peers.ensembles_of, 4, SIZES, ROWS)),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import torchbp
-from torchbp.benchmarks.measure import peak_bytes
+from torchbp.benchmarks.helpers.memory_use import peak_bytes
 from torchbp.engine import fit
 
 SIZES = (256, 192, 224, 40)

@@ -2,26 +2,17 @@
 
 import copy
 import pickle
+from functools import partial
 
 import pytest
 import torch
 
 import torchbp
-from torchbp.benchmarks.measure import peak_bytes
-from torchbp.engine.rules import rules_of
+from tests.networks import assert_same, mlp, rows
+from torchbp.benchmarks.helpers.memory_use import peak_bytes
+from torchbp.engine.update_rule import update_rules
 
-
-def rows(*shape, dtype=torch.double):
-    return torch.randn(*shape, 3, dtype=dtype), torch.rand(*shape, 2, dtype=dtype)
-
-
-def network(members=None, dtype=torch.double, seed=0):
-    torch.manual_seed(seed)
-    return torchbp.nn.MLP(3, 4, 2, members=members, dtype=dtype)
-
-
-def assert_same(ours, theirs, tolerance=1e-12):
-    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=tolerance, atol=tolerance)
+network = partial(mlp, (3, 4, 2))
 
 
 def torchs_step(model, optimizer, x, y):
@@ -60,14 +51,14 @@ def test_weight_decay_is_not_lost_in_float32(lr, decay, options):
 
 
 def test_numbers_of_members_are_more_precise_than_bfloat16():
-    model = network(2, torch.bfloat16)
+    model = network(2, dtype=torch.bfloat16)
     optimizer = torchbp.SGD(model, lr=[0.1, 0.1], momentum=[0.999, 0.5], weight_decay=[0.01, 0.0])
     x, y = rows(8, dtype=torch.bfloat16)
     for _ in range(3):
         optimizer.backprop_step(x, y)
-    (rule, _), *_ = rules_of(optimizer, optimizer.layers.parameters())[0]
-    torch.testing.assert_close(rule.keep, torch.tensor([0.999, 0.5]))
-    torch.testing.assert_close(rule.pull, torch.tensor([-0.001, 0.0]))
+    (rule, _), *_ = update_rules(optimizer, optimizer.network.parameters())[0]
+    torch.testing.assert_close(rule.momentum, torch.tensor([0.999, 0.5]))
+    torch.testing.assert_close(rule.decay_step, torch.tensor([-0.001, 0.0]))
     assert all(p.dtype is torch.bfloat16 and p.isfinite().all() for p in model.parameters())
 
 
@@ -316,8 +307,8 @@ def test_one_vector_of_ones_is_kept_for_all_sizes_of_a_batch(members):
     model.float()
     for batch in (9, 2, 9):
         optimizer.backprop_step(*rows(batch, dtype=torch.float32))
-    kept = [t for t in vars(optimizer.layers).values() if isinstance(t, torch.Tensor)]
+    kept = [t for t in vars(optimizer.network).values() if isinstance(t, torch.Tensor)]
     if members:  # db of an ensemble is a sum
-        kept += [optimizer.layers.ones(torch.zeros(members, 9, 2))]
+        kept += [optimizer.network.ones(torch.zeros(members, 9, 2))]
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept}
     assert list(storages.values()) == [4 * 9]

@@ -3,16 +3,14 @@
 import re
 import shlex
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.documentation import ROOT, all_documentation
 from torchbp.cli import main
 
-ROOT = Path(__file__).parent.parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-CHAPTER = re.search(r"^## Explain\n(.*?)^## ", README, re.MULTILINE | re.DOTALL)[1]
+CHAPTER = re.search(r"^## Explain\n(.*?)^## ", all_documentation(), re.MULTILINE | re.DOTALL)[1]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", CHAPTER, re.MULTILINE | re.DOTALL)
 
 

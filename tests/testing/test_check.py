@@ -318,9 +318,10 @@ def test_the_auditor_imports_nothing_of_the_package():
 def test_the_readme_shows_real_output():
     """Numbers and all, of the block that it shows; and the table of checks."""
     import re
-    from pathlib import Path
 
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    from tests.documentation import all_documentation
+
+    readme = all_documentation()
     block = re.search(r"^```python\n(class Scale.*?)^```", readme, re.MULTILINE | re.DOTALL)[1]
     names = {"torch": torch, "torchbp": torchbp}
     exec(compile(block, "README.md", "exec"), names)

@@ -1,13 +1,13 @@
 """The corpus: each defect is one, gradcheck does not see it, and torchbp.check does."""
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
 from torch.autograd import gradcheck
 
 import torchbp
+from tests.documentation import all_documentation
 from tests.testing.corpus import DEFECTS, SOUND
 from tests.testing.corpus.entry import function, same
 
@@ -71,7 +71,7 @@ def test_what_the_corpus_covers():
 
 
 def test_the_readme_counts_it():
-    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
+    readme = " ".join(all_documentation().split())
     real = sum(bool(entry.source) for entry in DEFECTS)
     assert f"a corpus of {len(DEFECTS)} defects, {real} of them after real reports" in readme
     assert f"{len(SOUND)} sound functions and modules" in readme

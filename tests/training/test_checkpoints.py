@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.commands import command_in
 from torchbp.cli import main
 from torchbp.training import Classifier, TabularData
+from torchbp.training.data.fingerprint import fingerprint
 from torchbp.training.errors import UserError
-from torchbp.training.fingerprint import fingerprint
 
 RUN = Path("runs/run/version_0/checkpoints")
 
@@ -30,10 +31,8 @@ def table(rows=60):
 def trained(tmp_path_factory):
     """A folder with a.csv and a run of two epochs on it."""
     folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["torchbp"])
-        patch.setattr("torchbp.training.closing.write_page", lambda *_: None)
+    with command_in(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torchbp.training.cli.summary.write_page", lambda *_: None)
         table().to_csv("a.csv", index=False)
         assert main(["fit", *SOURCE, "--trainer.max_epochs", "2"]) == 0
     return folder

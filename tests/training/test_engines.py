@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE
 from torchbp.training import Classifier, TabularData, UntilMinimum
+from torchbp.training.callbacks.gradients import full_gradient_norm, gradient_flow, hardest_rows
+from torchbp.training.cli.predictions import answers
 from torchbp.training.errors import SettingError, UserError
-from torchbp.training.gradients import full_gradient_norm, gradient_flow, hardest_rows
-from torchbp.training.predictions import answers
+from torchbp.training.model.scores import Scores
 from torchbp.training.report.tables import confusion
-from torchbp.training.scores import Scores
 
 NUMBERS = {"lr": 0.3, "momentum": 0.5, "weight_decay": 0.01}
 

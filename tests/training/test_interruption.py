@@ -3,37 +3,24 @@
 import os
 import pkgutil
 import signal
-import sys
-import warnings
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer
 
-from tests.conftest import without_pictures
 from torchbp.cli import main
-from torchbp.training import interruption
-from torchbp.training.interruption import SIGNALS, Interruption
+from torchbp.training.callbacks import interruption
+from torchbp.training.callbacks.interruption import SIGNALS, Interruption
 
 CONFIG = str(Path(__file__).parent.parent.parent / "configs/breast_cancer.yaml")
 
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch, undrawn):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["torchbp"])
-    with warnings.catch_warnings():
-        yield
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "undrawn")
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), without_pictures():
-        patch.chdir(folder)
-        assert main(["fit", "-c", CONFIG, "--trainer.max_epochs", "1"]) == 0
-    return str(folder / "runs/breast_cancer/version_0/checkpoints/best.ckpt")
+@pytest.fixture
+def checkpoint(trained_run):
+    return str(trained_run / "checkpoints/best.ckpt")
 
 
 @pytest.fixture
@@ -112,7 +99,7 @@ def signal_in(monkeypatch, target, number, error=None):
 @pytest.mark.parametrize("error", [None, ImportError("initialization failed")], ids=str)
 @pytest.mark.parametrize("command", ["fit", "test"])
 def test_before_the_first_step_it_is_one_line(command, error, checkpoint, monkeypatch, capsys):
-    signal_in(monkeypatch, "torchbp.training.data.load", signal.SIGINT, error)
+    signal_in(monkeypatch, "torchbp.training.data.tabular.load", signal.SIGINT, error)
     trained = [] if command == "fit" else ["--ckpt_path", checkpoint]
     assert main([command, "-c", CONFIG, *trained]) == 130
     assert capsys.readouterr() == ("", "torchbp: interrupted before the first step\n")
@@ -122,7 +109,7 @@ def test_before_the_first_step_it_is_one_line(command, error, checkpoint, monkey
 BEFORE_A_BATCH = {
     "validate": "torchbp.training.Classifier.on_validation_epoch_start",
     "test": "torchbp.training.Classifier.on_test_epoch_start",
-    "predict": "torchbp.training.predictions.encode",
+    "predict": "torchbp.training.cli.predictions.encode",
 }
 
 
@@ -137,7 +124,7 @@ def test_other_commands_end_between_two_batches(command, number, checkpoint, mon
 
 def test_predict_leaves_no_half_file(checkpoint, monkeypatch, capsys):
     """The signal comes after the first of several pieces was written."""
-    monkeypatch.setattr("torchbp.training.sources.ROWS_AT_ONCE", 10)
+    monkeypatch.setattr("torchbp.training.data.sources.ROWS_AT_ONCE", 10)
     x = pd.DataFrame(load_breast_cancer().data, columns=load_breast_cancer().feature_names)
     x.to_csv("x.csv", index=False)
     parts, write = [], pd.DataFrame.to_csv

@@ -13,18 +13,18 @@ import torch.nn.functional as F
 from torch.func import functional_call, grad, vmap
 
 from torchbp.cli import main
-from torchbp.nn.mlp import ACTIVATIONS
-from torchbp.training import Classifier, TabularData, closing
-from torchbp.training.errors import SettingError
-from torchbp.training.gradients import (
-    GradientMonitor,
+from torchbp.ops.rules import Activation, rules
+from torchbp.training import Classifier, TabularData
+from torchbp.training.callbacks.gradient_monitor import GradientMonitor, loss_of_guess
+from torchbp.training.callbacks.gradients import (
     backward_pass,
     gradient_flow,
     hardest_rows,
-    loss_of_guess,
     sample_gradient_norms,
 )
-from torchbp.training.saturation import SATURATION
+from torchbp.training.callbacks.saturation import SATURATION
+from torchbp.training.cli import summary
+from torchbp.training.errors import SettingError
 
 CASES = [
     {"classes": ["a", "b"], "hidden": [4]},
@@ -92,7 +92,7 @@ SATURATED = {  # of outputs, 3 units for 2 rows: just inside and just outside of
 
 
 def test_saturation_of_each_activation():
-    assert set(SATURATED) == set(SATURATION) == set(ACTIVATIONS)
+    assert set(SATURATED) == set(SATURATION) == set(rules(Activation))
     for activation, (outputs, share) in SATURATED.items():
         a = torch.tensor([outputs, [[0.5] * 3] * 2])  # a second network, without
         torch.testing.assert_close(SATURATION[activation].share(a), torch.tensor([share, 0.0]))
@@ -108,7 +108,9 @@ def test_it_watches_a_share_of_the_training_rows(rows, watched):
 
 @pytest.mark.parametrize("every", [7, None])
 def test_it_watches_as_often_as_asked(every, monkeypatch):
-    monkeypatch.setattr("torchbp.training.gradients.gradient_flow", lambda model, epoch: {"epoch": epoch})
+    monkeypatch.setattr(
+        "torchbp.training.callbacks.gradient_monitor.gradient_flow", lambda model, epoch: {"epoch": epoch}
+    )
     monitor, seen = GradientMonitor(every), []
     for epoch in range(105):
         monitor.sample, monitor.record = (epoch,), {}
@@ -156,7 +158,7 @@ def test_the_guess_is_the_best_answer_without_features(weight):
     assert loss_of_guess(torch.tensor([[0.0, 1.0]]), None) == pytest.approx(0, abs=1e-30)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", rules(Activation))
 def test_a_trouble_is_said_in_the_words_of_the_activation(activation):
     data = TabularData("breast_cancer")
     model = Classifier(data.in_features, data.classes, hidden=[4, 4], activation=activation)
@@ -205,14 +207,14 @@ HARDEST_LABELS = [[1.0, 0.0], [0.0, 0.0]], [[0.5, 0.25], [0.1, 0.6]], [("a", "a"
     [*((*case, False) for case in HARDEST), (["a", "b"], *HARDEST_LABELS, True)],
 )
 def test_the_hardest_rows_have_their_label_and_its_probability(classes, truth, p, rows, multilabel, monkeypatch):
-    monkeypatch.setattr(closing, "hardest_rows", lambda *_: (torch.tensor([1, 0]), torch.tensor([9.0, 4.0])))
-    monkeypatch.setattr(closing, "predict_proba", lambda model, x: torch.tensor(p)[x])
+    monkeypatch.setattr(summary, "hardest_rows", lambda *_: (torch.tensor([1, 0]), torch.tensor([9.0, 4.0])))
+    monkeypatch.setattr(summary, "predict_proba", lambda model, x: torch.tensor(p)[x])
     data = SimpleNamespace(
         classes=classes, multilabel=multilabel, splits={"val": torch.tensor([30, 10])},
         rows=lambda split: (torch.arange(2), torch.tensor(truth)),
     )  # fmt: skip
     model = SimpleNamespace(binary=len(classes) == 2 and not multilabel)
-    found = list(closing.hard(model, data, "val"))
+    found = list(summary.hard(model, data, "val"))
     assert [(row["row"], row["split"], row["norm"]) for row in found] == [(11, "val", 9.0), (31, "val", 4.0)]
     assert [(row["label"], row["predicted"], pytest.approx(row["probability"])) for row in reversed(found)] == rows
 

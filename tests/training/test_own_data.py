@@ -1,7 +1,5 @@
 """A user's own table: texts, blanks, labels of any kind, several targets, a column of names, files without labels."""
 
-import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,7 @@ import torch
 
 from torchbp.cli import main
 from torchbp.training import Classifier, TabularData
-from torchbp.training.columns import feature_names
+from torchbp.training.data.columns import feature_names
 from torchbp.training.errors import SettingError, UserError
 
 
@@ -34,15 +32,13 @@ def table(rows=60, seed=0):
 
 ONE = {"target": "ill", "id": "key", "ignore": ["note", "fever", "cough"], "categorical": ["code"]}
 
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
+
 
 @pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch, request):
+def no_page(request):
     if request.node.name != "test_several_targets":  # which looks at the page
         request.getfixturevalue("without_page")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["torchbp"])
-    with warnings.catch_warnings():
-        yield
 
 
 def write(frame, name="a.csv"):
@@ -164,7 +160,7 @@ def predicted(capsys, *arguments, status=0):
 
 @pytest.mark.parametrize("name", ["b.csv", "b.parquet"])
 def test_predict_takes_a_file_without_the_target_and_keeps_the_ids(name, capsys, monkeypatch):
-    monkeypatch.setattr("torchbp.training.sources.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("torchbp.training.data.sources.ROWS_AT_ONCE", 7)
     fit("--data.source", write(table()), *options(ONE))
     new = table(40, seed=1)
     write(new[["colour", "key", "code", "height", "note"]], name)  # another order, a column more, no target

@@ -13,15 +13,14 @@ import shutil
 import signal
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.conftest import without_pictures
+from tests.commands import command_in
 from torchbp.cli import main
-from torchbp.training import closing
+from torchbp.training.cli import summary
 
 CONFIG = Path(__file__).parent.parent.parent / "configs/breast_cancer.yaml"
 FIT = [
@@ -31,22 +30,14 @@ FIT = [
 ]  # fmt: skip
 LAST = Path("runs/breast_cancer/version_0/checkpoints/last.ckpt")
 
-
-@pytest.fixture(autouse=True)
-def in_this_folder(tmp_path, monkeypatch, undrawn):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["torchbp"])
-    with warnings.catch_warnings():
-        yield
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "undrawn")
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), without_pictures():
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["torchbp"])
-        patch.setattr("torchbp.training.closing.write_page", lambda *_: None)
+    with command_in(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torchbp.training.cli.summary.write_page", lambda *_: None)
         assert main(FIT) == 0
     return folder
 
@@ -117,7 +108,7 @@ def resume():
 def processes():
     """Where processes come from that have imported the command: a new interpreter takes longer than a run."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torchbp.training.command"])
+    context.set_forkserver_preload(["torchbp.training.cli.command"])
     return context
 
 
@@ -140,7 +131,7 @@ def fit_here(folder, arguments, save=0, replace=0):
 
     torch.set_num_threads(1)
     torch.save, os.replace, sys.argv = half, never, ["torchbp"]
-    closing.write_page = lambda *_: None
+    summary.write_page = lambda *_: None
     os.chdir(folder)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         sys.exit(main(arguments))
@@ -183,7 +174,7 @@ MOMENTS = {  # where a signal comes, how often that is passed before, and the si
     "a logger's queue": ("queue.Queue._put", 60, signal.SIGINT),  # of TensorBoard: its lock is held
     "writing a checkpoint": ("torch.save", 5, signal.SIGTERM),
     "the end of the last epoch": ("torchbp.training.UntilMinimum.on_train_epoch_end", 24, signal.SIGINT),
-    "the page": ("torchbp.training.closing.hard", 0, signal.SIGTERM),
+    "the page": ("torchbp.training.cli.summary.hard", 0, signal.SIGTERM),
 }
 
 
@@ -230,7 +221,7 @@ def test_an_epoch_is_finished_if_its_checkpoint_waits(uninterrupted, capsys, mon
 
 
 def test_a_long_epoch_is_not_finished(capsys, monkeypatch):
-    monkeypatch.setattr("torchbp.training.interruption.GRACE", 0)
+    monkeypatch.setattr("torchbp.training.callbacks.interruption.GRACE", 0)
     signal_at(monkeypatch, "torchbp.training.Classifier.training_step", 27, signal.SIGINT)
     assert main([*FIT, "--checkpoint.every_seconds", "1000"]) == 130
     assert content(LAST)["/global_step"] == 0

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 
 from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
 from torchbp.training import Classifier, TabularData, UntilMinimum
+from torchbp.training.callbacks.gradients import full_gradient_norm
 from torchbp.training.errors import SettingError
-from torchbp.training.gradients import full_gradient_norm
 
 
 def fit(tmp_path, stopping, source="xor", max_epochs=30, callbacks=(), check_val_every_n_epoch=1, **settings):
@@ -32,7 +32,9 @@ def fit(tmp_path, stopping, source="xor", max_epochs=30, callbacks=(), check_val
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_gradient_norm_is_that_of_the_whole_objective(weight_decay, monkeypatch):
-    monkeypatch.setattr("torchbp.training.gradients.ROWS_AT_ONCE", 100)  # several pieces, the last one shorter
+    monkeypatch.setattr(
+        "torchbp.training.callbacks.gradients.ROWS_AT_ONCE", 100
+    )  # several pieces, the last one shorter
     data = TabularData("breast_cancer")
     model = Classifier(data.in_features, data.classes, weight_decay=weight_decay)
     x, y = data.rows("train")
@@ -131,7 +133,7 @@ def test_at_the_bound_the_loss_has_not_fallen_and_the_gradient_has_not_vanished(
 
 @pytest.mark.parametrize(("norm", "why"), [(0.25, DESCENDS), (0.125, GRADIENT)])
 def test_the_gradient_is_looked_at_beside_the_validation_loss(norm, why, monkeypatch):
-    monkeypatch.setattr("torchbp.training.stopping.full_gradient_norm", lambda *_: torch.tensor(norm))
+    monkeypatch.setattr("torchbp.training.callbacks.stopping.full_gradient_norm", lambda *_: torch.tensor(norm))
     stopping = of(None, min_grad_norm=0.25, monitor="val/loss")
     strategy = SimpleNamespace(broadcast=lambda value: value)
     data = SimpleNamespace(rows=lambda split: (None, None))

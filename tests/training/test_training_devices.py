@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchbp.cli import main
 from torchbp.training import Classifier, TabularData, UntilMinimum
-from torchbp.training.gradients import GradientMonitor
+from torchbp.training.callbacks.gradient_monitor import GradientMonitor
 
 ACCELERATORS = {"cpu": "cpu", "cuda": "gpu"}
 CONFIG = str(Path(__file__).parent.parent.parent / "configs/breast_cancer.yaml")

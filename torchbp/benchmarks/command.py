@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from torchbp.benchmarks import tables
+from torchbp.benchmarks.helpers import tables
 from torchbp.engine.compiled import cannot_compile
 from torchbp.printing import complain
 
@@ -45,7 +45,7 @@ def main(arguments):
     if name == "all":
         return run_all(file, picture, **settings)
     try:
-        benchmark = importlib.import_module(f"torchbp.benchmarks.{name}")
+        benchmark = importlib.import_module(f"torchbp.benchmarks.commands.{name}")
     except ModuleNotFoundError as error:
         package = error.name.partition(".")[0]
         complain(f"{package} is not installed: pip install 'torchbp[bench]'")
@@ -67,7 +67,7 @@ def main(arguments):
     if file:
         file.write_text(json.dumps(report, indent=1) + "\n")
     if picture:
-        importlib.import_module("torchbp.benchmarks.pictures").draw(picture, benchmark, report)
+        importlib.import_module("torchbp.benchmarks.helpers.charts").draw(picture, benchmark, report)
     return 0
 
 

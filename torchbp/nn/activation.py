@@ -3,8 +3,10 @@
 import torch
 
 from torchbp import ops
+from torchbp.ops.rules import activation, implements
 
 
+@implements(activation("sigmoid"))
 class Sigmoid(torch.nn.Sigmoid):
     """`torch.nn.Sigmoid` with its backward written out: `A = σ(Z)`, `dZ = dA ∘ A ∘ (1 − A)`. Any shape to the same."""
 
@@ -12,6 +14,7 @@ class Sigmoid(torch.nn.Sigmoid):
         return ops.sigmoid(input)
 
 
+@implements(activation("tanh"))
 class Tanh(torch.nn.Tanh):
     """`torch.nn.Tanh` with its backward written out: `A = tanh(Z)`, `dZ = dA ∘ (1 − A²)`. Any shape to the same."""
 
@@ -19,6 +22,7 @@ class Tanh(torch.nn.Tanh):
         return ops.tanh(input)
 
 
+@implements(activation("relu"))
 class ReLU(torch.nn.ReLU):
     """`torch.nn.ReLU` with its backward written out: `A = max(Z, 0)`, `dZ = dA ∘ [A > 0]`. Any shape to the same.
 

@@ -5,8 +5,11 @@ import math
 import torch
 
 from torchbp import ops
+from torchbp.ops.ensemble_linear import RULE
+from torchbp.ops.rules import implements
 
 
+@implements(RULE)
 class EnsembleLinear(torch.nn.Module):
     """`Linear` of each of E networks, `Z_e = X_e W_eᵀ + b_e`, in one batched product.
 

@@ -3,8 +3,11 @@
 import torch
 
 from torchbp import ops
+from torchbp.ops.linear import RULE
+from torchbp.ops.rules import implements
 
 
+@implements(RULE)
 class Linear(torch.nn.Linear):
     """`torch.nn.Linear` with the backward formulas written out: `Z = X Wᵀ + b`, `dX = dZ W`, `dW = dZᵀ X`, `db = Σ dZ`.
 

@@ -7,12 +7,10 @@ import torch
 from torch.nn.modules.module import _has_any_global_hook
 
 from torchbp import ops
-from torchbp.nn.activation import ReLU, Sigmoid, Tanh
 from torchbp.nn.ensemble import EnsembleLinear
 from torchbp.nn.linear import Linear
+from torchbp.ops import rules
 from torchbp.ops.mlp import network
-
-ACTIVATIONS = {"sigmoid": Sigmoid, "tanh": Tanh, "relu": ReLU}
 
 
 def is_hooked(module):
@@ -33,7 +31,7 @@ class MLP(torch.nn.Sequential):
 
     Args:
         *sizes: features of the input, units of each hidden layer, outputs: `MLP(30, 16, 1)`; two sizes at least.
-        activation: f, "sigmoid", "tanh" or "relu".
+        activation: f by the name of its rule: "sigmoid", "tanh", "relu", or one that was registered.
         members: E, for an ensemble: each layer is an `EnsembleLinear`. None is one network.
         device, dtype: of the parameters, as in `torch.nn.Linear`.
 
@@ -60,12 +58,11 @@ class MLP(torch.nn.Sequential):
                 raise ValueError(f"MLP{sizes}: the size {size!r} is not a positive integer")
         if members is not None and not is_count(members):
             raise ValueError(f"MLP: members={members!r} is not a positive integer")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"MLP: activation={activation!r} is not known; use {', '.join(ACTIVATIONS)}")
+        rule = rules.activation(activation)
         linear = Linear if members is None else functools.partial(EnsembleLinear, members)
         layers = []
         for in_features, out_features in itertools.pairwise(sizes):
-            layers += [linear(in_features, out_features, device=device, dtype=dtype), ACTIVATIONS[activation]()]
+            layers += [linear(in_features, out_features, device=device, dtype=dtype), rule.module()]
         super().__init__(*layers[:-1])
         self.sizes, self.activation, self.members = sizes, activation, members
 
@@ -178,11 +175,16 @@ class FusedMLP(MLP):
 
     def forward(self, x):
         """Logits Z_L, shape `(…, sizes[-1])`."""
-        return network(self.activation, None, x, self.checked_parameters())
+        return self._network(None, x)
 
     def loss(self, x, y):
         """The mean cross-entropy of σ(Z_L) and y, shape `(…, sizes[-1])`, fused: dZ_L = (σ(Z_L) − y)/N, exact."""
-        return network(self.activation, y, x, self.checked_parameters())
+        return self._network(y, x)
+
+    def _network(self, y, x):
+        rule = rules.activation(self.activation)
+        options = rule.options_of(self[1]) if rule.options and len(self) > 1 else {}
+        return network(rule, options, y, x, self.checked_parameters())
 
     def checked_parameters(self):
         """W_1, b_1, …, W_L, b_L, once every child is known to be as it was made."""

@@ -11,11 +11,16 @@ def chosen_reduction(size_average, reduce, reduction):
 
 def check(input, target, reduction):
     """Raises a ValueError where torch does."""
+    check_shape(input, target)
+    check_reduction(reduction)
+
+
+def check_shape(input, target):
+    """Raises a ValueError for a target of another shape."""
     if target.shape != input.shape:
         raise ValueError(
             f"target has the shape {tuple(target.shape)} and input {tuple(input.shape)}; they must be the same"
         )
-    check_reduction(reduction)
 
 
 def check_reduction(reduction):

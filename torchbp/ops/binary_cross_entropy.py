@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._function import Function, float32, operation, save_for_jvp, values
-from torchbp.ops._loss import check, chosen_reduction, fit_weight, reduce_backward, reduced
+from torchbp.ops._loss import check, check_shape, chosen_reduction, fit_weight, reduce_backward, reduced
+from torchbp.ops.expressions import A, ln, p, w, y
+from torchbp.ops.rules import Loss, register
 
 
 def log_a(a):
@@ -121,3 +123,46 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     if weight is not None:
         weight = fit_weight("weight", weight, input).to(input.dtype)
     return apply_binary_cross_entropy(input, target, weight, reduction)
+
+
+def value(a, y, reduction, weight=None):
+    return F.binary_cross_entropy(a, y, weight, None, None, reduction)
+
+
+def derivative(a, y, weight=None):
+    return bce_da(1 if weight is None else weight, a, y)
+
+
+def entropy(given):
+    """ℓ as an expression, with the weights that are given."""
+    loss = -((p * y if "pos_weight" in given else y) * ln(A) + (1 - y) * ln(1 - A))
+    return w * loss if "weight" in given else loss
+
+
+def slope(given):
+    """∂ℓ/∂A as an expression, with the weights that are given."""
+    loss = (1 - y) / (1 - A) - p * y / A if "pos_weight" in given else (A - y) / (A * (1 - A))
+    return w * loss if "weight" in given else loss
+
+
+DESCRIPTION = (
+    "The loss is small when the network gives the correct answer a high probability, and grows without limit as that "
+    "probability falls to 0."
+)
+
+RULE = register(
+    Loss(
+        name="binary_cross_entropy",
+        apply=binary_cross_entropy,
+        torch_module=torch.nn.BCELoss,
+        options=("weight",),
+        option_symbols=("w",),
+        value=value,
+        derivative=derivative,
+        check=check_shape,
+        target="elements",
+        equation=entropy,
+        slope=slope,
+        description=DESCRIPTION,
+    )
+)

@@ -13,7 +13,11 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._function import Function, float32, operation, save_for_jvp
-from torchbp.ops._loss import check, chosen_reduction, fit_weight, reduce_backward, reduced
+from torchbp.ops._loss import check, check_shape, chosen_reduction, fit_weight, reduce_backward, reduced
+from torchbp.ops.binary_cross_entropy import DESCRIPTION, entropy, slope
+from torchbp.ops.expressions import A, p, w, y
+from torchbp.ops.rules import Loss, register
+from torchbp.ops.sigmoid import RULE as SIGMOID
 
 
 class BinaryCrossEntropyWithLogits(Function):
@@ -125,3 +129,42 @@ def binary_cross_entropy_with_logits(
     if pos_weight is not None:
         pos_weight = fit_weight("pos_weight", pos_weight, input)
     return apply_binary_cross_entropy_with_logits(input, target, weight, pos_weight, reduction)
+
+
+REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
+
+
+def value(z, y, reduction, weight=None, pos_weight=None):
+    # torch's function under torch.nn.functional's, which costs more than the loss of a small network
+    return torch.binary_cross_entropy_with_logits(z, y, weight, pos_weight, REDUCTIONS[reduction])
+
+
+def derivative(z, y, weight=None, pos_weight=None):
+    dz = bce_error(z, y, pos_weight)
+    return dz if weight is None else dz * weight
+
+
+def error(given):
+    """∂ℓ/∂Z as an expression, with the weights that are given: the slope times A (1 − A)."""
+    difference = (1 - y + p * y) * A - p * y if "pos_weight" in given else A - y
+    return w * difference if "weight" in given else difference
+
+
+RULE = register(
+    Loss(
+        name="binary_cross_entropy_with_logits",
+        apply=binary_cross_entropy_with_logits,
+        torch_module=torch.nn.BCEWithLogitsLoss,
+        options=("weight", "pos_weight"),
+        option_symbols=("w", "p"),
+        value=value,
+        derivative=derivative,
+        check=check_shape,
+        target="elements",
+        answers=SIGMOID,
+        equation=entropy,
+        slope=slope,
+        error=error,
+        description=DESCRIPTION,
+    )
+)

@@ -10,7 +10,8 @@ These are the formulas of `linear.py`, each product one batched product over the
 import torch
 
 from torchbp.ops._function import lower_precision, operation
-from torchbp.ops.linear import Linear, multiplied
+from torchbp.ops.linear import DESCRIPTION, EQUATIONS, Linear, fold_scales, parameters
+from torchbp.ops.rules import Layer, register
 
 
 class EnsembleLinear(Linear):
@@ -67,14 +68,14 @@ def ensemble_dbias(dz):
 def add_ensemble_dweight(out, dz, x, beta, scale):
     """out_e ← β out_e + s dW_e in place, in one batched product."""
     if isinstance(beta, torch.Tensor) or isinstance(scale, torch.Tensor):
-        beta, dz, scale = multiplied(out, beta, dz, scale)
+        beta, dz, scale = fold_scales(out, beta, dz, scale)
     out.baddbmm_(dz.mT, x.conj(), beta=beta, alpha=scale)
 
 
 def add_ensemble_dbias(out, dz, _, beta, scale):
     """out_e ← β out_e + s db_e in place; summed, since a product with ones takes four times as long here."""
     if isinstance(beta, torch.Tensor) or isinstance(scale, torch.Tensor):
-        beta, dz, scale = multiplied(out, beta, dz, scale)
+        beta, dz, scale = fold_scales(out, beta, dz, scale)
     if beta != 1:
         out.mul_(beta) if beta else out.zero_()
     out.add_(ensemble_dbias(dz), alpha=scale)
@@ -109,3 +110,22 @@ def ensemble_linear(input, weight, bias=None):
             f"each of the {len(weight)} members"
         )
     return apply_ensemble_linear(input, weight, bias)
+
+
+def backward(dz, x, weight, bias):
+    return ensemble_dx(dz, weight)
+
+
+RULE = register(
+    Layer(
+        name="ensemble_linear",
+        apply=ensemble_linear,
+        forward=affine_,
+        backward=backward,
+        saves="input",
+        parameters=parameters(ensemble_dweight, ensemble_dbias, add_ensemble_dweight, add_ensemble_dbias),
+        members=True,
+        description=DESCRIPTION,
+        **EQUATIONS,
+    )
+)

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._function import Function, lower_precision, operation, save_for_jvp
+from torchbp.ops.expressions import SumOver, Symbol, W, X, dZ
+from torchbp.ops.rules import Layer, Parameter, per_member, register
 
 
 class Linear(Function):
@@ -78,7 +80,7 @@ def add_dweight(out, dz, x, beta, scale):
     if dz.dim() != 2:
         dz, x = dz.reshape(-1, dz.shape[-1]), x.reshape(-1, x.shape[-1])
     if isinstance(beta, torch.Tensor) or isinstance(scale, torch.Tensor):
-        beta, dz, scale = multiplied(out, beta, dz, scale)
+        beta, dz, scale = fold_scales(out, beta, dz, scale)
     out.addmm_(dz.t(), x.conj(), beta=beta, alpha=scale)
 
 
@@ -87,23 +89,18 @@ def add_dbias(out, dz, ones, beta, scale):
     if dz.dim() != 2:
         dz = dz.reshape(-1, dz.shape[-1])
     if isinstance(beta, torch.Tensor) or isinstance(scale, torch.Tensor):
-        beta, dz, scale = multiplied(out, beta, dz, scale)
+        beta, dz, scale = fold_scales(out, beta, dz, scale)
     out.addmv_(dz.t(), ones, beta=beta, alpha=scale)
 
 
-def multiplied(out, beta, dz, scale):
+def fold_scales(out, beta, dz, scale):
     """β, dZ and s for a product, which takes numbers: tensors of them are multiplied into out and dZ."""
     if isinstance(beta, torch.Tensor):
-        out.mul_(spread(beta, out))
+        out.mul_(per_member(beta, out))
         beta = 1
     if isinstance(scale, torch.Tensor):
-        dz, scale = (dz * spread(scale, dz)).to(dz.dtype), 1  # numbers may be more precise than dZ
+        dz, scale = (dz * per_member(scale, dz)).to(dz.dtype), 1  # numbers may be more precise than dZ
     return beta, dz, scale
-
-
-def spread(numbers, tensor):
-    """One number for all, or one for each member, in the shape (E, 1, …) that multiplies `tensor` (E, …)."""
-    return numbers.view(-1, *[1] * (tensor.dim() - 1))
 
 
 apply_linear = operation(Linear, F.linear, cast=lower_precision)
@@ -127,3 +124,49 @@ def linear(input, weight, bias=None):
         >>> z = torchbp.ops.linear(torch.randn(32, 30), torch.randn(16, 30), torch.zeros(16))  # (32, 16)
     """
     return apply_linear(input, weight, bias)
+
+
+def backward(dz, x, weight, bias):
+    return linear_dx(dz, weight)
+
+
+def parameters(dweight, dbias, add_dweight, add_dbias):
+    """W and b, of one network or of an ensemble: the equations of a member are the same."""
+    return (
+        Parameter(
+            name="weight",
+            symbol="W",
+            gradient=dweight,
+            accumulate=add_dweight,
+            equation=dZ.T @ X,
+            why="{z} contains each weight times the number that the weight multiplies, so its derivative by the "
+            "weight is that number",
+        ),
+        Parameter(
+            name="bias",
+            symbol="b",
+            gradient=lambda dz, saved: dbias(dz),
+            accumulate=add_dbias,
+            ones=True,
+            equation=SumOver(dZ, rows=True),
+            why="{z} contains each bias as it is, so the factor is 1",
+        ),
+    )
+
+
+EQUATIONS = {"equation": X @ W.T + Symbol("b"), "backward_equation": dZ @ W}
+DESCRIPTION = "Each unit multiplies every input by a weight, adds the products, and adds its bias."
+
+RULE = register(
+    Layer(
+        name="linear",
+        apply=linear,
+        torch_module=torch.nn.Linear,
+        forward=F.linear,
+        backward=backward,
+        saves="input",
+        parameters=parameters(linear_dweight, linear_dbias, add_dweight, add_dbias),
+        description=DESCRIPTION,
+        **EQUATIONS,
+    )
+)

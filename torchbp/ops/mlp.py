@@ -3,10 +3,11 @@
     forward     A_0 = X;   Z_l = A_{l−1} W_lᵀ + b_l   and   A_l = f(Z_l)   for l = 1 … L;   no f after Z_L
     loss        L   = (1/N) Σ [ (1 − y) Z_L − ln σ(Z_L) ]
     backward    dZ_L = (σ(Z_L) − y)/N,   or what comes in where there is no loss; then for l = L … 1
-                dW_l = dZ_lᵀ A_{l−1},   db_l = Σ_n dZ_l,   dA_{l−1} = dZ_l W_l,   dZ_{l−1} = dA_{l−1} ∘ f′(A_{l−1})
+                dW_l = dZ_lᵀ A_{l−1},   db_l = Σ_n dZ_l,   dA_{l−1} = dZ_l W_l,   dZ_{l−1} = dA_{l−1} ∘ f′
 
-One Function in place of one per layer: autograd's bookkeeping is paid once, which is what a small network costs. The
-formulas are those of the layers' own files. The second derivative is taken through the layers, one by one.
+f′ is a function of A_{l−1}, or of Z_{l−1} where f saves its input. One Function in place of one per layer pays for
+autograd's bookkeeping once, which is most of the cost of a small network. The formulas are those of the layers' files.
+The second derivative is taken through the layers, one by one.
 """
 
 import torch
@@ -24,48 +25,45 @@ from torchbp.ops._function import (
 )
 from torchbp.ops.binary_cross_entropy_with_logits import bce_dz, binary_cross_entropy_with_logits
 from torchbp.ops.linear import Linear, linear, linear_dbias, linear_dweight, linear_dx
-from torchbp.ops.relu import relu, relu_dz
-from torchbp.ops.sigmoid import sigmoid, sigmoid_dz
-from torchbp.ops.tanh import tanh, tanh_dz
+from torchbp.ops.rules import activation as rule_named
 
 affine = Linear.forward
-# name: f of Z, recorded and not, and dZ of dA and A
-ACTIVATIONS = {
-    "sigmoid": (sigmoid, torch.sigmoid, sigmoid_dz),
-    "tanh": (tanh, torch.tanh, tanh_dz),
-    "relu": (relu, torch.relu, relu_dz),
-}
 
 
 class MLP(torch.autograd.Function):
-    """Z_L, or L where y is given, of X and W_1, b_1, …, W_L, b_L (each b may be None)."""
+    """Z_L, or L where y is given, of X and W_1, b_1, …, W_L, b_L (each b may be None).
+
+    `activation` is f's rule, and its constants are `options`.
+    """
 
     @staticmethod
-    def forward(ctx, activation, y, x, *parameters):
-        _, f, _ = ACTIVATIONS[activation]
+    def forward(ctx, activation, options, y, x, *parameters):
         z = affine(x, parameters[0], parameters[1])
-        inputs = [x]  # A_0, …, A_{L−1}
+        inputs, logits = [x], []  # A_0, …, A_{L−1}, and of an f whose slope needs them Z_1, …, Z_{L−1}
         for i in range(2, len(parameters), 2):
-            a = f(z)
+            a = activation.forward(z, **options)
+            if activation.saves == "input":
+                logits.append(z)
             z = affine(a, parameters[i], parameters[i + 1])
             inputs.append(a)
-        ctx.activation = activation
+        ctx.activation, ctx.options = activation, options
         if y is None:
-            ctx.save_for_backward(None, None, *inputs, *parameters)
+            ctx.save_for_backward(None, None, *inputs, *parameters, *logits)
             return z
-        ctx.save_for_backward(z, y, *inputs, *parameters)
+        ctx.save_for_backward(z, y, *inputs, *parameters, *logits)
         # L by torch's kernels in one call: written out it takes five, which is what a small network costs
         return F.binary_cross_entropy_with_logits(z, y)
 
     @staticmethod
     def backward(ctx, incoming):
         z, y, *saved = ctx.saved_tensors
-        layers = len(saved) // 3
-        inputs, parameters = saved[:layers], saved[layers:]
-        _, _, needs_x, *needs = ctx.needs_input_grad
+        _, _, _, needs_x, *needs = ctx.needs_input_grad
+        layers = len(needs) // 2
+        inputs, parameters, logits = saved[:layers], saved[layers : 3 * layers], saved[3 * layers :]
+        activation, options = ctx.activation, ctx.options
         if torch.is_grad_enabled():  # the caller will differentiate this too: autograd must see each layer
-            return None, None, *recorded(ctx.activation, y, (inputs[0], *parameters), (needs_x, *needs), incoming)
-        _, _, f_dz = ACTIVATIONS[ctx.activation]
+            arguments = (inputs[0], *parameters)
+            return None, None, None, *recorded(activation, options, y, arguments, (needs_x, *needs), incoming)
         gradients = [None] * len(parameters)
 
         dz = incoming if y is None else bce_dz(incoming / z.numel(), z, y)
@@ -77,32 +75,35 @@ class MLP(torch.autograd.Function):
                 gradients[i] = linear_dweight(dz, inputs[layer])
             if layer == 0:
                 dx = linear_dx(dz, parameters[0]) if needs_x else None
-                return None, None, dx, *gradients
-            dz = f_dz(linear_dx(dz, parameters[i]), inputs[layer])  # dA, and the activation's dZ
+                return None, None, None, dx, *gradients
+            da = linear_dx(dz, parameters[i])
+            dz = activation.backward(da, logits[layer - 1] if logits else inputs[layer], **options)
 
 
-def recorded(activation, y, arguments, needs, incoming):
+def recorded(activation, options, y, arguments, needs, incoming):
     """The gradients of X and the parameters, as a graph of the layers' own Functions."""
-    output = layered(activation, y, *arguments)
+    output = layered(activation, options, y, *arguments)
     wanted = [argument for argument, needed in zip(arguments, needs, strict=True) if needed]
     gradients = iter(torch.autograd.grad(output, wanted, incoming, create_graph=True))
     return [next(gradients) if needed else None for needed in needs]
 
 
-def layered(activation, y, x, *parameters):
+def layered(activation, options, y, x, *parameters):
     """The same, of the layers' own Functions, which can do everything that torch's can."""
-    f, _, _ = ACTIVATIONS[activation]
     z = linear(x, *parameters[:2])
     for layer in range(2, len(parameters), 2):
-        z = linear(f(z), *parameters[layer : layer + 2])
+        z = linear(activation.apply(z, **options), *parameters[layer : layer + 2])
     return z if y is None else binary_cross_entropy_with_logits(z, y)
 
 
 fused = short_apply(MLP)
 
 
-def network(activation, y, x, parameters):
-    """Z_L, or L where y is given, of X and the list W_1, b_1, …, W_L, b_L: in one Function where that is possible."""
+def network(activation, options, y, x, parameters):
+    """Z_L, or L where y is given, of X and the list W_1, b_1, …, W_L, b_L: in one Function where that is possible.
+
+    `activation` is f's rule, and its constants are `options`.
+    """
     if (
         not torch.is_grad_enabled()
         or any_autocast()
@@ -113,19 +114,19 @@ def network(activation, y, x, parameters):
         or (has_torch_function((y, x, *parameters)) and is_left_to_torch((y, x, *parameters)))
         or (y is not None and y.requires_grad)
     ):
-        return layered(activation, y, x, *parameters)
+        return layered(activation, options, y, x, *parameters)
     if not (x.requires_grad or parameters[0].requires_grad):
-        x, parameters = past_frozen_layers(activation, x, parameters)
-    return fused(activation, y, x, *parameters)
+        x, parameters = past_frozen_layers(activation, options, x, parameters)
+    return fused(activation, options, y, x, *parameters)
 
 
-def past_frozen_layers(activation, x, parameters):
+def past_frozen_layers(activation, options, x, parameters):
     """X and the parameters from the first layer that learns on: the layers under it save nothing."""
     learns = [i for i, p in enumerate(parameters) if p is not None and p.requires_grad]
     frozen = (learns[0] if learns else len(parameters) - 1) // 2 * 2
     if frozen:
         with torch.no_grad():
-            x = ACTIVATIONS[activation][1](layered(activation, None, x, *parameters[:frozen]))
+            x = activation.forward(layered(activation, options, None, x, *parameters[:frozen]), **options)
     return x, parameters[frozen:]
 
 
@@ -139,18 +140,19 @@ def mlp(input, weights, biases, activation="sigmoid"):
         input: X, shape `(…, n_0)`.
         weights: W_1 … W_L, shapes `(n_l, n_{l−1})`.
         biases: b_1 … b_L, shapes `(n_l)`; any may be None.
-        activation: f, "sigmoid", "tanh" or "relu".
+        activation: f by the name of its rule, such as "sigmoid", "tanh" or "relu".
 
     Returns:
         Z_L, shape `(…, n_L)`.
 
     Raises:
+        ValueError: an unknown activation.
         RuntimeError: shapes or dtypes that do not fit, as `torch.nn.functional.linear` words it.
 
     Example:
         >>> z = torchbp.ops.mlp(torch.randn(32, 30), [w1, w2], [b1, b2])  # (32, 1)
     """
-    return network(activation, None, input, interleaved(weights, biases))
+    return network(rule_named(activation), {}, None, input, interleaved(weights, biases))
 
 
 def mlp_binary_cross_entropy(input, target, weights, biases, activation="sigmoid"):
@@ -164,13 +166,13 @@ def mlp_binary_cross_entropy(input, target, weights, biases, activation="sigmoid
         L, a scalar in nats.
 
     Raises:
-        ValueError: a target of another shape than the logits.
+        ValueError: an unknown activation, or a target of another shape than the logits.
         RuntimeError: shapes or dtypes that do not fit.
 
     Example:
         >>> loss = torchbp.ops.mlp_binary_cross_entropy(torch.randn(32, 30), torch.ones(32, 1), [w1, w2], [b1, b2])
     """
-    return network(activation, target, input, interleaved(weights, biases))
+    return network(rule_named(activation), {}, target, input, interleaved(weights, biases))
 
 
 def interleaved(weights, biases):

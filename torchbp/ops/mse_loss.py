@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._function import Function, float32, operation, save_for_jvp
-from torchbp.ops._loss import check_reduction, chosen_reduction, reduce_backward, reduced
+from torchbp.ops._loss import check_reduction, check_shape, chosen_reduction, reduce_backward, reduced
+from torchbp.ops.expressions import A, y
+from torchbp.ops.rules import Loss, register
 
 
 class MSELoss(Function):
@@ -96,3 +98,27 @@ def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", we
         return apply_mse_loss(input, target, reduction)
     loss = weight * apply_mse_loss(input, target, "none")
     return loss.sum() / weight.sum() if reduction == "mean" else reduced(loss, reduction)
+
+
+def value(x, y, reduction):
+    return F.mse_loss(x, y, reduction=reduction)
+
+
+def derivative(x, y):
+    return mse_dx(1, x, y)
+
+
+RULE = register(
+    Loss(
+        name="mse_loss",
+        apply=mse_loss,
+        torch_module=torch.nn.MSELoss,
+        value=value,
+        derivative=derivative,
+        check=check_shape,
+        target="elements",
+        equation=(A - y) ** 2,
+        slope=2 * (A - y),
+        description="How far the answers are from y: 0 for the right ones, and large errors weigh most.",
+    )
+)

@@ -13,6 +13,9 @@ import torch
 
 from torchbp.ops._activation import Activation
 from torchbp.ops._function import operation
+from torchbp.ops.expressions import A, Indicator, Number, Z, maximum
+from torchbp.ops.rules import Activation as Rule
+from torchbp.ops.rules import register
 
 relu_dz = functools.partial(torch.ops.aten.threshold_backward.default, threshold=0)  # dA ∘ [A > 0] in one pass
 write_dz = torch.ops.aten.threshold_backward.grad_input  # the same, over dA or any other tensor, without a graph
@@ -61,3 +64,24 @@ def relu(input, inplace=False):
         >>> a = torchbp.ops.relu(torch.tensor([-1.0, 2.0]))  # tensor([0., 2.])
     """
     return torch.relu_(input) if inplace else apply_relu(input)
+
+
+RULE = register(
+    Rule(
+        name="relu",
+        apply=relu,
+        torch_module=torch.nn.ReLU,
+        forward=torch.relu,
+        forward_=torch.relu_,
+        backward=relu_dz,
+        backward_=relu_dz_,
+        saves="output",
+        equation=maximum(Z, 0),
+        slope=Indicator(A, ">", Number(0)),
+        description="lets what is positive pass, and nothing else",
+        slope_description="1 where the unit is on, and 0 where it is off",
+        steepest=1.0,
+        flat="left",
+        instead="tanh",
+    )
+)

@@ -11,6 +11,9 @@ import torch
 
 from torchbp.ops._activation import Activation
 from torchbp.ops._function import operation
+from torchbp.ops.expressions import A, Z, sigma
+from torchbp.ops.rules import Activation as Rule
+from torchbp.ops.rules import register
 
 sigmoid_dz = torch.ops.aten.sigmoid_backward.default  # dA ∘ conj(A ∘ (1 − A)) in one pass, itself differentiable
 write_dz = torch.ops.aten.sigmoid_backward.grad_input  # the same, over dA or any other tensor, without a graph
@@ -57,3 +60,24 @@ def sigmoid(input):
         >>> a = torchbp.ops.sigmoid(torch.zeros(3))  # tensor([0.5, 0.5, 0.5])
     """
     return apply_sigmoid(input)
+
+
+RULE = register(
+    Rule(
+        name="sigmoid",
+        apply=sigmoid,
+        torch_module=torch.nn.Sigmoid,
+        forward=torch.sigmoid,
+        forward_=torch.sigmoid_,
+        backward=sigmoid_dz,
+        backward_=sigmoid_dz_,
+        saves="output",
+        equation=sigma(Z),
+        slope=A * (1 - A),
+        description="squashes each number into (0, 1): σ(z) = 1/(1 + e^−z)",
+        slope_description="at most ¼, and almost 0 where {a} is near 0 or 1",
+        steepest=0.25,
+        flat="both sides",
+        instead="tanh",
+    )
+)

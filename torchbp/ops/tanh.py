@@ -11,6 +11,10 @@ import torch
 
 from torchbp.ops._activation import Activation
 from torchbp.ops._function import operation
+from torchbp.ops.expressions import A, Z
+from torchbp.ops.expressions import tanh as tanh_of
+from torchbp.ops.rules import Activation as Rule
+from torchbp.ops.rules import register
 
 tanh_dz = torch.ops.aten.tanh_backward.default  # dA ∘ conj(1 − A²) in one pass, itself differentiable
 write_dz = torch.ops.aten.tanh_backward.grad_input  # the same, over dA or any other tensor, without a graph
@@ -57,3 +61,24 @@ def tanh(input):
         >>> a = torchbp.ops.tanh(torch.zeros(3))  # tensor([0., 0., 0.])
     """
     return apply_tanh(input)
+
+
+RULE = register(
+    Rule(
+        name="tanh",
+        apply=tanh,
+        torch_module=torch.nn.Tanh,
+        forward=torch.tanh,
+        forward_=torch.tanh_,
+        backward=tanh_dz,
+        backward_=tanh_dz_,
+        saves="output",
+        equation=tanh_of(Z),
+        slope=1 - A**2,
+        description="squashes each number into (−1, 1)",
+        slope_description="at most 1, and almost 0 where {a} is near −1 or 1",
+        steepest=1.0,
+        flat="both sides",
+        instead="relu",
+    )
+)

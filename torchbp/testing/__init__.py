@@ -1,25 +1,27 @@
 """The auditor of gradients, for any PyTorch code. It knows torch, and nothing of torchbp."""
 
-import importlib
+from typing import TYPE_CHECKING
+
+from torchbp._imports import lazy
+
+if TYPE_CHECKING:
+    from torchbp.testing.audit import check
+    from torchbp.testing.pytest_cases import case, gradcases
+    from torchbp.testing.report import GradientError, Report, Result
 
 __all__ = ["GradientError", "Report", "Result", "case", "check", "gradcases"]
 
-# name: the module that has it. Each is imported when it is first used, so that pytest's plugin loads without torch.
-_LATER = {
-    "GradientError": "report",
-    "Report": "report",
-    "Result": "report",
-    "case": "pytest_cases",
-    "check": "audit",
-    "gradcases": "pytest_cases",
-}
-
-
-def __getattr__(name):
-    if name in _LATER:
-        return getattr(importlib.import_module(f"torchbp.testing.{_LATER[name]}"), name)
-    raise AttributeError(f"module 'torchbp.testing' has no attribute {name!r}")
-
-
-def __dir__():
-    return [*globals(), *_LATER]
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        __all__,
+        {
+            "GradientError": "torchbp.testing.report",
+            "Report": "torchbp.testing.report",
+            "Result": "torchbp.testing.report",
+            "case": "torchbp.testing.pytest_cases",
+            "check": "torchbp.testing.audit",
+            "gradcases": "torchbp.testing.pytest_cases",
+        },
+        extra="test",
+    )

@@ -3,12 +3,12 @@
 import numpy as np
 
 from torchbp.printing import escape
-from torchbp.training.files import written_whole
+from torchbp.training.atomic_write import atomic_write
+from torchbp.training.callbacks.saturation import SATURATION
 from torchbp.training.report import figures
 from torchbp.training.report.page import page
 from torchbp.training.report.plots import gradient_plots, learning_plots, roc_plot
 from torchbp.training.report.tables import confusion, table
-from torchbp.training.saturation import SATURATION
 
 SWEEP = (
     "For each lr, of the epoch where its members together had the lowest loss: that loss; the mean and the deviation "
@@ -65,7 +65,7 @@ def write_report(
     files = {"report.html": page(escape(title), pairs(summary), "".join(sections)).encode()}
     files |= {name: figures.png(plots) for name, plots in (("curves.png", learning), ("gradients.png", flow)) if plots}
     for name, content in files.items():
-        with written_whole(folder / name) as temporary:
+        with atomic_write(folder / name) as temporary:
             temporary.write_bytes(content)
 
 

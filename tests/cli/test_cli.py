@@ -1,0 +1,699 @@
+"""The command as a user types it: scores, files, closing lines, and every error in one line with its exit status."""
+
+import contextlib
+import csv
+import inspect
+import os
+import pty
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from pytorch_lightning.loggers import CSVLogger
+from sklearn.datasets import load_digits
+
+from torchbp.cli import main
+from torchbp.cli.usage import OPTIONS
+from torchbp.training import Classifier, TabularData
+from torchbp.training.callbacks.progress import is_due
+from torchbp.training.errors import UserError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+CANCER = str(CONFIGS / "breast_cancer.yaml")
+
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "undrawn")
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*arguments):
+        status = main([str(a) for a in arguments])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def scores(text):
+    return {name: float(value) for name, value in re.findall(r"^(\S+/\S+) +(\S+)$", text, re.MULTILINE)}
+
+
+def fit_and_test(run, config, *arguments):
+    status, out, _ = run("fit", "-c", config, *arguments)
+    assert status == 0
+    command = re.search(r"^next +(.*)$", out, re.MULTILINE)[1]
+    status, tested, err = run(*shlex.split(command)[1:])
+    assert (status, err) == (0, "")
+    return scores(tested), out
+
+
+@pytest.mark.parametrize(("name", "accuracy"), [("breast_cancer", 0.96), ("digits", 0.96), ("xor", 1.0)])
+def test_scores_of_the_configs(name, accuracy, run):
+    tested, _ = fit_and_test(run, CONFIGS / f"{name}.yaml")
+    assert tested["test/accuracy"] >= accuracy
+    assert ("test/auroc" in tested) == (name != "digits")
+    if name == "xor":
+        assert tested["test/loss"] < 0.05
+
+
+def test_breast_cancer_over_ten_seeds(run):
+    accuracies = [
+        fit_and_test(run, CANCER, "--model.engine", "explicit", "--seed_everything", seed, "--data.seed", seed)[0][
+            "test/accuracy"
+        ]
+        for seed in range(10)
+    ]
+    assert sum(accuracies) / 10 >= 0.96
+    assert min(accuracies) >= 0.93
+
+
+def test_a_first_run_prints_only_what_a_person_needs():
+    """Through a real process, as a pipe sees it; and the line it ends with can be pasted."""
+    torchbp = [sys.executable, "-m", "torchbp"]
+    fit = subprocess.run([*torchbp, "fit", "-c", CANCER], capture_output=True, text=True, check=True)
+    header, errs = fit.stderr.splitlines()[:2], fit.stderr.splitlines()[2:]
+    assert header == [
+        "data     breast_cancer: 569 rows × 30 features, 2 classes; rows: 341 train, 114 val, 114 test",
+        f"network  30-16-1, 513 parameters, on {'cuda:0' if torch.cuda.is_available() else 'cpu'}",
+    ]
+    assert 2 <= len(errs) <= 21
+    assert all(re.fullmatch(r"epoch +\d+  train/loss \S+  val/accuracy \S+  val/loss \S+", line) for line in errs)
+    assert [line.split()[0] for line in fit.stdout.splitlines()] == ["stopped", "best", "page", "next"]
+    folder = Path("runs/breast_cancer/version_0")
+    files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert {name for name in files if not name.startswith("events.out.tfevents")} == {
+        "config.yaml",
+        "hparams.yaml",
+        "metrics.csv",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "report.html",
+        "curves.png",
+        "gradients.png",
+    }
+
+    tested = subprocess.run(fit.stdout.split("next     ")[1], shell=True, capture_output=True, text=True, check=True)
+    assert tested.stderr == ""
+    assert list(scores(tested.stdout)) == ["test/loss", "test/accuracy", "test/auroc"]
+    assert [p.name for p in Path("runs/breast_cancer").iterdir()] == ["version_0"]
+
+
+HEADERS = {
+    "breast_cancer": [
+        "data     breast_cancer: 569 rows × 30 features, 2 classes; rows: 341 train, 114 val, 114 test",
+        "network  30-16-1, 513 parameters, on cpu",
+    ],
+    "digits": [
+        "data     digits: 1797 rows × 64 features, 10 classes; rows: 1077 train, 360 val, 360 test",
+        "network  64-64-10, 4810 parameters, on cpu",
+    ],
+    "xor": [
+        "data     xor: 4 rows × 2 features, 2 classes; rows: 4 train, 4 val, 4 test",
+        "network  2-4-1, 17 parameters, on cpu",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_every_line_of_stderr(name, run):
+    config = ["-c", CONFIGS / f"{name}.yaml", "--trainer.accelerator", "cpu"]
+    status, out, err = run("fit", *config, "--trainer.max_epochs", 2)
+    assert status == 0
+    lines = [re.sub(r"\d+\.\d{4}", "#", line) for line in err.splitlines()]
+    epochs = [f"epoch    {epoch}  train/loss #  val/accuracy #  val/loss #" for epoch in (1, 2)]
+    assert lines == [*HEADERS[name], *epochs]
+    best = re.search(r"\S+best.ckpt$", out)[0]
+    for command in ("test", "validate", "predict"):
+        status, out, err = run(command, *config, "--ckpt_path", best)
+        assert (status, err) == (0, "")
+        assert out
+
+
+def test_an_ensemble_reports_its_members(run):
+    tested, out = fit_and_test(run, CONFIGS / "ensemble.yaml", "--trainer.max_epochs", 15)
+    assert [line.split()[0] for line in out.splitlines()] == ["stopped", "members", "best", "page", "next"]
+    assert re.search(r"^members  val/accuracy \d\.\d+ ± \d\.\d+ of one alone, spread of P \d\.\d+$", out, re.MULTILINE)
+    names = ["loss", "accuracy", "spread", "member_accuracy", "member_accuracy_std", "auroc"]
+    assert list(tested) == [f"test/{name}" for name in names]
+    assert tested["test/accuracy"] >= 0.95
+    assert 0 < tested["test/spread"] < 0.1
+    best = re.search(r"\S+best.ckpt$", out, re.MULTILINE)[0]
+    assert run("predict", "-c", CONFIGS / "ensemble.yaml", "--ckpt_path", best)[0] == 0
+    rows = list(csv.DictReader(Path("predictions.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["row", "P(benign)", "spread(benign)", "class"]
+    x = TabularData("breast_cancer").table.features
+    written = [torch.tensor([[float(row[name])] for row in rows]) for name in ("P(benign)", "spread(benign)")]
+    expected = Classifier.load_from_checkpoint(best).predict_proba(x, spread=True)
+    torch.testing.assert_close(written, list(expected), rtol=1e-4, atol=1e-6)
+    table = list(csv.DictReader(Path("runs/ensemble/version_0/metrics.csv").read_text().splitlines()))
+    assert sum(bool(row["val/spread"]) for row in table) == 15
+
+
+def test_a_sweep_prints_its_table_and_goes_by_the_best(run):
+    grid = ["--model.lr", "[0.05, 0.5, 5, 1e30]", "--model.members", 3, "--trainer.max_epochs", 15]
+    status, out, err = run("fit", "-c", CONFIGS / "sweep.yaml", *grid)
+    assert status == 0
+    assert "network  30-16-1, 513 parameters each, 4 values of lr × 3 members, on" in err
+    lines = out.splitlines()
+    assert re.split("  +", lines[1]) == ["lr", "val/loss", "of members", "accuracy", "epochs", "stopped by"]
+    table = [re.split("  +", line) for line in lines[2:6]]
+    assert [row[0] for row in table] == ["0.05", "0.5", "5", "1e+30"]
+    assert table[0][4:] == ["15", "3 descending"]
+    assert table[3][1:] == ["–", "–", "–", "1", "3 diverged"]
+    assert max(map(len, lines[1:6])) <= 80
+    best = min(table[:3], key=lambda row: float(row[1]))
+    assert re.fullmatch(rf"best lr  {best[0]}, whose members together had val/loss {best[1]} at epoch \d+", lines[6])
+    assert f"best     val/loss {best[1]}  " in out
+    assert "watch    3 members have diverged, and are left out: number 9, 10, 11. A smaller lr helps" in lines
+    path = re.search(r"\S+best.ckpt$", out, re.MULTILINE)[0]
+    model = Classifier.load_from_checkpoint(path)
+    chosen = model.chosen.view(4, 3)
+    assert chosen[[row[0] for row in table].index(best[0])].all()
+    assert chosen.sum() == 3
+    status, validated, _ = run("validate", "-c", "runs/sweep/version_0/config.yaml", "--ckpt_path", path)
+    assert f"{scores(validated)['val/loss']:.4f}" == best[1]
+    page = Path("runs/sweep/version_0/report.html").read_text()
+    assert "<h2>Sweep</h2>" in page
+    assert f"<td>{table[0][2]}</td>" in page
+
+
+def test_a_sweep_whose_members_all_diverge_is_a_failure(run):
+    status, out, _ = run("fit", "-c", CONFIGS / "sweep.yaml", "--model.lr", "[1e30, 1e31]", "--model.members", 1)
+    assert status == 1
+    assert "all members have stopped: 2 diverged" in out
+    assert "next" not in out
+
+
+@pytest.fixture
+def checkpoint(trained_run):
+    return trained_run / "checkpoints/best.ckpt"
+
+
+def test_validate(run, checkpoint):
+    status, out, err = run("validate", "-c", CANCER, "--ckpt_path", checkpoint)
+    assert (status, err, list(scores(out))) == (0, "", ["val/loss", "val/accuracy"])
+
+
+def test_predict_writes_every_row(run, checkpoint):
+    status, out, err = run("predict", "-c", CANCER, "--ckpt_path", checkpoint)
+    assert (status, out, err) == (0, "wrote    predictions.csv: 569 rows\n", "")
+    rows = list(csv.DictReader(Path("predictions.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["row", "P(benign)", "class"]
+    probabilities = Classifier.load_from_checkpoint(checkpoint, map_location="cpu").predict_proba(
+        TabularData("breast_cancer").table.features
+    )
+    written = torch.tensor([float(row["P(benign)"]) for row in rows])
+    torch.testing.assert_close(written, probabilities[:, 0].detach(), rtol=1e-5, atol=1e-7)
+    assert [row["class"] for row in rows] == ["benign" if p >= 0.5 else "malignant" for p in written]
+    assert [row["row"] for row in rows] == [str(i) for i in range(1, 570)]
+
+
+def test_predict_replaces_a_file_only_when_asked(run, checkpoint):
+    Path("p.csv").write_text("mine")
+    arguments = ["predict", "-c", CANCER, "--ckpt_path", checkpoint, "--output", "p.csv"]
+    status, _, err = run(*arguments)
+    assert (status, Path("p.csv").read_text()) == (2, "mine")
+    assert "p.csv exists" in err
+    assert run(*arguments, "--overwrite", "true")[0] == 0
+    assert Path("p.csv").read_text().startswith("row,")
+    assert [p.name for p in Path().iterdir()] == ["p.csv"]
+
+
+def test_a_flag_beats_a_file_wherever_it_stands(run):
+    status, _, err = run("fit", "--trainer.max_epochs", 1, "--model.hidden", "[3]", "-c", CANCER)
+    assert status == 0
+    assert "network  30-3-1" in err
+    assert "epoch    2" not in err
+
+
+def test_another_order_of_columns_is_refused(run):
+    rows = [f"{i},{-i % 7},{'no' if i % 2 else 'yes'}" for i in range(40)]
+    Path("ab.csv").write_text("\n".join(["a,b,ill", *rows]))
+    arguments = ["--data.target", "ill", "--trainer.max_epochs", 1]
+    assert run("fit", "--data.source", "ab.csv", *arguments)[0] == 0
+    path = "runs/run/version_0/checkpoints/last.ckpt"
+    Path("ab.csv").write_text("\n".join(["b,a,ill", *rows]))
+    status, _, err = run("fit", "--data.source", "ab.csv", *arguments, "--ckpt_path", path)
+    assert status == 2
+    assert "the checkpoint has column=a, and this command b" in err
+
+
+def test_predict_names_the_most_probable_of_many_classes(run):
+    assert run("fit", "-c", CONFIGS / "digits.yaml", "--trainer.max_epochs", 2)[0] == 0
+    path = "runs/digits/version_0/checkpoints/best.ckpt"
+    assert run("predict", "-c", CONFIGS / "digits.yaml", "--ckpt_path", path)[0] == 0
+    rows = list(csv.DictReader(Path("predictions.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["row", *(f"P({digit})" for digit in range(10)), "class"]
+    right = 0
+    for row, label in zip(rows, load_digits().target, strict=True):
+        assert row["class"] == str(max(range(10), key=lambda digit, row=row: float(row[f"P({digit})"])))
+        right += row["class"] == str(label)
+    assert right > 0.8 * len(rows)
+
+
+def test_the_closing_figures_are_those_of_the_best_checkpoint(run, monkeypatch):
+    start = Classifier.on_validation_epoch_start
+
+    def spoil(model):
+        start(model)
+        if model.trainer.state.fn == "fit" and model.current_epoch == 2:
+            model.net[-1].bias.data.add_(9)
+
+    monkeypatch.setattr(Classifier, "on_validation_epoch_start", spoil)
+    _, out, _ = run("fit", "-c", CANCER, "--trainer.max_epochs", 3)
+    rows = csv.DictReader(Path("runs/breast_cancer/version_0/metrics.csv").read_text().splitlines())
+    losses = [float(row["val/loss"]) for row in rows if row["val/loss"]]
+    assert losses[-1] > min(losses) * 1.01  # the last is not the best here
+    assert re.search(rf"^best +val/loss {min(losses):.4f}  ", out, re.MULTILINE)
+
+
+def test_the_best_checkpoint_has_the_highest_accuracy(run):
+    asked = ["--checkpoint.monitor", "val/accuracy"]
+    _, out, _ = run("fit", "-c", CANCER, "--trainer.max_epochs", 9, *asked)
+    rows = csv.DictReader(Path("runs/breast_cancer/version_0/metrics.csv").read_text().splitlines())
+    accuracies = [float(row["val/accuracy"]) for row in rows if row["val/accuracy"]]
+    assert min(accuracies) < max(accuracies)
+    assert re.search(rf"^best .* val/accuracy {max(accuracies):.4f}  ", out, re.MULTILINE)
+
+
+def test_the_next_command_can_be_pasted_whatever_the_run_is_called(run):
+    tested, _ = fit_and_test(run, CANCER, "--trainer.max_epochs", 1, "--trainer.logger.init_args.name", "Anna's 1st")
+    assert "test/accuracy" in tested
+
+
+def test_a_checkpoint_made_in_python_needs_no_feature_names(run):
+    from pytorch_lightning import Trainer
+
+    data = TabularData("xor")
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(max_epochs=1, enable_checkpointing=False, accelerator="cpu", **quiet)
+    trainer.fit(Classifier(data.in_features, data.classes), data)
+    trainer.save_checkpoint("python.ckpt", weights_only=False)
+    status, out, err = run("test", "--data.source", "xor", "--ckpt_path", "python.ckpt")
+    assert (status, err) == (0, "")
+    assert "test/accuracy" in out
+
+
+class Hostile:
+    def __reduce__(self):
+        return Path.touch, (Path("it_ran"),)
+
+
+def test_a_checkpoint_that_carries_code_is_refused_and_runs_none(run):
+    torch.save({"hyper_parameters": {}, "state_dict": Hostile()}, "hostile.ckpt")
+    status, _, err = run("test", "-c", CANCER, "--ckpt_path", "hostile.ckpt")
+    assert status == 1
+    assert err == "torchbp: error: hostile.ckpt carries code, which may do anything; it was not run, and is refused\n"
+    assert not Path("it_ran").exists()
+
+
+def test_a_diverged_run_is_a_failure(run):
+    status, out, _ = run("fit", "-c", CANCER, "--model.lr", "1e30")
+    assert status == 1
+    assert "no longer a finite number" in out
+    assert "next" not in out
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed", "bf16-true"])
+def test_other_precisions(precision, run):
+    status, _, _ = run("fit", "-c", CANCER, "--trainer.max_epochs", 2, "--trainer.precision", precision)
+    assert status == 0
+    path = "runs/breast_cancer/version_0/checkpoints/best.ckpt"
+    status, out, _ = run("predict", "-c", CANCER, "--ckpt_path", path, "--trainer.precision", precision)
+    assert (status, out) == (0, "wrote    predictions.csv: 569 rows\n")
+
+
+def test_interruption_says_how_to_go_on(run):
+    """Of a real process. Each moment of a run that a signal may come at: tests/training/test_resume.py."""
+    endless = ["--trainer.max_epochs", "100000", "--stopping.min_grad_norm", "0", "--stopping.patience", "100000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "torchbp", "fit", "-c", CANCER, *endless],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it
+    )
+    for line in process.stderr:
+        if line.startswith("epoch"):
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert [line.split()[0] for line in out.splitlines()] == ["stopped", "run", "resume"]
+    assert "interrupted" in out
+    command = shlex.split(out.splitlines()[-1].removeprefix("resume   "))
+    status, _, err = run(*command[command.index("fit") :], "--trainer.max_time", "00:00:00:01")
+    assert status == 0, err
+
+
+@pytest.mark.parametrize("command", ["fit", "check", "explain", "bench"])
+def test_ctrl_c_in_any_command_is_one_line(command, run, monkeypatch):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("torchbp.cli.importlib.import_module", lambda module: SimpleNamespace(main=interrupted))
+    assert run(command) == (130, "", "torchbp: interrupted\n")
+
+
+def test_a_terminal_shows_a_bar():
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "torchbp", "fit", "-c", CANCER, "--trainer.max_epochs", "3"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end)
+    os.close(end)
+    shown = b""
+    with contextlib.suppress(OSError):  # of a terminal whose other end is closed
+        while piece := os.read(terminal, 4096):
+            shown += piece
+    os.close(terminal)
+    process.communicate()
+    assert process.returncode == 0
+    assert b"3/3" in shown
+    assert b"train/loss" in shown
+    assert b"epoch    1" not in shown
+
+
+def test_a_checkpoint_of_another_program_is_refused(run):
+    for content, missing in (
+        ({}, "hyper_parameters"),
+        ({"hyper_parameters": {}}, "state_dict"),
+        ([1], "hyper_parameters"),
+    ):
+        torch.save(content, "other.ckpt")
+        status, _, err = run("test", "-c", CANCER, "--ckpt_path", "other.ckpt")
+        assert (status, err) == (1, f"torchbp: error: other.ckpt is not a checkpoint of torchbp: it has no {missing}\n")
+
+
+def test_resume_goes_on(run, checkpoint):
+    last = checkpoint.with_name("last.ckpt")
+    status, out, err = run(
+        "fit", "-c", CANCER, "--trainer.max_epochs", 3, "--ckpt_path", last,
+        "--stopping.min_delta", 10.0, "--stopping.patience", 1,
+    )  # fmt: skip
+    assert status == 0
+    assert "has not fallen by 10 in 1 epochs" in out  # the patience of this command, not the checkpoint's
+    assert [line.split()[1] for line in err.splitlines() if line.startswith("epoch")] == ["3"]
+
+
+def test_the_latest_best_checkpoint_is_named(run):
+    for epochs in (1, 2):
+        assert run("fit", "-c", CANCER, "--trainer.max_epochs", epochs)[0] == 0
+    for command in ("test", "validate", "predict"):
+        status, _, err = run(command, "-c", CANCER)
+        assert status == 2
+        assert err.endswith(f"{command} needs a trained network: add --ckpt_path "
+                            "runs/breast_cancer/version_1/checkpoints/best.ckpt\n")  # fmt: skip
+
+
+def test_a_run_is_never_written_over(run):
+    arguments = ["fit", "-c", CANCER, "--trainer.max_epochs", 1, "--trainer.logger.init_args.version", 5]
+    assert run(*arguments)[0] == 0
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    status, _, err = run(*arguments)
+    assert status == 2
+    assert "runs/breast_cancer/version_5 exists; leave the logger's version out" in err
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
+
+
+def test_fit_without_a_run_folder_is_refused(run):
+    Path("config.yaml").write_text("mine")
+    for logger in ("false", "true"):
+        status, out, err = run("fit", "-c", CANCER, "--trainer.logger", logger, "--trainer.max_epochs", 1)
+        assert (status, out) == (2, "")
+        assert "a run needs a folder of its own" in err
+    assert Path("config.yaml").read_text() == "mine"
+    assert [path.name for path in Path().iterdir()] == ["config.yaml"]
+
+
+class Harmless:
+    pass
+
+
+def hostile_checkpoints(good):
+    content = torch.load(good, weights_only=True)
+    hyper = content["hyper_parameters"]
+    yield "carries code", {**content, "callbacks": Hostile()}
+    yield "carries code", {**content, "state_dict": {**content["state_dict"], "net.0.weight": Harmless()}}
+    yield "names code to import \\(_class_path\\)", {
+        **content, "hyper_parameters": {**hyper, "_class_path": "os.system"}
+    }  # fmt: skip
+    yield "names code to import \\(_instantiator\\)", {
+        **content, "hyper_parameters": {**hyper, "_instantiator": "os.system"}
+    }  # fmt: skip
+    yield "another program", {**content, "hyper_parameters": {**hyper, "layers": 3}}
+    yield "another program", {**content, "hyper_parameters": {"in_features": 30}}
+    yield "another program", {**content, "hyper_parameters": {**hyper, "columns": 7}}
+    yield "another program", {**content, "hyper_parameters": {**hyper, "columns": {"mean radius": None}}}
+    yield "another program", {**content, "hyper_parameters": {**hyper, "hidden": "many"}}
+    yield "another program", {**content, "state_dict": {}}
+    yield "it has no state_dict", {**content, "state_dict": [1, 2]}
+
+
+@pytest.mark.parametrize("number", range(11))
+def test_hostile_and_foreign_checkpoints(number, run, checkpoint):
+    message, content = list(hostile_checkpoints(checkpoint))[number]
+    torch.save(content, "bad.ckpt")
+    for command in ("predict", "test", "fit"):
+        status, out, err = run(command, "-c", CANCER, "--ckpt_path", "bad.ckpt")
+        assert (status, out) == (1, "")
+        assert re.fullmatch(f"torchbp: error: bad.ckpt .*{message}.*\n", err), err
+    with pytest.raises(UserError, match=message):
+        Classifier.load_from_checkpoint("bad.ckpt")
+    assert [path.name for path in Path().iterdir()] == ["bad.ckpt"]
+
+
+def test_a_truncated_checkpoint_is_refused(run, checkpoint):
+    content = checkpoint.read_bytes()
+    for size in (0, 10, len(content) // 2, len(content) - 1):
+        Path("short.ckpt").write_bytes(content[:size])
+        status, _, err = run("test", "-c", CANCER, "--ckpt_path", "short.ckpt")
+        assert (status, err) == (1, "torchbp: error: short.ckpt is damaged, or is not a checkpoint\n")
+
+
+def test_help_fits_on_a_screen_and_is_true(run):
+    from torchbp.training.cli.arguments import GROUPS
+
+    for command, options in OPTIONS.items():
+        status, out, err = run(command, "--help")
+        assert (status, err) == (0, "")
+        assert len(out.splitlines()) <= 24
+        assert max(map(len, out.splitlines())) <= 80
+        for key, (_, _, default) in options.items():
+            assert f"--{key} " in out
+            group, _, name = key.partition(".")
+            if group in GROUPS:
+                actual = inspect.signature(GROUPS[group]).parameters[name].default
+                assert default == (None if actual in (None, inspect.Parameter.empty) else str(actual))
+    whole = subprocess.run([sys.executable, "-m", "torchbp", "fit", "--help", "all"], capture_output=True, text=True)
+    assert whole.returncode == 0
+    for key in (*OPTIONS["fit"], "trainer.gradient_clip_val", "gradients.every_n_epochs", "checkpoint.monitor"):
+        assert f"--{key} " in whole.stdout
+    assert "--trainer.max_epochs MAX_EPOCHS" in whole.stdout
+    assert "default: 200" in " ".join(whole.stdout.split())
+
+
+def test_help_is_there_at_once():
+    """It loads torch, as the package does, and nothing heavier."""
+    code = (
+        "import sys; from torchbp.cli import main; main(['--help']); main(['fit', '--help']); "
+        "print(sorted({'pytorch_lightning', 'sklearn', 'pandas', 'matplotlib', 'jsonargparse'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
+
+
+FILES = {
+    "twice.yaml": "model:\n  lr: 1\n  momentum: 0\n  lr: 2\n",
+    "list.yaml": "- model\n",
+    "tab.yaml": "model:\n\tlr: 1\n",
+    "semicolon.csv": "x;y\n" + "1,5;a\n2;b\n" * 9,
+    "blank.csv": "x,y\n1,a\n,b\n" + "3,b\n4,a\n" * 9,
+    "twins.csv": "x,x,y\n1,2,a\n",
+    "ragged.csv": "x,y\n1,a\n2,b,c,d\n",
+    "empty.csv": "",
+    "header.csv": "x,y\n",
+    "texts.csv": "x,y\n" + "".join(f"person {i},{'ab'[i % 2]}\n" for i in range(200)),
+    "one.csv": "x,y\n" + "1,a\n2,a\n" * 9,
+    "broken.parquet": "PAR1 and no more",
+    "syntax.yaml": "model:\n  hidden: [3\n  lr: 1\n",
+    "text.yaml": "breast cancer",
+    "key.yaml": "model:\n  hiden: [3]\n",
+    "group.yaml": "modle:\n  hidden: [3]\n",
+    "linked.yaml": "model:\n  in_features: 3\n",
+    "value.yaml": "model:\n  lr: fast\n",
+    "broken.ckpt": "not a checkpoint",
+    "two.csv": "x,y\n" + "1,a\n2,b\n" * 9,
+    "three.csv": "x,y\n1,a\n2,b\n3,c\n",
+    "text.csv": "x,y\n1,a\n2,b\ntall,b\n",
+}
+# after `-c configs/breast_cancer.yaml`: the arguments, the exit status, and what the line must say
+BAD = [
+    ("fit --model.hiden [3]", 2, "'model.hiden'; did you mean model.hidden?"),
+    ("fit --trainer.max_epoch 3", 2, "'trainer.max_epoch'; did you mean trainer.max_epochs?"),
+    ("fit -c key.yaml", 2, "'model.hiden'; did you mean model.hidden?"),
+    ("fit -c group.yaml", 2, "'modle.hidden'; did you mean model.hidden?"),
+    ("fit -c linked.yaml", 2, "linked.yaml: model.in_features comes from the data"),
+    ("fit -c value.yaml", 2, "model.lr=fast must be of type float"),
+    ("fit -c syntax.yaml", 2, "syntax.yaml, line 3: "),
+    ("fit -c text.yaml", 2, "text.yaml holds no keys"),
+    ("fit -c nowhere.yaml", 2, "there is no file nowhere.yaml"),
+    ("fit -c=syntax.yaml", 2, "syntax.yaml, line 3: "),
+    ("fit -c .", 2, "there is no file ."),
+    ("fit --trainer.overfit_batches 2", 2, "overfit_batches takes the batches apart"),
+    (
+        'fit --trainer.callbacks [{"class_path":"EarlyStopping","init_args":{"monitor":"val/typo"}}]',
+        2,
+        "EarlyStopping: monitor='val/typo' is not a metric of training; use val/loss",
+    ),
+    ("fit --trainer.logger PackageLess", 2, "PackageLess: a-package is not installed: pip install 'a-package>=1'"),
+    (
+        "fit --trainer.logger [CSVLogger,PackageLess]",
+        2,
+        "PackageLess: a-package is not installed: pip install 'a-package>=1'",
+    ),
+    ("fit --trainer.logger no.Such", 2, "trainer.logger=no.Such: No module named 'no'"),
+    ("fit --trainer.logger torch.Such", 2, "trainer.logger=torch.Such: module 'torch' has no attribute 'Such'"),
+    ("fit --trainer.logger Such", 2, "trainer.logger=Such: there is no class Such; give module.Class"),
+    (
+        'fit --trainer.logger {"class_path":"CSVLogger","init_args":{"dir":"r"}}',
+        2,
+        "CSVLogger: the class has no argument 'dir'",
+    ),
+    ("fit --trainer.logger.init_args.dir r", 2, "trainer.logger: the class has no argument 'dir'"),
+    (
+        "fit --trainer.callbacks EarlyStopping",
+        2,
+        "trainer.callbacks: .*EarlyStopping: the class needs init_args with monitor",
+    ),
+    (
+        "fit --trainer.callbacks torch.nn.Linear",
+        2,
+        "trainer.callbacks=torch.nn.Linear: .* not .* a subclass of Callback",
+    ),
+    (
+        'fit --trainer.callbacks [{"class_path":"EarlyStopping","init_args":{"monitor":"val/loss","patience":"x"}}]',
+        2,
+        "trainer.callbacks: EarlyStopping: patience=x must be of type int",
+    ),
+    ("fit --trainer.precision 7", 2, "trainer.precision=7 must be one of 64, 32, 16, transformer-engine, .*bf16$"),
+    ("fit -c twice.yaml", 2, "twice.yaml, line 4: a second 'lr'"),
+    ("fit -c list.yaml", 2, "list.yaml holds no keys"),
+    ("fit -c tab.yaml", 2, "tab.yaml, line 2: "),
+    ("fit --model.activation swish", 2, "model.activation='swish' is not known; use relu, sigmoid, tanh"),
+    ("fit --model.pos_weight heavy", 2, "model.pos_weight=heavy must be balanced or a positive number"),
+    ("fit --model.pos_weight 0", 2, "model.pos_weight=0.0 must be"),
+    ("fit --gradients.every_n_epochs -1", 2, "gradients.every_n_epochs=-1"),
+    ("fit --data.missing median", 2, "data.missing='median' must be refuse or mean"),
+    ("fit --data.max_categories 0", 2, "data.max_categories=0"),
+    ("fit --data.ignore [age]", 2, "breast_cancer has its own columns"),
+    ("fit --trainer.logger.init_args.name ../elsewhere", 2, "name=../elsewhere .* lead out of save_dir=runs"),
+    ("fit --trainer.logger.init_args.version ../../x", 2, "version=../../x lead out of save_dir=runs"),
+    ("fit --data.source semicolon.csv --data.target y", 1, "row 1 under the header, column 'x' is '1,5'"),
+    ("fit --data.source blank.csv --data.target y", 1, "row 2 under the header, column 'x' is blank"),
+    ("fit --data.source twins.csv --data.target y", 1, "two columns 'x'"),
+    ("fit --data.source ragged.csv --data.target y", 1, "ragged.csv is not a CSV file: .*line 3"),
+    ("fit --data.source empty.csv --data.target y", 1, "empty.csv is empty"),
+    ("fit --data.source header.csv --data.target y", 1, "header.csv has no rows"),
+    ("fit --data.source texts.csv --data.target y", 1, "column 'x' has 200 different values"),
+    ("fit --data.source one.csv --data.target y", 1, "at least two classes; it has 1: 'a'"),
+    ("fit --data.source broken.parquet --data.target y", 1, "broken.parquet is not a Parquet file"),
+    ("fit --data.source two.csv --data.target y --data.id z", 2, "no column 'z'"),
+    ("fit --data.source two.csv --data.target [y,z]", 2, "no column 'z'"),
+    ("fit --data.source two.csv --data.target [x,y]", 1, "'x' is '2'; each of several targets must be 0 or 1"),
+    ("predict --ckpt_path CHECKPOINT --output p.xlsx", 2, "p.xlsx must end in .csv or .parquet"),
+    ("predict --ckpt_path CHECKPOINT --model.lr 0.7", 2, "the checkpoint has lr=0.5, and this command 0.7"),
+    ("predict --ckpt_path CHECKPOINT --data.source two.csv --data.id z", 2, "two.csv has no column 'z'"),
+    ("predict --ckpt_path CHECKPOINT --data.source header.csv", 1, "header.csv has no"),
+    ("predict --ckpt_path CHECKPOINT --data.source nowhere.csv", 1, "nowhere.csv does not exist"),
+    ("predict --ckpt_path CHECKPOINT --data.source .", 1, ". is a folder"),
+    ("fit stray", 2, "'stray' belongs to no key"),
+    ("fit --model.lr", 2, "--model.lr: expected one argument"),
+    ("fit --model.lr abc", 2, "model.lr=abc must be of type float"),
+    ("fit --model.lr -1", 2, "model.lr=-1.0 must be a positive number"),
+    ("fit --model.lr [0.1,x]", 2, "model.lr=x must be of type float"),
+    ("fit --model.lr [0.1,-1]", 2, "model.lr=.*-1.0.* must be a positive number"),
+    ("fit --model.engine fast", 2, "model.engine='fast' is not known; use autograd, explicit"),
+    ("fit --model.members 0", 2, "model.members=0 must be at least 1"),
+    ("fit --data.batches_at_once 2", 2, "data.batches_at_once=2 is of model.engine explicit"),
+    ("fit --checkpoint.every_seconds -1", 2, "checkpoint.every_seconds=-1.0 must not be negative"),
+    ("fit --model.engine explicit --trainer.max_steps 9", 2, "trainer.max_steps=9 counts .* --data.batches_at_once 1"),
+    ("fit --model.engine explicit --trainer.strategy ddp --trainer.devices 2", 2, "explicit trains in one process"),
+    ("test --ckpt_path CHECKPOINT --model.engine explicit", 2, "the checkpoint has engine=autograd, and this command"),
+    ("test --ckpt_path CHECKPOINT --model.members 3", 2, "the checkpoint has members=None, and this command 3"),
+    ("fit --model.hidden []", 2, r"model.hidden=\[\] must list"),
+    ("fit --model.hidden [0]", 2, r"model.hidden=\[0\] must list"),
+    ("fit --model.hidden 3.5", 2, "model.hidden=3.5 must be of type list"),
+    ("fit --model.in_features 3", 2, "model.in_features"),
+    ("fit --trainer.max_epochs many", 2, "trainer.max_epochs=many must be of type int or null"),
+    ("fit --trainer.max_epochs -3", 2, ".*max_epochs.* -3"),
+    ("fit --trainer.accelerator abacus", 2, "invalid accelerator name: .*abacus"),
+    ("fit --trainer.logger.init_args.save_dir /proc/x", 1, "/proc/x"),
+    ("fit --seed_everything -1", 2, "seed_everything=-1 must lie between"),
+    ("fit --data.seed -1", 2, "data.seed=-1 must lie between"),
+    ("fit --data.source ", 2, "data.source is empty"),
+    ("fit --optimizer adam", 2, "no key 'optimizer'; there are checkpoint, .* trainer"),
+    ("fit --seed_everything abc", 2, "seed_everything=abc"),
+    ("fit --data.batch_size 0", 2, "data.batch_size=0"),
+    ("fit --stopping.patience 0", 2, "stopping.patience=0"),
+    ("fit --stopping.monitor val/los", 2, "stopping.monitor='val/los'"),
+    ("fit --checkpoint.monitor val/los", 2, "checkpoint.monitor='val/los' .* use val/loss, val/accuracy, train/loss"),
+    ("fit --data.source nowhere.csv --data.target y", 1, "nowhere.csv does not exist"),
+    ("fit --data.source three.csv", 2, "data.target is missing"),
+    ("fit --data.source three.csv --data.target z", 2, "no column 'z' .* it has x, y"),
+    ("fit --data.source three.csv --data.target y", 1, "too few rows of the class 'a', 1"),
+    ("fit --data.source text.csv --data.target y", 1, r"row 3 under the header, column 'x' is 'tall'"),
+    ("fit --ckpt_path nowhere.ckpt", 1, "there is no checkpoint nowhere.ckpt"),
+    ("test", 2, "test needs a trained network"),
+    ("validate", 2, "validate needs a trained network"),
+    ("predict", 2, "predict needs a trained network"),
+    ("test --ckpt_path broken.ckpt", 1, "broken.ckpt is damaged, or is not a checkpoint"),
+    ("test --ckpt_path CHECKPOINT --model.hidden [8]", 2, r"the checkpoint has hidden=\[16\], and this command \[8\]"),
+    ("test --ckpt_path CHECKPOINT --model.lr 0.7", 2, "the checkpoint has lr=0.5, and this command 0.7"),
+    ("test --ckpt_path CHECKPOINT --data.source xor", 2, "the checkpoint has in_features=30, and this command 2"),
+    ("test --ckpt_path CHECKPOINT --data.seed 5", 2, "the checkpoint has seed=0, and this command 5"),
+    ("fit --ckpt_path CHECKPOINT --data.val_fraction 0.3", 2, "val_fraction=0.2, and this command 0.3"),
+    ("predict --ckpt_path CHECKPOINT --data.source two.csv", 1, "two.csv has no column 'mean radius'"),
+    ("predict --ckpt_path CHECKPOINT --output . --overwrite true", 2, ". is a folder"),
+    ("predict --ckpt_path CHECKPOINT --output nowhere/p.csv", 2, "no folder nowhere"),
+    ("fti", 2, "no command 'fti'; did you mean fit?"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "status", "message"), BAD, ids=[arguments for arguments, *_ in BAD])
+def test_bad_input(arguments, status, message, run, checkpoint):
+    for name, content in FILES.items():
+        Path(name).write_text(content)
+    command, *rest = (str(checkpoint) if word == "CHECKPOINT" else word for word in arguments.split(" "))
+    got, out, err = run(command, "-c", CANCER, *rest)
+    assert got == status
+    assert out == ""
+    assert re.fullmatch(f"torchbp: error: .*{message}.*\n", err), err
+    assert {p.name for p in Path().iterdir()} == set(FILES)
+
+
+class PackageLess(CSVLogger):
+    """As Lightning's loggers are without their package; one that is there in no environment has this name."""
+
+    def __init__(self, save_dir: str = "runs", name: str = "run", version: str | None = None):
+        raise ModuleNotFoundError(
+            "Requirement 'a-package>=1' not met. HINT: Try running `pip install 'a-package>=1'`", name="a-package"
+        )
+
+
+def test_a_log_without_an_end_has_few_lines():
+    assert [epoch for epoch in range(1, 1001) if is_due(epoch, -1)] == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
+    assert [epoch for epoch in range(1, 8) if is_due(epoch, 7)] == list(range(1, 8))
+    assert sum(is_due(epoch, 1234) for epoch in range(1, 1235)) <= 21
+
+
+def test_help_and_version(run):
+    status, out, _ = run("--help")
+    assert status == 0
+    assert all(f"  {name} " in out for name in ("fit", "validate", "test", "predict"))
+    assert run()[0] == 2
+    assert run("--version")[1].startswith("torchbp 0.")

@@ -1,0 +1,1 @@
+"""What the commands share: the networks and steps that are timed, the measurement, and how results are shown."""

@@ -1,0 +1,97 @@
+"""Many small networks and a step of all of them: one by one, by torch.func, and ours.
+
+All members have weights of their own and the same rows; the peer is torch.nn, one network after the other.
+"""
+
+import copy
+
+import torch
+
+from torchbp.benchmarks.commands import layers
+from torchbp.benchmarks.commands.step import LR, STEPS, functional_loss, program, repeated, torchs
+from torchbp.engine import SGD
+from torchbp.nn import MLP
+
+TRAINED = 4  # of the networks that are trained one by one, at most
+PEER = "torch.nn, one by one"
+SCALED = f"{PEER}: {TRAINED} networks are trained, and their time is scaled to all of them"
+
+
+def data_and_networks(members, sizes, rows):
+    x, y, first = layers.data_and_peer(sizes, rows)
+    return x, y, [first, *(layers.torch_network(*sizes) for _ in range(members - 1))]
+
+
+def one_by_one(networks, x, y):
+    """A step of some of the networks, each in its turn; and which part of all that is.
+
+    The few that are trained stay in the processor's cache, where all of them might not.
+    """
+    steps = [torchs(net, x, y) for net in networks[:TRAINED]]
+
+    def step():
+        return [each() for each in steps]
+
+    return step, len(steps) / len(networks)
+
+
+def stacked(networks):
+    """The parameters of all, name: tensor with the networks as first dimension."""
+    parameters, _ = torch.func.stack_module_state(networks)
+    return {name: p.detach() for name, p in parameters.items()}
+
+
+def ensemble(networks, sizes):
+    """Ours, with the weights of these."""
+    net = MLP(*sizes, members=len(networks))
+    with torch.no_grad():
+        for p, values in zip(net.parameters(), stacked(networks).values(), strict=True):
+            p.copy_(values)
+    return net
+
+
+def with_vmap(networks, x, y):
+    """The parameters, and a step of all by torch.func, as its tutorial on ensembles does it."""
+    parameters = stacked(networks)
+    gradients_and_losses = torch.func.vmap(
+        torch.func.grad_and_value(functional_loss(copy.deepcopy(networks[0]))), in_dims=(0, None, None)
+    )
+
+    def step():
+        gradients, losses = gradients_and_losses(parameters, x, y)
+        for name, p in parameters.items():
+            p.sub_(gradients[name], alpha=LR)
+        return losses
+
+    return parameters, step
+
+
+def eager(members, sizes, rows):
+    """Name: the step, a function without arguments; and name: the part of a step that it is, where it is not one."""
+    x, y, networks = data_and_networks(members, sizes, rows)
+    loop, share = one_by_one(networks, x, y)
+    shared, own = (SGD(ensemble(networks, sizes), lr=LR) for _ in range(2))
+    xs, ys = (t.repeat(members, 1, 1) for t in (x, y))
+    found = {
+        PEER: loop,
+        "torch.func.vmap": with_vmap(networks, x, y)[1],
+        "SGD, members": lambda: shared.backprop_step(x, y),
+        "SGD, members, own rows": lambda: own.backprop_step(xs, ys),
+    }
+    if x.is_cuda:
+        graph = SGD(ensemble(networks, sizes), lr=LR, capture=True)
+        found["SGD, members, captured"] = lambda: graph.backprop_step(x, y)
+    return found, {PEER: share}
+
+
+def compiled(members, sizes, rows):
+    """The same compiled, beside the peer; on the CPU called from C++. On a GPU a CUDA graph takes the place of ours."""
+    x, y, networks = data_and_networks(members, sizes, rows)
+    torch._dynamo.reset()
+    loop, share = one_by_one(networks, x, y)
+    found = {PEER: loop, "torch.compile, vmap": program(with_vmap(networks, x, y)[1], x)}
+    if x.is_cuda:
+        return found, {PEER: share}
+    xs, ys = repeated(x, y)
+    descent, name = SGD(ensemble(networks, sizes), lr=LR, compile=True), "SGD.backprop_steps, members, compiled"
+    return found | {name: lambda: descent.backprop_steps(xs, ys)}, {PEER: share, name: STEPS}

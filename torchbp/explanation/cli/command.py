@@ -1,0 +1,162 @@
+"""`torchbp explain`: a row of data through a network, trained or fresh, in the terminal, as JSON or as a page."""
+
+import contextlib
+import os
+import re
+import sys
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Trainer
+
+from torchbp.cli.usage import OPTIONS
+from torchbp.explanation.cli.data_rows import Rows
+from torchbp.explanation.cli.what_if import WEIGHTS, saturate
+from torchbp.explanation.explanation import explain
+from torchbp.explanation.render.text import closing, heading
+from torchbp.printing import complain, say
+from torchbp.training.atomic_write import atomic_write
+from torchbp.training.checkpoints.compatibility import compare, set_by_user
+from torchbp.training.checkpoints.reading import read_checkpoint
+from torchbp.training.cli.arguments import GROUPS, LINKED, Parser, configs_first, known_keys, nearest
+from torchbp.training.cli.command import DEFAULTS, quieten
+from torchbp.training.data.columns import feature_names
+from torchbp.training.data.tabular import TabularData
+from torchbp.training.errors import SettingError, UserError
+from torchbp.training.model.classifier import Classifier
+
+
+class ExplainParser(Parser):
+    def error(self, message, ex=None):
+        if unknown := re.search(r"unrecognized arguments: --([^\s=]+)", message):
+            keys = [*OPTIONS["explain"], *known_keys()]
+            raise SettingError(f"there is no key {unknown[1]!r}; {nearest(unknown[1], keys)}")
+        super().error(message.replace("are required: ", "are required: explain."))  # as a subcommand's keys are named
+
+
+def main(arguments):
+    """Run `torchbp explain ARGUMENTS…`. Returns the exit status: 0, 1 for unusable data, 2 for an argument."""
+    quieten()
+    try:
+        run(settings_of(arguments))
+    except UserError as error:
+        complain(error)
+        return error.status
+    except BrokenPipeError:  # the reader, head for example, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        complain(" ".join(str(error).split()))
+        return 1
+    return 0
+
+
+def settings_of(arguments):
+    """The keys of training, so that a run's file is taken as it is, and those of this command."""
+    parser = ExplainParser(prog="torchbp explain", allow_abbrev=False)
+    parser.add_argument("-c", "--config", action="config", help="A file of keys in YAML.")
+    parser.add_argument("--seed_everything", type=int, default=0, help="The seed of the first weights.")
+    parser.add_argument("--ckpt_path", type=str | None, default=None, help="The trained network; none is a fresh one.")
+    parser.add_argument("--row", type=int | None, default=None, help="The row of the data, from 1.")
+    parser.add_argument("--y", type=list[str] | str | None, default=None, help="Its class, in place of its label.")
+    parser.add_argument("--lr", type=float | None, default=None, help="The learning rate; by default model.lr.")
+    parser.add_argument("--layer", type=int | None, default=None, help="Print one layer, from 1.")
+    parser.add_argument("--weights", type=str | None, default=None, help="What if they were so? zero.")
+    parser.add_argument("--saturate", type=bool, nargs="?", const=True, default=False, help="What if it were sure?")
+    parser.add_argument("--json", type=str | None, default=None, help="Write the explanation to this file.")
+    parser.add_argument("--html", type=str | None, default=None, help="Write it as a page to this file.")
+    parser.add_lightning_class_args(Trainer, "trainer")
+    parser.set_defaults({f"trainer.{name}": value for name, value in DEFAULTS.items()})
+    parser.add_class_arguments(GROUPS["model"], "model", skip=set(LINKED), instantiate=False)
+    parser.add_class_arguments(GROUPS["data"], "data", instantiate=False)
+    for name in ("stopping", "gradients", "checkpoint"):
+        parser.add_class_arguments(GROUPS[name], name, instantiate=False)
+    return parser.parse_args(configs_first(arguments)[1:])
+
+
+def run(settings):
+    files = [
+        (path, suffix) for path, suffix in ((settings.json, ".json"), (settings.html, ".html")) if path is not None
+    ]
+    for path, suffix in files:
+        check_file(path, suffix)
+    if settings.weights not in (None, *WEIGHTS):
+        raise SettingError(f"--weights {settings.weights} is not known; use {', '.join(WEIGHTS)}")
+    model = (trained(settings) if settings.ckpt_path else fresh(settings)).double()
+    rows = Rows(settings.data.source, settings.data.target, settings.row, settings.y, model)
+    with torch.no_grad():
+        x, y = model.standardize(rows.x.double()), rows.answers().double()
+    title = f"{rows.title()}; features scaled; {'a trained network' if settings.ckpt_path else 'fresh weights'}"
+    try:
+        if settings.weights:
+            WEIGHTS[settings.weights](model.net, x, y)
+            title += f", --weights {settings.weights}"
+        if settings.saturate:
+            saturate(model.net, x, y)
+            title += ", --saturate"
+        lr = settings.lr if settings.lr is not None else model.hparams.lr
+        explanation = explain(
+            model.net, x, y, lr, model.loss, title, features=feature_names(rows.columns), outputs=rows.outputs
+        )
+        text = explanation.text(settings.layer)
+    except (TypeError, ValueError) as error:
+        raise SettingError(str(error)) from None
+    write([(path, explanation.json() if suffix == ".json" else explanation.html()) for path, suffix in files])
+    if files and settings.layer is None:  # whole, it is in them
+        text = "\n".join([*heading(explanation), "", *closing(explanation)])
+    print(text)
+    for path, _ in files:
+        say("wrote", path)
+    sys.stdout.flush()
+
+
+def check_file(name, suffix):
+    path = Path(name)
+    if path.suffix != suffix or path.is_dir():
+        raise SettingError(f"--{suffix[1:]} {name} must be a file that ends in {suffix}")
+    if not path.parent.is_dir():
+        raise SettingError(f"there is no folder {path.parent} to write {path.name} to")
+
+
+def write(contents):
+    """All of the files, or none of them."""
+    with contextlib.ExitStack() as stack:
+        for path, content in contents:
+            try:
+                stack.enter_context(atomic_write(path)).write_text(content, encoding="utf-8")
+            except OSError as error:  # it names the file beside, which is written first
+                raise UserError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def trained(settings):
+    """The classifier of the checkpoint, which must be of these settings."""
+    path = settings.ckpt_path
+    checkpoint = read_checkpoint(path)
+    check_single(checkpoint["hyper_parameters"], f"{path} holds", "train a single network, with")
+    compare(checkpoint["hyper_parameters"], set_by_user(settings.model.as_dict(), Classifier), path)
+    return Classifier.of_checkpoint(checkpoint, path)
+
+
+def fresh(settings):
+    """A classifier by the seed, as `fit` would begin with it."""
+    check_single(settings.model, "the settings are of", "add")
+    if not 0 <= settings.seed_everything < 2**32:
+        raise SettingError(f"seed_everything={settings.seed_everything} must lie between 0 and 2³² − 1")
+    data = TabularData(**settings.data.as_dict())
+    torch.manual_seed(settings.seed_everything)
+    model = Classifier(**{name: getattr(data, name) for name in LINKED}, **settings.model.as_dict())
+    model.trainer = Trainer(accelerator="cpu", **DEFAULTS | {"logger": False, "enable_checkpointing": False})
+    model.trainer.datamodule = data
+    model.setup("fit")  # fits the scaling to the training rows
+    model.trainer = None
+    return model.eval()
+
+
+def check_single(settings, what, remedy):
+    """Refuse an ensemble or a sweep."""
+    members, lr = settings.get("members"), settings.get("lr")
+    if members is None and not isinstance(lr, list):
+        return
+    kind, lr = ("a sweep of learning rates", lr[:1]) if isinstance(lr, list) else ("an ensemble", [lr])
+    rate = "".join(f" --model.lr {rate:g}" for rate in lr if isinstance(rate, int | float))  # a file's may be anything
+    raise SettingError(f"{what} {kind}, and explain shows one network: {remedy} --model.members null{rate}")

@@ -1,0 +1,101 @@
+"""The rows that are explained, by the columns and the classes of the network: of its training data, or of any file."""
+
+import collections
+from pathlib import Path
+
+import torch
+
+from torchbp.training.data.columns import encode, place, texts
+from torchbp.training.data.sources import BUNDLED, read_file
+from torchbp.training.errors import SettingError, UserError
+
+FEW = 8  # rows of a source that is explained whole
+NAMED = 10  # classes of a message
+
+
+class Rows:
+    """Rows of a source, by their places from 0.
+
+    Args:
+        source: a bundled set, or the path of a CSV or Parquet file. It is not split, and may be one row.
+        target: its label column, which may be missing where `y` is given.
+        row: which one, from 1; None is all of a small source, and otherwise the first.
+        y: the class, or the classes, of each row; None takes its label.
+        classifier: which features and classes there are.
+    """
+
+    def __init__(self, source, target, row, y, classifier):
+        self.source, self.y, self.columns = source, y, classifier.named_columns()
+        self.classes, self.binary = list(classifier.hparams.classes), classifier.binary
+        self.multilabel, self.missing = classifier.hparams.multilabel, classifier.hparams.missing
+        if source in BUNDLED:
+            self.frame, labels, _ = BUNDLED[source]()
+            self.labels, self.absent = labels.to_frame("label"), []
+        else:
+            self.frame = read_file(Path(source), [name for name, kind in self.columns.items() if kind is not None])
+            targets = self.classes if self.multilabel else target if isinstance(target, list) else [target]
+            self.absent = [name for name in targets if name not in self.frame]
+            self.labels = self.frame[[name for name in targets if name in self.frame]]
+        self.places = self.chosen(row)
+        frame, first = self.frame.iloc[self.places], self.places[0] + 1
+        raw = encode(frame, self.columns, self.missing, source, first, unseen=collections.Counter())
+        self.x = torch.from_numpy(raw)  # float32, (N, features), unscaled
+        self.truths = self.given() if y is not None else self.labelled()
+
+    def chosen(self, row):
+        count = len(self.frame)
+        if row is None and count <= FEW:
+            return list(range(count))
+        row = 1 if row is None else row
+        if not 1 <= row <= count:
+            raise SettingError(f"--row {row} is not there; {self.source} has the rows 1 to {count}")
+        return [row - 1]
+
+    def given(self):
+        """The classes of each row, as --y says."""
+        named = self.y if isinstance(self.y, list) else [self.y]
+        if not set(named) <= set(self.classes) or (len(named) != 1 and not self.multilabel):
+            raise SettingError(f"--y {self.y} is not {'some' if self.multilabel else 'one'} of {self.known()}")
+        return [named] * len(self.places)
+
+    def labelled(self):
+        """The classes of each row, by its labels."""
+        if self.absent:
+            which = f" (column {self.absent[0]!r})" if self.absent[0] else ""
+            raise SettingError(
+                f"{self.source} has no label{which}, and the loss compares the answer with it: add --y and "
+                f"{'those' if self.multilabel else 'one'} of {self.known()}"
+                + ("" if which else ", or --data.target COLUMN")
+            )
+        known = ["0", "1"] if self.multilabel else self.classes
+        columns = [texts(self.labels[name]).iloc[self.places] for name in self.labels]
+        for column in columns:
+            strange = ~column.isin(known).to_numpy()
+            for value in column[strange]:
+                where = f"{self.source}: {place(column.name, strange, self.places[0] + 1)} is"
+                blank = column[strange].isna().iloc[0]
+                raise UserError(f"{where} {'blank' if blank else repr(value)}; the network knows {self.known(known)}")
+        if self.multilabel:
+            return [[column.name for column in columns if column.iloc[i] == "1"] for i in range(len(self.places))]
+        return [[label] for label in columns[0]]
+
+    def known(self, names=None):
+        names = self.classes if names is None else names
+        return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+
+    def answers(self):
+        """y of zeros and ones, shape (N, outputs)."""
+        return torch.tensor([[float(name in truth) for name in self.outputs] for truth in self.truths])
+
+    @property
+    def outputs(self):
+        """What each output is the probability of."""
+        return self.classes[1:] if self.binary else self.classes
+
+    def title(self):
+        count, name = len(self.frame), Path(self.source).name
+        if len(self.places) > 1:
+            return f"{name}, all {count} rows" + (f", with --y {self.y}" if self.y is not None else "")
+        (truth,) = self.truths
+        what = "with --y" if self.y is not None else "which is"
+        return f"{name}, row {self.places[0] + 1}, {what} {', '.join(truth) or 'none'}"

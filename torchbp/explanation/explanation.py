@@ -1,0 +1,124 @@
+"""`torchbp.explain`: one step of gradient descent, every quantity of it by formula, shape and number, and checked."""
+
+import math
+
+import torch
+
+from torchbp.engine.losses import value_and_derivative
+from torchbp.explanation import arguments
+from torchbp.explanation.checks import checked
+from torchbp.explanation.network import Chain
+from torchbp.explanation.observations import observations
+from torchbp.explanation.render.text import text
+from torchbp.explanation.step import Derivation
+
+
+@torch.inference_mode(False)  # the checks differentiate
+@torch.no_grad()
+def explain(model, x, y, lr=0.1, loss=None, title="", features=(), outputs=()):
+    r"""One step of backpropagation and gradient descent, explained; it changes neither the model nor any `.grad`.
+
+        Z1 = X W1ᵀ + b1,  A1 = σ(Z1),  …,  L;   dL/dA2,  dL/dZ2,  dL/dW2,  …,  dL/db1;   W′ = W − α dL/dW;   and again
+
+    Args:
+        model: an `MLP`, or a `torch.nn.Sequential` of Linear, Sigmoid, Tanh and ReLU, ours or torch's.
+        x: a row, shape `(in_features)`, or rows, `(N, in_features)`: a tensor, an array or a list. It, y and the loss's
+            weights are taken in the dtype and on the device of the model.
+        y: its target `(outputs)`, or theirs, `(N, outputs)`. N is the number of rows throughout, K that of outputs.
+        lr: the learning rate α, a number.
+        loss: `BCEWithLogitsLoss`, `BCELoss` or `MSELoss`, of torch or torchbp, with reduction "mean" or "sum". None is
+            the cross-entropy: `BCELoss` where the model ends with a Sigmoid, otherwise `BCEWithLogitsLoss`.
+        title: of the text and the page.
+        features, outputs: names of the columns of x and y, for the page and JSON.
+
+    Returns:
+        An `Explanation`: its `records`, one for each quantity in that order; print it, or see its `html()`.
+
+    Raises:
+        TypeError: an ensemble; a layer, hook or loss that is not supported; layers that share weights; probabilities
+            for a loss that the model does not give; what is no real number, a title no text, names no list.
+        ValueError: layers, an x, a y or a loss's weight whose shapes do not fit; a model of several dtypes or devices;
+            a y that is no probability where the loss takes one; an lr that is not positive; nan or inf in any of them;
+            names of another number of columns.
+
+    Example:
+        >>> net = torchbp.nn.MLP(2, 4, 1)
+        >>> print(torchbp.explain(net, [[0.0, 1.0]], [[1.0]], lr=0.5))
+    """
+    chain = Chain(model)
+    arguments.check_parameters(chain)
+    x, y = arguments.rows(chain, x, y)
+    loss, lr = arguments.loss_of(loss, chain, y), arguments.rate(lr, x.dtype)
+    title, features, outputs = arguments.texts(title, features, outputs, chain)
+    with torch.autocast(x.device.type, enabled=False):
+        derivation = Derivation(chain, loss, x, y, lr)
+        return Explanation(derivation, checked(derivation), title, features, outputs)
+
+
+class Explanation:
+    """One step of gradient descent: its `records` in order, each also by its name, `explanation["dL/dW1"]`.
+
+    records: a list of `Record`.
+    lr: the learning rate. loss, new_loss: L before and after the step, numbers.
+    updated: the parameters after the step by their keys in the model's state_dict, tensors.
+    observations: what there is to see, in sentences: units that learn the same, saturation, a vanishing gradient.
+    """
+
+    def __init__(self, derivation, records, title, features, outputs):
+        self.derivation, self.records, self.title = derivation, records, title
+        self.features, self.outputs = features, outputs
+        self.chain, self.values, self.lr = derivation.chain, derivation.values, derivation.lr
+        self.by_name = {record.name: record for record in records}
+        self.loss, self.new_loss = self["L"].tensor.item(), self["L′"].tensor.item()
+        self.updated = {self.chain.keys[name]: self[f"{name}′"].tensor for name in derivation.learnt}
+        self.observations = observations(self)
+
+    def __getitem__(self, name):
+        return self.by_name[name]
+
+    @torch.no_grad()
+    def loss_after(self, lr):
+        """L after a step of another length along the same gradient, a number."""
+        if lr > torch.finfo(self.values["X"].dtype).max:  # torch does not convert it
+            return math.inf
+        new = dict(self.chain.start)
+        for name in self.derivation.learnt:
+            new[name] = new[name].add(self.values[f"dL/d{name}"], alpha=-lr)
+        output = self.chain.forward(new, self.values["X"])[self.chain.output]
+        return value_and_derivative(self.derivation.loss, output, self.values["y"])[0].item()
+
+    def squared_norm(self):
+        """‖dL‖², over all parameters that learn: how fast L falls at first, per unit of α."""
+        return sum(self.values[f"dL/d{name}"].double().square().sum().item() for name in self.derivation.learnt)
+
+    def norms(self):
+        """‖dL/dZ_l‖ of each layer, from the first to the last."""
+        steps = [step for step in self.chain.steps if step.kind == "linear"]
+        return [self.values[f"dL/d{step.gives}"].double().norm().item() for step in steps]
+
+    def text(self, layer=None):
+        """The explanation in lines of at most 80 characters; of one layer, by its number, or of all."""
+        return text(self, layer)
+
+    def json(self):
+        """The explanation as text in JSON."""
+        from torchbp.explanation.render.to_json import as_json
+
+        return as_json(self)
+
+    def html(self):
+        """The explanation as one HTML page that needs nothing else."""
+        from torchbp.explanation.render.html.page import page
+
+        return page(self)
+
+    def _repr_html_(self):
+        from torchbp.explanation.render.html.page import framed
+
+        return framed(self)
+
+    def __str__(self):
+        return self.text()
+
+    def __repr__(self):
+        return f"Explanation({self.chain.described()}; loss {self.loss:.4g} → {self.new_loss:.4g} by lr={self.lr:g})"

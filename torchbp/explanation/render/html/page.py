@@ -1,0 +1,72 @@
+"""The explanation as one HTML page that needs nothing else: no address, no font, no program of anybody's."""
+
+import json
+import re
+from html import escape
+from pathlib import Path
+
+from torchbp.explanation.numeric_examples import number
+from torchbp.explanation.records import STAGES
+from torchbp.explanation.render.html import network_data as drawing
+from torchbp.explanation.render.html.cards import article, readable, strip
+from torchbp.explanation.render.html.step_curve import curve
+from torchbp.explanation.render.text import loss, tally
+from torchbp.printing import printable
+
+HERE = Path(__file__).parent
+JUMPS = {"again": "Again"}  # where the name is too long for a button
+STYLES, SCRIPTS = ("page.css",), ("chain.js", "network.js", "paint.js", "step_curve.js", "page.js")
+
+
+def read(names):
+    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
+
+
+def data(explanation):
+    """For the script; no `<` ends it early."""
+    content = {**drawing.network(explanation), "rates": curve(explanation)}
+    content["loss"] = drawing.number(explanation.loss)
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def page(explanation):
+    title = explanation.title or "One step of backpropagation"
+    derivation = explanation.derivation
+    facts = [
+        ("network", explanation.chain.described()),
+        ("loss", loss(explanation)),
+        ("learning rate α", f"{explanation.lr:g}"),
+        ("the loss went", f"from {number(explanation.loss)} to {number(explanation.new_loss)}"),
+        ("checks", tally(explanation)),
+    ]
+    answer, y = explanation.values[derivation.answer], explanation.values["y"]
+    if y.numel() == 1:
+        facts.insert(3, ("answer, and truth", f"{derivation.answer} = {number(answer)}, y = {number(y)}"))
+    summary = "".join(f"<div><dt>{name}</dt><dd>{readable(what)}</dd></div>" for name, what in facts)
+    stages = [record.stage for record in explanation.records]
+    jumps = "".join(
+        f'<button type="button" data-step="{stages.index(stage)}" data-stage="{stage}">{name}</button>'
+        for stage, name in (STAGES | JUMPS).items()
+        if stage in stages
+    )
+    steps = "".join(article(explanation, record, place) for place, record in enumerate(explanation.records))
+    seen = "".join(f"<li>{readable(sentence)}</li>" for sentence in explanation.observations)
+    template = (HERE / "page.html").read_text(encoding="utf-8")
+    parts = {
+        "title": escape(printable(title)),
+        "style": read(STYLES),
+        "summary": summary,
+        "jumps": jumps,
+        "strip": strip(explanation),
+        "seen": f'<section class="card seen"><h2>What there is to see</h2><ul>{seen}</ul></section>' if seen else "",
+        "script": read(SCRIPTS),
+        "steps": steps,
+        "data": data(explanation),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+
+
+def framed(explanation):
+    """The page within a notebook's."""
+    look = 'sandbox="allow-scripts" style="width:100%;height:1100px;border:0"'
+    return f'<iframe title="torchbp explain" {look} srcdoc="{escape(page(explanation))}"></iframe>'

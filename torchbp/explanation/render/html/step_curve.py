@@ -1,0 +1,109 @@
+"""The loss after a step of any length along the gradient: real values, the minimum among them, and what they show."""
+
+import math
+
+import torch
+
+from torchbp.explanation.numeric_examples import number as digits
+from torchbp.explanation.render.html.network_data import number
+
+POINTS = 61  # of the curve, evenly spaced in log α
+LOWEST, HIGHEST = 1e-2, 1e2  # times the learning rate; farther, to this many times more, where the loss still falls
+FARTHEST = 1e6
+VISIBLE = 1e-6  # of the loss's fall: what it must rise again for a minimum
+
+
+def curve(explanation):
+    """`points`, pairs [α, loss] with α rising; `chosen` and `minimum`, places among them; and `says`, a sentence.
+
+    `minimum` is None where the loss does not rise again on both sides. Where there is nothing to descend along, there
+    are no points, and the sentence says why.
+    """
+    if nothing := no_descent(explanation):
+        return {"points": [], "chosen": None, "minimum": None, "says": nothing}
+    points = searched(explanation)
+    place, best = lowest(points), None
+    falls = rises(explanation, [[0, explanation.loss], *points[:place]], points[place])
+    again = rises(explanation, points[place + 1 :], points[place])
+    if place and falls and again:
+        best = refined(explanation, points[place - 1][0], points[place + 1][0])
+        points = sorted([*points, best])
+        says = f"The minimum along the gradient: {digits(best[1])} at α = {digits(best[0], 3)}."
+    elif again:
+        says = f"The loss rises from the start of the scale, α = {digits(points[0][0], 3)}: a longer step is no better."
+    elif falls:
+        says = f"The loss falls to the end of the scale, α = {digits(points[-1][0], 3)}: no minimum is in this range."
+    else:
+        says = "The loss is flat: no step of this range changes it by more than rounding."
+    given = [explanation.lr, explanation.new_loss]
+    if given not in points:
+        points = sorted([*points, given])
+    return {
+        "points": [[number(rate), number(loss)] for rate, loss in points],
+        "chosen": points.index(given),
+        "minimum": None if best is None else points.index(best),
+        "says": says,
+    }
+
+
+def no_descent(explanation):
+    """Why there is no gradient to descend along; "" if there is one."""
+    gradients = [explanation.values[f"dL/d{name}"] for name in explanation.derivation.learnt]
+    if not math.isfinite(explanation.loss):
+        return "The loss is not finite, and so it has no gradient to follow."
+    if not gradients:
+        return "All parameters are frozen: no step changes them."
+    if not all(gradient.isfinite().all() for gradient in gradients):
+        return "The gradient is not finite: no step along it has a loss."
+    if not any(gradient.any() for gradient in gradients):
+        return "The gradient is 0: no step changes the loss."
+    return ""
+
+
+def searched(explanation):
+    """Points from below the learning rate to above it, and on while the loss falls to an end."""
+    limits = torch.finfo(explanation.values["X"].dtype)
+    most, least = min(explanation.lr * FARTHEST, limits.max), explanation.lr / FARTHEST
+    low, high = explanation.lr * LOWEST, min(explanation.lr * HIGHEST, most)
+    points = sampled(explanation, low, high)
+    nothing = 1e-3 * explanation.loss  # is left of the loss
+    while lowest(points) == len(points) - 1 and points[-1][1] > nothing and high < most:
+        high = min(10 * high, most)
+        points = sampled(explanation, low, high)
+    while lowest(points) == 0 and low > least:
+        low = max(low / 10, least)
+        points = sampled(explanation, low, high)
+    return points
+
+
+def sampled(explanation, low, high):
+    span = math.log(high / low)
+    rates = [min(low * math.exp(span * i / (POINTS - 1)), high) for i in range(POINTS)]
+    return [[rate, explanation.loss_after(rate)] for rate in rates]
+
+
+def lowest(points):
+    return min(range(len(points)), key=lambda i: finite(points[i][1]))
+
+
+def finite(loss):
+    return loss if math.isfinite(loss) else math.inf
+
+
+def rises(explanation, points, lowest):
+    """Whether a point's loss is above the lowest one's, by more than rounding and by what is seen beside its fall."""
+    eps = torch.finfo(explanation.values["X"].dtype).eps
+    least = max(VISIBLE * abs(explanation.loss - lowest[1]), 16 * eps * abs(explanation.loss))
+    return any(finite(loss) > lowest[1] + least for _, loss in points)
+
+
+def refined(explanation, low, high):
+    """The minimum between two rates, by golden sections."""
+    ratio = (math.sqrt(5) - 1) / 2
+    found = []
+    for _ in range(20):
+        a, b = high - ratio * (high - low), low + ratio * (high - low)
+        pair = [[rate, explanation.loss_after(rate)] for rate in (a, b)]
+        found += pair
+        low, high = (low, b) if finite(pair[0][1]) < finite(pair[1][1]) else (a, high)
+    return min(found, key=lambda point: finite(point[1]))

@@ -1,0 +1,76 @@
+"""The callback that watches the gradients of a run, and says which layers do not learn."""
+
+import math
+
+import torch.nn.functional as F
+from pytorch_lightning.callbacks import Callback
+
+from torchbp.training.callbacks.gradients import gradient_flow
+from torchbp.training.callbacks.saturation import MUCH, SATURATION
+from torchbp.training.errors import SettingError
+
+LEARNT = 0.1  # the loss over that of the best answer that looks at no feature
+VANISHED = 1e-3  # dZ of a layer over dZ of the last one
+
+
+class GradientMonitor(Callback):
+    """Logs each layer's gradient and saturation, and the rows' own gradients, at the end of an epoch.
+
+    They are those of the first training rows of the split, a 32nd of them but between 128 and 1024: one pass forward
+    and one back by the formulas, a few per cent of an epoch, which leaves training as it is.
+
+    Args:
+        every_n_epochs: how often; 0 is never; None is every epoch of the first fifty, then fewer and fewer.
+    """
+
+    def __init__(self, every_n_epochs: int | None = None):
+        if every_n_epochs is not None and every_n_epochs < 0:
+            raise SettingError(f"gradients.every_n_epochs={every_n_epochs} must not be negative")
+        self.every_n_epochs = every_n_epochs
+        self.record = {}
+
+    def on_train_start(self, trainer, pl_module):
+        self.sample = None
+        if self.every_n_epochs != 0 and trainer.is_global_zero and trainer.datamodule is not None:
+            rows = trainer.datamodule.splits["train"]
+            x, y = trainer.datamodule.rows(rows[: min(max(len(rows) // 32, 128), 1024)])
+            dtype = next(pl_module.parameters()).dtype
+            self.sample = x.to(pl_module.device, dtype), y.to(pl_module.device, dtype)
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        epoch = trainer.current_epoch
+        if self.sample is None or epoch % (self.every_n_epochs or max(1, epoch // 25)):
+            return
+        self.record = gradient_flow(pl_module, *self.sample)
+        for logger in trainer.loggers:
+            logger.log_metrics({"epoch": epoch, **self.record}, trainer.global_step)
+
+    def state_dict(self):
+        return {"record": self.record}
+
+    def load_state_dict(self, state_dict):
+        self.record = state_dict["record"]
+
+    def troubles(self, trainer, classifier):
+        """A sentence for each layer that has ceased to learn, and what helps; none if the network has learnt."""
+        loss = trainer.callback_metrics.get("train/loss", math.nan)
+        if loss < LEARNT * loss_of_guess(trainer.datamodule.rows("train")[1], classifier.loss.pos_weight):
+            return
+        f = classifier.net.activation
+        for name, value in self.record.items():
+            kind, _, layer = name.partition("/")
+            if kind == "saturated" and value >= MUCH:
+                yield f"{value:.0%} of layer {layer}'s {SATURATION[f].trouble}"
+            last = self.record[f"dz_rms/{len(classifier.hparams.hidden) + 1}"]
+            if kind == "dz_rms" and value < VANISHED * last:
+                yield (
+                    f"layer {layer}'s gradient has vanished: its dZ is {value / last if last else 0:.0e} of the last "
+                    f"layer's. Fewer hidden layers{' or model.activation relu' if f != 'relu' else ''} helps"
+                )
+
+
+def loss_of_guess(y, pos_weight):
+    """The least loss on y, `(N, outputs)`, of one answer for all rows: P = w q / (w q + 1 − q), q the mean of y."""
+    q, w = y.mean(0), 1 if pos_weight is None else pos_weight.to(y)
+    z = (w * q / (1 - q)).log().clamp(-100, 100)
+    return F.binary_cross_entropy_with_logits(z, q, pos_weight=None if pos_weight is None else w)

@@ -1,0 +1,108 @@
+"""What a person sees while the network trains: the run's header, then a bar on a terminal or a few lines in a log."""
+
+import math
+import sys
+
+from pytorch_lightning.callbacks import Callback
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from torchbp.printing import say
+from torchbp.training.checkpoints.saving import METRICS
+
+LINES = 20  # at most about so many lines in a log
+
+
+class EpochProgress(Callback):
+    """Epochs done, with the loss and the accuracy, on stderr: a bar on a terminal, otherwise a line now and then."""
+
+    def on_fit_start(self, trainer, pl_module):
+        if not trainer.is_global_zero:
+            return
+        for label, text in described(trainer, pl_module):
+            say(label, text, sys.stderr)
+        self.bar = None
+        self.printed = self.last = None
+        console = Console(stderr=True)
+        if console.is_terminal:
+            columns = TextColumn("epoch"), MofNCompleteColumn(), BarColumn(bar_width=12)
+            self.bar = Progress(*columns, TextColumn("{task.fields[metrics]}"), console=console)
+            total = trainer.max_epochs if trainer.max_epochs > 0 else None
+            self.task = self.bar.add_task("", total=total, metrics="")
+            self.bar.start()
+
+    def on_train_start(self, trainer, pl_module):
+        self.shown = trainer.fit_loop.epoch_progress.current.completed  # of a resumed run, those that were done before
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.is_global_zero and self.bar is not None:  # an epoch of many rows takes its time
+            self.bar.update(self.task, completed=trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches)
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        self.show(trainer)  # the epoch before: its metrics are complete only now
+
+    def on_train_end(self, trainer, pl_module):
+        self.show(trainer)
+
+    def show(self, trainer):
+        epoch = trainer.fit_loop.epoch_progress.current.completed
+        if not trainer.is_global_zero or epoch == self.shown:
+            return
+        self.shown, self.last = epoch, (epoch, metrics_line(trainer.callback_metrics))
+        if self.bar is not None:
+            self.bar.update(self.task, completed=epoch, metrics=self.last[1])
+        elif is_due(epoch, trainer.max_epochs):
+            self.print_line()
+
+    def print_line(self):
+        print("epoch {:>4}  {}".format(*self.last), file=sys.stderr)
+        self.printed = self.last
+
+    def on_fit_end(self, trainer, pl_module):
+        if not trainer.is_global_zero:
+            return
+        if self.bar is not None:
+            self.bar.stop()
+        elif self.last != self.printed:
+            self.print_line()
+
+    def on_exception(self, trainer, pl_module, exception):
+        if getattr(self, "bar", None) is not None:
+            self.bar.stop()
+
+
+def is_due(epoch, max_epochs):
+    """Whether a log has a line for this epoch: the first and each twentieth (of a run without an end: 1, 2, 5, …)."""
+    if max_epochs < 0:
+        return str(epoch).rstrip("0") in ("1", "2", "5")
+    return epoch == 1 or epoch % math.ceil(max_epochs / LINES) == 0
+
+
+def described(trainer, classifier):
+    """What is trained on what: pairs of a label and a text."""
+    data, sizes = trainer.datamodule, [classifier.hparams.in_features, *classifier.hparams.hidden]
+    outputs = classifier.net[-1].out_features
+    rows = ", ".join(f"{len(rows)} {name}" for name, rows in data.splits.items())
+    parameters = f"{sum(p.numel() for p in classifier.parameters()) // (classifier.members or 1)} parameters"
+    if isinstance(classifier.hparams.lr, list):
+        parameters += f" each, {classifier.groups} values of lr × {classifier.members // classifier.groups} members"
+    elif classifier.members:
+        parameters += f" each, {classifier.members} members"
+    processes = f" × {trainer.world_size} processes" if trainer.world_size > 1 else ""
+    notes = [("note", note) for note in data.table.notes]
+    return [
+        (
+            "data",
+            f"{data.source}: {len(data.table.labels)} rows × {data.in_features} features, "
+            f"{len(data.classes)} {'labels' if data.multilabel else 'classes'}; rows: {rows}",
+        ),
+        *notes,
+        (
+            "network",
+            f"{'-'.join(map(str, [*sizes, outputs]))}, {parameters}, on {trainer.strategy.root_device}{processes}",
+        ),
+    ]
+
+
+def metrics_line(metrics):
+    return "  ".join(f"{name} {metrics[name]:.4f}" for name in sorted(metrics) if name in METRICS)

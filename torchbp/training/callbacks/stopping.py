@@ -1,0 +1,139 @@
+"""“Until the loss reaches its minimum”: when gradient descent stops, and why it did."""
+
+import collections
+
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+
+from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
+from torchbp.training.callbacks.gradients import full_gradient_norm
+from torchbp.training.errors import SettingError
+
+WHY = {DESCENDS: "descending", GRADIENT: "gradient", PATIENCE: "patience", NOT_FINITE: "diverged"}
+
+
+class UntilMinimum(EarlyStopping):
+    """Stops training at a minimum of the loss: where its gradient vanishes, or where it falls no more.
+
+    Whichever comes first; `max_epochs` of the trainer comes before both. `reason` says which it was. Each member of an
+    ensemble stops by itself: its weights change no more, and training ends when all have stopped.
+
+    Args:
+        min_grad_norm: stop when ‖∇L‖₂ over all parameters falls under it, at an epoch's end. L is the mean loss over
+            the whole training split, weight decay included, at the weights of that moment. 0 never computes it.
+        min_delta, patience: stop when `monitor` has not fallen by more than `min_delta` in `patience` epochs (or
+            validations, for a `val/…` metric). Of a metric that is nan or infinite, training stops at once.
+        monitor: the metric that should fall, `train/loss` or `val/loss`.
+
+    Raises:
+        SettingError: a negative number, or a patience under 1.
+    """
+
+    def __init__(
+        self,
+        min_grad_norm: float = 0.0,
+        min_delta: float = 1e-4,
+        patience: int = 20,
+        monitor: str = "train/loss",
+    ):
+        for name, value in (("min_grad_norm", min_grad_norm), ("min_delta", min_delta)):
+            if not value >= 0:
+                raise SettingError(f"stopping.{name}={value} must not be negative")
+        if patience < 1:
+            raise SettingError(f"stopping.patience={patience} must be at least 1")
+        if monitor not in ("train/loss", "val/loss"):
+            raise SettingError(f"stopping.monitor={monitor!r} must be train/loss or val/loss")
+        super().__init__(monitor)  # Lightning runs what stops after what logs; of the rest, nothing is left
+        self.min_grad_norm, self.min_delta, self.patience = min_grad_norm, min_delta, patience
+        self.minimum = self.grad_norm = None
+
+    def setup(self, trainer, pl_module, stage):
+        if stage == "fit":
+            self.minimum = Minimum(self.min_delta, self.patience, self.min_grad_norm, pl_module.members)
+
+    def on_train_start(self, trainer, pl_module):
+        self.stop(trainer)  # resumed from where it had stopped, or some members had
+
+    def on_validation_end(self, trainer, pl_module):
+        if self.monitor == "val/loss" and trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.update(trainer, pl_module.losses["val"])
+            self.stop(trainer)
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        if trainer.fast_dev_run:
+            return
+        if self.min_grad_norm > 0:
+            if trainer.is_global_zero:
+                self.grad_norm = full_gradient_norm(pl_module, *trainer.datamodule.rows("train"))
+            self.grad_norm = trainer.strategy.broadcast(self.grad_norm)  # so that all processes stop, or none
+        if self.monitor == "train/loss":
+            self.update(trainer, pl_module.losses["train"], self.grad_norm)
+        elif self.min_grad_norm > 0:
+            self.minimum.stop(self.minimum.active & (self.grad_norm < self.min_grad_norm), GRADIENT)
+        self.stop(trainer)
+
+    def update(self, trainer, losses, grad_norm=None):
+        descended = self.minimum.active
+        self.minimum.update(losses, grad_norm)
+        # of the trainer's, and not of the validations that were asked
+        self.minimum.epochs = torch.where(descended, trainer.current_epoch + 1, self.minimum.epochs)
+
+    def stop(self, trainer):
+        """Stop the members that are at their minimum, and training if that is all of them."""
+        active = self.minimum.active
+        if active.dim():
+            optimizer = trainer.optimizers[0]
+            p = optimizer.param_groups[0]["params"][0]
+            optimizer.active = None if active.all() else active.to(p.device)
+        if not active.any():
+            trainer.should_stop = True
+
+    def reason(self, trainer):
+        """One sentence: why this trainer's `fit` ended."""
+        minimum = self.minimum
+        if minimum.why.dim():
+            return self.reason_of_members(trainer)
+        if minimum.why == NOT_FINITE:
+            return f"{self.monitor} is no longer a finite number; a smaller lr helps"
+        if minimum.why == GRADIENT:
+            return f"the gradient vanished: its norm {self.grad_norm:.3g} is under min_grad_norm {self.min_grad_norm:g}"
+        if minimum.why == PATIENCE:
+            times = "epochs" if self.monitor == "train/loss" else "validations"
+            by = f" by {self.min_delta:g}" if self.min_delta else ""
+            return f"{self.monitor} has not fallen{by} in {self.patience} {times} (patience)"
+        return limit(trainer)
+
+    def reason_of_members(self, trainer):
+        counts = self.counts()
+        if DESCENDS in self.minimum.why:
+            return f"{limit(trainer)}; members: {counts}"
+        return f"all members have stopped: {counts}"
+
+    def counts(self, members=slice(None)):
+        """How many of these members have stopped, and why, in a few words."""
+        why = collections.Counter(self.minimum.why[members].tolist())
+        return ", ".join(f"{why[kind]} {word}" for kind, word in WHY.items() if why[kind])
+
+    def state_dict(self):
+        return {**self.minimum.state_dict(), "grad_norm": self.grad_norm}
+
+    def load_state_dict(self, state_dict):
+        minimum = self.minimum
+        for name, value in minimum.state_dict().items():
+            if not isinstance(state_dict[name], torch.Tensor) or state_dict[name].shape != value.shape:
+                raise ValueError(f"{name} of UntilMinimum is damaged")
+        self.grad_norm = state_dict["grad_norm"]
+        minimum.load_state_dict({name: state_dict[name] for name in minimum.state_dict()})
+        # by the patience and the norm of now, the user's, and not the checkpoint's
+        finite = minimum.why != NOT_FINITE
+        minimum.stop(finite, DESCENDS)
+        minimum.stop(finite & (minimum.waited >= self.patience), PATIENCE)
+        if self.grad_norm is not None:
+            minimum.stop(finite & (self.grad_norm < self.min_grad_norm), GRADIENT)
+
+
+def limit(trainer):
+    for name, done in (("max_epochs", trainer.current_epoch), ("max_steps", trainer.global_step)):
+        if done == getattr(trainer, name):
+            return f"{name} {done} is reached"
+    return "the trainer's own limit is reached"  # max_time, or a callback of the user's

@@ -1,0 +1,144 @@
+"""The command line of training. Where jsonargparse prints its usage: one line with the key, the value, the remedy."""
+
+import difflib
+import inspect
+import re
+from pathlib import Path
+
+import yaml
+from pytorch_lightning import Trainer
+from pytorch_lightning.cli import LightningArgumentParser
+
+from torchbp.training.callbacks.gradient_monitor import GradientMonitor
+from torchbp.training.callbacks.stopping import UntilMinimum
+from torchbp.training.checkpoints.saving import BestAndLast
+from torchbp.training.data.tabular import TabularData
+from torchbp.training.errors import SettingError
+from torchbp.training.model.classifier import Classifier
+
+LINKED = ("in_features", "classes", "columns", "multilabel", "missing")  # of the model: they are the data's
+GROUPS = {
+    "model": Classifier,
+    "data": TabularData,
+    "stopping": UntilMinimum,
+    "gradients": GradientMonitor,
+    "checkpoint": BestAndLast,
+}
+
+
+class Parser(LightningArgumentParser):
+    """Its errors are one line, never the usage dump."""
+
+    def error(self, message, ex=None):
+        raise SettingError(shorten(message))
+
+
+def configs_first(arguments):
+    """The arguments with every -c FILE in front: a flag beats a file wherever it stands. Each file is checked."""
+    command, *rest = arguments
+    files, flags = [], []
+    while rest:
+        flag = rest.pop(0)
+        if flag in ("-c", "--config") and rest:
+            files.append(rest.pop(0))
+        elif flag.startswith(("-c=", "--config=")):
+            files.append(flag.split("=", 1)[1])
+        else:
+            flags.append(flag)
+    for path in files:
+        check_file(Path(path))
+    return [command, *(f"--config={path}" for path in files), *flags]
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """YAML lets the second of two equal keys win; here it is an error."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:  # of a list, which is no key, the error is YAML's
+                raise yaml.constructor.ConstructorError(None, None, f"a second {key.value!r}", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def check_file(path):
+    """A YAML file of keys, so that an error names the file and the line."""
+    if not path.is_file():
+        raise SettingError(f"there is no file {path}")
+    try:
+        content = yaml.load(path.read_text(), UniqueKeys)
+    except yaml.MarkedYAMLError as error:
+        raise SettingError(f"{path}, line {error.problem_mark.line + 1}: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(content, dict):
+        raise SettingError(f"{path} holds no keys; see configs/breast_cancer.yaml for what it may hold")
+    model = content.get("model")
+    for name in LINKED:
+        if isinstance(model, dict) and name in model:
+            raise SettingError(f"{path}: model.{name} comes from the data; leave it out")
+
+
+def shorten(message):
+    """jsonargparse's message in one line: the key, the value, and what would do."""
+    message = re.sub(r"/--[\w.]+\+", "", message)  # its sign for appending to a list
+    if stray := re.match(r"unrecognized arguments: ([^-]\S*)", message):
+        return f"{stray[1]!r} belongs to no key; a value is given as --KEY {stray[1]}"
+    if unknown := re.search(r"unrecognized arguments: --([^\s=]+)|does not accept option '([^']+)'", message):
+        key = unknown[1] or unknown[2]
+        return f"there is no key {key!r}; {nearest(key, known_keys())}"
+    if reason := reason_of_class(message):
+        return reason
+    if wrong := re.match(r'Parser key "([^"]+)"', message):
+        types = re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", message)
+        value = re.search(r"(?:Got|Given) value: (.*)", message)
+        if choices := re.findall(r"Expected a typing.Literal\[(.*)\]", message):
+            choices = dict.fromkeys(re.findall(r"[^', ]+", ", ".join(choices)))
+            return f"{wrong[1]}={value[1]} must be one of {', '.join(choices)}"
+        if types and value:
+            types = " or ".join(dict.fromkeys(types)).replace("NoneType", "null")
+            return f"{wrong[1]}={value[1]} must be of type {types}"
+    if missing := re.match(r"the following arguments are required: (?:\w+\.)?(.*)", message):
+        return f"{missing[1]} is missing; set it in the file of -c, or as --{missing[1]}"
+    return " ".join(message.removeprefix("argument ").split())
+
+
+def reason_of_class(message):
+    """Why a class that a setting names, a logger's or a callback's, cannot be made; None if the message is of another
+    kind. jsonargparse tries each type that the setting may have, and lists what is wrong with all of them."""
+    tried = re.search(r"Errors:\n( *)- (.*)\n *Given value type: .*\n *Given value: (.*)", message, re.DOTALL)
+    if not tried:
+        return None
+    reasons = [" ".join(reason.split()) for reason in re.split(rf"\n{tried[1]}- ", tried[2])]
+    reasons = [reason for reason in reasons if not re.match(r"Expected an? (<|typing)|Not a valid subclass", reason)]
+    if not reasons:
+        return None
+    reason = min(reasons, key=lambda reason: reason.startswith("Import path"))  # of another type that it may have
+    key = re.match(r'Parser key "([^"]+)"', message)
+    path = re.search(r"class_path'?[=:] ?'([^']+)'", tried[3])
+    where = ": ".join(part[1] for part in (key, path) if part)
+    if key and not path and not tried[3].startswith("NestedArg"):  # jsonargparse's own, of --KEY.init_args.NAME
+        where = f"{where}={tried[3]}"
+    for pattern, words in (
+        (r"Problem with given class_path '[^']*': ", ""),
+        (r"Option ('[^']+') is not accepted", r"the class has no argument \1"),
+        (r"(\w+) is missing; set it in .*", r"the class needs init_args with \1"),
+        (r"Expected a dot import path string: (.*)", r"there is no class \1; give module.Class"),
+        (r"Requirement '?([\w-]+)[^']*'? not met.*HINT: Try running `(.*)`", r"\1 is not installed: \2"),
+    ):
+        reason = re.sub(pattern, words, reason)
+    return f"{where}: {reason}"
+
+
+def known_keys():
+    groups = {**GROUPS, "trainer": Trainer}
+    keys = [f"{group}.{name}" for group, of in groups.items() for name in inspect.signature(of).parameters]
+    return [*keys, *groups, "seed_everything", "config", "ckpt_path", "output", "overwrite"]
+
+
+def nearest(name, known):
+    near = difflib.get_close_matches(name, known, n=1)
+    return (
+        f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted({key.split('.')[0] for key in known}))}"
+    )

@@ -1,0 +1,134 @@
+"""`torchbp predict`: every row of a file through a trained network, a piece of the file at a time."""
+
+import collections
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch.utils.data import DataLoader, IterableDataset
+
+from torchbp.printing import say
+from torchbp.training.atomic_write import atomic_write
+from torchbp.training.data.columns import encode, texts
+from torchbp.training.data.sources import BUNDLED, stream_file
+from torchbp.training.errors import SettingError, UserError
+
+SUFFIXES = (".csv", ".parquet")
+
+
+class Pieces(IterableDataset):
+    """The features of a source, some rows a piece; what names the rows waits in `ids`, in the same order."""
+
+    def __init__(self, source, id, classifier):
+        self.source, self.id = source, id
+        self.columns, self.missing = classifier.named_columns(), classifier.hparams.missing
+        self.ids = collections.deque()
+        self.unseen = collections.Counter()
+
+    def frames(self):
+        if self.source in BUNDLED:
+            return [BUNDLED[self.source]()[0]]
+        as_text = [name for name, categories in self.columns.items() if categories is not None]
+        return stream_file(Path(self.source), [*as_text, *([self.id] if self.id else [])])
+
+    def __iter__(self):
+        rows = 0
+        for frame in self.frames():
+            if self.id and self.id not in frame:
+                raise SettingError(f"{self.source} has no column {self.id!r}; set data.id to one it has, or to null")
+            ids = texts(frame[self.id]) if self.id else pd.Series(range(rows + 1, rows + 1 + len(frame)), name="row")
+            self.ids.append(ids.reset_index(drop=True))
+            yield torch.from_numpy(encode(frame, self.columns, self.missing, self.source, rows + 1, self.unseen))
+            rows += len(frame)
+        if not rows:
+            raise UserError(f"{self.source} has no rows")
+
+
+class Writer(Callback):
+    """Appends the answers to each piece to a CSV or Parquet file."""
+
+    def __init__(self, path, as_parquet, source, ids):
+        self.path, self.as_parquet, self.source, self.ids = path, as_parquet, source, ids
+        self.rows, self.parquet = 0, None
+
+    def on_predict_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+        spread = None
+        if pl_module.members:
+            outputs, spread = outputs
+        check_answers(outputs, self.rows, self.source)
+        frame = answers(pl_module, outputs.float().cpu(), spread)
+        frame.insert(0, self.ids[0].name, self.ids.popleft(), allow_duplicates=True)
+        if self.as_parquet:
+            table = pyarrow.Table.from_pandas(frame, preserve_index=False)
+            self.parquet = self.parquet or pyarrow.parquet.ParquetWriter(self.path, table.schema)
+            self.parquet.write_table(table)
+        else:
+            frame.to_csv(self.path, mode="a", header=self.rows == 0, index=False)
+        self.rows += len(frame)
+
+    def on_predict_end(self, trainer, pl_module):
+        if self.parquet:
+            self.parquet.close()
+
+
+def check_answers(probabilities, rows, source):
+    """Refuse a probability that is no number, in a piece that comes after so many rows."""
+    bad = probabilities.isnan().any(dim=1).nonzero()
+    if len(bad):
+        raise UserError(
+            f"{source}: the network's answer to row {rows + int(bad[0]) + 1} under the header is no number; a value "
+            "in it is too far from those of the training rows, or the network's weights are too large"
+        )
+
+
+def answers(classifier, probabilities, spread=None):
+    """A frame of P of each output, and the class; of independent labels, a column of 0 and 1 for each. `spread`, of an
+    ensemble, is a column for each output too."""
+    classes = classifier.hparams.classes
+    named = classes[1:] if classifier.binary else classes
+    frame = pd.DataFrame(probabilities.numpy(), columns=[f"P({name})" for name in named])
+    if spread is not None:
+        frame[[f"spread({name})" for name in named]] = spread.float().cpu().numpy()
+    if classifier.hparams.multilabel:
+        return pd.concat([frame, pd.DataFrame((probabilities >= 0.5).int().numpy(), columns=classes)], axis=1)
+    frame["class"] = classifier.predicted(probabilities)
+    return frame
+
+
+def predict(trainer, classifier, source, id, output):
+    """Write the probabilities and the class of every row of a source to a file. Returns the number of rows.
+
+    A category that the network does not know, where it may take it as missing, is named on stderr.
+
+    Raises:
+        UserError, SettingError: a source that cannot be read, or that lacks a column; nothing is written then.
+    """
+    pieces = Pieces(source, id, classifier)
+    nothing = torch.zeros(0, classifier.net[-1].out_features)
+    if id in answers(classifier, nothing, nothing if classifier.members else None):
+        raise SettingError(f"data.id={id!r} has the name of a column of the answers; leave it out")
+    with atomic_write(output) as temporary:
+        writer = Writer(temporary, Path(output).suffix.lower() == ".parquet", source, pieces.ids)
+        trainer.callbacks.append(writer)
+        trainer.predict(classifier, DataLoader(pieces, batch_size=None), return_predictions=False)
+    for (column, value), rows in sorted(pieces.unseen.items()):
+        say("note", f"column {column!r}: {value!r} ({rows} rows) is new, and was taken as missing", sys.stderr)
+    return writer.rows
+
+
+def check_output(path, source, overwrite, suffixes):
+    """Raises SettingError for a file that cannot, or must not, be written."""
+    if path.exists() and Path(source).exists() and path.samefile(source):
+        raise SettingError(f"{path} is the data itself; name another --output")
+    if path.is_dir():
+        raise SettingError(f"{path} is a folder; name a file as --output")
+    if path.suffix.lower() not in suffixes:
+        raise SettingError(f"--output {path} must end in {' or '.join(suffixes)}")
+    if path.exists() and not overwrite:
+        raise SettingError(f"{path} exists; name another --output, or add --overwrite true")
+    if not path.parent.is_dir():
+        raise SettingError(f"there is no folder {path.parent} to write {path.name} to")
