@@ -90,8 +90,10 @@ class Rule:
 
     def options_of(self, module):
         """The constants of the module, name: value, as they are now."""
-        buffers = module._buffers  # to read one as an attribute costs 1 µs
-        return {name: buffers[name] if name in buffers else getattr(module, name) for name in self.options}
+        options, buffers = {}, module._buffers  # reading a buffer as an attribute costs 1 µs
+        for name in self.options:
+            options[name] = buffers[name] if name in buffers else getattr(module, name)
+        return options
 
 
 SAVES = "input", "output", "returned"
