@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import logging
 import os
 import pty
 import re
@@ -10,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,6 @@ import torch
 from pytorch_lightning.loggers import CSVLogger
 from sklearn.datasets import load_digits
 
-from tests.conftest import without_pictures
 from torchbp.cli import main
 from torchbp.training import Classifier, TabularData
 from torchbp.training.callbacks.progress import is_due
@@ -27,18 +24,7 @@ from torchbp.training.errors import UserError
 CONFIGS = Path(__file__).parents[2] / "configs"
 CANCER = str(CONFIGS / "breast_cancer.yaml")
 
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch, undrawn):
-    """The command changes this process: its arguments, its filters of warnings and the levels of two loggers."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["torchbp"])
-    names = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed", "lightning_fabric")
-    levels = {name: logging.getLogger(name).level for name in names}
-    with warnings.catch_warnings():
-        yield
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "undrawn")
 
 
 @pytest.fixture
@@ -200,14 +186,9 @@ def test_a_sweep_whose_members_all_diverge_is_a_failure(run):
     assert "next" not in out
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch, without_pictures():
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["torchbp"])
-        assert main(["fit", "-c", CANCER, "--trainer.max_epochs", "2"]) == 0
-    return folder / "runs/breast_cancer/version_0/checkpoints/best.ckpt"
+@pytest.fixture
+def checkpoint(trained_run):
+    return trained_run / "checkpoints/best.ckpt"
 
 
 def test_validate(run, checkpoint):
@@ -559,7 +540,7 @@ BAD = [
     ("fit -c twice.yaml", 2, "twice.yaml, line 4: a second 'lr'"),
     ("fit -c list.yaml", 2, "list.yaml holds no keys"),
     ("fit -c tab.yaml", 2, "tab.yaml, line 2: "),
-    ("fit --model.activation swish", 2, "model.activation='swish' is not known; use sigmoid, tanh, relu"),
+    ("fit --model.activation swish", 2, "model.activation='swish' is not known; use relu, sigmoid, tanh"),
     ("fit --model.pos_weight heavy", 2, "model.pos_weight=heavy must be balanced or a positive number"),
     ("fit --model.pos_weight 0", 2, "model.pos_weight=0.0 must be"),
     ("fit --gradients.every_n_epochs -1", 2, "gradients.every_n_epochs=-1"),

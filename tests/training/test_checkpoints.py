@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.commands import command_in
 from torchbp.cli import main
 from torchbp.training import Classifier, TabularData
 from torchbp.training.data.fingerprint import fingerprint
@@ -30,9 +31,7 @@ def table(rows=60):
 def trained(tmp_path_factory):
     """A folder with a.csv and a run of two epochs on it."""
     folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["torchbp"])
+    with command_in(folder), pytest.MonkeyPatch.context() as patch:
         patch.setattr("torchbp.training.cli.summary.write_page", lambda *_: None)
         table().to_csv("a.csv", index=False)
         assert main(["fit", *SOURCE, "--trainer.max_epochs", "2"]) == 0

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch.func import functional_call, grad, vmap
 
 from torchbp.cli import main
-from torchbp.nn.mlp import ACTIVATIONS
+from torchbp.ops.rules import Activation, rules
 from torchbp.training import Classifier, TabularData
 from torchbp.training.callbacks.gradient_monitor import GradientMonitor, loss_of_guess
 from torchbp.training.callbacks.gradients import (
@@ -92,7 +92,7 @@ SATURATED = {  # of outputs, 3 units for 2 rows: just inside and just outside of
 
 
 def test_saturation_of_each_activation():
-    assert set(SATURATED) == set(SATURATION) == set(ACTIVATIONS)
+    assert set(SATURATED) == set(SATURATION) == set(rules(Activation))
     for activation, (outputs, share) in SATURATED.items():
         a = torch.tensor([outputs, [[0.5] * 3] * 2])  # a second network, without
         torch.testing.assert_close(SATURATION[activation].share(a), torch.tensor([share, 0.0]))
@@ -158,7 +158,7 @@ def test_the_guess_is_the_best_answer_without_features(weight):
     assert loss_of_guess(torch.tensor([[0.0, 1.0]]), None) == pytest.approx(0, abs=1e-30)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", rules(Activation))
 def test_a_trouble_is_said_in_the_words_of_the_activation(activation):
     data = TabularData("breast_cancer")
     model = Classifier(data.in_features, data.classes, hidden=[4, 4], activation=activation)
