@@ -12,6 +12,8 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.strategies import FSDPStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from torchbp.cli import keys
+from torchbp.cli.keys import LINKED, TRAINER_DEFAULTS
 from torchbp.printing import complain, quoted, say
 from torchbp.training.callbacks.interruption import Interrupted, Interruption
 from torchbp.training.callbacks.progress import EpochProgress
@@ -28,7 +30,7 @@ from torchbp.training.checkpoints.compatibility import (
 from torchbp.training.checkpoints.reading import read_checkpoint
 from torchbp.training.checkpoints.saving import WholeFiles, continue_metrics, latest_best, run_folder
 from torchbp.training.checkpoints.tensors import check_momenta
-from torchbp.training.cli.arguments import GROUPS, LINKED, Parser, configs_first, reason_of_class
+from torchbp.training.cli.arguments import GROUPS, Parser, configs_first, reason_of_class
 from torchbp.training.cli.lightning_quiet import SaveConfig, quieten
 from torchbp.training.cli.predictions import SUFFIXES, check_output, predict
 from torchbp.training.cli.processes import LostProcess, leave, raised_by, rank
@@ -36,18 +38,6 @@ from torchbp.training.cli.summary import close, close_early, resume_lines, shown
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.model.classifier import Classifier
 from torchbp.training.model.trainer_settings import check_engine
-
-DEFAULTS = {  # of the trainer
-    "logger": {
-        "class_path": "pytorch_lightning.loggers.CSVLogger",
-        "init_args": {"save_dir": "runs", "name": "run"},
-    },
-    "devices": 1,
-    "max_epochs": 200,
-    "log_every_n_steps": 1,
-    "enable_model_summary": False,
-    "enable_progress_bar": False,
-}
 
 UNKNOWN_ROWS = (
     "{} does not say which rows it was trained on, since an older torchbp or another program made it: if {} has "
@@ -71,7 +61,7 @@ def main(arguments):
                 parser_class=Parser,
                 parser_kwargs={"allow_abbrev": False, "prog": "torchbp"},
                 save_config_callback=SaveConfig,
-                trainer_defaults={**DEFAULTS, "callbacks": EpochProgress()},
+                trainer_defaults={**TRAINER_DEFAULTS, "callbacks": EpochProgress()},
                 seed_everything_default=0,
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
@@ -118,7 +108,7 @@ class Command(LightningCLI):
             return
         # predict takes the file of any run, and builds neither the network nor the data from it
         parser.add_lightning_class_args(self.trainer_class, "trainer")
-        parser.set_defaults({f"trainer.{name}": value for name, value in DEFAULTS.items()})
+        parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
         parser.add_class_arguments(GROUPS["model"], "model", skip=set(LINKED), instantiate=False)
         parser.add_class_arguments(GROUPS["data"], "data", instantiate=False)
 
@@ -126,8 +116,7 @@ class Command(LightningCLI):
         if self.command == "predict":
             for name in ("stopping", "gradients", "checkpoint"):
                 parser.add_class_arguments(GROUPS[name], name, instantiate=False)
-            parser.add_argument("--output", default="predictions.csv", help="The CSV or Parquet file to write.")
-            parser.add_argument("--overwrite", type=bool, default=False, help="Whether to replace that file.")
+            parser.add_function_arguments(keys.predict, as_group=False)
             return
         for name in ("stopping", "gradients", "checkpoint"):
             parser.add_lightning_class_args(GROUPS[name], name)
