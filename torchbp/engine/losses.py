@@ -43,7 +43,7 @@ def value_and_derivative(loss, output, y, members=None):
     if y.dim() < output.dim() - (rule.target == "classes"):
         y = y.expand(len(output), *y.shape)
     rule.check(output, y)
-    each, derivative = rule.value(output, y, "none", **options), rule.derivative(output, y, **options)
+    each, derivative = rule.each(output, y, **options), rule.derivative(output, y, **options)
     each = each.flatten(1)
     if reduction == "sum":
         return each.sum(1), derivative, 1.0
