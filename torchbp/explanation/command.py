@@ -134,7 +134,7 @@ def trained(settings):
     checkpoint = read_checkpoint(path)
     check_single(checkpoint["hyper_parameters"], f"{path} holds", "train a single network, with")
     compare(checkpoint["hyper_parameters"], set_by_user(settings.model.as_dict(), Classifier), path)
-    return Classifier.of_checkpoint(checkpoint, path)
+    return load_network(Classifier, checkpoint, path)
 
 
 def fresh(settings):

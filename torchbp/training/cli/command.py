@@ -35,7 +35,7 @@ from torchbp.training.cli.processes import LostProcess, leave, raised_by, rank
 from torchbp.training.cli.summary import close, close_early, resume_lines, shown
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.model.classifier import Classifier
-from torchbp.training.model.trainer_settings import check_engine
+from torchbp.training.model.trainer_settings import check_trainer_settings
 
 DEFAULTS = {  # of the trainer
     "logger": {
@@ -183,7 +183,7 @@ class Command(LightningCLI):
 
     def after_instantiate_classes(self):
         if self.command == "fit":
-            check_engine(self.trainer, self.datamodule, self.model)
+            check_trainer_settings(self.trainer, self.datamodule, self.model)
         if self.checkpoint is not None:
             theirs = self.trained.hparams
             if self.command == "predict":
