@@ -56,8 +56,8 @@ def test_every_layer_is_swapped_in_place_and_back():
     assert not any(module.training for module in modules)
     assert model.body[2].weight is model.body[0].weight
     assert reports[0].swapped == [f"body.{i}" for i in range(6)] + ["loss"]
-    assert reports[0].left == {"norm": "torchbp has no LayerNorm", "doubled": "Doubled overrides forward"}
-    assert "left doubled: Doubled overrides forward" in str(reports[0])
+    assert reports[0].left == {"norm": "torchbp has no LayerNorm", "doubled": f"{__name__}.Doubled overrides forward"}
+    assert f"left    doubled: {__name__}.Doubled overrides forward" in str(reports[0])
     for cls in (torchbp.nn.Linear, torchbp.nn.Tanh, torchbp.nn.ReLU, torchbp.nn.Sigmoid, torchbp.nn.BCEWithLogitsLoss):
         assert any(isinstance(module, cls) for module in modules)
     assert isinstance(model.body[4], Named)
@@ -165,6 +165,69 @@ def test_what_cannot_be_swapped_is_left_with_its_reason():
         "2": "torchbp has no Conv1d",
     }
     assert str(reports[0]).startswith("swapped 0: none")
+
+
+class Linear(nn.Module):
+    """As another library's: of a known name, and with parameters of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2))
+
+    def forward(self, x):
+        return x * self.weight
+
+
+def report_of(model):
+    reports = []
+    torchbp.convert(model, report=reports.append)
+    return reports[0]
+
+
+def test_every_layer_that_is_left_is_named():
+    model = nn.ModuleDict({
+        "gelu": nn.GELU(), "drop": nn.Dropout(), "theirs": Linear(), "loss": nn.CrossEntropyLoss(),
+        "attention": nn.MultiheadAttention(2, 1), "none": nn.Sequential(), "list": nn.ModuleList([nn.Tanh()]),
+    })  # fmt: skip
+    report = report_of(model)
+    assert report.swapped == ["attention.out_proj", "list.0"]
+    assert report.left == {
+        "gelu": "torchbp has no GELU",
+        "drop": "torchbp has no Dropout",
+        "theirs": f"torchbp has no {__name__}.Linear",
+        "loss": "torchbp has no CrossEntropyLoss",
+        "attention": "torchbp has no MultiheadAttention",
+    }
+
+
+def test_what_is_swapped_and_does_not_run_our_formula_is_named(monkeypatch):
+    layer = nn.TransformerEncoderLayer(4, 2, dim_feedforward=3, batch_first=True)
+    model = nn.Sequential(layer, nn.ReLU(inplace=True), nn.ReLU(), nn.Linear(4, 4))
+    report = report_of(model)
+    assert report.swapped == ["0.self_attn.out_proj", "0.linear1", "0.linear2", "1", "2", "3"]
+    fused = "in eval mode without gradients, TransformerEncoderLayer runs torch's fused kernel"
+    assert report.bypassed == {
+        "0.self_attn.out_proj": "MultiheadAttention reads its weights, and computes by torch's formula",
+        "0.linear1": fused,
+        "0.linear2": fused,
+        "1": "with inplace=True it runs torch's own operation",
+    }
+    assert "but     1: with inplace=True it runs torch's own operation" in str(report).splitlines()
+    # and so it is
+    ran, linear = [], torchbp.ops.linear
+    monkeypatch.setattr(torchbp.ops, "linear", lambda x, weight, bias: (ran.append(weight), linear(x, weight, bias))[1])
+    x = torch.randn(2, 5, 4)
+    layer(x)
+    assert [weight is p for weight, p in zip(ran, (layer.linear1.weight, layer.linear2.weight), strict=True)] == [
+        True
+    ] * 2
+    ran.clear()
+    with torch.no_grad():
+        layer.eval()(x)
+    assert ran == []
+    z = torch.ones(3, requires_grad=True)
+    names = [module(z * 2).grad_fn.name() for module in model[1:3]]
+    assert names == ["ReluBackward0", torchbp.ops.relu(z).grad_fn.name()]
 
 
 def test_revert_leaves_an_ensemble_and_says_why():

@@ -1,22 +1,65 @@
-"""torchbp: backpropagation with its formulas in plain sight."""
+"""Backpropagation with its formulas in plain sight, for PyTorch.
 
-import importlib
+Layers whose forward and backward passes are written out by hand:
 
-from torchbp import nn, ops
-from torchbp.conversion import convert, revert
-from torchbp.engine import SGD, backprop
-from torchbp.nn.mlp import stack
+    net = torchbp.nn.MLP(30, 16, 1)         modules, as those of torch.nn; torchbp.ops has their functions
+    torchbp.convert(model, report=print)    swaps the layers of any model for ours; torchbp.revert undoes it
+
+Gradient descent without autograd:
+
+    torchbp.backprop(net, x, y)             fills .grad by the formulas
+    optimizer = torchbp.SGD(net, lr=0.5)    optimizer.backprop_step(x, y) is a step, optimizer.fit(x, y) the loop
+    torchbp.stack(networks)                 many MLPs as one ensemble
+
+Looking at gradients:
+
+    torchbp.check(function, *inputs)        audits the gradients of any function, autograd.Function or module
+    torchbp.explain(net, x, y, lr=0.5)      every quantity of a step, by formula and by number
+
+Training on tables, by the command `torchbp fit` or in Python, is `torchbp.training`; it needs the packages of
+`pip install "torchbp[train]"`. `import torchbp` imports nothing: a name is imported when it is first used.
+"""
+
+from typing import TYPE_CHECKING
+
+from torchbp._imports import lazy
+
+if TYPE_CHECKING:
+    from torchbp import engine, explanation, nn, ops, testing, training
+    from torchbp.conversion import convert, revert
+    from torchbp.engine import SGD, backprop
+    from torchbp.explanation import explain
+    from torchbp.nn.mlp import stack
+    from torchbp.testing import check
 
 __version__ = "0.1.0"
-__all__ = ["SGD", "backprop", "check", "convert", "explain", "nn", "ops", "revert", "stack", "testing"]
+__all__ = [
+    "SGD",
+    "backprop",
+    "check",
+    "convert",
+    "engine",
+    "explain",
+    "explanation",
+    "nn",
+    "ops",
+    "revert",
+    "stack",
+    "testing",
+    "training",
+]
 
-# name: the module that has it, imported when it is first used: training needs none of them
-LATER = {"check": "torchbp.testing", "explain": "torchbp.explanation"}
-
-
-def __getattr__(name):
-    if name == "testing":
-        return importlib.import_module("torchbp.testing")
-    if name in LATER:
-        return getattr(importlib.import_module(LATER[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        __all__,
+        {
+            "SGD": "torchbp.engine",
+            "backprop": "torchbp.engine",
+            "check": "torchbp.testing",
+            "convert": "torchbp.conversion",
+            "explain": "torchbp.explanation",
+            "revert": "torchbp.conversion",
+            "stack": "torchbp.nn.mlp",
+        },
+    )

@@ -2,7 +2,10 @@
 right: tied layers, hooks, parametrizations, optimizers."""
 
 import functools
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch.nn.modules.lazy import LazyModuleMixin
@@ -10,6 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from torchbp import nn
 
+AnyModule = TypeVar("AnyModule", bound=torch.nn.Module)
 OURS = {
     getattr(torch.nn, ours.__name__): ours
     for ours in (nn.Linear, nn.Sigmoid, nn.Tanh, nn.ReLU, nn.BCELoss, nn.BCEWithLogitsLoss, nn.MSELoss)
@@ -19,22 +23,30 @@ TORCHS = {ours: torchs for torchs, ours in OURS.items()}
 
 @dataclass
 class Report:
-    """What was done, by the modules' names: the `swapped` ones, and those `left` alone, each with its reason."""
+    """What `convert` or `revert` has done, by the names of the modules in the model.
+
+    swapped: the modules that have another class now.
+    bypassed: those of them whose formula does not run, or not always: name → why.
+    left: the layers that stay as they are: name → why. Containers of layers are not listed.
+    """
 
     swapped: list[str] = field(default_factory=list)
+    bypassed: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [f"swapped {len(self.swapped)}: {', '.join(self.swapped) or 'none'}"]
-        return "\n".join(lines + [f"left {name}: {reason}" for name, reason in self.left.items()])
+        lines += [f"but     {name}: {reason}" for name, reason in self.bypassed.items()]
+        return "\n".join(lines + [f"left    {name}: {reason}" for name, reason in self.left.items()])
 
 
-def convert(model, report=None):
+def convert(model: AnyModule, report: Callable[[Report], object] | None = None) -> AnyModule:
     """Swap every `torch.nn` layer that torchbp has for ours, in place: the same module objects, of another class.
 
     Args:
         model: any `torch.nn.Module`; it may itself be such a layer.
-        report: called with a `Report` of what was swapped and what was left alone and why; `print` shows it.
+        report: called with a `Report` of what was swapped, what of it does not run our formula, and what was left
+            alone and why; `print` shows it.
 
     Returns:
         `model`.
@@ -42,97 +54,136 @@ def convert(model, report=None):
     Subclasses of a layer are swapped too, and stay what they are, unless they override `forward`.
 
     Example:
-        >>> net = torchbp.convert(torch.nn.Sequential(torch.nn.Linear(30, 16), torch.nn.Sigmoid()), report=print)
-        swapped 2: 0, 1
+        >>> net = torch.nn.Sequential(torch.nn.Linear(30, 16), torch.nn.GELU(), torch.nn.Linear(16, 1))
+        >>> net = torchbp.convert(net, report=print)
+        swapped 2: 0, 2
+        left    1: torchbp has no GELU
     """
-    return swap(model, converted, report)
+    return _swap(model, _converted_class, report, bypassed=_reasons_of_bypass(model))
 
 
-def revert(model, report=None):
-    """Undo `convert`: every layer of torchbp becomes torch's, in place. Arguments and result are those of `convert`."""
-    return swap(model, reverted, report)
+def revert(model: AnyModule, report: Callable[[Report], object] | None = None) -> AnyModule:
+    """Undo `convert`: every layer of torchbp becomes torch's, in place. Arguments and result are those of `convert`.
+
+    Example:
+        >>> net = torchbp.convert(torch.nn.Sequential(torch.nn.Linear(30, 16), torch.nn.Tanh()))
+        >>> type(torchbp.revert(net)[1])
+        <class 'torch.nn.modules.activation.Tanh'>
+    """
+    return _swap(model, _reverted_class, report, bypassed={})
 
 
-def swap(model, new_class, report):
+def _swap(model, new_class, report, bypassed):
     done = Report()
     for name, module in model.named_modules():
         name = name or "the model itself"
         try:
             cls = new_class(module)
-        except Unsuitable as reason:
+        except _LeftAlone as reason:
             done.left[name] = str(reason)
             continue
         if cls is not None:
             module.__class__ = cls
             done.swapped.append(name)
+            if module in bypassed:
+                done.bypassed[name] = bypassed[module]
     if report is not None:
         report(done)
     return model
 
 
-class Unsuitable(Exception):
+class _LeftAlone(Exception):
     """Why a module is left alone."""
 
 
-def converted(module):
+def _reasons_of_bypass(model):
+    """Module → why our formula does not compute it, of those that are swapped all the same: they are of our class."""
+    reasons = {}
+    for module in model.modules():
+        if isinstance(module, torch.nn.ReLU) and module.inplace:
+            reasons[module] = "with inplace=True it runs torch's own operation"
+        elif isinstance(module, torch.nn.MultiheadAttention):
+            reasons[module.out_proj] = f"{_name_of(type(module))} reads its weights, and computes by torch's formula"
+        elif isinstance(module, torch.nn.TransformerEncoderLayer):
+            for layer in (module.linear1, module.linear2):
+                reasons[layer] = f"in eval mode without gradients, {_name_of(type(module))} runs torch's fused kernel"
+    return reasons
+
+
+def _converted_class(module):
     """The class that makes this module ours, or None if it is, or is not a layer."""
     cls = type(module)
     if isinstance(module, (*TORCHS, nn.EnsembleLinear)):
         return None
     if not isinstance(module, tuple(OURS)):
-        if next(module.children(), None) is None and next(module.parameters(), None) is not None:
-            raise Unsuitable(f"torchbp has no {cls.__name__}")
+        if _is_layer(module):
+            raise _LeftAlone(f"torchbp has no {_name_of(cls)}")
         return None
     if isinstance(module, LazyModuleMixin):
-        raise Unsuitable(f"{cls.__name__} has no parameters yet; run it once first")
-    if cls.forward is not torchs_base(cls).forward or "forward" in module.__dict__:
-        raise Unsuitable(f"{cls.__name__} overrides forward")
-    return rebased(cls, ours_of(cls.__base__)) if is_parametrized(module) else ours_of(cls)
+        raise _LeftAlone(f"{_name_of(cls)} has no parameters yet; run it once first")
+    if cls.forward is not _torch_base(cls).forward or "forward" in module.__dict__:
+        raise _LeftAlone(f"{_name_of(cls)} overrides forward")
+    return _reparent(cls, _our_class(cls.__base__)) if is_parametrized(module) else _our_class(cls)
 
 
-def reverted(module):
+def _is_layer(module):
+    """Whether it computes something itself: it has tensors, or no module inside."""
+    if next(itertools.chain(module.parameters(recurse=False), module.buffers(recurse=False)), None) is not None:
+        return True
+    return next(module.children(), None) is None and not isinstance(module, _CONTAINERS)
+
+
+_CONTAINERS = torch.nn.Sequential, torch.nn.ModuleList, torch.nn.ModuleDict
+
+
+def _name_of(cls):
+    """The class's name; of another library's with its module, since several have a `Linear`."""
+    return cls.__qualname__ if cls.__module__.startswith("torch.nn.") else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _reverted_class(module):
     """The class that makes this module torch's again, or None if it is."""
     cls = type(module)
     if isinstance(module, nn.EnsembleLinear):
-        raise Unsuitable("torch.nn has no EnsembleLinear; MLP.unstack gives the single networks")
+        raise _LeftAlone("torch.nn has no EnsembleLinear; MLP.unstack gives the single networks")
     if not is_parametrized(module):
-        return torchs_of(cls)
-    base = torchs_of(cls.__base__)
-    return base and rebased(cls, base)
+        return _torch_class(cls)
+    base = _torch_class(cls.__base__)
+    return base and _reparent(cls, base)
 
 
-def torchs_base(cls):
+def _torch_base(cls):
     return next(base for base in cls.__mro__ if base in OURS)
 
 
-def ours_of(cls):
-    return OURS.get(cls) or mixed(cls, OURS[torchs_base(cls)])
+def _our_class(cls):
+    return OURS.get(cls) or _subclass_with_ours(cls, OURS[_torch_base(cls)])
 
 
-def torchs_of(cls):
-    return TORCHS.get(cls) or getattr(cls, "unmixed", None)
+def _torch_class(cls):
+    return TORCHS.get(cls) or getattr(cls, "original_class", None)
 
 
-def rebased(cls, base):
-    """The class of a parametrized module, which is its own, on the base that it falls back to without."""
+def _reparent(cls, base):
+    """A parametrized module has a class that torch made for it alone; this is that class, derived from `base`."""
     return type(cls)(cls.__name__, (base,), dict(cls.__dict__))
 
 
 @functools.cache
-def mixed(cls, ours):
-    """A subclass of torch's layer, with our `forward`: it is still an instance of its class, and can be pickled."""
-    own = {
-        "unmixed": cls,
-        "__reduce_ex__": reduce_mixed,
+def _subclass_with_ours(cls, ours):
+    """A subclass of `cls`, which is a subclass of torch's layer, with our `forward`. It can be pickled."""
+    attributes = {
+        "original_class": cls,
+        "__reduce_ex__": _reduce,
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
     }
-    return type(cls)(cls.__name__, (cls, ours), own)
+    return type(cls)(cls.__name__, (cls, ours), attributes)
 
 
-def reduce_mixed(module, protocol):
-    return new_mixed, (type(module).unmixed,), module.__dict__
+def _reduce(module, protocol):
+    return _unpickled, (type(module).original_class,), module.__dict__
 
 
-def new_mixed(cls):
-    return object.__new__(ours_of(cls))
+def _unpickled(cls):
+    return object.__new__(_our_class(cls))

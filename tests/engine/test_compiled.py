@@ -8,7 +8,7 @@ import torch
 from torch._inductor import cpp_builder
 
 import torchbp
-from torchbp.engine import captured, compiled
+from torchbp.engine import compiled, cuda_graph
 
 
 def rows(*shape):
@@ -25,7 +25,7 @@ def trained(model, x, y, **options):
         losses.append(optimizer.backprop_steps(x[start : start + 2], y[start : start + 2]))
         schedule.step()
     if optimizer.compiled is not None:
-        assert optimizer.compiled.compiled  # it was used
+        assert optimizer.compiled.programs  # it was used
     return torch.cat(losses), model.state_dict()
 
 
@@ -102,15 +102,15 @@ def test_a_captured_step_reads_what_changes(options, monkeypatch):
         recorded.append(function)
         return lambda: result.copy_(function()), result
 
-    monkeypatch.setattr(captured, "record", record)
-    init = torchbp.SGD.prepare
+    monkeypatch.setattr(cuda_graph, "record", record)
+    init = torchbp.SGD._prepare
 
     def prepare(self):
         init(self)
-        self.captured = captured.CapturedStep(self.run, self.layers, self.loss)
+        self.captured = cuda_graph.CapturedStep(self._run, self.network, self.loss)
 
     expected = trained(model, x, y, **options)
-    monkeypatch.setattr(torchbp.SGD, "prepare", prepare)
+    monkeypatch.setattr(torchbp.SGD, "_prepare", prepare)
     torch.testing.assert_close(trained(model, x, y, **options), expected, rtol=1e-12, atol=1e-13)
     assert len(recorded) == 1
 

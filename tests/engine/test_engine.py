@@ -1,6 +1,7 @@
 """The engine beside autograd: the same gradients, the same steps, and a clear refusal of what it cannot run."""
 
 import copy
+import dataclasses
 import itertools
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import torchbp
-from torchbp.engine import layers
+from torchbp.ops import rules
 
 LOSSES = {
     "logits": torch.nn.BCEWithLogitsLoss(),
@@ -248,7 +249,7 @@ def whole_hooked():
 BAD = {
     "another layer": (lambda: torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Dropout()), "layer '1', a Dropout,"),
     "a model of another kind": (lambda: torch.nn.Bilinear(3, 3, 2), "a Bilinear is not supported"),
-    "no layer that learns": (lambda: torch.nn.Sequential(torch.nn.Tanh()), "has no Linear"),
+    "no layer that learns": (lambda: torch.nn.Sequential(torch.nn.Tanh()), "has no layer with parameters"),
     "a hook": (hooked, "layer '2', a Linear, has a hook"),
     "a hook of the whole": (whole_hooked, "a Sequential has a hook"),
     "a parametrization": (
@@ -293,7 +294,7 @@ def test_a_replaced_forward_is_named():
     model = network()
     optimizer = torchbp.SGD(model)
     model[0].forward = lambda x: x
-    with pytest.raises(TypeError, match="layer '0', a Linear, has a forward of its own"):
+    with pytest.raises(TypeError, match="layer '0', a Linear, has another forward than its class"):
         optimizer.backprop_step(*rows(4))
 
 
@@ -375,8 +376,9 @@ def test_losses_it_does_not_have_are_named():
 def test_no_derivative_is_taken_that_nobody_needs(frozen, needed, monkeypatch):
     """dA of the layers above the first that learns, and of no other."""
     taken = []
-    counting = layers.ONE._replace(dx=lambda dz, weight: taken.append(weight) or dz @ weight)
-    monkeypatch.setitem(layers.LINEAR, torchbp.nn.Linear, counting)
+    rule = rules.rules(rules.Layer)["linear"]
+    counting = dataclasses.replace(rule, backward=lambda dz, x, weight, bias: taken.append(weight) or dz @ weight)
+    monkeypatch.setitem(rules._rules, torchbp.nn.Linear, counting)
     model = network()
     for p in list(model.parameters())[:frozen]:
         p.requires_grad_(False)

@@ -9,7 +9,7 @@ from sklearn.datasets import load_breast_cancer
 import torchbp
 from torchbp.engine import fit
 from torchbp.engine.compiled import CompiledSteps
-from torchbp.engine.descent import step
+from torchbp.engine.step import step
 from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
 
 
@@ -117,7 +117,7 @@ def test_members_that_have_stopped_cost_nothing(data, monkeypatch):
     sizes = []
     step = fit.one_epoch
     monkeypatch.setattr(
-        fit, "one_epoch", lambda optimizer, *args: sizes.append(optimizer.layers.members) or step(optimizer, *args)
+        fit, "one_epoch", lambda optimizer, *args: sizes.append(optimizer.network.members) or step(optimizer, *args)
     )
     for still, left in ((1, 1), (4, 4), (5, 8)):  # the rest goes on alone where it is half of all or less
         sizes.clear()
@@ -246,7 +246,7 @@ def test_the_layer_with_the_largest_weights_is_named_where_none_gives_nan(member
         net = network(members, (3, 4, 2))
         with torch.no_grad():
             (net[2].weight if members is None else net[2].weight[-1]).fill_(value)  # the last member's
-        named = fit.trouble(torchbp.SGD(net).layers, rows, chunk)
+        named = fit.trouble(torchbp.SGD(net).network, rows, chunk)
         assert named.startswith("layer '2', a")
         assert named.endswith(message)
 
@@ -256,7 +256,7 @@ def test_a_member_whose_loss_is_no_number_is_named_and_disturbs_nobody(data):
     ensemble = network(3)
     alone = ensemble.unstack()[0]
     together = torchbp.SGD(ensemble, lr=[0.5, 1e308, 0.4])
-    with pytest.warns(UserWarning, match="members is no finite number any more: 1; a smaller lr") as caught:
+    with pytest.warns(UserWarning, match="members became nan or inf: 1; a smaller lr") as caught:
         together.fit(x, y, epochs=5, generator=generator())
     assert caught[0].filename == __file__
     assert together.minimum.why.tolist() == [DESCENDS, NOT_FINITE, DESCENDS]
@@ -322,7 +322,7 @@ def test_it_compiles_its_steps(data, monkeypatch):
 
     def stand_in(self, parameters, rules, x, y):
         calls.append(len(x))
-        return torch.stack([step(self.layers, self.loss, parameters, rules, *rows) for rows in zip(x, y, strict=True)])
+        return torch.stack([step(self.network, self.loss, parameters, rules, *rows) for rows in zip(x, y, strict=True)])
 
     monkeypatch.setattr(CompiledSteps, "__call__", torch.no_grad()(stand_in))
     for chunk in (None, 2):

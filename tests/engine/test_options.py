@@ -8,7 +8,7 @@ import torch
 
 import torchbp
 from torchbp.benchmarks.helpers.memory_use import peak_bytes
-from torchbp.engine.rules import rules_of
+from torchbp.engine.update_rule import update_rules
 
 
 def rows(*shape, dtype=torch.double):
@@ -65,9 +65,9 @@ def test_numbers_of_members_are_more_precise_than_bfloat16():
     x, y = rows(8, dtype=torch.bfloat16)
     for _ in range(3):
         optimizer.backprop_step(x, y)
-    (rule, _), *_ = rules_of(optimizer, optimizer.layers.parameters())[0]
-    torch.testing.assert_close(rule.keep, torch.tensor([0.999, 0.5]))
-    torch.testing.assert_close(rule.pull, torch.tensor([-0.001, 0.0]))
+    (rule, _), *_ = update_rules(optimizer, optimizer.network.parameters())[0]
+    torch.testing.assert_close(rule.momentum, torch.tensor([0.999, 0.5]))
+    torch.testing.assert_close(rule.decay_step, torch.tensor([-0.001, 0.0]))
     assert all(p.dtype is torch.bfloat16 and p.isfinite().all() for p in model.parameters())
 
 
@@ -316,8 +316,8 @@ def test_one_vector_of_ones_is_kept_for_all_sizes_of_a_batch(members):
     model.float()
     for batch in (9, 2, 9):
         optimizer.backprop_step(*rows(batch, dtype=torch.float32))
-    kept = [t for t in vars(optimizer.layers).values() if isinstance(t, torch.Tensor)]
+    kept = [t for t in vars(optimizer.network).values() if isinstance(t, torch.Tensor)]
     if members:  # db of an ensemble is a sum
-        kept += [optimizer.layers.ones(torch.zeros(members, 9, 2))]
+        kept += [optimizer.network.ones(torch.zeros(members, 9, 2))]
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept}
     assert list(storages.values()) == [4 * 9]

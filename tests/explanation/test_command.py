@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from torchbp.cli import main
-from torchbp.explanation import command
+from torchbp.explanation.cli import command
 from torchbp.training import Classifier, TabularData
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"

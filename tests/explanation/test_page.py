@@ -12,11 +12,11 @@ import torch
 
 import torchbp
 from tests.explanation.samples import CONTROLS, NASTY, VISIBLE, XOR, cancer, data_of, deep, large, named_xor, xor
-from torchbp.explanation import mathml, text
-from torchbp.explanation.articles import table
-from torchbp.explanation.page import STYLES, read
-from torchbp.explanation.rates import curve
 from torchbp.explanation.records import Record
+from torchbp.explanation.render import mathml, text
+from torchbp.explanation.render.html.cards import table
+from torchbp.explanation.render.html.page import STYLES, read
+from torchbp.explanation.render.html.step_curve import curve
 
 
 class Tags(HTMLParser):

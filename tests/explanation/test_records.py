@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import torchbp
 from torchbp.explanation import arguments
-from torchbp.explanation.derivation import Derivation
 from torchbp.explanation.network import Chain
+from torchbp.explanation.step import Derivation
 
 ACTIVATIONS = {"sigmoid": torchbp.nn.Sigmoid, "tanh": torch.nn.Tanh, "relu": torchbp.nn.ReLU}
 XOR = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]), torch.tensor([[0.0], [1], [1], [0]])

@@ -5,7 +5,7 @@ import torch
 
 import torchbp
 from tests.explanation.samples import XOR
-from torchbp.explanation.text import bars, tensor_lines
+from torchbp.explanation.render.text import bars, tensor_lines
 
 
 def test_small_tensors_are_printed_whole():

@@ -14,8 +14,8 @@ from torchbp.testing import case
 
 pytest_plugins = ["pytester"]
 # installed, pytest finds it by itself
-INSTALLED = "pytest_torchbp" in [point.value for point in entry_points(group="pytest11")]
-PLUGIN = () if INSTALLED else ("-p", "pytest_torchbp")
+INSTALLED = "torchbp.testing.pytest_plugin" in [point.value for point in entry_points(group="pytest11")]
+PLUGIN = () if INSTALLED else ("-p", "torchbp.testing.pytest_plugin")
 ARGUMENTS = (*PLUGIN, "-p", "no:cacheprovider")
 
 TESTS = """
@@ -154,7 +154,7 @@ def test_an_unrelated_run_of_pytest_does_not_load_torch(pytester):
 
         def test_it(pytestconfig):
             assert pytestconfig.pluginmanager.hasplugin("torchbp")
-            assert "pytest_torchbp" in sys.modules
+            assert "torchbp.testing.pytest_plugin" in sys.modules
             assert "torch" not in sys.modules
     """)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(pytester.path), *sys.path])}

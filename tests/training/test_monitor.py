@@ -13,19 +13,20 @@ import torch.nn.functional as F
 from torch.func import functional_call, grad, vmap
 
 from torchbp.cli import main
-from torchbp.nn.mlp import ACTIVATIONS
+from torchbp.ops import rules
 from torchbp.training import Classifier, TabularData
-from torchbp.training.callbacks.gradient_monitor import GradientMonitor, loss_of_guess
+from torchbp.training.callbacks.gradient_monitor import GradientMonitor, constant_answer_loss
 from torchbp.training.callbacks.gradients import (
     backward_pass,
     gradient_flow,
     hardest_rows,
     sample_gradient_norms,
 )
-from torchbp.training.callbacks.saturation import SATURATION
+from torchbp.training.callbacks.saturation import flat_share
 from torchbp.training.cli import summary
 from torchbp.training.errors import SettingError
 
+ACTIVATIONS = rules.rules(rules.Activation)
 CASES = [
     {"classes": ["a", "b"], "hidden": [4]},
     {"classes": ["a", "b", "c"], "hidden": [6, 5, 4], "activation": "tanh"},
@@ -92,10 +93,11 @@ SATURATED = {  # of outputs, 3 units for 2 rows: just inside and just outside of
 
 
 def test_saturation_of_each_activation():
-    assert set(SATURATED) == set(SATURATION) == set(ACTIVATIONS)
+    assert set(SATURATED) == set(ACTIVATIONS)
     for activation, (outputs, share) in SATURATED.items():
         a = torch.tensor([outputs, [[0.5] * 3] * 2])  # a second network, without
-        torch.testing.assert_close(SATURATION[activation].share(a), torch.tensor([share, 0.0]))
+        rule = rules.activation(activation)
+        torch.testing.assert_close(flat_share(rule, rule.derivative(a, None)), torch.tensor([share, 0.0]))
 
 
 @pytest.mark.parametrize(("rows", "watched"), [(100, 100), (341, 128), (8192, 256), (10**6, 1024)])
@@ -154,8 +156,8 @@ def test_the_guess_is_the_best_answer_without_features(weight):
     z = torch.linspace(-8, 8, 3201, dtype=torch.double)[:, None, None].expand(-1, 50, 3)
     losses = F.binary_cross_entropy_with_logits(z, y.expand_as(z), reduction="none", pos_weight=pos_weight).mean(1)
     expected = losses.min(0).values.mean()
-    assert loss_of_guess(y, pos_weight).item() == pytest.approx(expected.item(), rel=1e-4)
-    assert loss_of_guess(torch.tensor([[0.0, 1.0]]), None) == pytest.approx(0, abs=1e-30)
+    assert constant_answer_loss(y, pos_weight).item() == pytest.approx(expected.item(), rel=1e-4)
+    assert constant_answer_loss(torch.tensor([[0.0, 1.0]]), None) == pytest.approx(0, abs=1e-30)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -15,7 +15,7 @@ COMMANDS = {
     "test": ("torchbp.training.cli.command", "Score a checkpoint on the test rows."),
     "predict": ("torchbp.training.cli.command", "Write the class of every row to a file, with its probability."),
     "check": ("torchbp.testing.cli.command", "Audit the gradients of a function, a Function or a module."),
-    "explain": ("torchbp.explanation.command", "Show a row's way through a network, and every derivative of it."),
+    "explain": ("torchbp.explanation.cli.command", "Show a row's way through a network, and every derivative of it."),
     "bench": ("torchbp.benchmarks.command", "Time torchbp beside its peers on this machine."),
 }
 

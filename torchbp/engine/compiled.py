@@ -1,5 +1,6 @@
 """Several steps of gradient descent as one graph of torch.compile: for a small network most of a step is its calls."""
 
+import functools
 import os
 import tempfile
 import types
@@ -7,33 +8,36 @@ from pathlib import Path
 
 import torch
 
-from torchbp.engine.descent import step
-from torchbp.engine.layers import Layers
-from torchbp.engine.rules import distinct, placed
-from torchbp.ops.ensemble_linear import ensemble_dbias, ensemble_dweight
-from torchbp.ops.linear import linear_dbias, linear_dweight
-from torchbp.ops.rules import per_member
+from torchbp.engine.network import Network, with_options
+from torchbp.engine.step import step
+from torchbp.engine.update_rule import rules_at, unique_rules
+from torchbp.ops.rules import per_member, rule_of
 
 MOST = 32  # programs that are kept, each for a shape of the rows
 
 
-class TracedLayers(Layers):
-    """`Layers` in a form that the compiler fuses: whole expressions in place of products that accumulate."""
+class TracedNetwork(Network):
+    """`Network` in a form that the compiler fuses: whole expressions in place of products that accumulate."""
 
     def __init__(self, model):
         super().__init__(model)
-        dweight, dbias = (linear_dweight, linear_dbias) if self.members is None else (ensemble_dweight, ensemble_dbias)
-
-        def add_dweight(out, dz, x, beta, scale):
-            out.copy_(times(beta, out) + times(scale, dweight(dz, x)))
-
-        def add_dbias(out, dz, _, beta, scale):
-            out.copy_(times(beta, out) + times(scale, dbias(dz)))
-
-        self.formulas = self.formulas._replace(add_dweight=add_dweight, add_dbias=add_dbias)
+        self.accumulate = [tuple(traced_formulas(rule_of(layer), layer)) for _, layer in self.layers]
 
     def ones(self, dz):
         return None
+
+
+def traced_formulas(rule, module):
+    """For each parameter out ← β out + s dP, and that it takes what the layer saved."""
+    for parameter in rule.parameters:
+        gradient = parameter.gradient
+        if rule.options:
+            gradient = with_options(gradient, rule, module)
+        yield functools.partial(accumulate_traced, gradient), False
+
+
+def accumulate_traced(gradient, out, dz, saved, beta, scale):
+    out.copy_(times(beta, out) + times(scale, gradient(dz, saved)))
 
 
 def times(scale, tensor):
@@ -44,31 +48,32 @@ class CompiledSteps:
     """K steps of a network on the rows x (K, …, in_features) and y, compiled for each shape of x and y."""
 
     def __init__(self, model, loss):
-        self.layers, self.loss, self.compiled = TracedLayers(model), loss, {}
+        self.network, self.loss, self.programs = TracedNetwork(model), loss, {}
 
     @torch.no_grad()
     def __call__(self, parameters, rules, x, y):
         """The losses (K, …) of before each step."""
-        found, places = distinct(rules)
-        key = (x.shape, x.dtype, y.shape, y.dtype, places, *(rule.fixed() for rule in found))
-        made = kept(self.compiled, key, lambda: self.compile(x.device.type == "cpu"))
-        parameters = [tuple(p if p is None else p.detach() for p in pair) for pair in parameters]
+        unique, indices = unique_rules(rules)
+        structure = [rule.structure_key() for rule in unique]
+        key = (x.shape, x.dtype, y.shape, y.dtype, indices, *structure, self.network.constants())
+        program = cached(self.programs, key, lambda: self.compile(x.device.type == "cpu"))
+        parameters = [tuple(p if p is None else p.detach() for p in of_layer) for of_layer in parameters]
         try:
-            return made(parameters, placed([traced(rule, x) for rule in found], places), x, y)
+            return program(parameters, rules_at([with_tensors(rule, x) for rule in unique], indices), x, y)
         except torch._dynamo.exc.BackendCompilerFailed:  # the parameters are as they were
             if not (why := cannot_compile()):
                 raise
             raise RuntimeError(f"compile=True is not possible here: {why}, or leave compile out") from None
 
     def compile(self, cpp_wrapper):
-        layers, loss = self.layers, self.loss
+        network, loss = self.network, self.loss
 
         def steps(parameters, rules, x, y):
-            return torch.stack([step(layers, loss, parameters, rules, *rows) for rows in zip(x, y, strict=True)])
+            return torch.stack([step(network, loss, parameters, rules, *rows) for rows in zip(x, y, strict=True)])
 
-        # torch counts recompilations by code, over all networks: each has code of its own
-        own = types.FunctionType(steps.__code__.replace(), steps.__globals__, "steps", None, steps.__closure__)
-        return torch.compile(own, fullgraph=True, dynamic=False, options={"cpp_wrapper": cpp_wrapper})
+        # torch counts recompilations by code object, over all networks: each network gets a copy of the code
+        copy = types.FunctionType(steps.__code__.replace(), steps.__globals__, "steps", None, steps.__closure__)
+        return torch.compile(copy, fullgraph=True, dynamic=False, options={"cpp_wrapper": cpp_wrapper})
 
 
 def cannot_compile():
@@ -86,8 +91,8 @@ def cannot_compile():
     return ""
 
 
-def kept(programs, key, make):
-    """programs[key], made where it is missing. Of more than MOST, the one that was not used for longest is dropped."""
+def cached(programs, key, make):
+    """programs[key], made where it is missing. Of more than MOST, the least recently used one is dropped."""
     program = programs.pop(key, None)
     if program is None:
         program = make()
@@ -97,12 +102,12 @@ def kept(programs, key, make):
     return program
 
 
-def traced(rule, x):
+def with_tensors(rule, x):
     """The rule with tensors for numbers, so that another learning rate is not compiled anew."""
-    return rule._replace(**{k: number(v, x) for k, v in rule.numbers().items()})
+    return rule._replace(**{k: as_tensor_like(v, x) for k, v in rule.numbers().items()})
 
 
-def number(value, x):
+def as_tensor_like(value, x):
     """A tensor of the number, as precise as x or as float32, whichever is more."""
     if isinstance(value, torch.Tensor):
         return value

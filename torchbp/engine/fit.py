@@ -4,8 +4,8 @@ import warnings
 
 import torch
 
+from torchbp.engine.active_members import ActiveMembers
 from torchbp.engine.gradients import gradient_norms
-from torchbp.engine.running import Running
 from torchbp.engine.stopping import NOT_FINITE, Minimum
 from torchbp.nn.mlp import is_count
 
@@ -70,8 +70,8 @@ def batches(rows, steps):
 
 def fit(optimizer, x, y, batch_size, epochs, shuffle, bagging, generator, tol, patience, min_grad_norm, progress):
     """See `torchbp.SGD.fit`."""
-    members = optimizer.layers.members
-    check(optimizer.layers, x, y, batch_size, epochs, bagging, tol, patience, min_grad_norm)
+    members = optimizer.network.members
+    check(optimizer.network, x, y, batch_size, epochs, bagging, tol, patience, min_grad_norm)
     bag = torch.randint(x.shape[-2], (members, x.shape[-2]), generator=generator, device="cpu") if bagging else None
     chunk = None if optimizer.captured is not None else optimizer.chunk
     rows = Rows(x, y, None if bag is None else bag.to(x.device), chunk)
@@ -79,7 +79,7 @@ def fit(optimizer, x, y, batch_size, epochs, shuffle, bagging, generator, tol, p
         minimum = optimizer.minimum = Minimum(tol, patience, min_grad_norm, members)
     given, history = optimizer.active, []
     allowed = torch.tensor(True, device="cpu") if given is None else given.cpu()
-    running = Running(optimizer, rows)
+    running = ActiveMembers(optimizer, rows)
     try:
         with bar(epochs, progress) as shown:
             for _ in range(epochs):
@@ -108,7 +108,7 @@ def fit(optimizer, x, y, batch_size, epochs, shuffle, bagging, generator, tol, p
 def one_epoch(optimizer, rows, order, batch_size):
     """The mean loss over all rows, each of before the step that it was in; on the CPU, which waits for a GPU once.
 
-    Of a loss that sums, it is the sum over all rows.
+    With reduction="sum" it is the sum over all rows.
     """
     total, whole = 0, rows.count // batch_size * batch_size
     mean = optimizer.loss.reduction == "mean"
@@ -130,13 +130,13 @@ def at_once(optimizer, rows, batch_size):
 
 def norms_of(optimizer, rows, batch_size):
     """‖∇L‖ over all rows, on the CPU."""
-    layers, groups = optimizer.layers, optimizer.param_groups
+    network, groups = optimizer.network, optimizer.param_groups
     decays = {p: group["weight_decay"] for group in groups for p in group["params"] if p.requires_grad}
     places = torch.arange(rows.count, device=rows.x.device).split(batch_size * at_once(optimizer, rows, batch_size))
     norms = []
-    for members in layers.chunks(optimizer.chunk):
+    for members in network.chunks(optimizer.chunk):
         of = rows if members is None else rows.of_members(members)
-        norms.append(gradient_norms(layers, optimizer.loss, decays, map(of.of, places), rows.count, members))
+        norms.append(gradient_norms(network, optimizer.loss, decays, map(of.of, places), rows.count, members))
     return (norms[0] if len(norms) == 1 else torch.cat(norms)).cpu()
 
 
@@ -148,9 +148,9 @@ def bar(epochs, progress):
     return tqdm(total=epochs, unit="epoch", delay=0 if progress else 2, leave=False, disable=disable)
 
 
-def check(layers, x, y, batch_size, epochs, bagging, tol, patience, min_grad_norm):
+def check(network, x, y, batch_size, epochs, bagging, tol, patience, min_grad_norm):
     """Raises a ValueError, of something that is no tensor a TypeError, for what cannot be trained on."""
-    members, (weight, _) = layers.members, layers.parameters()[0]
+    members, weight = network.members, network.first_parameter
     for name, value in (("batch_size", batch_size), ("epochs", epochs), ("patience", patience)):
         if not is_count(value):
             raise ValueError(f"{name}={value!r} must be a positive integer")
@@ -170,8 +170,9 @@ def check(layers, x, y, batch_size, epochs, bagging, tol, patience, min_grad_nor
             raise ValueError(f"{name} is on {t.device}, and the model on {weight.device}; use {name}.to(…) first")
     if x.dtype is not weight.dtype:
         raise ValueError(f"x is {x.dtype}, and the model {weight.dtype}; give x.to({weight.dtype})")
-    if x.shape[-1] != weight.shape[-1]:
-        raise ValueError(f"x has {x.shape[-1]} features, and the model takes {weight.shape[-1]}")
+    features = getattr(network.named[0][1], "in_features", None)
+    if features not in (None, x.shape[-1]):
+        raise ValueError(f"x has {x.shape[-1]} features, and the model takes {features}")
     if x.shape[-2] != y.shape[-2] or not x.shape[-2]:
         raise ValueError(f"x has {x.shape[-2]} rows and y {y.shape[-2]}; give as many, and one at least")
     if bagging and members is None:
@@ -197,34 +198,37 @@ def check_finite(name, t):
 
 
 def report(optimizer, minimum, rows):
-    """A loss that is no number any more: an error that names the layer, or a warning that names the members."""
+    """A loss that became nan or inf is an error that names the layer, or a warning that names the members."""
     lost = (minimum.why == NOT_FINITE).flatten()
     if lost.all():
         raise FloatingPointError(
-            f"the loss is no finite number any more after epoch {int(minimum.epochs.max())}: "
-            f"{trouble(optimizer.layers, rows, optimizer.chunk)}; a smaller lr helps"
+            f"the loss became nan or inf in epoch {int(minimum.epochs.max())}: "
+            f"{trouble(optimizer.network, rows, optimizer.chunk)}; a smaller lr helps"
         )
     if lost.any():
         which = ", ".join(str(int(i)) for i in lost.nonzero())
-        warnings.warn(
-            f"the loss of these members is no finite number any more: {which}; a smaller lr helps", stacklevel=4
-        )
+        warnings.warn(f"the loss of these members became nan or inf: {which}; a smaller lr helps", stacklevel=4)
 
 
-def trouble(layers, rows, chunk):
+def trouble(network, rows, chunk):
     """The first layer that gives nan or inf, or else the one with the largest weights."""
-    parameters = layers.parameters()
+    parameters = network.parameters()
     places = torch.arange(min(rows.count, 1024), device=rows.x.device)
     with torch.no_grad():
-        for members in layers.chunks(chunk):
+        for members in network.chunks(chunk):
             x, _ = (rows if members is None else rows.of_members(members)).of(places)
             of = parameters
             if members is not None:
-                of = [tuple(p if p is None else p[members] for p in pair) for pair in parameters]
+                of = [tuple(p if p is None else p[members] for p in of_layer) for of_layer in parameters]
             try:
-                layers.check_finite(layers.forward(of, x))
+                network.strict = True
+                network.forward(of, x)
             except FloatingPointError as error:
                 return str(error)
-    largest = [weight.detach().abs().max().item() for weight, _ in parameters]
-    number = largest.index(max(largest))
-    return f"{layers.names()[number]} has weights of {largest[number]:.3g}"
+            finally:
+                network.strict = False
+    largest = [
+        max((p.detach().abs().max().item() for p in of_layer if p is not None), default=0) for of_layer in parameters
+    ]
+    place = largest.index(max(largest))
+    return f"{network.names()[place]} has weights of {largest[place]:.3g}"

@@ -2,10 +2,10 @@
 
 import torch
 
-from torchbp.engine.descent import derivatives
-from torchbp.engine.layers import Layers
 from torchbp.engine.losses import checked_loss
-from torchbp.engine.rules import is_of_each, like
+from torchbp.engine.network import Network, first_parameter
+from torchbp.engine.step import derivatives
+from torchbp.engine.update_rule import is_per_member, number_like
 from torchbp.ops.rules import per_member
 
 
@@ -41,20 +41,19 @@ def backprop(model, x, y, loss=None):
         >>> net = torchbp.nn.MLP(30, 16, 1)
         >>> loss = torchbp.backprop(net, torch.randn(32, 30), torch.ones(32, 1))
     """
-    loss, layers = checked_loss(loss), Layers(model)
-    layers.check_autocast()
-    layers.strict = torch.is_anomaly_enabled()
-    parameters = layers.parameters()
-    learns = [[p is not None and p.requires_grad for p in pair] for pair in parameters]
-    value, scale, ones, passes = derivatives(layers, loss, parameters, learns, x, y)
-    _, _, add_dweight, add_dbias = layers.formulas
-    for number, dz, a in passes:
-        weight, bias = parameters[number]
-        if weight.requires_grad:
-            add_dweight(gradient(weight), dz, a, 1, scale)
-        if bias is not None and bias.requires_grad:
-            add_dbias(gradient(bias), dz, ones, 1, scale)
-        del dz, a  # so that they are freed before the next layer's are made
+    loss, network = checked_loss(loss), Network(model)
+    network.check_autocast()
+    network.strict = torch.is_anomaly_enabled()
+    parameters = network.parameters()
+    learns = [[p is not None and p.requires_grad for p in of_layer] for of_layer in parameters]
+    value, scale, ones, passes = derivatives(network, loss, parameters, learns, x, y)
+    for place, dz, saved in passes:
+        for p, needed, (accumulate, of_ones) in zip(
+            parameters[place], learns[place], network.accumulate[place], strict=True
+        ):
+            if needed:
+                accumulate(gradient(p), dz, ones if of_ones else saved, 1, scale)
+        del dz, saved  # so that they are freed before the next layer's are made
     return value
 
 
@@ -65,7 +64,7 @@ def gradient(parameter):
 
 
 @torch.no_grad()
-def gradient_norms(layers, loss, decays, pieces, count, members=None):
+def gradient_norms(network, loss, decays, pieces, count, members=None):
     """‖∇L‖₂ over all parameters that learn, of the mean loss over the rows plus ½ λ ‖W‖²; of an ensemble (E), of each.
 
     It touches no `.grad`.
@@ -75,26 +74,26 @@ def gradient_norms(layers, loss, decays, pieces, count, members=None):
         pieces: the rows x and y, a piece at a time; `count` in all.
         members: a slice of an ensemble, whose rows those are; None is all.
     """
-    parameters = layers.parameters()
-    learns = [[p in decays for p in pair] for pair in parameters]
-    sums = {p: p * (per_member(like(p, decay), p) if is_of_each(decay) else decay) for p, decay in decays.items()}
+    parameters = network.parameters()
+    learns = [[p in decays for p in of_layer] for of_layer in parameters]
+    sums = {
+        p: p * (per_member(number_like(p, decay), p) if is_per_member(decay) else decay) for p, decay in decays.items()
+    }
     if members is not None:
-        parameters = [tuple(p if p is None else p[members] for p in pair) for pair in parameters]
+        parameters = [tuple(p if p is None else p[members] for p in of_layer) for of_layer in parameters]
         sums = {p: total[members] for p, total in sums.items()}
-    _, _, add_dweight, add_dbias = layers.formulas
-    squares = parameters[0][0].new_zeros(() if layers.members is None else len(parameters[0][0]))
-    of_layer = [[sums.get(p) for p in pair] for pair in layers.parameters()]
+    first = first_parameter(parameters)
+    squares = first.new_zeros(() if network.members is None else len(first))
+    outs = [[sums.get(p) for p in of_layer] for of_layer in network.parameters()]
     for x, y in pieces:
-        _, scale, ones, passes = derivatives(layers, loss, parameters, learns, x, y)
+        _, scale, ones, passes = derivatives(network, loss, parameters, learns, x, y)
         scale = scale * x.shape[-2] / count if loss.reduction == "mean" else scale
-        for number, dz, a in passes:
-            weight, bias = of_layer[number]
-            if weight is not None:
-                add_dweight(weight, dz, a, 1, scale)
-            if bias is not None:
-                add_dbias(bias, dz, ones, 1, scale)
-            del dz, a
+        for place, dz, saved in passes:
+            for out, (accumulate, of_ones) in zip(outs[place], network.accumulate[place], strict=True):
+                if out is not None:
+                    accumulate(out, dz, ones if of_ones else saved, 1, scale)
+            del dz, saved
         del x, y  # so that they are freed before the next piece is gathered
     for total in sums.values():
-        squares += total.square().flatten(0 if layers.members is None else 1).sum(-1)
+        squares += total.square().flatten(0 if network.members is None else 1).sum(-1)
     return squares.sqrt().double()

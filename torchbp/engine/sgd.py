@@ -4,18 +4,25 @@ import functools
 
 import torch
 
-from torchbp.engine.captured import CapturedStep
 from torchbp.engine.compiled import CompiledSteps
-from torchbp.engine.descent import add_gradient, descend, step
+from torchbp.engine.cuda_graph import CapturedStep
 from torchbp.engine.fit import fit
-from torchbp.engine.layers import Layers
 from torchbp.engine.losses import checked_loss
-from torchbp.engine.rules import NUMBERS, check_number, has, is_of_each, of_each_member, rule_of, rules_of
+from torchbp.engine.network import Network
+from torchbp.engine.step import add_gradient, descend, step
+from torchbp.engine.update_rule import (
+    PER_MEMBER,
+    check_number,
+    is_per_member,
+    is_used,
+    per_member_tensor,
+    update_rule,
+    update_rules,
+)
 from torchbp.nn.mlp import is_count
 
-OF_EACH = (*NUMBERS, "lr_of_members")
 # torch.optim wraps the step of every class in its hooks: ours has them already
-torchs_step = getattr(torch.optim.SGD.step, "__wrapped__", torch.optim.SGD.step)
+torch_step = getattr(torch.optim.SGD.step, "__wrapped__", torch.optim.SGD.step)
 inference_mode = torch._C._InferenceMode  # torch.inference_mode without its Python, which costs 2 µs
 
 
@@ -71,12 +78,18 @@ class SGD(torch.optim.SGD):
         compile=False,
         capture=False,
     ):
-        self.own = {"model": model, "loss": checked_loss(loss), "chunk": chunk, "compile": compile, "capture": capture}
-        self.prepare()
-        layers = self.layers
-        if chunk is not None and (layers.members is None or not is_count(chunk)):
+        self._settings = {
+            "model": model,
+            "loss": checked_loss(loss),
+            "chunk": chunk,
+            "compile": compile,
+            "capture": capture,
+        }
+        self._prepare()
+        network = self.network
+        if chunk is not None and (network.members is None or not is_count(chunk)):
             raise ValueError(f"chunk={chunk!r} must be a positive number of members of an ensemble")
-        held = [p for pair in layers.parameters() for p in pair if p is not None]
+        held = [p for of_layer in network.parameters() for p in of_layer if p is not None]
         if len(set(held)) < len(held):
             raise TypeError(
                 "two layers share a parameter, which the step would change before it has gone back through both; use "
@@ -86,39 +99,38 @@ class SGD(torch.optim.SGD):
             raise ValueError(
                 f"capture=True makes a CUDA graph, and the model is on {held[0].device}; move it there first"
             )
-        numbers = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
-        of_each = self.numbers_of_each(numbers)
+        options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        tensors = self._per_member_options(options)
         # torch's constructor checks the largest
-        numbers |= {name: of_each[name].max().item() for name in NUMBERS if is_of_each(numbers[name])}
-        super().__init__(model.parameters(), dampening=dampening, nesterov=nesterov, **numbers)
+        options |= {name: tensors[name].max().item() for name in PER_MEMBER if is_per_member(options[name])}
+        super().__init__(model.parameters(), dampening=dampening, nesterov=nesterov, **options)
         for group in (self.defaults, *self.param_groups):
-            group.update(as_factor(of_each))
+            group.update(lr_as_factor(tensors))
 
-    def prepare(self):
-        own = self.own
-        self.layers, self.loss, self.chunk = Layers(own["model"]), own["loss"], own["chunk"]
-        self._active = own.get("active")
-        self.captured = CapturedStep(self.run, self.layers, self.loss) if own["capture"] else None
-        self.compiled = CompiledSteps(own["model"], self.loss) if own["compile"] else None
+    def _prepare(self):
+        settings = self._settings
+        self.network, self.loss, self.chunk = Network(settings["model"]), settings["loss"], settings["chunk"]
+        self._active = settings.get("active")
+        self.captured = CapturedStep(self._run, self.network, self.loss) if settings["capture"] else None
+        self.compiled = CompiledSteps(settings["model"], self.loss) if settings["compile"] else None
 
-    def numbers_of_each(self, numbers):
-        """Those of these numbers of which each member has its own, as tensors; the others are checked."""
-        device = self.layers.tables[0]["weight"].device
-        of_each = {}
-        for name in NUMBERS:
-            value = numbers.get(name)
-            if is_of_each(value):
-                of_each[name] = of_each_member(name, value, self.layers.members, device)
+    def _per_member_options(self, options):
+        """The options with a number for each member, as tensors; the others are checked."""
+        device, tensors = self.network.first_parameter.device, {}
+        for name in PER_MEMBER:
+            value = options.get(name)
+            if is_per_member(value):
+                tensors[name] = per_member_tensor(name, value, self.network.members, device)
             elif value is not None and not isinstance(value, torch.Tensor):
                 check_number(name, value)
-        return of_each
+        return tensors
 
     def add_param_group(self, param_group):
-        """As torch's; lr, momentum and weight_decay may be lists here too."""
-        numbers = {name: param_group[name] for name in NUMBERS if name in param_group}
-        if "lr" in numbers and not is_of_each(numbers["lr"]):
+        """As in torch; lr, momentum and weight_decay may be lists here too."""
+        options = {name: param_group[name] for name in PER_MEMBER if name in param_group}
+        if "lr" in options and not is_per_member(options["lr"]):
             param_group = {"lr_of_members": None, **param_group}
-        super().add_param_group(param_group | as_factor(self.numbers_of_each(numbers)))
+        super().add_param_group(param_group | lr_as_factor(self._per_member_options(options)))
 
     @property
     def active(self):
@@ -126,28 +138,28 @@ class SGD(torch.optim.SGD):
 
     @active.setter
     def active(self, which):
-        members = self.layers.members
+        members = self.network.members
         if which is not None and (members is None or which.shape != (members,) or which.dtype is not torch.bool):
             raise ValueError(
                 f"active is of the shape {tuple(which.shape)} and {which.dtype}; give None or ({members},) bools"
             )
-        self._active = self.own["active"] = which
+        self._active = self._settings["active"] = which
 
     def __getstate__(self):
-        return super().__getstate__() | {"own": self.own}
+        return super().__getstate__() | {"_settings": self._settings}
 
     def __setstate__(self, state):
         super().__setstate__(state)
-        if "own" in state:  # a copy or a pickle, and not load_state_dict
-            self.prepare()
+        if "_settings" in state:  # a copy or a pickle, and not load_state_dict
+            self._prepare()
         for group in self.param_groups:
             for name, value in group.items():
-                if is_of_each(value) and isinstance(value, torch.Tensor):
-                    if len(value) != self.layers.members:
+                if is_per_member(value) and isinstance(value, torch.Tensor):
+                    if len(value) != self.network.members:
                         raise ValueError(
-                            f"{name} of the state is of {len(value)} members, the model of {self.layers.members}"
+                            f"{name} of the state is of {len(value)} members, the model of {self.network.members}"
                         )
-                    group[name] = value.to(group["params"][0].device)  # of a file; torch moves the velocities alone
+                    group[name] = value.to(group["params"][0].device)  # torch moves only the momentum buffers
 
     def backprop_step(self, x, y):
         """One step of gradient descent on the rows x, y. It neither reads nor writes `.grad`.
@@ -167,36 +179,36 @@ class SGD(torch.optim.SGD):
             FloatingPointError: under `torch.autograd.detect_anomaly`, nan or inf in x, or of the layer that it names;
                 no parameter has changed then (with `chunk`: of that chunk).
         """
-        layers = self.layers
-        self.check()
-        layers.strict = torch.is_anomaly_enabled()
-        run = self.run if self.captured is None or layers.strict or self.is_first() else self.captured
-        return self.made(run, x, y)
+        network = self.network
+        self._check()
+        network.strict = torch.is_anomaly_enabled()
+        run = self._run if self.captured is None or network.strict or self._is_first() else self.captured
+        return self._run_and_commit(run, x, y)
 
-    def check(self):
+    def _check(self):
         """Raises a TypeError for a hook that the step would not call, or another model than at the start."""
-        self.layers.check()
+        self.network.check()
         if self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks:
             raise TypeError("the optimizer has a hook of its step, which backprop_step would not call; use step")
 
-    def made(self, run, x, y):
-        """What `run` returns, a step or several. A step that fails begins no velocity."""
-        parameters = self.layers.parameters()
-        rules, begun = rules_of(self, parameters)
+    def _run_and_commit(self, run, x, y):
+        """Run one step or several. New momentum buffers are stored only if it succeeds."""
+        parameters = self.network.parameters()
+        rules, begun = update_rules(self, parameters)
         value = run(parameters, rules, x, y)
-        self.begin(begun)
+        self._store(begun)
         self._opt_called = True  # what learning-rate schedulers ask for
         return value
 
-    def begin(self, velocities):
-        for p, velocity in velocities.items():
-            self.state[p]["momentum_buffer"] = velocity
+    def _store(self, buffers):
+        for p, buffer in buffers.items():
+            self.state[p]["momentum_buffer"] = buffer
 
-    def run(self, parameters, rules, x, y):
+    def _run(self, parameters, rules, x, y):
         with inference_mode(True):  # where every operation is cheaper than under no_grad
             if self.chunk is None:
-                return step(self.layers, self.loss, parameters, rules, x, y)
-            return self.in_chunks(functools.partial(step, self.layers, self.loss), 2, parameters, rules, x, y)
+                return step(self.network, self.loss, parameters, rules, x, y)
+            return self._in_chunks(functools.partial(step, self.network, self.loss), 2, parameters, rules, x, y)
 
     def backprop_steps(self, x, y):
         """A step on each of the batches x[0], x[1], …; all in one compiled graph, where `compile` was asked for.
@@ -213,39 +225,41 @@ class SGD(torch.optim.SGD):
         if len(x) != len(y):
             raise ValueError(f"x has {len(x)} batches and y {len(y)}; give as many")
         if not len(x):
-            return x.new_zeros(0) if self.layers.members is None else x.new_zeros(0, self.layers.members)
-        # the first step of a velocity has a rule of its own, and is not worth a graph
-        if self.compiled is None or torch.is_anomaly_enabled() or len(x) == 1 or self.is_first():
+            return x.new_zeros(0) if self.network.members is None else x.new_zeros(0, self.network.members)
+        # the first step with momentum has another rule, and is not worth a graph
+        if self.compiled is None or torch.is_anomaly_enabled() or len(x) == 1 or self._is_first():
             return torch.stack([self.backprop_step(*rows) for rows in zip(x, y, strict=True)])
-        self.check()
-        run = self.compiled if self.chunk is None else functools.partial(self.in_chunks, self.compiled, 3)
-        return self.made(run, x, y)
+        self._check()
+        run = self.compiled if self.chunk is None else functools.partial(self._in_chunks, self.compiled, 3)
+        return self._run_and_commit(run, x, y)
 
-    def in_chunks(self, run, shared, parameters, rules, x, y):
-        """What `run` gives, members after members, each chunk with its own share of everything.
+    def _in_chunks(self, run, shared, parameters, rules, x, y):
+        """The losses of `run` on one chunk of members after the other.
 
         `shared` is the number of dimensions of rows that all members have.
         """
-        members = self.layers.members
+        members = self.network.members
         for name, t in (("x", x), ("y", y)):
             if t.dim() not in (shared, shared + 1) or (t.dim() > shared and t.shape[-3] != members):
                 raise ValueError(
                     f"{name} has the shape {tuple(t.shape)}; give rows for all, or of each of {members} members"
                 )
         values = []
-        for part in self.layers.chunks(self.chunk):
-            of_chunk = [tuple(p if p is None else p[part] for p in pair) for pair in parameters]
-            rules_of_chunk = [tuple(rule if rule is None else rule.of(part) for rule in pair) for pair in rules]
-            rows = (t if t.dim() == shared else t[..., part, :, :] for t in (x, y))
+        for chunk in self.network.chunks(self.chunk):
+            of_chunk = [tuple(p if p is None else p[chunk] for p in of_layer) for of_layer in parameters]
+            rules_of_chunk = [
+                tuple(rule if rule is None else rule.of_members(chunk) for rule in of_layer) for of_layer in rules
+            ]
+            rows = (t if t.dim() == shared else t[..., chunk, :, :] for t in (x, y))
             values.append(run(of_chunk, rules_of_chunk, *rows))
         return torch.cat(values, -1)
 
-    def is_first(self):
-        """Whether a parameter that has momentum is yet to make its first step."""
+    def _is_first(self):
+        """Whether the next step is the first one of a parameter with momentum."""
         return any(
             p.requires_grad and "momentum_buffer" not in self.state.get(p, ())
             for group in self.param_groups
-            if has(group["momentum"])
+            if is_used(group["momentum"])
             for p in group["params"]
         )
 
@@ -297,10 +311,11 @@ class SGD(torch.optim.SGD):
 
     @torch.no_grad()
     def step(self, closure=None):
-        """`torch.optim.SGD.step`, and the same for the members of an ensemble that each have numbers of their own."""
+        """`torch.optim.SGD.step`, also for an ensemble whose members have different options."""
         groups = self.param_groups
-        if self.active is None and not any(is_of_each(group.get(name)) for group in groups for name in OF_EACH):
-            return torchs_step(self, closure)
+        names = (*PER_MEMBER, "lr_of_members")
+        if self.active is None and not any(is_per_member(group.get(name)) for group in groups for name in names):
+            return torch_step(self, closure)
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -309,11 +324,11 @@ class SGD(torch.optim.SGD):
         for group in groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    descend(p, rule_of(p, group, self, begun), 1.0, add_gradient, p.grad, None)
-        self.begin(begun)
+                    descend(p, update_rule(p, group, self, begun), 1.0, add_gradient, p.grad, None)
+        self._store(begun)
         return loss
 
 
-def as_factor(of_each):
-    """These numbers as a group holds them: schedulers change one lr, which is a factor of the members' own."""
-    return of_each | ({"lr": 1.0, "lr_of_members": of_each["lr"]} if "lr" in of_each else {})
+def lr_as_factor(options):
+    """Store the members' learning rates in `lr_of_members`; `lr` becomes a common factor, 1, that schedulers change."""
+    return options | ({"lr": 1.0, "lr_of_members": options["lr"]} if "lr" in options else {})

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from torchbp import nn
-from torchbp.engine.losses import LOSSES, checked_loss, squared, with_logits
+from torchbp.engine.losses import checked_loss
+from torchbp.ops.rules import rule_of
 
 LOWEST = 1e-30  # so that the page can draw the losses of far smaller rates
 REAL = "give a tensor, an array or a list of real numbers, all rows of one length"
@@ -120,13 +121,13 @@ def loss_of(loss, chain, y):
     probabilities = chain.steps[-1].kind == "sigmoid"
     loss = copy.copy(checked_loss(nn.BCELoss() if loss is None and probabilities else loss))
     loss._buffers = {name: fitted(name, value, y) for name, value in loss._buffers.items()}
-    kind = LOSSES[type(loss)]
-    if kind not in (with_logits, squared) and not probabilities:
+    kind = rule_of(loss).name
+    if kind == "binary_cross_entropy" and not probabilities:
         raise TypeError(
             f"{type(loss).__name__} takes probabilities, and the model does not end with a Sigmoid; add one, or use "
             "BCEWithLogitsLoss"
         )
-    if kind is not squared and (outside := y[(y < 0) | (y > 1)]).numel():
+    if kind != "mse_loss" and (outside := y[(y < 0) | (y > 1)]).numel():
         raise ValueError(
             f"y holds {outside[0].item():g}; {type(loss).__name__} takes 0, 1 or a probability between them, and "
             "MSELoss any number"

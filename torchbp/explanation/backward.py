@@ -3,11 +3,12 @@
 import torch
 
 from torchbp.engine.losses import value_and_derivative
-from torchbp.explanation import equations, worked
+from torchbp.explanation import equations
+from torchbp.explanation import numeric_examples as worked
 from torchbp.explanation.equations import d
 from torchbp.ops.binary_cross_entropy import bce_da
 from torchbp.ops.linear import linear_dbias, linear_dweight, linear_dx
-from torchbp.ops.mlp import ACTIVATIONS
+from torchbp.ops.rules import activation
 
 
 def backward(derivation):
@@ -43,7 +44,7 @@ def of_answer(derivation, gradient, scale):
     )
     if not derivation.logits:
         return
-    slope = ACTIVATIONS["sigmoid"][2](torch.ones_like(a), a)
+    slope = activation("sigmoid").backward(torch.ones_like(a), a)
     rule = f"∂L/∂{output} = ∂L/∂{derivation.answer} · ∂{derivation.answer}/∂{output}"
     equation = equations.fused(output, derivation.answer, **derivation.settings())
     why = (
@@ -69,7 +70,7 @@ def answer_slope(derivation, a, y, scale):
 
 def of_activation(derivation, step, da):
     values, a, z = derivation.values, derivation.values[step.gives], step.takes
-    formula = ACTIVATIONS[step.kind][2]
+    formula = activation(step.kind).backward
     dz = formula(da, a)
     equation, slope = equations.SLOPES[step.kind]
     equation = equation.format(dz=d(z), da=d(step.gives), a=step.gives)

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from torchbp.explanation import worked
+from torchbp.explanation import numeric_examples as worked
 from torchbp.explanation.equations import d
 from torchbp.explanation.records import OVERFLOW, Check, worst
 

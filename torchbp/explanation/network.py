@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from torchbp.engine.layers import LINEAR, Layers
+from torchbp.engine.network import Network
 from torchbp.ops.linear import linear
-from torchbp.ops.mlp import ACTIVATIONS
+from torchbp.ops.rules import Activation, rule_of, rules
 
 LETTERS = "ABCDEFGH"  # of the activations after a Linear layer
 KINDS = {"Linear": "linear", "Sigmoid": "sigmoid", "Tanh": "tanh", "ReLU": "relu"}  # of the layers, ours or torch's
@@ -44,14 +44,14 @@ class Chain:
     """
 
     def __init__(self, model):
-        layers = Layers(model)
+        layers = Network(model)
         if layers.members:
             raise TypeError(f"an ensemble of {layers.members} networks is explained one by one: see MLP.unstack")
         self.steps, self.parameters, self.keys = [], {}, {}
         number, takes, letter = 0, "X", 0
         for name, layer in layers.named:
             kind = KINDS[type(layer).__name__]
-            if type(layer) in LINEAR:
+            if rule_of(layer).name == "linear":
                 number, letter = number + 1, 0
                 step = Step(kind, number, name, takes, f"Z{number}")
                 for key, parameter in (("weight", layer.weight), ("bias", layer.bias)):
@@ -87,7 +87,7 @@ class Chain:
             if step.kind == "linear":
                 values[step.gives] = linear(a, parameters[step.weight], parameters.get(step.bias))
             else:
-                values[step.gives] = ACTIVATIONS[step.kind][0](a)
+                values[step.gives] = rules(Activation)[step.kind].apply(a)
         return values
 
     def sizes(self):

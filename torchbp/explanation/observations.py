@@ -9,8 +9,8 @@ import math
 import torch
 
 from torchbp.explanation.equations import d
-from torchbp.explanation.worked import largest, named, number
-from torchbp.ops.mlp import ACTIVATIONS
+from torchbp.explanation.numeric_examples import largest, named, number
+from torchbp.ops.rules import activation
 
 FLAT = 0.01  # a slope below is saturated; σ has it at |z| > 4.6, tanh at |z| > 3
 MOST = 0.5  # of the units are saturated
@@ -69,7 +69,7 @@ def wrong(explanation):
 
 def slope(kind, a):
     """∂A/∂Z, by A."""
-    return ACTIVATIONS[kind][2](torch.ones_like(a), a)
+    return activation(kind).backward(torch.ones_like(a), a)
 
 
 def saturated(explanation):

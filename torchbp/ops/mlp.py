@@ -5,8 +5,9 @@
     backward    dZ_L = (σ(Z_L) − y)/N,   or what comes in where there is no loss; then for l = L … 1
                 dW_l = dZ_lᵀ A_{l−1},   db_l = Σ_n dZ_l,   dA_{l−1} = dZ_l W_l,   dZ_{l−1} = dA_{l−1} ∘ f′
 
-f′ is a function of A_{l−1}, or of an f that saves its input of Z_{l−1}. One Function in place of one per layer: autograd's bookkeeping is paid once, which is what a small network costs. The
-formulas are those of the layers' own files. The second derivative is taken through the layers, one by one.
+f′ is a function of A_{l−1}, or of Z_{l−1} where f saves its input. One Function in place of one per layer pays for
+autograd's bookkeeping once, which is most of the cost of a small network. The formulas are those of the layers' files.
+The second derivative is taken through the layers, one by one.
 """
 
 import torch

@@ -73,6 +73,11 @@ class Rule:
         """The symbols that each equation may have, by the name of the part."""
         return {}
 
+    @property
+    def module_class(self):
+        """Our module's class, or None."""
+        return _ours.get(self)
+
     def module(self, *args, **kwargs):
         """A new module of ours that computes the operation.
 

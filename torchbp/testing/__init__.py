@@ -1,15 +1,27 @@
 """The auditor of gradients, for any PyTorch code. It knows torch, and nothing of torchbp."""
 
-import importlib
+from typing import TYPE_CHECKING
 
-from torchbp.testing.audit import check
-from torchbp.testing.report import GradientError, Report, Result
+from torchbp._imports import lazy
+
+if TYPE_CHECKING:
+    from torchbp.testing.audit import check
+    from torchbp.testing.pytest_cases import case, gradcases
+    from torchbp.testing.report import GradientError, Report, Result
 
 __all__ = ["GradientError", "Report", "Result", "case", "check", "gradcases"]
 
-
-def __getattr__(name):
-    """What needs pytest, imported when it is first used."""
-    if name in ("case", "gradcases"):
-        return getattr(importlib.import_module("torchbp.testing.pytest_cases"), name)
-    raise AttributeError(f"module 'torchbp.testing' has no attribute {name!r}")
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        __all__,
+        {
+            "GradientError": "torchbp.testing.report",
+            "Report": "torchbp.testing.report",
+            "Result": "torchbp.testing.report",
+            "case": "torchbp.testing.pytest_cases",
+            "check": "torchbp.testing.audit",
+            "gradcases": "torchbp.testing.pytest_cases",
+        },
+        extra="test",
+    )

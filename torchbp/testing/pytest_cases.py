@@ -1,4 +1,4 @@
-"""`gradcases` makes one test of each case and check. (The fixture `check_grad` is in pytest_torchbp.)
+"""`gradcases` makes one test of each case and check. (The fixture `check_grad` is in pytest_plugin.)
 
 @torchbp.testing.gradcases([torchbp.testing.case(my_function, make_inputs)])
 def test_gradients(result):

@@ -1,12 +1,28 @@
 """Training on PyTorch Lightning: the module, the data, and the stopping rule."""
 
 import logging
+from typing import TYPE_CHECKING
+
+from torchbp._imports import lazy
+
+if TYPE_CHECKING:
+    from torchbp.training.callbacks.stopping import UntilMinimum
+    from torchbp.training.data.tabular import TabularData
+    from torchbp.training.model.classifier import Classifier
+
+__all__ = ["Classifier", "TabularData", "UntilMinimum"]
 
 # torchmetrics imports matplotlib, and its first import on a machine would announce itself among our lines
 logging.getLogger("matplotlib.font_manager").addFilter(lambda record: "font cache" not in record.getMessage())
 
-from torchbp.training.callbacks.stopping import UntilMinimum  # noqa: E402
-from torchbp.training.data.tabular import TabularData  # noqa: E402
-from torchbp.training.model.classifier import Classifier  # noqa: E402
-
-__all__ = ["Classifier", "TabularData", "UntilMinimum"]
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        __all__,
+        {
+            "Classifier": "torchbp.training.model.classifier",
+            "TabularData": "torchbp.training.data.tabular",
+            "UntilMinimum": "torchbp.training.callbacks.stopping",
+        },
+        extra="train",
+    )

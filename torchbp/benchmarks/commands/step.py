@@ -13,7 +13,7 @@ from torchbp.benchmarks.commands.layers import GRID
 from torchbp.benchmarks.helpers import jax_process
 from torchbp.benchmarks.helpers.timing import TIMED, interleaved
 from torchbp.engine import SGD, backprop
-from torchbp.engine.captured import record
+from torchbp.engine.cuda_graph import record
 from torchbp.nn import MLP, FusedMLP
 
 LR = 0.1

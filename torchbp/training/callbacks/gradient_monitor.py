@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 import torch.nn.functional as F
 from pytorch_lightning.callbacks import Callback
 

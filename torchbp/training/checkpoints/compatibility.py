@@ -33,7 +33,7 @@ def check_resume(checkpoint, trainer, datamodule, engine):
             f"the checkpoint has {had} rows a step, and this command {has} (data.batch_size × {trainer.world_size} "
             f"process{'es' * (trainer.world_size > 1)}); use the same"
         )
-    had, has = checkpoint["TabularData"].get("batches_at_once", 1), datamodule.at_once(engine)
+    had, has = checkpoint["TabularData"].get("batches_at_once", 1), datamodule.batches_in_a_step(engine)
     if had != has:
         raise SettingError(f"the checkpoint has data.batches_at_once={had}, and this command {has}; use the same")
     done = epochs_done(checkpoint)

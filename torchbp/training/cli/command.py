@@ -25,6 +25,7 @@ from torchbp.training.checkpoints.compatibility import (
     has_folder,
     set_by_user,
 )
+from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import read_checkpoint
 from torchbp.training.checkpoints.saving import WholeFiles, continue_metrics, latest_best, run_folder
 from torchbp.training.checkpoints.tensors import check_momenta
@@ -148,7 +149,7 @@ class Command(LightningCLI):
         # Lightning's own lets a checkpoint's hyperparameters silently beat the user's; ours compares, once both exist
         path = self.settings.get("ckpt_path")
         self.checkpoint = read_checkpoint(path, whole=self.command == "fit") if path else None
-        self.trained = Classifier.of_checkpoint(self.checkpoint, path) if path else None  # refuses another program's
+        self.trained = load_network(Classifier, self.checkpoint, path) if path else None  # refuses another program's
         if self.command != "fit" and not path:
             logger = self.settings.trainer.logger
             best = latest_best(Path(logger.init_args.save_dir) / logger.init_args.name) if has_folder(logger) else None

@@ -95,7 +95,7 @@ def answers(classifier, probabilities, spread=None):
         frame[[f"spread({name})" for name in named]] = spread.float().cpu().numpy()
     if classifier.hparams.multilabel:
         return pd.concat([frame, pd.DataFrame((probabilities >= 0.5).int().numpy(), columns=classes)], axis=1)
-    frame["class"] = classifier.predicted(probabilities)
+    frame["class"] = classifier.predicted_classes(probabilities)
     return frame
 
 

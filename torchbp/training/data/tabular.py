@@ -156,7 +156,7 @@ class TabularData(pl.LightningDataModule):
             self.order = self.trainer.strategy.broadcast(torch.randint(2**62, (), generator=generator).item())
 
     def state_dict(self):
-        at_once = self.at_once(self.trainer.lightning_module.hparams.engine)
+        at_once = self.batches_in_a_step(self.trainer.lightning_module.hparams.engine)
         steps = {"rows_of_a_step": self.rows_of_a_step(self.trainer), "batches_at_once": at_once}
         return {"order": self.order, **steps, "fingerprint": self.fingerprint}
 
@@ -190,7 +190,7 @@ class TabularData(pl.LightningDataModule):
         """Of all processes."""
         return self.batch_size * trainer.world_size
 
-    def at_once(self, engine):
+    def batches_in_a_step(self, engine):
         """Batches that go through a step of Lightning's loop together."""
         if self.batches_at_once is None and engine == "explicit":
             return max(1, min(MOST_AT_ONCE, ROWS_AT_ONCE // self.batch_size))
@@ -210,7 +210,7 @@ class TabularData(pl.LightningDataModule):
         members = getattr(module, "members", None) or 1
         size, at_once = max(self.batch_size, ROWS_AT_ONCE // members), 1
         if split == "train":
-            size, at_once = self.batch_size, self.at_once(module.hparams.get("engine") if module else None)
+            size, at_once = self.batch_size, self.batches_in_a_step(module.hparams.get("engine") if module else None)
         pinned = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return Loader(x, y, Batches(len(x), size, *process, order, at_once), pinned)
 

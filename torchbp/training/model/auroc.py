@@ -19,7 +19,7 @@ def area_under_roc(answers, trainer):
 
 
 def _of_all_processes(answers, trainer):
-    """Processes may have different numbers of rows, and tensors of one shape can be gathered: nan in y fills them up."""
+    """The answers of all processes. Only tensors of one shape can be gathered, so nan fills up the shorter ones."""
     if trainer.world_size == 1:
         return answers
     answers = answers.to(trainer.strategy.root_device)

@@ -189,7 +189,9 @@ class Classifier(pl.LightningModule):
         if not len(y):  # the last batch has no row for this process
             return z.sum()
         losses = self._member_losses(z, y) if self.members else self.loss(z, y)
-        self.epoch_loss.add(losses.detach(), len(x), factor=len(x))  # self.log in every step would take a third of its time
+        self.epoch_loss.add(
+            losses.detach(), len(x), factor=len(x)
+        )  # self.log in every step would take a third of its time
         loss = losses.sum()  # the gradient by a member's weights is that of its own loss
         if self.trainer.world_size > 1 and isinstance(sampler, Batches):
             return loss * sampler.share(batch_idx)  # DDP averages over processes; L is the mean over rows

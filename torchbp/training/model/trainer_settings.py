@@ -1,4 +1,4 @@
-"""Settings of the Trainer that `engine: explicit` and ensembles refuse, because they would mean something else there."""
+"""Settings of the Trainer that `engine: explicit` and ensembles refuse: they would mean something else there."""
 
 from pytorch_lightning.strategies import SingleDeviceStrategy
 

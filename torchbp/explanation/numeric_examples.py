@@ -7,8 +7,8 @@ import math
 
 import torch
 
-from torchbp.engine.losses import LOSSES
 from torchbp.explanation.equations import d
+from torchbp.ops.rules import rule_of
 
 TERMS = 3  # of a sum that are written out
 CANCELS = 8  # times: terms so much larger than what is left of them have more digits
@@ -149,7 +149,10 @@ def clamped(of, prime=""):
 
 def loss(of, output, prime):
     y = of.values["y"]
-    value, each = (LOSSES[type(of.loss)](of.loss, output, y, how)[0] for how in (of.loss.reduction, "none"))
+    value, each = (
+        rule_of(of.loss).value(output, y, how, **rule_of(of.loss).options_of(of.loss))
+        for how in (of.loss.reduction, "none")
+    )
     if len(each := each.reshape(-1).tolist()) == 1 and plain(of) and of.kind != "squared" and y.item() in (0, 1):
         if of.logits and from_logits(of, prime).any():
             return f"L{prime} = {from_logit(output.item(), y.item(), value.item())}"

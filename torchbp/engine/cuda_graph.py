@@ -4,8 +4,9 @@ import functools
 
 import torch
 
-from torchbp.engine.compiled import kept, number
-from torchbp.engine.rules import distinct, placed
+from torchbp.engine.compiled import as_tensor_like, cached
+from torchbp.engine.update_rule import rules_at, unique_rules
+from torchbp.ops.rules import rule_of
 
 WARM_UP = 3  # steps before a capture, as torch's documentation of CUDA graphs asks for
 
@@ -17,43 +18,47 @@ class CapturedStep:
     learning rate, are copied there. The graphs share what they need between their own beginning and end.
     """
 
-    def __init__(self, run, layers, loss):
-        self.run, self.layers, self.loss, self.graphs, self.pool = run, layers, loss, {}, None
+    def __init__(self, run, network, loss):
+        self.run, self.network, self.loss, self.graphs, self.pool = run, network, loss, {}, None
 
     @torch.no_grad()
     def __call__(self, parameters, rules, x, y):
-        found, places = distinct(rules)
-        inputs = [x, y, *(value for rule in found for value in rule.numbers().values())]
-        read = [t for pair in parameters for t in pair] + [rule.velocity for rule in found]
-        memory = [None if t is None else t.data_ptr() for t in (*read, *self.loss._buffers.values())]
+        unique, indices = unique_rules(rules)
+        inputs = [x, y, *(value for rule in unique for value in rule.numbers().values())]
+        read = [t for of_layer in parameters for t in of_layer] + [rule.momentum_buffer for rule in unique]
+        options = rule_of(self.loss).options_of(self.loss).values()
+        memory = [t.data_ptr() if isinstance(t, torch.Tensor) else t for t in (*read, *options)]
         rows = [(t.shape, t.dtype, t.device) for t in (x, y)]
-        key = (*rows, *memory, places, *(rule.fixed() for rule in found))
-        own, _, last, replay, loss = kept(self.graphs, key, lambda: self.captured(parameters, found, places, inputs))
+        structure = [rule.structure_key() for rule in unique]
+        key = (*rows, *memory, indices, *structure, self.network.constants())
+        copies, _, last, replay, loss = cached(
+            self.graphs, key, lambda: self._captured(parameters, unique, indices, inputs)
+        )
         for i, value in enumerate(inputs):
             if isinstance(value, torch.Tensor):
-                own[i].copy_(value)
+                copies[i].copy_(value)
             elif last[i] != value:  # each write is a launch, and a learning rate seldom changes
                 last[i] = value
-                own[i].fill_(value)
+                copies[i].fill_(value)
         replay()
         return loss.clone()  # the next replay writes over it
 
-    def captured(self, parameters, found, places, inputs):
-        """The memory that the graph reads, its inputs and the vector of ones; its inputs now; what replays it; and the
-        loss."""
+    def _captured(self, parameters, unique, indices, inputs):
+        """The memory that the graph reads, copies of its inputs and the vector of ones; the values of the inputs now;
+        the function that replays it; and the loss."""
         x = inputs[0]
         with torch.inference_mode(False):  # so that they can be written to in any mode
-            own = [v.detach().clone() if isinstance(v, torch.Tensor) else number(v, x) for v in inputs]
-        replay, loss = self.capture(parameters, found, places, own)
-        return own, self.layers.last_ones, [None, None, *inputs[2:]], replay, loss
+            copies = [v.detach().clone() if isinstance(v, torch.Tensor) else as_tensor_like(v, x) for v in inputs]
+        replay, loss = self._capture(parameters, unique, indices, copies)
+        return copies, self.network.last_ones, [None, None, *inputs[2:]], replay, loss
 
-    def capture(self, parameters, found, places, own):
-        x, y, *numbers = own
+    def _capture(self, parameters, unique, indices, copies):
+        x, y, *numbers = copies
         numbers = iter(numbers)
-        with_own = [rule._replace(**{name: next(numbers) for name in rule.numbers()}) for rule in found]
-        rules = placed(with_own, places)
-        written = [p.detach() for pair in parameters for p in pair if p is not None]
-        written += [rule.velocity for rule in found if rule.velocity is not None]
+        of_copies = [rule._replace(**{name: next(numbers) for name in rule.numbers()}) for rule in unique]
+        rules = rules_at(of_copies, indices)
+        written = [p.detach() for of_layer in parameters for p in of_layer if p is not None]
+        written += [rule.momentum_buffer for rule in unique if rule.momentum_buffer is not None]
         if self.pool is None and x.is_cuda:
             self.pool = torch.cuda.graph_pool_handle()
         return record(lambda: self.run(parameters, rules, x, y), written, self.pool)

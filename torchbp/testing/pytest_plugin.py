@@ -1,6 +1,6 @@
 """The pytest plugin of torchbp: the fixture `check_grad`.
 
-pytest imports it in every run, of any project: so it is no part of the package, whose import loads torch.
+pytest loads it in every run of any project, so it must load quickly: torch is imported when the fixture is used.
 """
 
 import pytest
@@ -9,6 +9,6 @@ import pytest
 @pytest.fixture
 def check_grad():
     """`torchbp.check`: raises a GradientError, which pytest shows, if a check fails."""
-    import torchbp
+    from torchbp.testing import check
 
-    return torchbp.check
+    return check

@@ -5,7 +5,7 @@ import math
 import torch
 
 from torchbp.explanation.equations import d
-from torchbp.ops.mlp import ACTIVATIONS
+from torchbp.ops.rules import activation
 from torchbp.printing import printable
 
 WHOLE, STRONGEST, ROWS = 10, 8, 8  # units of a layer that is drawn whole, of a larger one; rows
@@ -81,7 +81,7 @@ def strongest(gradient, value):
 
 
 def slope(kind, a, units):
-    return cut(ACTIVATIONS[kind][2](torch.ones_like(a), a), units)
+    return cut(activation(kind).backward(torch.ones_like(a), a), units)
 
 
 def cut(tensor, units):

@@ -7,10 +7,10 @@ import torch
 from torchbp.engine.losses import value_and_derivative
 from torchbp.explanation import arguments
 from torchbp.explanation.checks import checked
-from torchbp.explanation.derivation import Derivation
 from torchbp.explanation.network import Chain
 from torchbp.explanation.observations import observations
-from torchbp.explanation.text import text
+from torchbp.explanation.render.text import text
+from torchbp.explanation.step import Derivation
 
 
 @torch.inference_mode(False)  # the checks differentiate
@@ -102,18 +102,18 @@ class Explanation:
 
     def json(self):
         """The explanation as text in JSON."""
-        from torchbp.explanation.files import as_json
+        from torchbp.explanation.render.to_json import as_json
 
         return as_json(self)
 
     def html(self):
         """The explanation as one HTML page that needs nothing else."""
-        from torchbp.explanation.page import page
+        from torchbp.explanation.render.html.page import page
 
         return page(self)
 
     def _repr_html_(self):
-        from torchbp.explanation.page import framed
+        from torchbp.explanation.render.html.page import framed
 
         return framed(self)
 

@@ -10,13 +10,14 @@ import torch
 from pytorch_lightning import Trainer
 
 from torchbp.cli.usage import OPTIONS
-from torchbp.explanation.explaining import explain
-from torchbp.explanation.rows import Rows
-from torchbp.explanation.text import closing, heading
-from torchbp.explanation.what_if import WEIGHTS, saturate
+from torchbp.explanation.cli.data_rows import Rows
+from torchbp.explanation.cli.what_if import WEIGHTS, saturate
+from torchbp.explanation.explanation import explain
+from torchbp.explanation.render.text import closing, heading
 from torchbp.printing import complain, say
 from torchbp.training.atomic_write import atomic_write
 from torchbp.training.checkpoints.compatibility import compare, set_by_user
+from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import read_checkpoint
 from torchbp.training.cli.arguments import GROUPS, LINKED, Parser, configs_first, known_keys, nearest
 from torchbp.training.cli.command import DEFAULTS, quieten

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from torchbp.explanation.drawing import number
-from torchbp.explanation.worked import number as digits
+from torchbp.explanation.numeric_examples import number as digits
+from torchbp.explanation.render.html.network_data import number
 
 POINTS = 61  # of the curve, evenly spaced in log α
 LOWEST, HIGHEST = 1e-2, 1e2  # times the learning rate; farther, to this many times more, where the loss still falls

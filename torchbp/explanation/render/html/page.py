@@ -5,17 +5,17 @@ import re
 from html import escape
 from pathlib import Path
 
-from torchbp.explanation import drawing
-from torchbp.explanation.articles import article, readable, strip
-from torchbp.explanation.rates import curve
+from torchbp.explanation.numeric_examples import number
 from torchbp.explanation.records import STAGES
-from torchbp.explanation.text import loss, tally
-from torchbp.explanation.worked import number
+from torchbp.explanation.render.html import network_data as drawing
+from torchbp.explanation.render.html.cards import article, readable, strip
+from torchbp.explanation.render.html.step_curve import curve
+from torchbp.explanation.render.text import loss, tally
 from torchbp.printing import printable
 
-HERE = Path(__file__).parent / "web"
+HERE = Path(__file__).parent
 JUMPS = {"again": "Again"}  # where the name is too long for a button
-STYLES, SCRIPTS = ("page.css",), ("chain.js", "network.js", "paint.js", "rates.js", "page.js")
+STYLES, SCRIPTS = ("page.css",), ("chain.js", "network.js", "paint.js", "step_curve.js", "page.js")
 
 
 def read(names):

@@ -5,15 +5,16 @@ import copy
 import torch
 
 
-class Running:
-    """The members of an ensemble that still descend: once half of them have stopped, the others go on by themselves.
+class ActiveMembers:
+    """The members of an ensemble that still descend: once half of them have stopped, a smaller ensemble of the others
+    goes on.
 
     One network, and a step that is compiled for a number of members, are left as they are.
     """
 
     def __init__(self, optimizer, rows):
         self.all, self.all_rows = self.optimizer, self.rows = optimizer, rows
-        self.members, self.which = optimizer.layers.members, None
+        self.members, self.which = optimizer.network.members, None
 
     def whole(self, values):
         """A value of each running member among those of all, nan for the others."""
@@ -25,28 +26,28 @@ class Running:
         if self.members is None:
             return
         which = active.nonzero().flatten()
-        if 2 * len(which) <= self.optimizer.layers.members and self.all.compiled is None:
+        if 2 * len(which) <= self.optimizer.network.members and self.all.compiled is None:
             self.put_back()
             of_device = which.to(self.all_rows.x.device)
-            rows, own = self.all_rows.of_members(of_device), part(self.all, of_device)
-            self.which, self.optimizer, self.rows = which, own, rows
+            self.optimizer, self.rows = part(self.all, of_device), self.all_rows.of_members(of_device)
+            self.which = which
         active = active if self.which is None else active[self.which]
         self.optimizer.active = None if active.all() else active.to(self.rows.x.device)
 
     def put_back(self):
-        """The weights and velocities of those that ran by themselves, to where they belong."""
+        """Copy the weights and momentum buffers of the smaller ensemble back into the whole one."""
         if self.which is not None:
             which = self.which.to(self.all_rows.x.device)
-            for whole, own in zip(tensors(self.all), tensors(self.optimizer), strict=True):
-                whole[which] = own
+            for whole, of_active in zip(tensors(self.all), tensors(self.optimizer), strict=True):
+                whole[which] = of_active
         self.optimizer, self.rows, self.which = self.all, self.all_rows, None
 
 
 def part(optimizer, which):
-    """An optimizer of these members alone, with copies of their weights, velocities and numbers."""
+    """An optimizer of these members alone, with copies of their weights, momentum buffers and options."""
     optimizer = copy.deepcopy(optimizer)
-    optimizer.own["active"] = None
-    for module in optimizer.own["model"].modules():
+    optimizer._settings["active"] = None
+    for module in optimizer._settings["model"].modules():
         if hasattr(module, "members"):
             module.members = len(which)
     for group in optimizer.param_groups:
@@ -55,12 +56,12 @@ def part(optimizer, which):
             p.data = p.data[which]
             state = optimizer.state.get(p, {})
             state.update({name: buffer[which] for name, buffer in state.items()})
-    optimizer.prepare()
+    optimizer._prepare()
     return optimizer
 
 
 def tensors(optimizer):
-    """Weights and velocities."""
+    """Weights and momentum buffers."""
     for group in optimizer.param_groups:
         for p in group["params"]:
             yield from (p.data, *optimizer.state.get(p, {}).values())

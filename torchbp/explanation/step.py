@@ -1,11 +1,12 @@
 """The records, in the article's order: forward, loss, backward from the last layer to the first, update, again."""
 
-from torchbp.engine.losses import LOSSES, value_and_derivative, with_logits
-from torchbp.explanation import equations, worked
+from torchbp.engine.losses import value_and_derivative
+from torchbp.explanation import equations
+from torchbp.explanation import numeric_examples as worked
 from torchbp.explanation.backward import backward
 from torchbp.explanation.equations import d
 from torchbp.explanation.records import Factor, Record
-from torchbp.ops.mlp import ACTIVATIONS
+from torchbp.ops.rules import activation, rule_of
 
 
 class Derivation:
@@ -16,10 +17,12 @@ class Derivation:
 
     def __init__(self, chain, loss, x, y, lr):
         self.chain, self.loss, self.lr = chain, loss, lr
-        self.logits = LOSSES[type(loss)] is with_logits
+        self.logits = rule_of(loss).answers is not None
         self.mean = loss.reduction == "mean"
         self.weight, self.pos_weight = getattr(loss, "weight", None), getattr(loss, "pos_weight", None)
-        self.kind = LOSSES[type(loss)].__name__
+        self.kind = {"mse_loss": "squared", "binary_cross_entropy": "of_probabilities"}.get(
+            rule_of(loss).name, "with_logits"
+        )
         self.answer = self.name_of_answer()
         self.values = {"y": y, **chain.start, **chain.forward(chain.start, x)}
         self.records = []
@@ -60,7 +63,7 @@ class Derivation:
             name = self.answer + prime
             equation = f"{name} = σ({self.chain.output}{prime})"
             why = "The answer is a probability: σ turns the last layer's number, a logit, into P(y = 1 | x)."
-            values[name] = ACTIVATIONS["sigmoid"][0](output)
+            values[name] = activation("sigmoid").apply(output)
             numbers = worked.activation("sigmoid", name, self.chain.output + prime, values)
             self.add(name, stage, last, equation, values[name], again or why, numbers=numbers)
         value, _, _ = value_and_derivative(self.loss, output, values["y"])

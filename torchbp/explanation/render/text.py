@@ -4,8 +4,8 @@ import math
 import textwrap
 
 from torchbp.explanation.equations import d
+from torchbp.explanation.numeric_examples import number
 from torchbp.explanation.records import STAGES
-from torchbp.explanation.worked import number
 from torchbp.printing import printable
 
 WIDTH = 80

@@ -2,10 +2,10 @@
 
 from html import escape
 
-from torchbp.explanation import mathml, text
+from torchbp.explanation.numeric_examples import number
 from torchbp.explanation.records import STAGES
-from torchbp.explanation.text import COLUMNS, ROWS, scale, size
-from torchbp.explanation.worked import number
+from torchbp.explanation.render import mathml, text
+from torchbp.explanation.render.text import COLUMNS, ROWS, scale, size
 from torchbp.printing import printable
 
 

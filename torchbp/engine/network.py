@@ -1,0 +1,275 @@
+"""A model as the engine runs it: its layers in order, forward, and backward by the formulas of their rules."""
+
+from functools import partial
+from operator import itemgetter
+
+import torch
+from torch.nn.modules.module import _has_any_global_hook
+
+from torchbp.ops._function import any_autocast
+from torchbp.ops.rules import Activation, Layer, rule_of, rules
+
+
+class BoundRule:
+    """A rule's formulas with the constants of one module.
+
+    place: of the module's parameters among those of the network; None of an activation, which has none.
+    """
+
+    __slots__ = ("accumulate", "backward", "forward", "forward_", "place", "saves")
+
+    def __init__(self, rule, module, place):
+        self.place, self.saves = place, rule.saves
+        self.forward, self.forward_, self.backward, self.accumulate = rule.forward, None, rule.backward, ()
+        if isinstance(rule, Activation):
+            self.forward_, self.backward = rule.forward_, rule.backward_
+        else:
+            self.accumulate = tuple((p.accumulate, p.ones) for p in rule.parameters)
+        if rule.options:
+            for name in ("forward", "forward_", "backward"):
+                setattr(self, name, with_options(getattr(self, name), rule, module))
+            self.accumulate = tuple((with_options(f, rule, module), ones) for f, ones in self.accumulate)
+
+
+def with_options(formula, rule, module):
+    """The formula with the module's constants, as they are when it is called."""
+    return formula and (lambda *args: formula(*args, **rule.options_of(module)))
+
+
+class Network:
+    """A model's layers in order. `forward` and `backward` are the two passes of a step, without a graph.
+
+    `members` is E for an ensemble, whose outputs have the shape (E, N, …), and None for one network. A model with a
+    hook is refused, since the engine would not call it. `allow_hooks=True` accepts it, for a caller that only reads.
+
+    Raises:
+        TypeError: a layer, a hook or a parametrization that the formulas here do not cover.
+        ValueError: layers of ensembles beside others.
+    """
+
+    def __init__(self, model, allow_hooks=False):
+        self.modules = []  # (name, module), of containers too: none of them may have a hook
+        self.named = list(self._flat("", model))
+        self.layers = [(name, layer) for name, layer in self.named if isinstance(rule_of(layer), Layer)]
+        with_parameters = [layer for _, layer in self.layers if rule_of(layer).parameters]
+        if not with_parameters:
+            raise TypeError(f"{described('', model)} has no layer with parameters; the engine runs {supported()}")
+        sizes = {getattr(layer, "members", None) for layer in with_parameters}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"{described('', model)} has layers of {sizes} members; all must be of one ensemble, or none"
+            )
+        (self.members,) = sizes
+        self.steps, self.tables = [], []
+        for _, layer in self.named:
+            rule, place = rule_of(layer), None
+            if isinstance(rule, Layer):
+                place = len(self.tables)
+                self.tables.append((getter([p.name for p in rule.parameters]), layer._parameters))
+            self.steps.append(BoundRule(rule, layer, place))
+        self.accumulate = [step.accumulate for step in self.steps if step.place is not None]
+        self._with_options = [(rule, layer) for _, layer in self.named if (rule := rule_of(layer)).options]
+        self._hooks = [hooks for _, module in self.modules for hooks in hooks_of(module)]
+        self._attributes = [module.__dict__ for _, module in self.modules]
+        self._children = [(table, list(table.values())) for _, module in self.modules if (table := module._modules)]
+        self._most_ones = self.last_ones = None  # for the most rows so far, and of the last step
+        self.strict = False
+        if not allow_hooks:
+            self.check_modules()
+            self.check_parameters()
+
+    def _flat(self, name, module):
+        """(name, layer) of each layer that the model runs, in order."""
+        self.modules.append((name, module))
+        if isinstance(module, torch.nn.Sequential) and type(module).forward is torch.nn.Sequential.forward:
+            for child, inner in module._modules.items():
+                yield from self._flat(f"{name}.{child}" if name else child, inner)
+        elif isinstance(rule_of(module), (Activation, Layer)):
+            yield name, module
+        else:
+            raise TypeError(f"{described(name, module)} is not supported; the engine runs {supported()}")
+
+    @property
+    def first_parameter(self):
+        """Whose dtype and device are the model's."""
+        return first_parameter(self.parameters())
+
+    def constants(self):
+        """The options of all layers, as they are now: what a program is made for."""
+        return tuple(value for rule, layer in self._with_options for value in rule.options_of(layer).values())
+
+    def check(self):
+        """Check that the engine still does what the model would do.
+
+        Raises:
+            TypeError: a hook or another layer, which has come to the model since.
+            RuntimeError: autocast is on.
+        """
+        self.check_autocast()
+        self.check_modules()
+
+    def check_autocast(self):
+        if any_autocast() and torch.is_autocast_enabled(self.first_parameter.device.type):
+            raise RuntimeError(
+                "the engine computes in the dtype of the model, and autocast is on; leave autocast, or use autograd"
+            )
+
+    def check_modules(self):
+        if _has_any_global_hook():
+            raise TypeError("all modules have a hook, which the engine would not call; remove it, or use autograd")
+        if any(self._hooks):
+            name, module = next(pair for pair in self.modules if any(hooks_of(pair[1])))
+            raise TypeError(f"{described(name, module)} has a hook, which the engine would not call; use autograd")
+        for place, attributes in enumerate(self._attributes):
+            if "forward" in attributes:
+                name, module = self.modules[place]
+                raise TypeError(
+                    f"{described(name, module)} has another forward than its class, which the engine would not call"
+                )
+        for modules, children in self._children:
+            if list(modules.values()) != children:
+                raise TypeError("the model has other layers than when its engine was made; make a new one")
+
+    def check_parameters(self):
+        """Raises a TypeError for a hook of a parameter's gradient."""
+        for name, of_layer in zip(self.names(), self.parameters(), strict=True):
+            if any(p is not None and (p._backward_hooks or p._post_accumulate_grad_hooks) for p in of_layer):
+                raise TypeError(f"{name} has a parameter with a hook, which the engine would not call")
+
+    def parameters(self):
+        """The parameters of each layer as they are now, in the order of its rule; None for one that it has not."""
+        try:
+            return [get(table) for get, table in self.tables]
+        except KeyError as error:
+            raise TypeError(f"a layer has lost its {error}; the engine runs no parametrized layer") from None
+
+    def chunks(self, size):
+        """Slices of at most so many members, one after the other. One network, or size None, is a single None."""
+        if size is None:
+            return [None]
+        return [slice(start, start + size) for start in range(0, self.members, size)]
+
+    def forward(self, parameters, x):
+        """The network's output, and for each step what its backward needs. `parameters` are those here.
+
+        Raises:
+            ValueError: rows of another number of members.
+            FloatingPointError: nan or inf, under torch.autograd.detect_anomaly.
+        """
+        if self.members:
+            x = self.of_each(x, len(first_parameter(parameters)))
+        if self.strict:
+            check_finite("x holds", x)
+        saved, unread = [], False  # whether the next step alone reads x, so that an activation may overwrite it
+        for number, step in enumerate(self.steps):
+            saves = step.saves
+            if step.place is None:
+                z = step.forward_(x) if unread and saves == "output" else step.forward(x)
+            else:
+                z = step.forward(x, *parameters[step.place])
+            if saves == "input":
+                saved.append(x)
+            elif saves == "output":
+                saved.append(z)
+            else:
+                z, needed = z
+                saved.append(needed)
+            x, unread = z, saves == "input"
+            if self.strict:
+                check_finite(f"{described(*self.named[number])} gives", x)
+        return x, saved
+
+    def of_each(self, x, members):
+        """The rows of each member, (E, N, in_features); those that they share, (N, in_features), are not copied."""
+        if x.dim() == 2:
+            return x.expand(members, -1, -1)
+        if x.dim() != 3 or len(x) != members:
+            raise ValueError(
+                f"x has the shape {tuple(x.shape)}; give (N, in_features), rows that all members share, or "
+                f"({members}, N, in_features), those of each member"
+            )
+        return x
+
+    def backward(self, parameters, saved, dz, lowest=0):
+        """(place, dZ, what the layer saved) of each layer, from the last one to the place `lowest`.
+
+        A layer's dX is taken before the layer is given, so that its parameters may be changed. `saved` is emptied on
+        the way, so that its memory is freed. An activation overwrites the dA that comes to it.
+        """
+        passes = self._passes(parameters, saved, dz, lowest)
+        return self._finite(list(passes)) if self.strict else passes
+
+    def _passes(self, parameters, saved, dz, lowest):
+        for step in reversed(self.steps):
+            place, needed = step.place, saved.pop()
+            if place is None:
+                dz = step.backward(dz, needed)
+                continue
+            dx = step.backward(dz, needed, *parameters[place]) if place > lowest else None
+            yield place, dz, needed
+            if dx is None:
+                return
+            dz = dx
+
+    def ones(self, dz):
+        """A 1 for each row of dZ: db = dZᵀ 1 is then one product. One vector is kept, for the most rows so far."""
+        rows = dz.size(1) if self.members else dz.size(0) if dz.dim() == 2 else dz.shape[:-1].numel()
+        ones = self.last_ones
+        if ones is not None and ones.numel() == rows and ones.dtype is dz.dtype and ones.device == dz.device:
+            return ones
+        most = self._most_ones
+        if most is None or most.numel() < rows or most.dtype is not dz.dtype or most.device != dz.device:
+            self._most_ones = most = dz.new_ones(rows)
+        self.last_ones = most[:rows]
+        return self.last_ones
+
+    def names(self):
+        """Of each layer with a rule for layers, for a message."""
+        return [described(name, layer) for name, layer in self.layers]
+
+    def _finite(self, passes):
+        """The passes, once every dZ is known to be finite."""
+        for place, dz, _ in passes:
+            check_finite(f"{self.names()[place]} has a dZ with", dz)
+        return passes
+
+
+def first_parameter(parameters):
+    return next(p for of_layer in parameters for p in of_layer if p is not None)
+
+
+def getter(names):
+    """A function that takes these values out of a dictionary, as a tuple."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return partial(_values, names)
+
+
+def _values(names, table):
+    return tuple(table[name] for name in names)
+
+
+def check_finite(words, tensor):
+    """Raises a FloatingPointError of these words for a tensor that holds nan or inf."""
+    if not tensor.isfinite().all():
+        raise FloatingPointError(f"{words} {'nan' if tensor.isnan().any() else 'inf'}")
+
+
+def supported():
+    """The layers that have a rule, for a message."""
+    names = dict.fromkeys(
+        (rule.torch_module or rule.module_class).__name__
+        for kind in (Layer, Activation)
+        for rule in rules(kind).values()
+        if rule.torch_module or rule.module_class
+    )
+    *some, last = names
+    return f"{', '.join(some)} and {last}, of torch.nn or torchbp.nn, in a Sequential or an MLP"
+
+
+def hooks_of(module):
+    return module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+
+
+def described(name, module):
+    return f"layer {name!r}, a {type(module).__name__}," if name else f"a {type(module).__name__}"
