@@ -14,6 +14,8 @@ import torch
 
 from torchbp.cli import main
 from torchbp.training import Classifier, TabularData
+from torchbp.training.data import splitting
+from torchbp.training.data.batches import ROWS_AT_ONCE
 from torchbp.training.data.fingerprint import fingerprint
 from torchbp.training.errors import UserError
 
@@ -81,7 +83,7 @@ EDITS = {
 @pytest.mark.parametrize(("edit", "message"), EDITS.values(), ids=EDITS)
 def test_rows_that_were_edited_are_noticed(edit, message, run):
     edit(table()).to_csv("a.csv", index=False)
-    with pytest.raises(UserError, match=r"^a.csv does not hold the rows of this network's training as") as info:
+    with pytest.raises(UserError, match=r"^a.csv does not have the rows that this network was trained on: ") as info:
         TabularData("a.csv", target="y").load_state_dict(torch.load(RUN / "best.ckpt")["TabularData"])
     assert message in str(info.value)
 
@@ -139,33 +141,34 @@ def test_a_checkpoint_without_a_fingerprint_is_said_to_have_none(run):
 
 
 def test_a_fingerprint_is_of_each_bit_and_of_the_split():
-    x, y = torch.randn(5000, 3), torch.randint(2, (5000,))
+    rows = ROWS_AT_ONCE + 1000
+    x, y = torch.randn(rows, 3), torch.randint(2, (rows,))
     x[17, 1] = torch.nan
-    splits = {"train": torch.arange(4000), "test": torch.arange(4000, 5000)}
+    splits = {"train": torch.arange(4000), "test": torch.arange(4000, rows)}
     first = fingerprint(x, y, splits)
     other = x.clone()
     other[17, 1] = torch.tensor([-4194303], dtype=torch.int32).view(torch.float32)[0]  # another nan
     assert fingerprint(other, y, splits) == first
-    for row in (0, 4095, 4096, 4999):
+    for row in (0, ROWS_AT_ONCE - 1, ROWS_AT_ONCE, rows - 1):
         other = x.clone()
         other[row, 2] = torch.nextafter(x[row, 2], torch.tensor(torch.inf))
         assert fingerprint(other, y, splits)["rows"] != first["rows"]
     swapped = fingerprint(x[:, [1, 0, 2]], y, splits)
     assert swapped["rows"] != first["rows"]
-    order = torch.randperm(5000)
+    order = torch.randperm(rows)
     shuffled = fingerprint(x[order], y[order], splits)
     assert shuffled["rows"] == first["rows"]
     assert shuffled["order"] != first["order"]
-    resplit = fingerprint(x, y, {"train": torch.arange(1, 4001), "test": torch.arange(4000, 5000)})
+    resplit = fingerprint(x, y, {"train": torch.arange(1, 4001), "test": torch.arange(4000, rows)})
     assert resplit == {**first, "split": resplit["split"]} != first
 
 
 def test_a_split_of_another_version_of_scikit_learn_is_noticed(run, monkeypatch):
-    split = TabularData.draw
-    monkeypatch.setattr(TabularData, "draw", lambda self, rows, *rest: split(self, rows, *rest)[::-1])
+    split = splitting.train_test_split
+    monkeypatch.setattr(splitting, "train_test_split", lambda rows, **settings: split(rows, **settings)[::-1])
     status, _, err = run("test", *SOURCE, "--data.val_fraction", "0.2", "--ckpt_path", RUN / "best.ckpt")
     assert status == 1
-    assert "its rows are the same, and are split in another way" in err
+    assert "its rows are the same, but another version of scikit-learn splits them in another way" in err
 
 
 DIVERGES = ["--model.lr", "1e30", "--model.activation", "relu", "--data.batch_size", "4"]

@@ -304,7 +304,7 @@ def test_what_counts_batches_is_right_with_one_at_once():
 
 def test_batches_at_once_are_the_engines():
     data = TabularData("breast_cancer", batches_at_once=2)
-    with pytest.raises(SettingError, match="batches_at_once=2 needs model.engine explicit"):
+    with pytest.raises(SettingError, match=r"batches_at_once=2 needs model\.engine explicit"):
         fit(data, made(data))
 
 

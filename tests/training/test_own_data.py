@@ -288,7 +288,7 @@ BAD = {
     "a quantity of whole numbers": (
         {"target": "hours", "ignore": ["key", "note", "day", "nothing"]},
         UserError,
-        "target 'hours' has 60 different numbers, such as 100.*no quantity",
+        "target 'hours' has 60 different numbers, for example 100.*no quantity",
     ),
     "missing in every row": (
         {"target": "ill", "ignore": ["key", "note", "day", "nothing"]},

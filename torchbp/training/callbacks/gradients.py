@@ -19,7 +19,7 @@ from torchbp.engine.network import Network
 from torchbp.ops import rules
 from torchbp.ops.ensemble_linear import ensemble_dweight
 from torchbp.training.callbacks.saturation import flat_share
-from torchbp.training.data.tabular import ROWS_AT_ONCE
+from torchbp.training.data.batches import ROWS_AT_ONCE
 
 PERCENTILES = {
     "sample_gradient/p05": 0.05,

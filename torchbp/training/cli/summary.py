@@ -19,7 +19,7 @@ from torchbp.training.callbacks.progress import described
 from torchbp.training.callbacks.stopping import UntilMinimum
 from torchbp.training.checkpoints.tensors import not_finite
 from torchbp.training.cli import sweep
-from torchbp.training.data.tabular import ROWS_AT_ONCE
+from torchbp.training.data.batches import ROWS_AT_ONCE
 
 HARDEST = 10  # rows on the page
 PACKAGES = ("torch", "pytorch-lightning", "numpy", "pandas", "scikit-learn")
