@@ -35,7 +35,7 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["torchbp"])
-        patch.setattr("torchbp.training.cli.summary.write_page", lambda *_: None)
+        patch.setattr("torchbp.training.cli.run_page.write_page", lambda *_: None)
         table().to_csv("a.csv", index=False)
         assert main(["fit", *SOURCE, "--trainer.max_epochs", "2"]) == 0
     return folder
@@ -132,7 +132,7 @@ def test_a_checkpoint_without_a_fingerprint_is_said_to_have_none(run):
     Path("a.csv").rename("b.csv")
     status, _, err = run("test", *SOURCE, "--data.source", "b.csv", "--ckpt_path", "old.ckpt")
     assert status == 2
-    assert "the checkpoint has source=a.csv, and this command b.csv" in err
+    assert "the checkpoint has source=a.csv, but this command has b.csv" in err
     for damaged in (5, {}, {"count": "60"}):
         content["TabularData"]["fingerprint"] = damaged
         torch.save(content, "old.ckpt")
@@ -214,7 +214,7 @@ def test_a_run_whose_last_step_diverges_is_a_failure(run):
     assert "val/loss is no longer a finite number by epoch 1. A smaller model.lr helps" in out
     last = Path("runs/run/version_1/checkpoints/last.ckpt")
     assert list(last.parent.iterdir()) == [last]
-    for command, message in (("test", "a score is no finite number"), ("predict", "to row 1 under the header is no")):
+    for command, message in (("test", "a score is nan or inf"), ("predict", "to row 1 under the header is nan")):
         status, _, err = run(command, *SOURCE, *settings, "--ckpt_path", last)
         assert status == 1
         assert message in err
@@ -266,7 +266,7 @@ def test_an_answer_that_is_no_number_is_refused(run):
     before = files()
     status, out, err = run("predict", "--ckpt_path", "large.ckpt", "--data.source", "b.csv")
     assert (status, out) == (1, "")
-    assert "b.csv: the network's answer to row 5 under the header is no number" in err
+    assert "b.csv: the network's answer to row 5 under the header is nan" in err
     assert files() == before
 
 
@@ -274,10 +274,10 @@ W = "net.0.weight"
 HOSTILE = {
     "nan": (lambda w, h: {W: w * torch.nan}, {}, "net.0.weight holds nan or inf"),
     "one inf": (lambda w, h: {W: torch.where(w == w.max(), torch.inf, w)}, {}, "net.0.weight holds nan or inf"),
-    "integers": (lambda w, h: {W: w.long()}, {}, "net.0.weight holds int64 numbers, and a network real ones"),
-    "bool": (lambda w, h: {W: w > 0}, {}, "net.0.weight holds bool numbers, and a network real ones"),
-    "complex": (lambda w, h: {W: w + 1j}, {}, "net.0.weight holds complex numbers, and a network real ones"),
-    "8 bits": (lambda w, h: {W: w.to(torch.float8_e5m2)}, {}, "holds float8_e5m2 numbers, and a network real ones"),
+    "integers": (lambda w, h: {W: w.long()}, {}, "net.0.weight holds int64 numbers, and a network needs real ones"),
+    "bool": (lambda w, h: {W: w > 0}, {}, "net.0.weight holds bool numbers, and a network needs real ones"),
+    "complex": (lambda w, h: {W: w + 1j}, {}, "net.0.weight holds complex numbers, and a network needs real ones"),
+    "8 bits": (lambda w, h: {W: w.to(torch.float8_e5m2)}, {}, "holds float8_e5m2 numbers, and a network needs real ones"),
     "too large for float32": (lambda w, h: {W: w.double() * 1e300}, {}, "net.0.weight holds nan or inf"),
     "too small a std": (lambda w, h: {"standardize.std": w[0].double() ** 2 * 1e-60}, {}, "standardize.std holds nan"),
     "sparse": (lambda w, h: {W: w.to_sparse()}, {}, "(net.0.weight is no tensor of plain numbers|is damaged)"),
@@ -357,7 +357,7 @@ def test_a_momentum_of_another_shape_is_refused(run):
         torch.save(content, "bad.ckpt")
         status, out, err = run("fit", *SOURCE, "--trainer.max_epochs", "3", "--ckpt_path", "bad.ckpt")
         assert (status, out) == (1, "")
-        assert "bad.ckpt cannot be gone on from: its optimizer_states do not fit the network's parameters" in err
+        assert "bad.ckpt cannot be resumed: its optimizer_states do not fit the network's parameters" in err
 
 
 def test_weights_of_other_precisions_are_taken(run):

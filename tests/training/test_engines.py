@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE
 from torchbp.training import Classifier, TabularData, UntilMinimum
 from torchbp.training.callbacks.gradients import full_gradient_norm, gradient_flow, hardest_rows
-from torchbp.training.cli.predictions import answers
+from torchbp.training.cli.predictions import answer_table
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.model.scores import Scores
 from torchbp.training.report.tables import confusion
@@ -261,7 +261,7 @@ def test_a_probability_of_one_half_is_the_second_class_everywhere():
     assert members[1].item() == groups[1].item() == 0.5
     p = torch.tensor([[0.5], [0.4999]])
     assert Classifier(1, ["a", "b"]).predicted_classes(p) == ["b", "a"]
-    frame = answers(Classifier(1, ["a", "b"], multilabel=True), p.expand(2, 2))
+    frame = answer_table(Classifier(1, ["a", "b"], multilabel=True), p.expand(2, 2))
     assert frame[["a", "b"]].to_numpy().tolist() == [[1, 1], [0, 0]]
     assert "TP 1" in confusion(["a", "b"], True, np.array([[1, 1]]), p[:1].expand(1, 2).numpy())
     matrix = confusion(["a", "b"], False, y.numpy()[:1], p[:1].numpy())

@@ -23,7 +23,7 @@ from torchbp.training.callbacks.gradients import (
     sample_gradient_norms,
 )
 from torchbp.training.callbacks.saturation import flat_share
-from torchbp.training.cli import summary
+from torchbp.training.cli import run_page
 from torchbp.training.errors import SettingError
 
 ACTIVATIONS = rules.rules(rules.Activation)
@@ -209,14 +209,14 @@ HARDEST_LABELS = [[1.0, 0.0], [0.0, 0.0]], [[0.5, 0.25], [0.1, 0.6]], [("a", "a"
     [*((*case, False) for case in HARDEST), (["a", "b"], *HARDEST_LABELS, True)],
 )
 def test_the_hardest_rows_have_their_label_and_its_probability(classes, truth, p, rows, multilabel, monkeypatch):
-    monkeypatch.setattr(summary, "hardest_rows", lambda *_: (torch.tensor([1, 0]), torch.tensor([9.0, 4.0])))
-    monkeypatch.setattr(summary, "predict_proba", lambda model, x: torch.tensor(p)[x])
+    monkeypatch.setattr(run_page, "hardest_rows", lambda *_: (torch.tensor([1, 0]), torch.tensor([9.0, 4.0])))
+    monkeypatch.setattr(run_page, "_predict_in_pieces", lambda model, x: torch.tensor(p)[x])
     data = SimpleNamespace(
         classes=classes, multilabel=multilabel, splits={"val": torch.tensor([30, 10])},
         rows=lambda split: (torch.arange(2), torch.tensor(truth)),
     )  # fmt: skip
     model = SimpleNamespace(binary=len(classes) == 2 and not multilabel)
-    found = list(summary.hard(model, data, "val"))
+    found = list(run_page.describe_hardest(model, data, "val"))
     assert [(row["row"], row["split"], row["norm"]) for row in found] == [(11, "val", 9.0), (31, "val", 4.0)]
     assert [(row["label"], row["predicted"], pytest.approx(row["probability"])) for row in reversed(found)] == rows
 

@@ -16,11 +16,12 @@ from torchbp.explanation.explanation import explain
 from torchbp.explanation.render.text import closing, heading
 from torchbp.printing import complain, say
 from torchbp.training.atomic_write import atomic_write
-from torchbp.training.checkpoints.compatibility import compare, set_by_user
+from torchbp.training.checkpoints.compatibility import changed_settings, check_same_settings
 from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import read_checkpoint
 from torchbp.training.cli.arguments import GROUPS, LINKED, Parser, configs_first, known_keys, nearest
-from torchbp.training.cli.command import DEFAULTS, quieten
+from torchbp.training.cli.lightning_quiet import silence_lightning
+from torchbp.training.cli.training_cli import TRAINER_DEFAULTS
 from torchbp.training.data.columns import feature_names
 from torchbp.training.data.tabular import TabularData
 from torchbp.training.errors import SettingError, UserError
@@ -37,7 +38,7 @@ class ExplainParser(Parser):
 
 def main(arguments):
     """Run `torchbp explain ARGUMENTS…`. Returns the exit status: 0, 1 for unusable data, 2 for an argument."""
-    quieten()
+    silence_lightning()
     try:
         run(settings_of(arguments))
     except UserError as error:
@@ -67,7 +68,7 @@ def settings_of(arguments):
     parser.add_argument("--json", type=str | None, default=None, help="Write the explanation to this file.")
     parser.add_argument("--html", type=str | None, default=None, help="Write it as a page to this file.")
     parser.add_lightning_class_args(Trainer, "trainer")
-    parser.set_defaults({f"trainer.{name}": value for name, value in DEFAULTS.items()})
+    parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
     parser.add_class_arguments(GROUPS["model"], "model", skip=set(LINKED), instantiate=False)
     parser.add_class_arguments(GROUPS["data"], "data", instantiate=False)
     for name in ("stopping", "gradients", "checkpoint"):
@@ -134,7 +135,7 @@ def trained(settings):
     path = settings.ckpt_path
     checkpoint = read_checkpoint(path)
     check_single(checkpoint["hyper_parameters"], f"{path} holds", "train a single network, with")
-    compare(checkpoint["hyper_parameters"], set_by_user(settings.model.as_dict(), Classifier), path)
+    check_same_settings(checkpoint["hyper_parameters"], changed_settings(settings.model.as_dict(), Classifier), path)
     return load_network(Classifier, checkpoint, path)
 
 
@@ -146,7 +147,7 @@ def fresh(settings):
     data = TabularData(**settings.data.as_dict())
     torch.manual_seed(settings.seed_everything)
     model = Classifier(**{name: getattr(data, name) for name in LINKED}, **settings.model.as_dict())
-    model.trainer = Trainer(accelerator="cpu", **DEFAULTS | {"logger": False, "enable_checkpointing": False})
+    model.trainer = Trainer(accelerator="cpu", **TRAINER_DEFAULTS | {"logger": False, "enable_checkpointing": False})
     model.trainer.datamodule = data
     model.setup("fit")  # fits the scaling to the training rows
     model.trainer = None

@@ -34,7 +34,7 @@ def check_fingerprint(saved, current, source, table):
     if saved != current:
         raise UserError(
             f"{source} does not have the rows that this network was trained on: {_difference(saved, current, table)}. "
-            "Rows that it was trained on may be among the test rows now; give the data as it was, or train a new network"
+            "Some of those may be among the test rows now; give the data as it was, or train a new network"
         )
 
 
