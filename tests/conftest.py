@@ -1,11 +1,16 @@
 import contextlib
+import io
 import os
 import tempfile
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 
+from tests.browser import CHROMIUM, Browser
+from tests.commands import command_in, without_pictures
+from torchbp.cli import main
 from torchbp.engine.compiled import cannot_compile
 
 # tensors of a few numbers gain nothing from threads, which wait for each other where a core is busy with something else
@@ -50,19 +55,34 @@ def fresh_compiler():
     torch._dynamo.reset()
 
 
-@contextlib.contextmanager
-def without_pictures():
-    """The page of a run is written without its pictures: drawing them takes longer than a short run. Whether they are
-    right, tests/training/test_report.py tests; that a run draws them, the first run of tests/cli/test_cli.py."""
-    from torchbp.training.report import figures
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "drawn", lambda plot: "")
-        patch.setattr(figures, "png", lambda plots: b"")
-        yield
-
-
 @pytest.fixture
 def undrawn():
     with without_pictures():
         yield
+
+
+@pytest.fixture
+def in_an_empty_folder(tmp_path):
+    """The command runs here, and leaves this process as it was."""
+    with command_in(tmp_path):
+        yield
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory):
+    """The folder of a run of two epochs on breast_cancer, with best.ckpt and last.ckpt."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = Path(__file__).parent.parent / "configs/breast_cancer.yaml"
+    with command_in(folder), without_pictures(), contextlib.redirect_stdout(io.StringIO()):
+        assert main(["fit", "-c", str(config), "--trainer.max_epochs", "2"]) == 0
+    return folder / "runs/breast_cancer/version_0"
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A Chromium with one page, which each test opens anew."""
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium and no google-chrome on the PATH")
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()

@@ -9,6 +9,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 import torchbp
+from tests.networks import set_parameters
+from tests.published import MAZUR_INPUT, MAZUR_LR, MAZUR_NUMBERS, MAZUR_PARAMETERS, MAZUR_TARGET
 from torchbp import ops
 
 
@@ -52,26 +54,17 @@ def test_each_derivative_equals_its_formula_in_numpy():
 
 
 def test_mazurs_worked_example():
-    """Matt Mazur, "A Step by Step Backpropagation Example" (2015): 2-2-2 units, E = ½ Σ (t − o)², learning rate 0.5.
-
-    The article keeps its biases fixed and prints 9 digits.
-    """
     net = torchbp.nn.MLP(2, 2, 2, dtype=torch.float64)
-    parameters = [[[0.15, 0.20], [0.25, 0.30]], [0.35, 0.35], [[0.40, 0.45], [0.50, 0.55]], [0.60, 0.60]]
-    with torch.no_grad():
-        for parameter, value in zip(net.parameters(), parameters, strict=True):
-            parameter.copy_(torch.tensor(value, dtype=torch.float64))
-    target = torch.tensor([0.01, 0.99], dtype=torch.float64)
-    output = net.predict_proba(torch.tensor([0.05, 0.10], dtype=torch.float64))
+    set_parameters(net, MAZUR_PARAMETERS)
+    target = torch.tensor(MAZUR_TARGET, dtype=torch.float64)
+    output = net.predict_proba(torch.tensor(MAZUR_INPUT, dtype=torch.float64))
     error = 0.5 * (target - output).square().sum()
     error.backward()
-    torch.optim.SGD([net[0].weight, net[2].weight], lr=0.5).step()
+    torch.optim.SGD([net[0].weight, net[2].weight], lr=MAZUR_LR).step()
 
-    expect = lambda value, digits: pytest.approx(value, abs=digits)  # noqa: E731
-    assert output.tolist() == expect([0.75136507, 0.772928465], 1e-8)
-    assert error.item() == expect(0.298371109, 1e-9)
-    assert net[2].weight.flatten().tolist() == expect([0.35891648, 0.408666186, 0.511301270, 0.561370121], 1e-8)
-    assert net[0].weight.flatten().tolist() == expect([0.149780716, 0.19956143, 0.24975114, 0.29950229], 1e-8)
+    found = {"A2": output, "L": error, "W2′": net[2].weight, "W1′": net[0].weight}
+    for name, value in found.items():
+        assert value.flatten().tolist() == pytest.approx(MAZUR_NUMBERS[name], abs=1e-9 if name == "L" else 1e-8), name
 
 
 def breast_cancer_like(N=64, features=6):

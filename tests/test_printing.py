@@ -12,6 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from tests.commands import command_in
 from torchbp.cli import main
 from torchbp.printing import escape, printable, quoted
 from torchbp.testing.report import GradientError, Report, Result
@@ -56,9 +57,7 @@ YAML = {
 def folder(tmp_path_factory):
     """A folder with hostile tables, settings and a run."""
     folder = tmp_path_factory.mktemp("hostile")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["torchbp"])
+    with command_in(folder):
         values = {
             "number": range(40), f"c{EVIL}": [f"{EVIL}a", f"{EVIL}b"] * 20, f"id{EVIL}": [EVIL] * 40,
             f"y{EVIL}": [f"x{EVIL}", f"x{EVIL}", f"y{EVIL}", f"y{EVIL}"] * 10,

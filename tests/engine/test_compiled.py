@@ -8,11 +8,8 @@ import torch
 from torch._inductor import cpp_builder
 
 import torchbp
+from tests.networks import rows
 from torchbp.engine import compiled, cuda_graph
-
-
-def rows(*shape):
-    return torch.randn(*shape, 3, dtype=torch.double), torch.rand(*shape, 2, dtype=torch.double)
 
 
 def trained(model, x, y, **options):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import torchbp
+from tests.networks import rows
 from torchbp.ops import rules
 
 LOSSES = {
@@ -28,10 +29,6 @@ def network(activation="Sigmoid", sizes=(3, 5, 4, 2), of=torchbp.nn, bias=True):
     for n_in, n_out in itertools.pairwise(sizes):
         layers += [of.Linear(n_in, n_out, bias=bias, dtype=torch.double), getattr(of, activation)()]
     return torch.nn.Sequential(*layers[:-1])
-
-
-def rows(*shape, outputs=2):
-    return torch.randn(*shape, 3, dtype=torch.double), torch.rand(*shape, outputs, dtype=torch.double)
 
 
 def grads(model):

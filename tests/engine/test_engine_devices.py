@@ -2,35 +2,24 @@
 
 import copy
 import warnings
+from functools import partial
 
 import pytest
 import torch
 
 import torchbp
+from tests.networks import assert_same, mlp, rows
 from torchbp.engine import compiled, fit
 
 needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+network = partial(mlp, (3, 5, 2))
 OPTIONS = {
     "plain": (None, {"lr": 0.3, "weight_decay": 0.01}),
     "nesterov": (None, {"lr": 0.3, "momentum": 0.9, "nesterov": True}),
     "ensemble": (4, {"lr": [0.1, 0.2, 0.3, 0.4], "weight_decay": [0.0, 0.1, 0.0, 0.2]}),
     "ensemble in chunks": (4, {"lr": 0.3, "momentum": [0.9, 0.0, 0.5, 0.1], "dampening": 0.2, "chunk": 3}),
 }
-
-
-def network(members=None, device="cpu", dtype=torch.double):
-    torch.manual_seed(0)
-    return torchbp.nn.MLP(3, 5, 2, members=members, dtype=dtype).to(device)
-
-
-def rows(*shape, device="cpu", dtype=torch.double):
-    return torch.randn(*shape, 3, dtype=dtype).to(device), torch.rand(*shape, 2, dtype=dtype).round().to(device)
-
-
-def assert_same(model, other, tolerance=1e-11):
-    torch.testing.assert_close(
-        model.state_dict(), other.state_dict(), rtol=tolerance, atol=tolerance, check_device=False
-    )
 
 
 @pytest.mark.parametrize(("members", "options"), OPTIONS.values(), ids=OPTIONS)
@@ -45,7 +34,7 @@ def test_steps_are_those_of_the_cpu(members, options, device):
         ]
         torch.testing.assert_close(losses[1].cpu(), losses[0], rtol=1e-11, atol=1e-12)
         assert losses[1].device.type == device
-    assert_same(there, here)
+    assert_same(there, here, 1e-11)
     for net, on in ((here, "cpu"), (there, device)):
         torchbp.backprop(net, x.to(on), y.to(on))
     for p, q in zip(there.parameters(), here.parameters(), strict=True):
@@ -94,7 +83,7 @@ def test_the_default_device_changes_nothing(default, device):
             optimizer.backprop_step(x, y)
             torchbp.backprop(optimizer._settings["model"], x, y)
     torch.testing.assert_close(*histories, rtol=0, atol=1e-12)
-    assert_same(*nets)
+    assert_same(*nets, 1e-11)
     torch.testing.assert_close(*([p.grad for p in net.parameters()] for net in nets), rtol=1e-11, atol=1e-12)
 
 
@@ -180,7 +169,7 @@ def test_cuda_rows_that_come_from_pinned_memory():
         x, y = rows(64)
         optimizers[0].backprop_step(x, y)
         optimizers[1].backprop_step(*(t.pin_memory().to("cuda", non_blocking=True) for t in (x, y)))
-    assert_same(there, here)
+    assert_same(there, here, 1e-11)
 
 
 def waits(function):
@@ -275,7 +264,7 @@ def test_a_cuda_graph_reads_the_loss_weight_and_the_members_that_descend():
                 optimizer.active = torch.tensor([True, step == 4, False, True], device="cuda")
             optimizer.backprop_step(x, y)
         nets.append(net)
-    assert_same(*nets)
+    assert_same(*nets, 1e-11)
 
 
 @needs_a_gpu
@@ -291,7 +280,7 @@ def test_a_cuda_graph_made_in_inference_mode_works_outside_and_after_a_bad_batch
         with torch.no_grad():
             optimizer.backprop_step(x, y)
         optimizer.backprop_step(x, y)
-    assert_same(captured, plain)
+    assert_same(captured, plain, 1e-11)
 
 
 @needs_a_gpu

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import torchbp
+from tests.networks import rows
 from torchbp.benchmarks.helpers.memory_use import peak_bytes
 
 MEMBERS = 5
@@ -31,10 +32,6 @@ LOSSES = {
 
 def networks(activation="sigmoid", sizes=(3, 5, 4, 2), members=MEMBERS):
     return [torchbp.nn.MLP(*sizes, activation=activation, dtype=torch.double) for _ in range(members)]
-
-
-def rows(*shape, outputs=2):
-    return torch.randn(*shape, 3, dtype=torch.double), torch.rand(*shape, outputs, dtype=torch.double)
 
 
 def of_member(options, number):

@@ -1,5 +1,7 @@
 """SGD.fit beside a loop by hand: orders, bags, the rule of stopping, members that stop alone, and what it refuses."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,10 +9,13 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer
 
 import torchbp
+from tests.networks import mlp
 from torchbp.engine import fit
 from torchbp.engine.compiled import CompiledSteps
 from torchbp.engine.step import step
 from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
+
+network = partial(mlp, (30, 16, 1))
 
 
 @pytest.fixture(scope="module")
@@ -18,11 +23,6 @@ def data():
     found = load_breast_cancer()
     x = torch.tensor(found.data)
     return (x - x.mean(0)) / x.std(0), torch.tensor(found.target).double().unsqueeze(1)
-
-
-def network(members=None, sizes=(30, 16, 1), seed=0):
-    torch.manual_seed(seed)
-    return torchbp.nn.MLP(*sizes, members=members, dtype=torch.double)
 
 
 def generator(seed=0):
@@ -243,7 +243,7 @@ def test_a_loss_that_is_no_number_is_an_error_with_the_layer(data):
 def test_the_layer_with_the_largest_weights_is_named_where_none_gives_nan(members, chunk):
     rows = fit.Rows(torch.ones(4, 3, dtype=torch.double), torch.ones(4, 2, dtype=torch.double))
     for value, message in ((-3e100, "has weights of 3e+100"), (1e308, "gives inf")):
-        net = network(members, (3, 4, 2))
+        net = mlp((3, 4, 2), members)
         with torch.no_grad():
             (net[2].weight if members is None else net[2].weight[-1]).fill_(value)  # the last member's
         named = fit.trouble(torchbp.SGD(net).network, rows, chunk)

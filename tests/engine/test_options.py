@@ -2,26 +2,17 @@
 
 import copy
 import pickle
+from functools import partial
 
 import pytest
 import torch
 
 import torchbp
+from tests.networks import assert_same, mlp, rows
 from torchbp.benchmarks.helpers.memory_use import peak_bytes
 from torchbp.engine.update_rule import update_rules
 
-
-def rows(*shape, dtype=torch.double):
-    return torch.randn(*shape, 3, dtype=dtype), torch.rand(*shape, 2, dtype=dtype)
-
-
-def network(members=None, dtype=torch.double, seed=0):
-    torch.manual_seed(seed)
-    return torchbp.nn.MLP(3, 4, 2, members=members, dtype=dtype)
-
-
-def assert_same(ours, theirs, tolerance=1e-12):
-    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=tolerance, atol=tolerance)
+network = partial(mlp, (3, 4, 2))
 
 
 def torchs_step(model, optimizer, x, y):
@@ -60,7 +51,7 @@ def test_weight_decay_is_not_lost_in_float32(lr, decay, options):
 
 
 def test_numbers_of_members_are_more_precise_than_bfloat16():
-    model = network(2, torch.bfloat16)
+    model = network(2, dtype=torch.bfloat16)
     optimizer = torchbp.SGD(model, lr=[0.1, 0.1], momentum=[0.999, 0.5], weight_decay=[0.01, 0.0])
     x, y = rows(8, dtype=torch.bfloat16)
     for _ in range(3):

@@ -7,17 +7,7 @@ import pytest
 import torch
 
 import torchbp
-from tests.explanation.browser import CHROMIUM, Browser
 from tests.explanation.samples import NASTY, cancer, data_of, deep, large, named_xor, xor
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium and no google-chrome on the PATH")
-    browser = Browser(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import re
 import shlex
 import sys
@@ -28,12 +27,7 @@ def quoted(path):
 
 CANCER, XOR = (f"-c {quoted(CONFIGS / name)}" for name in ("breast_cancer.yaml", "xor.yaml"))
 
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with warnings.catch_warnings():  # the command filters some
-        yield
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 @pytest.fixture
@@ -45,17 +39,10 @@ def run(capsys):
     return run
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
+@pytest.fixture
+def checkpoint(trained_run):
     """Of a network like that of configs/breast_cancer.yaml, two epochs old."""
-    folder, here = tmp_path_factory.mktemp("trained"), Path.cwd()
-    os.chdir(folder)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            assert main(["fit", *shlex.split(CANCER), "--trainer.max_epochs", "2"]) == 0
-    finally:
-        os.chdir(here)
-    return folder / "runs/breast_cancer/version_0/checkpoints/last.ckpt"
+    return trained_run / "checkpoints/last.ckpt"
 
 
 KINDS = [f"{150 + i},{('red', 'blue')[i % 2]},{'abc'[i % 3]},{i % 2},{i // 2 % 2}" for i in range(30)]

@@ -4,7 +4,6 @@ import json
 import math
 import re
 from collections import OrderedDict
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
@@ -12,21 +11,12 @@ import torch
 
 import torchbp
 from tests.explanation.samples import CONTROLS, NASTY, VISIBLE, XOR, cancer, data_of, deep, large, named_xor, xor
+from tests.pages import Page, contrast
 from torchbp.explanation.records import Record
 from torchbp.explanation.render import mathml, text
 from torchbp.explanation.render.html.cards import table
 from torchbp.explanation.render.html.page import STYLES, read
 from torchbp.explanation.render.html.step_curve import curve
-
-
-class Tags(HTMLParser):
-    def __init__(self, page):
-        super().__init__()
-        self.tags = []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +27,7 @@ def test_page_is_small_and_needs_nothing_else(explanation, most):
     assert len(page.encode()) < most
     assert page.startswith("<!doctype html>")
     assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
-    tags = Tags(page).tags
+    tags = Page(page).tags
     ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     for tag, attributes in tags:
@@ -310,17 +300,6 @@ def test_bars_have_one_scale_in_the_terminal_and_on_the_page(norms, ends, shares
     assert lengths == pytest.approx([30 * share for share in reversed(shares)], abs=0.51)
     if len(norms) > 1:
         assert f"(bars: powers of ten, {ends[0]} to {ends[1]})" in explanation.text()
-
-
-def luminance(colour):
-    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return sum(share * c for share, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
-def contrast(a, b):
-    low, high = sorted((luminance(a), luminance(b)))
-    return (high + 0.05) / (low + 0.05)
 
 
 def mixed(a, b, share):

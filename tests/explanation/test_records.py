@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import torchbp
+from tests.networks import set_parameters
+from tests.published import MAZUR_INPUT, MAZUR_LR, MAZUR_NUMBERS, MAZUR_PARAMETERS, MAZUR_TARGET
 from torchbp.explanation import arguments
 from torchbp.explanation.network import Chain
 from torchbp.explanation.step import Derivation
@@ -156,27 +158,12 @@ def test_factors_multiply_to_the_derivative():
 
 
 def test_mazurs_worked_example():
-    """Matt Mazur, "A Step by Step Backpropagation Example" (2015): E = ½ Σ (t − o)² of two outputs is the mean."""
     layers = [torch.nn.Linear(2, 2), torch.nn.Sigmoid(), torch.nn.Linear(2, 2), torch.nn.Sigmoid()]
     net = torch.nn.Sequential(*layers).double()
-    weights = [[[0.15, 0.20], [0.25, 0.30]], [0.35, 0.35], [[0.40, 0.45], [0.50, 0.55]], [0.60, 0.60]]
-    with torch.no_grad():
-        for parameter, value in zip(net.parameters(), weights, strict=True):
-            parameter.copy_(torch.tensor(value, dtype=torch.float64))
+    set_parameters(net, MAZUR_PARAMETERS)
     net[0].bias.requires_grad_(False), net[2].bias.requires_grad_(False)  # the article keeps its biases
-    explanation = torchbp.explain(net, [0.05, 0.10], [0.01, 0.99], lr=0.5, loss=torch.nn.MSELoss())
-    expect = {
-        "Z1": [0.3775, 0.3925],
-        "A1": [0.593269992, 0.596884378],
-        "A2": [0.75136507, 0.772928465],
-        "L": [0.298371109],
-        "dL/dA2": [0.74136507, -0.217071535],
-        "dL/dZ2": [0.138498562, -0.0380982366],
-        "dL/dA1": [0.036350306, 0.041370322],
-        "W2′": [0.35891648, 0.408666186, 0.511301270, 0.561370121],
-        "W1′": [0.149780716, 0.19956143, 0.24975114, 0.29950229],
-    }
-    for name, numbers in expect.items():
+    explanation = torchbp.explain(net, MAZUR_INPUT, MAZUR_TARGET, lr=MAZUR_LR, loss=torch.nn.MSELoss())
+    for name, numbers in MAZUR_NUMBERS.items():
         assert explanation[name].tensor.flatten().tolist() == pytest.approx(numbers, abs=1e-8), name
     assert "b1′" not in explanation.by_name
     assert list(explanation.updated) == ["0.weight", "2.weight"]

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.commands import command_in
 from torchbp.cli import main
 from torchbp.training import Classifier, TabularData
 from torchbp.training.data import splitting
@@ -32,9 +33,7 @@ def table(rows=60):
 def trained(tmp_path_factory):
     """A folder with a.csv and a run of two epochs on it."""
     folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["torchbp"])
+    with command_in(folder), pytest.MonkeyPatch.context() as patch:
         patch.setattr("torchbp.training.cli.run_page.write_page", lambda *_: None)
         table().to_csv("a.csv", index=False)
         assert main(["fit", *SOURCE, "--trainer.max_epochs", "2"]) == 0
@@ -277,13 +276,13 @@ HOSTILE = {
     "integers": (lambda w, h: {W: w.long()}, {}, "net.0.weight holds int64 numbers, and a network needs real ones"),
     "bool": (lambda w, h: {W: w > 0}, {}, "net.0.weight holds bool numbers, and a network needs real ones"),
     "complex": (lambda w, h: {W: w + 1j}, {}, "net.0.weight holds complex numbers, and a network needs real ones"),
-    "8 bits": (lambda w, h: {W: w.to(torch.float8_e5m2)}, {}, "holds float8_e5m2 numbers, and a network needs real ones"),
+    "8 bits": (lambda w, h: {W: w.to(torch.float8_e5m2)}, {}, "holds float8_e5m2 numbers, and a network needs real"),
     "too large for float32": (lambda w, h: {W: w.double() * 1e300}, {}, "net.0.weight holds nan or inf"),
     "too small a std": (lambda w, h: {"standardize.std": w[0].double() ** 2 * 1e-60}, {}, "standardize.std holds nan"),
     "sparse": (lambda w, h: {W: w.to_sparse()}, {}, "(net.0.weight is no tensor of plain numbers|is damaged)"),
     "meta": (lambda w, h: {W: w.to("meta")}, {}, "net.0.weight is no tensor of plain numbers"),
     "list": (lambda w, h: {W: w.tolist()}, {}, "net.0.weight is no tensor of plain numbers"),
-    "transposed": (lambda w, h: {W: w.t()}, {}, r"net.0.weight has the shape \(5, 16\), and "),
+    "transposed": (lambda w, h: {W: w.t()}, {}, r"net.0.weight has the shape \(5, 16\), but "),
     "more": (lambda w, h: {"more": w}, {}, "more is not one of its tensors"),
     "mean nan": (lambda w, h: {"standardize.mean": w[0] * torch.nan}, {}, "standardize.mean holds nan or inf"),
     "std 0": (lambda w, h: {"standardize.std": w[0] * 0}, {}, "standardize.std holds nan or inf"),

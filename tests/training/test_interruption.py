@@ -3,37 +3,24 @@
 import os
 import pkgutil
 import signal
-import sys
-import warnings
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer
 
-from tests.conftest import without_pictures
 from torchbp.cli import main
 from torchbp.training.callbacks import interruption
 from torchbp.training.callbacks.interruption import SIGNALS, Interruption
 
 CONFIG = str(Path(__file__).parent.parent.parent / "configs/breast_cancer.yaml")
 
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch, undrawn):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["torchbp"])
-    with warnings.catch_warnings():
-        yield
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "undrawn")
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), without_pictures():
-        patch.chdir(folder)
-        assert main(["fit", "-c", CONFIG, "--trainer.max_epochs", "1"]) == 0
-    return str(folder / "runs/breast_cancer/version_0/checkpoints/best.ckpt")
+@pytest.fixture
+def checkpoint(trained_run):
+    return str(trained_run / "checkpoints/best.ckpt")
 
 
 @pytest.fixture

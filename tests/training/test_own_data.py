@@ -1,7 +1,5 @@
 """A user's own table: texts, blanks, labels of any kind, several targets, a column of names, files without labels."""
 
-import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -34,15 +32,13 @@ def table(rows=60, seed=0):
 
 ONE = {"target": "ill", "id": "key", "ignore": ["note", "fever", "cough"], "categorical": ["code"]}
 
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
+
 
 @pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch, request):
+def no_page(request):
     if request.node.name != "test_several_targets":  # which looks at the page
         request.getfixturevalue("without_page")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["torchbp"])
-    with warnings.catch_warnings():
-        yield
 
 
 def write(frame, name="a.csv"):

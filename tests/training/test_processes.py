@@ -24,12 +24,7 @@ TORCHBP = [sys.executable, "-m", "torchbp"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "torchbp"]
 RUN = Path("runs/breast_cancer/version_0")
 
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["torchbp"])
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # torchrun says at length that it sets it
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 def run(program, *arguments, status=0):

@@ -1,12 +1,10 @@
 """The report of a run: what stands in the page, that it needs nothing else, and how a browser shows it."""
 
-import html
+import io
 import os
 import re
-import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -14,13 +12,13 @@ import pytest
 from matplotlib.image import imread
 from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix, roc_auc_score
 
+from tests.pages import Page, contrast
 from torchbp.training.report import write_report
 from torchbp.training.report.figures import COLOURS, curve_style
 from torchbp.training.report.page import style
 from torchbp.training.report.plots import MOST_POINTS, gradient_plots, learning_plots, thin
 
 NASTY = "<script>alert(1)</script> $x_1$ & \"q\" 'a'"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def history_of(epochs, layers=2):
@@ -56,42 +54,6 @@ def run_of(classes, rows=200, multilabel=False, **other):
         "versions": {"torch": "2.13"},
         **other,
     }
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, the text, and the cells of each table in rows."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.words, self.tables, self.stack = [], [], {}, []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        self.stack.append(tag)
-        if tag == "table":
-            self.rows = []
-        elif tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        if tag in self.stack:
-            while self.stack.pop() != tag:
-                pass
-
-    def handle_data(self, text):
-        self.words.append(text)
-        if self.stack[-1:] == ["caption"]:
-            self.tables[text] = self.rows
-        elif self.stack[-1:] in (["td"], ["th"]):
-            self.rows[-1][-1] += text
-
-    @property
-    def text(self):
-        return " ".join(self.words)
 
 
 @pytest.fixture
@@ -314,17 +276,6 @@ def test_thinning_keeps_the_ends_and_the_spikes():
     assert (np.diff(x) > 0).all()
 
 
-def luminance(colour):
-    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return linear @ [0.2126, 0.7152, 0.0722]
-
-
-def contrast(a, b):
-    low, high = sorted((luminance(a), luminance(b)))
-    return (high + 0.05) / (low + 0.05)
-
-
 def test_colours_are_legible_on_both_backgrounds():
     light, dark = re.findall(r"--text: (#\w+); --muted: (#\w+); .*--back: (#\w+); --card: (#\w+);", style())
     for text, muted, *backgrounds in (light, dark):
@@ -347,22 +298,6 @@ import torchbp.training.report
     assert list(tmp_path.glob("fontlist*"))
 
 
-@pytest.fixture
-def browse(tmp_path_factory):
-    """Opens a page in a browser of its own: what it prints, and what its console says."""
-    if BROWSER is None:
-        pytest.skip("there is no chromium and no google-chrome on the PATH")
-
-    def browse(page, *flags):
-        profile = tmp_path_factory.mktemp("profile")
-        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        command += [f"--user-data-dir={profile}", "--enable-logging=stderr", *flags, page.as_uri()]
-        process = subprocess.run(command, capture_output=True, text=True, timeout=600)
-        return process.stdout, [line for line in process.stderr.splitlines() if "CONSOLE" in line]
-
-    return browse
-
-
 CASES = {
     "two classes": {"classes": ["malignant", "benign"]},
     "twenty long names": {"classes": [f"a_rather_long_class_name_{i}" * 3 for i in range(20)], "title": "w" * 200},
@@ -371,39 +306,22 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_browser_shows_the_page_at_any_width(browse, drawn, tmp_path, case):
+def test_browser_shows_the_page_at_any_width(browser, drawn, tmp_path, case):
     drawn(**CASES[case])
-    page = tmp_path / "report.html"
-    # a window has a minimum width; a frame has not
-    wrapper = tmp_path / "wrapper.html"
-    frames = [
-        f'<iframe style="border:0" width="{width}" height="900" srcdoc="{html.escape(page.read_text())}"></iframe>'
-        for width in (400, 1280)
-    ]
-    script = """<script>onload = () => { document.title = [...document.querySelectorAll("iframe")].map((frame) => {
-      const root = frame.contentDocument.documentElement;
-      const left = (figure) => Math.round(figure.getBoundingClientRect().left);
-      return [root.scrollWidth, new Set([...root.querySelectorAll("figure")].map(left)).size];
-    }).join(" ") }</script>"""
-    wrapper.write_text(f"<!doctype html><title></title>{''.join(frames)}{script}")
-    dom, console = browse(wrapper, "--dump-dom", "--hide-scrollbars", "--window-size=1800,1000")
-    assert console == []
-    # the width, and the number of columns
-    assert re.search(r"<title>(.*?)</title>", dom)[1] == "400,1 1280,3"
+    left_edges = "[...document.querySelectorAll('figure')].map((f) => Math.round(f.getBoundingClientRect().left))"
+    for width, columns in ((400, 1), (1280, 3)):
+        browser.open(tmp_path / "report.html", width, scrollbars=False)
+        assert browser.console == []
+        assert browser.evaluate("document.documentElement.scrollWidth") == width
+        assert browser.evaluate(f"new Set({left_edges}).size") == columns
 
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])
-def test_browser_draws_it_dark_or_light(browse, drawn, tmp_path, scheme):
+def test_browser_draws_it_dark_or_light(browser, drawn, tmp_path, scheme):
     drawn(["malignant", "benign"])
-    shot = tmp_path / "shot.png"
-    flags = (
-        f"--screenshot={shot}",
-        "--window-size=1280,900",
-        f"--blink-settings=preferredColorScheme={scheme != 'dark':d}",
-    )
-    _, console = browse(tmp_path / "report.html", *flags)
-    assert console == []
-    pixels = imread(shot)[..., :3]
+    browser.open(tmp_path / "report.html", scheme=scheme)
+    assert browser.console == []
+    pixels = imread(io.BytesIO(browser.screenshot(whole=False)))[..., :3]
     assert pixels.shape == (900, 1280, 3)
     assert (pixels.mean() < 0.3) if scheme == "dark" else (pixels.mean() > 0.8)
     assert pixels.std() > 0.02

@@ -13,13 +13,12 @@ import shutil
 import signal
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.conftest import without_pictures
+from tests.commands import command_in
 from torchbp.cli import main
 from torchbp.training.cli import run_page
 
@@ -31,21 +30,13 @@ FIT = [
 ]  # fmt: skip
 LAST = Path("runs/breast_cancer/version_0/checkpoints/last.ckpt")
 
-
-@pytest.fixture(autouse=True)
-def in_this_folder(tmp_path, monkeypatch, undrawn):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["torchbp"])
-    with warnings.catch_warnings():
-        yield
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "undrawn")
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), without_pictures():
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["torchbp"])
+    with command_in(folder), pytest.MonkeyPatch.context() as patch:
         patch.setattr("torchbp.training.cli.run_page.write_page", lambda *_: None)
         assert main(FIT) == 0
     return folder

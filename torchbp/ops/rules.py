@@ -320,8 +320,8 @@ def rule_of(module):
 
 
 def rules(kind):
-    """{name: rule} of a kind, `Activation`, `Layer` or `Loss`, in the order of their registration."""
-    return {name: rule for (of, name), rule in _named.items() if of is kind}
+    """{name: rule} of a kind, `Activation`, `Layer` or `Loss`, by the alphabet."""
+    return {name: rule for (of, name), rule in sorted(_named.items(), key=lambda item: item[0][1]) if of is kind}
 
 
 def activation(name):

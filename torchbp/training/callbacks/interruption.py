@@ -23,8 +23,8 @@ class Interruption(Callback):
     """Handles Ctrl-C and SIGTERM: the command ends between two steps. A second signal ends the process at once.
 
     An exception at the moment of the signal could leave a lock, a queue or a file in any state, and the run would hang
-    in the thread of a logger. So the handler only stores the signal in `number`, which is checked before each batch. All
-    processes of a run stop before the same batch: one that stopped alone would leave the others waiting.
+    in the thread of a logger. So the handler only stores the signal in `number`, which is checked before each batch.
+    All processes of a run stop before the same batch: one that stopped alone would leave the others waiting.
 
     It is a context, within which Ctrl-C is handled: as a KeyboardInterrupt outside of `between_steps`. SIGTERM ends the
     process as usual until the processes of a run are connected: Python runs no handler while they wait in C++.

@@ -43,7 +43,7 @@ class UntilMinimum(EarlyStopping):
             raise SettingError(f"stopping.patience={patience} must be at least 1")
         if monitor not in ("train/loss", "val/loss"):
             raise SettingError(f"stopping.monitor={monitor!r} must be train/loss or val/loss")
-        # It is an EarlyStopping only so that Lightning calls it after the callbacks that log; none of its logic is used.
+        # An EarlyStopping only so that Lightning calls it after the callbacks that log; none of its logic is used.
         super().__init__(monitor)
         self.min_grad_norm, self.min_delta, self.patience = min_grad_norm, min_delta, patience
         self.minimum = self.grad_norm = None

@@ -80,8 +80,8 @@ def _check_finite(probabilities, rows, source):
     bad = probabilities.isnan().any(dim=1).nonzero()
     if len(bad):
         raise UserError(
-            f"{source}: the network's answer to row {rows + int(bad[0]) + 1} under the header is nan; one of its values "
-            "is too far from those of the training rows, or the network's weights are too large"
+            f"{source}: the network's answer to row {rows + int(bad[0]) + 1} under the header is nan; one of its "
+            "values is too far from those of the training rows, or the network's weights are too large"
         )
 
 

@@ -68,7 +68,8 @@ class Browser:
         if method == "Network.requestWillBeSent":
             self.requests.append(parameters["request"]["url"])
 
-    def open(self, path, width=1280, height=900, scheme="light"):
+    def open(self, path, width=1280, height=900, scheme="light", scrollbars=True):
+        self("Emulation.setScrollbarsHidden", hidden=not scrollbars)
         self("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.resize(width, height)
         self.console, self.requests, self.events = [], [], []
