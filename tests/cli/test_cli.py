@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import inspect
 import os
 import pty
 import re
@@ -11,7 +10,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +17,6 @@ from pytorch_lightning.loggers import CSVLogger
 from sklearn.datasets import load_digits
 
 from torchbp.cli import main
-from torchbp.cli.usage import OPTIONS
 from torchbp.training import Classifier, TabularData
 from torchbp.training.callbacks.progress import is_due
 from torchbp.training.errors import UserError
@@ -353,15 +350,6 @@ def test_interruption_says_how_to_go_on(run):
     assert status == 0, err
 
 
-@pytest.mark.parametrize("command", ["fit", "check", "explain", "bench"])
-def test_ctrl_c_in_any_command_is_one_line(command, run, monkeypatch):
-    def interrupted(arguments):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("torchbp.cli.importlib.import_module", lambda module: SimpleNamespace(main=interrupted))
-    assert run(command) == (130, "", "torchbp: interrupted\n")
-
-
 def test_a_terminal_shows_a_bar():
     terminal, end = pty.openpty()
     command = [sys.executable, "-m", "torchbp", "fit", "-c", CANCER, "--trainer.max_epochs", "3"]
@@ -474,38 +462,6 @@ def test_a_truncated_checkpoint_is_refused(run, checkpoint):
         Path("short.ckpt").write_bytes(content[:size])
         status, _, err = run("test", "-c", CANCER, "--ckpt_path", "short.ckpt")
         assert (status, err) == (1, "torchbp: error: short.ckpt is damaged, or is not a checkpoint\n")
-
-
-def test_help_fits_on_a_screen_and_is_true(run):
-    from torchbp.training.cli.arguments import GROUPS
-
-    for command, options in OPTIONS.items():
-        status, out, err = run(command, "--help")
-        assert (status, err) == (0, "")
-        assert len(out.splitlines()) <= 24
-        assert max(map(len, out.splitlines())) <= 80
-        for key, (_, _, default) in options.items():
-            assert f"--{key} " in out
-            group, _, name = key.partition(".")
-            if group in GROUPS:
-                actual = inspect.signature(GROUPS[group]).parameters[name].default
-                assert default == (None if actual in (None, inspect.Parameter.empty) else str(actual))
-    whole = subprocess.run([sys.executable, "-m", "torchbp", "fit", "--help", "all"], capture_output=True, text=True)
-    assert whole.returncode == 0
-    for key in (*OPTIONS["fit"], "trainer.gradient_clip_val", "gradients.every_n_epochs", "checkpoint.monitor"):
-        assert f"--{key} " in whole.stdout
-    assert "--trainer.max_epochs MAX_EPOCHS" in whole.stdout
-    assert "default: 200" in " ".join(whole.stdout.split())
-
-
-def test_help_is_there_at_once():
-    """It loads torch, as the package does, and nothing heavier."""
-    code = (
-        "import sys; from torchbp.cli import main; main(['--help']); main(['fit', '--help']); "
-        "print(sorted({'pytorch_lightning', 'sklearn', 'pandas', 'matplotlib', 'jsonargparse'} & set(sys.modules)))"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.splitlines()[-1] == "[]"
 
 
 FILES = {
@@ -661,7 +617,6 @@ BAD = [
     ("predict --ckpt_path CHECKPOINT --data.source two.csv", 1, "two.csv has no column 'mean radius'"),
     ("predict --ckpt_path CHECKPOINT --output . --overwrite true", 2, ". is a folder"),
     ("predict --ckpt_path CHECKPOINT --output nowhere/p.csv", 2, "no folder nowhere"),
-    ("fti", 2, "no command 'fti'; did you mean fit?"),
 ]
 
 
@@ -690,11 +645,3 @@ def test_a_log_without_an_end_has_few_lines():
     assert [epoch for epoch in range(1, 1001) if is_due(epoch, -1)] == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
     assert [epoch for epoch in range(1, 8) if is_due(epoch, 7)] == list(range(1, 8))
     assert sum(is_due(epoch, 1234) for epoch in range(1, 1235)) <= 21
-
-
-def test_help_and_version(run):
-    status, out, _ = run("--help")
-    assert status == 0
-    assert all(f"  {name} " in out for name in ("fit", "validate", "test", "predict"))
-    assert run()[0] == 2
-    assert run("--version")[1].startswith("torchbp 0.")

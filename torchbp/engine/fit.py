@@ -1,9 +1,12 @@
 """The loop over rows in memory: `torchbp.SGD.fit`."""
 
+import contextlib
+import importlib.util
 import warnings
 
 import torch
 
+from torchbp._imports import extra_needed
 from torchbp.engine.active_members import ActiveMembers
 from torchbp.engine.gradients import gradient_norms
 from torchbp.engine.stopping import NOT_FINITE, Minimum
@@ -140,10 +143,25 @@ def norms_of(optimizer, rows, batch_size):
     return (norms[0] if len(norms) == 1 else torch.cat(norms)).cpu()
 
 
+class NoBar(contextlib.nullcontext):
+    """Shows nothing: tqdm is not installed."""
+
+    def __enter__(self):
+        return self
+
+    def update(self):
+        pass
+
+    def set_postfix_str(self, text, refresh):
+        pass
+
+
 def bar(epochs, progress):
     """A progress bar on stderr: on a terminal, once the work has lasted two seconds; always or never if asked."""
-    from tqdm import tqdm  # only for who fits
-
+    if not progress and importlib.util.find_spec("tqdm") is None:
+        return NoBar()
+    with extra_needed("train", "progress=True"):
+        from tqdm import tqdm
     disable = None if progress is None else not progress
     return tqdm(total=epochs, unit="epoch", delay=0 if progress else 2, leave=False, disable=disable)
 

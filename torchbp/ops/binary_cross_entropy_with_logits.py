@@ -14,9 +14,9 @@ import torch.nn.functional as F
 
 from torchbp.ops._function import Function, float32, operation, save_for_jvp
 from torchbp.ops._loss import check, check_shape, chosen_reduction, fit_weight, reduce_backward, reduced
-from torchbp.ops.binary_cross_entropy import DESCRIPTION, entropy, slope
-from torchbp.ops.expressions import A, p, w, y
-from torchbp.ops.rules import Loss, register
+from torchbp.ops.binary_cross_entropy import DESCRIPTION, SLOPE_COMPUTED, entropy, slope
+from torchbp.ops.expressions import A, Z, exp, ln, p, w, y
+from torchbp.ops.rules import Computed, Loss, register
 from torchbp.ops.sigmoid import RULE as SIGMOID
 
 
@@ -150,6 +150,21 @@ def error(given):
     return w * difference if "weight" in given else difference
 
 
+def entropy_of_logits(given):
+    """ℓ of the logits, as an expression."""
+    negative_log = ln(1 + exp(-Z))  # −ln σ(Z)
+    loss = (1 - y) * Z + ((1 - y + p * y) * negative_log if "pos_weight" in given else negative_log)
+    return w * loss if "weight" in given else loss
+
+
+def error_description(given):
+    times = f"{', with y weighted by p' * ('pos_weight' in given)}{', times w' * ('weight' in given)}"
+    return (
+        "Chain rule: multiply by σ's slope {a} (1 − {a}). It cancels the denominator above and leaves prediction minus "
+        f"target, {{a}} − y{times}. Computed this way it stays accurate even when {{a}} is almost 0 or 1."
+    )
+
+
 RULE = register(
     Loss(
         name="binary_cross_entropy_with_logits",
@@ -165,6 +180,15 @@ RULE = register(
         equation=entropy,
         slope=slope,
         error=error,
+        equation_computed=Computed(
+            expression=entropy_of_logits,
+            why="Where {a} rounds to 0 or 1, this equation is not accurate: L is computed from {z}, as "
+            "(1 − y) {z} + ln(1 + exp(−{z})).",
+        ),
+        slope_computed=SLOPE_COMPUTED,
+        domain=(0.0, 1.0),
         description=DESCRIPTION,
+        answers_description="The answer is a probability: σ turns the logit {z} into {a} = P(y = 1 | x).",
+        error_description=error_description,
     )
 )

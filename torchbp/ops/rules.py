@@ -90,8 +90,10 @@ class Rule:
 
     def options_of(self, module):
         """The constants of the module, name: value, as they are now."""
-        buffers = module._buffers  # to read one as an attribute costs 1 µs
-        return {name: buffers[name] if name in buffers else getattr(module, name) for name in self.options}
+        options, buffers = {}, module._buffers  # reading a buffer as an attribute costs 1 µs
+        for name in self.options:
+            options[name] = buffers[name] if name in buffers else getattr(module, name)
+        return options
 
 
 SAVES = "input", "output", "returned"
@@ -109,6 +111,7 @@ class Activation(Rule):
     description: what f does, the end of the sentence "The activation …".
     slope_description: how large f′ is, the end of the sentence "Its slope is …"; `{a}` and `{z}` are replaced by names.
     steepest: the largest |f′|.
+    range: the least and the largest A, where both are finite; or None.
     flat: where f′ is nearly 0: "both sides" of 0, as of σ; on the "left", as of relu; or "nowhere".
     instead: the name of an activation to try where units of this one no longer learn, or None.
     """
@@ -123,6 +126,7 @@ class Activation(Rule):
     steepest: Annotated[float, "the largest slope"] = REQUIRED
     flat: Annotated[str, 'where the slope is nearly 0: "both sides", "left" or "nowhere"'] = REQUIRED
     instead: Annotated[str | None, "the name of an activation that helps where this one is flat, or None"] = None
+    range: Annotated[tuple[float, float] | None, "the least and the largest A, or None"] = None
     forward_: Annotated[Callable | None, "forward, over Z"] = None
     backward_: Annotated[Callable | None, "backward, over dA"] = None
 
@@ -203,7 +207,9 @@ class Layer(Rule):
     parameters: a `Parameter` for each, in the order of `forward`.
     members: whether the formulas are of all members of an ensemble: X (E, N, …), parameters (E, …).
     equation: Z, of the symbols X and the parameters'; backward_equation: dX, of dZ and those.
-    description: what it does, a sentence.
+    backward_why: the end of the sentence "Chain rule: …", on that equation; `{z}` and `{x}` are replaced by names.
+    description: what it does, a sentence. description_without: another one for a module that lacks parameters, by the
+        tuple of their names.
 
     Of a layer that `explain` does not show, such as a convolution, the equations may be None.
     """
@@ -215,6 +221,8 @@ class Layer(Rule):
     equation: Annotated[Expression | None, "Z as an expression in X and the parameters' symbols"] = REQUIRED
     backward_equation: Annotated[Expression | None, "dX as an expression in dZ, X and the symbols"] = REQUIRED
     description: Annotated[str, "what the layer does, a sentence"] = REQUIRED
+    description_without: Annotated[dict[tuple[str, ...], str] | None, "the same by missing parameters"] = None
+    backward_why: Annotated[str, 'the end of the sentence "Chain rule: …"'] = "{z} changes with {x}"
     members: Annotated[bool, "whether the formulas are of all members of an ensemble"] = False
 
     def choices(self):
@@ -223,6 +231,19 @@ class Layer(Rule):
     def symbols(self):
         names = [p.symbol for p in self.parameters]
         return {"equation": ("X", *names), "backward_equation": ("dZ", "X", "Z", *names)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computed:
+    """How a part of a loss is computed, where its equation does not give the number: A is rounded, or a bound holds.
+
+    expression: of the symbols A, Z, the network's output, y, and those of the loss's options; or a function of the set
+        of the options that are given, which returns it.
+    why: a sentence; `{a}` and `{z}` are replaced by names.
+    """
+
+    expression: Expression | Callable
+    why: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -241,7 +262,11 @@ class Loss(Rule):
         function: of the set of those options that are given, it returns the expression.
     slope: ∂ℓ/∂A, of the same symbols.
     error: ∂ℓ/∂Z of a loss that takes logits, of the same: the slope times that of `answers`; None otherwise.
-    description: what it measures, a sentence.
+    equation_computed, slope_computed: a `Computed`, where ℓ or ∂ℓ/∂A is not always computed by its equation.
+    domain: the least and the largest number that A and y may be; None is any.
+    description: what it measures, a sentence. answers_description: what `answers` makes of the logits, a sentence;
+        error_description: why `error` is the slope times that of `answers`, a sentence, or a function of the options
+        that are given. `{a}` and `{z}` are replaced by the names of the answers and the logits.
     """
 
     value: Annotated[Callable, "value(output, y, reduction) → L"] = REQUIRED
@@ -253,6 +278,13 @@ class Loss(Rule):
     description: Annotated[str, "what the loss measures, a sentence"] = REQUIRED
     answers: Annotated[Activation | None, "the activation that turns logits into answers, or None"] = None
     error: Annotated[Expression | Callable | None, "∂ℓ/∂Z as an expression in A and y"] = None
+    answers_description: Annotated[str, "what it makes of the logits"] = "The loss turns the logits {z} into answers."
+    error_description: Annotated[str | Callable, "why"] = (
+        "Chain rule: the slope of L times that of the answers, in one formula."
+    )
+    equation_computed: Annotated[Computed | None, "how ℓ is computed"] = None
+    slope_computed: Annotated[Computed | None, "how ∂ℓ/∂A is computed"] = None
+    domain: Annotated[tuple[float, float] | None, "the least and the largest A and y, or None"] = None
     option_symbols: Annotated[tuple[str, ...], "the symbol of each option"] = ()
     count: Annotated[Callable | None, "count(y) → what the mean divides by"] = None
 

@@ -8,6 +8,8 @@ from pytorch_lightning.cli import LightningCLI
 from pytorch_lightning.strategies import FSDPStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from torchbp.cli import keys
+from torchbp.cli.keys import LINKED, TRAINER_DEFAULTS
 from torchbp.printing import quoted
 from torchbp.training.callbacks.interruption import Interrupted
 from torchbp.training.callbacks.progress import EpochProgress
@@ -16,7 +18,7 @@ from torchbp.training.checkpoints.reading import read_checkpoint
 from torchbp.training.checkpoints.resuming import newest_best_checkpoint, run_folder
 from torchbp.training.checkpoints.saving import AtomicCheckpointIO
 from torchbp.training.cli import running
-from torchbp.training.cli.arguments import GROUPS, LINKED, Parser
+from torchbp.training.cli.arguments import GROUPS, Parser
 from torchbp.training.cli.checkpoint_checks import check_checkpoint
 from torchbp.training.cli.lightning_quiet import SaveConfig
 from torchbp.training.cli.predictions import SUFFIXES, check_output
@@ -32,18 +34,6 @@ from torchbp.training.cli.summary import shown
 from torchbp.training.errors import SettingError
 from torchbp.training.model.classifier import Classifier
 from torchbp.training.model.trainer_settings import check_trainer_settings
-
-TRAINER_DEFAULTS = {
-    "logger": {
-        "class_path": "pytorch_lightning.loggers.CSVLogger",
-        "init_args": {"save_dir": "runs", "name": "run"},
-    },
-    "devices": 1,
-    "max_epochs": 200,
-    "log_every_n_steps": 1,
-    "enable_model_summary": False,
-    "enable_progress_bar": False,
-}
 
 
 def run_command(arguments, interruption):
@@ -93,8 +83,7 @@ class TrainingCLI(LightningCLI):
         if self.command == "predict":
             for name in ("stopping", "gradients", "checkpoint"):
                 parser.add_class_arguments(GROUPS[name], name, instantiate=False)
-            parser.add_argument("--output", default="predictions.csv", help="The CSV or Parquet file to write.")
-            parser.add_argument("--overwrite", type=bool, default=False, help="Whether to replace that file.")
+            parser.add_function_arguments(keys.predict, as_group=False)
             return
         for name in ("stopping", "gradients", "checkpoint"):
             parser.add_lightning_class_args(GROUPS[name], name)
