@@ -264,13 +264,10 @@ def test_ensembles_are_refused_with_what_to_add(run, checkpoint):
     content = torch.load(checkpoint, weights_only=True)
     content["hyper_parameters"]["members"] = 2
     torch.save(content, "two.ckpt")
-    sweep, ensemble = (quoted(CONFIGS / name) for name in ("sweep.yaml", "ensemble.yaml"))
+    sweep, ensemble = (f"{CANCER} -c {quoted(CONFIGS / name)}" for name in ("sweep.yaml", "ensemble.yaml"))
     for arguments, message in (
-        (
-            f"-c {quoted(CONFIGS / 'sweep.yaml')}",
-            "a sweep of learning rates, .* add --model.members null --model.lr 0.1",
-        ),
-        (f"-c {quoted(CONFIGS / 'ensemble.yaml')}", "an ensemble, .* add --model.members null --model.lr 0.5"),
+        (sweep, "a sweep of learning rates, .* add --model.members null --model.lr 0.1"),
+        (ensemble, "an ensemble, .* add --model.members null --model.lr 0.5"),
         (
             f"{CANCER} --ckpt_path two.ckpt",
             "two.ckpt holds an ensemble, .*: train .* --model.members null --model.lr 0.5",
@@ -280,7 +277,7 @@ def test_ensembles_are_refused_with_what_to_add(run, checkpoint):
         assert (status, out) == (2, "")
         assert re.fullmatch(f"torchbp: error: .*{message}\n", err), err
     for config in (sweep, ensemble):
-        assert run(f"-c {config} --model.members null --model.lr 0.1")[0] == 0
+        assert run(f"{config} --model.members null --model.lr 0.1")[0] == 0
 
 
 def test_files_are_written_before_anything_is_printed_and_all_or_none(run, monkeypatch):
