@@ -39,11 +39,11 @@ def value_and_derivative(loss, output, y, members=None):
         value, derivative = rule.value(output, y, reduction, **options), rule.derivative(output, y, **options)
         if reduction == "sum":
             return value, derivative, 1.0
-        return value, derivative, 1 / (max(y.numel(), 1) if rule.count is None else rule.count(y, **options))
+        return value, derivative, 1 / count(rule, y, options)
     if y.dim() < output.dim() - (rule.target == "classes"):
         y = y.expand(len(output), *y.shape)
     rule.check(output, y)
-    each, derivative = rule.value(output, y, "none", **options), rule.derivative(output, y, **options)
+    each, derivative = rule.each(output, y, **options), rule.derivative(output, y, **options)
     each = each.flatten(1)
     if reduction == "sum":
         return each.sum(1), derivative, 1.0
@@ -51,3 +51,8 @@ def value_and_derivative(loss, output, y, members=None):
         return each.mean(1), derivative, 1 / max(each.shape[1], 1)
     counts = rule.count(y, **options)
     return each.sum(1) / counts, derivative, 1 / counts
+
+
+def count(rule, y, options):
+    """What the mean of one network's loss divides by."""
+    return max(y.numel(), 1) if rule.count is None else rule.count(y, **options)

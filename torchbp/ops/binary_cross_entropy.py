@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._function import Function, float32, operation, save_for_jvp, values
-from torchbp.ops._loss import check, check_shape, chosen_reduction, fit_weight, reduce_backward, reduced
+from torchbp.ops._loss import check, chosen_reduction, fit_weight, reduce_backward, reduced
 from torchbp.ops.expressions import A, ln, maximum, p, w, y
 from torchbp.ops.rules import Computed, Loss, register
 
@@ -129,6 +129,10 @@ def value(a, y, reduction, weight=None):
     return F.binary_cross_entropy(a, y, weight, None, None, reduction)
 
 
+def each(a, y, weight=None):
+    return value(a, y, "none", weight)
+
+
 def derivative(a, y, weight=None):
     return bce_da(1 if weight is None else weight, a, y)
 
@@ -173,10 +177,9 @@ RULE = register(
         torch_module=torch.nn.BCELoss,
         options=("weight",),
         option_symbols=("w",),
+        each=each,
         value=value,
         derivative=derivative,
-        check=check_shape,
-        target="elements",
         equation=entropy,
         slope=slope,
         equation_computed=Computed(
