@@ -251,7 +251,7 @@ def test_an_endless_loop_is_a_finding(run, monkeypatch):
         ("torch:sin --shape 3 --timeout inf", "--timeout must be a positive"),
         ("torch:sin --shape 3 --timeout -1", "--timeout must be a positive"),
         ("torch:sin --shape 3 --seed 99999999999999999999", "seed must be between"),
-        ("torch:sin --shape 3 --checks value", "there is no check 'value'; did you mean 'values'?"),
+        ("torch:sin --shape 3 --checks value", "there is no check 'value'; did you mean values?"),
         ("torch:sin --shape 3 --level most", "invalid choice: 'most'"),
         ("torch:sin --shape 3 --timeout 0", "--timeout must be a positive"),
     ],

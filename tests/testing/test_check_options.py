@@ -49,7 +49,7 @@ def test_a_value_that_means_nothing_is_refused_before_anything_runs(option, valu
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"domain": {"inptu": (0, 1)}}, "domain: there is no input 'inptu'; did you mean 'input'?"),
+        ({"domain": {"inptu": (0, 1)}}, "domain: there is no input 'inptu'; did you mean input?"),
         ({"batch_dims": {"rows": 1}}, "batch_dims: there is no input 'rows'; there are input, weight"),
         (
             {"batch_dims": 3},
@@ -75,7 +75,7 @@ def test_levels_among_names_and_contradictions():
         torchbp.check(never, numbers(3), require="jvp", skip=["vmap", "jvp"])
     with pytest.raises(ValueError, match="no check 'fast'; there are values"):
         torchbp.check(never, numbers(3), skip="fast")
-    with pytest.raises(ValueError, match="no check 'deflaut'; did you mean 'default'"):
+    with pytest.raises(ValueError, match="no check 'deflaut'; did you mean default"):
         torchbp.check(never, numbers(3), checks=["deflaut"])
 
 

@@ -1,8 +1,9 @@
 """The options of `check`, validated."""
 
-import difflib
 from dataclasses import dataclass
 from numbers import Integral, Real
+
+from torchbp.printing import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,4 @@ def _check_domain(value):
 
 def _check_name(option, name, known):
     if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-        raise ValueError(f"{option}: there is no input {name!r}; {hint}")
+        raise ValueError(f"{option}: there is no input {name!r}; {did_you_mean(name, known)}")

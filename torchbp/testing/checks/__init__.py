@@ -4,9 +4,10 @@ Each check is a function of a `Subject`. It returns a line for the report, or no
 or Skipped. The table loads no torch: a check is imported when it runs.
 """
 
-import difflib
 import importlib
 from typing import NamedTuple
+
+from torchbp.printing import did_you_mean
 
 LEVELS = ("fast", "default", "all")
 OPT_IN = "opt-in"  # runs only if it is named
@@ -72,9 +73,7 @@ def chosen_checks(checks, skip=(), require=()):
 def expect_check(name, known):
     """Raise a ValueError for a name that is not known."""
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(CHECKS)}"
-        raise ValueError(f"there is no check {name!r}; {hint}")
+        raise ValueError(f"there is no check {name!r}; {did_you_mean(name, known, CHECKS)}")
 
 
 def as_tuple(names):

@@ -3,9 +3,10 @@
 Exit status: 0 no defect; 1 defects; 2 the command could not run.
 """
 
-import argparse
+import importlib.util
 import sys
 
+from torchbp.cli.parser import Parser
 from torchbp.printing import complain
 from torchbp.testing.checks import CHECKS, LEVELS, chosen_checks
 from torchbp.testing.cli.refusal import Refusal
@@ -15,43 +16,28 @@ from torchbp.testing.options import Options
 MAX_TIMEOUT = 1e6  # seconds
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        complain(message)
-        raise SystemExit(2)
-
-
-def _parser():
-    p = _Parser(prog="torchbp check", description="Audit the gradients of a function, a Function, a module or an op.")
+def parser():
+    p = Parser(prog="torchbp check", description="Audit the gradients of a function, a Function, a module or an op.")
     p.add_argument(
         "target", metavar="pkg.mod:Name", help="what to audit; a class of modules is called without arguments"
     )
     p.add_argument("--inputs", metavar="pkg.mod:make", help="a function that returns the inputs, or the inputs")
     p.add_argument(
-        "--shape", metavar="3,4", nargs="+", action="extend", help="the shapes of random inputs, one for each argument"
+        "--shape", metavar="3,4", nargs="+", action="extend", help="shapes of random inputs, one for each argument"
     )
-    p.add_argument("--level", choices=LEVELS, default="default", help="which checks (default)")
+    p.add_argument("--level", choices=LEVELS, default="default", help="which checks")
     p.add_argument("--checks", metavar="NAME", nargs="+", help=f"these alone: {', '.join(CHECKS)}")
     p.add_argument("--skip", metavar="NAME", nargs="+", default=[], help="not these")
-    p.add_argument(
-        "--require",
-        metavar="NAME",
-        nargs="+",
-        default=[],
-        help="these must be supported: UNSUPPORTED is then a failure",
-    )
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random numbers (0)")
-    p.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds for one check (60)")
+    p.add_argument("--require", metavar="NAME", nargs="+", default=[], help="these fail if they are UNSUPPORTED")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random numbers")
+    p.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds that one check may take")
     p.add_argument("--json", action="store_true", help="print the report as JSON")
     return p
 
 
 def main(arguments):
     """Run `torchbp check ARGUMENTS…`; `arguments` begins with the command's name."""
-    try:
-        options = _parser().parse_args(arguments[1:])
-    except SystemExit as stop:
-        return stop.code or 0
+    options = parser().parse_args(arguments[1:])
     try:
         names = chosen_checks(options.checks or options.level, options.skip, options.require)
         if not 0 < options.timeout <= MAX_TIMEOUT:
@@ -76,10 +62,10 @@ def _shape(text):
 
 
 def _show(report, as_json):
-    """Print the report, with colours on a terminal."""
+    """Print the report, with colours on a terminal if rich is installed."""
     if as_json:
         print(report.to_json())
-    elif sys.stdout.isatty():
+    elif sys.stdout.isatty() and importlib.util.find_spec("rich"):
         from rich.console import Console
 
         Console().print(report)
