@@ -30,7 +30,9 @@ def use_everything():
     yield "check", torchbp.check(torchbp.ops.sigmoid, [z], checks=["values"]).sound
     explanation = torchbp.explain(net, x[0].tolist(), [1.0], lr=0.1)
     yield "explain", "dL/dW1" in explanation.text() and "<html" in explanation.html()
-    help(torchbp)
+    with contextlib.redirect_stdout(io.StringIO()) as page:
+        help(torchbp)
+    yield "help", "torchbp.convert" in page.getvalue()
     try:
         yield "training", torchbp.training.Classifier.__name__
     except ModuleNotFoundError as error:

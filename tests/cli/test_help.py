@@ -87,13 +87,12 @@ def test_the_defaults_are_the_parsers(monkeypatch, tmp_path):
 
 
 def test_the_whole_help_is_the_parsers():
-    whole = subprocess.run([sys.executable, "-m", "torchbp", "fit", "--help", "all"], capture_output=True, text=True)
-    assert whole.returncode == 0
+    whole = printed("fit", "--help", "all")
     keys = [key for section in keys_of("fit").values() for key in section]
     for key in (*keys, "trainer.gradient_clip_val", "config"):
-        assert f"--{key} " in whole.stdout
-    assert "--trainer.max_epochs MAX_EPOCHS" in whole.stdout
-    assert "default: 200" in " ".join(whole.stdout.split())
+        assert f"--{key} " in whole
+    assert "--trainer.max_epochs MAX_EPOCHS" in whole
+    assert "default: 200" in " ".join(whole.split())
 
 
 def test_help_loads_neither_torch_nor_anything_of_training():
