@@ -78,6 +78,7 @@ RULE = register(
         slope_description="at most ¼, and almost 0 where {a} is near 0 or 1",
         steepest=0.25,
         flat="both sides",
+        range=(0.0, 1.0),
         instead="tanh",
     )
 )

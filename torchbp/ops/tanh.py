@@ -79,6 +79,7 @@ RULE = register(
         slope_description="at most 1, and almost 0 where {a} is near −1 or 1",
         steepest=1.0,
         flat="both sides",
+        range=(-1.0, 1.0),
         instead="relu",
     )
 )

@@ -96,7 +96,7 @@ def run(settings):
         text = explanation.text(settings.layer)
     except (TypeError, ValueError) as error:
         raise SettingError(str(error)) from None
-    write([(path, explanation.json() if suffix == ".json" else explanation.html()) for path, suffix in files])
+    write([(path, explanation.to_json() if suffix == ".json" else explanation.to_html()) for path, suffix in files])
     if files and settings.layer is None:  # whole, it is in them
         text = "\n".join([*heading(explanation), "", *closing(explanation)])
     print(text)
