@@ -12,6 +12,7 @@ An operation of torchbp itself is written in the same way, in a file of `torchbp
 
 import copy
 import dataclasses
+import html
 import math
 import re
 
@@ -291,6 +292,36 @@ def test_the_equations_are_what_the_formulas_compute():
         torch.testing.assert_close(rule.equation.evaluate(values), a, rtol=1e-12, atol=1e-13)
         torch.testing.assert_close(rule.slope.evaluate(values).expand_as(z), slope, rtol=1e-12, atol=1e-13)
         torch.testing.assert_close(rule.derivative(a, z), slope, rtol=1e-12, atol=1e-13)
+
+
+def test_explain_shows_each_quantity_and_checks_it():
+    net, (x, target) = network(), rows(3)
+    explanation = torchbp.explain(net, x, target, lr=0.1, loss=LogCoshLoss())
+    names = [record.name for record in explanation.records]
+    forward = ["Z1", "Z2", "A2", "Z3", "Z4", "L"]
+    backward = ["Z4", "W4", "b4", "Z3", "g3", "s3", "A2", "Z2", "W2", "b2", "Z1", "g1", "s1"]
+    learnt = ["g1", "s1", "W2", "b2", "g3", "s3", "W4", "b4"]
+    again = [f"{name}′" for name in (*learnt, *forward)]
+    assert names == [*forward, *(f"dL/d{name}" for name in backward), *again]
+    assert all(check.ok for record in explanation.records for check in record.checks)
+
+    page = explanation.to_html()
+    for record in explanation.records:
+        sides = evaluated(record.numbers)
+        assert max(sides) - min(sides) <= 0.01 * abs(sides[-1]), record.numbers
+        assert f'<p class="numbers">{html.escape(record.numbers.replace("dL/d", "∂L/∂"))}</p>' in page
+    assert explanation["dL/dZ2"].equation == "dL/dZ2 = dL/dA2 ∘ (1 + sin(2 Z2))"
+
+    optimizer = torchbp.SGD(net, lr=0.1, loss=LogCoshLoss())
+    optimizer.backprop_step(x, target)
+    torch.testing.assert_close(explanation.updated, net.state_dict(), rtol=1e-12, atol=1e-13)
+
+
+def evaluated(line):
+    """The numbers that the sides of a worked line come to, its value last."""
+    _, *sides = line.translate(str.maketrans({"−": "-", "·": "*", "[": "(", "]": ")"})).split(" = ")
+    functions = {"sin": math.sin, "cosh": math.cosh, "tanh": math.tanh, "ln": math.log}
+    return [eval(re.sub(r"\d+ more: ", "", side).replace("²", "**2"), functions) for side in sides]
 
 
 def test_the_auditor_finds_no_defect():

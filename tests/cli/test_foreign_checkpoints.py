@@ -23,7 +23,8 @@ def test_a_checkpoint_that_carries_code_is_refused_and_runs_none(run):
     torch.save({"hyper_parameters": {}, "state_dict": Hostile()}, "hostile.ckpt")
     status, _, err = run("test", "-c", CANCER, "--ckpt_path", "hostile.ckpt")
     assert status == 1
-    assert err == "torchbp: error: hostile.ckpt carries code, which may do anything; it was not run, and is refused\n"
+    remedy = "use a checkpoint that torchbp has written"
+    assert err == f"torchbp: error: hostile.ckpt carries code, which was not run; {remedy}\n"
     assert not Path("it_ran").exists()
 
 
@@ -47,10 +48,10 @@ def hostile_checkpoints(good):
     hyper = content["hyper_parameters"]
     yield "carries code", {**content, "callbacks": Hostile()}
     yield "carries code", {**content, "state_dict": {**content["state_dict"], "net.0.weight": Harmless()}}
-    yield "names code to import \\(_class_path\\)", {
+    yield "names a class to import \\(_class_path\\)", {
         **content, "hyper_parameters": {**hyper, "_class_path": "os.system"}
     }  # fmt: skip
-    yield "names code to import \\(_instantiator\\)", {
+    yield "names a class to import \\(_instantiator\\)", {
         **content, "hyper_parameters": {**hyper, "_instantiator": "os.system"}
     }  # fmt: skip
     yield "another program", {**content, "hyper_parameters": {**hyper, "layers": 3}}

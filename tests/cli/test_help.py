@@ -62,7 +62,7 @@ def test_the_keys_are_those_of_the_classes():
 def test_the_defaults_are_the_parsers(monkeypatch, tmp_path):
     """Of each key that the help of `fit`, `predict` and `explain` shows: what the command takes without it."""
     from torchbp.explanation.cli.command import settings_of
-    from torchbp.training.cli.command import Command
+    from torchbp.training.cli.training_cli import TrainingCLI
 
     class Parsed(Exception):
         """What was parsed is enough."""
@@ -73,8 +73,8 @@ def test_the_defaults_are_the_parsers(monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     settings = {"explain": settings_of(["explain", "--data.source", "SOURCE"])}
-    monkeypatch.setattr(Command, "_parse_ckpt_path", lambda command: None)
-    monkeypatch.setattr(Command, "before_instantiate_classes", stop)
+    monkeypatch.setattr(TrainingCLI, "_parse_ckpt_path", lambda command: None)
+    monkeypatch.setattr(TrainingCLI, "before_instantiate_classes", stop)
     for name in ("fit", "predict"):
         with pytest.raises(Parsed):
             main([name, "--data.source", "SOURCE"])

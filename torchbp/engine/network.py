@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.modules.module import _has_any_global_hook
 
-from torchbp.ops._function import any_autocast
+from torchbp.ops._dispatch import any_autocast
 from torchbp.ops.rules import Activation, Layer, rule_of, rules
 
 

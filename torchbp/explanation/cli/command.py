@@ -17,10 +17,11 @@ from torchbp.explanation.explanation import explain
 from torchbp.explanation.render.text import closing, heading
 from torchbp.printing import complain, say
 from torchbp.training.atomic_write import atomic_write
-from torchbp.training.checkpoints.compatibility import compare, set_by_user
+from torchbp.training.checkpoints.compatibility import changed_settings, check_same_settings
+from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import read_checkpoint
 from torchbp.training.cli.arguments import GROUPS, Parser, configs_first, known_keys, nearest
-from torchbp.training.cli.lightning_quiet import quieten
+from torchbp.training.cli.lightning_quiet import silence_lightning
 from torchbp.training.data.columns import feature_names
 from torchbp.training.data.tabular import TabularData
 from torchbp.training.errors import SettingError, UserError
@@ -37,7 +38,7 @@ class ExplainParser(Parser):
 
 def main(arguments):
     """Run `torchbp explain ARGUMENTS…`. Returns the exit status: 0, 1 for unusable data, 2 for an argument."""
-    quieten()
+    silence_lightning()
     try:
         run(settings_of(arguments))
     except UserError as error:
@@ -128,8 +129,8 @@ def trained(settings):
     path = settings.ckpt_path
     checkpoint = read_checkpoint(path)
     check_single(checkpoint["hyper_parameters"], f"{path} holds", "train a single network, with")
-    compare(checkpoint["hyper_parameters"], set_by_user(settings.model.as_dict(), Classifier), path)
-    return Classifier.of_checkpoint(checkpoint, path)
+    check_same_settings(checkpoint["hyper_parameters"], changed_settings(settings.model.as_dict(), Classifier), path)
+    return load_network(Classifier, checkpoint, path)
 
 
 def fresh(settings):
