@@ -20,6 +20,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests sta
 if kind := os.environ.get("ATEN_CPU_CAPABILITY"):
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{kind}")
 
+MARKED = ("browser", "compiler")  # a test that takes this fixture has the mark of the same name
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for name in MARKED:
+            if name in item.fixturenames:
+                item.add_marker(name)
+
+
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
@@ -43,7 +53,7 @@ def compiler():
 @pytest.fixture
 def without_page(monkeypatch):
     """`fit` writes no report.html, which takes longer than a small run."""
-    monkeypatch.setattr("torchbp.training.cli.summary.write_page", lambda *_: None)
+    monkeypatch.setattr("torchbp.training.cli.run_page.write_page", lambda *_: None)
 
 
 @pytest.fixture

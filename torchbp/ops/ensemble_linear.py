@@ -9,7 +9,7 @@ These are the formulas of `linear.py`, each product one batched product over the
 
 import torch
 
-from torchbp.ops._function import lower_precision, operation
+from torchbp.ops._dispatch import lower_precision, operation
 from torchbp.ops.linear import EQUATIONS, WORDS, Linear, fold_scales, parameters
 from torchbp.ops.rules import Layer, register
 

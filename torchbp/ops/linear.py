@@ -10,12 +10,12 @@ The sum over n runs over every leading dimension of X. For real numbers conj(·)
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._function import Function, lower_precision, operation, save_for_jvp
+from torchbp.ops._dispatch import VmappableFunction, lower_precision, operation, save_for_jvp
 from torchbp.ops.expressions import SumOver, Symbol, W, X, dZ
 from torchbp.ops.rules import Layer, Parameter, per_member, register
 
 
-class Linear(Function):
+class Linear(VmappableFunction):
     """Z = X Wᵀ + b: X (…, in), W (out, in) or (in), b (out) or None, Z (…, out)."""
 
     @staticmethod

@@ -20,6 +20,7 @@ from typing import Annotated
 
 import torch
 
+from torchbp.ops._loss import check_shape, reduced
 from torchbp.ops.expressions import Expression
 
 REQUIRED = object()  # stands for a part that a rule cannot do without; the words of its type say what is missing
@@ -90,8 +91,10 @@ class Rule:
 
     def options_of(self, module):
         """The constants of the module, name: value, as they are now."""
-        buffers = module._buffers  # to read one as an attribute costs 1 µs
-        return {name: buffers[name] if name in buffers else getattr(module, name) for name in self.options}
+        options, buffers = {}, module._buffers  # reading a buffer as an attribute costs 1 µs
+        for name in self.options:
+            options[name] = buffers[name] if name in buffers else getattr(module, name)
+        return options
 
 
 SAVES = "input", "output", "returned"
@@ -145,7 +148,7 @@ class Activation(Rule):
         return self.backward(torch.ones_like(saved), saved, **options)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Parameter:
     """A parameter of a layer.
 
@@ -164,7 +167,7 @@ class Parameter:
     symbol: str
     gradient: Callable
     equation: Expression | None
-    why: str
+    why: str = "{z} changes with it"
     accumulate: Callable | None = None
     ones: bool = False
 
@@ -248,11 +251,12 @@ class Computed:
 class Loss(Rule):
     """L, the mean or the sum of ℓ over the elements of the network's output, or over its rows.
 
-    value(output, y, reduction) → L, or ℓ for "none", by torch's operations.
+    each(output, y) → ℓ, by torch's operations.
+    value(output, y, reduction) → L, "mean" or "sum", in one operation; None is made of `each`.
     derivative(output, y) → D = ∂ℓ/∂output; ∂L/∂output = s D, with s = 1 for a sum, and 1 over the count for a mean.
     count(y) → what the mean divides by, of one network: a number or tensor; None is the number of y's elements, which
         are those of ℓ. Of an ensemble's y it is the count of each member.
-    check(output, y): raises a ValueError for a y that does not fit.
+    check(output, y): raises a ValueError for a y that does not fit; None asks for the shape of the output.
     target: "elements", a number for each of the output's; or "classes", the index of a class for each row.
     answers: the rule of the activation that turns outputs into answers, of a loss that takes logits; or None.
     option_symbols: how the equations call each of the `options`.
@@ -267,10 +271,8 @@ class Loss(Rule):
         that are given. `{a}` and `{z}` are replaced by the names of the answers and the logits.
     """
 
-    value: Annotated[Callable, "value(output, y, reduction) → L"] = REQUIRED
+    each: Annotated[Callable, "each(output, y) → ℓ"] = REQUIRED
     derivative: Annotated[Callable, "derivative(output, y) → ∂ℓ/∂output"] = REQUIRED
-    check: Annotated[Callable, "check(output, y), which raises a ValueError for a y that does not fit"] = REQUIRED
-    target: Annotated[str, 'what y is: "elements" or "classes"'] = REQUIRED
     equation: Annotated[Expression | Callable | None, "ℓ as an expression in A and y"] = REQUIRED
     slope: Annotated[Expression | Callable | None, "∂ℓ/∂A as an expression in A and y"] = REQUIRED
     description: Annotated[str, "what the loss measures, a sentence"] = REQUIRED
@@ -284,7 +286,21 @@ class Loss(Rule):
     slope_computed: Annotated[Computed | None, "how ∂ℓ/∂A is computed"] = None
     domain: Annotated[tuple[float, float] | None, "the least and the largest A and y, or None"] = None
     option_symbols: Annotated[tuple[str, ...], "the symbol of each option"] = ()
+    value: Annotated[Callable | None, "value(output, y, reduction) → L"] = None
+    target: Annotated[str, 'what y is: "elements" or "classes"'] = "elements"
+    check: Annotated[Callable | None, "check(output, y), which raises a ValueError for a y that does not fit"] = None
     count: Annotated[Callable | None, "count(y) → what the mean divides by"] = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "check", self.check or check_shape)
+        object.__setattr__(self, "value", self.value or self._value_of_each)
+
+    def _value_of_each(self, output, y, reduction, **options):
+        each = self.each(output, y, **options)
+        if reduction == "mean" and self.count is not None:
+            return each.sum() / self.count(y, **options)
+        return reduced(each, reduction)
 
     def choices(self):
         return {"target": ("elements", "classes")}
