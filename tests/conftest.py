@@ -53,7 +53,7 @@ def compiler():
 @pytest.fixture
 def without_page(monkeypatch):
     """`fit` writes no report.html, which takes longer than a small run."""
-    monkeypatch.setattr("torchbp.training.cli.summary.write_page", lambda *_: None)
+    monkeypatch.setattr("torchbp.training.cli.run_page.write_page", lambda *_: None)
 
 
 @pytest.fixture

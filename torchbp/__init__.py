@@ -13,7 +13,7 @@ Gradient descent without autograd:
 
 Looking at gradients:
 
-    torchbp.check(function, *inputs)        audits the gradients of any function, autograd.Function or module
+    torchbp.check(function, inputs)         audits the gradients of any function, autograd.Function or module
     torchbp.explain(net, x, y, lr=0.5)      every quantity of a step, by formula and by number
 
 Training on tables, by the command `torchbp fit` or in Python, is `torchbp.training`; it needs the packages of

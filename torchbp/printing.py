@@ -1,5 +1,6 @@
 """What the commands print: names from files, checkpoints and settings are text in it, and command no terminal."""
 
+import difflib
 import html
 import shlex
 import sys
@@ -25,6 +26,12 @@ def say(label, text, file=None):
 def complain(message):
     """An error, in one line on stderr."""
     print(f"torchbp: error: {printable(message)}", file=sys.stderr)
+
+
+def did_you_mean(name, known, listed=None):
+    """The end of a message about an unknown name: the known one that is most like it, or those of `listed`, or all."""
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(listed or known)}"
 
 
 def escape(text):

@@ -126,4 +126,5 @@ def test_a_library_that_is_missing_is_one_line(monkeypatch, capsys):
         monkeypatch.delattr(package, name, raising=False)
     monkeypatch.setitem(sys.modules, "sklearn.neural_network", None)
     assert main(["bench", "training"]) == 1
-    assert capsys.readouterr() == ("", "torchbp: error: sklearn is not installed: pip install 'torchbp[bench]'\n")
+    message = 'torchbp bench training needs sklearn, which is not installed: pip install "torchbp[bench]"'
+    assert capsys.readouterr() == ("", f"torchbp: error: {message}\n")

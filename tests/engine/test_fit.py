@@ -12,6 +12,7 @@ import torchbp
 from tests.networks import mlp
 from torchbp.engine import fit
 from torchbp.engine.compiled import CompiledSteps
+from torchbp.engine.rows import Rows
 from torchbp.engine.step import step
 from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
 
@@ -74,7 +75,7 @@ def test_the_gradients_norm_is_autograds(data):
     for members in (None, 3):
         net = network(members)
         optimizer = torchbp.SGD(net, weight_decay=0.1 if members is None else [0.0, 0.1, 0.2])
-        rows = fit.Rows(x, y)
+        rows = Rows(x, y)
         norms = fit.norms_of(optimizer, rows, 100)
         for number, one in enumerate([net] if members is None else net.unstack()):
             loss = torch.nn.functional.binary_cross_entropy_with_logits(one(x), y)
@@ -241,7 +242,7 @@ def test_a_loss_that_is_no_number_is_an_error_with_the_layer(data):
 
 @pytest.mark.parametrize(("members", "chunk"), [(None, None), (3, None), (3, 2)])
 def test_the_layer_with_the_largest_weights_is_named_where_none_gives_nan(members, chunk):
-    rows = fit.Rows(torch.ones(4, 3, dtype=torch.double), torch.ones(4, 2, dtype=torch.double))
+    rows = Rows(torch.ones(4, 3, dtype=torch.double), torch.ones(4, 2, dtype=torch.double))
     for value, message in ((-3e100, "has weights of 3e+100"), (1e308, "gives inf")):
         net = mlp((3, 4, 2), members)
         with torch.no_grad():

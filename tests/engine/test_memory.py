@@ -5,7 +5,7 @@ import torch
 
 import torchbp
 from torchbp.benchmarks.helpers.memory_use import peak_bytes
-from torchbp.engine import fit
+from torchbp.engine import fit, fit_arguments
 
 SIZES = (256, 192, 224, 40)
 
@@ -45,7 +45,7 @@ def test_nothing_as_large_as_a_weight_is_allocated(kind):
 @pytest.mark.parametrize("place", [None, 0, -1], ids=["finite", "first", "last"])
 @pytest.mark.parametrize("of_each", [False, True])
 def test_looking_for_nan_takes_no_memory_that_grows_with_the_rows(place, of_each, monkeypatch):
-    monkeypatch.setattr(fit, "LOOKED_AT", 1024)
+    monkeypatch.setattr(fit_arguments, "AT_ONCE", 1024)
     x = torch.randn(3, 4000, 16) if of_each else torch.randn(12_000, 16)
     expected = None
     if place is not None:
@@ -55,7 +55,7 @@ def test_looking_for_nan_takes_no_memory_that_grows_with_the_rows(place, of_each
 
     def look():
         try:
-            fit.check_finite("x", x)
+            fit_arguments.check_finite("x", x)
             found.append(None)
         except ValueError as error:
             found.append(str(error))

@@ -264,13 +264,10 @@ def test_ensembles_are_refused_with_what_to_add(run, checkpoint):
     content = torch.load(checkpoint, weights_only=True)
     content["hyper_parameters"]["members"] = 2
     torch.save(content, "two.ckpt")
-    sweep, ensemble = (quoted(CONFIGS / name) for name in ("sweep.yaml", "ensemble.yaml"))
+    sweep, ensemble = (f"{CANCER} -c {quoted(CONFIGS / name)}" for name in ("sweep.yaml", "ensemble.yaml"))
     for arguments, message in (
-        (
-            f"-c {quoted(CONFIGS / 'sweep.yaml')}",
-            "a sweep of learning rates, .* add --model.members null --model.lr 0.1",
-        ),
-        (f"-c {quoted(CONFIGS / 'ensemble.yaml')}", "an ensemble, .* add --model.members null --model.lr 0.5"),
+        (sweep, "a sweep of learning rates, .* add --model.members null --model.lr 0.1"),
+        (ensemble, "an ensemble, .* add --model.members null --model.lr 0.5"),
         (
             f"{CANCER} --ckpt_path two.ckpt",
             "two.ckpt holds an ensemble, .*: train .* --model.members null --model.lr 0.5",
@@ -280,7 +277,7 @@ def test_ensembles_are_refused_with_what_to_add(run, checkpoint):
         assert (status, out) == (2, "")
         assert re.fullmatch(f"torchbp: error: .*{message}\n", err), err
     for config in (sweep, ensemble):
-        assert run(f"-c {config} --model.members null --model.lr 0.1")[0] == 0
+        assert run(f"{config} --model.members null --model.lr 0.1")[0] == 0
 
 
 def test_files_are_written_before_anything_is_printed_and_all_or_none(run, monkeypatch):
@@ -335,11 +332,11 @@ BAD = [
     (f"{XOR} --lr -1", 2, "lr=-1.0 must be a positive number"),
     (f"{XOR} --lr much", 2, "lr=much"),
     (f"{XOR} --weights one", 2, "--weights one is not known; use zero"),
-    (f"{XOR} --ckpt_path CHECKPOINT", 2, r"the checkpoint has hidden=\[16\], and this command \[4\]"),
+    (f"{XOR} --ckpt_path CHECKPOINT", 2, r"the checkpoint has hidden=\[16\], but this command has \[4\]"),
     ("--data.source xor --ckpt_path CHECKPOINT", 1, "xor has no column 'mean radius'"),
     (f"{XOR} --seed_everything -1", 2, "seed_everything=-1 must lie between 0 and"),
     (f"{XOR} --html .", 2, "--html . must be a file that ends in .html"),
-    (f"{CANCER} --ckpt_path CHECKPOINT --model.hidden [8]", 2, r"hidden=\[16\], and this command \[8\]"),
+    (f"{CANCER} --ckpt_path CHECKPOINT --model.hidden [8]", 2, r"hidden=\[16\], but this command has \[8\]"),
     (f"{CANCER} --ckpt_path nowhere.ckpt", 1, "there is no checkpoint nowhere.ckpt"),
     (f"{XOR} --json e.txt", 2, "--json e.txt must be a file that ends in .json"),
     (f"{XOR} --html nowhere/e.html", 2, "there is no folder nowhere to write e.html to"),

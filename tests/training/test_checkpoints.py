@@ -15,6 +15,8 @@ import torch
 from tests.commands import command_in
 from torchbp.cli import main
 from torchbp.training import Classifier, TabularData
+from torchbp.training.data import splitting
+from torchbp.training.data.batches import ROWS_AT_ONCE
 from torchbp.training.data.fingerprint import fingerprint
 from torchbp.training.errors import UserError
 
@@ -32,7 +34,7 @@ def trained(tmp_path_factory):
     """A folder with a.csv and a run of two epochs on it."""
     folder = tmp_path_factory.mktemp("trained")
     with command_in(folder), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torchbp.training.cli.summary.write_page", lambda *_: None)
+        patch.setattr("torchbp.training.cli.run_page.write_page", lambda *_: None)
         table().to_csv("a.csv", index=False)
         assert main(["fit", *SOURCE, "--trainer.max_epochs", "2"]) == 0
     return folder
@@ -80,7 +82,7 @@ EDITS = {
 @pytest.mark.parametrize(("edit", "message"), EDITS.values(), ids=EDITS)
 def test_rows_that_were_edited_are_noticed(edit, message, run):
     edit(table()).to_csv("a.csv", index=False)
-    with pytest.raises(UserError, match=r"^a.csv does not hold the rows of this network's training as") as info:
+    with pytest.raises(UserError, match=r"^a.csv does not have the rows that this network was trained on: ") as info:
         TabularData("a.csv", target="y").load_state_dict(torch.load(RUN / "best.ckpt")["TabularData"])
     assert message in str(info.value)
 
@@ -129,7 +131,7 @@ def test_a_checkpoint_without_a_fingerprint_is_said_to_have_none(run):
     Path("a.csv").rename("b.csv")
     status, _, err = run("test", *SOURCE, "--data.source", "b.csv", "--ckpt_path", "old.ckpt")
     assert status == 2
-    assert "the checkpoint has source=a.csv, and this command b.csv" in err
+    assert "the checkpoint has source=a.csv, but this command has b.csv" in err
     for damaged in (5, {}, {"count": "60"}):
         content["TabularData"]["fingerprint"] = damaged
         torch.save(content, "old.ckpt")
@@ -138,33 +140,34 @@ def test_a_checkpoint_without_a_fingerprint_is_said_to_have_none(run):
 
 
 def test_a_fingerprint_is_of_each_bit_and_of_the_split():
-    x, y = torch.randn(5000, 3), torch.randint(2, (5000,))
+    rows = ROWS_AT_ONCE + 1000
+    x, y = torch.randn(rows, 3), torch.randint(2, (rows,))
     x[17, 1] = torch.nan
-    splits = {"train": torch.arange(4000), "test": torch.arange(4000, 5000)}
+    splits = {"train": torch.arange(4000), "test": torch.arange(4000, rows)}
     first = fingerprint(x, y, splits)
     other = x.clone()
     other[17, 1] = torch.tensor([-4194303], dtype=torch.int32).view(torch.float32)[0]  # another nan
     assert fingerprint(other, y, splits) == first
-    for row in (0, 4095, 4096, 4999):
+    for row in (0, ROWS_AT_ONCE - 1, ROWS_AT_ONCE, rows - 1):
         other = x.clone()
         other[row, 2] = torch.nextafter(x[row, 2], torch.tensor(torch.inf))
         assert fingerprint(other, y, splits)["rows"] != first["rows"]
     swapped = fingerprint(x[:, [1, 0, 2]], y, splits)
     assert swapped["rows"] != first["rows"]
-    order = torch.randperm(5000)
+    order = torch.randperm(rows)
     shuffled = fingerprint(x[order], y[order], splits)
     assert shuffled["rows"] == first["rows"]
     assert shuffled["order"] != first["order"]
-    resplit = fingerprint(x, y, {"train": torch.arange(1, 4001), "test": torch.arange(4000, 5000)})
+    resplit = fingerprint(x, y, {"train": torch.arange(1, 4001), "test": torch.arange(4000, rows)})
     assert resplit == {**first, "split": resplit["split"]} != first
 
 
 def test_a_split_of_another_version_of_scikit_learn_is_noticed(run, monkeypatch):
-    split = TabularData.draw
-    monkeypatch.setattr(TabularData, "draw", lambda self, rows, *rest: split(self, rows, *rest)[::-1])
+    split = splitting.train_test_split
+    monkeypatch.setattr(splitting, "train_test_split", lambda rows, **settings: split(rows, **settings)[::-1])
     status, _, err = run("test", *SOURCE, "--data.val_fraction", "0.2", "--ckpt_path", RUN / "best.ckpt")
     assert status == 1
-    assert "its rows are the same, and are split in another way" in err
+    assert "its rows are the same, but another version of scikit-learn splits them in another way" in err
 
 
 DIVERGES = ["--model.lr", "1e30", "--model.activation", "relu", "--data.batch_size", "4"]
@@ -210,7 +213,7 @@ def test_a_run_whose_last_step_diverges_is_a_failure(run):
     assert "val/loss is no longer a finite number by epoch 1. A smaller model.lr helps" in out
     last = Path("runs/run/version_1/checkpoints/last.ckpt")
     assert list(last.parent.iterdir()) == [last]
-    for command, message in (("test", "a score is no finite number"), ("predict", "to row 1 under the header is no")):
+    for command, message in (("test", "a score is nan or inf"), ("predict", "to row 1 under the header is nan")):
         status, _, err = run(command, *SOURCE, *settings, "--ckpt_path", last)
         assert status == 1
         assert message in err
@@ -262,7 +265,7 @@ def test_an_answer_that_is_no_number_is_refused(run):
     before = files()
     status, out, err = run("predict", "--ckpt_path", "large.ckpt", "--data.source", "b.csv")
     assert (status, out) == (1, "")
-    assert "b.csv: the network's answer to row 5 under the header is no number" in err
+    assert "b.csv: the network's answer to row 5 under the header is nan" in err
     assert files() == before
 
 
@@ -270,16 +273,16 @@ W = "net.0.weight"
 HOSTILE = {
     "nan": (lambda w, h: {W: w * torch.nan}, {}, "net.0.weight holds nan or inf"),
     "one inf": (lambda w, h: {W: torch.where(w == w.max(), torch.inf, w)}, {}, "net.0.weight holds nan or inf"),
-    "integers": (lambda w, h: {W: w.long()}, {}, "net.0.weight holds int64 numbers, and a network real ones"),
-    "bool": (lambda w, h: {W: w > 0}, {}, "net.0.weight holds bool numbers, and a network real ones"),
-    "complex": (lambda w, h: {W: w + 1j}, {}, "net.0.weight holds complex numbers, and a network real ones"),
-    "8 bits": (lambda w, h: {W: w.to(torch.float8_e5m2)}, {}, "holds float8_e5m2 numbers, and a network real ones"),
+    "integers": (lambda w, h: {W: w.long()}, {}, "net.0.weight holds int64 numbers, and a network needs real ones"),
+    "bool": (lambda w, h: {W: w > 0}, {}, "net.0.weight holds bool numbers, and a network needs real ones"),
+    "complex": (lambda w, h: {W: w + 1j}, {}, "net.0.weight holds complex numbers, and a network needs real ones"),
+    "8 bits": (lambda w, h: {W: w.to(torch.float8_e5m2)}, {}, "holds float8_e5m2 numbers, and a network needs real"),
     "too large for float32": (lambda w, h: {W: w.double() * 1e300}, {}, "net.0.weight holds nan or inf"),
     "too small a std": (lambda w, h: {"standardize.std": w[0].double() ** 2 * 1e-60}, {}, "standardize.std holds nan"),
     "sparse": (lambda w, h: {W: w.to_sparse()}, {}, "(net.0.weight is no tensor of plain numbers|is damaged)"),
     "meta": (lambda w, h: {W: w.to("meta")}, {}, "net.0.weight is no tensor of plain numbers"),
     "list": (lambda w, h: {W: w.tolist()}, {}, "net.0.weight is no tensor of plain numbers"),
-    "transposed": (lambda w, h: {W: w.t()}, {}, r"net.0.weight has the shape \(5, 16\), and "),
+    "transposed": (lambda w, h: {W: w.t()}, {}, r"net.0.weight has the shape \(5, 16\), but "),
     "more": (lambda w, h: {"more": w}, {}, "more is not one of its tensors"),
     "mean nan": (lambda w, h: {"standardize.mean": w[0] * torch.nan}, {}, "standardize.mean holds nan or inf"),
     "std 0": (lambda w, h: {"standardize.std": w[0] * 0}, {}, "standardize.std holds nan or inf"),
@@ -353,7 +356,7 @@ def test_a_momentum_of_another_shape_is_refused(run):
         torch.save(content, "bad.ckpt")
         status, out, err = run("fit", *SOURCE, "--trainer.max_epochs", "3", "--ckpt_path", "bad.ckpt")
         assert (status, out) == (1, "")
-        assert "bad.ckpt cannot be gone on from: its optimizer_states do not fit the network's parameters" in err
+        assert "bad.ckpt cannot be resumed: its optimizer_states do not fit the network's parameters" in err
 
 
 def test_weights_of_other_precisions_are_taken(run):

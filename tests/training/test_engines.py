@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE
 from torchbp.training import Classifier, TabularData, UntilMinimum
 from torchbp.training.callbacks.gradients import full_gradient_norm, gradient_flow, hardest_rows
-from torchbp.training.cli.predictions import answers
+from torchbp.training.cli.predictions import answer_table
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.model.scores import Scores
 from torchbp.training.report.tables import confusion
@@ -114,8 +114,8 @@ def test_no_more_rows_go_together_than_8192():
     model = made(TabularData("xor"), engine="explicit")
     for size, at_once in ((1, 64), (128, 64), (1000, 8), (10000, 1)):
         data = TabularData("xor", batch_size=size)
-        assert data.at_once(model.hparams.engine) == at_once
-        assert data.at_once("autograd") == 1
+        assert data.batches_in_a_step(model.hparams.engine) == at_once
+        assert data.batches_in_a_step("autograd") == 1
 
 
 @pytest.mark.parametrize("engine", ["autograd", "explicit"])
@@ -260,8 +260,8 @@ def test_a_probability_of_one_half_is_the_second_class_everywhere():
     members, groups = scores.means(lambda sums: sums)
     assert members[1].item() == groups[1].item() == 0.5
     p = torch.tensor([[0.5], [0.4999]])
-    assert Classifier(1, ["a", "b"]).predicted(p) == ["b", "a"]
-    frame = answers(Classifier(1, ["a", "b"], multilabel=True), p.expand(2, 2))
+    assert Classifier(1, ["a", "b"]).predicted_classes(p) == ["b", "a"]
+    frame = answer_table(Classifier(1, ["a", "b"], multilabel=True), p.expand(2, 2))
     assert frame[["a", "b"]].to_numpy().tolist() == [[1, 1], [0, 0]]
     assert "TP 1" in confusion(["a", "b"], True, np.array([[1, 1]]), p[:1].expand(1, 2).numpy())
     matrix = confusion(["a", "b"], False, y.numpy()[:1], p[:1].numpy())
@@ -304,7 +304,7 @@ def test_what_counts_batches_is_right_with_one_at_once():
 
 def test_batches_at_once_are_the_engines():
     data = TabularData("breast_cancer", batches_at_once=2)
-    with pytest.raises(SettingError, match="batches_at_once=2 is of"):
+    with pytest.raises(SettingError, match=r"batches_at_once=2 needs model\.engine explicit"):
         fit(data, made(data))
 
 

@@ -38,12 +38,12 @@ def test_the_second_signal_ends_the_process_at_once(number, clock):
     with Interruption() as heard, heard.between_steps():
         heard.setup(None, None, "fit")
         signal.raise_signal(number)
-        now[0] = interruption.SAME / 2
+        now[0] = interruption.SAME_SIGNAL / 2
         signal.raise_signal(number)  # the same one, sent twice
         assert heard.number == number
         assert sent == []
-        assert signal.getsignal(number) == heard.hear
-        now[0] = interruption.SAME * 1.01
+        assert signal.getsignal(number) == heard.handle
+        now[0] = interruption.SAME_SIGNAL * 1.01
         signal.raise_signal(number)
         assert sent == [(os.getpid(), number)]
         assert signal.getsignal(number) == signal.SIG_DFL
@@ -67,9 +67,9 @@ def test_handlers_are_put_back_and_an_ignored_signal_stays_ignored(number):
 def test_sigterm_is_the_systems_before_the_processes_have_met():
     with Interruption() as heard:
         before = signal.getsignal(signal.SIGTERM)
-        assert before != heard.hear
+        assert before != heard.handle
         heard.setup(None, None, "fit")
-        assert signal.getsignal(signal.SIGTERM) == heard.hear
+        assert signal.getsignal(signal.SIGTERM) == heard.handle
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -78,7 +78,7 @@ def test_it_hears_again_what_lightning_has_taken(hook):
     with Interruption() as heard:
         signal.signal(signal.SIGTERM, lambda *_: None)
         getattr(heard, f"on_{hook}_start")(None, None)
-        assert [signal.getsignal(number) for number in SIGNALS] == [heard.hear] * 2
+        assert [signal.getsignal(number) for number in SIGNALS] == [heard.handle] * 2
 
 
 def signal_in(monkeypatch, target, number, error=None):

@@ -13,19 +13,20 @@ import torch.nn.functional as F
 from torch.func import functional_call, grad, vmap
 
 from torchbp.cli import main
-from torchbp.ops.rules import Activation, rules
+from torchbp.ops import rules
 from torchbp.training import Classifier, TabularData
-from torchbp.training.callbacks.gradient_monitor import GradientMonitor, loss_of_guess
+from torchbp.training.callbacks.gradient_monitor import GradientMonitor, constant_answer_loss
 from torchbp.training.callbacks.gradients import (
     backward_pass,
     gradient_flow,
     hardest_rows,
     sample_gradient_norms,
 )
-from torchbp.training.callbacks.saturation import SATURATION
-from torchbp.training.cli import summary
+from torchbp.training.callbacks.saturation import flat_share
+from torchbp.training.cli import run_page
 from torchbp.training.errors import SettingError
 
+ACTIVATIONS = rules.rules(rules.Activation)
 CASES = [
     {"classes": ["a", "b"], "hidden": [4]},
     {"classes": ["a", "b", "c"], "hidden": [6, 5, 4], "activation": "tanh"},
@@ -92,10 +93,11 @@ SATURATED = {  # of outputs, 3 units for 2 rows: just inside and just outside of
 
 
 def test_saturation_of_each_activation():
-    assert set(SATURATED) == set(SATURATION) == set(rules(Activation))
+    assert set(SATURATED) == set(ACTIVATIONS)
     for activation, (outputs, share) in SATURATED.items():
         a = torch.tensor([outputs, [[0.5] * 3] * 2])  # a second network, without
-        torch.testing.assert_close(SATURATION[activation].share(a), torch.tensor([share, 0.0]))
+        rule = rules.activation(activation)
+        torch.testing.assert_close(flat_share(rule, rule.derivative(a, None)), torch.tensor([share, 0.0]))
 
 
 @pytest.mark.parametrize(("rows", "watched"), [(100, 100), (341, 128), (8192, 256), (10**6, 1024)])
@@ -154,11 +156,11 @@ def test_the_guess_is_the_best_answer_without_features(weight):
     z = torch.linspace(-8, 8, 3201, dtype=torch.double)[:, None, None].expand(-1, 50, 3)
     losses = F.binary_cross_entropy_with_logits(z, y.expand_as(z), reduction="none", pos_weight=pos_weight).mean(1)
     expected = losses.min(0).values.mean()
-    assert loss_of_guess(y, pos_weight).item() == pytest.approx(expected.item(), rel=1e-4)
-    assert loss_of_guess(torch.tensor([[0.0, 1.0]]), None) == pytest.approx(0, abs=1e-30)
+    assert constant_answer_loss(y, pos_weight).item() == pytest.approx(expected.item(), rel=1e-4)
+    assert constant_answer_loss(torch.tensor([[0.0, 1.0]]), None) == pytest.approx(0, abs=1e-30)
 
 
-@pytest.mark.parametrize("activation", rules(Activation))
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_a_trouble_is_said_in_the_words_of_the_activation(activation):
     data = TabularData("breast_cancer")
     model = Classifier(data.in_features, data.classes, hidden=[4, 4], activation=activation)
@@ -207,14 +209,14 @@ HARDEST_LABELS = [[1.0, 0.0], [0.0, 0.0]], [[0.5, 0.25], [0.1, 0.6]], [("a", "a"
     [*((*case, False) for case in HARDEST), (["a", "b"], *HARDEST_LABELS, True)],
 )
 def test_the_hardest_rows_have_their_label_and_its_probability(classes, truth, p, rows, multilabel, monkeypatch):
-    monkeypatch.setattr(summary, "hardest_rows", lambda *_: (torch.tensor([1, 0]), torch.tensor([9.0, 4.0])))
-    monkeypatch.setattr(summary, "predict_proba", lambda model, x: torch.tensor(p)[x])
+    monkeypatch.setattr(run_page, "hardest_rows", lambda *_: (torch.tensor([1, 0]), torch.tensor([9.0, 4.0])))
+    monkeypatch.setattr(run_page, "_predict_in_pieces", lambda model, x: torch.tensor(p)[x])
     data = SimpleNamespace(
         classes=classes, multilabel=multilabel, splits={"val": torch.tensor([30, 10])},
         rows=lambda split: (torch.arange(2), torch.tensor(truth)),
     )  # fmt: skip
     model = SimpleNamespace(binary=len(classes) == 2 and not multilabel)
-    found = list(summary.hard(model, data, "val"))
+    found = list(run_page.describe_hardest(model, data, "val"))
     assert [(row["row"], row["split"], row["norm"]) for row in found] == [(11, "val", 9.0), (31, "val", 4.0)]
     assert [(row["label"], row["predicted"], pytest.approx(row["probability"])) for row in reversed(found)] == rows
 

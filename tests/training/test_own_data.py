@@ -195,7 +195,7 @@ def test_a_category_that_is_new_is_named(capsys):
     capsys.readouterr()
     path = "runs/run/version_1/checkpoints/best.ckpt"
     assert main(["predict", "--ckpt_path", path, "--data.source", "b.csv"]) == 0
-    assert capsys.readouterr().err == "note     column 'colour': 'pink' (2 rows) is new, and was taken as missing\n"
+    assert capsys.readouterr().err == "note     column 'colour': 'pink' (2 rows) is new, and was treated as missing\n"
     new["colour"] = new.colour.replace("pink", None)
     model = Classifier.load_from_checkpoint(path)
     torch.testing.assert_close(
@@ -284,7 +284,7 @@ BAD = {
     "a quantity of whole numbers": (
         {"target": "hours", "ignore": ["key", "note", "day", "nothing"]},
         UserError,
-        "target 'hours' has 60 different numbers, such as 100.*no quantity",
+        "target 'hours' has 60 different numbers, for example 100.*no quantity",
     ),
     "missing in every row": (
         {"target": "ill", "ignore": ["key", "note", "day", "nothing"]},
@@ -524,11 +524,11 @@ def test_predict_does_not_write_over_its_data_or_give_two_columns_one_name(capsy
     fit("--data.source", write(table(200)), *options(settings))
     before = Path("a.csv").read_bytes()
     err = predicted(capsys, "--data.source", "a.csv", "--output", "a.csv", "--overwrite", "true", status=2)
-    assert "a.csv is the data itself" in err
+    assert "a.csv is the data that is read" in err
     assert Path("a.csv").read_bytes() == before
     for output in ("p.csv", "p.parquet"):
         err = predicted(capsys, "--data.source", "a.csv", "--data.id", "fever", "--output", output, status=2)
-        assert "data.id='fever' has the name of a column of the answers" in err
+        assert "data.id='fever' is also a column of the answers" in err
         assert not Path(output).exists()
 
 

@@ -13,11 +13,10 @@ from matplotlib.image import imread
 from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix, roc_auc_score
 
 from tests.pages import Page, contrast
-from torchbp.training.callbacks.saturation import SATURATION
 from torchbp.training.report import write_report
-from torchbp.training.report.figures import COLOURS, look_of
+from torchbp.training.report.figures import COLOURS, curve_style
 from torchbp.training.report.page import style
-from torchbp.training.report.plots import POINTS, gradient_plots, learning_plots, thin
+from torchbp.training.report.plots import MOST_POINTS, gradient_plots, learning_plots, thin
 
 NASTY = "<script>alert(1)</script> $x_1$ & \"q\" 'a'"
 
@@ -109,7 +108,7 @@ def test_folder_holds_the_page_and_two_pictures(drawn, tmp_path):
     assert len(plots_in(page)) == 8
     assert "lr: 0.5" in page.text
     assert "either hard or mislabelled" in page.text
-    hardest = page.tables["The rows with the largest gradient of their own"]
+    hardest = page.tables["The rows with the largest gradients"]
     assert hardest[1] == ["7", "train", "ill", "b", "0.750", "12.5"]
 
 
@@ -162,16 +161,16 @@ def test_confusion_matrix_and_roc_are_those_of_sklearn(report, outputs):
 
 def test_words_follow_the_activation_and_the_labels():
     for activation, has in (
-        ("sigmoid", ["Saturated units", "sigmoid units", "a(1 − a) < 0.01"]),
-        ("tanh", ["Saturated units", "tanh units", "1 − a² < 0.04"]),
-        ("relu", ["Dead units", "relu units", "output is 0 for each"]),
+        ("sigmoid", ["Saturated units", "sigmoid units", "f′ < 0.01"]),
+        ("tanh", ["Saturated units", "tanh units", "f′ < 0.04"]),
+        ("relu", ["Dead units", "relu units", "f′ < 0.04 for each"]),
     ):
-        plots = gradient_plots(history_of(3), SATURATION[activation])
-        text = " ".join(plot.title + plot.look for plot in plots)
+        plots = gradient_plots(history_of(3), activation)
+        text = " ".join(plot.title + plot.caption for plot in plots)
         assert all(words in text for words in has)
         assert all(other not in text for other in {"sigmoid", "tanh", "relu"} - {activation})
     for multilabel in (False, True):
-        text = " ".join(plot.look for plot in learning_plots(history_of(3), multilabel))
+        text = " ".join(plot.caption for plot in learning_plots(history_of(3), multilabel))
         assert ("share of the most frequent class" in text) != multilabel
 
 
@@ -193,7 +192,7 @@ def test_many_classes_are_the_most_confused_pairs(report):
     for actual, predicted, n, _ in rows:
         assert counts[classes.index(actual), classes.index(predicted)] == int(n)
     assert "21 classes are too many for a matrix" in page.text
-    assert "10 smallest areas of 21" in page.text
+    assert "10 smallest of 21 areas" in page.text
 
 
 def test_many_labels_are_those_with_the_most_errors(report):
@@ -241,7 +240,7 @@ def test_single_epoch_is_seen_as_a_marker(drawn, tmp_path):
     drawn(["a", "b"], history=history_of(1))
     drawing = re.search(r"Loss</h3>(.*?)</svg>", (tmp_path / "report.html").read_text(), re.DOTALL)[1]
     for i in range(2):
-        assert re.search(rf"<use [^>]*fill: {look_of(i)[0]}", drawing)
+        assert re.search(rf"<use [^>]*fill: {curve_style(i)[0]}", drawing)
 
 
 def test_missing_values_are_bridged_and_zeros_have_no_logarithm(report):
@@ -271,7 +270,7 @@ def test_thinning_keeps_the_ends_and_the_spikes():
     y = np.random.default_rng(0).random(10_000)
     y[1234], y[7777] = 50, -50
     x, kept = thin(np.arange(10_000), y)
-    assert len(kept) <= POINTS + 2
+    assert len(kept) <= MOST_POINTS + 2
     assert {0, 1234, 7777, 9999} <= set(x.tolist())
     assert np.array_equal(y[x], kept)
     assert (np.diff(x) > 0).all()
@@ -283,7 +282,7 @@ def test_colours_are_legible_on_both_backgrounds():
         for background in backgrounds:
             assert min(contrast(text, background), contrast(muted, background)) >= 4.5
             assert min(contrast(colour, background) for colour in COLOURS) >= 3
-    assert len({look_of(i) for i in range(25)}) == 25
+    assert len({curve_style(i) for i in range(25)}) == 25
 
 
 def test_first_import_does_not_announce_a_font_cache(tmp_path):

@@ -20,7 +20,7 @@ import torch
 
 from tests.commands import command_in
 from torchbp.cli import main
-from torchbp.training.cli import summary
+from torchbp.training.cli import run_page
 
 CONFIG = Path(__file__).parent.parent.parent / "configs/breast_cancer.yaml"
 FIT = [
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "undrawn")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     with command_in(folder), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torchbp.training.cli.summary.write_page", lambda *_: None)
+        patch.setattr("torchbp.training.cli.run_page.write_page", lambda *_: None)
         assert main(FIT) == 0
     return folder
 
@@ -131,7 +131,7 @@ def fit_here(folder, arguments, save=0, replace=0):
 
     torch.set_num_threads(1)
     torch.save, os.replace, sys.argv = half, never, ["torchbp"]
-    summary.write_page = lambda *_: None
+    run_page.write_page = lambda *_: None
     os.chdir(folder)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         sys.exit(main(arguments))
@@ -174,7 +174,7 @@ MOMENTS = {  # where a signal comes, how often that is passed before, and the si
     "a logger's queue": ("queue.Queue._put", 60, signal.SIGINT),  # of TensorBoard: its lock is held
     "writing a checkpoint": ("torch.save", 5, signal.SIGTERM),
     "the end of the last epoch": ("torchbp.training.UntilMinimum.on_train_epoch_end", 24, signal.SIGINT),
-    "the page": ("torchbp.training.cli.summary.hard", 0, signal.SIGTERM),
+    "the page": ("torchbp.training.cli.run_page.describe_hardest", 0, signal.SIGTERM),
 }
 
 
@@ -259,8 +259,8 @@ def test_a_run_that_was_moved_or_is_elsewhere(uninterrupted, capsys, monkeypatch
     ("flags", "message"),
     [
         (["--trainer.max_epochs", "5"], "the checkpoint has done 25 epochs, more than trainer.max_epochs=5"),
-        (["--data.batch_size", "7"], "the checkpoint has 32 rows a step, and this command 7"),
-        (["--model.lr", "0.1"], "the checkpoint has lr=0.5, and this command 0.1"),
+        (["--data.batch_size", "7"], "the checkpoint has 32 rows a step, but this command has 7"),
+        (["--model.lr", "0.1"], "the checkpoint has lr=0.5, but this command has 0.1"),
     ],
     ids=str,
 )
@@ -311,7 +311,7 @@ def test_a_damaged_part_is_named(part, value, uninterrupted, capsys):
     del state[part]
     torch.save(state, LAST)
     assert main([*FIT, "--ckpt_path", str(LAST)]) == 1
-    assert f"last.ckpt cannot be gone on from: it has no {part}, or a damaged one" in capsys.readouterr().err
+    assert f"last.ckpt cannot be resumed: its part {part!r} is missing or damaged" in capsys.readouterr().err
 
 
 def test_a_finished_run_stays_as_it_is(uninterrupted, capsys):
@@ -394,7 +394,7 @@ def test_another_number_of_batches_at_once_is_refused(uninterrupted, capsys):
     fit = [*FIT, "--model.engine", "explicit", "--trainer.max_epochs", "2"]
     assert main(fit) == 0
     assert main([*fit, "--ckpt_path", str(LAST), "--data.batches_at_once", "3"]) == 2
-    assert "the checkpoint has data.batches_at_once=64, and this command 3; use the same" in capsys.readouterr().err
+    assert "the checkpoint has data.batches_at_once=64, but this command has 3; use the same" in capsys.readouterr().err
 
 
 def test_random_numbers_go_on(tmp_path):

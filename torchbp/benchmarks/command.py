@@ -13,7 +13,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from torchbp._imports import extra_needed
 from torchbp.benchmarks.helpers import tables
+from torchbp.cli.parser import Parser
 from torchbp.engine.compiled import cannot_compile
 from torchbp.printing import complain
 
@@ -44,12 +46,8 @@ def main(arguments):
         return 1
     if name == "all":
         return run_all(file, picture, **settings)
-    try:
+    with extra_needed("bench", f"torchbp bench {name}"):
         benchmark = importlib.import_module(f"torchbp.benchmarks.commands.{name}")
-    except ModuleNotFoundError as error:
-        package = error.name.partition(".")[0]
-        complain(f"{package} is not installed: pip install 'torchbp[bench]'")
-        return 1
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     report = {"machine": machine(settings["device"]), "benchmark": name, "results": [], "notes": []}
     console.print(report["machine"])
@@ -101,12 +99,6 @@ def run_all(file, picture, threads, seconds, with_compile, device):
     return status
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        complain(message)
-        self.exit(2)
-
-
 def parser():
     parser = Parser(prog="torchbp bench", description="Time torchbp beside its peers.")
     benchmarks = parser.add_subparsers(dest="benchmark")
@@ -120,13 +112,13 @@ def parser():
                 "--seconds",
                 type=positive(float),
                 default=None if name == "all" else seconds,
-                help=f"for each network and measurement (default: {seconds})",
+                help="for each network and measurement",
             )
         if name in COMPILED:
             benchmark.add_argument(
                 "--no-compile", dest="with_compile", action="store_false", help="leave out what torch.compile compiles"
             )
-        benchmark.add_argument("--device", type=device, default="cpu", help="cpu (default) or cuda")
+        benchmark.add_argument("--device", type=device, default="cpu", help="cpu or cuda")
         benchmark.add_argument("--json", metavar="FILE", type=new_file, help="write the results to this file too")
         each = ", one for each benchmark: FILE-layers.png, …" if name == "all" else ""
         benchmark.add_argument(

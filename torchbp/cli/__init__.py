@@ -1,57 +1,106 @@
 """The one command, `torchbp`. A command's code is imported when it is called, so that `--help` answers at once."""
 
-import difflib
+import contextlib
 import importlib
 import io
+import os
+import signal
 import sys
+import threading
+from typing import NamedTuple
 
-from torchbp.cli.usage import OPTIONS, usage
-from torchbp.printing import complain
+import torchbp
+from torchbp._imports import MissingPackageError, extra_needed
+from torchbp.cli.help import SECTIONS, help_page
+from torchbp.cli.layout import page
+from torchbp.printing import complain, did_you_mean
 
-# command: the module whose `main(arguments)` runs it, and what it does
+INTERRUPTED = 128 + signal.SIGINT
+
+
+class Command(NamedTuple):
+    """module: its `main(arguments)` runs the command, and returns the exit status. extra: has what it imports."""
+
+    module: str
+    what: str
+    extra: str | None
+
+
+TRAINING, EXPLANATION = "torchbp.training.cli.command", "torchbp.explanation.cli.command"
+CHECK, BENCH = "torchbp.testing.cli.command", "torchbp.benchmarks.command"
 COMMANDS = {
-    "fit": ("torchbp.training.cli.command", "Train a network on tabular data."),
-    "validate": ("torchbp.training.cli.command", "Score a checkpoint on the validation rows."),
-    "test": ("torchbp.training.cli.command", "Score a checkpoint on the test rows."),
-    "predict": ("torchbp.training.cli.command", "Write the class of every row to a file, with its probability."),
-    "check": ("torchbp.testing.cli.command", "Audit the gradients of a function, a Function or a module."),
-    "explain": ("torchbp.explanation.cli.command", "Show a row's way through a network, and every derivative of it."),
-    "bench": ("torchbp.benchmarks.command", "Time torchbp beside its peers on this machine."),
+    "fit": Command(TRAINING, "Train a network on tabular data.", "train"),
+    "validate": Command(TRAINING, "Score a checkpoint on the validation rows.", "train"),
+    "test": Command(TRAINING, "Score a checkpoint on the test rows.", "train"),
+    "predict": Command(TRAINING, "Write the class of every row to a file, with its probability.", "train"),
+    "explain": Command(EXPLANATION, "Show a row's way through a network, and every derivative of it.", "train"),
+    "check": Command(CHECK, "Audit the gradients of a function, a Function, a module or an operator.", None),
+    "bench": Command(BENCH, "Time torchbp beside its peers on this machine.", "bench"),
+    "configs": Command("torchbp.cli.configs", "List the packaged configurations, or copy one here.", None),
 }
 
 
-def main(arguments=None):
-    """Run `torchbp ARGUMENTS…`. Returns the exit status: 0, or 1 or 2 after a line on stderr that says why."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run `torchbp ARGUMENTS…`. Returns the exit status: 0, or 1 or 2 after a line on stderr that says why; and 130
+    after Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # α is \u03b1 where the terminal's encoding lacks it
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+        return status
+    except SystemExit as stop:  # of a parser, after its line
+        return stop.code or 0
+    except MissingPackageError as error:
+        complain(error)
+        return 1
+    except BrokenPipeError:  # the reader, head for example, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("torchbp: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(arguments):
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(overview())
+        commands = [(name, command.what) for name, command in COMMANDS.items()]
+        ending = "torchbp COMMAND --help lists the options of a command."
+        print(page("torchbp COMMAND [OPTION …]", torchbp.__doc__.splitlines()[0], {"": commands}, ending))
         return 0 if arguments else 2
     name = arguments[0]
     if name == "--version":
-        print(f"torchbp {importlib.import_module('torchbp').__version__}")
+        print(f"torchbp {torchbp.__version__}")
         return 0
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(COMMANDS)}"
-        complain(f"there is no command {name!r}; {hint}")
+        complain(f"there is no command {name!r}; {did_you_mean(name, COMMANDS)}")
         return 2
-    module, what = COMMANDS[name]
-    if name in OPTIONS and {"-h", "--help"} & set(arguments):
+    command = COMMANDS[name]
+    if name in SECTIONS and {"-h", "--help"} & set(arguments):
         if arguments[-1] != "all":
-            print(usage(name, what))
+            print(help_page(name, command.what))
             return 0
         arguments = [name, "--help"]
+    with _ctrl_c_ends_the_process(), extra_needed(command.extra, f"torchbp {name}"):
+        module = importlib.import_module(command.module)
+    return module.main(arguments)
+
+
+@contextlib.contextmanager
+def _ctrl_c_ends_the_process():
+    """While libraries are imported: their code may turn a KeyboardInterrupt into any other error, or print it."""
+
+    def end(number, frame):
+        os.write(2, b"torchbp: interrupted\n")
+        os._exit(INTERRUPTED)
+
+    python = signal.default_int_handler  # another handler is the caller's, or the signal is ignored
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not python:
+        yield
+        return
+    signal.signal(signal.SIGINT, end)
     try:
-        return importlib.import_module(module).main(arguments)
-    except KeyboardInterrupt:
-        print("torchbp: interrupted", file=sys.stderr)
-        return 130
-
-
-def overview():
-    lines = [f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items()]
-    return "\n".join(
-        ["usage: torchbp COMMAND [-c FILE] [--KEY VALUE …]", "", *lines, "", "torchbp COMMAND --help lists the keys."]
-    )
+        yield
+    finally:
+        signal.signal(signal.SIGINT, python)

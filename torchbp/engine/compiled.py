@@ -21,7 +21,7 @@ class TracedNetwork(Network):
 
     def __init__(self, model):
         super().__init__(model)
-        self.accumulate = [tuple(traced_formulas(rule_of(layer), layer)) for _, layer in self.layers]
+        self.accumulate = [list(traced_formulas(rule_of(layer), layer)) for _, layer in self.layers]
 
     def ones(self, dz):
         return None
@@ -30,9 +30,7 @@ class TracedNetwork(Network):
 def traced_formulas(rule, module):
     """For each parameter out ← β out + s dP, and that it takes what the layer saved."""
     for parameter in rule.parameters:
-        gradient = parameter.gradient
-        if rule.options:
-            gradient = with_options(gradient, rule, module)
+        gradient = with_options(parameter.gradient, rule, module)
         yield functools.partial(accumulate_traced, gradient), False
 
 

@@ -37,11 +37,13 @@ def value_and_derivative(loss, output, y, members=None):
     if not members:
         rule.check(output, y)
         value, derivative = rule.value(output, y, reduction, **options), rule.derivative(output, y, **options)
-        return value, derivative, 1 / count(rule, y, options) if reduction == "mean" else 1.0
+        if reduction == "sum":
+            return value, derivative, 1.0
+        return value, derivative, 1 / count(rule, y, options)
     if y.dim() < output.dim() - (rule.target == "classes"):
         y = y.expand(len(output), *y.shape)
     rule.check(output, y)
-    each, derivative = rule.value(output, y, "none", **options), rule.derivative(output, y, **options)
+    each, derivative = rule.each(output, y, **options), rule.derivative(output, y, **options)
     each = each.flatten(1)
     if reduction == "sum":
         return each.sum(1), derivative, 1.0

@@ -1,39 +1,43 @@
 """A model as the engine runs it: its layers in order, forward, and backward by the formulas of their rules."""
 
+from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
+from typing import NamedTuple
 
 import torch
 from torch.nn.modules.module import _has_any_global_hook
 
-from torchbp.ops._function import any_autocast
+from torchbp.ops._dispatch import any_autocast
 from torchbp.ops.rules import Activation, Layer, rule_of, rules
 
 
-class BoundRule:
-    """A rule's formulas with the constants of one module.
+class Step(NamedTuple):
+    """One layer: the formulas of its rule, with the constants of the module.
 
     place: of the module's parameters among those of the network; None of an activation, which has none.
+    forward_: of an activation, the form that may overwrite its input.
+    saves: as in the rule.
     """
 
-    __slots__ = ("accumulate", "backward", "forward", "forward_", "place", "saves")
+    place: int | None
+    forward: Callable
+    forward_: Callable | None
+    backward: Callable
+    saves: str
 
-    def __init__(self, rule, module, place):
-        self.place, self.saves = place, rule.saves
-        self.forward, self.forward_, self.backward, self.accumulate = rule.forward, None, rule.backward, ()
-        if isinstance(rule, Activation):
-            self.forward_, self.backward = rule.forward_, rule.backward_
-        else:
-            self.accumulate = tuple((p.accumulate, p.ones) for p in rule.parameters)
-        if rule.options:
-            for name in ("forward", "forward_", "backward"):
-                setattr(self, name, with_options(getattr(self, name), rule, module))
-            self.accumulate = tuple((with_options(f, rule, module), ones) for f, ones in self.accumulate)
+    @classmethod
+    def of(cls, rule, module, place):
+        elementwise = isinstance(rule, Activation)
+        forward_, backward = (rule.forward_, rule.backward_) if elementwise else (None, rule.backward)
+        return cls(place, *(with_options(f, rule, module) for f in (rule.forward, forward_, backward)), rule.saves)
 
 
 def with_options(formula, rule, module):
     """The formula with the module's constants, as they are when it is called."""
-    return formula and (lambda *args: formula(*args, **rule.options_of(module)))
+    if formula is None or not rule.options:
+        return formula
+    return lambda *args: formula(*args, **rule.options_of(module))
 
 
 class Network:
@@ -66,8 +70,12 @@ class Network:
             if isinstance(rule, Layer):
                 place = len(self.tables)
                 self.tables.append((getter([p.name for p in rule.parameters]), layer._parameters))
-            self.steps.append(BoundRule(rule, layer, place))
-        self.accumulate = [step.accumulate for step in self.steps if step.place is not None]
+            self.steps.append(Step.of(rule, layer, place))
+        # of each layer, a pair for each parameter: `accumulate`, and whether it takes ones
+        self.accumulate = [
+            [(with_options(p.accumulate, rule_of(layer), layer), p.ones) for p in rule_of(layer).parameters]
+            for _, layer in self.layers
+        ]
         self._with_options = [(rule, layer) for _, layer in self.named if (rule := rule_of(layer)).options]
         self._hooks = [hooks for _, module in self.modules for hooks in hooks_of(module)]
         self._attributes = [module.__dict__ for _, module in self.modules]
@@ -161,22 +169,23 @@ class Network:
         if self.strict:
             check_finite("x holds", x)
         saved, unread = [], False  # whether the next step alone reads x, so that an activation may overwrite it
-        for number, step in enumerate(self.steps):
-            saves = step.saves
-            if step.place is None:
-                z = step.forward_(x) if unread and saves == "output" else step.forward(x)
+        for place, forward, forward_, _, saves in self.steps:
+            if place is not None:
+                z = forward(x, *parameters[place])
+            elif unread and saves == "output":
+                z = forward_(x)
             else:
-                z = step.forward(x, *parameters[step.place])
+                z = forward(x)
             if saves == "input":
                 saved.append(x)
-            elif saves == "output":
-                saved.append(z)
+                unread = True
             else:
-                z, needed = z
+                z, needed = z if saves == "returned" else (z, z)
                 saved.append(needed)
-            x, unread = z, saves == "input"
+                unread = False
+            x = z
             if self.strict:
-                check_finite(f"{described(*self.named[number])} gives", x)
+                check_finite(f"{described(*self.named[len(saved) - 1])} gives", x)
         return x, saved
 
     def of_each(self, x, members):
@@ -200,12 +209,12 @@ class Network:
         return self._finite(list(passes)) if self.strict else passes
 
     def _passes(self, parameters, saved, dz, lowest):
-        for step in reversed(self.steps):
-            place, needed = step.place, saved.pop()
+        for place, _, _, backward, _ in reversed(self.steps):
+            needed = saved.pop()
             if place is None:
-                dz = step.backward(dz, needed)
+                dz = backward(dz, needed)
                 continue
-            dx = step.backward(dz, needed, *parameters[place]) if place > lowest else None
+            dx = backward(dz, needed, *parameters[place]) if place > lowest else None
             yield place, dz, needed
             if dx is None:
                 return

@@ -19,7 +19,7 @@ from torchbp.engine.update_rule import (
     update_rule,
     update_rules,
 )
-from torchbp.nn.mlp import is_count
+from torchbp.nn._validation import is_positive_int
 
 # torch.optim wraps the step of every class in its hooks: ours has them already
 torch_step = getattr(torch.optim.SGD.step, "__wrapped__", torch.optim.SGD.step)
@@ -87,7 +87,7 @@ class SGD(torch.optim.SGD):
         }
         self._prepare()
         network = self.network
-        if chunk is not None and (network.members is None or not is_count(chunk)):
+        if chunk is not None and (network.members is None or not is_positive_int(chunk)):
             raise ValueError(f"chunk={chunk!r} must be a positive number of members of an ensemble")
         held = [p for of_layer in network.parameters() for p in of_layer if p is not None]
         if len(set(held)) < len(held):

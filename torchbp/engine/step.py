@@ -28,7 +28,7 @@ def derivatives(network, loss, parameters, learns, x, y, rate=None):
 
 def step(network, loss, parameters, rules, x, y):
     """L of before the step, which `parameters` then have made. `rules` are `update_rules`, None for what is frozen."""
-    rate, last = None, next((rule for rule in rules[-1] if rule is not None), None)
+    rate, last = None, rules[-1][0] if rules[-1] else None
     if (
         last is not None
         and last.momentum_buffer is None
@@ -38,10 +38,9 @@ def step(network, loss, parameters, rules, x, y):
         rate, unit = last.rate, last._replace(rate=1)  # once, and not in a copy of each layer's dZ
         rules = [tuple(rule and unit for rule in of_layer) for of_layer in rules]
     value, scale, ones, passes = derivatives(network, loss, parameters, rules, x, y, rate)
+    forms = network.accumulate
     for place, dz, saved in passes:
-        for p, rule, (accumulate, of_ones) in zip(
-            parameters[place], rules[place], network.accumulate[place], strict=False
-        ):
+        for p, rule, (accumulate, of_ones) in zip(parameters[place], rules[place], forms[place]):  # noqa: B905
             if rule is not None:
                 descend(p, rule, scale, accumulate, dz, ones if of_ones else saved)
         del dz, saved  # so that they are freed before the next layer's are made

@@ -1,4 +1,4 @@
-"""“Until the loss reaches its minimum”: whether it has, of one network, or of each member of an ensemble by itself."""
+"""“Until the loss reaches its minimum”: whether it has, for one network or for each member of an ensemble."""
 
 import torch
 
@@ -8,8 +8,8 @@ DESCENDS, PATIENCE, GRADIENT, NOT_FINITE = range(4)  # why a network stopped
 class Minimum:
     """Whether each network still descends, asked once an epoch.
 
-    One stops where its loss has not fallen by more than `min_delta` in `patience` epochs, where the norm of its
-    gradient is under `min_grad_norm`, and where its loss is nan or infinite. Who has stopped remains so.
+    A network stops when its loss has not fallen by more than `min_delta` in `patience` epochs, when the norm of its
+    gradient is under `min_grad_norm`, or when its loss is nan or infinite. One that has stopped stays stopped.
 
     Args:
         min_delta, patience, min_grad_norm: as above.

@@ -31,8 +31,8 @@ def rate(lr, dtype):
 
 
 def check_parameters(chain):
-    """Raises where the layers do not fit one another, or their parameters are not of one real dtype on one device."""
-    first, *_ = chain.start.values()
+    """Raises where the parameters are not of one real dtype on one device, or the layers do not fit one another."""
+    first_name, first = next(iter(chain.start.items()))
     for name, p in chain.start.items():
         key = chain.keys[name]
         if p.is_meta:
@@ -41,42 +41,50 @@ def check_parameters(chain):
             raise TypeError(f"{key} is {p.dtype}; explain takes real numbers: model.double()")
         if (p.dtype, p.device) != (first.dtype, first.device):
             raise ValueError(
-                f"{key} is {p.dtype} on {p.device}, and {chain.keys['W1']} {first.dtype} on {first.device}; bring the "
-                "model to one dtype and device with model.to(…)"
+                f"{key} is {p.dtype} on {p.device}, and {chain.keys[first_name]} {first.dtype} on {first.device}; "
+                "bring the model to one dtype and device with model.to(…)"
             )
         if not p.numel():
             raise ValueError(f"{key} has the shape {tuple(p.shape)}: a layer without numbers computes nothing")
-    weights = [(chain.keys[step.weight], chain.start[step.weight]) for step in chain.steps if step.kind == "linear"]
-    for (lower, below), (upper, above) in itertools.pairwise(weights):
-        if len(below) != above.shape[1]:
+    sized = [(step, *widths(step)) for step in chain.layers if widths(step)]
+    for (below, _, gives), (above, takes, _) in itertools.pairwise(sized):
+        between = chain.steps[chain.steps.index(below) + 1 : chain.steps.index(above)]
+        if gives != takes and not any(step.is_layer for step in between):
             raise ValueError(
-                f"the layers do not fit: {lower} {tuple(below.shape)} gives {len(below)} numbers, and {upper} "
-                f"{tuple(above.shape)} takes {above.shape[1]}"
+                f"the layers do not fit: {below.described()} gives {gives} numbers, and {above.described()} "
+                f"takes {takes}"
             )
+
+
+def widths(step):
+    """(numbers that it takes, numbers that it gives) of a layer that says so; None of another."""
+    found = tuple(getattr(step.module, name, None) for name in ("in_features", "out_features"))
+    return None if None in found else found
 
 
 def rows(chain, x, y):
     """x (N, features) and y (N, outputs), in the dtype and on the device of the network; a row is a batch of one."""
-    first = chain.start["W1"]
-    x, y = numbers("x", x, first), numbers("y", y, first)
+    first = next(iter(chain.start.values()))
+    x, y = as_tensor("x", x, first), as_tensor("y", y, first)
     if x.dim() == 1:
         x, y = x.unsqueeze(0), y.reshape(1, -1)
-    features, *_, outputs = chain.sizes()
-    if x.dim() != 2 or x.shape[1] != features or not len(x):
-        raise ValueError(
-            f"x has the shape {tuple(x.shape)}; give a row ({features}), or rows (N, {features}), at least one"
-        )
+    features = widths(chain.steps[chain.first]) if not any(s.is_layer for s in chain.steps[: chain.first]) else None
+    if x.dim() != 2 or not x.numel() or (features and x.shape[1] != features[0]):
+        count = features[0] if features else "features"
+        raise ValueError(f"x has the shape {tuple(x.shape)}; give a row ({count}), or rows (N, {count}), at least one")
+    for name, tensor in {"x": x, "y": y, **chain.start}.items():
+        check_finite(chain.keys.get(name, name), tensor)
+    chain.measure(x)
+    outputs = chain.sizes[-1]
     if y.shape != (len(x), outputs):
         raise ValueError(
             f"y has the shape {tuple(y.shape)}; give ({len(x)}, {outputs}), a number for each row and output"
             + (f"; of the numbers of classes it is torch.nn.functional.one_hot(y, {outputs})" if outputs > 1 else "")
         )
-    for name, tensor in {"x": x, "y": y, **chain.start}.items():
-        check_finite(chain.keys.get(name, name), tensor)
     return x, y
 
 
-def numbers(name, value, like):
+def as_tensor(name, value, like):
     """A copy of real numbers, as `like`; of a tensor that requires grad, or is of inference mode, a plain one."""
     try:
         # of a list NumPy makes float64, torch float32
@@ -98,7 +106,7 @@ def texts(title, features, outputs, chain):
     """The title, a text, and the names of the columns of x and y, texts: none, or one for each."""
     if not isinstance(title, str):
         raise TypeError(f"title={reprlib.repr(title)} must be a text")
-    first, *_, last = chain.sizes()
+    first, *_, last = chain.sizes
     return title, names("features", features, first), names("outputs", outputs, last)
 
 
@@ -118,19 +126,26 @@ def loss_of(loss, chain, y):
         TypeError: a loss that is not supported, or that takes probabilities where the model gives none.
         ValueError: a y that is no probability, weights of another shape, nan or inf.
     """
-    probabilities = chain.steps[-1].kind == "sigmoid"
-    loss = copy.copy(checked_loss(nn.BCELoss() if loss is None and probabilities else loss))
+    last = chain.steps[-1]
+    gives = None if last.is_layer else last.rule.range
+    default = nn.BCELoss if gives == rule_of(nn.BCELoss()).domain else nn.BCEWithLogitsLoss
+    loss = copy.copy(checked_loss(default() if loss is None else loss))
+    rule, name = rule_of(loss), type(loss).__name__
+    if rule.target != "elements" or rule.equation is None or rule.slope is None:
+        raise TypeError(f"{name} has no equation for each element of y in its rule, and explain shows equations")
     loss._buffers = {name: fitted(name, value, y) for name, value in loss._buffers.items()}
-    kind = rule_of(loss).name
-    if kind == "binary_cross_entropy" and not probabilities:
+    if rule.domain is None:
+        return loss
+    low, high = rule.domain
+    if rule.answers is None and not (gives and low <= gives[0] and gives[1] <= high):
         raise TypeError(
-            f"{type(loss).__name__} takes probabilities, and the model does not end with a Sigmoid; add one, or use "
-            "BCEWithLogitsLoss"
+            f"{name} takes outputs between {low:g} and {high:g}, such as probabilities, and the model does not end "
+            "with a Sigmoid; add one, or use BCEWithLogitsLoss"
         )
-    if kind != "mse_loss" and (outside := y[(y < 0) | (y > 1)]).numel():
+    if (outside := y[(y < low) | (y > high)]).numel():
         raise ValueError(
-            f"y holds {outside[0].item():g}; {type(loss).__name__} takes 0, 1 or a probability between them, and "
-            "MSELoss any number"
+            f"y holds {outside[0].item():g}; {name} takes {low:g}, {high:g} or a number between them, and MSELoss any "
+            "number"
         )
     return loss
 
@@ -138,7 +153,7 @@ def loss_of(loss, chain, y):
 def fitted(name, weight, y):
     if weight is None:
         return None
-    weight = numbers(name := f"the loss's {name}", weight, y)
+    weight = as_tensor(name := f"the loss's {name}", weight, y)
     check_finite(name, weight)
     try:
         fits = torch.broadcast_shapes(weight.shape, y.shape) == y.shape

@@ -1,86 +1,139 @@
-"""The equations as text, by the names of their quantities, with the rule and the sentence that goes with each."""
+"""Equations of a step's quantities, made of the expressions that the rules state, and what can be read from them."""
 
-import re
+import torch
 
-# a quantity, such as W1′, X or dL/dZ1, the last one in brackets where it is transposed; what else is in an equation is
-# a number, a sign or a function
-NAME = r"(?:dL/d|\b)(?:[A-Z]\d+|b\d+|X|y)(?![A-Za-z0-9])′?"
-QUANTITY = re.compile(rf"\(({NAME})\)ᵀ|({NAME})(ᵀ?)")
+from torchbp.explanation.quantities import d
+from torchbp.ops.expressions import (
+    Call,
+    Indicator,
+    MatrixProduct,
+    Negative,
+    Number,
+    Product,
+    Quotient,
+    Sum,
+    SumOver,
+    Symbol,
+    Transpose,
+)
 
-ELEMENTWISE = re.compile(r"∘ |σ\(|tanh\(|max\(|y")  # signs of an equation without a matrix product
-
-FORWARD = {
-    "sigmoid": ("{a} = σ({z})", "squashes each number into (0, 1): σ(z) = 1/(1 + e^−z)"),
-    "tanh": ("{a} = tanh({z})", "squashes each number into (−1, 1)"),
-    "relu": ("{a} = max({z}, 0)", "lets what is positive pass, and nothing else"),
-}
-SLOPES = {  # dZ of dA, ∂A/∂Z, and when it is small
-    "sigmoid": ("{dz} = {da} ∘ {a} ∘ (1 − {a})", "at most ¼, and almost 0 where {a} is near 0 or 1"),
-    "tanh": ("{dz} = {da} ∘ (1 − {a}²)", "at most 1, and almost 0 where {a} is near −1 or 1"),
-    "relu": ("{dz} = {da} ∘ [{a} > 0]", "1 where the unit is on, and 0 where it is off"),
-}
-
-
-def d(name):
-    return f"dL/d{name}"
+N, K, ALPHA = map(Symbol, ("N", "K", "α"))  # rows, outputs, the learning rate
 
 
-def linear(step, prime=""):
-    bias = f" + {step.bias}{prime}"
-    takes = step.takes if step.takes == "X" else step.takes + prime
-    return f"{step.gives}{prime} = {takes} {step.weight}{prime}ᵀ{bias}"
+def layer_output(step, prime):
+    """Z or A of what the step takes. A parameter that the module has not is left out, where the equation adds it.
+
+    Raises:
+        TypeError: the equation does not say what a missing parameter changes.
+    """
+    tree = step.rule.equation
+    for parameter in step.missing:
+        if not isinstance(tree, Sum) or Symbol(parameter.symbol) not in tree.terms:
+            raise TypeError(
+                f"layer {step.layer!r} has no {parameter.name}, and its equation does not say what it computes without"
+            )
+        terms = [term for term in tree.terms if term != Symbol(parameter.symbol)]
+        tree = terms[0] if len(terms) == 1 else Sum(tuple(terms))
+    return tree.replace(nodes(step, prime))
 
 
-def forward(step, bias, prime=""):
-    """The equation of a layer's output, and why."""
-    if step.kind == "linear":
-        equation = linear(step, prime) if bias else linear(step, prime).split(" + ")[0]
-        return equation, (
-            f"Each unit of layer {step.number} weighs every number of {step.takes}{prime if step.takes != 'X' else ''} "
-            f"and adds them up{', starting from its bias' if bias else ''}."
-        )
-    equation, what = FORWARD[step.kind]
-    return equation.format(a=step.gives + prime, z=step.takes + prime), f"The activation {what}."
+def nodes(step, prime=False):
+    """The quantity, or the number, for each symbol of a rule of a layer or an activation."""
+    takes = step.takes.after() if prime and step.takes.number is not None else step.takes
+    gives = step.gives.after() if prime else step.gives
+    found = {"X": takes, "Z": gives, "dZ": d(step.gives)} if step.is_layer else {"Z": takes, "A": gives}
+    found |= {p.symbol: quantity.after() if prime else quantity for p, quantity in step.parameters}
+    return found | {name: Number(value) for name, value in step.options.items() if isinstance(value, int | float)}
 
 
-def loss(kind, a, count, weight, pos_weight, prime=""):
-    """The equation of L, of the answers `a`. `count` is what the mean is over: N rows, or of K outputs each NK numbers;
-    "" for a sum."""
-    over = (f"(1/{count}) Σ " if count else "Σ ") + ("w " if weight else "")
-    if kind == "squared":
-        return f"L{prime} = {over}({a} − y)²"
-    return f"L{prime} = −{over}[ {'p ' if pos_weight else ''}y ln {a} + (1 − y) ln(1 − {a}) ]"
+def pulled_sign(tree):
+    """(whether the tree is negative, the tree without its sign): a minus of a factor is one of the product."""
+    if isinstance(tree, Negative):
+        return True, tree.operand
+    if isinstance(tree, Product):
+        factors = [factor.operand if isinstance(factor, Negative) else factor for factor in tree.factors]
+        return sum(isinstance(factor, Negative) for factor in tree.factors) % 2 == 1, Product(tuple(factors))
+    return False, tree
 
 
-def loss_slope(kind, a, count, weight, pos_weight):
-    """dL/dA of the answers."""
-    over = (f"(1/{count}) " if count else "") + ("w " if weight else "")
-    if kind == "squared":
-        return f"{d(a)} = {over}2 ({a} − y)"
-    if pos_weight:
-        return f"{d(a)} = {over}[ (1 − y)/(1 − {a}) − p y/{a} ]"
-    return f"{d(a)} = {over}({a} − y) / ({a} (1 − {a}))"
+def reduced(tree, count):
+    """L of the loss of each element: (1/count) Σ, or Σ where count is None."""
+    negative, tree = pulled_sign(tree)
+    total = SumOver(tree) if count is None else Quotient(Number(1), count) * SumOver(tree)
+    return Negative(total) if negative else total
 
 
-def fused(z, a, count, weight, pos_weight):
-    """dL/dZ of the logits: the product, and what it is equal to."""
-    error = f"((1 − y + p y) {a} − p y)" if pos_weight else f"({a} − y)"
-    equal = f"w {error}" if weight else error
-    return (
-        f"{d(z)} = {d(a)} ∘ {a} ∘ (1 − {a}) = {equal}{f'/{count}' if count == 'N' else f'/({count})' if count else ''}"
-    )
+def local_factor(tree, name):
+    """The factor of the chain rule that multiplies the quantity `name` in the tree: X in (dZ)ᵀ X, 1 in Σₙ dZ. None of a
+    tree that is more than one product."""
+    if tree.symbols() == (name,) and not tree.children():
+        return Number(1)
+    if isinstance(tree, SumOver | Transpose | Negative):
+        factor = local_factor(tree.operand, name)
+        return Negative(factor) if factor is not None and isinstance(tree, Negative) else factor
+    if isinstance(tree, Quotient) and name not in tree.denominator.symbols():
+        factor = local_factor(tree.numerator, name)
+        return None if factor is None else factor / tree.denominator
+    if not isinstance(tree, Product | MatrixProduct):
+        return None
+    sides = tree.factors if isinstance(tree, Product) else (tree.left, tree.right)
+    (inside, *more), others = _split(sides, name)
+    factor = None if more else local_factor(inside, name)
+    if factor is None or isinstance(tree, Product):
+        for other in others:
+            factor = None if factor is None else other if factor == Number(1) else factor * other
+        return factor
+    return others[0] if factor == Number(1) else None
 
 
-def sizes(equation, shapes):
-    """The equation with (rows×units) in the place of each quantity; ᵀ turns it round. Of one that is element by element
-    the left side is enough."""
+def _split(nodes, name):
+    inside = [node for node in nodes if name in node.symbols()]
+    return inside or [None, None], [node for node in nodes if name not in node.symbols()]
 
-    def size(match):
-        name = (match[1] or match[2]).removeprefix("dL/d")
-        shape = shapes[name.removesuffix("′")]
-        turned = match[1] or match[3]
-        return "(" + "×".join(str(n) for n in (reversed(shape) if turned else shape)) + ")"
 
-    if ELEMENTWISE.search(equation):
-        return f"{QUANTITY.sub(size, equation.split(' = ')[0])}, element by element"
-    return QUANTITY.sub(size, equation)
+def carried_error(tree, name, error, values):
+    """The largest error of a tree that is linear in the quantity `name`, whose elements are wrong by `error`."""
+    if name not in tree.symbols():
+        value = tree.evaluate(values)
+        return abs(value) if isinstance(value, int | float) else value.abs()
+    carry = lambda node: carried_error(node, name, error, values)  # noqa: E731
+    if not tree.children():
+        return error
+    if isinstance(tree, Negative):
+        return carry(tree.operand)
+    if isinstance(tree, Sum):
+        first, *rest = (carry(term) for term in tree.terms if name in term.symbols())
+        return sum(rest, first)
+    if isinstance(tree, Product):
+        first, *rest = map(carry, tree.factors)
+        for factor in rest:
+            first = first * factor
+        return first
+    if isinstance(tree, Call):  # such as a mean: linear in what is carried
+        return tree.function.compute(*map(carry, tree.arguments)).abs()
+    if isinstance(tree, MatrixProduct):
+        return carry(tree.left) @ carry(tree.right)
+    if isinstance(tree, Transpose):
+        return carry(tree.operand).mT
+    if isinstance(tree, SumOver):
+        return carry(tree.operand).sum(0) if tree.rows else carry(tree.operand).sum()
+    if isinstance(tree, Quotient):
+        return carry(tree.numerator) / carry(tree.denominator)
+    raise TypeError(f"explain cannot bound the rounding of {type(tree).__name__} in a derivative's equation")
+
+
+def indicators(tree):
+    """The conditions [A > 0] of a tree, at which its value jumps."""
+    found = [tree] if isinstance(tree, Indicator) else []
+    return found + [inside for child in tree.children() for inside in indicators(child)]
+
+
+def is_elementwise(tree):
+    """Whether each element is computed from the elements at its place."""
+    return not isinstance(tree, MatrixProduct | SumOver) and all(map(is_elementwise, tree.children()))
+
+
+def evaluate(tree, values):
+    """The tree's value as a tensor, also of a tree of numbers alone."""
+    value = tree.evaluate(values)
+    return value if isinstance(value, torch.Tensor) else torch.tensor(float(value), dtype=torch.float64)

@@ -9,8 +9,10 @@ from torchbp.explanation import arguments
 from torchbp.explanation.checks import checked
 from torchbp.explanation.network import Chain
 from torchbp.explanation.observations import observations
+from torchbp.explanation.quantities import d
+from torchbp.explanation.records import sentence
 from torchbp.explanation.render.text import text
-from torchbp.explanation.step import Derivation
+from torchbp.explanation.step import TrainingStep
 
 
 @torch.inference_mode(False)  # the checks differentiate
@@ -21,18 +23,20 @@ def explain(model, x, y, lr=0.1, loss=None, title="", features=(), outputs=()):
         Z1 = X W1ᵀ + b1,  A1 = σ(Z1),  …,  L;   dL/dA2,  dL/dZ2,  dL/dW2,  …,  dL/db1;   W′ = W − α dL/dW;   and again
 
     Args:
-        model: an `MLP`, or a `torch.nn.Sequential` of Linear, Sigmoid, Tanh and ReLU, ours or torch's.
+        model: an `MLP`, or a `torch.nn.Sequential` of layers and activations that have a rule: Linear, Sigmoid, Tanh and
+            ReLU, ours or torch's, and those that you have made.
         x: a row, shape `(in_features)`, or rows, `(N, in_features)`: a tensor, an array or a list. It, y and the loss's
             weights are taken in the dtype and on the device of the model.
         y: its target `(outputs)`, or theirs, `(N, outputs)`. N is the number of rows throughout, K that of outputs.
         lr: the learning rate α, a number.
-        loss: `BCEWithLogitsLoss`, `BCELoss` or `MSELoss`, of torch or torchbp, with reduction "mean" or "sum". None is
-            the cross-entropy: `BCELoss` where the model ends with a Sigmoid, otherwise `BCEWithLogitsLoss`.
+        loss: a loss that has a rule, with reduction "mean" or "sum": `BCEWithLogitsLoss`, `BCELoss` or `MSELoss`, of
+            torch or torchbp, or one that you have made. None is the cross-entropy: `BCELoss` where the model ends with a
+            Sigmoid, otherwise `BCEWithLogitsLoss`.
         title: of the text and the page.
         features, outputs: names of the columns of x and y, for the page and JSON.
 
     Returns:
-        An `Explanation`: its `records`, one for each quantity in that order; print it, or see its `html()`.
+        An `Explanation`: its `records`, one for each quantity in that order; print it, or write its `to_html()` to a file.
 
     Raises:
         TypeError: an ensemble; a layer, hook or loss that is not supported; layers that share weights; probabilities
@@ -51,8 +55,8 @@ def explain(model, x, y, lr=0.1, loss=None, title="", features=(), outputs=()):
     loss, lr = arguments.loss_of(loss, chain, y), arguments.rate(lr, x.dtype)
     title, features, outputs = arguments.texts(title, features, outputs, chain)
     with torch.autocast(x.device.type, enabled=False):
-        derivation = Derivation(chain, loss, x, y, lr)
-        return Explanation(derivation, checked(derivation), title, features, outputs)
+        step = TrainingStep(chain, loss, x, y, lr)
+        return Explanation(step, checked(step), title, features, outputs)
 
 
 class Explanation:
@@ -64,17 +68,21 @@ class Explanation:
     observations: what there is to see, in sentences: units that learn the same, saturation, a vanishing gradient.
     """
 
-    def __init__(self, derivation, records, title, features, outputs):
-        self.derivation, self.records, self.title = derivation, records, title
+    def __init__(self, step, records, title, features, outputs):
+        self.step, self.records, self.title = step, records, title
         self.features, self.outputs = features, outputs
-        self.chain, self.values, self.lr = derivation.chain, derivation.values, derivation.lr
+        self.chain, self.values, self.lr = step.chain, step.values, step.lr
         self.by_name = {record.name: record for record in records}
         self.loss, self.new_loss = self["L"].tensor.item(), self["L′"].tensor.item()
-        self.updated = {self.chain.keys[name]: self[f"{name}′"].tensor for name in derivation.learnt}
-        self.observations = observations(self)
+        self.updated = {self.chain.keys[q.name]: self[q.after().name].tensor for q in step.learnt}
+        self.observed = observations(self)
 
     def __getitem__(self, name):
         return self.by_name[name]
+
+    @property
+    def observations(self):
+        return [sentence(parts) for parts in self.observed]
 
     @torch.no_grad()
     def loss_after(self, lr):
@@ -82,31 +90,37 @@ class Explanation:
         if lr > torch.finfo(self.values["X"].dtype).max:  # torch does not convert it
             return math.inf
         new = dict(self.chain.start)
-        for name in self.derivation.learnt:
-            new[name] = new[name].add(self.values[f"dL/d{name}"], alpha=-lr)
-        output = self.chain.forward(new, self.values["X"])[self.chain.output]
-        return value_and_derivative(self.derivation.loss, output, self.values["y"])[0].item()
+        for quantity in self.step.learnt:
+            new[quantity.name] = new[quantity.name].add(self.values[d(quantity).name], alpha=-lr)
+        output = self.chain.forward(new, self.values["X"])[self.chain.output.name]
+        return value_and_derivative(self.step.loss, output, self.values["y"])[0].item()
 
     def squared_norm(self):
-        """‖dL‖², over all parameters that learn: how fast L falls at first, per unit of α."""
-        return sum(self.values[f"dL/d{name}"].double().square().sum().item() for name in self.derivation.learnt)
+        """‖∇L‖², over all parameters that learn: how fast L falls at first, per unit of α."""
+        return sum(self.values[d(q).name].double().square().sum().item() for q in self.step.learnt)
 
     def norms(self):
-        """‖dL/dZ_l‖ of each layer, from the first to the last."""
-        steps = [step for step in self.chain.steps if step.kind == "linear"]
-        return [self.values[f"dL/d{step.gives}"].double().norm().item() for step in steps]
+        """‖dL/dZ‖ of each layer that the gradient comes to, from the first to the last."""
+        steps = [step for step in self.chain.steps[self.chain.first :] if step.is_layer]
+        return [self.values[d(step.gives).name].double().norm().item() for step in steps]
 
     def text(self, layer=None):
         """The explanation in lines of at most 80 characters; of one layer, by its number, or of all."""
         return text(self, layer)
 
-    def json(self):
+    def to_json(self):
         """The explanation as text in JSON."""
         from torchbp.explanation.render.to_json import as_json
 
         return as_json(self)
 
-    def html(self):
+    def to_markdown(self):
+        """The explanation in Markdown, its equations in LaTeX."""
+        from torchbp.explanation.render.markdown import markdown
+
+        return markdown(self)
+
+    def to_html(self):
         """The explanation as one HTML page that needs nothing else."""
         from torchbp.explanation.render.html.page import page
 

@@ -1,102 +1,180 @@
 """The network as a chain of quantities: X gives Z1 by W1 and b1, Z1 gives A1 by σ, and so on to the output."""
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, field
 
-from torchbp.engine.network import Network
-from torchbp.ops.linear import linear
-from torchbp.ops.rules import Activation, rule_of, rules
+import torch
 
-LETTERS = "ABCDEFGH"  # of the activations after a Linear layer
-KINDS = {"Linear": "linear", "Sigmoid": "sigmoid", "Tanh": "tanh", "ReLU": "relu"}  # of the layers, ours or torch's
+from torchbp.engine.network import Network, described
+from torchbp.explanation.quantities import INPUT, Quantity
+from torchbp.ops.rules import Activation, Layer, Parameter, Rule, rule_of
+
+LETTERS = "ABCDEFGH"  # of the activations after a layer
 
 
 @dataclass(frozen=True)
 class Step:
-    """One layer: the quantity `gives` of the quantity `takes`.
+    """One layer or activation of the model: the quantity `gives` of the quantity `takes`.
 
-    kind: "linear", or the name of an activation.
-    number: of the linear layer that it is, or that it follows; from 1.
+    number: of the layer that it is, or that it follows; from 1.
     layer: the module's name in the model, as in its state_dict.
+    parameters: those of a layer that the module has, with their quantities. missing: those that it has not.
+    options: the constants of the rule.
     """
 
-    kind: str
+    rule: Rule
+    module: torch.nn.Module
     number: int
     layer: str
-    takes: str
-    gives: str
+    takes: Quantity
+    gives: Quantity
+    parameters: tuple[tuple[Parameter, Quantity], ...] = ()
+    missing: tuple[Parameter, ...] = ()
+    options: dict = field(default_factory=dict)
 
     @property
-    def weight(self):
-        return f"W{self.number}"
+    def is_layer(self):
+        return isinstance(self.rule, Layer)
 
-    @property
-    def bias(self):
-        return f"b{self.number}"
+    def arguments(self, parameters):
+        """The parameters in the order of the rule's formulas, None for one that is missing."""
+        named = {parameter.name: parameters[quantity.name] for parameter, quantity in self.parameters}
+        return [named.get(parameter.name) for parameter in self.rule.parameters] if self.is_layer else []
+
+    def forward(self, x, parameters):
+        """(what it gives, what its derivatives need), by the rule's formula."""
+        found = self.rule.forward(x, *self.arguments(parameters), **self.options)
+        if self.rule.saves == "returned":
+            return found
+        return found, x if self.rule.saves == "input" else found
+
+    def reference(self, x, parameters):
+        """What it gives, by torch's own module where there is one, and otherwise by the rule's formula in torch."""
+        if self.rule.torch_module is None:
+            return self.forward(x, parameters)[0]
+        module = copy.copy(self.module)
+        module._parameters = {p.name: None for p in self.missing}
+        module._parameters |= {p.name: parameters[quantity.name] for p, quantity in self.parameters}
+        if getattr(module, "inplace", False):
+            module.inplace = False
+        return self.rule.torch_module.forward(module, x)
+
+    def derivative(self, a, z):
+        """∂A/∂Z of an activation."""
+        return self.rule.derivative(a, z, **self.options)
+
+    def described(self):
+        return described(self.layer, self.module)
 
 
 class Chain:
     """A model's steps in order, and its parameters by the names of the equations, W1, b1, W2, …
 
-    `start` are copies of the parameters, without a graph; `keys` their names in the model's state_dict.
+    `start` are copies of the parameters, without a graph; `keys` their names in the model's state_dict; `sizes` are
+    n_0, n_1, …, n_L, the width of the input and of each layer, once `measure` has run.
 
     Raises:
         TypeError: an ensemble, a layer that is not supported, or two layers that share their weights.
     """
 
     def __init__(self, model):
-        layers = Network(model)
-        if layers.members:
-            raise TypeError(f"an ensemble of {layers.members} networks is explained one by one: see MLP.unstack")
-        self.steps, self.parameters, self.keys = [], {}, {}
-        number, takes, letter = 0, "X", 0
-        for name, layer in layers.named:
-            kind = KINDS[type(layer).__name__]
-            if rule_of(layer).name == "linear":
-                number, letter = number + 1, 0
-                step = Step(kind, number, name, takes, f"Z{number}")
-                for key, parameter in (("weight", layer.weight), ("bias", layer.bias)):
-                    if parameter is not None:
-                        self.parameters[getattr(step, key)] = parameter
-                        self.keys[getattr(step, key)] = f"{name}.{key}" if name else key
-            else:
-                if letter == len(LETTERS):
-                    raise TypeError(
-                        f"layer {name!r}: more than {letter} activations after one Linear have no names here"
-                    )
-                step = Step(kind, number, name, takes, f"{LETTERS[letter]}{number}")
-                letter += 1
-            self.steps.append(step)
-            takes = step.gives
+        network = Network(model)
+        if network.members:
+            raise TypeError(f"an ensemble of {network.members} networks is explained one by one: see MLP.unstack")
+        self.steps, self.parameters, self.keys, self.sizes = [], {}, {}, []
+        for name, module in network.named:
+            self.steps.append(self._step(name, module))
+        names = [*self.parameters, *(step.gives.name for step in self.steps), INPUT.name]
+        if twice := sorted(name for name in set(names) if names.count(name) > 1):
+            raise TypeError(f"two quantities have the name {twice[0]}; give the parameter of a rule another symbol")
         # the explanation is of the network as it is now, whatever becomes of it
         self.start = {name: p.detach().clone() for name, p in self.parameters.items()}
-        shared = {id(p) for p in self.parameters.values()}
-        if len(shared) < len(self.parameters):
-            raise TypeError("two layers share their weights; explain shows a gradient for each layer of its own")
+        if len({id(p) for p in self.parameters.values()}) < len(self.parameters):
+            raise TypeError("two layers share their weights; explain shows one gradient for each layer")
+
+    def _step(self, name, module):
+        rule, last = rule_of(module), self.steps[-1] if self.steps else None
+        number, takes = (last.number, last.gives) if last else (0, INPUT)
+        options = rule.options_of(module)
+        if isinstance(rule, Activation):
+            after = [step for step in self.steps if step.number == number and not step.is_layer]
+            if len(after) == len(LETTERS):
+                raise TypeError(f"layer {name!r}: more than {len(LETTERS)} activations after one layer have no names")
+            gives = Quantity(LETTERS[len(after)], number)
+            return Step(rule, module, number, name, takes, gives, options=options)
+        if rule.equation is None or rule.backward_equation is None:
+            raise TypeError(f"{described(name, module)} has no equations in its rule, and explain shows equations")
+        number += 1
+        found, missing = [], []
+        for parameter in rule.parameters:
+            tensor = getattr(module, parameter.name)
+            if tensor is None:
+                missing.append(parameter)
+                continue
+            if parameter.equation is None:
+                raise TypeError(
+                    f"{described(name, module)} has no equation for its {parameter.name}, and explain shows equations"
+                )
+            quantity = Quantity(parameter.symbol, number)
+            found.append((parameter, quantity))
+            self.parameters[quantity.name] = tensor
+            self.keys[quantity.name] = f"{name}.{parameter.name}" if name else parameter.name
+        return Step(rule, module, number, name, takes, Quantity("Z", number), tuple(found), tuple(missing), options)
+
+    def measure(self, x):
+        """Run the network on x, and keep the widths of its layers as `sizes`."""
+        values = self.forward(self.start, x)
+        for step in self.steps:
+            if (shape := tuple(values[step.gives.name].shape)) and (len(shape) != 2 or shape[0] != len(x)):
+                raise TypeError(
+                    f"{step.described()} gives the shape {shape}; explain shows layers that give a row each"
+                )
+        self.sizes = [x.shape[1], *(values[step.gives.name].shape[1] for step in self.layers)]
 
     @property
     def output(self):
         return self.steps[-1].gives
 
-    def forward(self, parameters, x, given=()):
-        """Each quantity by its name, X among them, by the formulas of ops. `given` ones are not computed."""
-        values = {"X": x, **dict(given)}
-        for step in self.steps:
-            if step.gives in values:
-                continue
-            a = values[step.takes]
-            if step.kind == "linear":
-                values[step.gives] = linear(a, parameters[step.weight], parameters.get(step.bias))
-            else:
-                values[step.gives] = rules(Activation)[step.kind].apply(a)
-        return values
+    @property
+    def layers(self):
+        return [step for step in self.steps if step.is_layer]
 
-    def sizes(self):
-        """n_0, n_1, …, n_L."""
-        weights = [self.parameters[s.weight] for s in self.steps if s.kind == "linear"]
-        return [weights[0].shape[1], *(w.shape[0] for w in weights)]
+    @property
+    def first(self):
+        """The place of the first step with parameters: below it nothing learns."""
+        return next(place for place, step in enumerate(self.steps) if step.parameters)
+
+    def forward(self, parameters, x, given=(), saved=None, reference=False):
+        """Each quantity by its name, X among them.
+
+        Args:
+            given: values that are not computed, by name.
+            saved: a dictionary that gets what the derivatives of each step need, by the name of what it gives.
+            reference: compute by torch's own modules.
+
+        Raises:
+            ValueError: a layer does not take the numbers that come to it.
+        """
+        values = {INPUT.name: x, **dict(given)}
+        for step in self.steps:
+            if step.gives.name in values:
+                continue
+            a = values[step.takes.name]
+            if reference:
+                values[step.gives.name] = step.reference(a, parameters)
+                continue
+            try:
+                values[step.gives.name], needed = step.forward(a, parameters)
+            except (RuntimeError, ValueError, IndexError) as error:
+                words = " ".join(str(error).split())
+                raise ValueError(f"{step.described()} does not take numbers of the shape {tuple(a.shape)}: {words}")
+            if saved is not None:
+                saved[step.gives.name] = needed
+        return values
 
     def described(self):
         """For a heading: 2-4-1, sigmoid, 17 parameters."""
-        kinds = list(dict.fromkeys(s.kind for s in self.steps if s.kind != "linear"))
+        layers = dict.fromkeys(step.rule.name for step in self.layers)
+        kinds = [*(layers if len(layers) > 1 else ()), *(s.rule.name for s in self.steps if not s.is_layer)]
         count = sum(p.numel() for p in self.parameters.values())
-        return ", ".join(["-".join(map(str, self.sizes())), *kinds, f"{count} parameters"])
+        return ", ".join(["-".join(map(str, self.sizes)), *dict.fromkeys(kinds), f"{count} parameters"])

@@ -1,42 +1,102 @@
-"""Equations with the numbers filled in, of one element: the largest one. Its place is [row, unit], both from 1.
+"""Equations with numbers in them, of one element: the largest one. Its place is [row, unit], both from 1.
 
 What a line says is true as it is printed: where numbers almost cancel, they have more digits.
 """
 
+import functools
 import math
+import operator
+from dataclasses import dataclass, replace
 
+import mpmath  # comes with torch
 import torch
 
-from torchbp.explanation.equations import d
-from torchbp.ops.rules import rule_of
+from torchbp.explanation.equations import ALPHA
+from torchbp.explanation.numbers import Rest, Value, formatted
+from torchbp.explanation.quantities import Derivative, Quantity
+from torchbp.explanation.render.plain_text import plain
+from torchbp.ops import expressions
+from torchbp.ops.expressions import (
+    Call,
+    Expression,
+    Indicator,
+    MatrixProduct,
+    Negative,
+    Number,
+    Power,
+    Product,
+    Quotient,
+    Sum,
+    SumOver,
+    Symbol,
+    Transpose,
+)
 
-TERMS = 3  # of a sum that are written out
+TERMS = 3  # products of a sum that are written out
 CANCELS = 8  # times: terms so much larger than what is left of them have more digits
 ALL = 1e13  # times: 17 digits, which are all there are
-HELD, LEAST = 1e-12, -100  # the least of A (1 − A), and of a logarithm, in torch's loss of probabilities
+CLOSE = 5e-3  # the share of a number by which the line before it may differ
+ZERO = Number(0)
+ROUNDING = 100  # eps, of the size of what is rounded
+EXACT = {  # functions of numbers of many digits; another function is computed in float64
+    expressions.sigma: lambda z: 1 / (1 + mpmath.exp(-z)),
+    expressions.tanh: mpmath.tanh,
+    expressions.exp: mpmath.exp,
+    expressions.ln: mpmath.log,
+    expressions.sin: mpmath.sin,
+    expressions.cos: mpmath.cos,
+    expressions.maximum: max,
+}
 
 
-def number(value, digits=4):
-    """Four digits, with the sign − of the equations."""
-    return f"{float(value) + 0.0:.{digits}g}".replace("-", "−")  # + 0.0: there is no −0
+@dataclass(frozen=True)
+class Example:
+    """A quantity's element, and the equation that gives it with its numbers.
+
+    place: of the element, indices from 0. tree: of `Value`s. value: the element.
+    exact: what the tree gives without rounding. bound: how far rounding may bring `value` from it.
+    """
+
+    quantity: Quantity | Derivative
+    place: tuple[int, ...]
+    tree: Expression
+    value: float
+    exact: float
+    bound: float
+
+    @property
+    def agrees(self):
+        """Whether the equation gives the number, up to rounding. What overflows is not compared."""
+        if not math.isfinite(self.value) or math.isnan(self.exact) or not math.isfinite(self.bound):
+            return True
+        return abs(self.exact - self.value) <= self.bound
+
+    @property
+    def is_close(self):
+        """Whether the equation gives the digits that are printed. What overflows is not compared."""
+        return not math.isfinite(self.value) or math.isnan(self.exact) or is_close(self.exact, self.value)
+
+    def text(self, printer=plain):
+        left, right, value = named(printer(self.quantity), self.place), printer(self.tree), formatted(self.value)
+        if right == value:
+            return f"{left} = {value}"
+        exact = self.value if self.is_close else self.exact
+        line = f"{left} = {right} = {formatted(exact)}"
+        if exact == self.value:
+            return line
+        return f"{line}, which is {value} where it is rounded" if self.agrees else f"{line}, and not {value}"
 
 
-def digits(size, left):
-    """How many digits numbers of this size need, so that what is left of them is true to 1%."""
-    size, left = abs(float(size)), abs(float(left))
-    if size == 0 or not math.isfinite(size) or not math.isfinite(left):
-        return 4
-    times = min(size / left / CANCELS, ALL) if left else ALL
-    return 4 + math.ceil(math.log10(max(times, 1)))
+def is_close(exact, value):
+    """Whether a line that gives `exact` may end with the value."""
+    return exact == value or abs(exact - value) <= CLOSE * abs(value) < math.inf
 
 
-def inside(value, digits=4):
-    """The same within a product: (−0.5)."""
-    text = number(value, digits)
-    return f"({text})" if text.startswith("−") else text
+def named(name, place):
+    return f"{name}[{','.join(str(index + 1) for index in place)}]" if place else name
 
 
-def largest(tensor):
+def largest_place(tensor):
     """The place of the largest element by magnitude."""
     at, place = int(tensor.abs().reshape(-1).argmax()), []
     for size in reversed(tensor.shape):
@@ -45,203 +105,277 @@ def largest(tensor):
     return tuple(reversed(place))
 
 
-def named(name, place):
-    return f"{name}[{','.join(str(index + 1) for index in place)}]"
+def example(quantity, tree, place, value, values, given=(), verified=True):
+    """The tree with the numbers of the element at `place`. `values` has a tensor or a number for each symbol; `given`
+    are the names of those that are not computed. Unless it is `verified`, only its digits are chosen."""
+    numeric = with_digits(without_zeros(Numbers(values, given).of(tree, place)))
+    exact, bound = math.nan, math.nan
+    if verified and math.isfinite(value):
+        true = exactly(numeric)
+        numeric = _true_as_printed(numeric, true)
+        exact, bound = float(true), ROUNDING * torch.finfo(values["X"].dtype).eps * size_of(numeric)
+    return Example(quantity, place, numeric, value, exact, bound)
 
 
-def equal(left, text, value):
-    """left = text = value; a value once."""
-    return f"{left} = {text}" if text == number(value) else f"{left} = {text} = {number(value)}"
+class Numbers:
+    """The numbers of one element in the place of an equation's quantities."""
+
+    def __init__(self, values, given=()):
+        self.values, self.given = values, given
+
+    def of(self, tree, place):
+        if isinstance(tree, Quantity | Derivative | Symbol):
+            return self._value(tree, place)
+        if isinstance(tree, Number | Value | Rest):
+            return tree
+        if isinstance(tree, Transpose):
+            return self.of(tree.operand, (*place[:-2], place[-1], place[-2]))
+        if isinstance(tree, MatrixProduct):
+            return self._matrix_product(tree, place)
+        if isinstance(tree, SumOver):
+            return self._sum_over_rows(tree, place)
+        if isinstance(tree, Indicator):
+            sides = (self.of(side, place) for side in (tree.left, tree.right))
+            left, right = (torch.tensor(side.value, dtype=torch.float64) for side in sides)
+            return Number(int(expressions.RELATIONS[tree.relation](left, right)))
+        return rebuilt(tree, [self.of(child, place) for child in tree.children()])
+
+    def _value(self, tree, place):
+        name = tree.name
+        tensor = self.values[name]
+        if not isinstance(tensor, torch.Tensor):
+            return Value(tensor, source=(name,)) if tree == ALPHA else Number(tensor)
+        shape = tensor.shape
+        at = tuple(0 if size == 1 else i for size, i in zip(shape, place[len(place) - len(shape) :], strict=True))
+        return Value(tensor[at].item(), given=name in self.given, source=(name, at))
+
+    def _matrix_product(self, tree, place):
+        row, column = place[-2:]
+        left, right = (side.evaluate(self.values) for side in (tree.left, tree.right))
+        return products(left[row].tolist(), right[:, column].tolist())
+
+    def _sum_over_rows(self, tree, place):
+        factors = tree.operand.factors if isinstance(tree.operand, Product) else (tree.operand,)
+        columns = [self._column(factor, *place) for factor in factors]
+        return products(*columns) if len(columns) > 1 else numbers(columns[0])
+
+    def _column(self, tree, unit):
+        rows = max(tensor.shape[0] for name in tree.symbols() if (tensor := self.values[name]).dim() == 2)
+        tensor = tree.evaluate(self.values)
+        return (tensor if tensor.dim() == 2 else tensor.expand(rows, -1))[:, unit].tolist()
 
 
-def total(factors, result, more=()):
-    """Σ a b, and numbers `more`, with the largest products written out; the others are one number in brackets."""
-    products = [a * b for a, b in factors]
-    many = digits(sum(map(abs, products)) + sum(map(abs, more)), result)
-    shown = order(products, TERMS)
-    texts = [f"{inside(factors[i][0], many)}·{inside(factors[i][1], many)}" for i in shown]
-    return added([*texts, *rest(products, shown, many), *(inside(n, many) for n in more)])
+def rebuilt(tree, children):
+    """A node of the same kind with other children; sums of sums and products of products are flat."""
+    if isinstance(tree, Sum):
+        return Sum(tuple(term for child in children for term in (child.terms if isinstance(child, Sum) else (child,))))
+    if isinstance(tree, Product):
+        return Product(
+            tuple(
+                factor for child in children for factor in (child.factors if isinstance(child, Product) else (child,))
+            )
+        )
+    return Call(tree.function, tuple(children)) if isinstance(tree, Call) else type(tree)(*children)
 
 
-def sums(numbers, result):
-    """The same of numbers."""
-    many, shown = digits(sum(map(abs, numbers)), result), order(numbers, TERMS + 1)
-    texts = [inside(numbers[i], many) if i else number(numbers[i], many) for i in shown]
-    return added([*texts, *rest(numbers, shown, many)])
-
-
-def order(numbers, terms):
-    """The places of the largest, in order; all of them, if one would be left."""
-    if len(numbers) <= terms + 1:
-        return list(range(len(numbers)))
-    return sorted(sorted(range(len(numbers)), key=lambda i: -abs(numbers[i]))[:terms])
-
-
-def rest(numbers, shown, digits):
-    others = [n for i, n in enumerate(numbers) if i not in shown]
-    return [f"[{len(others)} more: {number(sum(others), digits)}]"] if others else []
-
-
-def added(texts):
-    return " + ".join(texts)
-
-
-def pairs(a, b):
-    return list(zip(a.tolist(), b.tolist(), strict=True))
-
-
-def layer(step, values, prime):
-    name, takes = step.gives + prime, step.takes if step.takes == "X" else step.takes + prime
-    if step.kind != "linear":
-        return activation(step.kind, name, takes, values)
-    z = values[name]
-    row, unit = place = largest(z)
-    bias = [values[step.bias + prime][unit].item()] if step.bias + prime in values else []
-    text = total(pairs(values[takes][row], values[step.weight + prime][unit]), z[place], bias)
-    return f"{named(name, place)} = {text} = {number(z[place])}"
-
-
-def activation(kind, name, takes, values):
-    a = values[name]
-    place = largest(a)
-    f = {"sigmoid": "σ({})", "tanh": "tanh({})", "relu": "max({}, 0)"}[kind].format(exponent(values[takes][place]))
-    return f"{named(name, place)} = {f} = {number(a[place])}"
-
-
-def exponent(value):
-    """In four digits, or two after the point: e^−412.3 is 5% off from e^−412.35."""
-    size = abs(float(value))
-    return number(value, 4 + max(0, math.floor(math.log10(size)) - 1) if 1 < size < ALL else 4)
-
-
-def plain(of):
-    """Whether the loss is without weights, so that its numbers fit in a line."""
-    return of.weight is None and of.pos_weight is None
-
-
-def over(of, count):
-    return f"/{count}" if of.mean and count > 1 else ""
-
-
-def apart(a, *others):
-    """How many digits tell a number, the answer, from each other one that it is subtracted from."""
-    return max(digits(max(abs(a), abs(other)), a - other) for other in others)
-
-
-def held(of, prime=""):
-    """Where A (1 − A), by which dL/dA is divided, is so small that torch takes 1e−12 in its place."""
-    a = of.values[of.answer + prime]
-    return a * (1 - a) < HELD
-
-
-def from_logits(of, prime=""):
-    """Where the loss of logits is not that of A as it is rounded, since A is almost 0 or 1."""
-    a, y = of.values[of.answer + prime], of.values["y"]
-    eps = torch.finfo(a.dtype).eps
-    return (a == 0) | (1 - a < 1e3 * eps) | (a < 1e4 * eps) & (y < 1)
-
-
-def clamped(of, prime=""):
-    """Where a logarithm in the loss of probabilities is below −100, torch's least."""
-    a, y = of.values[of.answer + prime], of.values["y"]
-    return (y > 0) & (a.log() < LEAST) | (y < 1) & (torch.log1p(-a) < LEAST)
-
-
-def loss(of, output, prime):
-    y = of.values["y"]
-    value, each = (
-        rule_of(of.loss).value(output, y, how, **rule_of(of.loss).options_of(of.loss))
-        for how in (of.loss.reduction, "none")
+def products(*factors):
+    """Σ a b, with the largest products written out; the others are one number in brackets."""
+    return _shortened(
+        [math.prod(numbers) for numbers in zip(*factors, strict=True)],
+        lambda i: Product(tuple(Value(numbers[i]) for numbers in factors)),
+        TERMS,
     )
-    if len(each := each.reshape(-1).tolist()) == 1 and plain(of) and of.kind != "squared" and y.item() in (0, 1):
-        if of.logits and from_logits(of, prime).any():
-            return f"L{prime} = {from_logit(output.item(), y.item(), value.item())}"
-        return f"L{prime} = {entropy(of, prime, y.item())} = {number(value)}"
-    shown = order(each, 6)
-    text = added([*(number(each[i]) for i in shown), *rest(each, shown, 4)])
-    if of.mean and len(each) > 1:
-        text = f"({text})/{len(each)}"
-    return equal(f"L{prime}", text, value)
 
 
-def from_logit(z, y, value):
-    """(1 − y) Z + ln(1 + e^−Z), and what torch's rounding makes of it."""
-    true = max(z, 0) - y * z + math.log1p(math.exp(-abs(z)))
-    text = f"{'' if y else f'{exponent(z)} + '}ln(1 + e^{exponent(-z)}) = {number(true)}"
-    if abs(value - true) <= 5e-3 * true:
-        return text
-    return f"{text}, which is {number(value)} where it is rounded beside {exponent(abs(z))}"
+def numbers(terms, most=TERMS + 1):
+    """The same of numbers."""
+    return _shortened(terms, lambda i: Value(terms[i]), most)
 
 
-def entropy(of, prime, y):
-    """−ln A or −ln(1 − A), as torch computes it."""
-    a = of.values[of.answer + prime].item()
-    text = number(a, apart(a, 1))
-    logarithm = f"ln({text})" if y else f"ln(1 − {text})"
-    return f"−max({logarithm}, −100)" if not of.logits and clamped(of, prime).any() else f"−{logarithm}"
+def _shortened(terms, node, most):
+    shown = range(len(terms))
+    if len(terms) > most + 1:  # one number is not left out alone
+        shown = sorted(sorted(shown, key=lambda i: -abs(terms[i]))[:most])
+    found = [node(i) for i in shown]
+    if others := [term for i, term in enumerate(terms) if i not in set(shown)]:
+        found.append(Rest(len(others), sum(others), size=sum(map(abs, others))))
+    return found[0] if len(found) == 1 else Sum(tuple(found))
 
 
-def answer_slope(of, da):
-    if not plain(of):
-        return ""
-    place, count = largest(da), over(of, da.numel())
-    a, y = (of.values[name][place].item() for name in (of.answer, "y"))
-    if of.kind == "squared":
-        text = f"2·({minus(a, y)}){count}"
-    elif held(of)[place]:
-        text = f"({minus(a, y)})/1e−12{count}"
-    else:
-        many = apart(a, y, 1)
-        text = f"({minus(a, y, many)})/({number(a, many)}·(1 − {number(a, many)})){count}"
-    return f"{named(d(of.answer), place)} = {text} = {number(da[place])}"
+def without_zeros(tree):
+    """The tree without the products that have a 0 among the numbers that are given, and without such factors of 1."""
+    if not tree.children():
+        return tree
+    children = [without_zeros(child) for child in tree.children()]
+    if not isinstance(tree, Sum):
+        children = [_positive(child) for child in children]
+    if isinstance(tree, Product):
+        if 0 in map(_given, children) or any(child is ZERO for child in children):
+            return ZERO
+        children = [child for child in children if _given(child) != 1] or [Number(1)]
+    elif isinstance(tree, Sum):
+        children = [child for child in children if child is not ZERO] or [ZERO]
+    elif isinstance(tree, Negative) and children[0] is ZERO:
+        return ZERO
+    elif isinstance(tree, Quotient):
+        if children[0] is ZERO or _given(children[0]) == 0:
+            return ZERO
+        if _given(children[1]) == 1:
+            return children[0]
+    return children[0] if isinstance(tree, Product | Sum) and len(children) == 1 else rebuilt(tree, children)
 
 
-def minus(a, y, many=4):
-    many = max(many, apart(a, y))
-    return f"{number(a, many)} − {inside(y, many)}"
+def _positive(tree):
+    """3 for −(−3)."""
+    if isinstance(tree, Negative) and isinstance(tree.operand, Value) and tree.operand.value < 0:
+        return replace(tree.operand, value=-tree.operand.value)
+    return tree
 
 
-def error(of, dz):
-    if not plain(of):
-        return ""
-    place = largest(dz)
-    text = minus(*(of.values[name][place].item() for name in (of.answer, "y")))
-    if count := over(of, dz.numel()):
-        text = f"({text}){count}"
-    return f"{named(d(of.chain.output), place)} = {text} = {number(dz[place])}"
+def _given(tree):
+    """The value of a tree whose quantities are all given; None of another one, and of one without quantities."""
+    leaves = leaves_of(tree)
+    if any(isinstance(leaf, Value) for leaf in leaves) and all(
+        isinstance(leaf, Number) or (isinstance(leaf, Value) and leaf.given) for leaf in leaves
+    ):
+        return compute(tree, lambda leaf: leaf.value, _in_float64)
+    return None
 
 
-def slope(step, values, da, dz):
-    place = largest(dz)
-    a = values[step.gives][place].item()
-    text = inside(a, apart(a, 1, -1))
-    if step.kind == "sigmoid":
-        factor = f"{text}·(1 − {text})"
-    elif step.kind == "tanh":
-        factor = f"(1 − {f'({text})' if 'e' in text else text}²)"
-    else:
-        factor = "1" if a > 0 else "0"
-    return f"{named(d(step.takes), place)} = {inside(da[place])}·{factor} = {number(dz[place])}"
+def leaves_of(tree):
+    return [leaf for child in tree.children() for leaf in leaves_of(child)] if tree.children() else [tree]
 
 
-def parameter(step, name, values, dz, gradient):
-    place = largest(gradient)
-    if name == step.weight:
-        text = total(pairs(dz[:, place[0]], values[step.takes][:, place[1]]), gradient[place])
-    else:
-        text = sums(dz[:, place[0]].tolist(), gradient[place])
-    return equal(named(d(name), place), text, gradient[place])
+def with_digits(tree):
+    """The tree with as many digits for each number as the result needs."""
+    if isinstance(tree, Quotient) and isinstance(tree.denominator, Number):
+        return Quotient(with_digits(tree.numerator), tree.denominator)
+    if isinstance(tree, Sum) and all(map(_is_product, tree.terms)):
+        terms = [compute(term, lambda leaf: leaf.value, _in_float64) for term in tree.terms]
+        size = sum(_size_of_term(term) for term in tree.terms)
+        return digits_changed(tree, lambda _: _digits(_times(size, sum(terms))))
+    leaves = [leaf for leaf in leaves_of(tree) if is_value(leaf)]
+    tensors = [torch.tensor(leaf.value, dtype=torch.float64, requires_grad=True) for leaf in leaves]
+    following = iter(tensors)
+    with torch.enable_grad():
+        result = compute(tree, lambda leaf: next(following) if is_value(leaf) else leaf.value, _in_torch)
+        if not isinstance(result, torch.Tensor) or not result.requires_grad:
+            return tree
+        slopes = torch.autograd.grad(result, tensors, allow_unused=True, materialize_grads=True)
+    times = dict.fromkeys(leaves, 0.0)  # the same number has the same digits wherever it stands
+    for leaf, slope in zip(leaves, slopes, strict=True):
+        times[leaf] = max(times[leaf], _times(abs(leaf.value * slope.item()), result.item()))
+    return digits_changed(tree, lambda leaf: _digits(times[leaf]))
 
 
-def blame(step, values, gradient):
-    row, unit = place = largest(gradient)
-    text = total(pairs(values[d(step.gives)][row], values[step.weight][:, unit]), gradient[place])
-    return f"{named(d(step.takes), place)} = {text} = {number(gradient[place])}"
+def is_value(leaf):
+    return isinstance(leaf, Value | Rest)
 
 
-def update(name, values, new, lr):
-    place = largest(values[d(name)])
-    old, slope = values[name][place].item(), values[d(name)][place].item()
-    many = digits(abs(old) + lr * abs(slope), new[place])
-    text = f"{number(old, many)} − {number(lr, many)}·{inside(slope, many)}"
-    return f"{named(name + '′', place)} = {text} = {number(new[place])}"
+def _is_product(term):
+    """Whether a term is a number, or a product of numbers."""
+    term = term.operand if isinstance(term, Negative) else term
+    return all(not child.children() for child in (term.factors if isinstance(term, Product) else (term,)))
+
+
+def _size_of_term(term):
+    return sum(leaf.size for leaf in leaves_of(term) if isinstance(leaf, Rest)) or abs(
+        compute(term, lambda leaf: leaf.value, _in_float64)
+    )
+
+
+def _times(size, left):
+    """How many times what is left the numbers are."""
+    if size == 0 or math.isnan(size) or not math.isfinite(left):
+        return 1.0
+    return size / abs(left) if left else math.inf
+
+
+def _digits(times):
+    return 4 + math.ceil(math.log10(max(min(times / CANCELS, ALL), 1)))
+
+
+def digits_changed(tree, digits):
+    """The tree with `digits(leaf)` digits for each number."""
+    if is_value(tree):
+        return replace(tree, digits=digits(tree))
+    children = tree.children()
+    return rebuilt(tree, [digits_changed(child, digits) for child in children]) if children else tree
+
+
+def _true_as_printed(tree, true):
+    """The tree with more digits, where it is not what it is without rounding as it is printed."""
+    for _ in range(13):
+        if mpmath.isnan(true) or mpmath.isinf(true) or abs(exactly(tree, printed=True) - true) <= CLOSE * abs(true):
+            break
+        tree = digits_changed(tree, lambda leaf: min(leaf.digits + 1, 17))
+    return tree
+
+
+def compute(tree, leaf, call):
+    """The tree's value by Python's operators, of `leaf(number)` and `call(function, arguments)`."""
+    if not tree.children():
+        return leaf(tree)
+    children = [compute(child, leaf, call) for child in tree.children()]
+    if isinstance(tree, Call):
+        return call(tree.function, children)
+    if isinstance(tree, Negative):
+        return -children[0]
+    return functools.reduce(OPERATORS[type(tree)], children)
+
+
+OPERATORS = {Sum: operator.add, Product: operator.mul, Quotient: operator.truediv, Power: operator.pow}
+
+
+def _in_torch(function, arguments):
+    return function.compute(*(torch.as_tensor(argument, dtype=torch.float64) for argument in arguments))
+
+
+def _in_float64(function, arguments):
+    return _in_torch(function, arguments).item()
+
+
+def _in_many_digits(function, arguments):
+    if function in EXACT:
+        return EXACT[function](*arguments)
+    return mpmath.mpf(_in_float64(function, [float(argument) for argument in arguments]))
+
+
+def exactly(tree, printed=False):
+    """The tree's value without rounding, or, with `printed`, as a reader would compute it from what is printed."""
+    number = lambda leaf: leaf.text().replace("−", "-") if printed and is_value(leaf) else leaf.value  # noqa: E731
+    with mpmath.workdps(400):
+        try:
+            value = compute(tree, lambda leaf: mpmath.mpf(number(leaf)), _in_many_digits)
+        except (ArithmeticError, ValueError):
+            return mpmath.nan
+        return value if isinstance(value, mpmath.mpf) else mpmath.nan
+
+
+def size_of(tree):
+    """The size of what is rounded on the way to the tree's value, as a sum of its terms without their signs."""
+    return _sized(tree)[1]
+
+
+def _sized(tree):
+    """(value, size)"""
+    if not tree.children():
+        return tree.value, tree.size if isinstance(tree, Rest) else abs(tree.value)
+    values, sizes = zip(*map(_sized, tree.children()), strict=True)
+    if isinstance(tree, Negative):
+        return -values[0], sizes[0]
+    if isinstance(tree, Sum):
+        return sum(values), sum(sizes)
+    if isinstance(tree, Product):
+        return math.prod(values), math.prod(sizes)
+    arguments = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in values]
+    with torch.enable_grad():
+        value = compute(rebuilt(tree, [_Leaf(a) for a in arguments]), lambda leaf: leaf.value, _in_torch)
+        slopes = torch.autograd.grad(value, arguments, allow_unused=True, materialize_grads=True)
+    moved = sum(abs(slope.item()) * size for slope, size in zip(slopes, sizes, strict=True))
+    return value.item(), abs(value.item()) + moved
+
+
+@dataclass(frozen=True, eq=False)
+class _Leaf(Expression):
+    value: torch.Tensor

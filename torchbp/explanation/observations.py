@@ -1,6 +1,7 @@
 """What there is to see in a step, in sentences: what keeps a network from learning, and what would help.
 
-Advice is for what is wrong: answers that are far from their y, and layers that keep the gradient from changing them.
+A sentence is a list of texts and quantities. Advice is for what is wrong: answers that are far from their y, and layers
+that keep the gradient from changing them.
 """
 
 import itertools
@@ -8,68 +9,64 @@ import math
 
 import torch
 
-from torchbp.explanation.equations import d
-from torchbp.explanation.numeric_examples import largest, named, number
-from torchbp.ops.rules import activation
+from torchbp.explanation.numbers import formatted
+from torchbp.explanation.numeric_examples import largest_place, named
+from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Quantity, d
+from torchbp.ops.rules import Loss, rules
 
 FLAT = 0.01  # a slope below is saturated; σ has it at |z| > 4.6, tanh at |z| > 3
 MOST = 0.5  # of the units are saturated
 WRONG = 0.1  # an answer is so far from y
 UNSCALED = 5  # the root of the mean of X² above it: X is not scaled
 VANISHED = 100  # times smaller than at the last layer
-HELP = {  # against a gradient that vanishes: by where most of it is lost
-    "sigmoid": "the sigmoids, which let at most ¼ through: fewer layers, or relu or tanh in their place, help.",
-    "tanh": "the tanh units, which let less through the nearer they are to −1 or 1: smaller first weights, or relu in "
-    "their place, help.",
-    "relu": "the relu units that are off, which let nothing through: larger first biases help.",
-    "linear": "the weights, which are small: larger first weights help.",
-}
 
 
 def observations(explanation):
     return [
-        *alike(explanation),
+        *copies(explanation),
         *saturated(explanation),
         *stuck(explanation),
-        *product(explanation),
+        *rounded_product(explanation),
         *vanishing(explanation),
         *overshot(explanation),
     ]
 
 
-def alike(explanation):
+def copies(explanation):
     """Layers whose units learn the same: those that are one another's copies, in all that they take and give, so that
     their gradients differ by the order of sums at most."""
-    steps = linear(explanation)
-    for step, above in itertools.pairwise(steps):
-        values = explanation.values
-        taken = [name for name in (step.weight, step.bias) if name in explanation.chain.parameters]
-        rows = [values[name] for name in taken] + [values[above.weight].T]
+    values = explanation.values
+    for step, above in itertools.pairwise(explanation.chain.layers):
+        connected = [values[q.name] for _, q in above.parameters if values[q.name].dim() == 2]
+        rows = [values[q.name] for _, q in step.parameters] + [weight.T for weight in connected]
+        if not connected or not step.parameters or len({len(tensor) for tensor in rows}) > 1:
+            continue
         count = len(rows[0])
-        if count > 1 and all(map(same, rows)):
-            zero = " (it is 0)" if not values[d(step.weight)].any() else ""
-            yield (
-                f"All {count} units of layer {step.number} have the same weights and get the same gradient{zero}"
-                ": they stay equal for ever, one unit in many copies. Random first weights break the symmetry."
-            )
+        if count > 1 and all(map(_same, rows)):
+            _, first = step.parameters[0]
+            zero = "" if d(first).name in values and values[d(first).name].any() else " (it is 0)"
+            yield [
+                f"All {count} units of layer {step.number} have the same weights and get the same gradient{zero}: they "
+                "stay equal for ever, one unit in many copies. Random first weights break the symmetry."
+            ]
 
 
-def same(rows):
+def _same(rows):
     return (rows == rows[0]).all()
 
 
 def wrong(explanation):
     """Which answers, of (N, K), are far from their y, and count in the loss."""
-    derivation, y = explanation.derivation, explanation.values["y"]
-    bounded = derivation.kind != "squared" or explanation.chain.steps[-1].kind in ("sigmoid", "tanh")
+    step, y, last = explanation.step, explanation.values[TARGET.name], explanation.chain.steps[-1]
+    bounded = step.rule.domain is not None or (not last.is_layer and last.rule.range is not None)
     size = 1.0 if bounded else y.abs().max().item() or 1.0
-    far = (explanation.values[derivation.answer] - y).abs() > WRONG * size
-    return far & (explanation.values[d(derivation.answer)] != 0)
+    far = (explanation.values[step.answer.name] - y).abs() > WRONG * size
+    return far & (explanation.values[d(step.answer).name] != 0)
 
 
-def slope(kind, a):
-    """∂A/∂Z, by A."""
-    return activation(kind).backward(torch.ones_like(a), a)
+def slopes(explanation, step):
+    """∂A/∂Z of an activation."""
+    return step.derivative(explanation.values[step.gives.name], explanation.values[step.takes.name])
 
 
 def saturated(explanation):
@@ -77,112 +74,134 @@ def saturated(explanation):
     rows = wrong(explanation).any(1)
     where = "" if rows.all() else " in the rows with wrong answers"
     for step in explanation.chain.steps[:-1]:
-        if step.kind == "linear" or not rows.any():
+        if step.is_layer or step.rule.flat == "nowhere" or not rows.any():
             continue
-        a = explanation.values[step.gives][rows]
-        flat, count = int((slope(step.kind, a) < FLAT).sum()), a.numel()
-        if step.kind == "relu":
+        found = slopes(explanation, step)[rows].abs()
+        flat, count, name = int((found < FLAT).sum()), found.numel(), step.gives.name
+        if step.rule.flat == "left":
             if flat == count:
-                yield (
-                    f"All of {step.gives} is 0{where}: its relu units are off, and no gradient comes through. Larger "
-                    "first biases help."
-                )
+                yield [
+                    f"All units of {name} are off{where}: the slope of {step.rule.name} is 0 there, and no gradient comes "
+                    "through. Larger first biases help."
+                ]
         elif flat > MOST * count:
-            how_many = f"All of {step.gives} is" if flat == count else f"{flat} of {count} numbers of {step.gives} are"
-            unscaled = step.takes == "Z1" and explanation.values["X"].double().square().mean().sqrt() > UNSCALED
-            yield (
-                f"{how_many} saturated{where}: the slope of {step.kind} is under {FLAT} there, and so little of the "
-                f"gradient comes through. Smaller first weights{', scaled inputs' if unscaled else ''} or relu help."
-            )
+            how_many = f"All of {name} is" if flat == count else f"{flat} of {count} numbers of {name} are"
+            unscaled = step.number == 1 and explanation.values[INPUT.name].double().square().mean().sqrt() > UNSCALED
+            others = [*(["scaled inputs"] if unscaled else []), *([step.rule.instead] if step.rule.instead else [])]
+            help_ = " or ".join([", ".join(["Smaller first weights", *others[:-1]]), *others[-1:]])
+            yield [
+                f"{how_many} saturated{where}: the slope of {step.rule.name} is under {FLAT} there, and so little of the "
+                f"gradient comes through. {help_} help."
+            ]
 
 
 def stuck(explanation):
-    """A last activation whose slope keeps the squared error of a wrong answer from changing it."""
-    last, derivation = explanation.chain.steps[-1], explanation.derivation
-    if derivation.kind != "squared" or last.kind == "linear":
+    """A last activation whose slope keeps the loss of a wrong answer from changing it."""
+    last, step = explanation.chain.steps[-1], explanation.step
+    if step.rule.answers is not None or step.rule.domain is not None or last.is_layer:
         return
-    a, y = explanation.values[last.gives], explanation.values["y"]
-    slopes = slope(last.kind, a)
-    found = wrong(explanation) & (slopes < FLAT)
-    if not found.any():
+    a, y, found = explanation.values[last.gives.name], explanation.values[TARGET.name], slopes(explanation, last)
+    where = wrong(explanation) & (found.abs() < FLAT)
+    if not where.any():
         return
-    place = largest((a - y).where(found, 0.0))
-    helps = "The cross-entropy, BCEWithLogitsLoss without the last Sigmoid, helps: it has no such factor."
-    if last.kind != "sigmoid" or ((y < 0) | (y > 1)).any():
-        helps = f"A network that does not end with {last.kind} helps."
-    yield (
-        f"{named(last.gives, place)} = {number(a[place])} is far from its y = {number(y[place])}, and almost nothing "
-        f"changes it: the slope of {last.kind} is {number(slopes[place])} there. {helps}"
-    )
+    place = largest_place((a - y).where(where, 0.0))
+    better = next((rule for rule in rules(Loss).values() if rule.answers is last.rule), None)
+    help_ = f"A network that does not end with {last.rule.name} helps."
+    if better and better.domain and not ((y < better.domain[0]) | (y > better.domain[1])).any():
+        name = type(last.module).__name__
+        help_ = f"The cross-entropy, {class_name(better)} without the last {name}, helps: it has no such factor."
+    yield [
+        f"{named(last.gives.name, place)} = {formatted(a[place])} is far from its y = {formatted(y[place])}, and almost "
+        f"nothing changes it: the slope of {last.rule.name} is {formatted(found[place])} there. {help_}"
+    ]
 
 
-def product(explanation):
-    """Where the network is wrong, dZ = (A − y)/N is right, and the product dA ∘ A ∘ (1 − A) is almost 0."""
-    derivation, last = explanation.derivation, explanation.chain.steps[-1]
-    if derivation.kind == "squared":
+def class_name(rule):
+    return (rule.torch_module or rule.module_class).__name__
+
+
+def rounded_product(explanation):
+    """Where the network is wrong, and dL/dZ as the loss of logits computes it is right, and the product of dL/dA and the
+    slope, by which a loss of answers computes it, is almost 0."""
+    step, last = explanation.step, explanation.chain.steps[-1]
+    form = logit_form(explanation)
+    if form is None:
         return
-    a = explanation.values[derivation.answer]
-    z = explanation.chain.output if derivation.logits else last.takes
-    first, second = (factor.tensor for factor in explanation[d(z)].factors)
-    exact = explanation.values[d(z)] if derivation.logits else error(explanation, a)
+    logits = step.rule.answers is not None
+    z = explanation.chain.output if logits else last.takes
+    first, second = (factor.tensor for factor in explanation[d(z).name].factors)
+    exact = explanation.values[d(z).name]
+    if not logits:
+        options = {name: step.options.get(name) for name in form.options}
+        exact = form.derivative(explanation.values[z.name], explanation.values[TARGET.name], **options) / step.divisor
     found = wrong(explanation) & ((first * second).abs() < FLAT * exact.abs())
     if not found.any():
         return
-    place = largest(exact.where(found, 0.0))
-    near = (
-        f"{named(derivation.answer, place)} is so near to 0 or 1 that the product of the two factors of "
-        f"{named(d(z), place)} is {number((first * second)[place])}"
-    )
-    if derivation.logits:
-        yield (
-            f"A loss of probabilities would not learn here: {near}; what the loss of logits uses in its place is "
-            f"exact: {number(exact[place])}."
-        )
+    place = largest_place(exact.where(found, 0.0))
+    product, true = formatted((first * second)[place]), formatted(exact[place])
+    near = [f"{named(step.answer.name, place)} has rounded to almost 0 or 1, and the two factors of ", d(z)]
+    near += [f"{named('', place)} multiply to {product}, although the true derivative is {true}. "]
+    if logits:
+        loss = type(step.loss).__name__
+        yield ["A loss of answers would not learn here: ", *near, f"{loss} computes ", d(z), " in one formula instead."]
     else:
-        yield (
-            f"The loss of probabilities does not learn here: {near}. BCEWithLogitsLoss without the last Sigmoid helps: "
-            f"it is exact, {number(exact[place])}."
-        )
+        without = f"{class_name(form)} without the last {type(last.module).__name__}"
+        yield [f"{type(step.loss).__name__} does not learn here: ", *near, f"{without} helps: it has no such product."]
 
 
-def error(explanation, a):
-    """dL/dZ = w (A − y)/N of a loss of probabilities."""
-    of = explanation.derivation
-    dz = (a - explanation.values["y"]) * (1.0 if of.weight is None else of.weight)
-    return dz / a.numel() if of.mean else dz
+def logit_form(explanation):
+    """The rule of the loss that takes the logits of the same answers, or None."""
+    rule, last = explanation.step.rule, explanation.chain.steps[-1]
+    if rule.answers is not None:
+        return rule if rule.error is not None else None
+    same = (other for other in rules(Loss).values() if other.answers is last.rule and other.equation is rule.equation)
+    return next(same, None)
 
 
 def vanishing(explanation):
     norms = explanation.norms()
     if not (len(norms) > 1 and 0 < norms[0] * VANISHED < norms[-1] < math.inf and wrong(explanation).any()):
         return
-    times = losses(explanation)
-    yield (
-        f"The gradient vanishes on its way back: ‖dL/dZ‖ is {number(norms[-1])} at layer {len(norms)} and "
-        f"{number(norms[0])} at layer 1, {many(norms[-1] / norms[0])} times less. "
-        f"Most is lost in {HELP[max(times, key=times.get)]}"
-    )
+    times, layers = losses(explanation), len(explanation.chain.layers)
+    first = layers - len(norms) + 1
+    yield [
+        "The gradient vanishes on its way back: ‖",
+        d(Quantity("Z")),
+        f"‖ is {formatted(norms[-1])} at layer {layers} and {formatted(norms[0])} at layer {first}, "
+        f"{many(norms[-1] / norms[0])} times less. Most is lost in {remedy(max(times, key=times.get))}",
+    ]
+
+
+def remedy(rule):
+    """Where the gradient is lost, and what helps against it."""
+    instead = f", or {rule.instead} in their place," if getattr(rule, "instead", None) else ""
+    if not hasattr(rule, "flat"):
+        return "the weights, which are small: larger first weights help."
+    if rule.flat == "left":
+        return f"the {rule.name} units that are off, which let nothing through: larger first biases help."
+    if rule.steepest < 1:
+        return f"the {rule.name} units, which let at most {rule.steepest:g} of it through: fewer layers{instead} help."
+    return f"the {rule.name} units, which let less through where they are flat: smaller first weights{instead} help."
 
 
 def losses(explanation):
-    """By the kind of layer, how many times less comes out of it than goes in, on the way from the last Z to Z1."""
-    steps, times = explanation.chain.steps, {}
-    first, *_, last = (steps.index(step) for step in linear(explanation))
-    for step in steps[first + 1 : last + 1]:
-        above, below = (explanation.values[d(name)].double().norm().item() for name in (step.gives, step.takes))
-        times[step.kind] = times.get(step.kind, 1.0) * (above / below)
+    """By the rule, how many times less comes out of its steps than goes in, on the way from the last Z to the first."""
+    chain, times = explanation.chain, {}
+    last = max(place for place, step in enumerate(chain.steps) if step.is_layer)
+    for step in chain.steps[chain.first + 1 : last + 1]:
+        above, below = (explanation.values[d(q).name].double().norm().item() for q in (step.gives, step.takes))
+        times[step.rule] = times.get(step.rule, 1.0) * (above / below)
     return times
 
 
 def many(times):
-    return f"{times:,.0f}" if times < 1e9 else number(times)
+    return f"{times:,.0f}" if times < 1e9 else formatted(times)
 
 
 def overshot(explanation):
-    loss, rounding = explanation.loss, 16 * torch.finfo(explanation.values["L"].dtype).eps
+    loss, rounding = explanation.loss, 16 * torch.finfo(explanation.values[LOSS.name].dtype).eps
     if math.isfinite(loss) and not explanation.new_loss <= loss + rounding * abs(loss):  # nor is nan
-        yield "The loss went up: the step was longer than the slope holds. A smaller learning rate helps."
-
-
-def linear(explanation):
-    return [step for step in explanation.chain.steps if step.kind == "linear"]
+        yield [
+            "The loss went up: the step was too long. The slope at the start was no longer true at its end. A smaller "
+            "learning rate helps."
+        ]

@@ -1,9 +1,15 @@
 """What an explanation consists of: one record for each quantity, in the order of the article."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
+
+from torchbp.explanation.equations import is_elementwise
+from torchbp.explanation.numeric_examples import Example
+from torchbp.explanation.quantities import Derivative, Quantity
+from torchbp.explanation.render.plain_text import PlainText, plain
+from torchbp.ops.expressions import Expression
 
 STAGES = {
     "forward": "Forward",
@@ -12,17 +18,19 @@ STAGES = {
     "update": "Update",
     "again": "Forward again",
 }
-
-
 OVERFLOW = "numbers overflow on the way to it, in torch too"  # why nothing is compared
 
 
 @dataclass(frozen=True)
 class Factor:
-    """One factor of the chain rule: `name` in words of the equations, such as ∂A1/∂Z1, and its tensor."""
+    """One factor of the chain rule, such as dA1/dZ1, and its tensor."""
 
-    name: str
+    derivative: Derivative
     tensor: torch.Tensor
+
+    @property
+    def name(self):
+        return self.derivative.name
 
 
 @dataclass(frozen=True)
@@ -52,31 +60,88 @@ class Check:
 class Record:
     """One quantity of the step.
 
-    name: Z1, A1, L, dL/dW1; of what comes after the update with a prime, W1′, Z1′, L′.
+    quantity: what it is, with its letter and number; a `Derivative` says of what, and by what.
+    kind: "output" of a layer, "answer" that the loss compares with y, "loss", "derivative" or "update".
     stage: "forward", "loss", "backward", "update" or "again".
-    number: of its linear layer, from 1; None of the loss. layer: the name of its module in the model.
-    equation: it by other quantities. sizes: the same with their shapes, rows × units.
+    number: of its layer, from 1; None of the loss. layer: the name of its module in the model.
+    sides: it by other quantities, expressions that are all equal.
     tensor: its value.
-    rule: the chain rule that it follows from, of a derivative. factors: those of the rule, one by one.
-    numbers: the equation of its largest element, with the numbers filled in.
-    why: a sentence.
+    reason: a sentence, as texts and quantities.
+    has_rows: whether its first dimension are the rows of x; parameters and their gradients have none.
+    chain: the factors of the chain rule that it follows from, of a derivative; factors: the same with their tensors,
+        where each is one.
+    example: the equation of its largest element, with the numbers in it.
+    shapes: the shape of each quantity in the equation.
     reference: what torch says, a tensor: its layer, autograd, or torch.optim.SGD.
     checks: the `Check` against it, and of a derivative that against central difference quotients, in float64.
     """
 
-    name: str
+    quantity: Quantity | Derivative
+    kind: str
     stage: str
     number: int | None
     layer: str
-    equation: str
+    sides: tuple[Expression, ...]
     tensor: torch.Tensor
-    why: str
-    sizes: str = ""
-    rule: str = ""
+    reason: tuple = ()
+    has_rows: bool = True
+    chain: tuple[Derivative, ...] = ()
     factors: tuple[Factor, ...] = ()
-    numbers: str = ""
+    example: Example | None = None
+    shapes: dict = field(default_factory=dict)
     reference: torch.Tensor | None = None
     checks: tuple[Check, ...] = ()
+
+    @property
+    def name(self):
+        """Z1, A1, L, dL/dW1; of what comes after the update with a prime, W1′, Z1′, L′."""
+        return self.quantity.name
+
+    @property
+    def of(self):
+        """What it is the derivative of, or None."""
+        return self.quantity.of if isinstance(self.quantity, Derivative) else None
+
+    @property
+    def by(self):
+        """What it is the derivative by, or None."""
+        return self.quantity.by if isinstance(self.quantity, Derivative) else None
+
+    @property
+    def elementwise(self):
+        """Whether each element is computed from the elements at its place."""
+        return all(map(is_elementwise, self.sides)) and self.kind != "update"
+
+    @property
+    def equation(self):
+        """It by other quantities, in a line of text."""
+        return equation(self, plain)
+
+    @property
+    def sizes(self):
+        """The equation with (rows×units) in the place of each quantity. Of one that is element by element the left side
+        is enough, and a number has none."""
+        if not self.tensor.dim():
+            return ""
+        printer = PlainText(shapes=self.shapes)
+        if self.elementwise:
+            return f"{printer(self.quantity)}, element by element"
+        return equation(self, printer)
+
+    @property
+    def rule(self):
+        """The chain rule that it follows from, in a line of text; "" of what is no derivative."""
+        return chain_rule(self, plain)
+
+    @property
+    def numbers(self):
+        """The equation of its largest element, with the numbers in it."""
+        return "" if self.example is None else self.example.text()
+
+    @property
+    def why(self):
+        """A sentence."""
+        return sentence(self.reason)
 
     @property
     def error(self):
@@ -89,7 +154,7 @@ class Record:
         return self.checks[1].error if len(self.checks) > 1 else None
 
     @property
-    def by(self):
+    def compared_with(self):
         """Who the reference is from, in a word."""
         return {"backward": "autograd", "update": "torch.optim.SGD"}.get(self.stage, "torch")
 
@@ -100,8 +165,27 @@ class Record:
         errors = torch.where(same, 0.0, (self.tensor - reference).abs())
         bounds = torch.as_tensor(bound, device=errors.device).expand_as(errors).where(reference.isfinite(), math.inf)
         error, bound = worst(errors, bounds.where(bounds.isfinite() | ~same, 0.0))
-        check = Check(self.by, error, bound) if math.isfinite(bound) else Check(self.by, why=OVERFLOW)
+        by = self.compared_with
+        check = Check(by, error, bound) if math.isfinite(bound) else Check(by, why=OVERFLOW)
         return replace(self, reference=reference, checks=(check, *checks))
+
+
+def equation(record, printer):
+    return " = ".join([printer(record.quantity), *map(printer, record.sides)])
+
+
+def chain_rule(record, printer):
+    if not record.chain:
+        return ""
+    left = printer(record.quantity)
+    if record.chain == (record.quantity,):
+        return left
+    return f"{left} = {' · '.join(map(printer, record.chain))}"
+
+
+def sentence(parts, printer=plain):
+    """The texts and quantities of a sentence as one text."""
+    return "".join(part if isinstance(part, str) else printer(part) for part in parts)
 
 
 def worst(errors, bounds):

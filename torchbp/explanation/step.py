@@ -1,15 +1,23 @@
-"""The records, in the article's order: forward, loss, backward from the last layer to the first, update, again."""
+"""The records of one training step, in the article's order: forward, loss, backward, update, and forward again."""
 
-from torchbp.engine.losses import value_and_derivative
+from collections import ChainMap
+from dataclasses import replace
+
+import torch
+
+from torchbp.engine.losses import count, value_and_derivative
 from torchbp.explanation import equations
-from torchbp.explanation import numeric_examples as worked
-from torchbp.explanation.backward import backward
-from torchbp.explanation.equations import d
+from torchbp.explanation.equations import ALPHA, K, N
+from torchbp.explanation.numeric_examples import example, is_close, largest_place, numbers
+from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Derivative, Quantity, d
 from torchbp.explanation.records import Factor, Record
-from torchbp.ops.rules import activation, rule_of
+from torchbp.ops.expressions import Number, Quotient
+from torchbp.ops.rules import rule_of
+
+AGAIN = "The same network once more, with its new parameters."
 
 
-class Derivation:
+class TrainingStep:
     """One step of gradient descent on L(x, y): `records` are what the article derives, with the reader's numbers.
 
     `values` holds every tensor by its name: X, y, W1, b1, Z1, …, L, dL/dW1, …, W1′, …, L′.
@@ -17,99 +25,308 @@ class Derivation:
 
     def __init__(self, chain, loss, x, y, lr):
         self.chain, self.loss, self.lr = chain, loss, lr
-        self.logits = rule_of(loss).answers is not None
+        self.rule, self.options = rule_of(loss), rule_of(loss).options_of(loss)
+        self.given = frozenset(name for name, value in self.options.items() if value is not None)
         self.mean = loss.reduction == "mean"
-        self.weight, self.pos_weight = getattr(loss, "weight", None), getattr(loss, "pos_weight", None)
-        self.kind = {"mse_loss": "squared", "binary_cross_entropy": "of_probabilities"}.get(
-            rule_of(loss).name, "with_logits"
-        )
-        self.answer = self.name_of_answer()
-        self.values = {"y": y, **chain.start, **chain.forward(chain.start, x)}
-        self.records = []
-        self.forward()
-        backward(self)
-        self.update()
-        self.again()
+        self.answer = self._answer()
+        self.saved, self.records, self.learnt = {}, [], []
+        self.values = {TARGET.name: y, **self.weights(y), **chain.start}
+        self.values |= chain.forward(chain.start, x, saved=self.saved)
+        self.divisor = count(self.rule, y, self.options) if self.mean else 1
+        self.symbols = ChainMap(self.values, {N.name: len(y), K.name: y[0].numel(), ALPHA.name: lr})
+        self._forward()
+        self._backward()
+        self._update()
+        self._again()
 
-    def name_of_answer(self):
-        """A2 for a network that ends with Z2 and a loss of logits: σ(Z2) is part of the loss."""
+    def _answer(self):
+        """What the loss compares with y: the output, or of a loss that takes logits what its activation makes of them,
+        A2 after Z2."""
         output = self.chain.output
-        if not self.logits:
+        if self.rule.answers is None:
             return output
-        return f"A{output[1:]}" if output[0] == "Z" else f"P{output[1:]}"
+        return Quantity("A" if self.chain.steps[-1].is_layer else "P", output.number)
 
-    def settings(self):
-        count = ("N" if self.values["y"].shape[1] == 1 else "NK") if self.mean else ""
-        return {"count": count, "weight": self.weight is not None, "pos_weight": self.pos_weight is not None}
+    def weights(self, y):
+        """The tensors among the options of the loss, by their symbols, in the shape of y."""
+        pairs = zip(self.rule.option_symbols, self.options.values(), strict=True)
+        return {symbol: value.expand_as(y) for symbol, value in pairs if isinstance(value, torch.Tensor)}
 
-    def add(self, name, stage, step, equation, tensor, why, factors=(), rule="", numbers=""):
-        self.values[name] = tensor
-        shapes = {key: value.shape for key, value in self.values.items()}
-        sizes = equations.sizes(equation, shapes) if tensor.dim() else ""
+    def tree(self, name, prime=False, computed=False):
+        """An expression of the loss, "equation", "slope" or "error", of this step's quantities."""
+        tree = getattr(self.rule, f"{name}_computed").expression if computed else getattr(self.rule, name)
+        tree = tree(self.given) if callable(tree) else tree
+        found = {"A": self.answer, "Z": self.chain.output}
+        found = {symbol: quantity.after() if prime else quantity for symbol, quantity in found.items()}
+        for symbol, value in zip(self.rule.option_symbols, self.options.values(), strict=True):
+            found[symbol] = Quantity(symbol) if isinstance(value, torch.Tensor) else Number(value)
+        return tree.replace(found | {"y": TARGET})
+
+    def count_symbol(self):
+        """What the mean divides by, as the equations call it; None of a sum."""
+        if not self.mean:
+            return None
+        rows, elements = len(self.values["y"]), self.values["y"].numel()
+        if self.rule.count is None or self.divisor in (rows, elements):
+            return N if elements == rows or (self.rule.count is not None and self.divisor == rows) else N * K
+        return Number(float(self.divisor))
+
+    def divided(self, tree):
+        """An element's part of ∂L, with numbers: divided by what the mean divides by."""
+        return tree if self.divisor == 1 else Quotient(tree, Number(float(self.divisor)))
+
+    def over_count(self, tree):
+        symbol = self.count_symbol()
+        return tree if symbol is None else Quotient(Number(1), symbol) * tree
+
+    def _add(self, quantity, kind, stage, step, sides, tensor, reason, tree=None, place=None, **more):
+        """Add a record. `tree` is the equation of its example, where that is not the last of the sides."""
+        self.values[quantity.name] = tensor
+        value_place = largest_place(tensor) if place is None else place
+        shown = sides[-1] if tree is None else tree
+        given = {TARGET.name, *self.rule.option_symbols}
+        found = example(quantity, shown, value_place, tensor[value_place].item(), self.symbols, given)
+        names = {name for side in (quantity, *sides) for name in side.symbols()} & self.values.keys()
+        shapes = {name: tuple(self.values[name].shape) for name in names}
         number, layer = (step.number, step.layer) if step else (None, "")
-        factors = tuple(Factor(*factor) for factor in factors)
-        self.records.append(Record(name, stage, number, layer, equation, tensor, why, sizes, rule, factors, numbers))
+        record = Record(
+            quantity,
+            kind,
+            stage,
+            number,
+            layer,
+            tuple(sides),
+            tensor,
+            tuple(reason),
+            example=found,
+            shapes=shapes,
+            **more,
+        )
+        self.records.append(record)
 
-    def forward(self, prime="", stage="forward"):
-        """The layers and the loss; with a prime, after the step."""
-        values = self.values
-        again = "The same network once more, with its new weights." if prime else ""
+    def _forward(self, stage="forward"):
+        """The layers and the loss; in the stage "again" after the update."""
+        prime = stage == "again"
         for step in self.chain.steps:
-            name = step.gives + prime
-            equation, why = equations.forward(step, step.bias in self.chain.parameters, prime)
-            self.add(name, stage, step, equation, values[name], again or why, numbers=worked.layer(step, values, prime))
-        last, output = self.chain.steps[-1], values[self.chain.output + prime]
-        if self.logits:
-            name = self.answer + prime
-            equation = f"{name} = σ({self.chain.output}{prime})"
-            why = "The answer is a probability: σ turns the last layer's number, a logit, into P(y = 1 | x)."
-            values[name] = activation("sigmoid").apply(output)
-            numbers = worked.activation("sigmoid", name, self.chain.output + prime, values)
-            self.add(name, stage, last, equation, values[name], again or why, numbers=numbers)
-        value, _, _ = value_and_derivative(self.loss, output, values["y"])
-        equation = equations.loss(self.kind, self.answer + prime, **self.settings(), prime=prime)
-        if stage == "again":
-            why = "The same loss with the new weights: how well the step has done."
-        elif self.kind == "squared":
-            why = "How far the answers are from y: 0 for the right ones, and large errors weigh most."
+            gives = step.gives.after() if prime else step.gives
+            side = equations.layer_output(step, prime)
+            reason = AGAIN if prime else _description(step)
+            self._add(gives, "output", stage, step, [side], self.values[gives.name], [reason])
+        output = self.chain.output.after() if prime else self.chain.output
+        z = self.values[output.name]
+        if answers := self.rule.answers:
+            answer = self.answer.after() if prime else self.answer
+            side = answers.equation.replace({"Z": output})
+            reason = AGAIN if prime else self.rule.answers_description.format(z=output.name, a=answer.name)
+            self._add(answer, "answer", stage, self.chain.steps[-1], [side], answers.forward(z), [reason])
+        self._loss(z, prime)
+
+    def _loss(self, output, prime):
+        loss = LOSS.after() if prime else LOSS
+        value, _, _ = value_and_derivative(self.loss, output, self.values["y"])
+        each = self.rule.value(output, self.values["y"], "none", **self.options)
+        self.values[loss.name] = value
+        tree = self.tree("equation", prime)
+        side = equations.reduced(tree, self.count_symbol())
+        reason = "The same loss with the new parameters." if prime else self.rule.description
+        given = {TARGET.name, *self.rule.option_symbols}
+        if each.numel() > 1:
+            exact = _all_close(tree.evaluate(self._in_float64()), each)
+            shown = self.divided(numbers(each.reshape(-1).tolist(), 6))
+            found = example(loss, shown, (), value.item(), self.symbols)
         else:
-            why = "How far the answers, probabilities, are from y: least where they are y, and large if sure and wrong."
-        why += self.as_torch_computes(prime)
-        numbers = worked.loss(self, output, prime)
-        self.add(f"L{prime}", "loss" if stage == "forward" else stage, None, equation, value, why, numbers=numbers)
+            place = (0,) * self.values[TARGET.name].dim()
+            found = example(loss, self.divided(tree), place, value.item(), self.symbols, given)
+            exact = found.agrees and found.is_close
+        if self.rule.equation_computed and not exact:
+            reason += f" {self._computed('equation', prime)}"
+            if each.numel() == 1:
+                tree = self.tree("equation", prime, computed=True)
+                found = example(loss, self.divided(tree), place, value.item(), self.symbols, given)
+        names = {name for name in side.symbols() if name in self.values}
+        shapes = {name: tuple(self.values[name].shape) for name in names}
+        stage = "again" if prime else "loss"
+        found = replace(found, place=())
+        self.records.append(
+            Record(loss, "loss", stage, None, "", (side,), value, (reason,), example=found, shapes=shapes)
+        )
 
-    def as_torch_computes(self, prime):
-        """A sentence, where the loss is not computed by its equation, since A is too near to 0 or 1."""
-        z = self.chain.output + prime
-        if self.logits and worked.from_logits(self, prime).any():
-            return (
-                f" Its equation asks too much of an A that rounds to 0 or 1: it is computed from {z}, as "
-                f"(1 − y) {z} + ln(1 + e^−{z})."
+    def _computed(self, name, prime=False):
+        """The sentence on what is computed in place of an expression of the loss."""
+        a, z = (quantity.after() if prime else quantity for quantity in (self.answer, self.chain.output))
+        return getattr(self.rule, f"{name}_computed").why.format(a=a.name, z=z.name)
+
+    def _in_float64(self):
+        return {
+            name: value.double() if isinstance(value, torch.Tensor) else value for name, value in self.symbols.items()
+        }
+
+    def bounded(self):
+        """Where ∂ℓ/∂A is not computed by its equation."""
+        if self.rule.slope_computed is None:
+            return torch.zeros_like(self.values[self.answer.name], dtype=torch.bool)
+        exact, computed = (self.tree("slope", computed=how).evaluate(self.symbols) for how in (False, True))
+        return exact != computed
+
+    def _backward(self):
+        chain, values = self.chain, self.values
+        _, gradient, scale = value_and_derivative(self.loss, values[chain.output.name], values["y"])
+        gradient = gradient * scale
+        self._of_answer(gradient, scale)
+        for place in range(len(chain.steps) - 1, chain.first - 1, -1):
+            step = chain.steps[place]
+            values[d(step.gives).name] = gradient
+            if not step.is_layer:
+                gradient = self._of_activation(step, gradient)
+                continue
+            self._of_parameters(step, gradient)
+            if place > chain.first:
+                gradient = self._of_input(step, chain.steps[place - 1], gradient)
+
+    def _of_answer(self, gradient, scale):
+        """dL/dA of the answers, and, where the loss takes logits, dL/dZ."""
+        answer, output, last = self.answer, self.chain.output, self.chain.steps[-1]
+        slope, bounded = self.tree("slope"), self.bounded()
+        reason = f"The backward pass starts here: how fast L changes when {answer.name} changes."
+        if bounded.any():
+            reason += f" {self._computed('slope')}"
+        da = gradient
+        if self.rule.answers is not None:
+            computed = self.tree("slope", computed=self.rule.slope_computed is not None)
+            da = computed.evaluate(self.symbols) * scale
+        place = largest_place(da)
+        shown = self.tree("slope", computed=True) if bounded[place] else slope
+        self._add(
+            d(answer),
+            "derivative",
+            "backward",
+            last,
+            [self.over_count(slope)],
+            da,
+            [reason],
+            self.divided(shown),
+            chain=(d(answer),),
+        )
+        if self.rule.answers is None:
+            return
+        rule, a, z = self.rule.answers, self.values[answer.name], self.values[output.name]
+        local = Derivative(answer, output)
+        product = d(answer) * rule.slope.replace({"A": answer, "Z": output})
+        sides, tree = [product], None
+        reason = [
+            "Chain rule: multiply by the slope ",
+            local,
+            f", {rule.slope_description.format(a=answer.name, z=output.name)}.",
+        ]
+        if self.rule.error is not None:
+            error = self.tree("error")
+            symbol = self.count_symbol()
+            sides.append(error if symbol is None else error / symbol)
+            tree = self.divided(error)
+            words = self.rule.error_description
+            words = words(self.given) if callable(words) else words
+            reason = [words.format(a=answer.name, z=output.name)]
+        factors = (Factor(d(answer), da), Factor(local, rule.derivative(a, z)))
+        self._add(
+            d(output),
+            "derivative",
+            "backward",
+            last,
+            sides,
+            gradient,
+            reason,
+            tree,
+            chain=(d(answer), local),
+            factors=factors,
+        )
+
+    def _of_activation(self, step, da):
+        values, a, z = self.values, step.gives, step.takes
+        dz = step.rule.backward(da, self.saved[a.name], **step.options)
+        local = Derivative(a, z)
+        slope = step.rule.slope_description.format(a=a.name, z=z.name)
+        self._add(
+            d(z),
+            "derivative",
+            "backward",
+            step,
+            [d(a) * step.rule.slope.replace(equations.nodes(step))],
+            dz,
+            ["Chain rule: multiply by the activation's slope ", local, f", {slope}."],
+            chain=(d(a), local),
+            factors=(Factor(d(a), da), Factor(local, step.derivative(values[a.name], values[z.name]))),
+        )
+        return dz
+
+    def _of_parameters(self, step, dz):
+        z, rows = step.gives, ", and rows add up" if len(dz) > 1 else ""
+        for parameter, quantity in step.parameters:
+            gradient = parameter.gradient(dz, self.saved[z.name], **step.options)
+            why = parameter.why.format(z=z.name, x=step.takes.name)
+            self._of_layer(
+                step, step, quantity, parameter.equation, gradient, f"Chain rule: {why}{rows}.", has_rows=False
             )
-        if self.kind == "of_probabilities" and worked.clamped(self, prime).any():
-            return " As in torch's BCELoss no logarithm is below −100: no loss is infinite."
-        return ""
 
-    def update(self):
+    def _of_input(self, step, below, dz):
+        arguments = step.arguments(self.chain.start)
+        gradient = step.rule.backward(dz, self.saved[step.gives.name], *arguments, **step.options)
+        why = step.rule.backward_why.format(z=step.gives.name, x=step.takes.name)
+        self._of_layer(step, below, step.takes, step.rule.backward_equation, gradient, f"Chain rule: {why}.")
+        return gradient
+
+    def _of_layer(self, step, shown, by, tree, gradient, reason, has_rows=True):
+        """dL/d`by` of a layer's parameter or input, where `tree` is its equation in the rule."""
+        dz, local = d(step.gives), Derivative(step.gives, by)
+        tree = tree.replace(equations.nodes(step))
+        factors = ()
+        if (factor := equations.local_factor(tree, dz.name)) is not None:
+            tensor = factor.evaluate(self.values) if factor.symbols() else torch.ones_like(self.values[dz.name])
+            factors = (Factor(dz, self.values[dz.name]), Factor(local, tensor))
+        self._add(
+            d(by),
+            "derivative",
+            "backward",
+            shown,
+            [tree],
+            gradient,
+            [reason],
+            chain=(dz, local),
+            factors=factors,
+            has_rows=has_rows,
+        )
+
+    def _update(self):
         """W − α dW, as torch.optim.SGD computes it; a frozen parameter keeps its value."""
-        self.learnt = []
-        for step in self.chain.steps:
-            for name in (step.weight, step.bias) if step.kind == "linear" else ():
-                if name not in self.chain.parameters:
+        for step in self.chain.layers:
+            for _, quantity in step.parameters:
+                if not self.chain.parameters[quantity.name].requires_grad:
+                    self.values[quantity.after().name] = self.values[quantity.name]
                     continue
-                if not self.chain.parameters[name].requires_grad:
-                    self.values[name + "′"] = self.values[name]
-                    continue
-                self.learnt.append(name)
-                new = self.values[name].add(self.values[d(name)], alpha=-self.lr)
-                equation = f"{name}′ = {name} − α {d(name)}"
-                why = "A step against the gradient, which points uphill; the learning rate α says how far."
-                numbers = worked.update(name, self.values, new, self.lr)
-                self.add(name + "′", "update", step, equation, new, why, numbers=numbers)
+                self.learnt.append(quantity)
+                gradient = self.values[d(quantity).name]
+                new = self.values[quantity.name].add(gradient, alpha=-self.lr)
+                reason = "A step against the gradient, which points uphill; the learning rate α says how far."
+                side = quantity - ALPHA * d(quantity)
+                place = largest_place(gradient)
+                self._add(
+                    quantity.after(), "update", "update", step, [side], new, [reason], place=place, has_rows=False
+                )
 
-    def again(self):
-        parameters = self.chain.start
-        new = {name: self.values[name + "′"] for name in parameters}
-        after = self.chain.forward(new, self.values["X"])
-        self.values |= {name + "′": tensor for name, tensor in after.items() if name != "X"}
-        self.forward("′", "again")
+    def _again(self):
+        new = {name: self.values[f"{name}′"] for name in self.chain.start}
+        after = self.chain.forward(new, self.values[INPUT.name])
+        self.values |= {f"{name}′": tensor for name, tensor in after.items() if name != INPUT.name}
+        self._forward("again")
+
+
+def _description(step):
+    """What a layer or an activation does."""
+    if not step.is_layer:
+        return f"The activation {step.rule.description}."
+    missing = tuple(parameter.name for parameter in step.missing)
+    return (step.rule.description_without or {}).get(missing, step.rule.description)
+
+
+def _all_close(computed, each):
+    pairs = zip(computed.reshape(-1).tolist(), each.double().reshape(-1).tolist(), strict=True)
+    return all(is_close(value, true) for value, true in pairs)

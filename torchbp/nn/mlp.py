@@ -7,6 +7,7 @@ import torch
 from torch.nn.modules.module import _has_any_global_hook
 
 from torchbp import ops
+from torchbp.nn._validation import is_positive_int
 from torchbp.nn.ensemble import EnsembleLinear
 from torchbp.nn.linear import Linear
 from torchbp.ops import rules
@@ -14,7 +15,7 @@ from torchbp.ops.mlp import network
 
 
 def is_hooked(module):
-    """Whether calling this module does something that its class's forward does not."""
+    """Whether calling this module does more than the forward of its class."""
     return (
         module._forward_hooks
         or module._forward_pre_hooks
@@ -54,9 +55,9 @@ class MLP(torch.nn.Sequential):
         if len(sizes) < 2:
             raise ValueError(f"MLP{sizes} needs at least an input and an output size, for example MLP(30, 16, 1)")
         for size in sizes:
-            if not is_count(size):
+            if not is_positive_int(size):
                 raise ValueError(f"MLP{sizes}: the size {size!r} is not a positive integer")
-        if members is not None and not is_count(members):
+        if members is not None and not is_positive_int(members):
             raise ValueError(f"MLP: members={members!r} is not a positive integer")
         rule = rules.activation(activation)
         linear = Linear if members is None else functools.partial(EnsembleLinear, members)
@@ -88,8 +89,8 @@ class MLP(torch.nn.Sequential):
             raise ValueError("this MLP is one network; only one made with members=E, or by torchbp.stack, is unstacked")
         check_layers(self, "unstack")
         nets = [empty_like(self, members=None) for _ in range(self.members)]
-        for parameter, *own in zip(self.parameters(), *(net.parameters() for net in nets), strict=True):
-            for p, member in zip(own, parameter.detach(), strict=True):
+        for parameter, *copies in zip(self.parameters(), *(net.parameters() for net in nets), strict=True):
+            for p, member in zip(copies, parameter.detach(), strict=True):
                 p.data.copy_(member)
                 p.requires_grad_(parameter.requires_grad)
         return nets
@@ -118,18 +119,19 @@ def stack(nets):
     for number, net in enumerate(nets):
         if type(net) is not MLP:
             raise TypeError(f"stack: number {number} is a {type(net).__name__}; each must be an MLP")
-        if net.members is not None or kind(net) != kind(nets[0]):
-            raise ValueError(f"stack: number {number} is {kind(net)}, and number 0 {kind(nets[0])}; all must be alike")
+        if net.members is not None or signature(net) != signature(nets[0]):
+            found = f"number {number} is {signature(net)}, and number 0 {signature(nets[0])}"
+            raise ValueError(f"stack: {found}; all must be alike")
         check_layers(net, f"stack: number {number}")
     ensemble = empty_like(nets[0], members=len(nets))
-    for parameter, *own in zip(ensemble.parameters(), *(net.parameters() for net in nets), strict=True):
-        parameter.data.copy_(torch.stack([p.detach() for p in own]))
-        parameter.requires_grad_(any(p.requires_grad for p in own))
+    for parameter, *of_nets in zip(ensemble.parameters(), *(net.parameters() for net in nets), strict=True):
+        parameter.data.copy_(torch.stack([p.detach() for p in of_nets]))
+        parameter.requires_grad_(any(p.requires_grad for p in of_nets))
     return ensemble
 
 
 def empty_like(net, members):
-    """An MLP of these sizes and this activation, whose parameters are yet to be written; no random number is drawn."""
+    """An MLP of the same sizes and activation, with uninitialised parameters; no random number is drawn."""
     p = next(net.parameters())
     net = MLP(*net.sizes, activation=net.activation, members=members, device="meta", dtype=p.dtype)
     return net.to_empty(device=p.device)
@@ -144,14 +146,10 @@ def check_layers(net, what):
         raise ValueError(f"{what} has other layers than it was made with: {names}")
 
 
-def kind(net):
+def signature(net):
     p = next(net.parameters())
     of = "" if net.members is None else f", members={net.members}"
     return f"MLP{net.sizes}, {net.activation}{of}, {p.dtype}, {p.device}"
-
-
-def is_count(number):
-    return isinstance(number, int) and not isinstance(number, bool) and number > 0
 
 
 class FusedMLP(MLP):
@@ -171,7 +169,7 @@ class FusedMLP(MLP):
 
     def __init__(self, *sizes, activation="sigmoid", device=None, dtype=None):
         super().__init__(*sizes, activation=activation, device=device, dtype=dtype)
-        self.kinds = [type(child) for child in self]
+        self.layer_types = [type(child) for child in self]
 
     def forward(self, x):
         """Logits Z_L, shape `(…, sizes[-1])`."""
@@ -189,17 +187,17 @@ class FusedMLP(MLP):
     def checked_parameters(self):
         """W_1, b_1, …, W_L, b_L, once every child is known to be as it was made."""
         children = self._modules
-        if len(children) != len(self.kinds) or _has_any_global_hook():
+        if len(children) != len(self.layer_types) or _has_any_global_hook():
             raise RuntimeError(
                 "FusedMLP has lost or gained a child, or all modules have a hook; use MLP, which runs them"
             )
         parameters = []
-        for (name, child), kind in zip(children.items(), self.kinds, strict=True):
-            if type(child) is not kind or is_hooked(child):
+        for (name, child), layer_type in zip(children.items(), self.layer_types, strict=True):
+            if type(child) is not layer_type or is_hooked(child):
                 raise RuntimeError(
                     f"FusedMLP does not run its child {name!r}, a {type(child).__name__} that is replaced, hooked, "
                     "pruned or parametrized; use MLP, which does"
                 )
-            if kind is Linear:
+            if layer_type is Linear:
                 parameters += child._parameters["weight"], child._parameters["bias"]
         return parameters

@@ -1,4 +1,4 @@
-"""What the activations share: their derivatives are functions of their output A, so A is all that they save.
+"""The base of the activations whose derivative is a function of their output A, so that A is all that they save.
 
     σ′ = A (1 − A)        tanh′ = 1 − A²        relu′ = [A > 0]
 
@@ -6,10 +6,10 @@ Since A is an output of the Function, and not a tensor of its own, differentiati
 too: it goes through A back to Z.
 """
 
-from torchbp.ops._function import Function, save_for_jvp
+from torchbp.ops._dispatch import VmappableFunction, save_for_jvp
 
 
-class Activation(Function):
+class ActivationFunction(VmappableFunction):
     """A = f(Z), elementwise, with dZ = dA ∘ conj(f′) as a function of dA and A."""
 
     @staticmethod

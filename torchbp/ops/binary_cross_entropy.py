@@ -12,21 +12,21 @@ As in torch, each logarithm of ℓ is at least −100 and the denominator of dA 
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._function import Function, float32, operation, save_for_jvp, values
-from torchbp.ops._loss import check, check_shape, chosen_reduction, fit_weight, reduce_backward, reduced
-from torchbp.ops.expressions import A, ln, p, w, y
-from torchbp.ops.rules import Loss, register
+from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp, values
+from torchbp.ops._loss import check, chosen_reduction, fit_weight, reduce_backward, reduced
+from torchbp.ops.expressions import A, ln, maximum, p, w, y
+from torchbp.ops.rules import Computed, Loss, register
 
 
 def log_a(a):
     return a.log().clamp(min=-100)
 
 
-def log_1_a(a):
+def log_one_minus(a):
     return torch.log1p(-a).clamp(min=-100)
 
 
-class BinaryCrossEntropy(Function):
+class BinaryCrossEntropy(VmappableFunction):
     """L = reduced(ℓ): A, y and w (or None) of one shape; reduction "mean", "sum" or "none"."""
 
     @staticmethod
@@ -37,7 +37,7 @@ class BinaryCrossEntropy(Function):
             raise RuntimeError(f"target is {y.dtype} and input {a.dtype}; both must be of one dtype")
         check_unit_interval("input", a)
         check_unit_interval("target", y)
-        loss = (y - 1) * log_1_a(a) - y * log_a(a)
+        loss = (y - 1) * log_one_minus(a) - y * log_a(a)
         return reduced(loss if weight is None else weight * loss, reduction)
 
     @staticmethod
@@ -83,7 +83,7 @@ def check_unit_interval(name, tensor):
     torch._assert_async((t.clamp(0, 1) == t).all(), f"all elements of {name} should be between 0 and 1")
 
 
-def torchs(a, y, weight, reduction):
+def by_torch(a, y, weight, reduction):
     return F.binary_cross_entropy(a, y, weight, reduction=reduction)
 
 
@@ -93,7 +93,7 @@ def cast(args):
     return float32(args)
 
 
-apply_binary_cross_entropy = operation(BinaryCrossEntropy, torchs, cast)
+apply_binary_cross_entropy = operation(BinaryCrossEntropy, by_torch, cast)
 
 
 def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
@@ -129,6 +129,10 @@ def value(a, y, reduction, weight=None):
     return F.binary_cross_entropy(a, y, weight, None, None, reduction)
 
 
+def each(a, y, weight=None):
+    return value(a, y, "none", weight)
+
+
 def derivative(a, y, weight=None):
     return bce_da(1 if weight is None else weight, a, y)
 
@@ -145,6 +149,22 @@ def slope(given):
     return w * loss if "weight" in given else loss
 
 
+def bounded_entropy(given):
+    """ℓ as it is computed: no logarithm is below −100."""
+    loss = -(y * maximum(ln(A), -100) + (1 - y) * maximum(ln(1 - A), -100))
+    return w * loss if "weight" in given else loss
+
+
+def bounded_slope(given):
+    """∂ℓ/∂A as it is computed: the denominator is not below 1e-12."""
+    least = maximum(A * (1 - A), 1e-12)
+    loss = ((1 - y) * A - p * y * (1 - A)) / least if "pos_weight" in given else (A - y) / least
+    return w * loss if "weight" in given else loss
+
+
+SLOPE_COMPUTED = Computed(
+    expression=bounded_slope, why="As in torch {a} (1 − {a}) is at least 1e−12: no slope is infinite."
+)
 DESCRIPTION = (
     "The loss is small when the network gives the correct answer a high probability, and grows without limit as that "
     "probability falls to 0."
@@ -157,12 +177,16 @@ RULE = register(
         torch_module=torch.nn.BCELoss,
         options=("weight",),
         option_symbols=("w",),
+        each=each,
         value=value,
         derivative=derivative,
-        check=check_shape,
-        target="elements",
         equation=entropy,
         slope=slope,
+        equation_computed=Computed(
+            expression=bounded_entropy, why="As in torch's BCELoss no logarithm is below −100: no loss is infinite."
+        ),
+        slope_computed=SLOPE_COMPUTED,
+        domain=(0.0, 1.0),
         description=DESCRIPTION,
     )
 )

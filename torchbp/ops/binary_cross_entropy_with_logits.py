@@ -12,15 +12,15 @@ product dA ∘ A ∘ (1 − A) of the two separate formulas is 0 in float32 from
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._function import Function, float32, operation, save_for_jvp
-from torchbp.ops._loss import check, check_shape, chosen_reduction, fit_weight, reduce_backward, reduced
-from torchbp.ops.binary_cross_entropy import DESCRIPTION, entropy, slope
-from torchbp.ops.expressions import A, p, w, y
-from torchbp.ops.rules import Loss, register
+from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp
+from torchbp.ops._loss import check, chosen_reduction, fit_weight, reduce_backward, reduced
+from torchbp.ops.binary_cross_entropy import DESCRIPTION, SLOPE_COMPUTED, entropy, slope
+from torchbp.ops.expressions import A, Z, exp, ln, p, w, y
+from torchbp.ops.rules import Computed, Loss, register
 from torchbp.ops.sigmoid import RULE as SIGMOID
 
 
-class BinaryCrossEntropyWithLogits(Function):
+class BinaryCrossEntropyWithLogits(VmappableFunction):
     """L = reduced(ℓ): Z, y, w and p (or None) of one shape; reduction "mean", "sum" or "none"."""
 
     @staticmethod
@@ -92,11 +92,11 @@ def in_dtype_of(y, loss):
     return loss.to(y.dtype)
 
 
-def torchs(z, y, weight, pos_weight, reduction):
+def by_torch(z, y, weight, pos_weight, reduction):
     return F.binary_cross_entropy_with_logits(z, y, weight, reduction=reduction, pos_weight=pos_weight)
 
 
-apply_binary_cross_entropy_with_logits = operation(BinaryCrossEntropyWithLogits, torchs, float32)
+apply_binary_cross_entropy_with_logits = operation(BinaryCrossEntropyWithLogits, by_torch, float32)
 
 
 def binary_cross_entropy_with_logits(
@@ -139,6 +139,10 @@ def value(z, y, reduction, weight=None, pos_weight=None):
     return torch.binary_cross_entropy_with_logits(z, y, weight, pos_weight, REDUCTIONS[reduction])
 
 
+def each(z, y, weight=None, pos_weight=None):
+    return value(z, y, "none", weight, pos_weight)
+
+
 def derivative(z, y, weight=None, pos_weight=None):
     dz = bce_error(z, y, pos_weight)
     return dz if weight is None else dz * weight
@@ -150,6 +154,21 @@ def error(given):
     return w * difference if "weight" in given else difference
 
 
+def entropy_of_logits(given):
+    """ℓ of the logits, as an expression."""
+    negative_log = ln(1 + exp(-Z))  # −ln σ(Z)
+    loss = (1 - y) * Z + ((1 - y + p * y) * negative_log if "pos_weight" in given else negative_log)
+    return w * loss if "weight" in given else loss
+
+
+def error_description(given):
+    times = f"{', with y weighted by p' * ('pos_weight' in given)}{', times w' * ('weight' in given)}"
+    return (
+        "Chain rule: multiply by σ's slope {a} (1 − {a}). It cancels the denominator above and leaves prediction minus "
+        f"target, {{a}} − y{times}. Computed this way it stays accurate even when {{a}} is almost 0 or 1."
+    )
+
+
 RULE = register(
     Loss(
         name="binary_cross_entropy_with_logits",
@@ -157,14 +176,22 @@ RULE = register(
         torch_module=torch.nn.BCEWithLogitsLoss,
         options=("weight", "pos_weight"),
         option_symbols=("w", "p"),
+        each=each,
         value=value,
         derivative=derivative,
-        check=check_shape,
-        target="elements",
         answers=SIGMOID,
         equation=entropy,
         slope=slope,
         error=error,
+        equation_computed=Computed(
+            expression=entropy_of_logits,
+            why="Where {a} rounds to 0 or 1, this equation is not accurate: L is computed from {z}, as "
+            "(1 − y) {z} + ln(1 + exp(−{z})).",
+        ),
+        slope_computed=SLOPE_COMPUTED,
+        domain=(0.0, 1.0),
         description=DESCRIPTION,
+        answers_description="The answer is a probability: σ turns the logit {z} into {a} = P(y = 1 | x).",
+        error_description=error_description,
     )
 )

@@ -9,8 +9,8 @@ These are the formulas of `linear.py`, each product one batched product over the
 
 import torch
 
-from torchbp.ops._function import lower_precision, operation
-from torchbp.ops.linear import DESCRIPTION, EQUATIONS, Linear, fold_scales, parameters
+from torchbp.ops._dispatch import lower_precision, operation
+from torchbp.ops.linear import EQUATIONS, WORDS, Linear, fold_scales, parameters
 from torchbp.ops.rules import Layer, register
 
 
@@ -125,7 +125,7 @@ RULE = register(
         saves="input",
         parameters=parameters(ensemble_dweight, ensemble_dbias, add_ensemble_dweight, add_ensemble_dbias),
         members=True,
-        description=DESCRIPTION,
         **EQUATIONS,
+        **WORDS,
     )
 )

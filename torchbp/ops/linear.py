@@ -10,12 +10,12 @@ The sum over n runs over every leading dimension of X. For real numbers conj(·)
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._function import Function, lower_precision, operation, save_for_jvp
+from torchbp.ops._dispatch import VmappableFunction, lower_precision, operation, save_for_jvp
 from torchbp.ops.expressions import SumOver, Symbol, W, X, dZ
 from torchbp.ops.rules import Layer, Parameter, per_member, register
 
 
-class Linear(Function):
+class Linear(VmappableFunction):
     """Z = X Wᵀ + b: X (…, in), W (out, in) or (in), b (out) or None, Z (…, out)."""
 
     @staticmethod
@@ -139,8 +139,8 @@ def parameters(dweight, dbias, add_dweight, add_dbias):
             gradient=dweight,
             accumulate=add_dweight,
             equation=dZ.T @ X,
-            why="{z} contains each weight times the number that the weight multiplies, so its derivative by the "
-            "weight is that number",
+            why="{z} = … + w·x + …, so its derivative by a weight w is the number x of {x} that w multiplies. The gradient "
+            "of a weight is the error above it times the number below it",
         ),
         Parameter(
             name="bias",
@@ -149,13 +149,18 @@ def parameters(dweight, dbias, add_dweight, add_dbias):
             accumulate=add_dbias,
             ones=True,
             equation=SumOver(dZ, rows=True),
-            why="{z} contains each bias as it is, so the factor is 1",
+            why="the bias is simply added, so the factor is 1",
         ),
     )
 
 
 EQUATIONS = {"equation": X @ W.T + Symbol("b"), "backward_equation": dZ @ W}
-DESCRIPTION = "Each unit multiplies every input by a weight, adds the products, and adds its bias."
+WORDS = {
+    "description": "Each unit multiplies every input by a weight, adds the products, and adds its bias.",
+    "description_without": {("bias",): "Each unit multiplies every input by a weight, and adds the products."},
+    "backward_why": "each number of {x} went into every unit of {z} through a weight, so its error is the sum of their "
+    "errors, each times that weight",
+}
 
 RULE = register(
     Layer(
@@ -166,7 +171,7 @@ RULE = register(
         backward=backward,
         saves="input",
         parameters=parameters(linear_dweight, linear_dbias, add_dweight, add_dbias),
-        description=DESCRIPTION,
         **EQUATIONS,
+        **WORDS,
     )
 )

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch.autograd import forward_ad
 from torch.overrides import has_torch_function
 
-from torchbp.ops._function import (
+from torchbp.ops._dispatch import (
     any_autocast,
     is_dynamo_compiling,
     is_left_to_torch,

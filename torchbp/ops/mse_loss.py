@@ -11,13 +11,13 @@ import warnings
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._function import Function, float32, operation, save_for_jvp
-from torchbp.ops._loss import check_reduction, check_shape, chosen_reduction, reduce_backward, reduced
+from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp
+from torchbp.ops._loss import check_reduction, chosen_reduction, reduce_backward, reduced
 from torchbp.ops.expressions import A, y
 from torchbp.ops.rules import Loss, register
 
 
-class MSELoss(Function):
+class MSELoss(VmappableFunction):
     """L = reduced(ℓ): X and Y of one shape; reduction "mean", "sum" or "none"."""
 
     @staticmethod
@@ -53,11 +53,11 @@ def mse_dx(dloss, x, y):
     return 2 * dloss * (x - y)
 
 
-def torchs(x, y, reduction):
+def by_torch(x, y, reduction):
     return F.mse_loss(x, y, reduction=reduction)
 
 
-apply_mse_loss = operation(MSELoss, torchs, float32)
+apply_mse_loss = operation(MSELoss, by_torch, float32)
 
 
 def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
@@ -104,6 +104,10 @@ def value(x, y, reduction):
     return F.mse_loss(x, y, reduction=reduction)
 
 
+def each(x, y):
+    return value(x, y, "none")
+
+
 def derivative(x, y):
     return mse_dx(1, x, y)
 
@@ -113,10 +117,9 @@ RULE = register(
         name="mse_loss",
         apply=mse_loss,
         torch_module=torch.nn.MSELoss,
+        each=each,
         value=value,
         derivative=derivative,
-        check=check_shape,
-        target="elements",
         equation=(A - y) ** 2,
         slope=2 * (A - y),
         description="How far the answers are from y: 0 for the right ones, and large errors weigh most.",

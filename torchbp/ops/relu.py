@@ -11,11 +11,10 @@ import functools
 
 import torch
 
-from torchbp.ops._activation import Activation
-from torchbp.ops._function import operation
+from torchbp.ops._activation import ActivationFunction
+from torchbp.ops._dispatch import operation
 from torchbp.ops.expressions import A, Indicator, Number, Z, maximum
-from torchbp.ops.rules import Activation as Rule
-from torchbp.ops.rules import register
+from torchbp.ops.rules import Activation, register
 
 relu_dz = functools.partial(torch.ops.aten.threshold_backward.default, threshold=0)  # dA ∘ [A > 0] in one pass
 write_dz = torch.ops.aten.threshold_backward.grad_input  # the same, over dA or any other tensor, without a graph
@@ -26,7 +25,7 @@ def relu_dz_(da, a):
     return write_dz(da, a, 0, grad_input=da)
 
 
-class ReLU(Activation):
+class ReLU(ActivationFunction):
     """A = max(Z, 0), elementwise."""
 
     @staticmethod
@@ -67,7 +66,7 @@ def relu(input, inplace=False):
 
 
 RULE = register(
-    Rule(
+    Activation(
         name="relu",
         apply=relu,
         torch_module=torch.nn.ReLU,

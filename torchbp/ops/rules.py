@@ -20,6 +20,7 @@ from typing import Annotated
 
 import torch
 
+from torchbp.ops._loss import check_shape, reduced
 from torchbp.ops.expressions import Expression
 
 REQUIRED = object()  # stands for a part that a rule cannot do without; the words of its type say what is missing
@@ -90,8 +91,10 @@ class Rule:
 
     def options_of(self, module):
         """The constants of the module, name: value, as they are now."""
-        buffers = module._buffers  # to read one as an attribute costs 1 µs
-        return {name: buffers[name] if name in buffers else getattr(module, name) for name in self.options}
+        options, buffers = {}, module._buffers  # reading a buffer as an attribute costs 1 µs
+        for name in self.options:
+            options[name] = buffers[name] if name in buffers else getattr(module, name)
+        return options
 
 
 SAVES = "input", "output", "returned"
@@ -109,6 +112,7 @@ class Activation(Rule):
     description: what f does, the end of the sentence "The activation …".
     slope_description: how large f′ is, the end of the sentence "Its slope is …"; `{a}` and `{z}` are replaced by names.
     steepest: the largest |f′|.
+    range: the least and the largest A, where both are finite; or None.
     flat: where f′ is nearly 0: "both sides" of 0, as of σ; on the "left", as of relu; or "nowhere".
     instead: the name of an activation to try where units of this one no longer learn, or None.
     """
@@ -123,6 +127,7 @@ class Activation(Rule):
     steepest: Annotated[float, "the largest slope"] = REQUIRED
     flat: Annotated[str, 'where the slope is nearly 0: "both sides", "left" or "nowhere"'] = REQUIRED
     instead: Annotated[str | None, "the name of an activation that helps where this one is flat, or None"] = None
+    range: Annotated[tuple[float, float] | None, "the least and the largest A, or None"] = None
     forward_: Annotated[Callable | None, "forward, over Z"] = None
     backward_: Annotated[Callable | None, "backward, over dA"] = None
 
@@ -143,7 +148,7 @@ class Activation(Rule):
         return self.backward(torch.ones_like(saved), saved, **options)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Parameter:
     """A parameter of a layer.
 
@@ -162,7 +167,7 @@ class Parameter:
     symbol: str
     gradient: Callable
     equation: Expression | None
-    why: str
+    why: str = "{z} changes with it"
     accumulate: Callable | None = None
     ones: bool = False
 
@@ -203,7 +208,9 @@ class Layer(Rule):
     parameters: a `Parameter` for each, in the order of `forward`.
     members: whether the formulas are of all members of an ensemble: X (E, N, …), parameters (E, …).
     equation: Z, of the symbols X and the parameters'; backward_equation: dX, of dZ and those.
-    description: what it does, a sentence.
+    backward_why: the end of the sentence "Chain rule: …", on that equation; `{z}` and `{x}` are replaced by names.
+    description: what it does, a sentence. description_without: another one for a module that lacks parameters, by the
+        tuple of their names.
 
     Of a layer that `explain` does not show, such as a convolution, the equations may be None.
     """
@@ -215,6 +222,8 @@ class Layer(Rule):
     equation: Annotated[Expression | None, "Z as an expression in X and the parameters' symbols"] = REQUIRED
     backward_equation: Annotated[Expression | None, "dX as an expression in dZ, X and the symbols"] = REQUIRED
     description: Annotated[str, "what the layer does, a sentence"] = REQUIRED
+    description_without: Annotated[dict[tuple[str, ...], str] | None, "the same by missing parameters"] = None
+    backward_why: Annotated[str, 'the end of the sentence "Chain rule: …"'] = "{z} changes with {x}"
     members: Annotated[bool, "whether the formulas are of all members of an ensemble"] = False
 
     def choices(self):
@@ -225,15 +234,29 @@ class Layer(Rule):
         return {"equation": ("X", *names), "backward_equation": ("dZ", "X", "Z", *names)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Computed:
+    """How a part of a loss is computed, where its equation does not give the number: A is rounded, or a bound holds.
+
+    expression: of the symbols A, Z, the network's output, y, and those of the loss's options; or a function of the set
+        of the options that are given, which returns it.
+    why: a sentence; `{a}` and `{z}` are replaced by names.
+    """
+
+    expression: Expression | Callable
+    why: str
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Loss(Rule):
     """L, the mean or the sum of ℓ over the elements of the network's output, or over its rows.
 
-    value(output, y, reduction) → L, or ℓ for "none", by torch's operations.
+    each(output, y) → ℓ, by torch's operations.
+    value(output, y, reduction) → L, "mean" or "sum", in one operation; None is made of `each`.
     derivative(output, y) → D = ∂ℓ/∂output; ∂L/∂output = s D, with s = 1 for a sum, and 1 over the count for a mean.
     count(y) → what the mean divides by, of one network: a number or tensor; None is the number of y's elements, which
         are those of ℓ. Of an ensemble's y it is the count of each member.
-    check(output, y): raises a ValueError for a y that does not fit.
+    check(output, y): raises a ValueError for a y that does not fit; None asks for the shape of the output.
     target: "elements", a number for each of the output's; or "classes", the index of a class for each row.
     answers: the rule of the activation that turns outputs into answers, of a loss that takes logits; or None.
     option_symbols: how the equations call each of the `options`.
@@ -241,20 +264,43 @@ class Loss(Rule):
         function: of the set of those options that are given, it returns the expression.
     slope: ∂ℓ/∂A, of the same symbols.
     error: ∂ℓ/∂Z of a loss that takes logits, of the same: the slope times that of `answers`; None otherwise.
-    description: what it measures, a sentence.
+    equation_computed, slope_computed: a `Computed`, where ℓ or ∂ℓ/∂A is not always computed by its equation.
+    domain: the least and the largest number that A and y may be; None is any.
+    description: what it measures, a sentence. answers_description: what `answers` makes of the logits, a sentence;
+        error_description: why `error` is the slope times that of `answers`, a sentence, or a function of the options
+        that are given. `{a}` and `{z}` are replaced by the names of the answers and the logits.
     """
 
-    value: Annotated[Callable, "value(output, y, reduction) → L"] = REQUIRED
+    each: Annotated[Callable, "each(output, y) → ℓ"] = REQUIRED
     derivative: Annotated[Callable, "derivative(output, y) → ∂ℓ/∂output"] = REQUIRED
-    check: Annotated[Callable, "check(output, y), which raises a ValueError for a y that does not fit"] = REQUIRED
-    target: Annotated[str, 'what y is: "elements" or "classes"'] = REQUIRED
     equation: Annotated[Expression | Callable | None, "ℓ as an expression in A and y"] = REQUIRED
     slope: Annotated[Expression | Callable | None, "∂ℓ/∂A as an expression in A and y"] = REQUIRED
     description: Annotated[str, "what the loss measures, a sentence"] = REQUIRED
     answers: Annotated[Activation | None, "the activation that turns logits into answers, or None"] = None
     error: Annotated[Expression | Callable | None, "∂ℓ/∂Z as an expression in A and y"] = None
+    answers_description: Annotated[str, "what it makes of the logits"] = "The loss turns the logits {z} into answers."
+    error_description: Annotated[str | Callable, "why"] = (
+        "Chain rule: the slope of L times that of the answers, in one formula."
+    )
+    equation_computed: Annotated[Computed | None, "how ℓ is computed"] = None
+    slope_computed: Annotated[Computed | None, "how ∂ℓ/∂A is computed"] = None
+    domain: Annotated[tuple[float, float] | None, "the least and the largest A and y, or None"] = None
     option_symbols: Annotated[tuple[str, ...], "the symbol of each option"] = ()
+    value: Annotated[Callable | None, "value(output, y, reduction) → L"] = None
+    target: Annotated[str, 'what y is: "elements" or "classes"'] = "elements"
+    check: Annotated[Callable | None, "check(output, y), which raises a ValueError for a y that does not fit"] = None
     count: Annotated[Callable | None, "count(y) → what the mean divides by"] = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "check", self.check or check_shape)
+        object.__setattr__(self, "value", self.value or self._value_of_each)
+
+    def _value_of_each(self, output, y, reduction, **options):
+        each = self.each(output, y, **options)
+        if reduction == "mean" and self.count is not None:
+            return each.sum() / self.count(y, **options)
+        return reduced(each, reduction)
 
     def choices(self):
         return {"target": ("elements", "classes")}

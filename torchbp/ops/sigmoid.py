@@ -9,11 +9,10 @@ Differentiated once more, this gives σ″ = A (1 − A) (1 − 2A).
 
 import torch
 
-from torchbp.ops._activation import Activation
-from torchbp.ops._function import operation
+from torchbp.ops._activation import ActivationFunction
+from torchbp.ops._dispatch import operation
 from torchbp.ops.expressions import A, Z, sigma
-from torchbp.ops.rules import Activation as Rule
-from torchbp.ops.rules import register
+from torchbp.ops.rules import Activation, register
 
 sigmoid_dz = torch.ops.aten.sigmoid_backward.default  # dA ∘ conj(A ∘ (1 − A)) in one pass, itself differentiable
 write_dz = torch.ops.aten.sigmoid_backward.grad_input  # the same, over dA or any other tensor, without a graph
@@ -24,7 +23,7 @@ def sigmoid_dz_(da, a):
     return write_dz(da, a, grad_input=da)
 
 
-class Sigmoid(Activation):
+class Sigmoid(ActivationFunction):
     """A = σ(Z), elementwise."""
 
     @staticmethod
@@ -63,7 +62,7 @@ def sigmoid(input):
 
 
 RULE = register(
-    Rule(
+    Activation(
         name="sigmoid",
         apply=sigmoid,
         torch_module=torch.nn.Sigmoid,
@@ -78,6 +77,7 @@ RULE = register(
         slope_description="at most ¼, and almost 0 where {a} is near 0 or 1",
         steepest=0.25,
         flat="both sides",
+        range=(0.0, 1.0),
         instead="tanh",
     )
 )

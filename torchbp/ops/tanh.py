@@ -9,12 +9,11 @@ Differentiated once more, this gives tanh″ = −2A (1 − A²).
 
 import torch
 
-from torchbp.ops._activation import Activation
-from torchbp.ops._function import operation
+from torchbp.ops._activation import ActivationFunction
+from torchbp.ops._dispatch import operation
 from torchbp.ops.expressions import A, Z
 from torchbp.ops.expressions import tanh as tanh_of
-from torchbp.ops.rules import Activation as Rule
-from torchbp.ops.rules import register
+from torchbp.ops.rules import Activation, register
 
 tanh_dz = torch.ops.aten.tanh_backward.default  # dA ∘ conj(1 − A²) in one pass, itself differentiable
 write_dz = torch.ops.aten.tanh_backward.grad_input  # the same, over dA or any other tensor, without a graph
@@ -25,7 +24,7 @@ def tanh_dz_(da, a):
     return write_dz(da, a, grad_input=da)
 
 
-class Tanh(Activation):
+class Tanh(ActivationFunction):
     """A = tanh(Z), elementwise."""
 
     @staticmethod
@@ -64,7 +63,7 @@ def tanh(input):
 
 
 RULE = register(
-    Rule(
+    Activation(
         name="tanh",
         apply=tanh,
         torch_module=torch.nn.Tanh,
@@ -79,6 +78,7 @@ RULE = register(
         slope_description="at most 1, and almost 0 where {a} is near −1 or 1",
         steepest=1.0,
         flat="both sides",
+        range=(-1.0, 1.0),
         instead="relu",
     )
 )

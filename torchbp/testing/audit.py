@@ -15,10 +15,11 @@ from torchbp.testing.checks import CHECKS, LEVELS
 from torchbp.testing.numerics.tensors import first_line
 from torchbp.testing.options import Options
 from torchbp.testing.report import FAIL, PASS, UNSUPPORTED, GradientError, Outcome, Report, Result
+from torchbp.testing.subject.coverage import expect_comparable
 from torchbp.testing.subject.global_settings import positions, put_back
 from torchbp.testing.subject.naming import expression
+from torchbp.testing.subject.prepare import subject_of
 from torchbp.testing.subject.rng import preserved
-from torchbp.testing.subject.subject import Subject
 
 NEEDS_GRADIENT = "not require grad"
 
@@ -79,7 +80,7 @@ def check(
     names = chosen(checks, skip, require)
     options = Options(eps, atol, rtol, nondet_tol, batch_dims, domain, reference, seed)
     with torch.inference_mode(False), torch.enable_grad(), preserved(), quiet():
-        subject = Subject(fn_or_module, inputs, options)
+        subject = subject_of(fn_or_module, inputs, options)
         options.expect_inputs([argument for argument in subject.arguments if argument.kind == "input"])
         results = results_of(names, subject, require)
     report = Report(subject.name, results, tuple(subject.notes), seed)
@@ -122,7 +123,7 @@ def results_of(names, subject, require):
     found = {name: run(name, subject, require) for name in names if name not in left}
 
     def work(name, tell):
-        subject.tell = tell
+        subject.report_progress = tell
         return run(name, subject, require)
 
     while left:
@@ -147,16 +148,16 @@ def run(name, subject, require=(), call=None):
     status, message, details = PASS, "", ()
     switches = positions()
     try:
-        subject.expect_numbers(name)
+        expect_comparable(subject, name)
         message = CHECKS[name].function(subject) or ""
     except Outcome as outcome:
         status, message, details = outcome.status, outcome.message, outcome.details
     except Exception as error:
         status, message = FAIL, f"raises {type(error).__name__}: {first_line(error)}"
-        if subject.differentiates and NEEDS_GRADIENT in message:
+        if subject.behaviour.runs_autograd and NEEDS_GRADIENT in message:
             status, message = UNSUPPORTED, f"the function differentiates itself, and then {message}"
     finally:
-        subject.moved.update(put_back(switches))
+        subject.changed_settings.update(put_back(switches))
     if status == UNSUPPORTED and name in names_in(require):
         status, message = FAIL, f"required, but unsupported: {message}"
     if status == FAIL:
@@ -175,7 +176,7 @@ def call_of(name, subject, require):
     if name in names_in(require):
         words["require"] = repr(name)
     rest = "".join(f", {option}={value}" for option, value in words.items())
-    return f"torchbp.check({expression(subject.original)}, inputs, checks={name!r}{rest}, seed={seed})"
+    return f"torchbp.check({expression(subject.callee.original)}, inputs, checks={name!r}{rest}, seed={seed})"
 
 
 @contextmanager

@@ -1,21 +1,8 @@
-"""What a subject is made of: its arguments, and what `check` was told."""
+"""The options of `check`, validated."""
 
 import difflib
 from dataclasses import dataclass
 from numbers import Integral, Real
-
-import torch
-
-
-@dataclass(frozen=True)
-class Argument:
-    """One tensor that the function takes: an input, or a parameter or a buffer of a module."""
-
-    name: str
-    tensor: torch.Tensor
-    differentiable: bool
-    kind: str  # "input", "parameter", "buffer", or "incoming" for the incoming gradient
-    assumed: bool = False  # no input said requires_grad, so that every floating one is taken to
 
 
 @dataclass(frozen=True)
@@ -71,10 +58,6 @@ class Options:
         """How many leading dimensions of an input the function maps over."""
         said = self.batch_dims
         return (said.get(argument.name) if isinstance(said, dict) else said) or 0
-
-
-class CannotRun(ValueError):
-    """The function raises at the inputs themselves, so that there is nothing to audit."""
 
 
 BY_NAME = "for inputs that differ, a dict by name: 0 for those that have none"

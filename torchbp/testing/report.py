@@ -111,6 +111,10 @@ class GradientError(GradcheckError):
         self.report = report
 
 
+class CannotRun(ValueError):
+    """The function raises at the inputs themselves, so that there is nothing to audit."""
+
+
 class Outcome(Exception):
     """How a check ends early, with a message and further lines."""
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Classifier", "TabularData", "UntilMinimum"]
 
-# torchmetrics imports matplotlib, and its first import on a machine would announce itself among our lines
+# Lightning's torchmetrics imports matplotlib, whose first import on a machine prints a line
 logging.getLogger("matplotlib.font_manager").addFilter(lambda record: "font cache" not in record.getMessage())
 
 if not TYPE_CHECKING:

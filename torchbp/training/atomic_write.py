@@ -7,9 +7,11 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_write(path):
-    """A path beside `path` to write to; at the end it takes the place of `path`, and after an error it is gone."""
+    """A context with a temporary path to write to. At its end the file gets the name `path`; after an error it is
+    deleted."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # another process may write the same file
+    # with the process id, since another process may write the same file
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from torchbp.benchmarks.helpers.tables import by_variant, figure, grouped
-from torchbp.training.report.figures import DASHES, style, whole_decades
+from torchbp.training.report.figures import DASHES, plot_style, whole_decades
 
 OURS = "#1f7fc4"
 # how the names of the variants begin that are not of torchbp, and the colours of their curves
@@ -34,7 +34,7 @@ def draw(path, benchmark, report):
     rows = list(rows_of(benchmark, report["results"]))
     columns = max(len(panels) for _, panels in rows)
     heights = [4.4 if curved(panels) else 0.9 + 0.25 * len(names_of(panels)) for _, panels in rows]
-    with style("#222222"):
+    with plot_style("#222222"):
         canvas = Figure((3 + 2.4 * columns, sum(heights) + 0.9), dpi=110)
         canvas.set_layout_engine("constrained")
         canvas.suptitle(f"{what}: to the left of 1 is less\n{report['machine']}", fontsize=11)

@@ -16,7 +16,7 @@ from torchbp.nn import MLP, BCEWithLogitsLoss
 from torchbp.training import Classifier, TabularData, UntilMinimum
 from torchbp.training.callbacks.gradient_monitor import GradientMonitor
 from torchbp.training.callbacks.progress import EpochProgress
-from torchbp.training.checkpoints.saving import BestAndLast, WholeFiles
+from torchbp.training.checkpoints.saving import AtomicCheckpointIO, BestAndLast
 from torchbp.training.model.classifier import Standardize
 
 LR = 0.5
@@ -115,7 +115,7 @@ def our_fit(task, engine="autograd"):
             callbacks=[stopping, monitor, BestAndLast(), EpochProgress()],
             logger=CSVLogger(folder, "run"),
             log_every_n_steps=1,
-            plugins=[WholeFiles()],
+            plugins=[AtomicCheckpointIO()],
         ).fit(classifier(task, engine), task.data)
     return monitor.seconds / (time.perf_counter() - start)
 

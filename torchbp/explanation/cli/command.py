@@ -1,7 +1,7 @@
 """`torchbp explain`: a row of data through a network, trained or fresh, in the terminal, as JSON or as a page."""
 
 import contextlib
-import os
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -9,17 +9,19 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Trainer
 
-from torchbp.cli.usage import OPTIONS
+from torchbp.cli import keys
+from torchbp.cli.keys import LINKED, TRAINER_DEFAULTS
 from torchbp.explanation.cli.data_rows import Rows
 from torchbp.explanation.cli.what_if import WEIGHTS, saturate
 from torchbp.explanation.explanation import explain
 from torchbp.explanation.render.text import closing, heading
 from torchbp.printing import complain, say
 from torchbp.training.atomic_write import atomic_write
-from torchbp.training.checkpoints.compatibility import compare, set_by_user
+from torchbp.training.checkpoints.compatibility import changed_settings, check_same_settings
+from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import read_checkpoint
-from torchbp.training.cli.arguments import GROUPS, LINKED, Parser, configs_first, known_keys, nearest
-from torchbp.training.cli.command import DEFAULTS, quieten
+from torchbp.training.cli.arguments import GROUPS, Parser, configs_first, known_keys, nearest
+from torchbp.training.cli.lightning_quiet import silence_lightning
 from torchbp.training.data.columns import feature_names
 from torchbp.training.data.tabular import TabularData
 from torchbp.training.errors import SettingError, UserError
@@ -29,22 +31,21 @@ from torchbp.training.model.classifier import Classifier
 class ExplainParser(Parser):
     def error(self, message, ex=None):
         if unknown := re.search(r"unrecognized arguments: --([^\s=]+)", message):
-            keys = [*OPTIONS["explain"], *known_keys()]
-            raise SettingError(f"there is no key {unknown[1]!r}; {nearest(unknown[1], keys)}")
+            known = [*inspect.signature(keys.explain).parameters, *known_keys()]
+            raise SettingError(f"there is no key {unknown[1]!r}; {nearest(unknown[1], known)}")
         super().error(message.replace("are required: ", "are required: explain."))  # as a subcommand's keys are named
 
 
 def main(arguments):
     """Run `torchbp explain ARGUMENTS…`. Returns the exit status: 0, 1 for unusable data, 2 for an argument."""
-    quieten()
+    silence_lightning()
     try:
         run(settings_of(arguments))
     except UserError as error:
         complain(error)
         return error.status
-    except BrokenPipeError:  # the reader, head for example, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except BrokenPipeError:  # the command line's main ends quietly
+        raise
     except OSError as error:
         complain(" ".join(str(error).split()))
         return 1
@@ -55,23 +56,18 @@ def settings_of(arguments):
     """The keys of training, so that a run's file is taken as it is, and those of this command."""
     parser = ExplainParser(prog="torchbp explain", allow_abbrev=False)
     parser.add_argument("-c", "--config", action="config", help="A file of keys in YAML.")
-    parser.add_argument("--seed_everything", type=int, default=0, help="The seed of the first weights.")
-    parser.add_argument("--ckpt_path", type=str | None, default=None, help="The trained network; none is a fresh one.")
-    parser.add_argument("--row", type=int | None, default=None, help="The row of the data, from 1.")
-    parser.add_argument("--y", type=list[str] | str | None, default=None, help="Its class, in place of its label.")
-    parser.add_argument("--lr", type=float | None, default=None, help="The learning rate; by default model.lr.")
-    parser.add_argument("--layer", type=int | None, default=None, help="Print one layer, from 1.")
-    parser.add_argument("--weights", type=str | None, default=None, help="What if they were so? zero.")
-    parser.add_argument("--saturate", type=bool, nargs="?", const=True, default=False, help="What if it were sure?")
-    parser.add_argument("--json", type=str | None, default=None, help="Write the explanation to this file.")
-    parser.add_argument("--html", type=str | None, default=None, help="Write it as a page to this file.")
+    parser.add_function_arguments(keys.explain)
     parser.add_lightning_class_args(Trainer, "trainer")
-    parser.set_defaults({f"trainer.{name}": value for name, value in DEFAULTS.items()})
+    parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
     parser.add_class_arguments(GROUPS["model"], "model", skip=set(LINKED), instantiate=False)
     parser.add_class_arguments(GROUPS["data"], "data", instantiate=False)
     for name in ("stopping", "gradients", "checkpoint"):
         parser.add_class_arguments(GROUPS[name], name, instantiate=False)
-    return parser.parse_args(configs_first(arguments)[1:])
+    words = configs_first(arguments)[1:]
+    for i, word in enumerate(words):
+        if word == "--saturate" and words[i + 1 : i + 2] not in (["true"], ["false"]):
+            words[i] = "--saturate=true"
+    return parser.parse_args(words)
 
 
 def run(settings):
@@ -101,7 +97,7 @@ def run(settings):
         text = explanation.text(settings.layer)
     except (TypeError, ValueError) as error:
         raise SettingError(str(error)) from None
-    write([(path, explanation.json() if suffix == ".json" else explanation.html()) for path, suffix in files])
+    write([(path, explanation.to_json() if suffix == ".json" else explanation.to_html()) for path, suffix in files])
     if files and settings.layer is None:  # whole, it is in them
         text = "\n".join([*heading(explanation), "", *closing(explanation)])
     print(text)
@@ -133,8 +129,8 @@ def trained(settings):
     path = settings.ckpt_path
     checkpoint = read_checkpoint(path)
     check_single(checkpoint["hyper_parameters"], f"{path} holds", "train a single network, with")
-    compare(checkpoint["hyper_parameters"], set_by_user(settings.model.as_dict(), Classifier), path)
-    return Classifier.of_checkpoint(checkpoint, path)
+    check_same_settings(checkpoint["hyper_parameters"], changed_settings(settings.model.as_dict(), Classifier), path)
+    return load_network(Classifier, checkpoint, path)
 
 
 def fresh(settings):
@@ -145,7 +141,7 @@ def fresh(settings):
     data = TabularData(**settings.data.as_dict())
     torch.manual_seed(settings.seed_everything)
     model = Classifier(**{name: getattr(data, name) for name in LINKED}, **settings.model.as_dict())
-    model.trainer = Trainer(accelerator="cpu", **DEFAULTS | {"logger": False, "enable_checkpointing": False})
+    model.trainer = Trainer(accelerator="cpu", **TRAINER_DEFAULTS | {"logger": False, "enable_checkpointing": False})
     model.trainer.datamodule = data
     model.setup("fit")  # fits the scaling to the training rows
     model.trainer = None

@@ -1,108 +1,125 @@
-"""Equations as MathML, which browsers draw and read aloud: from the text of equations.py."""
+"""Equations as MathML, which browsers draw and read aloud."""
 
-import re
 from html import escape
 
-from torchbp.explanation.equations import NAME
-
-TOKEN = re.compile(
-    rf"(?P<turned>\((?P<inner>{NAME})\)ᵀ)|(?P<name>{NAME})(?P<after>[ᵀ²]?)|(?P<partial>∂L?/?∂?\w*)"
-    r"|(?P<share>\((?P<top>\d)/(?P<bottom>\w+)\))|(?P<word>tanh|max|ln|Σₙ|[A-Za-zσαΣ])|(?P<number>\d+)|(?P<sign>[^\w\s])"
-)
+from torchbp.explanation.quantities import Derivative, Quantity
+from torchbp.explanation.render.plain_text import partial, plain
+from torchbp.explanation.render.printer import ATOM, SUM, Printer, strength, whole
 
 
-def math(equation, shapes=None, display=True):
-    """An equation as a `<math>`; with `shapes`, name → tuple, each of those quantities has its size beneath. What it is
-    equal to in another form stands in a second line."""
-    left, *sides = re.split(r" (?== )", equation)
-    lines = [row(text, shapes or {}) for text in (f"{left} {sides[0]}", *sides[1:])] if sides else [row(left, {})]
-    inside = lines[0] if len(lines) == 1 else "".join(f"<mtr><mtd>{line}</mtd></mtr>" for line in lines)
-    tag, kind = "mrow" if len(lines) == 1 else "mtable", ' display="block"' if display else ""
-    return f'<math{kind} alttext="{escape(equation)}"><{tag}>{inside}</{tag}></math>'
+class MathML(Printer):
+    """shapes: name → shape; each quantity that has one stands over its size."""
+
+    plus, minus, sign, dot, elementwise, comma = (f"<mo>{sign}</mo>" for sign in "+−−·∘,")
+    space = '<mspace width=".2em"></mspace>'
+
+    def __init__(self, shapes=None):
+        self.shapes = shapes or {}
+
+    def row(self, parts):
+        return "".join(parts)
+
+    def bracket(self, inside):
+        return f"<mrow><mo>(</mo>{inside}<mo>)</mo></mrow>"
+
+    def function(self, function):
+        return f"<mi>{escape(function.name)}</mi>"
+
+    def quotient(self, tree, of_numbers):
+        above, below = (self._node(side, of_numbers) for side in (tree.numerator, tree.denominator))
+        return _fraction(above, below)
+
+    def power(self, tree, of_numbers):
+        exponent = self._node(tree.exponent, of_numbers)
+        if isinstance(tree.base, Quantity) and whole(tree.exponent) is not None:
+            return self._sized(_letter(tree.base, exponent), tree.base)
+        base = self._node(tree.base, of_numbers)
+        if strength(tree.base) < ATOM or isinstance(tree.base, Derivative):
+            base = self.bracket(base)
+        return f"<msup><mrow>{base}</mrow><mrow>{exponent}</mrow></msup>"
+
+    def transpose(self, tree, of_numbers):
+        above = "<mi>T</mi>"
+        if isinstance(tree.operand, Quantity):
+            return self._sized(_letter(tree.operand, above), tree.operand, turned=True)
+        if isinstance(tree.operand, Derivative):
+            drawn = f"<msup>{self.bracket(_derivative(tree.operand))}{above}</msup>"
+            return self._sized(drawn, tree.operand, turned=True)
+        return f"<msup>{self.bracket(self._node(tree.operand, of_numbers))}{above}</msup>"
+
+    def sum_over(self, tree, of_numbers):
+        inside = self._at_least(tree.operand, ATOM - 1, of_numbers or not tree.rows)
+        return f"{'<munder><mo>∑</mo><mi>n</mi></munder>' if tree.rows else '<mo>∑</mo>'}{inside}"
+
+    def indicator(self, tree, of_numbers):
+        left, right = (self._at_least(side, SUM, of_numbers) for side in (tree.left, tree.right))
+        return f"<mrow><mo>[</mo>{left}<mo>{escape(tree.relation)}</mo>{right}<mo>]</mo></mrow>"
+
+    def constant(self, tree, of_numbers):
+        return f"<mn>{plain(tree)}</mn>"
+
+    def value(self, tree, of_numbers):
+        return f"<mn>{tree.text()}</mn>"
+
+    def rest(self, tree, of_numbers):
+        return f"<mtext>{plain(tree)}</mtext>"
+
+    def symbol(self, tree, of_numbers):
+        return f"<mi>{escape(tree.name)}</mi>"
+
+    def quantity(self, tree, of_numbers=False):
+        return self._sized(_letter(tree), tree)
+
+    def derivative(self, tree, of_numbers=False):
+        return self._sized(_derivative(tree), tree)
+
+    def _sized(self, drawn, tree, turned=False):
+        shape = self.shapes.get(tree.name)
+        if not shape:
+            return drawn
+        size = "×".join(map(str, reversed(shape) if turned else shape))
+        return f'<munder>{drawn}<mtext class="size">{size}</mtext></munder>'
 
 
-def row(text, shapes):
-    """The content of an mrow. “( … ) / ( … )” is a fraction."""
-    if " / (" in text:
-        left, right = text.split(" / ", 1)
-        start = left.rindex("(") if left.count("(") == 1 else opening(left)
-        return (
-            f"{row(left[:start], shapes)}<mfrac><mrow>{row(left[start + 1 : -1], shapes)}</mrow>"
-            f"<mrow>{row(right[1:-1], shapes)}</mrow></mfrac>"
-        )
-    parts, factor = [], False
-    for match in TOKEN.finditer(text):
-        is_factor = bool(match["name"] or match["turned"])
-        if factor and is_factor:
-            parts.append('<mspace width=".2em"></mspace>')
-        parts.append(token(match, shapes))
-        factor = is_factor
-    return "".join(parts)
-
-
-def opening(text):
-    """Where the bracket stands that the last character closes."""
-    depth = 0
-    for place in range(len(text) - 1, -1, -1):
-        depth += {")": 1, "(": -1}.get(text[place], 0)
-        if depth == 0:
-            return place
-    raise ValueError(text)
-
-
-def token(match, shapes):
-    if name := match["inner"] or match["name"]:
-        turned = bool(match["turned"]) or match["after"] == "ᵀ"
-        above = "<mi>T</mi>" if turned else "<mn>2</mn>" if match["after"] == "²" else ""
-        if above and name.startswith("dL/d"):
-            drawn = f"<msup><mrow><mo>(</mo>{quantity(name)}<mo>)</mo></mrow>{above}</msup>"
-        else:
-            drawn = quantity(name, above)
-        return sized(drawn, name, turned, shapes)
-    if match["share"]:
-        below = "".join(f"<mi>{letter}</mi>" for letter in match["bottom"])
-        return f"<mfrac><mn>{match['top']}</mn><mrow>{below}</mrow></mfrac>"
-    if word := match["word"]:
-        if word == "Σₙ":
-            return "<munder><mo>∑</mo><mi>n</mi></munder>"
-        if word == "ln":
-            return '<mspace width=".2em"></mspace><mi>ln</mi><mspace width=".2em"></mspace>'
-        return "<mo>∑</mo>" if word == "Σ" else f"<mi>{word}</mi>"
-    if match["number"]:
-        return f"<mn>{match['number']}</mn>"
-    sign = escape(match["sign"] or match["partial"] or "")
-    return f"<mo>{sign}</mo>"
-
-
-def sized(drawn, name, turned, shapes):
-    shape = shapes.get(name)
-    if not shape:
-        return drawn
-    size = "×".join(str(n) for n in (reversed(shape) if turned else shape))
-    return f'<munder>{drawn}<mtext class="size">{size}</mtext></munder>'
-
-
-def quantity(name, above=""):
-    """Z₁, W₁′, X, or ∂L/∂Z₁ as a fraction; `above` is what stands at the upper right."""
-    if name.startswith("dL/d"):
-        below = quantity(name.removeprefix("dL/d"))
-        return f"<mfrac><mrow><mi>∂</mi><mi>L</mi></mrow><mrow><mi>∂</mi>{below}</mrow></mfrac>"
-    letter, number, prime = re.fullmatch(r"([A-Za-z])(\d*)(′?)", name).groups()
-    above = f"<mrow>{'<mo>′</mo>' if prime else ''}{above}</mrow>" if prime or above else ""
-    if not number:
-        return f"<msup><mi>{letter}</mi>{above}</msup>" if above else f"<mi>{letter}</mi>"
-    base = f"<mi>{letter}</mi><mn>{number}</mn>"
+def _letter(quantity, above=""):
+    """Z₁ or W₁′; `above` is what stands at the upper right."""
+    above = f"<mrow>{'<mo>′</mo>' if quantity.prime else ''}{above}</mrow>" if quantity.prime or above else ""
+    letter = f"<mi>{escape(quantity.letter)}</mi>"
+    if quantity.number is None:
+        return f"<msup>{letter}{above}</msup>" if above else letter
+    base = f"{letter}<mn>{quantity.number}</mn>"
     return f"<msubsup>{base}{above}</msubsup>" if above else f"<msub>{base}</msub>"
 
 
-def partial(name):
-    """∂L/∂Z1 or ∂Z1/∂W1, the name of a factor, as a fraction."""
-    above, below = re.fullmatch(r"∂(\w+)/∂(\w+)", name).groups()
-    above, below = (quantity(part) for part in (above, below))
-    return f"<mfrac><mrow><mi>∂</mi>{above}</mrow><mrow><mi>∂</mi>{below}</mrow></mfrac>"
+def _derivative(tree):
+    above, below = (f"<mi>∂</mi>{_letter(quantity)}" for quantity in (tree.of, tree.by))
+    return _fraction(above, below)
 
 
-def rule(text):
-    """The chain rule: ∂L/∂W1 = ∂L/∂Z1 · ∂Z1/∂W1."""
-    parts = [f"<mo>{part}</mo>" if part in "=·" else partial(part) for part in text.split(" ")]
-    return f'<math display="block" alttext="{escape(text)}"><mrow>{"".join(parts)}</mrow></math>'
+def _fraction(above, below):
+    return f"<mfrac><mrow>{above}</mrow><mrow>{below}</mrow></mfrac>"
+
+
+def quantity(tree):
+    """A quantity or a derivative within a line of text."""
+    return f'<math alttext="{escape(partial(tree))}"><mrow>{MathML()(tree)}</mrow></math>'
+
+
+def equation(left, sides, alttext, shapes=None):
+    """`left` and what it is equal to, each further side in a line of its own. With `shapes`, name → shape, the first
+    line has the sizes of its quantities beneath them."""
+    equals = "<mo>=</mo>"
+    lines = [f"{MathML(shapes)(left)}{equals}{MathML(shapes)(sides[0])}"]
+    lines += [f"{equals}{MathML(shapes)(side)}" for side in sides[1:]]
+    if len(lines) == 1:
+        inside = f"<mrow>{lines[0]}</mrow>"
+    else:
+        inside = f"<mtable>{''.join(f'<mtr><mtd>{line}</mtd></mtr>' for line in lines)}</mtable>"
+    return f'<math display="block" alttext="{escape(alttext)}">{inside}</math>'
+
+
+def chain_rule(left, factors, alttext):
+    """∂L/∂W1 = ∂L/∂Z1 · ∂Z1/∂W1."""
+    printer = MathML()
+    right = "<mo>·</mo>".join(map(printer, factors))
+    return f'<math display="block" alttext="{escape(alttext)}"><mrow>{printer(left)}<mo>=</mo>{right}</mrow></math>'

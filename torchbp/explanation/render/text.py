@@ -3,45 +3,51 @@
 import math
 import textwrap
 
-from torchbp.explanation.equations import d
-from torchbp.explanation.numeric_examples import number
+from torchbp.explanation.numbers import formatted
+from torchbp.explanation.quantities import INPUT, TARGET, d
 from torchbp.explanation.records import STAGES
+from torchbp.explanation.render.plain_text import RAISED, plain
 from torchbp.printing import printable
 
 WIDTH = 80
 ROWS, COLUMNS, CELL = 8, 7, 11  # of a tensor that is printed whole; of a larger one its corners
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 BAR, DECADES = 30, 3  # the longest bar; the powers of ten that bars stand for, at least
 VERDICTS = {True: "check ok", False: "check OFF", None: "no check"}
 
 
 def text(explanation, layer=None):
     """Raises a ValueError for a number of a layer that is not there."""
-    chain, layers = explanation.chain, len(explanation.chain.sizes()) - 1
+    chain, layers = explanation.chain, len(explanation.chain.layers)
     if layer is not None and layer not in range(1, layers + 1):
         raise ValueError(f"layer {layer!r} is not there; the network has the layers 1 to {layers}")
     lines = [*heading(explanation), "", ruled("Given")]
-    for name in (*("X", "y"), *chain.start) if layer is None else needed(chain, layer):
+    for name in (INPUT.name, TARGET.name, *chain.start) if layer is None else needed(explanation, layer):
         lines += given(name, explanation.values[name], chain.keys.get(name))
     stage, said = None, set()
     for record in explanation.records:
-        if layer not in (None, record.number) and record.name[0] != "L":
+        if layer is not None and record.number != layer and record.kind != "loss":
             continue
         if record.stage != stage:
             stage = record.stage
             lines += ["", ruled(STAGES[stage])]
-        lines += block(record, record.why not in said)
-        said.add(record.why)
+        lines += block(record, record.reason not in said)
+        said.add(record.reason)
     return "\n".join([*lines, "", *closing(explanation)])
 
 
-def needed(chain, layer):
+def needed(explanation, layer):
     """The names of what one layer's equations take from elsewhere, forward, back and forward again."""
-    linear = {step.number: step for step in chain.steps if step.kind == "linear"}
-    step, above = linear[layer], linear.get(layer + 1)
-    names = [step.takes, step.weight, *([step.bias] if step.bias in chain.start else [])]
-    names += [above.weight, d(above.gives)] if above else ["y"]
-    return names if step.takes == "X" else [*names, step.takes + "′"]
+    chain = explanation.chain
+    step = chain.layers[layer - 1]
+    names = [step.takes.name, *(quantity.name for _, quantity in step.parameters)]
+    if layer < len(chain.layers):
+        above = chain.layers[layer]
+        names += [*(quantity.name for _, quantity in above.parameters), d(above.gives).name]
+        taken = {name for r in explanation.records if r.number == layer for side in r.sides for name in side.symbols()}
+        names = [name for name in names if name in taken]
+    else:
+        names.append(TARGET.name)
+    return names if step.takes == INPUT else [*names, step.takes.after().name]
 
 
 def heading(explanation):
@@ -49,14 +55,24 @@ def heading(explanation):
         ("explain", printable(explanation.title)),
         ("network", explanation.chain.described()),
         ("loss", f"{loss(explanation)}; learning rate α = {explanation.lr:g}"),
-        ("reading", "Z1[row, unit], W1[unit, number it takes], from 1; dL/dZ is ∂L/∂Z; ′ is after the step"),
+        ("reading", reading(explanation)),
     ]
     return [line for name, what in pairs if what for line in wrapped(f"{name:<9}{what}", "", " " * 9)]
 
 
+def reading(explanation):
+    """How the names are read, on those of this network."""
+    first = explanation.chain.layers[0]
+    z, weights = first.gives.name, [q for _, q in first.parameters if explanation.values[q.name].dim() == 2]
+    parts = [f"{z}[2,3] is row 2, unit 3"]
+    parts += [f"{q.name}[2,3] is the weight from input 3 to unit 2" for q in weights]
+    prime = next(quantity for step in explanation.chain.steps for _, quantity in step.parameters).after().name
+    return f"{'; '.join(parts)} (counted from 1). dL/d{z} means ∂L/∂{z}. A prime ({prime}) means after the update."
+
+
 def loss(explanation):
     """The loss, and what N and K are in its equation."""
-    of, (rows, outputs) = explanation.derivation.loss, explanation.values["y"].shape
+    of, (rows, outputs) = explanation.step.loss, explanation.values[TARGET.name].shape
     counts = f"N = {rows} row{'s' * (rows > 1)}, K = {outputs} output{'s' * (outputs > 1)}"
     return f"{type(of).__name__}, {of.reduction}; {counts}"
 
@@ -80,34 +96,33 @@ def block(record, with_why=True):
     if record.sizes:
         lines += wrapped(record.sizes, "   ", "     ")
     lines += wrapped(record.why, "   ", "   ") if with_why else []
-    if record.factors:
-        lines += wrapped(
-            f"{record.rule}: {' times '.join(f'({size(f.tensor)})' for f in record.factors)}", "   ", "     "
-        )
+    if len(record.chain) > 1:
+        lines += wrapped(record.rule, "   ", "     ")
     lines += tensor_lines(record.tensor)
     if record.numbers:
         lines += wrapped(record.numbers, "   ", "     ")
     for check in record.checks:
-        lines += wrapped(f"{VERDICTS[check.ok]}: {said(check)}", "   ", "     ")
+        lines += wrapped(f"{VERDICTS[check.ok]}: {comparison(check)}", "   ", "     ")
     return lines
 
 
-def said(check):
+def comparison(check):
     """What a record is compared with, and by how much it differs."""
     if check.ok is None:
-        return f"there is no {check.by}: {check.why}"
-    return f"{check.by} differs by {difference(check.error)} (bound {difference(check.bound)})"
+        return f"no {check.by}: {check.why}"
+    difference = f"{check.by} differs by {rounded(check.error)}"
+    return f"{difference}; rounding allows {rounded(check.bound)}"
 
 
-def tally(explanation):
+def tally(explanation, printer=plain):
     """How many checks are ok, and which records have one that is not."""
-    verdicts = [(record.name, check.ok) for record in explanation.records for check in record.checks]
-    off = dict.fromkeys(name for name, ok in verdicts if ok is False)
+    verdicts = [(record.quantity, check.ok) for record in explanation.records for check in record.checks]
+    off = dict.fromkeys(printer(quantity) for quantity, ok in verdicts if ok is False)
     done = [ok for _, ok in verdicts if ok is not None]
     return f"{sum(done)} of {len(done)} ok{'; OFF: ' if off else ''}{', '.join(off)}"
 
 
-def difference(error):
+def rounded(error):
     return "0" if error == 0 else f"{error:.0e}".replace("-", "−")
 
 
@@ -118,40 +133,48 @@ def size(tensor):
 def tensor_lines(tensor):
     """Whole, if it is small; otherwise its shape, its range and its corners."""
     if tensor.dim() == 0:
-        return [f"     {number(tensor)}"]
+        return [f"     {formatted(tensor)}"]
     table = tensor.detach().double().reshape(-1, tensor.shape[-1])
     rows, columns = table.shape
     lines = []
     if rows > ROWS or columns > COLUMNS:
         lines = [
-            f"     {size(tensor)}, from {number(table.min())} to {number(table.max())}, mean {number(table.mean())}"
+            f"     {size(tensor)}, from {formatted(table.min())} to {formatted(table.max())}, mean {formatted(table.mean())}"
         ]
     across = list(range(columns)) if columns <= COLUMNS else [0, 1, 2, None, columns - 2, columns - 1]
     down = list(range(rows)) if rows <= ROWS else [0, 1, None, rows - 2, rows - 1]
     for row in down:
-        cells = ["…" if None in (row, column) else number(table[row, column]) for column in across]
+        cells = ["…" if None in (row, column) else formatted(table[row, column]) for column in across]
         lines.append(" " + "".join(f"{cell:>{CELL}}" for cell in cells))
     return lines
 
 
 def closing(explanation):
     """How far the loss fell, the gradient's norm by layer, and what there is to see."""
-    lines = [ruled("What it did"), *wrapped(f"Checks: {tally(explanation)}.", "", "")]
-    falls = explanation.lr * explanation.squared_norm()
-    lines += wrapped(
-        f"The loss went from {number(explanation.loss)} to {number(explanation.new_loss)}: "
-        f"{number(explanation.new_loss - explanation.loss)}. Along a straight line it would have been −α‖dL‖² = "
-        f"{number(-falls)}.",
-        "",
-        "",
-    )
+    lines = [
+        ruled("What it did"),
+        *wrapped(f"Checks: {tally(explanation)}.", "", ""),
+        *wrapped(fall(explanation), "", ""),
+    ]
     norms = explanation.norms()
     if len(norms) > 1:
         ends = " to ".join(scale(norms)[0])
-        lines += ["", f"‖dL/dZ‖ of each layer, back to front (bars: powers of ten, {ends})", *bars(norms)]
+        lines += ["", f"‖dL/dZ‖ of each layer, the last one first (bars from {ends})", *bars(norms)]
     for sentence in explanation.observations:
         lines += ["", *wrapped(f"→ {sentence}", "", "  ")]
     return lines
+
+
+def fall(explanation):
+    """What the step changed, and what the slope alone predicted."""
+    before, after = explanation.loss, explanation.new_loss
+    change = after - before
+    moved = f"rose by {formatted(change)}" if change > 0 else f"fell by {formatted(-change)}"
+    predicted = formatted(explanation.lr * explanation.squared_norm())
+    return (
+        f"The loss {moved}, from {formatted(before)} to {formatted(after)}. The slope alone predicted a fall of "
+        f"α‖∇L‖² = {predicted}; the difference is the loss's curvature."
+    )
 
 
 def scale(norms):
@@ -169,7 +192,7 @@ def bars(norms):
     """The last layer first, since that is the way that the gradient goes."""
     for layer, share in reversed(list(enumerate(scale(norms)[1], 1))):
         bar = "█" * max(round(BAR * share), share > 0)
-        yield f"  layer {layer:<3} {number(norms[layer - 1]):>10}  {bar}".rstrip()
+        yield f"  layer {layer:<3} {formatted(norms[layer - 1]):>10}  {bar}".rstrip()
 
 
 def wrapped(text, first, other):

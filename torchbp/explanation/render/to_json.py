@@ -3,15 +3,18 @@
 import json
 import math
 
+from torchbp.explanation.numbers import Rest, Value
+from torchbp.ops.expressions import Call, Expression
+
 
 def as_json(explanation):
     content = {
         "title": explanation.title,
         "network": explanation.chain.described(),
-        "sizes": explanation.chain.sizes(),
+        "sizes": explanation.chain.sizes,
         "features": explanation.features,
         "outputs": explanation.outputs,
-        "loss": type(explanation.derivation.loss).__name__,
+        "loss": type(explanation.step.loss).__name__,
         "lr": explanation.lr,
         "from": finite(explanation.loss),
         "to": finite(explanation.new_loss),
@@ -26,21 +29,48 @@ def as_json(explanation):
 def record_of(record):
     return {
         "name": record.name,
+        "kind": record.kind,
+        "quantity": tree_of(record.quantity),
         "stage": record.stage,
         "number": record.number,
         "layer": record.layer,
         "equation": record.equation,
+        "sides": [tree_of(side) for side in record.sides],
+        "elementwise": record.elementwise,
         "sizes": record.sizes,
         "why": record.why,
         "rule": record.rule,
-        "factors": [{"name": factor.name, **tensor_of(factor.tensor)} for factor in record.factors],
+        "chain": [tree_of(factor) for factor in record.chain],
+        "factors": [{"name": f.name, **tree_of(f.derivative), **tensor_of(f.tensor)} for f in record.factors],
         "numbers": record.numbers,
+        "example": {
+            "place": [index + 1 for index in record.example.place],
+            "tree": tree_of(record.example.tree),
+            "value": finite(record.example.value),
+        },
         "checks": [
             {"by": c.by, "ok": c.ok, "error": finite(c.error), "bound": finite(c.bound), "why": c.why}
             for c in record.checks
         ],
         **tensor_of(record.tensor),
     }
+
+
+def tree_of(tree):
+    """A node as {"node": its kind, and its fields}; a derivative has the quantities `of` and `by`."""
+    if isinstance(tree, Call):
+        return {"node": "Call", "function": tree.function.name, "arguments": [tree_of(a) for a in tree.arguments]}
+    if isinstance(tree, Value):
+        return {"node": "Value", "value": finite(tree.value), "digits": tree.digits}
+    if isinstance(tree, Rest):
+        return {"node": "Rest", "count": tree.count, "value": finite(tree.value), "digits": tree.digits}
+    return {"node": type(tree).__name__} | {name: field_of(getattr(tree, name)) for name in tree.__dataclass_fields__}
+
+
+def field_of(value):
+    if isinstance(value, tuple):
+        return [field_of(v) for v in value]
+    return tree_of(value) if isinstance(value, Expression) else finite(value)
 
 
 def tensor_of(tensor):

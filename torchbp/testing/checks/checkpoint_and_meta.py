@@ -25,11 +25,13 @@ def checkpointing(subject):
     # three times, one and several calls apart, for what alternates from call to call
     for reentrant, between in ((False, False), (False, True), (False, False), (True, False)):
         words = f"under checkpoint(use_reentrant={reentrant})"
-        tensors = subject.tensors(subject.differentiable)
+        tensors = subject.fresh_tensors(subject.differentiable)
         subject.random.seed()
         try:
-            raw = checkpoint(subject.raw, *tensors, use_reentrant=reentrant)
-            pairs = [(raw[i], g) for i, g in zip(subject.outputs, incoming, strict=True) if raw[i].requires_grad]
+            raw = checkpoint(subject.call_raw, *tensors, use_reentrant=reentrant)
+            pairs = [
+                (raw[i], g) for i, g in zip(subject.outputs.compared, incoming, strict=True) if raw[i].requires_grad
+            ]
             with gradients_kept(outputs):  # which knows the tensors that the function holds itself
                 torch.autograd.backward([o for o, _ in pairs], [g for _, g in pairs])
         except Exception as error:
@@ -37,14 +39,14 @@ def checkpointing(subject):
             if (
                 isinstance(error, NotImplementedError)
                 or "support" in str(error)
-                or (reentrant and subject.differentiates)
+                or (reentrant and subject.behaviour.runs_autograd)
             ):
                 raise Unsupported(f"{words}: {text}") from None
             raise Defect(f"{words} it raises {type(error).__name__}: {text}") from error
         leaves = [tensors[i] for i in subject.differentiable]
         expect(subject, [dense(t, t.grad) for t in leaves], expected, words)
         if between:
-            subject(subject.tensors())
+            subject.call(subject.fresh_tensors())
 
 
 def meta(subject):
@@ -52,16 +54,16 @@ def meta(subject):
     need(subject)
     wanted = subject.differentiable
     tensors = [t.detach().to("meta").requires_grad_(i in wanted) for i, t in enumerate(subject.point)]
-    expected = subject.numbers()
+    expected = subject.call_no_grad()
     try:
-        raw = subject.raw(*tensors)
-        outputs = [raw[i] for i in subject.outputs]
+        raw = subject.call_raw(*tensors)
+        outputs = [raw[i] for i in subject.outputs.compared]
         attached = [o for o in outputs if o.requires_grad]
         leaves = [tensors[i] for i in wanted]
         found = torch.autograd.grad(attached, leaves, [torch.empty_like(o) for o in attached], allow_unused=True)
     except Exception as error:
         raise Unsupported(f"{first_line(error)}; to add it: torch operations only, or register_fake") from None
-    for name, a, b in zip(subject.output_names(), outputs, expected, strict=True):
+    for name, a, b in zip(subject.outputs.compared_names, outputs, expected, strict=True):
         if a.device.type != "meta":
             raise Unsupported(f"{name} is made on {a.device}; to add it: factories with device=input.device")
         if a.shape != b.shape or a.dtype != b.dtype:

@@ -11,10 +11,10 @@ def determinism(subject):
     graph_of(subject)
     first = gradients(subject)
     compared(subject, subject.names(), "the gradient of ", first, gradients(subject))
-    outputs = [subject(subject.tensors()) for _ in range(2)]
-    compared(subject, subject.output_names(), "", *outputs)
+    outputs = [subject.call(subject.fresh_tensors()) for _ in range(2)]
+    compared(subject, subject.outputs.compared_names, "", *outputs)
     reentrant(subject, first)
-    return "random: audited with the random state forked and seeded" if subject.random.any else ""
+    return "random: audited with the random state forked and seeded" if subject.random.is_used else ""
 
 
 def compared(subject, names, what, first, second):
@@ -27,14 +27,14 @@ def compared(subject, names, what, first, second):
 def reentrant(subject, expected):
     """A whole call inside the backward of another, as reentrant checkpoints do."""
     wanted = subject.differentiable
-    tensors, other = subject.tensors(wanted), next(other_points(subject))
-    outputs = subject(tensors)
+    tensors, other = subject.fresh_tensors(wanted), next(other_points(subject))
+    outputs = subject.call(tensors)
 
     def inside(gradient):
         try:
-            inner = subject.tensors(wanted, other)
+            inner = subject.fresh_tensors(wanted, other)
             inner = [o if a.kind == "input" else t for o, t, a in zip(inner, tensors, subject.arguments, strict=True)]
-            results = subject(inner)
+            results = subject.call(inner)
             torch.autograd.grad(results, [inner[i] for i in wanted], incoming_for(subject, results), allow_unused=True)
         except Exception:  # only the outer one matters here
             return

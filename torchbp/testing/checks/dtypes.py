@@ -3,7 +3,7 @@
 import torch
 
 from torchbp.testing.numerics.gradients import backward, incoming_for, need, usual_size
-from torchbp.testing.numerics.precision import agree, at
+from torchbp.testing.numerics.low_precision import agree, at
 from torchbp.testing.numerics.tensors import coarseness, first_line, flat, largest, nudged
 from torchbp.testing.report import Defect, Skipped, Unsupported
 from torchbp.testing.subject.closures import captures
@@ -25,7 +25,7 @@ AUTOCAST = "likely cause: dtypes that autocast mixes; see torch.amp.custom_fwd, 
 
 def dtypes(subject):
     need(subject)
-    if subject.eps > 1e-10:
+    if subject.precision.input_unit > 1e-10:
         raise Skipped("the function does not take float64, which is the measure")
     full_precision(subject)
     usual = usual_size(subject)
@@ -41,13 +41,13 @@ def dtypes(subject):
 def one(subject, dtype, fraction, usual):
     """A word on why the forward refuses this dtype; None where it takes it, and all is well."""
     word, wanted = str(dtype).removeprefix("torch."), subject.differentiable
-    tensors = subject.tensors(wanted, dtype=dtype)
-    subject.tell(f"in {word}")
+    tensors = subject.fresh_tensors(wanted, dtype=dtype)
+    subject.report_progress(f"in {word}")
     try:
-        outputs = subject(tensors)
+        outputs = subject.call(tensors)
     except Exception as error:
         text = first_line(error)
-        if isinstance(error, RuntimeError) and any(m in text for m in MIXED) and not captures(subject.original):
+        if isinstance(error, RuntimeError) and any(m in text for m in MIXED) and not captures(subject.callee.original):
             raise Defect(f"in {word} the forward mixes dtypes: {text}", [OWN_DTYPE]) from None
         return f"{word} ({text[:80]})"
     if not any(o.requires_grad for o in outputs):
@@ -68,10 +68,10 @@ def one(subject, dtype, fraction, usual):
 
 def full_precision(subject):
     """A gradient whose float64 numbers are all float32 numbers was computed in float32."""
-    found = at(subject, [nudged(t) for t in subject.point], torch.float64) if subject.unit < 1e-10 else None
+    found = at(subject, [nudged(t) for t in subject.point], torch.float64) if subject.precision.unit < 1e-10 else None
     for i, gradient in zip(subject.differentiable, found[1] if found else (), strict=found is not None):
         unit, name = coarseness(flat(gradient)), subject.arguments[i].name
-        if unit and largest(gradient) > subject.negligible(name):
+        if unit and largest(gradient) > subject.negligible_gradient(name):
             raise Defect(f"the gradient of {name} in float64 has only the precision {unit:.1g}", [LOW_DTYPE])
 
 
@@ -79,17 +79,17 @@ def autocast(subject):
     """The forward under autocast, the backward outside of it, as trainers do."""
     need(subject)
     wanted = subject.differentiable
-    if any(subject.arguments[i].tensor.is_complex() for i in wanted) or subject.eps > 1e-10:
+    if any(subject.arguments[i].tensor.is_complex() for i in wanted) or subject.precision.input_unit > 1e-10:
         raise Skipped("only for real numbers that may be float64, too")
-    tensors = subject.tensors(wanted, dtype=torch.float32)
+    tensors = subject.fresh_tensors(wanted, dtype=torch.float32)
     device = tensors[wanted[0]].device.type
     try:
-        subject(tensors)
+        subject.call(tensors)
     except Exception as error:
         raise Skipped(f"the forward refuses float32: {first_line(error)}") from None
     try:
         with torch.autocast(device, torch.bfloat16):
-            outputs = subject(tensors)
+            outputs = subject.call(tensors)
     except Exception as error:
         text = first_line(error)
         if isinstance(error, RuntimeError) and any(m in text for m in (*MIXED, "the same scalar type", "dtypes")):

@@ -6,9 +6,9 @@ import torch
 
 from torchbp.testing.diagnosis.message import forgiven
 from torchbp.testing.numerics.gradients import generator, incoming_for, need, usual_size
-from torchbp.testing.numerics.jacobian import additive, compared
-from torchbp.testing.numerics.precision import OUT_OF_RANGE, agree, at, real
-from torchbp.testing.numerics.tensors import direction_like, flat, random_like
+from torchbp.testing.numerics.jacobian import along_two_and_their_sum, is_additive
+from torchbp.testing.numerics.low_precision import OUT_OF_RANGE, agree, at, real
+from torchbp.testing.numerics.tensors import random_like
 from torchbp.testing.report import Defect, Skipped
 from torchbp.testing.subject.graph import custom
 from torchbp.testing.subject.naming import number
@@ -22,16 +22,16 @@ CAUSE = "likely cause: ∞ − ∞, 0 · ∞ or 0 / 0 in the backward, or a torc
 
 def extremes(subject):
     need(subject)
-    if subject.eps > 1e-10:
+    if subject.precision.input_unit > 1e-10:
         raise Skipped("the function does not take float64, which is the measure")
     usual = usual_size(subject)
     seen = 0
     for dtype in (torch.float64, torch.float32):
         for index, value, words, point in special_points(subject, dtype):
-            if subject.half and abs(value) > 1e3:  # out of the range of float16
+            if subject.precision.is_half and abs(value) > 1e3:  # out of the range of float16
                 continue
             words = f"{words}, {str(dtype).removeprefix('torch.')}"
-            subject.tell(f"at {words}")
+            subject.report_progress(f"at {words}")
             found = outcome(subject, point, dtype, words)
             if found is None:
                 continue
@@ -59,7 +59,7 @@ def outcome(subject, point, dtype, words):
 def zeros(subject, dtype):
     for i in subject.differentiable:
         argument = subject.arguments[i]
-        low, high = subject.bounds(argument)
+        low, high = subject.domain_of(argument)
         if argument.kind != "input" or argument.tensor.is_complex() or not low <= 0 <= high:
             continue
         point = [torch.zeros_like(t) if j == i else t for j, t in enumerate(subject.point)]
@@ -79,18 +79,16 @@ def derivatives(subject):
     no gradient to compare with.
     """
     many = sum(subject.point[i].numel() for i in subject.differentiable) > FEW
-    if many or subject.random.any or subject.half:
+    if many or subject.random.is_used or subject.precision.is_half:
         return
     for index, value, words, point in special_points(subject, torch.float64):
         if value not in BRANCHES or words.startswith("the first"):
             continue
-        source = generator(subject, 9)
-        first, second = (flat(direction_like(subject.point[index], source)).double() for _ in range(2))
         try:
-            (block,) = compared(subject.at(point), [index], 0, [first, second, first + second]).blocks
+            block = along_two_and_their_sum(subject.at(point), index, subject.point[index], whole=0)
         except Exception:  # outside of its domain
             continue
-        wrong = block.wrong & additive(block)[:, None]
+        wrong = block.wrong & is_additive(block)[:, None]
         if bool(wrong.any()) and not forgiven(subject, block):
             row, column = wrong.nonzero()[0].tolist()
             a, n, error = (float(m[row, column]) for m in (block.analytical, block.numerical, block.error))
@@ -106,7 +104,7 @@ def special_points(subject, dtype):
         argument = subject.arguments[i]
         if argument.tensor.numel() == 0 or argument.tensor.is_complex():
             continue
-        low, high = subject.bounds(argument)
+        low, high = subject.domain_of(argument)
         wanted = SPECIAL if argument.kind == "input" else (0.0,)
         for value in dict.fromkeys([*wanted, *(v for v in (low, high) if math.isfinite(v))]):
             value = DENORMAL[dtype] if value == "denormal" else float(value)
@@ -156,9 +154,9 @@ def truly_infinite(subject, point, dtype, index, entry):
         return False
 
     def value(t, direction):
-        moved = subject.tensors(point=point)
+        moved = subject.fresh_tensors(point=point)
         moved[index] = moved[index] + t * direction
-        outputs = subject.numbers(moved)
+        outputs = subject.call_no_grad(moved)
         return sum(
             float((g.conj() * o).sum().real) for g, o in zip(incoming_for(subject, outputs, 7), outputs, strict=True)
         )

@@ -20,11 +20,11 @@ KINDS = {"reverse over reverse": torch.func.jacrev, "forward over reverse": torc
 
 def hessian(subject):
     need(subject)
-    if subject.random.any:
+    if subject.random.is_used:
         raise Skipped("a random function draws otherwise when it is batched")
-    if subject.unit > 1e-10:
+    if subject.precision.unit > 1e-10:
         raise Skipped("computed in too low a precision for differences of gradients")
-    incoming = incoming_for(subject, subject.numbers(), 51)
+    incoming = incoming_for(subject, subject.call_no_grad(), 51)
     wanted = [i for i in subject.differentiable if 0 < subject.point[i].numel() <= LARGEST]
     if not wanted or any(t.is_complex() for t in [*incoming, *(subject.point[i] for i in wanted)]):
         raise Skipped("no small real argument, or complex outputs")
@@ -37,8 +37,8 @@ def of_argument(subject, index, incoming):
     """Words on what is refused."""
 
     def scalar(tensor):
-        outputs = subject.raw(*[tensor if i == index else t for i, t in enumerate(subject.point)])
-        return sum((g * outputs[i]).sum() for g, i in zip(incoming, subject.outputs, strict=True))
+        outputs = subject.call_raw(*[tensor if i == index else t for i, t in enumerate(subject.point)])
+        return sum((g * outputs[i]).sum() for g, i in zip(incoming, subject.outputs.compared, strict=True))
 
     size = largest(subject.point[index]) or 1.0
     direction = size * direction_like(subject.point[index], generator(subject, 52))
@@ -50,7 +50,7 @@ def of_argument(subject, index, incoming):
             yield f"{words}: {first_line(problem)}"
             continue
         product = matrix.reshape(direction.numel(), -1) @ direction.reshape(-1)
-        slack = subject.negligible(subject.arguments[index].name)
+        slack = subject.negligible_gradient(subject.arguments[index].name)
         gap, scale = float((product - numerical).abs().max()), max(largest(numerical), largest(product))
         if subject.arguments[index].assumed and not bool(product.any()):  # nobody asked for a gradient
             continue

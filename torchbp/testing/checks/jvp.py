@@ -23,11 +23,11 @@ def jvp(subject):
     wanted = [i for i in wanted if i not in cut]  # of the others, nobody asked for a gradient
     for subset in [[i] for i in wanted] + ([wanted] if len(wanted) > 1 else []):
         words = ", ".join(subject.names(subset)[:4])
-        slack = sum(subject.negligible(subject.arguments[i].name) * float(tangents[i].norm()) for i in subset)
+        slack = sum(subject.negligible_gradient(subject.arguments[i].name) * float(tangents[i].norm()) for i in subset)
         found = forward_mode(subject, {i: tangents[i] for i in subset}, words)
         expected = reverse_mode(subject, {i: tangents[i] for i in subset})
-        for name, a, b in zip(subject.output_names(), found, expected, strict=True):
-            if not bool(torch.as_tensor(b).isnan()) and difference(a, b, 1e-6, slack) > subject.tolerance:
+        for name, a, b in zip(subject.outputs.compared_names, found, expected, strict=True):
+            if not bool(torch.as_tensor(b).isnan()) and difference(a, b, 1e-6, slack) > subject.precision.tolerance:
                 raise Defect(
                     f"the forward-mode derivative of {name} along {words} is wrong",
                     [f"by jvp {float(a):.6g}, by the backward {float(b):.6g}, of one random projection"],
@@ -36,11 +36,11 @@ def jvp(subject):
 
 def forward_mode(subject, tangents, words):
     """The tangent of each output, projected on the incoming gradient."""
-    tensors = subject.tensors(subject.differentiable if subject.differentiates else ())
+    tensors = subject.fresh_tensors(subject.differentiable if subject.behaviour.runs_autograd else ())
     try:
         with forward_ad.dual_level():
             duals = [forward_ad.make_dual(t, tangents[i]) if i in tangents else t for i, t in enumerate(tensors)]
-            outputs = [forward_ad.unpack_dual(output) for output in subject(duals)]
+            outputs = [forward_ad.unpack_dual(output) for output in subject.call(duals)]
             found = [None if o.tangent is None else o.tangent.clone() for o in outputs]
             primals = [o.primal.detach().clone() for o in outputs]
     except Exception as error:
@@ -51,7 +51,7 @@ def forward_mode(subject, tangents, words):
     if all(tangent is None for tangent in found) and any(o.requires_grad for o in attached(subject, tangents)):
         raise Unsupported(f"no tangent comes out; {to_add(subject, *HOW)}")
     found = [torch.zeros_like(p) if t is None else t for p, t in zip(primals, found, strict=True)]
-    for name, primal, tangent in zip(subject.output_names(), primals, found, strict=True):
+    for name, primal, tangent in zip(subject.outputs.compared_names, primals, found, strict=True):
         if tangent.shape != primal.shape:
             raise Defect(f"the tangent of {name} has the shape {list(tangent.shape)}, not {list(primal.shape)}")
     incoming = incoming_for(subject, primals, 22)
@@ -60,14 +60,14 @@ def forward_mode(subject, tangents, words):
 
 
 def attached(subject, tangents):
-    return subject(subject.tensors(list(tangents)))
+    return subject.call(subject.fresh_tensors(list(tangents)))
 
 
 def reverse_mode(subject, tangents):
     """The same numbers by the backward."""
     wanted = list(tangents)
-    tensors = subject.tensors(wanted)
-    outputs = subject(tensors)
+    tensors = subject.fresh_tensors(wanted)
+    outputs = subject.call(tensors)
     incoming = incoming_for(subject, outputs, 22)
     incoming = [g.where(o.isfinite(), 0.0) for g, o in zip(incoming, outputs, strict=True)]
     numbers = []

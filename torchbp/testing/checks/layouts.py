@@ -90,7 +90,7 @@ def fits(name, tensor):
 def of_input(subject, index):
     """The layouts of one argument: the same outputs and gradients as those of a contiguous copy."""
     argument = subject.arguments[index]
-    if argument.kind != "input" or subject.random.any:  # a random mask follows the order in memory
+    if argument.kind != "input" or subject.random.is_used:  # a random mask follows the order in memory
         return
     usual_outputs, usual = results(subject, subject.point)
     for name, (lay_out, _) in LAYOUTS.items():
@@ -98,7 +98,7 @@ def of_input(subject, index):
             continue
         leaf = lay_out(argument.tensor)
         words = f"the input {argument.name} {name}"
-        subject.tell(words)
+        subject.report_progress(words)
         try:
             plain = [leaf.contiguous().clone() if i == index else t for i, t in enumerate(subject.point)]
             expected_outputs, expected = results(subject, plain)
@@ -126,7 +126,7 @@ def unstable(subject, point, usual, outputs):
     source = generator(subject, 12)
     moved = [t * (1 + 1e-14 * random_like(t, source)) if is_inexact(t) else t for t in point]
     try:
-        others = subject.numbers(moved)
+        others = subject.call_no_grad(moved)
     except Exception:
         return True
     return any(difference(a, b, largest(c)) > 1e-9 for a, b, c in zip(others, outputs, usual, strict=True))
@@ -136,7 +136,7 @@ def results(subject, point):
     """Outputs and gradients, with the strides of the point kept."""
     wanted = subject.differentiable
     tensors = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(point)]
-    outputs = subject(tensors)
+    outputs = subject.call(tensors)
     return [o.detach() for o in outputs], backward(
         outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs, 5)
     )

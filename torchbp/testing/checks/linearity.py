@@ -23,7 +23,7 @@ def linearity(subject):
         combined = at([a + b for a, b in zip(first, special, strict=True)])
         expected = [a + b for a, b in zip(whole, at(special), strict=True)]
         expect(subject, combined, expected, f"not additive in an incoming gradient {words}")
-    narrow = subject.half  # float16 ends at 65504
+    narrow = subject.precision.is_half  # float16 ends at 65504
     for factor in (-1.0, 1 / 64, 64.0) if narrow else (-1.0, 1e-6, 1e6, 1e-12):
         scaled = [g / factor for g in at([factor * g for g in first])]
         expect(subject, scaled, whole, f"wrong where the incoming gradient is multiplied by {factor:g}")
@@ -62,7 +62,7 @@ def entries(subject, outputs, incoming, whole, at):
 def singly(subject, outputs, incoming, whole, at, how, rest):
     """The parts add up, whether the other outputs are zero or undefined."""
     total = [torch.zeros_like(g) for g in whole]
-    for k, name in enumerate(subject.output_names()):
+    for k, name in enumerate(subject.outputs.compared_names):
         alone = [g if i == k else rest(o) for i, (g, o) in enumerate(zip(incoming, outputs, strict=True))]
         try:
             found = at(alone)

@@ -35,14 +35,14 @@ def freed(subject):
 def remains(subject, with_backward):
     """What is still there after the last reference of ours is gone."""
     wanted = subject.differentiable
-    tensors = subject.tensors(wanted)
+    tensors = subject.fresh_tensors(wanted)
     inputs = [t.view_as(t) if t.requires_grad else t for t in tensors]  # not the leaves: they may live on
-    if subject.inplace:
+    if subject.behaviour.in_place:
         inputs = [t.clone() for t in inputs]
     enabled = gc.isenabled()
     gc.disable()
     try:
-        outputs = [o for o in subject(inputs) if o.grad_fn is not None]
+        outputs = [o for o in subject.call(inputs) if o.grad_fn is not None]
         names = stashed(outputs)
         alive = {"an output": weakref.ref(outputs[0])}
         alive |= {f"the graph of {function_name(node)}": weakref.ref(node) for node in custom(outputs)}
@@ -68,10 +68,10 @@ def altered(subject):
         return
     wanted, count = subject.differentiable, len(subject.arguments)
     expected = gradients(subject)
-    for target in range(count + len(subject.outputs)):
-        tensors = subject.tensors(wanted)
+    for target in range(count + len(subject.outputs.compared)):
+        tensors = subject.fresh_tensors(wanted)
         inputs = [t.clone() for t in tensors]
-        outputs = subject(inputs)
+        outputs = subject.call(inputs)
         victim = inputs[target] if target < count else outputs[target - count]
         if not is_inexact(victim) or (target < count and subject.arguments[target].kind == "buffer"):
             continue
@@ -85,7 +85,7 @@ def altered(subject):
         found = [dense(leaf, g) for leaf, g in zip(leaves, found, strict=True)]
         wrong = gaps(subject, found, expected)
         if wrong:
-            name = subject.arguments[target].name if target < count else subject.output_names()[target - count]
+            name = subject.arguments[target].name if target < count else subject.outputs.compared_names[target - count]
             culprits = [f"likely culprit: {line}, instead of ctx.save_for_backward" for line in stashed(outputs)[:3]]
             raise Defect(
                 f"{name} altered in place after the forward gives a wrong gradient of {wrong[0][0]}, and no error",

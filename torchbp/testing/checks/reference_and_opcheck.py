@@ -6,20 +6,19 @@ from torchbp.testing.checks.extremes import special_points
 from torchbp.testing.checks.shapes import variations
 from torchbp.testing.numerics.gradients import backward, expect, expect_outputs, incoming_for
 from torchbp.testing.numerics.tensors import first_line, largest
-from torchbp.testing.options import CannotRun
-from torchbp.testing.report import Defect, Skipped, Unsupported
-from torchbp.testing.subject.subject import Subject
+from torchbp.testing.report import CannotRun, Defect, Skipped, Unsupported
+from torchbp.testing.subject.prepare import subject_of
 
 LACKING = ("register_fake", "no fake impl", "not implemented", "Meta", "register_autograd")
 
 
 def custom_op(subject):
     """torch.library.opcheck, of a registered operator."""
-    operator = getattr(subject.original, "_opoverload", subject.original)
+    operator = getattr(subject.callee.original, "_opoverload", subject.callee.original)
     if not hasattr(operator, "_schema") and not hasattr(operator, "overloads"):
         raise Skipped("not a registered operator")
-    args, kwargs = subject.call_arguments(subject.tensors(subject.differentiable))
-    found = torch.library.opcheck(subject.original, args, kwargs, raise_exception=False)
+    args, kwargs = subject.callee.inputs.unflatten(subject.fresh_tensors(subject.differentiable))
+    found = torch.library.opcheck(subject.callee.original, args, kwargs, raise_exception=False)
     missing, wrong = [], []
     for name, result in found.items():
         if result != "SUCCESS":
@@ -36,9 +35,9 @@ def reference(subject):
     """Another implementation gives the same outputs and gradients, at other points and sizes too."""
     if subject.options.reference is None:
         raise Skipped("no reference is given")
-    other = Subject(subject.options.reference, subject.inputs, subject.options)
+    other = subject_of(subject.options.reference, subject.callee.inputs.given, subject.options)
     shared = list(range(len(subject.arguments)))
-    if subject.module is not None and other.module is None:  # a function of the inputs alone
+    if subject.callee.module is not None and other.callee.module is None:  # a function of the inputs alone
         shared = [i for i in shared if subject.arguments[i].kind == "input"]
     if len(other.arguments) != len(shared):
         raise CannotRun(f"the reference takes {len(other.arguments)} tensors, and {subject.name} {len(shared)}")
@@ -62,7 +61,7 @@ def reference(subject):
             expect_outputs(subject, mine[0], theirs[0], of_outputs, usual[0])
             expect(subject, grads, theirs[1], of_inputs, names, of_usual)
         else:
-            within(subject, subject.output_names(), mine[0], theirs[0], of_outputs, usual[0])
+            within(subject, subject.outputs.compared_names, mine[0], theirs[0], of_outputs, usual[0])
             within(subject, [f"the gradient of {name}" for name in names], grads, theirs[1], of_inputs, of_usual)
     return f"agrees at {compared} points"
 
@@ -70,11 +69,11 @@ def reference(subject):
 def within(subject, names, found, expected, what, usual):
     """Every entry is as near as the caller's own rtol and atol say; `usual` gives the size of what is not told."""
     rtol, atol = subject.options.rtol, subject.options.atol
-    rtol = subject.tolerance if rtol is None else rtol
+    rtol = subject.precision.tolerance if rtol is None else rtol
     for name, a, b, size in zip(names, found, expected, usual, strict=True):
         if a.shape != b.shape:
             raise Defect(f"{what}: {name} has the shape {list(a.shape)}, not {list(b.shape)}")
-        least = 1e-3 * subject.tolerance * max(largest(b), largest(size)) if atol is None else atol
+        least = 1e-3 * subject.precision.tolerance * max(largest(b), largest(size)) if atol is None else atol
         gap = (a - b).abs()
         if not bool((gap <= rtol * b.abs() + least).all()):
             raise Defect(f"{what}: {name} is off by up to {float(gap.max()):.2g}")
@@ -83,8 +82,8 @@ def within(subject, names, found, expected, what, usual):
 def outcome(subject):
     """Outputs and gradients, or a word on what is raised."""
     try:
-        tensors = subject.tensors(subject.differentiable)
-        outputs = subject(tensors)
+        tensors = subject.fresh_tensors(subject.differentiable)
+        outputs = subject.call(tensors)
         found = backward(outputs, [tensors[i] for i in subject.differentiable], incoming_for(subject, outputs))
     except Exception as error:
         return f"{type(error).__name__}: {first_line(error)}"

@@ -1,6 +1,7 @@
 """Other sizes: an empty batch, a batch of one, one row more; other lengths of a row; extra leading dimensions."""
 
 import copy
+from dataclasses import replace
 
 import torch
 
@@ -10,6 +11,7 @@ from torchbp.testing.numerics.jacobian import compare
 from torchbp.testing.numerics.tensors import first_line, is_inexact, symmetric
 from torchbp.testing.report import Defect, Skipped
 from torchbp.testing.subject.graph import custom
+from torchbp.testing.subject.prepare import probe
 
 FEW = 12  # entries of a tensor up to which it is looked at whole
 FEW_SIZES = 3  # different sizes in a row that are varied
@@ -23,7 +25,7 @@ def shapes(subject):
     tried = []
     mapped = mapped_inputs(subject)
     for words, point in variations(subject):
-        subject.tell(f"with {words}")
+        subject.report_progress(f"with {words}")
         other = resized_subject(subject, point)
         if other is None:  # the function does not take these sizes, and says so
             continue
@@ -43,7 +45,7 @@ def shapes(subject):
 
 def written_by_hand(subject):
     """Whether somebody wrote a backward."""
-    return bool(custom(subject(subject.tensors(subject.differentiable))))
+    return bool(custom(subject.call(subject.fresh_tensors(subject.differentiable))))
 
 
 def resized_subject(subject, point):
@@ -51,7 +53,7 @@ def resized_subject(subject, point):
     other = subject.at(point)
     other.random = copy.copy(subject.random)  # of no rows, nothing is drawn
     try:
-        other.probe()
+        probe(other)
     except Exception:
         return None
     other.random = subject.random
@@ -60,8 +62,8 @@ def resized_subject(subject, point):
 
 def audited(subject):
     wanted = subject.differentiable
-    tensors = subject.tensors(wanted)
-    outputs = subject(tensors)
+    tensors = subject.fresh_tensors(wanted)
+    outputs = subject.call(tensors)
     if not any(o.requires_grad for o in outputs):
         if all(subject.point[i].numel() for i in wanted):
             raise Defect("no output has a gradient")
@@ -139,15 +141,15 @@ def batches(subject, mapped):
     """
     count = next(iter(mapped.values()))
     size = subject.point[next(iter(mapped))].shape[:count]
-    outputs = subject.numbers()
-    for name, output in zip(subject.output_names(), outputs, strict=True):
+    outputs = subject.call_no_grad()
+    for name, output in zip(subject.outputs.compared_names, outputs, strict=True):
         if output.shape[:count] != size:
             raise Defect(
                 f"batch_dims={count} says that {name} has the leading dimensions {list(size)} of the inputs, and its "
                 f"shape is {list(output.shape)}",
                 ["drop batch_dims if the function is meant to reduce over them"],
             )
-    if subject.random.any:
+    if subject.random.is_used:
         return
     for dim, rows in enumerate(size):
         again = [k % rows for k in range(rows + 1)] if rows else []
@@ -165,12 +167,12 @@ def along(places, dim):
 
 def batch(subject, mapped, outputs, words, change, promised=True):
     """Change the batch of inputs and outputs alike, and audit there; False where the forward does not do the same."""
-    subject.tell(words)
+    subject.report_progress(words)
     other = subject.at([change(t) if i in mapped else t for i, t in enumerate(subject.point)])
     expected = [change(output) for output in outputs]
     try:
-        found = other.numbers()
-        for name, a, b in zip(subject.output_names(), found, expected, strict=True):
+        found = other.call_no_grad()
+        for name, a, b in zip(subject.outputs.compared_names, found, expected, strict=True):
             if a.shape != b.shape:
                 raise Defect(f"{words} gives {name} of the shape {list(a.shape)}, not {list(b.shape)}")
         expect_outputs(subject, found, expected, f"{words}: not the function of each row")
@@ -180,7 +182,10 @@ def batch(subject, mapped, outputs, words, change, promised=True):
         if isinstance(error, Defect):
             raise
         raise Defect(f"{words} raises {type(error).__name__}: {first_line(error)}") from None
-    other.shapes = [output.shape for output in found]
+    shapes = dict(enumerate(subject.outputs.shapes)) | dict(
+        zip(subject.outputs.compared, (output.shape for output in found), strict=True)
+    )
+    other.outputs = replace(other.outputs, shapes=list(shapes.values()))
     try:
         audited(other)
     except Defect as defect:

@@ -2,6 +2,7 @@
 
 import random
 import sys
+from dataclasses import replace
 
 import torch
 
@@ -15,7 +16,7 @@ STALE = "likely cause: a stale value, kept on the class, the module or a global 
 
 def side_effects(subject):
     graph_of(subject)
-    if subject.inplace:
+    if subject.behaviour.in_place:
         return "works in place, as it says itself"
     written(subject)
     shared(subject)
@@ -29,12 +30,12 @@ def side_effects(subject):
 def written(subject):
     """Inputs, parameters, the incoming gradient and `.grad` are what they were."""
     subject = subject.at(subject.point)
-    subject.writes = False  # unprotected
+    subject.behaviour = replace(subject.behaviour, writes=False)  # unprotected
     wanted = subject.differentiable
-    tensors = subject.tensors(wanted)
+    tensors = subject.fresh_tensors(wanted)
     names = subject.names(range(len(tensors)))
     before = [tensor.detach().clone() for tensor in tensors]
-    outputs = subject(tensors)
+    outputs = subject.call(tensors)
     dirty = {id(output) for output in outputs}
     for name, tensor, old, i in zip(names, tensors, before, range(len(tensors)), strict=True):
         if not equal(tensor, old) and id(tensor) not in dirty:
@@ -44,7 +45,7 @@ def written(subject):
     incoming = incoming_for(subject, outputs)
     kept, now = [g.clone() for g in incoming], [t.detach().clone() for t in tensors]
     backward(outputs, [tensors[i] for i in wanted], incoming)
-    for name, gradient, old in zip(subject.output_names(), incoming, kept, strict=True):
+    for name, gradient, old in zip(subject.outputs.compared_names, incoming, kept, strict=True):
         if not equal(gradient, old):
             raise Defect(f"the backward writes into the incoming gradient of {name}")
     for name, tensor, old in zip(names, tensors, now, strict=True):
@@ -73,12 +74,12 @@ def equal(a, b):
 
 def of_module(subject):
     """A module's forward writes into its buffers in training at most, its backward into nothing."""
-    if subject.module is None or subject.copy_error is not None:
+    if subject.callee.module is None or subject.callee.copy_error is not None:
         return ""
-    module = subject.own_module()
+    module = subject.fresh_module()
     inputs = [t.detach().clone().requires_grad_(a.differentiable)
               for t, a in zip(subject.point, subject.arguments, strict=True) if a.kind == "input"]  # fmt: skip
-    args, kwargs = subject.call_arguments(inputs)
+    args, kwargs = subject.callee.inputs.unflatten(inputs)
     held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     parameters = {name for name, _ in module.named_parameters()}
     snapshots = [{name: tensor.detach().clone() for name, tensor in held.items()}]
@@ -108,9 +109,9 @@ def reseeded(subject):
         random.seed(seed)
         if "numpy" in sys.modules:
             sys.modules["numpy"].random.seed(seed)
-        tensors = subject.tensors(subject.differentiable)
-        raw = subject.raw(*tensors)
-        outputs = [raw[i] for i in subject.outputs]
+        tensors = subject.fresh_tensors(subject.differentiable)
+        raw = subject.call_raw(*tensors)
+        outputs = [raw[i] for i in subject.outputs.compared]
         backward(outputs, [tensors[i] for i in subject.differentiable], incoming_for(subject, outputs))
         ends.append(states())
     for name, end in ends[0].items():
@@ -122,7 +123,7 @@ def settings(subject):
     """Global switches are as they were, after the forward (which a subject notes itself) and after the backward."""
     before = positions()
     gradients(subject)
-    for name, (old, new) in (subject.moved | put_back(before)).items():
+    for name, (old, new) in (subject.changed_settings | put_back(before)).items():
         raise Defect(f"{name} was {old}, and is {new} after the call")
 
 
@@ -136,16 +137,16 @@ def other_points(subject):
 def two_calls(subject):
     """A second call between the forward and the backward of the first one changes nothing."""
     alone, wanted = gradients(subject), subject.differentiable
-    for point in map(subject.inside, other_points(subject)):
-        tensors, others = subject.tensors(wanted), subject.tensors(wanted, point)
+    for point in map(subject.clamp_to_domain, other_points(subject)):
+        tensors, others = subject.fresh_tensors(wanted), subject.fresh_tensors(wanted, point)
         others = [o if a.kind == "input" else t for o, t, a in zip(others, tensors, subject.arguments, strict=True)]
-        outputs = subject(tensors)
+        outputs = subject.call(tensors)
         before = [output.detach().clone() for output in outputs]
         try:
-            second = subject(others)
+            second = subject.call(others)
         except Exception:  # the other point is not in its domain
             continue
-        for name, output, old in zip(subject.output_names(), outputs, before, strict=True):
+        for name, output, old in zip(subject.outputs.compared_names, outputs, before, strict=True):
             if not equal(output, old):
                 raise Defect(f"a second call writes into {name} of the first: both return one buffer")
         found = backward(outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs))

@@ -17,11 +17,11 @@ def subsets(subject):
         words = f"where only {', '.join(names)} require a gradient"
         if len(names) > 3:
             words = f"where {subject.names([i for i in wanted if i not in subset])[0]} requires no gradient"
-        tensors = subject.tensors(subset)
+        tensors = subject.fresh_tensors(subset)
         try:
-            found = subject(tensors)
+            found = subject.call(tensors)
         except Exception:
-            if subject.differentiates:  # by an argument that then must require a gradient
+            if subject.behaviour.runs_autograd:  # by an argument that then must require a gradient
                 continue
             raise
         if not any(o.requires_grad for o in found) and any(bool(whole[i].any()) for i in subset):
@@ -39,7 +39,12 @@ def aliases(subject, incoming, wanted):
     """One tensor as two arguments has the sum of their gradients."""
     for first, second in combinations(wanted[:4], 2):
         a, b = subject.point[first], subject.point[second]
-        if a.shape != b.shape or a.dtype != b.dtype or subject.inplace or subject.arguments[second].kind != "input":
+        if (
+            a.shape != b.shape
+            or a.dtype != b.dtype
+            or subject.behaviour.in_place
+            or subject.arguments[second].kind != "input"
+        ):
             continue
         point = [a if i == second else t for i, t in enumerate(subject.point)]
         names = subject.names([first, second])
@@ -47,9 +52,9 @@ def aliases(subject, incoming, wanted):
             of_first, of_second = gradients(subject, incoming, [first, second], point)
         except Exception:  # the second argument does not take such numbers
             continue
-        tensors = subject.tensors([first], point)
+        tensors = subject.fresh_tensors([first], point)
         tensors[second] = tensors[first]
-        (found,) = backward(subject(tensors), [tensors[first]], incoming)
+        (found,) = backward(subject.call(tensors), [tensors[first]], incoming)
         what = f"one tensor as both {' and '.join(names)} does not have the sum of their gradients"
         expect(subject, [found], [of_first + of_second], what, names[:1])
 
@@ -80,8 +85,8 @@ def needless(subject, incoming, wanted):
         return ""
     counts = []
     for subset in (list(wanted), *([i] for i in wanted)):
-        tensors = subject.tensors(subset)
-        outputs = subject(tensors)
+        tensors = subject.fresh_tensors(subset)
+        outputs = subject.call(tensors)
         with Operations() as operations:
             backward(outputs, [tensors[i] for i in subset], incoming)
         counts.append(operations.count)

@@ -6,9 +6,8 @@ from torchbp.testing.diagnosis.message import judged
 from torchbp.testing.numerics.gradients import generator
 from torchbp.testing.numerics.jacobian import compare
 from torchbp.testing.numerics.tensors import first_line, is_inexact, random_like
-from torchbp.testing.options import CannotRun
-from torchbp.testing.report import Skipped, Unsupported
-from torchbp.testing.subject.subject import Subject
+from torchbp.testing.report import CannotRun, Skipped, Unsupported
+from torchbp.testing.subject.prepare import subject_of
 
 
 def values(subject):
@@ -19,19 +18,19 @@ def complex(subject):
     """The values again with complex numbers. Opt-in: few functions are meant to take them."""
     if any(subject.arguments[i].tensor.is_complex() for i in subject.differentiable):
         return values(subject)
-    if subject.module is not None:
+    if subject.callee.module is not None:
         raise Skipped("a module of real parameters")
     source = generator(subject, 81)
-    leaves = list(subject.leaves)
-    for position, argument in zip(subject.positions, subject.arguments, strict=True):
+    tensors = []
+    for argument in subject.arguments:
         tensor = argument.tensor
         if argument.differentiable and is_inexact(tensor):
             imaginary = 0.5 * random_like(tensor, source)
             tensor = torch.complex(tensor, imaginary).requires_grad_()
-        leaves[position] = tensor
-    args, kwargs = torch.utils._pytree.tree_unflatten(leaves, subject.structure)
+        tensors.append(tensor)
+    args, kwargs = subject.callee.inputs.unflatten(tensors)
     try:
-        other = Subject(subject.original, kwargs or args, subject.options)
+        other = subject_of(subject.callee.original, kwargs or args, subject.options)
     except CannotRun as error:
         raise Unsupported(f"refuses complex numbers: {first_line(error)}") from None
     return judged(compare(other))

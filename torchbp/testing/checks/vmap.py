@@ -34,8 +34,8 @@ HOW_BATCHED = (
 def batched_grad(subject):
     """Several incoming gradients at once, as `is_grads_batched=True` and torch.func.vmap send them."""
     need(subject)
-    tensors = subject.tensors(subject.differentiable)
-    outputs = [o for o in subject(tensors) if o.requires_grad]
+    tensors = subject.fresh_tensors(subject.differentiable)
+    outputs = [o for o in subject.call(tensors) if o.requires_grad]
     leaves = [tensors[i] for i in subject.differentiable]
     each = [incoming_for(subject, outputs, 31 + k) for k in range(BATCH)]
     batch = [torch.stack(rows) for rows in zip(*each, strict=True)]
@@ -70,7 +70,7 @@ class Refused(Exception):
 def vmap(subject):
     """torch.func.vmap over every subset of the arguments, first and last dimension."""
     need(subject)
-    if subject.random.any:
+    if subject.random.is_used:
         raise Skipped("a random function draws otherwise when it is batched")
     worked, refused = False, None
     for subset, dim in itertools.product(chosen(subject.differentiable), (0, -1)):
@@ -91,7 +91,7 @@ def vmap(subject):
 
 def has_rule(subject):
     """Whether somebody wrote a vmap rule: then it must not raise for some arguments only."""
-    outputs = subject(subject.tensors(subject.differentiable))
+    outputs = subject.call(subject.fresh_tensors(subject.differentiable))
     rules = [getattr(node, "_forward_cls", torch.autograd.Function).vmap for node in custom(outputs)]
     return any(rule is not torch.autograd.Function.vmap for rule in rules)
 
@@ -106,15 +106,15 @@ def mapped(subject, subset, dim, words):
     """Outputs and gradients of vmap, against those of a loop."""
     wanted = subject.differentiable
     points = [[t * f if i in subset else t for i, t in enumerate(subject.point)] for f in (1.0, 0.9, 0.95)]
-    points = [subject.inside(point) for point in points]
+    points = [subject.clamp_to_domain(point) for point in points]
     stacked = [torch.stack(ts, dim=dim) if i in subset else ts[0] for i, ts in enumerate(zip(*points, strict=True))]
     stacked = [t.detach().clone().requires_grad_(i in wanted) for i, t in enumerate(stacked)]
 
     def function(*tensors):
-        outputs = subject.raw(*tensors)
-        return tuple(outputs[i] for i in subject.outputs)
+        outputs = subject.call_raw(*tensors)
+        return tuple(outputs[i] for i in subject.outputs.compared)
 
-    loop = [function(*subject.tensors(point=p)) for p in points]
+    loop = [function(*subject.fresh_tensors(point=p)) for p in points]
     expected = [torch.stack(rows).detach() for rows in zip(*loop, strict=True)]
     source = generator(subject, 41)
     incoming = [random_like(e, source) for e in expected]

@@ -1,8 +1,9 @@
 """`torchbp check pkg.mod:Name …`: audit from the shell. Exit status 0 sound, 1 not, 2 could not run."""
 
-import argparse
+import importlib.util
 import sys
 
+from torchbp.cli.parser import Parser
 from torchbp.printing import complain
 from torchbp.testing.audit import chosen
 from torchbp.testing.checks import CHECKS, LEVELS
@@ -13,33 +14,24 @@ from torchbp.testing.options import Options
 LONGEST = 1e6  # seconds
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        complain(message)
-        raise SystemExit(2)
-
-
 def parser():
     p = Parser(prog="torchbp check", description="Audit the gradients of a function, a Function, a module or an op.")
     p.add_argument("target", metavar="pkg.mod:Name", help="what to audit; a class of modules is made without arguments")
     p.add_argument("--inputs", metavar="pkg.mod:make", help="a function that returns the inputs, or the inputs")
     p.add_argument("--shape", metavar="3,4", nargs="+", action="extend", help="of random inputs, one for each argument")
-    p.add_argument("--level", choices=LEVELS, default="default", help="how many checks (default)")
+    p.add_argument("--level", choices=LEVELS, default="default", help="how many checks")
     p.add_argument("--checks", metavar="NAME", nargs="+", help=f"these alone: {', '.join(CHECKS)}")
     p.add_argument("--skip", metavar="NAME", nargs="+", default=[], help="not these")
     p.add_argument("--require", metavar="NAME", nargs="+", default=[], help="these must be supported")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the random numbers (0)")
-    p.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds for one check (60)")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random numbers")
+    p.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds that one check may take")
     p.add_argument("--json", action="store_true", help="print the report as JSON")
     return p
 
 
 def main(arguments):
     """Run `torchbp check ARGUMENTS…`; `arguments` begins with the command's name."""
-    try:
-        options = parser().parse_args(arguments[1:])
-    except SystemExit as stop:
-        return stop.code or 0
+    options = parser().parse_args(arguments[1:])
     try:
         names = chosen(options.checks or options.level, options.skip, options.require)
         if not 0 < options.timeout <= LONGEST:
@@ -64,10 +56,10 @@ def shape(text):
 
 
 def show(report, as_json):
-    """Colours only on a terminal."""
+    """Colours only on a terminal, where rich is installed."""
     if as_json:
         print(report.to_json())
-    elif sys.stdout.isatty():
+    elif sys.stdout.isatty() and importlib.util.find_spec("rich"):
         from rich.console import Console
 
         Console().print(report)

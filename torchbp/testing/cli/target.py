@@ -10,7 +10,7 @@ import torch
 
 from torchbp.testing.numerics.tensors import first_line
 from torchbp.testing.subject.naming import parameters_of
-from torchbp.testing.subject.subject import Subject
+from torchbp.testing.subject.prepare import subject_of
 
 # what a layer says of its input's size
 SIZES = ("in_features", "in_channels", "num_features", "normalized_shape", "input_size", "embed_dim", "d_model")
@@ -78,7 +78,7 @@ def shapes_that_run(function):
     """Shapes that the function takes, of those that are usual; None where it takes none of them."""
     for shapes in usual_shapes(function):
         try:
-            if Subject(function, random_inputs(shapes)).attached:
+            if subject_of(function, random_inputs(shapes)).attached:
                 return shapes
         except Exception:  # not these
             continue

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from torchbp.testing.audit import quiet, run
 from torchbp.testing.cli.target import Lacking, Refusal, lacking, loaded, shapes_that_run
 from torchbp.testing.forked_process import ended
-from torchbp.testing.options import CannotRun, Options
-from torchbp.testing.report import FAIL, Report, Result
+from torchbp.testing.options import Options
+from torchbp.testing.report import FAIL, CannotRun, Report, Result
 from torchbp.testing.subject.naming import name_of
-from torchbp.testing.subject.subject import Subject
+from torchbp.testing.subject.prepare import subject_of
 
 START = 120.0  # seconds for a child to load torch and the audited module
 TRIALS = 10.0  # seconds at most for an example
@@ -157,7 +157,7 @@ def audit(target, names, pipe):
             raise lacking(target.name, function, shapes_that_run(function))
         pipe.send(name_of(function))
         try:
-            subject = Subject(function, inputs, Options(seed=target.seed))
+            subject = subject_of(function, inputs, Options(seed=target.seed))
         except CannotRun as error:
             raise Refusal(str(error)) from None
         pipe.send(subject.notes)

@@ -49,12 +49,12 @@ class Evidence:
 
 def evidence_of(subject, comparison, block):
     """Evidence, where the block is whole; else None."""
-    if bool(block.mixed.any()) or len(comparison.rows) != len(comparison.outputs):
+    if bool(block.is_projection.any()) or len(comparison.rows) != len(comparison.at_0):
         return None
     argument = subject.arguments[block.argument]
     values, shapes = {}, {}
-    if not any(subject.output_dtypes[i].is_complex for i in subject.outputs):
-        values["out"] = comparison.outputs
+    if not any(subject.outputs.dtypes[i].is_complex for i in subject.outputs.compared):
+        values["out"] = comparison.at_0
     for other in subject.arguments:
         shapes[other.name] = tuple(other.tensor.shape)
         if 0 < other.tensor.numel() <= 4096 and not other.tensor.is_complex():
@@ -63,7 +63,9 @@ def evidence_of(subject, comparison, block):
         if len(x) == len(y):
             values[f"({a} − {b})"] = x - y
     others = {subject.arguments[b.argument].name: b for b in comparison.blocks if b is not block}
-    output_shape = tuple(subject.shapes[subject.outputs[0]]) if len(subject.outputs) == 1 else ()
+    output_shape = (
+        tuple(subject.outputs.shapes[subject.outputs.compared[0]]) if len(subject.outputs.compared) == 1 else ()
+    )
     return Evidence(
         block.analytical,
         block.numerical,

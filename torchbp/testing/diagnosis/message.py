@@ -6,7 +6,7 @@ import torch
 
 from torchbp.testing.diagnosis.causes import ZERO, cause, digits, ratio_of
 from torchbp.testing.diagnosis.evidence import evidence_of
-from torchbp.testing.numerics.bisection import located
+from torchbp.testing.numerics.bisection import find_wrong_entry
 from torchbp.testing.report import Defect, Skipped
 from torchbp.testing.subject.naming import entry, listing, number
 
@@ -40,9 +40,9 @@ def relative(block):
 
 def row_name(subject, row):
     """The output entry that a row of the Jacobian belongs to."""
-    for i in subject.outputs:
-        shape, name = subject.shapes[i], subject.output_name(i)
-        pair = subject.output_dtypes[i].is_complex
+    for i in subject.outputs.compared:
+        shape, name = subject.outputs.shapes[i], subject.outputs.names[i]
+        pair = subject.outputs.dtypes[i].is_complex
         size = shape.numel() * (2 if pair else 1)
         if row < size:
             return entry(name, row // 2, shape) + (".real", ".imag")[row % 2] if pair else entry(name, row, shape)
@@ -86,7 +86,7 @@ def finding(subject, comparison, block):
         if len(lines) > 3:
             lines.insert(3, "the next:")
     else:
-        row, column, *numbers = located(subject, block)
+        row, column, *numbers = find_wrong_entry(subject, block)
         lines = [f"the derivatives by {argument.name} are wrong, as projections show; one of them:"]
         lines += [entry_line(subject, block, row, column, *numbers), point_line(argument, column)]
     likely = likely_cause(subject, comparison, block)
@@ -171,6 +171,6 @@ def conclusion(subject, comparison):
         errors = torch.cat([block.error[block.uncertain] for block in blocks])
         scale = max(float(block.numerical.abs().nan_to_num(0, 0, 0).max()) for block in blocks)
         said.append(f"{uncertain} of {total} entries are inconclusive: numerical error up to {float(errors.max()):.1g}")
-        if uncertain == total and not float(errors.min()) < blocks[0].roughest * scale:
+        if uncertain == total and not float(errors.min()) < blocks[0].max_error * scale:
             raise Skipped("; ".join(said))
     return "; ".join(said)

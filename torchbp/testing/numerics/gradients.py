@@ -1,8 +1,8 @@
-"""Analytical gradients of a subject."""
+"""Analytical gradients of a subject, and comparisons of them."""
 
 import torch
 
-from torchbp.testing.numerics.tensors import first_line, is_inexact, largest, random_like, unlike
+from torchbp.testing.numerics.tensors import as_real, first_line, flat, is_inexact, largest, random_like, unlike
 from torchbp.testing.report import Defect, Skipped
 
 
@@ -17,15 +17,15 @@ def incoming_for(subject, outputs, salt=1):
 
 
 def need(subject):
-    if not subject.differentiable or not subject.attached:
+    if not subject.differentiable or not subject.outputs.attached:
         raise Skipped("nothing to differentiate")
 
 
 def graph_of(subject):
     """Fresh outputs and the leaves that they are differentiated by."""
     need(subject)
-    tensors = subject.tensors(subject.differentiable)
-    return subject(tensors), [tensors[i] for i in subject.differentiable]
+    tensors = subject.fresh_tensors(subject.differentiable)
+    return subject.call(tensors), [tensors[i] for i in subject.differentiable]
 
 
 def backward(outputs, inputs, incoming, **options):
@@ -50,10 +50,37 @@ def dense(tensor, gradient):
 def gradients(subject, incoming=None, wanted=None, point=None):
     """The gradients at the point, of a fresh graph, for the arguments in `wanted`."""
     wanted = subject.differentiable if wanted is None else wanted
-    tensors = subject.tensors(wanted, point)
-    outputs = subject(tensors)
+    tensors = subject.fresh_tensors(wanted, point)
+    outputs = subject.call(tensors)
     incoming = incoming_for(subject, outputs) if incoming is None else incoming
     return backward(outputs, [tensors[i] for i in wanted], incoming)
+
+
+def analytical_rows(subject, rows, wanted):
+    """One backward for each row: for each argument a matrix."""
+    tensors = subject.fresh_tensors(wanted)
+    outputs = subject.call(tensors)
+    leaves = [tensors[i] for i in wanted]
+    found = []
+    for row in rows:
+        gradients = backward(outputs, leaves, _incoming_of(row, outputs), retain_graph=True)
+        found.append([g.clone() for g in gradients])  # a backward may return one buffer again and again
+    return [torch.stack([flat(row[k]).double().cpu() for row in found]) for k in range(len(wanted))]
+
+
+def _incoming_of(row, outputs):
+    """The incoming gradients whose backward gives this row of the Jacobian."""
+    sizes = [as_real(output).numel() for output in outputs]
+    if isinstance(row, int):
+        total = torch.zeros(sum(sizes), dtype=torch.float64)
+        total[row] = 1.0
+    else:
+        total = row
+    pieces = []
+    for piece, output in zip(total.split(sizes), outputs, strict=True):
+        piece = piece.view(as_real(output).shape).to(as_real(output))
+        pieces.append(torch.view_as_complex(piece.contiguous()) if output.is_complex() else piece)
+    return pieces
 
 
 def usual_size(subject):
@@ -64,7 +91,7 @@ def usual_size(subject):
 def gaps(subject, found, expected, names=None, usual=None):
     """(name, difference) of the gradients that are not those expected."""
     names = names or subject.names()
-    return unlike(names, found, expected, subject.tolerance, map(subject.negligible, names), usual)
+    return unlike(names, found, expected, subject.precision.tolerance, map(subject.negligible_gradient, names), usual)
 
 
 def expect(subject, found, expected, what, names=None, usual=None):
@@ -89,7 +116,7 @@ def settled(subject, point, found, expected, gradients_at):
     except Exception:  # out of its domain
         return found
     rows = zip(subject.differentiable, found, expected, *chosen, strict=True)
-    return [torch.where(ties(point[i], hairs[i], subject.tolerance, e, a, b), e, f) for i, f, e, a, b in rows]
+    return [torch.where(ties(point[i], hairs[i], subject.precision.tolerance, e, a, b), e, f) for i, f, e, a, b in rows]
 
 
 def ties(numbers, hair, tolerance, *gradients):
@@ -105,7 +132,7 @@ def ties(numbers, hair, tolerance, *gradients):
 
 def expect_outputs(subject, found, expected, what, usual=None):
     """The outputs are those expected."""
-    slacks = [subject.rounding * max(map(largest, subject.point), default=0.0)] * len(found)
-    wrong = unlike(subject.output_names(), found, expected, subject.tolerance, slacks, usual)
+    slacks = [subject.precision.cancellation_error * max(map(largest, subject.point), default=0.0)] * len(found)
+    wrong = unlike(subject.outputs.compared_names, found, expected, subject.precision.tolerance, slacks, usual)
     if wrong:
         raise Defect(f"{what}: {wrong[0][0]} is another", [f"{name}: off by {gap:.2g}" for name, gap in wrong[:6]])

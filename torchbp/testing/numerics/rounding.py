@@ -6,6 +6,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from torchbp.testing.numerics.tensors import is_inexact, largest
 
+HALF_UNIT = 1e-4  # rounding units above are those of bfloat16 and float16
 CONVERSION = torch.ops.aten._to_copy.default
 
 

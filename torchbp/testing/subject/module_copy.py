@@ -15,7 +15,7 @@ def copied(module):
         return module, error
 
 
-def places(module):
+def tensor_slots(module):
     """{name: [(dict, key), …]}; tied parameters have one name and several places."""
     names = {id(tensor): name for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
     found = {name: [] for name in names.values()}

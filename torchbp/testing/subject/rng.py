@@ -43,7 +43,7 @@ class Randomness:
             self.draws["torch"] = True
 
     @property
-    def any(self):
+    def is_used(self):
         return any(self.draws.values())
 
 

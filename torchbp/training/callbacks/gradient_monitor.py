@@ -1,23 +1,24 @@
-"""The callback that watches the gradients of a run, and says which layers do not learn."""
+"""The callback that records the gradients of a run, and names the layers that do not learn."""
 
 import math
 
 import torch.nn.functional as F
 from pytorch_lightning.callbacks import Callback
 
+from torchbp.ops import rules
 from torchbp.training.callbacks.gradients import gradient_flow
-from torchbp.training.callbacks.saturation import MUCH, SATURATION
+from torchbp.training.callbacks.saturation import TOO_MANY, saturation_trouble
 from torchbp.training.errors import SettingError
 
-LEARNT = 0.1  # the loss over that of the best answer that looks at no feature
+LEARNT = 0.1  # the training loss over that of the best constant answer: below it, no trouble is reported
 VANISHED = 1e-3  # dZ of a layer over dZ of the last one
 
 
 class GradientMonitor(Callback):
-    """Logs each layer's gradient and saturation, and the rows' own gradients, at the end of an epoch.
+    """Logs the gradient and the saturation of each layer, and the gradients of single rows, at the end of an epoch.
 
-    They are those of the first training rows of the split, a 32nd of them but between 128 and 1024: one pass forward
-    and one back by the formulas, a few per cent of an epoch, which leaves training as it is.
+    They are those of the first rows of the training split: a 32nd of them, but between 128 and 1024. It takes one pass
+    forward and one back by the formulas, a few per cent of an epoch, and does not change the training.
 
     Args:
         every_n_epochs: how often; 0 is never; None is every epoch of the first fifty, then fewer and fewer.
@@ -52,24 +53,25 @@ class GradientMonitor(Callback):
         self.record = state_dict["record"]
 
     def troubles(self, trainer, classifier):
-        """A sentence for each layer that has ceased to learn, and what helps; none if the network has learnt."""
+        """A sentence for each layer that no longer learns, and what helps; none if the network has learnt."""
         loss = trainer.callback_metrics.get("train/loss", math.nan)
-        if loss < LEARNT * loss_of_guess(trainer.datamodule.rows("train")[1], classifier.loss.pos_weight):
+        if loss < LEARNT * constant_answer_loss(trainer.datamodule.rows("train")[1], classifier.loss.pos_weight):
             return
-        f = classifier.net.activation
+        rule = rules.activation(classifier.net.activation)
         for name, value in self.record.items():
             kind, _, layer = name.partition("/")
-            if kind == "saturated" and value >= MUCH:
-                yield f"{value:.0%} of layer {layer}'s {SATURATION[f].trouble}"
+            if kind == "saturated" and value >= TOO_MANY:
+                yield f"{value:.0%} of layer {layer}'s {saturation_trouble(rule.name)}"
             last = self.record[f"dz_rms/{len(classifier.hparams.hidden) + 1}"]
             if kind == "dz_rms" and value < VANISHED * last:
+                remedy = " or model.activation relu" if rule.flat == "both sides" else ""
                 yield (
                     f"layer {layer}'s gradient has vanished: its dZ is {value / last if last else 0:.0e} of the last "
-                    f"layer's. Fewer hidden layers{' or model.activation relu' if f != 'relu' else ''} helps"
+                    f"layer's. Fewer hidden layers{remedy} helps"
                 )
 
 
-def loss_of_guess(y, pos_weight):
+def constant_answer_loss(y, pos_weight):
     """The least loss on y, `(N, outputs)`, of one answer for all rows: P = w q / (w q + 1 − q), q the mean of y."""
     q, w = y.mean(0), 1 if pos_weight is None else pos_weight.to(y)
     z = (w * q / (1 - q)).log().clamp(-100, 100)

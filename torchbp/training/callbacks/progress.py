@@ -1,4 +1,4 @@
-"""What a person sees while the network trains: the run's header, then a bar on a terminal or a few lines in a log."""
+"""What is printed while the network trains: data and network, then a bar on a terminal or a few lines in a log."""
 
 import math
 import sys
@@ -10,11 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torchbp.printing import say
 from torchbp.training.checkpoints.saving import METRICS
 
-LINES = 20  # at most about so many lines in a log
+MOST_LINES = 20  # of epochs in a log, about
 
 
 class EpochProgress(Callback):
-    """Epochs done, with the loss and the accuracy, on stderr: a bar on a terminal, otherwise a line now and then."""
+    """Prints the completed epochs with loss and accuracy on stderr: as a bar on a terminal, otherwise as some lines."""
 
     def on_fit_start(self, trainer, pl_module):
         if not trainer.is_global_zero:
@@ -32,29 +32,29 @@ class EpochProgress(Callback):
             self.bar.start()
 
     def on_train_start(self, trainer, pl_module):
-        self.shown = trainer.fit_loop.epoch_progress.current.completed  # of a resumed run, those that were done before
+        self.shown = trainer.fit_loop.epoch_progress.current.completed  # more than 0 in a resumed run
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if trainer.is_global_zero and self.bar is not None:  # an epoch of many rows takes its time
+        if trainer.is_global_zero and self.bar is not None:  # an epoch of many rows takes a while
             self.bar.update(self.task, completed=trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches)
 
     def on_train_epoch_start(self, trainer, pl_module):
-        self.show(trainer)  # the epoch before: its metrics are complete only now
+        self._show(trainer)  # the previous epoch, whose metrics are complete only now
 
     def on_train_end(self, trainer, pl_module):
-        self.show(trainer)
+        self._show(trainer)
 
-    def show(self, trainer):
+    def _show(self, trainer):
         epoch = trainer.fit_loop.epoch_progress.current.completed
         if not trainer.is_global_zero or epoch == self.shown:
             return
-        self.shown, self.last = epoch, (epoch, metrics_line(trainer.callback_metrics))
+        self.shown, self.last = epoch, (epoch, _metrics_line(trainer.callback_metrics))
         if self.bar is not None:
             self.bar.update(self.task, completed=epoch, metrics=self.last[1])
         elif is_due(epoch, trainer.max_epochs):
-            self.print_line()
+            self._print_line()
 
-    def print_line(self):
+    def _print_line(self):
         print("epoch {:>4}  {}".format(*self.last), file=sys.stderr)
         self.printed = self.last
 
@@ -64,7 +64,7 @@ class EpochProgress(Callback):
         if self.bar is not None:
             self.bar.stop()
         elif self.last != self.printed:
-            self.print_line()
+            self._print_line()
 
     def on_exception(self, trainer, pl_module, exception):
         if getattr(self, "bar", None) is not None:
@@ -72,14 +72,14 @@ class EpochProgress(Callback):
 
 
 def is_due(epoch, max_epochs):
-    """Whether a log has a line for this epoch: the first and each twentieth (of a run without an end: 1, 2, 5, …)."""
+    """Whether a log has a line for this epoch: about 20 of all epochs; without max_epochs 1, 2, 5, 10, 20, …"""
     if max_epochs < 0:
         return str(epoch).rstrip("0") in ("1", "2", "5")
-    return epoch == 1 or epoch % math.ceil(max_epochs / LINES) == 0
+    return epoch == 1 or epoch % math.ceil(max_epochs / MOST_LINES) == 0
 
 
 def described(trainer, classifier):
-    """What is trained on what: pairs of a label and a text."""
+    """The data and the network of a run, as pairs of a label and a text."""
     data, sizes = trainer.datamodule, [classifier.hparams.in_features, *classifier.hparams.hidden]
     outputs = classifier.net[-1].out_features
     rows = ", ".join(f"{len(rows)} {name}" for name, rows in data.splits.items())
@@ -104,5 +104,5 @@ def described(trainer, classifier):
     ]
 
 
-def metrics_line(metrics):
+def _metrics_line(metrics):
     return "  ".join(f"{name} {metrics[name]:.4f}" for name in sorted(metrics) if name in METRICS)

@@ -1,56 +1,46 @@
-"""Hidden units that hardly learn, since f′ is nearly 0: what that is of each activation, and how it is said."""
+"""Hidden units that hardly learn, because the slope f′ of their activation is nearly 0. What that means for each
+activation is read from its rule in `torchbp.ops`: where f is flat, how steep it gets, and what to try instead."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from torchbp.ops import rules
 
-import torch
-
-
-@dataclass(frozen=True)
-class Saturation:
-    """share: of a hidden layer's outputs a, `(…, N, units)`, a number for each network, `(…)`, from 0 to 1.
-    title, look: of its plot. trouble: the end of the sentence "60% of layer 1's …", with what helps."""
-
-    share: Callable[[torch.Tensor], torch.Tensor]
-    title: str
-    look: str
-    trouble: str
+NEARLY_FLAT = 0.04  # f′ over the largest slope of the activation
+TOO_MANY = 0.5  # the share of such units that is worth a line
 
 
-def of_outputs(nearly_flat):
-    return lambda a: nearly_flat(a).mean((-2, -1), dtype=a.dtype)
+def flat_share(rule, slope):
+    """The share of a hidden layer that hardly learns, `(…)`, of f′ for some rows, `(…, N, units)`.
+
+    Where f is flat on both sides, as σ, it is a share of outputs. Where it is flat on the left only, as relu, it is a
+    share of units: those that are flat for all rows, since an active unit has an output of 0 for some rows, too.
+    """
+    flat = slope < NEARLY_FLAT * rule.steepest
+    if rule.flat == "left":
+        flat = flat.all(-2, keepdim=True)
+    return flat.mean((-2, -1), dtype=slope.dtype)
 
 
-def dead_units(a):
-    return (a <= 0).all(-2).mean(-1, dtype=a.dtype)
+def plot_words(activation):
+    """Title and explanation of the plot of that share, of the activation with this name."""
+    rule = rules.activation(activation)
+    bound = f"{NEARLY_FLAT * rule.steepest:g}"
+    if rule.flat == "left":
+        return "Dead units", (
+            f"The share of a layer’s {rule.name} units with f′ < {bound} for each of some training rows. f′ is their "
+            "factor in dZ, so dead units do not learn, and pass no gradient on."
+        )
+    return "Saturated units", (
+        f"The share of the outputs of a layer’s {rule.name} units, for some training rows, with f′ < {bound}. f′ is "
+        "their factor in dZ, so saturated units hardly learn, and hardly pass a gradient on."
+    )
 
 
-HARDLY = "is their factor in dZ, so saturated units hardly learn, and hardly pass a gradient on."
-# f′(a) under 4 % of the most that it can be
-SATURATION = {
-    "sigmoid": Saturation(
-        of_outputs(lambda a: a * (1 - a) < 0.01),
-        "Saturated units",
-        "The share of a layer’s outputs a, of its sigmoid units for some training rows, with a(1 − a) < 0.01. "
-        f"That product {HARDLY}",
-        "outputs are saturated: its units hardly learn. A smaller lr, more weight_decay or tanh as model.activation "
-        "helps",
-    ),
-    "tanh": Saturation(
-        of_outputs(lambda a: 1 - a.square() < 0.04),
-        "Saturated units",
-        "The share of a layer’s outputs a, of its tanh units for some training rows, with 1 − a² < 0.04. "
-        f"That difference {HARDLY}",
-        "outputs are saturated: its units hardly learn. A smaller lr, more weight_decay or relu as model.activation "
-        "helps",
-    ),
-    "relu": Saturation(
-        dead_units,
-        "Dead units",
-        "The share of a layer’s relu units whose output is 0 for each of some training rows. Their factor in dZ is 0 "
-        "there, so dead units do not learn, and pass no gradient on.",
-        "units are dead: their output is 0 for every row, and they do not learn. A smaller lr or tanh as "
-        "model.activation helps",
-    ),
-}
-MUCH = 0.5  # a share that is worth a word
+def saturation_trouble(activation):
+    """The end of the sentence "60% of layer 1's …", with what helps."""
+    rule = rules.activation(activation)
+    if rule.flat == "left":
+        problem, remedies = "units are dead: their slope is nearly 0 for every row, and they do not learn", []
+    else:
+        problem, remedies = "outputs are saturated: its units hardly learn", ["more weight_decay"]
+    remedies = ["A smaller lr", *remedies, *([f"{rule.instead} as model.activation"] if rule.instead else [])]
+    *first, last = remedies
+    return f"{problem}. {', '.join(first)}{' or ' if first else ''}{last} helps"

@@ -1,4 +1,4 @@
-"""“Until the loss reaches its minimum”: when gradient descent stops, and why it did."""
+"""When gradient descent stops, and why: “until the loss reaches its minimum”."""
 
 import collections
 
@@ -13,16 +13,16 @@ WHY = {DESCENDS: "descending", GRADIENT: "gradient", PATIENCE: "patience", NOT_F
 
 
 class UntilMinimum(EarlyStopping):
-    """Stops training at a minimum of the loss: where its gradient vanishes, or where it falls no more.
+    """Stops training at a minimum of the loss: when its gradient vanishes or when it no longer falls.
 
-    Whichever comes first; `max_epochs` of the trainer comes before both. `reason` says which it was. Each member of an
-    ensemble stops by itself: its weights change no more, and training ends when all have stopped.
+    The first of the two stops it, or the trainer's `max_epochs`; `reason` says which. Each member of an ensemble stops
+    by itself: its weights no longer change, and training ends when all members have stopped.
 
     Args:
-        min_grad_norm: stop when ‖∇L‖₂ over all parameters falls under it, at an epoch's end. L is the mean loss over
-            the whole training split, weight decay included, at the weights of that moment. 0 never computes it.
+        min_grad_norm: stop when ‖∇L‖₂ over all parameters is below it at the end of an epoch. L is the mean loss over
+            the whole training split, with weight decay, at the weights of that moment. 0 never computes it.
         min_delta, patience: stop when `monitor` has not fallen by more than `min_delta` in `patience` epochs (or
-            validations, for a `val/…` metric). Of a metric that is nan or infinite, training stops at once.
+            validations, for a `val/…` metric). Training stops at once if the metric is nan or infinite.
         monitor: the metric that should fall, `train/loss` or `val/loss`.
 
     Raises:
@@ -43,7 +43,8 @@ class UntilMinimum(EarlyStopping):
             raise SettingError(f"stopping.patience={patience} must be at least 1")
         if monitor not in ("train/loss", "val/loss"):
             raise SettingError(f"stopping.monitor={monitor!r} must be train/loss or val/loss")
-        super().__init__(monitor)  # Lightning runs what stops after what logs; of the rest, nothing is left
+        # An EarlyStopping only so that Lightning calls it after the callbacks that log; none of its logic is used.
+        super().__init__(monitor)
         self.min_grad_norm, self.min_delta, self.patience = min_grad_norm, min_delta, patience
         self.minimum = self.grad_norm = None
 
@@ -52,12 +53,12 @@ class UntilMinimum(EarlyStopping):
             self.minimum = Minimum(self.min_delta, self.patience, self.min_grad_norm, pl_module.members)
 
     def on_train_start(self, trainer, pl_module):
-        self.stop(trainer)  # resumed from where it had stopped, or some members had
+        self._stop(trainer)  # a resumed run may have stopped before, or some of its members
 
     def on_validation_end(self, trainer, pl_module):
         if self.monitor == "val/loss" and trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self.update(trainer, pl_module.losses["val"])
-            self.stop(trainer)
+            self._update(trainer, pl_module.losses["val"])
+            self._stop(trainer)
 
     def on_train_epoch_end(self, trainer, pl_module):
         if trainer.fast_dev_run:
@@ -67,19 +68,19 @@ class UntilMinimum(EarlyStopping):
                 self.grad_norm = full_gradient_norm(pl_module, *trainer.datamodule.rows("train"))
             self.grad_norm = trainer.strategy.broadcast(self.grad_norm)  # so that all processes stop, or none
         if self.monitor == "train/loss":
-            self.update(trainer, pl_module.losses["train"], self.grad_norm)
+            self._update(trainer, pl_module.losses["train"], self.grad_norm)
         elif self.min_grad_norm > 0:
             self.minimum.stop(self.minimum.active & (self.grad_norm < self.min_grad_norm), GRADIENT)
-        self.stop(trainer)
+        self._stop(trainer)
 
-    def update(self, trainer, losses, grad_norm=None):
-        descended = self.minimum.active
+    def _update(self, trainer, losses, grad_norm=None):
+        were_active = self.minimum.active
         self.minimum.update(losses, grad_norm)
-        # of the trainer's, and not of the validations that were asked
-        self.minimum.epochs = torch.where(descended, trainer.current_epoch + 1, self.minimum.epochs)
+        # epochs of the trainer; the rule has counted validations
+        self.minimum.epochs = torch.where(were_active, trainer.current_epoch + 1, self.minimum.epochs)
 
-    def stop(self, trainer):
-        """Stop the members that are at their minimum, and training if that is all of them."""
+    def _stop(self, trainer):
+        """Stop the members that are at their minimum, and training if all are."""
         active = self.minimum.active
         if active.dim():
             optimizer = trainer.optimizers[0]
@@ -92,7 +93,7 @@ class UntilMinimum(EarlyStopping):
         """One sentence: why this trainer's `fit` ended."""
         minimum = self.minimum
         if minimum.why.dim():
-            return self.reason_of_members(trainer)
+            return self._reason_of_members(trainer)
         if minimum.why == NOT_FINITE:
             return f"{self.monitor} is no longer a finite number; a smaller lr helps"
         if minimum.why == GRADIENT:
@@ -101,16 +102,16 @@ class UntilMinimum(EarlyStopping):
             times = "epochs" if self.monitor == "train/loss" else "validations"
             by = f" by {self.min_delta:g}" if self.min_delta else ""
             return f"{self.monitor} has not fallen{by} in {self.patience} {times} (patience)"
-        return limit(trainer)
+        return _reached_limit(trainer)
 
-    def reason_of_members(self, trainer):
+    def _reason_of_members(self, trainer):
         counts = self.counts()
         if DESCENDS in self.minimum.why:
-            return f"{limit(trainer)}; members: {counts}"
+            return f"{_reached_limit(trainer)}; members: {counts}"
         return f"all members have stopped: {counts}"
 
     def counts(self, members=slice(None)):
-        """How many of these members have stopped, and why, in a few words."""
+        """How many of these members have stopped for each reason."""
         why = collections.Counter(self.minimum.why[members].tolist())
         return ", ".join(f"{why[kind]} {word}" for kind, word in WHY.items() if why[kind])
 
@@ -124,7 +125,7 @@ class UntilMinimum(EarlyStopping):
                 raise ValueError(f"{name} of UntilMinimum is damaged")
         self.grad_norm = state_dict["grad_norm"]
         minimum.load_state_dict({name: state_dict[name] for name in minimum.state_dict()})
-        # by the patience and the norm of now, the user's, and not the checkpoint's
+        # Re-evaluate with the patience and min_grad_norm of this command, not of the checkpoint.
         finite = minimum.why != NOT_FINITE
         minimum.stop(finite, DESCENDS)
         minimum.stop(finite & (minimum.waited >= self.patience), PATIENCE)
@@ -132,8 +133,8 @@ class UntilMinimum(EarlyStopping):
             minimum.stop(finite & (self.grad_norm < self.min_grad_norm), GRADIENT)
 
 
-def limit(trainer):
+def _reached_limit(trainer):
     for name, done in (("max_epochs", trainer.current_epoch), ("max_steps", trainer.global_step)):
         if done == getattr(trainer, name):
             return f"{name} {done} is reached"
-    return "the trainer's own limit is reached"  # max_time, or a callback of the user's
+    return "the trainer's own limit is reached"  # max_time, or another callback

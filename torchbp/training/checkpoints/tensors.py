@@ -1,4 +1,4 @@
-"""Whether the tensors of a checkpoint are the weights of the network that it describes: shapes, types and values."""
+"""Whether the tensors of a checkpoint are those of the network that its settings describe: shapes, types, values."""
 
 import torch
 
@@ -8,11 +8,11 @@ REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def check_shapes(empty, state):
-    """Compare a checkpoint's tensors with those of its network, made on the device meta: nothing is allocated.
+    """Compare a checkpoint's tensors with those of its network, which is on the device meta and takes no memory.
 
     Raises:
-        ValueError: a tensor that is missing, that the network does not have, or of another shape; one that is not
-            stored number by number, since a small file could then stand for more memory than there is.
+        ValueError: a tensor is missing, unknown or of another shape; or it is not stored number by number, so that a
+            small file could stand for more memory than there is.
     """
     expected = empty.state_dict()
     for name in [*expected, *state]:
@@ -23,52 +23,48 @@ def check_shapes(empty, state):
         if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.device.type != "cpu":
             raise ValueError(f"{name} is no tensor of plain numbers")
         if tensor.shape != like.shape:
-            raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, and its settings say {tuple(like.shape)}")
+            raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, but its settings say {tuple(like.shape)}")
         if tensor.is_quantized or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
             raise ValueError(f"{name} does not store each of its numbers")
 
 
 def check_numbers(empty, state, path):
-    """Refuse weights that are not finite real numbers.
-
-    Raises:
-        UserError: it names the tensor.
-    """
+    """Raise a UserError that names the first tensor whose numbers are not real or not finite."""
     for name, like in empty.state_dict().items():
         dtype = state[name].dtype
         if dtype not in (REAL if like.is_floating_point() else (like.dtype,)):
             kind = "complex" if dtype.is_complex else str(dtype).removeprefix("torch.")
             wanted = "real ones" if like.is_floating_point() else f"{like.dtype}".removeprefix("torch.")
-            raise UserError(f"{path}: {name} holds {kind} numbers, and a network {wanted}; take another checkpoint")
-    if name := not_finite({name: state[name].to(like.dtype) for name, like in empty.state_dict().items()}):
+            raise UserError(
+                f"{path}: {name} holds {kind} numbers, and a network needs {wanted}; use another checkpoint"
+            )
+    if name := first_not_finite({name: state[name].to(like.dtype) for name, like in empty.state_dict().items()}):
         raise UserError(
             f"{path}: {name} holds nan or inf, as after a training that diverged; train with a smaller --model.lr"
         )
 
 
-def check_momenta(states, net, path):
-    """Refuse what an optimizer kept of a parameter, in a checkpoint's `optimizer_states`, where it does not fit it.
-
-    Raises:
-        UserError: it names the place.
-    """
+def check_optimizer_states(states, net, path):
+    """Raise a UserError if a momentum buffer in a checkpoint's `optimizer_states` does not fit its parameter."""
     parameters = list(net.parameters())
     try:
-        kept = [(number, value) for state in states for number, of in state["state"].items() for value in of.values()]
+        buffers = [
+            (number, value) for state in states for number, of in state["state"].items() for value in of.values()
+        ]
         fit = all(
             value is None or (value.is_floating_point() and value.shape == parameters[number].shape)
-            for number, value in kept
+            for number, value in buffers
         )
     except (AttributeError, IndexError, KeyError, TypeError):
         fit = False
     if not fit:
-        raise UserError(f"{path} cannot be gone on from: its optimizer_states do not fit the network's parameters")
+        raise UserError(f"{path} cannot be resumed: its optimizer_states do not fit the network's parameters")
 
 
-def not_finite(state):
-    """The name of a tensor whose numbers are not finite, of the networks that answer; None where all are.
+def first_not_finite(state):
+    """The name of the first tensor with a number that is not finite; None if there is none.
 
-    Members of an ensemble that have diverged do not answer. A feature that is constant has the deviation inf.
+    Of an ensemble, only the members that answer count. A constant feature has the deviation inf, which is allowed.
     """
     chosen = state.get("chosen")
     if chosen is not None and not chosen.any():

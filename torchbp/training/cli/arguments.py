@@ -1,7 +1,7 @@
 """The command line of training. Where jsonargparse prints its usage: one line with the key, the value, the remedy."""
 
-import difflib
 import inspect
+import pkgutil
 import re
 from pathlib import Path
 
@@ -9,21 +9,13 @@ import yaml
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser
 
-from torchbp.training.callbacks.gradient_monitor import GradientMonitor
-from torchbp.training.callbacks.stopping import UntilMinimum
-from torchbp.training.checkpoints.saving import BestAndLast
-from torchbp.training.data.tabular import TabularData
+from torchbp.cli import keys
+from torchbp.cli.configs import packaged
+from torchbp.cli.keys import LINKED
+from torchbp.printing import did_you_mean
 from torchbp.training.errors import SettingError
-from torchbp.training.model.classifier import Classifier
 
-LINKED = ("in_features", "classes", "columns", "multilabel", "missing")  # of the model: they are the data's
-GROUPS = {
-    "model": Classifier,
-    "data": TabularData,
-    "stopping": UntilMinimum,
-    "gradients": GradientMonitor,
-    "checkpoint": BestAndLast,
-}
+GROUPS = {group: pkgutil.resolve_name(path) for group, path in keys.GROUPS.items()}
 
 
 class Parser(LightningArgumentParser):
@@ -45,9 +37,21 @@ def configs_first(arguments):
             files.append(flag.split("=", 1)[1])
         else:
             flags.append(flag)
+    files = [str(find_config(path)) for path in files]
     for path in files:
         check_file(Path(path))
     return [command, *(f"--config={path}" for path in files), *flags]
+
+
+def find_config(name):
+    """The path that -c names; where there is no such file, the packaged configuration of this name."""
+    path, configs = Path(name), packaged()
+    if path.is_file():
+        return path
+    if name in configs:
+        return configs[name]
+    remedy = f"; {did_you_mean(name, configs)}" if path.suffix == "" and str(path.parent) == "." else ""
+    raise SettingError(f"there is no file {path}{remedy}")
 
 
 class UniqueKeys(yaml.SafeLoader):
@@ -64,8 +68,6 @@ class UniqueKeys(yaml.SafeLoader):
 
 def check_file(path):
     """A YAML file of keys, so that an error names the file and the line."""
-    if not path.is_file():
-        raise SettingError(f"there is no file {path}")
     try:
         content = yaml.load(path.read_text(), UniqueKeys)
     except yaml.MarkedYAMLError as error:
@@ -138,7 +140,4 @@ def known_keys():
 
 
 def nearest(name, known):
-    near = difflib.get_close_matches(name, known, n=1)
-    return (
-        f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted({key.split('.')[0] for key in known}))}"
-    )
+    return did_you_mean(name, known, listed=sorted({key.split(".")[0] for key in known}))

@@ -1,17 +1,17 @@
-"""What Lightning would say and write in a run that nobody asked for."""
+"""Silence Lightning's tips; write a config.yaml that starts the run again."""
 
 import logging
 import warnings
 
 from pytorch_lightning.cli import SaveConfigCallback
 
-from torchbp.training.checkpoints.compatibility import has_folder
+from torchbp.training.cli.run_settings import has_run_folder
 
 
-def quieten():
-    """Lightning's tips, adverts and device inventories are not what the user asked for."""
-    talkers = "pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators", "lightning_fabric"
-    for name in (*talkers, "lightning_fabric.utilities.seed"):
+def silence_lightning():
+    """Hide Lightning's tips, advertisements and lists of devices."""
+    loggers = "pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators", "lightning_fabric"
+    for name in (*loggers, "lightning_fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
@@ -24,11 +24,11 @@ def quieten():
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes the run's config.yaml, without what is of this run alone: its folder, and where it went on from."""
+    """Writes the run's config.yaml, without the run's own folder and the checkpoint that it was resumed from."""
 
     def __init__(self, parser, config, **arguments):
         config = config.clone()
         config.ckpt_path = None
-        if has_folder(config.trainer.logger):
+        if has_run_folder(config.trainer.logger):
             config.trainer.logger.init_args.version = None
         super().__init__(parser, config, overwrite=True, **arguments)

@@ -1,4 +1,4 @@
-"""`torchbp predict`: every row of a file through a trained network, a piece of the file at a time."""
+"""`torchbp predict`: the answers of a trained network to every row of a file, a piece of the file at a time."""
 
 import collections
 import sys
@@ -20,8 +20,8 @@ from torchbp.training.errors import SettingError, UserError
 SUFFIXES = (".csv", ".parquet")
 
 
-class Pieces(IterableDataset):
-    """The features of a source, some rows a piece; what names the rows waits in `ids`, in the same order."""
+class _Pieces(IterableDataset):
+    """The features of a source, piece by piece. The names of the rows wait in the queue `ids`, in the same order."""
 
     def __init__(self, source, id, classifier):
         self.source, self.id = source, id
@@ -29,7 +29,7 @@ class Pieces(IterableDataset):
         self.ids = collections.deque()
         self.unseen = collections.Counter()
 
-    def frames(self):
+    def _frames(self):
         if self.source in BUNDLED:
             return [BUNDLED[self.source]()[0]]
         as_text = [name for name, categories in self.columns.items() if categories is not None]
@@ -37,7 +37,7 @@ class Pieces(IterableDataset):
 
     def __iter__(self):
         rows = 0
-        for frame in self.frames():
+        for frame in self._frames():
             if self.id and self.id not in frame:
                 raise SettingError(f"{self.source} has no column {self.id!r}; set data.id to one it has, or to null")
             ids = texts(frame[self.id]) if self.id else pd.Series(range(rows + 1, rows + 1 + len(frame)), name="row")
@@ -48,7 +48,7 @@ class Pieces(IterableDataset):
             raise UserError(f"{self.source} has no rows")
 
 
-class Writer(Callback):
+class _Writer(Callback):
     """Appends the answers to each piece to a CSV or Parquet file."""
 
     def __init__(self, path, as_parquet, source, ids):
@@ -59,8 +59,8 @@ class Writer(Callback):
         spread = None
         if pl_module.members:
             outputs, spread = outputs
-        check_answers(outputs, self.rows, self.source)
-        frame = answers(pl_module, outputs.float().cpu(), spread)
+        _check_finite(outputs, self.rows, self.source)
+        frame = answer_table(pl_module, outputs.float().cpu(), spread)
         frame.insert(0, self.ids[0].name, self.ids.popleft(), allow_duplicates=True)
         if self.as_parquet:
             table = pyarrow.Table.from_pandas(frame, preserve_index=False)
@@ -75,19 +75,19 @@ class Writer(Callback):
             self.parquet.close()
 
 
-def check_answers(probabilities, rows, source):
-    """Refuse a probability that is no number, in a piece that comes after so many rows."""
+def _check_finite(probabilities, rows, source):
+    """Refuse a probability that is nan. rows: how many rows came before this piece."""
     bad = probabilities.isnan().any(dim=1).nonzero()
     if len(bad):
         raise UserError(
-            f"{source}: the network's answer to row {rows + int(bad[0]) + 1} under the header is no number; a value "
-            "in it is too far from those of the training rows, or the network's weights are too large"
+            f"{source}: the network's answer to row {rows + int(bad[0]) + 1} under the header is nan; one of its "
+            "values is too far from those of the training rows, or the network's weights are too large"
         )
 
 
-def answers(classifier, probabilities, spread=None):
-    """A frame of P of each output, and the class; of independent labels, a column of 0 and 1 for each. `spread`, of an
-    ensemble, is a column for each output too."""
+def answer_table(classifier, probabilities, spread=None):
+    """A DataFrame with P of each output, the spread of each, if it is given, and the class; with independent labels a
+    column of 0 and 1 for each."""
     classes = classifier.hparams.classes
     named = classes[1:] if classifier.binary else classes
     frame = pd.DataFrame(probabilities.numpy(), columns=[f"P({name})" for name in named])
@@ -95,35 +95,35 @@ def answers(classifier, probabilities, spread=None):
         frame[[f"spread({name})" for name in named]] = spread.float().cpu().numpy()
     if classifier.hparams.multilabel:
         return pd.concat([frame, pd.DataFrame((probabilities >= 0.5).int().numpy(), columns=classes)], axis=1)
-    frame["class"] = classifier.predicted(probabilities)
+    frame["class"] = classifier.predicted_classes(probabilities)
     return frame
 
 
-def predict(trainer, classifier, source, id, output):
+def write_predictions(trainer, classifier, source, id, output):
     """Write the probabilities and the class of every row of a source to a file. Returns the number of rows.
 
-    A category that the network does not know, where it may take it as missing, is named on stderr.
+    Unknown categories that are treated as missing are named on stderr.
 
     Raises:
-        UserError, SettingError: a source that cannot be read, or that lacks a column; nothing is written then.
+        UserError, SettingError: a source that cannot be read, or without a column that is needed. No file is written.
     """
-    pieces = Pieces(source, id, classifier)
-    nothing = torch.zeros(0, classifier.net[-1].out_features)
-    if id in answers(classifier, nothing, nothing if classifier.members else None):
-        raise SettingError(f"data.id={id!r} has the name of a column of the answers; leave it out")
+    pieces = _Pieces(source, id, classifier)
+    none = torch.zeros(0, classifier.net[-1].out_features)
+    if id in answer_table(classifier, none, none if classifier.members else None):
+        raise SettingError(f"data.id={id!r} is also a column of the answers; leave it out")
     with atomic_write(output) as temporary:
-        writer = Writer(temporary, Path(output).suffix.lower() == ".parquet", source, pieces.ids)
+        writer = _Writer(temporary, Path(output).suffix.lower() == ".parquet", source, pieces.ids)
         trainer.callbacks.append(writer)
         trainer.predict(classifier, DataLoader(pieces, batch_size=None), return_predictions=False)
     for (column, value), rows in sorted(pieces.unseen.items()):
-        say("note", f"column {column!r}: {value!r} ({rows} rows) is new, and was taken as missing", sys.stderr)
+        say("note", f"column {column!r}: {value!r} ({rows} rows) is new, and was treated as missing", sys.stderr)
     return writer.rows
 
 
 def check_output(path, source, overwrite, suffixes):
-    """Raises SettingError for a file that cannot, or must not, be written."""
+    """Raise a SettingError for an output file that cannot be written, or that would replace another file."""
     if path.exists() and Path(source).exists() and path.samefile(source):
-        raise SettingError(f"{path} is the data itself; name another --output")
+        raise SettingError(f"{path} is the data that is read; name another --output")
     if path.is_dir():
         raise SettingError(f"{path} is a folder; name a file as --output")
     if path.suffix.lower() not in suffixes:

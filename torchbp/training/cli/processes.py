@@ -1,4 +1,4 @@
-"""The processes of a run: which one this is, and how it ends when it ends alone."""
+"""The processes of a run: the number of this one, and how it exits."""
 
 import os
 import sys
@@ -9,15 +9,16 @@ from torchbp.training.errors import UserError
 
 
 def rank():
-    """Of this process among those that torchrun, SLURM or Lightning started."""
+    """The number of this process among those that torchrun, SLURM or Lightning started."""
     return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)
 
 
-def leave(status, together=False):
-    """The exit status. `together` is true of an end that every process of the run reaches: none leaves before.
+def leave_process_group(status, together=False):
+    """Leave the process group, and return the exit status. together: every process of the run gets here, and waits for
+    the others.
 
-    A process that fails exits here. Where other processes are gone, gloo's threads would abort an ordinary exit; and
-    Lightning kills the first process where it finds that another one has failed.
+    A process that fails exits here at once. If other processes are gone, gloo's threads would abort an ordinary exit;
+    and Lightning kills the first process when it finds that another one has failed.
     """
     if dist.is_initialized():
         if together:
@@ -30,8 +31,8 @@ def leave(status, together=False):
     return status
 
 
-def raised_by(error):
-    """The package whose code raised the error."""
+def package_that_raised(error):
+    """The name of the package whose code raised the error."""
     trace = error.__traceback__
     while trace.tb_next:
         trace = trace.tb_next
@@ -39,6 +40,6 @@ def raised_by(error):
 
 
 class LostProcess(UserError):
-    """Another process of the run is gone; each that is left says so."""
+    """Another process of the run is gone; each of the others prints this."""
 
     of_this_process = True

@@ -3,12 +3,15 @@
 import torch
 from torch.utils.data import DistributedSampler
 
+ROWS_AT_ONCE = 8192  # in a pass over many rows, of a split or of a file: it bounds the memory
+MOST_BATCHES_AT_ONCE = 64  # in one step of Lightning's loop: it bounds the time until Ctrl-C is handled
+
 
 class Loader:
-    """The batches of rows in memory, each one indexing of the tensors, without a DataLoader's machinery.
+    """The batches of rows in memory. Each is one indexing of the tensors, without the machinery of a DataLoader.
 
-    Lightning takes it for one by its `sampler`, which it tells the epoch, and by its `batch_sampler`. Batches for a GPU
-    are in pinned memory, from which they are copied while the program goes on.
+    Lightning treats it as a DataLoader because it has a `sampler`, to which it gives the epoch, and a `batch_sampler`.
+    Batches for a GPU are in pinned memory, from which they are copied while the program goes on.
     """
 
     batch_sampler = None
@@ -18,27 +21,27 @@ class Loader:
 
     def __iter__(self):
         for rows in self.sampler:
-            yield self.batch(self.x, rows), self.batch(self.y, rows)
+            yield self._take(self.x, rows), self._take(self.y, rows)
 
-    def batch(self, whole, rows):
-        out = torch.empty(len(rows), whole.shape[1], dtype=whole.dtype, pin_memory=self.pinned)
-        return torch.index_select(whole, 0, rows, out=out)
+    def _take(self, tensor, rows):
+        out = torch.empty(len(rows), tensor.shape[1], dtype=tensor.dtype, pin_memory=self.pinned)
+        return torch.index_select(tensor, 0, rows, out=out)
 
     def __len__(self):
         return len(self.sampler)
 
 
-class Batches(DistributedSampler):  # of this class, so that Lightning leaves it as it is
-    """Indices of one process's rows of each batch: each row once an epoch, in one process or many.
+class Batches(DistributedSampler):  # of this class, so that Lightning does not replace it
+    """Indices of one process's rows of each batch: each row once an epoch, in one process or in many.
 
-    A batch has `batch_size` rows for each process; the last one, what is left, split evenly. The order of an epoch
-    depends on `order` and the epoch alone, so a resumed run goes on with the same batches.
+    A batch has `batch_size` rows for each process; the last one has the remaining rows, divided evenly. The order in an
+    epoch depends on `order` and the epoch alone, so a resumed run continues with the same batches.
 
     Args:
         rows: how many there are.
         batch_size: of each process.
-        rank, processes: which process of how many.
-        order: the seed of the order; None leaves the rows in their own.
+        rank, processes: the number of this process, and of how many.
+        order: the seed of the order; None does not shuffle.
         at_once: how many batches of one process are handed over as one.
     """
 
@@ -58,6 +61,7 @@ class Batches(DistributedSampler):  # of this class, so that Lightning leaves it
         return -(-self.rows // (self.batch_size * self.processes * self.at_once))
 
     def share(self, batch):
-        """This process's rows of batch number `batch`, over the mean of all processes: 1, but for the last batch."""
+        """This process's rows of a batch over the mean of all processes: 1, except in the last batch. `batch`: its
+        number."""
         rows = min(self.batch_size * self.processes, self.rows - batch * self.batch_size * self.processes)
         return len(range(self.rank, rows, self.processes)) * self.processes / rows

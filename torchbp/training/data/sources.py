@@ -1,4 +1,4 @@
-"""Where rows come from: scikit-learn's bundled sets, the exclusive or, or a CSV or Parquet file of the user's."""
+"""Where rows come from: scikit-learn's bundled sets, the exclusive or, or a user's CSV or Parquet file."""
 
 import contextlib
 import warnings
@@ -8,14 +8,14 @@ import pyarrow
 import pyarrow.parquet
 from sklearn import datasets
 
+from torchbp.training.data.batches import ROWS_AT_ONCE
 from torchbp.training.errors import UserError
 
-ROWS_AT_ONCE = 65536  # of a file that is streamed
 SEPARATORS = ",;\t|"
 
 
-def bundled(load_set):
-    """A frame of a scikit-learn set, and the names of its classes."""
+def _bundled(load_set):
+    """A function that gives a scikit-learn set: its features, its labels as texts, and the names of its classes."""
 
     def frame():
         data = load_set()
@@ -32,79 +32,79 @@ def xor():
     return frame, pd.Series(["0", "1", "1", "0"], dtype="str"), ["0", "1"]
 
 
-BUNDLED = {"breast_cancer": bundled(datasets.load_breast_cancer), "digits": bundled(datasets.load_digits), "xor": xor}
+BUNDLED = {"breast_cancer": _bundled(datasets.load_breast_cancer), "digits": _bundled(datasets.load_digits), "xor": xor}
 
 
 def read_file(path, texts=()):
     """The whole frame of a CSV or Parquet file; the columns named in `texts` are read as text.
 
     Raises:
-        UserError: a file that is not there or cannot be read, or without a row, or with two columns of one name.
+        UserError: a file that does not exist or cannot be read, has no rows, or has two columns of one name.
     """
-    with readable(path):
-        if is_parquet(path):
-            check_names(path, pyarrow.parquet.read_schema(path).names)
-            frame = of_arrow(pyarrow.parquet.read_table(path))
+    with _readable(path):
+        if _is_parquet(path):
+            _check_names(path, pyarrow.parquet.read_schema(path).names)
+            frame = _frame_of(pyarrow.parquet.read_table(path))
         else:
-            frame = read_csv(path, csv_arguments(path, texts))
+            frame = _read_csv(path, _csv_arguments(path, texts))
     if frame.empty:
         raise UserError(f"{path} has no rows")
     return frame.reset_index(drop=True)
 
 
-def read_csv(path, arguments):
+def _read_csv(path, arguments):
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.DtypeWarning)
         try:
-            return pd.read_csv(path, **arguments)  # in pieces, side by side
-        except pd.errors.DtypeWarning:  # numbers in one piece, texts in another
+            return pd.read_csv(path, **arguments)  # pieces of the file in parallel
+        except pd.errors.DtypeWarning:  # a column has numbers in one piece, and texts in another
             return pd.read_csv(path, low_memory=False, **arguments)
 
 
 def stream_file(path, texts=()):
-    """The frames of `ROWS_AT_ONCE` rows of a file, one after the other. It raises as `read_file` does."""
-    with readable(path):
-        if is_parquet(path):
+    """Yield frames of `ROWS_AT_ONCE` rows of a file. It raises as `read_file` does."""
+    with _readable(path):
+        if _is_parquet(path):
             file = pyarrow.parquet.ParquetFile(path)
-            check_names(path, file.schema_arrow.names)
-            frames = (of_arrow(batch) for batch in file.iter_batches(ROWS_AT_ONCE))
+            _check_names(path, file.schema_arrow.names)
+            frames = (_frame_of(batch) for batch in file.iter_batches(ROWS_AT_ONCE))
         else:
-            file = frames = pd.read_csv(path, chunksize=ROWS_AT_ONCE, low_memory=False, **csv_arguments(path, texts))
+            file = frames = pd.read_csv(path, chunksize=ROWS_AT_ONCE, low_memory=False, **_csv_arguments(path, texts))
     with file:
         while True:
-            with readable(path):
+            with _readable(path):
                 frame = next(frames, None)
             if frame is None:
                 return
             yield frame
 
 
-def of_arrow(table):
-    """A frame whose columns are those of the file: pandas's index too, if it has a name."""
+def _frame_of(table):
+    """A frame with the columns of the file. A pandas index is one of them, if it has a name."""
     frame = table.to_pandas(ignore_metadata=True)
     return frame[[name for name in frame if not str(name).startswith("__index_level_")]]
 
 
-def is_parquet(path):
+def _is_parquet(path):
     return path.suffix.lower() in (".parquet", ".pq")
 
 
-def csv_arguments(path, texts):
-    names, separator = read_header(path)
-    check_names(path, names)
+def _csv_arguments(path, texts):
+    names, separator = _read_header(path)
+    _check_names(path, names)
     return {
         "sep": separator,
         "skipinitialspace": True,
         "index_col": False,
-        # "NA" and "None" may be names of classes; only nothing is a missing value
+        # "NA" and "None" may be names of classes; only an empty cell is a missing value
         "keep_default_na": False,
         "na_values": [""],
         "dtype": {name: "str" for name in texts if name in names},
     }
 
 
-def read_header(path):
-    """The names of a CSV file's columns, and what separates them: of `SEPARATORS`, what makes the most columns."""
+def _read_header(path):
+    """The names of a CSV file's columns, and the separator: the one of `SEPARATORS` that gives the most columns."""
     best = [], ","
     for separator in SEPARATORS:
         line = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str, skipinitialspace=True, na_filter=False)
@@ -114,20 +114,20 @@ def read_header(path):
     return best
 
 
-def check_names(path, names):
-    """pandas would rename the second of two columns of one name."""
+def _check_names(path, names):
+    """Refuse two columns of one name; pandas would rename the second."""
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"{path} has two columns {name!r}; give each a name of its own")
+            raise UserError(f"{path} has two columns {name!r}; give them different names")
 
 
 @contextlib.contextmanager
-def readable(path):
-    """Within it, an error of pandas or pyarrow is a UserError that names the file."""
+def _readable(path):
+    """Within this context, an error of pandas or pyarrow is a UserError that names the file."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(f"data.source: {path} {what}; give a CSV or Parquet file, or one of {', '.join(BUNDLED)}")
-    kind = "Parquet" if is_parquet(path) else "CSV"
+    kind = "Parquet" if _is_parquet(path) else "CSV"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header

@@ -12,23 +12,23 @@ from torchbp.training.data.columns import (
     Columns,
     check_spread,
     encode,
+    find_columns,
     holds_text,
+    is_meant_as_numbers,
     is_number,
-    means_numbers,
+    missing_spellings,
     place,
     read_numbers,
-    spellings,
-    survey,
     texts,
 )
 from torchbp.training.data.sources import BUNDLED, read_file
 from torchbp.training.errors import SettingError, UserError
 
 MOST_CLASSES = 1000
-# names of a first column without a name, which pandas calls Unnamed: 0 and readr ...1; and of what names each row
-NAMELESS = r"|Unnamed: 0(\.\d+)?|\.\.\.1|(?i:row[._ ]?names?)"
-IDS = r"(?i:(.*[ ._-])?id|index)|.*[a-z]I[dD]"
 MOST_FRACTIONS = 20  # classes whose names are fractions: more of them are a quantity
+# A first column without a name, which pandas calls "Unnamed: 0" and readr "...1"; and names of a column of identifiers.
+NAMELESS = r"|Unnamed: 0(\.\d+)?|\.\.\.1|(?i:row[._ ]?names?)"
+IDENTIFIERS = r"(?i:(.*[ ._-])?id|index)|.*[a-z]I[dD]"
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Table:
     """Rows with their labels.
 
     features: float32, shape (N, features), as they are in the source, unscaled; nan where a value is missing.
-    labels: int64, shape (N,), indices into `classes` (of two, 1 is the positive one); or shape (N, len(classes)), zeros
-        and ones, where several targets are the classes.
+    labels: int64, shape (N,), indices into `classes` (of two, 1 is the positive one); or, with several targets, shape
+        (N, len(classes)), zeros and ones.
     notes: what was decided about columns, sentences for the user.
     """
 
@@ -49,7 +49,7 @@ class Table:
 
 
 def load(source, target=None, *, id=None, ignore=(), categorical=(), missing="refuse", max_categories=100):
-    """The table of a bundled set or, for anything else, of the CSV or Parquet file of that path.
+    """The table of a bundled set or, for any other source, of the CSV or Parquet file at that path.
 
     Args:
         target: the label column, or a list of 0/1 columns.
@@ -57,83 +57,96 @@ def load(source, target=None, *, id=None, ignore=(), categorical=(), missing="re
 
     Raises:
         SettingError: a file without `target`, or a bundled set with it; a name that is no column.
-        UserError: a file that cannot be read or used, with the row and the column where one is to blame.
+        UserError: a file that cannot be read or used; the message names the row and the column if there is one.
     """
     if source in BUNDLED:
-        for name, value in (("target", target), ("id", id), ("ignore", ignore), ("categorical", categorical)):
-            if value:
-                raise SettingError(f"data.{name}={value}: {source} has its own columns and labels; leave it out")
-        frame, labels, classes = BUNDLED[source]()
-        columns = dict.fromkeys(frame.columns)
-        codes = pd.Categorical(labels, categories=classes).codes.astype(np.int64)
-        return Table(
-            torch.from_numpy(encode(frame, columns, "refuse", source)), torch.from_numpy(codes), columns, classes
-        )
+        return _load_bundled(source, {"target": target, "id": id, "ignore": ignore, "categorical": categorical})
     if not source:
         raise SettingError(f"data.source is empty; give a CSV or Parquet file, or one of {', '.join(BUNDLED)}")
     path, targets = Path(source), [target] if isinstance(target, str) else target
     frame = read_file(path, categorical)
     if not targets:
         raise SettingError(f"data.target is missing: name the column of {path} that holds the labels")
-    left_out = [*ignore, *([id] if id else [])]
-    if len(set(targets)) < len(targets):
-        raise SettingError(f"data.target={targets} names a column twice")
-    for key, names in (
-        ("target", targets),
-        ("id", [id] if id else []),
-        ("ignore", ignore),
-        ("categorical", categorical),
-    ):
-        for name in names:
-            if name not in frame:
-                raise SettingError(
-                    f"{path} has no column {name!r} (data.{key}); it has {', '.join(map(str, frame.columns))}"
-                    + headless(frame)
-                )
-    if clash := set(targets) & {*left_out, *categorical}:
-        raise SettingError(f"data.target={clash.pop()!r} is also in data.ignore, data.id or data.categorical")
-    labels, classes = read_label(path, frame[targets[0]]) if len(targets) == 1 else read_labels(path, frame[targets])
-    notes = category_note(frame[targets[0]], "class", "classes") if len(targets) == 1 else []
-    frame = frame.drop(columns=[*targets, *left_out])
-    row_names = [name for name in frame if name not in categorical and names_rows(frame, name)]
+    names = {"target": targets, "id": [id] if id else [], "ignore": ignore, "categorical": categorical}
+    _check_names(frame, path, names)
+    if len(targets) == 1:
+        labels, classes = _read_label(path, frame[targets[0]])
+        notes = _category_note(frame[targets[0]], "class", "classes")
+    else:
+        (labels, classes), notes = _read_labels(path, frame[targets]), []
+    frame = frame.drop(columns=[*targets, *ignore, *names["id"]])
+    row_names = [name for name in frame if name not in categorical and _names_the_rows(frame, name)]
     notes += [f"column {name!r} names the rows, and is left out; give it another name to keep it" for name in row_names]
     frame = frame.drop(columns=row_names)
     if frame.columns.empty:
         others = f"; {row_names[0]!r} names the rows, give it another name to keep it" if row_names else ""
         raise UserError(f"{path} has no feature: its only column is the target {targets[0]!r}{others}")
-    columns = survey(frame, categorical, max_categories, path)
+    columns = find_columns(frame, categorical, max_categories, path)
     features = encode(frame, columns, missing, path)
-    for name, kind in columns.items():
-        if kind is None:
-            check_spread(frame[name], path)
-            if counts_rows(frame[name]):
-                notes.append(f"column {name!r} counts the rows; add it to data.ignore, unless it is a feature")
-        else:
-            notes += category_note(frame[name], "category", "categories")
+    notes += _feature_notes(frame, columns, path)
     return Table(torch.from_numpy(features), torch.from_numpy(labels), columns, classes, tuple(notes))
 
 
-def headless(frame):
-    """What to add to the names of columns where they look like a row."""
+def _load_bundled(source, settings):
+    for name, value in settings.items():
+        if value:
+            raise SettingError(f"data.{name}={value}: {source} has fixed columns and labels; leave it out")
+    frame, labels, classes = BUNDLED[source]()
+    columns = dict.fromkeys(frame.columns)
+    codes = pd.Categorical(labels, categories=classes).codes.astype(np.int64)
+    return Table(torch.from_numpy(encode(frame, columns, "refuse", source)), torch.from_numpy(codes), columns, classes)
+
+
+def _check_names(frame, path, names):
+    """Refuse settings that name no column, or one column in two ways. names: {setting: names of columns}."""
+    targets = names["target"]
+    if len(set(targets)) < len(targets):
+        raise SettingError(f"data.target={targets} names a column twice")
+    for setting, columns in names.items():
+        for name in columns:
+            if name not in frame:
+                raise SettingError(
+                    f"{path} has no column {name!r} (data.{setting}); it has {', '.join(map(str, frame.columns))}"
+                    + _header_hint(frame)
+                )
+    if clash := set(targets) & {*names["id"], *names["ignore"], *names["categorical"]}:
+        raise SettingError(f"data.target={clash.pop()!r} is also in data.ignore, data.id or data.categorical")
+
+
+def _feature_notes(frame, columns, path):
+    """What a user should know of the features. UserError for numbers that float32 cannot tell apart."""
+    notes = []
+    for name, categories in columns.items():
+        if categories is not None:
+            notes += _category_note(frame[name], "category", "categories")
+            continue
+        check_spread(frame[name], path)
+        if _counts_the_rows(frame[name]):
+            notes.append(f"column {name!r} counts the rows; add it to data.ignore, unless it is a feature")
+    return notes
+
+
+def _header_hint(frame):
+    """The end of a message, if the names of the columns look like a row of numbers."""
     names = pd.Series(frame.columns, dtype="string")
     if pd.to_numeric(names, errors="coerce").notna().mean() < 0.5:
         return ""
     return "; if that is a row, write a line with the names of the columns above it"
 
 
-def names_rows(frame, name):
-    """Whether a column numbers or names the rows, as programs write it, and says nothing about them."""
+def _names_the_rows(frame, name):
+    """Whether a column only numbers or names the rows, as programs write such columns."""
     column = frame[name]
     whole = pd.api.types.is_integer_dtype(column)
-    if re.fullmatch(NAMELESS, str(name)):  # its numbers are others where rows were moved, removed or joined
+    if re.fullmatch(NAMELESS, str(name)):  # not 0, 1, 2, … if rows were moved, removed or joined
         return whole or (holds_text(column) and column.is_unique)
-    if re.fullmatch(IDS, str(name)):
+    if re.fullmatch(IDENTIFIERS, str(name)):
         return (whole or holds_text(column)) and column.is_unique
-    return str(name) in ("X", "#", "row", "Row") and counts_rows(column)
+    return str(name) in ("X", "#", "row", "Row") and _counts_the_rows(column)
 
 
-def counts_rows(column):
-    """Whether a column is 0, 1, 2, … or 1, 2, 3, …, of three rows or more."""
+def _counts_the_rows(column):
+    """Whether a column is 0, 1, 2, … or 1, 2, 3, …, and has at least three rows."""
     if (
         not pd.api.types.is_integer_dtype(column)
         or len(column) < 3
@@ -144,20 +157,20 @@ def counts_rows(column):
     return bool((column.to_numpy() == np.arange(len(column)) + column.iloc[0]).all())
 
 
-def category_note(column, one, many):
-    """A sentence, where a column of text has texts that may mean a missing value; they are taken as others."""
-    found = spellings(column)
+def _category_note(column, one, many):
+    """A list with a sentence, if texts of a column may mean a missing value: they are treated as any other text."""
+    counts = missing_spellings(column)
     if (column == "+").any():
-        found.pop("-", None)
-    few = ", ".join(f"{text!r} ({rows} row{'s' * (rows > 1)})" for text, rows in found.items())
-    what = f"is taken as a {one}" if len(found) == 1 else f"are taken as {many}"
-    return [f"column {column.name!r}: {few} {what}; leave the cells empty if they are missing"] if found else []
+        counts.pop("-", None)
+    few = ", ".join(f"{text!r} ({rows} row{'s' * (rows > 1)})" for text, rows in counts.items())
+    what = f"is taken as a {one}" if len(counts) == 1 else f"are taken as {many}"
+    return [f"column {column.name!r}: {few} {what}; leave the cells empty if they are missing"] if counts else []
 
 
-def read_label(path, column):
-    """int64 `(N,)` and the classes, of one column of any type."""
-    check_labelled(path, column)
-    if not is_number(column) and spellings(column) and means_numbers(column):
+def _read_label(path, column):
+    """Labels, int64 `(N,)`, and the names of the classes, of one column of any type."""
+    _check_all_labelled(path, column)
+    if not is_number(column) and missing_spellings(column) and is_meant_as_numbers(column):
         _, missing = read_numbers(column)
         raise UserError(
             f"{path}: {place(column.name, missing)} is {column[missing].iloc[0]!r}, a missing value, and no label; "
@@ -172,16 +185,16 @@ def read_label(path, column):
     if len(names) > MOST_CLASSES or (fractions and len(names) > MOST_FRACTIONS) or rare:
         kind, most = ("numbers", MOST_FRACTIONS) if fractions or rare else ("values", MOST_CLASSES)
         raise UserError(
-            f"{path}: the target {column.name!r} has {len(names)} different {kind}, such as {names[0]}; a network here "
-            f"tells classes apart, up to {most} of these, and predicts no quantity"
+            f"{path}: the target {column.name!r} has {len(names)} different {kind}, for example {names[0]}; this "
+            f"network predicts classes, at most {most} of these, and no quantity"
         )
     return codes.astype(np.int64), names
 
 
-def read_labels(path, frame):
-    """int64 `(N, L)` and the classes, of L columns of zeros and ones."""
+def _read_labels(path, frame):
+    """Labels, int64 `(N, L)`, and the names of the classes, of L columns of zeros and ones."""
     for name in frame:
-        check_labelled(path, frame[name])
+        _check_all_labelled(path, frame[name])
         other = ~frame[name].isin([0, 1]).to_numpy()
         if other.any():
             raise UserError(
@@ -191,6 +204,6 @@ def read_labels(path, frame):
     return frame.astype(np.int64).to_numpy(), [str(name) for name in frame]
 
 
-def check_labelled(path, column):
+def _check_all_labelled(path, column):
     if column.isna().any():
         raise UserError(f"{path} has no label in {place(column.name, column.isna())}; remove the row, or add its label")

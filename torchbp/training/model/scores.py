@@ -1,74 +1,81 @@
-"""What a pass over validation or test rows adds up to: losses and right answers, of each network and of their mean.
+"""Scores of the validation or test rows: loss and accuracy of each network, and of the mean answer of an ensemble.
 
-Of the members e of a group (one network is a group of one), each with the logits Z_e of the same rows:
+The members e of a group (one network is a group of one member) answer the same rows with the logits Z_e:
 
-    P_e = σ(Z_e)        L_e = −mean [ w y ln P_e + (1 − y) ln(1 − P_e) ]
-    P   = mean_e P_e    L   the same of P          spread = mean over rows of the deviation of P_e over e
+    P_e = σ(Z_e)        L_e = the cross-entropy of Z_e and y
+    P   = mean_e P_e    L   = the cross-entropy of Z = ln P − ln(1 − P), the logit of the mean
+    spread              = the mean over the rows of the standard deviation of P_e over e
 
-ln P = ln Σ_e exp(ln σ(Z_e)) − ln E is exact where P itself is rounded to 0 or 1. A member that has diverged is left
-out.
+ln P = ln Σ_e exp(ln σ(Z_e)) − ln E is exact where P itself is rounded to 0 or 1. A member whose loss is not finite is
+left out of P.
 """
 
 import torch
 import torch.nn.functional as F
 
-QUANTITIES = ("loss", "accuracy", "spread")
+from torchbp import ops
 
 
 class Scores:
     """The sums over the rows so far, in float64 where the device has it.
 
     Args:
-        pos_weight: w, a number for each output, or None.
-        exclusive: whether a row is of the one class with the largest P, and not of each with P ≥ ½.
+        pos_weight: the weight of the positive class, a number for each output, or None.
+        exclusive: True if each row has one class, the one with the largest P; False if a label is predicted from
+            P = ½ on.
     """
 
     def __init__(self, pos_weight, exclusive):
         self.pos_weight, self.exclusive = pos_weight, exclusive
-        self.of_members, self.of_groups, self.rows = 0, 0, 0
+        self.member_sums, self.group_sums, self.rows = 0, 0, 0
 
     def add(self, z, y):
-        """Take the logits z, shape `(groups, members, N, outputs)`, of rows with the labels y `(N, outputs)`.
+        """Add the rows with the logits z, `(groups, members, N, outputs)`, and the labels y, `(N, outputs)`.
 
-        Returns P, shape `(groups, N, outputs)`.
+        Returns P, `(groups, N, outputs)`.
         """
         z = z.to(torch.promote_types(z.dtype, torch.float32))
         y = y.to(z.dtype)
-        w = 1 if self.pos_weight is None else self.pos_weight.to(z.dtype)
-        log_p, log_not_p = F.logsigmoid(z), F.logsigmoid(-z)
-
-        def loss(log_p, log_not_p):
-            return (w * y * -log_p + (1 - y) * -log_not_p).mean(-1).sum(-1)
-
-        of_each = loss(log_p, log_not_p)
-        alive = of_each.isfinite()
+        member_loss = self._loss_sum(z, y)
         if z.shape[1] > 1:
-            count = alive.sum(1)[:, None, None]
-            left_out = ~alive[:, :, None, None]
-            log_p, log_not_p = (t.masked_fill(left_out, -torch.inf) for t in (log_p, log_not_p))
-            p_each = log_p.exp()
-            log_p, log_not_p = (t.logsumexp(1) - count.log() for t in (log_p, log_not_p))
-            p = log_p.exp()
-            deviation = (p_each - p[:, None]).masked_fill(left_out, 0).square().sum(1).div(count).sqrt()
-            of_group, spread = loss(log_p, log_not_p), deviation.mean(-1).sum(-1)
+            z_mean, p, spread = _mean_answer(z, member_loss.isfinite())
+            group_loss = self._loss_sum(z_mean, y)
         else:
-            p = log_p[:, 0].exp()
-            of_group, spread = of_each[:, 0], z.new_zeros(len(z))
-        exact = torch.float32 if z.device.type == "mps" else torch.float64
-        self.of_members = self.of_members + torch.stack([of_each, self.right(z.sigmoid(), y)]).to(exact)
-        self.of_groups = self.of_groups + torch.stack([of_group, self.right(p, y), spread]).to(exact)
+            p, group_loss, spread = z[:, 0].sigmoid(), member_loss[:, 0], z.new_zeros(len(z))
+        dtype = torch.float32 if z.device.type == "mps" else torch.float64  # mps has no float64
+        correct = self._count_correct
+        self.member_sums = self.member_sums + torch.stack([member_loss, correct(z.sigmoid(), y)]).to(dtype)
+        self.group_sums = self.group_sums + torch.stack([group_loss, correct(p, y), spread]).to(dtype)
         self.rows += len(y)
         return p
 
-    def right(self, p, y):
-        """How many rows have the right answer; of independent labels, the share of them that are right adds up."""
+    def _loss_sum(self, z, y):
+        """Σ over the rows of the mean loss over the outputs, `z.shape[:-2]`."""
+        losses = ops.binary_cross_entropy_with_logits(z, y.expand_as(z), reduction="none", pos_weight=self.pos_weight)
+        return losses.mean(-1).sum(-1)
+
+    def _count_correct(self, p, y):
+        """The number of rows with the correct answer; of independent labels, a row counts with its share of them."""
         if self.exclusive:
             return (p.argmax(-1) == y.argmax(-1)).sum(-1).to(p.dtype)
         return ((p >= 0.5) == (y > 0.5)).to(p.dtype).mean(-1).sum(-1)
 
     def means(self, reduce):
-        """The means over the rows of all processes, whose sums `reduce` gives: of each member loss and accuracy, shape
-        `(2, groups, members)`, and of each group loss, accuracy and spread, `(3, groups)`."""
-        sums = [self.of_members.flatten(), self.of_groups.flatten(), self.of_groups.new_tensor([self.rows])]
+        """The means over the rows of all processes; `reduce` adds a tensor up over them. They are the loss and the
+        accuracy of each member, `(2, groups, members)`, and loss, accuracy and spread of each group, `(3, groups)`."""
+        sums = [self.member_sums.flatten(), self.group_sums.flatten(), self.group_sums.new_tensor([self.rows])]
         members, groups, rows = reduce(torch.cat(sums)).split([len(part) for part in sums])
-        return (members / rows).view_as(self.of_members), (groups / rows).view_as(self.of_groups)
+        return (members / rows).view_as(self.member_sums), (groups / rows).view_as(self.group_sums)
+
+
+def _mean_answer(z, finite):
+    """Of the members whose loss is `finite`, `(groups, members)`: the logit of their mean P and that P, both
+    `(groups, N, outputs)`, and the sum over the rows of the deviation of P, `(groups)`."""
+    count = finite.sum(1)[:, None, None]
+    left_out = ~finite[:, :, None, None]
+    log_p, log_not_p = (t.masked_fill(left_out, -torch.inf) for t in (F.logsigmoid(z), F.logsigmoid(-z)))
+    p_each = log_p.exp()
+    log_p, log_not_p = (t.logsumexp(1) - count.log() for t in (log_p, log_not_p))
+    p = log_p.exp()
+    deviation = (p_each - p[:, None]).masked_fill(left_out, 0).square().sum(1).div(count).sqrt()
+    return log_p - log_not_p, p, deviation.mean(-1).sum(-1)

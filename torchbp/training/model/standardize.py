@@ -1,4 +1,4 @@
-"""The scaling of the features: part of the network, and of its checkpoint."""
+"""The scaling of the features, which is part of the network and of its checkpoint."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 class Standardize(torch.nn.Module):
     """x ↦ (x − mean) / std, feature by feature. Its two buffers, shape `(features,)`, are part of the state_dict.
 
-    nan stands for a missing value: the statistics leave it out, and with `impute` it is taken as the mean.
+    nan is a missing value: the statistics leave it out, and with `impute` it is replaced by the mean.
     """
 
     def __init__(self, features, impute=False):
@@ -18,9 +18,11 @@ class Standardize(torch.nn.Module):
         self.impute = impute
 
     def fit(self, x):
-        """Take the statistics of these rows, shape `(N, features)`. A constant feature says nothing: it becomes 0."""
-        for column, mean, std in zip(x.T, self.mean, self.std, strict=True):  # one by one: a copy in float64 is large
-            known = column[~column.isnan()].double()  # a feature of large numbers would lose its spread in float32
+        """Compute mean and std of these rows, `(N, features)`. A constant feature has no information: it becomes 0."""
+        for column, mean, std in zip(
+            x.T, self.mean, self.std, strict=True
+        ):  # one by one: a float64 copy of all would be large
+            known = column[~column.isnan()].double()  # large numbers would lose their differences in float32
             deviation = known.std(correction=0) if len(known) else 0
             mean.copy_(known.mean() if len(known) else 0)
             std.copy_(deviation if deviation > 0 else math.inf)

@@ -1,4 +1,4 @@
-"""Drawing with matplotlib: an inline SVG in the colour and the font of the page around it, and a PNG of its own."""
+"""Drawing with matplotlib: an inline SVG, which has the colour and the font of its page, and a PNG."""
 
 import io
 import itertools
@@ -31,22 +31,20 @@ STYLE = {
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def look_of(i):
-    """Colour and dashes of the i-th curve: a pair of its own for the first twenty-five."""
+def curve_style(i):
+    """Colour and dashes of the i-th curve; the first twenty-five are all different."""
     return COLOURS[i % 5], DASHES[(i + i // 5) % 5]
 
 
-def style(ink):
+def plot_style(ink):
     inks = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color")
-    # from matplotlib's defaults: a style of the user's might need a TeX, or a font
+    # from matplotlib's defaults: the user's style might need TeX, or a font
     return matplotlib.style.context(["default", STYLE | dict.fromkeys(inks, ink)])
 
 
 def svg(plot):
-    """The plot as an `<svg>` of an HTML page, `WIDTH` px wide where there is room, without its legend.
-
-    It holds no text of the data's: what the curves are called stands in the legend.
-    """
+    """The plot as an `<svg>` element, `WIDTH` px wide where there is room. The names of the curves are in the legend:
+    matplotlib would read those from the data as formulas."""
     label = f"{plot.title}. {'; '.join(curve.label for curve in plot.curves)}"
     return (
         f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">{drawn(plot)}</svg>'
@@ -54,13 +52,13 @@ def svg(plot):
 
 
 def drawn(plot):
-    """The inside of the `<svg>`."""
+    """The content of the `<svg>` element."""
     text = io.StringIO()
-    with style(INK):
+    with plot_style(INK):
         figure = Figure((WIDTH / 72, HEIGHT / 72))
         draw(plot, figure.add_axes((0.17, 0.17, 0.81, 0.8)))
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(text, format="svg", transparent=True, metadata=nothing)
+        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(text, format="svg", transparent=True, metadata=no_metadata)
     inside = re.search(r"<svg[^>]*>(.*)</svg>", text.getvalue(), re.DOTALL)[1]
     inside = re.sub(r"<style.*?</style>|<!--.*?-->", "", inside, flags=re.DOTALL)
     # the font is the page's; older versions of matplotlib write its size and family as one
@@ -70,10 +68,10 @@ def drawn(plot):
 
 
 def legend(plot):
-    """The legend of `svg`, as an HTML list: it wraps, and any name is only text."""
+    """The legend of `svg` as an HTML list: it wraps, and names are escaped."""
     items = []
     for i, curve in enumerate(plot.curves):
-        colour, dashes = look_of(i)
+        colour, dashes = curve_style(i)
         line = f'<path d="M0 5H30" stroke="{colour}" stroke-dasharray="{" ".join(map(str, dashes)) or "none"}"/>'
         items.append(
             f'<li><svg class="swatch" viewBox="0 0 30 10" aria-hidden="true">{line}</svg>{escape(curve.label)}'
@@ -82,9 +80,9 @@ def legend(plot):
 
 
 def png(plots):
-    """The bytes of a PNG with the plots side by side, each with its legend. Their labels must not be of the data's."""
+    """The bytes of a PNG with the plots side by side, each with its legend. No label may come from the data."""
     content = io.BytesIO()
-    with style("#222222"):
+    with plot_style("#222222"):
         figure = Figure((5.6 * len(plots), 4.2))
         figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1)
         for plot, axes in zip(plots, figure.subplots(1, len(plots), squeeze=False)[0], strict=True):
@@ -97,9 +95,8 @@ def png(plots):
 
 def draw(plot, axes):
     for i, curve in enumerate(plot.curves):
-        colour, dashes = look_of(i)
-        # a single point is no line
-        marker = "o" if len(curve.x) == 1 else None
+        colour, dashes = curve_style(i)
+        marker = "o" if len(curve.x) == 1 else None  # a single point is no line
         axes.plot(curve.x, curve.y, color=colour, linestyle=(0, dashes or None), marker=marker, label=curve.label)
     axes.set_xlabel(plot.x)
     axes.set_ylabel(plot.y)
@@ -121,7 +118,7 @@ def draw(plot, axes):
 
 
 def whole_decades(axes, logarithms):
-    """A log scale that begins and ends at powers of ten, so that it has two of them to read."""
+    """A log scale from one power of ten to another, so that at least two are labelled."""
     low, high = np.floor(logarithms.min()), np.ceil(logarithms.max())
     axes.set_yscale("log")
     axes.set_ylim(10**low, 10 ** max(high, low + 1))

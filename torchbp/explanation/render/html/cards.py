@@ -1,30 +1,32 @@
-"""The parts of the page that are text: a card for each step, and the strip of gradients."""
+"""The parts of the page that are text: a card for each record, and the bars of the gradient's norms."""
 
 from html import escape
 
-from torchbp.explanation.numeric_examples import number
-from torchbp.explanation.records import STAGES
+from torchbp.explanation.numbers import formatted
+from torchbp.explanation.records import STAGES, chain_rule, equation, sentence
 from torchbp.explanation.render import mathml, text
+from torchbp.explanation.render.plain_text import partial
 from torchbp.explanation.render.text import COLUMNS, ROWS, scale, size
 from torchbp.printing import printable
 
 
-def article(explanation, record, place):
-    """One step: its name, equation, numbers, reason, rule and check."""
-    names = {name: tuple(value.shape) for name, value in explanation.values.items() if value.dim()}
-    shapes = names if record.sizes and "element" not in record.sizes else {}
+def card(record, place):
+    """One record: its name, equation, numbers, reason, rule and checks."""
+    shapes = {} if record.elementwise or not record.tensor.dim() else {n: s for n, s in record.shapes.items() if s}
     shape = size(record.tensor) if record.tensor.dim() else "a number"
+    name = escape(partial(record.quantity))
     parts = [
         f'<p class="stage">{STAGES[record.stage]}{where(record)}</p>',
-        f'<h2 id="step-{place}-name" aria-label="{record.name}, {shape}">{mathml.math(record.name, display=False)}'
+        f'<h2 id="step-{place}-name" aria-label="{name}, {shape}">{mathml.quantity(record.quantity)}'
         f'<span class="shape">{shape}</span></h2>',
-        f'<div class="equation">{mathml.math(record.equation, shapes)}</div>',
-        f'<p class="why">{escape(record.why)}</p>',
+        f'<div class="equation">{mathml.equation(record.quantity, record.sides, equation(record, partial), shapes)}</div>',
+        f'<p class="why">{readable(sentence(record.reason, partial))}</p>',
     ]
-    if record.factors:
-        parts.append(f'<div class="equation rule">{mathml.rule(record.rule)}</div>')
-    if record.numbers:
-        parts.append(f'<p class="numbers">{readable(record.numbers)}</p>')
+    if len(record.chain) > 1:
+        rule = mathml.chain_rule(record.quantity, record.chain, chain_rule(record, partial))
+        parts.append(f'<div class="equation rule">{rule}</div>')
+    if record.example:
+        parts.append(f'<p class="numbers">{readable(record.example.text(partial))}</p>')
     parts += [table(record), *map(verdict, record.checks)]
     return f'<article class="step" id="step-{place}" aria-labelledby="step-{place}-name">{"".join(parts)}</article>'
 
@@ -36,43 +38,42 @@ def where(record):
     return f", layer {record.number}" + ("" if named.isdigit() or not named else f", <b>{readable(named)}</b>")
 
 
-def readable(sentence):
-    """As it is read on the page: ∂L/∂Z, and no markup, and nothing that does not print."""
-    return escape(printable(sentence.replace("dL/d", "∂L/∂")))
+def readable(text):
+    """As it stands on the page: without markup, and nothing that does not print."""
+    return escape(printable(text))
 
 
 def verdict(check):
     kind = {True: "check ok", False: "check off", None: "check none"}[check.ok]
-    return f'<p class="{kind}"><b>{text.VERDICTS[check.ok]}:</b> {readable(text.said(check))}</p>'
+    return f'<p class="{kind}"><b>{text.VERDICTS[check.ok]}:</b> {readable(text.comparison(check))}</p>'
 
 
 def table(record):
     """The tensor: whole if it is small, and otherwise its range and its corners."""
     tensor = record.tensor.double()
     if tensor.dim() == 0:
-        return f'<p class="scalar">{number(tensor)}</p>'
+        return f'<p class="scalar">{formatted(tensor)}</p>'
     cells = tensor.reshape(-1, tensor.shape[-1])
     rows, columns = cells.shape
-    caption = "" if record.name.removeprefix("dL/d")[0] in "Wb" else "rows × units"
+    caption = "rows × units" if record.has_rows else ""
     if rows > ROWS or columns > COLUMNS:
         shown = "corners" if rows > 1 else "ends"
-        caption = f"{size(tensor)}, from {number(cells.min())} to {number(cells.max())}; its {shown}"
+        caption = f"{size(tensor)}, from {formatted(cells.min())} to {formatted(cells.max())}; its {shown}"
     across = list(range(columns)) if columns <= COLUMNS else [0, 1, None, columns - 1]
     down = list(range(rows)) if rows <= ROWS else [0, 1, None, rows - 1]
     lines = []
     for row in down:
         inside = "".join(
-            f"<td>{'⋯' if None in (row, column) else number(cells[row, column])}</td>" for column in across
+            f"<td>{'⋯' if None in (row, column) else formatted(cells[row, column])}</td>" for column in across
         )
         lines.append(f"<tr>{inside}</tr>")
     caption = f"<caption>{caption}</caption>" if caption else ""
-    return (
-        f'<div class="scroll"><table aria-label="{record.name}">{caption}<tbody>{"".join(lines)}</tbody></table></div>'
-    )
+    name = escape(partial(record.quantity))
+    return f'<div class="scroll"><table aria-label="{name}">{caption}<tbody>{"".join(lines)}</tbody></table></div>'
 
 
 def strip(explanation):
-    """‖dL/dZ‖ of each layer, the last one first: a bar each, in powers of ten."""
+    """‖∂L/∂Z‖ of each layer, the last one first: a bar each, in powers of ten."""
     norms = explanation.norms()
     ends, shares = scale(norms)
     lines = []
@@ -81,7 +82,7 @@ def strip(explanation):
         bar = f'<i style="width:{100 * share:.1f}%"></i>' if share else ""
         lines.append(
             f'<li><span>layer {layer}</span><span class="bar">{bar}</span>'
-            f'<span class="norm">{number(norms[layer - 1])}</span></li>'
+            f'<span class="norm">{formatted(norms[layer - 1])}</span></li>'
         )
     axis = "".join(f"<span>{end}</span>" for end in ends)
     return f'<ol class="strip">{"".join(lines)}</ol><p class="axis">{axis}</p>'

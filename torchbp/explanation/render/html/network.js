@@ -57,6 +57,7 @@ function drawNetwork() {
       group = draw("g", { class: "edges" }, svg);
     links[column] = columns[column].units.map((_, unit) =>
       columns[i].units.map((_, from) => {
+        if (!connected(column, unit, from)) return null;
         const x1 = x(i) + broad(i),
           x2 = x(column),
           y1 = y(i, from) + HIGH / 2,
@@ -156,12 +157,14 @@ function keyInNetwork(event) {
   let next = null;
   if (way && inside) {
     next = { ...at, from: at.from + way };
+    while (links[column][at.unit][next.from] === null) next.from += way; // an element by element layer has one edge
     if (!links[column][at.unit][next.from]) return true;
   } else if (way) {
     const all = columns.flatMap((c, i) => c.units.map((_, unit) => ({ column: i, unit })));
     next = all[all.findIndex((p) => p.column === column && p.unit === at.unit) + way];
   } else if ((event.key === "Enter" || event.key === " ") && !inside && column > 0) {
-    next = { ...at, from: 0 };
+    next = { ...at, from: links[column][at.unit].findIndex(Boolean) };
+    if (next.from < 0) return true;
   } else if (event.key === "Escape" && inside) {
     next = { column, unit: at.unit };
   } else return false;

@@ -1,75 +1,223 @@
-"""What the page draws of the network: its strongest units, and their numbers, as plain lists for its script."""
+"""What the page's script draws and says of the network: its strongest units, their numbers and their lines.
+
+The script composes no name and computes no line: it gets them here.
+"""
 
 import math
 
-import torch
-
-from torchbp.explanation.equations import d
-from torchbp.ops.rules import activation
+from torchbp.explanation import equations
+from torchbp.explanation.numbers import formatted
+from torchbp.explanation.numeric_examples import example
+from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Derivative, d
+from torchbp.explanation.render.plain_text import partial
 from torchbp.printing import printable
 
 WHOLE, STRONGEST, ROWS = 10, 8, 8  # units of a layer that is drawn whole, of a larger one; rows
 
 
+class Column:
+    """The units of one layer, as they are drawn: of X, or of a layer and the activations after it.
+
+    quantities: its outputs, from Z to the answers. units: which of them are drawn.
+    step: the layer, None of X. weight: the quantity of its parameter that multiplies the input, or None.
+    """
+
+    def __init__(self, explanation, step, quantities):
+        self.step, self.quantities, self.weight = step, quantities, None
+        values = explanation.values
+        first = quantities[0]
+        learning = values[d(first).name].abs().sum(0) if d(first).name in values else values[first.name][0] * 0
+        self.units, self.count = strongest(learning, values[first.name].abs().sum(0)), len(learning)
+        for parameter, quantity in step.parameters if step else ():
+            equation = parameter.equation.replace(equations.nodes(step))
+            if self.weight is None and equations.local_factor(equation, d(step.gives).name) == step.takes:
+                self.weight = quantity
+
+    @property
+    def output(self):
+        return self.quantities[-1]
+
+
 def network(explanation):
     """Columns of units, from X to the output, and every tensor of theirs, cut to the units that are drawn."""
-    values, steps = explanation.values, explanation.chain.steps
+    values, step = explanation.values, explanation.step
     columns = columns_of(explanation)
-    tensors, slopes = {"L": number(values["L"]), "L′": number(values["L′"])}, {}
-    last = columns[-1]["units"]
-    tensors["y"] = cut(values["y"], last)
+    shown = {}  # the tensors of the page, by quantity
+    for quantity in (LOSS, LOSS.after()):
+        shown[quantity] = nine_digits(values[quantity.name])
+    shown[TARGET] = cut(values[TARGET.name], columns[-1].units)
+    slopes = {}
     for below, column in zip([None, *columns], columns, strict=False):
-        units = column["units"]
-        for name in column["values"]:
-            for key in (name, name + "′", d(name)):
-                if key in values:
-                    tensors[key] = cut(values[key], units)
-        if below is None:
-            continue
-        for name, across in ((column["weight"], below["units"]), (column["bias"], None)):
-            for key in (name, name + "′", d(name)):
-                if key in values:
-                    tensor = values[key][units]
-                    tensors[key] = lists(tensor if across is None else tensor[:, across])
-    for step in steps:
-        if step.kind != "linear":
-            slopes[step.gives] = slope(step.kind, values[step.gives], columns[step.number]["units"])
-    if explanation.derivation.logits:
-        slopes[explanation.derivation.answer] = slope("sigmoid", values[explanation.derivation.answer], last)
+        for quantity in column.quantities:
+            shown |= {q: cut(values[q.name], column.units) for q in versions(quantity) if q.name in values}
+        for _, quantity in column.step.parameters if column.step else ():
+            for q in (quantity, *versions(quantity)):
+                if q.name in values:
+                    shown[q] = lists(cut_parameter(values[q.name], column, below))
+    for s in explanation.chain.steps:
+        if not s.is_layer:
+            slopes[s.gives.name] = cut(
+                s.derivative(values[s.gives.name], values[s.takes.name]), columns[s.number].units
+            )
+    if step.rule.answers:
+        a, z = values[step.answer.name], values[explanation.chain.output.name]
+        slopes[step.answer.name] = cut(step.rule.answers.derivative(a, z), columns[-1].units)
+    lines = Lines(explanation)
     return {
-        "columns": columns,
-        "rows": min(len(values["X"]), ROWS),
-        "count": len(values["X"]),
-        "tensors": tensors,
+        "columns": [data_of(explanation, columns, place, lines) for place in range(len(columns))],
+        "rows": min(len(values[INPUT.name]), ROWS),
+        "count": len(values[INPUT.name]),
+        "tensors": {quantity.name: tensor for quantity, tensor in shown.items()},
+        "names": {quantity.name: partial(quantity) for quantity in shown},
         "slopes": slopes,
-        "fused": explanation.derivation.logits,
-        "steps": [[r.name, r.stage, r.number] for r in explanation.records],
+        "steps": [shown_by(explanation, columns, record) for record in explanation.records],
+        "loss_names": [LOSS.name, LOSS.after().name],
+        "target": TARGET.name,
     }
 
 
+def versions(quantity):
+    """A quantity, itself after the update, and its derivative."""
+    return quantity, quantity.after(), d(quantity)
+
+
 def columns_of(explanation):
-    chain, values = explanation.chain, explanation.values
-    features, outputs = (list(map(printable, names)) for names in (explanation.features, explanation.outputs))
-    first = values[d("W1")].abs().sum(0)
-    columns = [column("X", strongest(first, values["X"].abs().sum(0)), len(first), features)]
+    chain, quantities = explanation.chain, [[INPUT]]
     for step in chain.steps:
-        if step.kind == "linear":
-            dz = values[d(step.gives)].abs().sum(0)
-            units = strongest(dz, values[step.gives].abs().sum(0))
-            columns.append(column(step.gives, units, len(dz), ()))
-            named = printable(step.layer.rpartition(".")[2])
-            columns[-1] |= {"weight": step.weight, "bias": step.bias, "layer": "" if named.isdigit() else named}
-        else:
-            columns[-1]["values"].append(step.gives)
-    if explanation.derivation.logits:
-        columns[-1]["values"].append(explanation.derivation.answer)
-    columns[-1]["labels"] = [outputs[i] if i < len(outputs) else "" for i in columns[-1]["units"]]
+        if step.is_layer:
+            quantities.append([])
+        quantities[-1].append(step.gives)
+    if explanation.step.rule.answers:
+        quantities[-1].append(explanation.step.answer)
+    columns = [Column(explanation, step, q) for step, q in zip([None, *chain.layers], quantities, strict=True)]
+    first = chain.steps[chain.first]
+    weight = next((q for _, q in first.parameters if explanation.values[q.name].dim() == 2), None)
+    if weight is not None and first.takes.number in (None, 0):  # the inputs that most is learned from
+        learning = explanation.values[d(weight).name].abs().sum(0)
+        columns[0].units = strongest(learning, explanation.values[INPUT.name].abs().sum(0))
     return columns
 
 
-def column(name, units, count, names):
-    labels = [names[i] if i < len(names) else "" for i in units]
-    return {"values": [name], "units": units, "count": count, "labels": labels}
+def data_of(explanation, columns, place, lines):
+    """A column for the script."""
+    column, below = columns[place], columns[place - 1] if place else None
+    names = explanation.outputs if place == len(columns) - 1 else explanation.features if not place else ()
+    labels = [printable(names[unit]) if unit < len(names) else "" for unit in column.units]
+    named = printable(column.step.layer.rpartition(".")[2]) if column.step else ""
+    rows = min(len(explanation.values[INPUT.name]), ROWS)
+    return {
+        "units": column.units,
+        "count": column.count,
+        "labels": labels,
+        "layer": "" if named.isdigit() else named,
+        "output": column.output.name,
+        # in the order in which a pass comes to them
+        "forward": [q.name for q in column.quantities] + [q.after().name for q in column.quantities if column.step],
+        "backward": [d(q).name for q in reversed(column.quantities) if d(q).name in explanation.values],
+        "weight": weight_of(column, below, explanation),
+        "factors": factors_of(column, explanation),
+        "lines": [[lines.of_unit(columns, place, row, unit) for unit in column.units] for row in range(rows)],
+        "sums": lines.of_weights(column, below),
+    }
+
+
+def weight_of(column, below, explanation):
+    """The parameter whose elements are drawn as edges: one between each two units, or one for each unit."""
+    if column.weight is None:
+        return None
+    weight, local = column.weight, Derivative(column.step.gives, column.weight)
+    shown = [q.name for q in (d(weight), weight.after()) if q.name in explanation.values]
+    return {
+        "name": weight.name,
+        "later": shown,
+        "gradient": d(weight).name,
+        "matrix": explanation.values[weight.name].dim() == 2,
+        "local": f"{partial(local)} = {partial(below.output)}",
+    }
+
+
+def factors_of(column, explanation):
+    """The factors of ∂L/∂Z: ∂L/∂A of the column's output, then the slope of each activation; and of a loss that takes
+    logits whether that product may round."""
+    first, last = column.quantities[0], column.output
+    if column.step is None or d(first).name not in explanation.values:
+        return None
+    pairs = zip(reversed(column.quantities), reversed(column.quantities[:-1]), strict=False)
+    slopes = [{"name": partial(Derivative(a, z)), "slope": a.name} for a, z in pairs]
+    fused = column.output == explanation.step.answer and explanation.step.rule.answers is not None
+    return {"first": d(last).name, "slopes": slopes, "result": d(first).name, "fused": fused}
+
+
+class Lines:
+    """The equations of single units and weights, with their numbers."""
+
+    def __init__(self, explanation):
+        self.explanation, self.symbols = explanation, explanation.step.symbols
+        self.records = {record.quantity: record for record in explanation.records}
+
+    def line(self, quantity, place):
+        """The quantity's equation at a place; "" where it is not shown."""
+        record = self.records.get(quantity)
+        if record is None:
+            return ""
+        value = record.tensor[place].item()
+        return example(quantity, record.sides[0], place, value, self.symbols, verified=False).text(partial)
+
+    def of_unit(self, columns, place, row, unit):
+        """What is said of one unit of a column in one row, beside its factors."""
+        column = columns[place]
+        if column.step is None:
+            found = [
+                f"{partial(q)}[{row + 1},{unit + 1}] = {formatted(self.explanation.values[q.name][row, unit])}"
+                for q in column.quantities
+            ]
+            return [*found, "Inputs are data; they have no gradient step."]
+        first, last = column.quantities[0], column.output
+        found = []
+        if place == len(columns) - 1:
+            if self.explanation.step.rule.answers and d(first) in self.records:
+                name = f"{partial(d(first))}[{row + 1},{unit + 1}]"
+                found.append(f"The loss computes {name} in one formula: exact, where the product may round.")
+        else:
+            found.append(self.line(d(last), (row, unit)))
+        return [text for text in (*found, self.line(first, (row, unit))) if text]
+
+    def of_weights(self, column, below):
+        """The gradient of each weight that is drawn as a sum over rows; [] of one row."""
+        if column.weight is None or len(self.explanation.values[INPUT.name]) == 1:
+            return []
+        gradient = d(column.weight)
+        if self.explanation.values[column.weight.name].dim() == 2:
+            return [[self.line(gradient, (unit, number)) for number in below.units] for unit in column.units]
+        return [self.line(gradient, (unit,)) for unit in column.units]
+
+
+def shown_by(explanation, columns, record):
+    """Of a record, what the drawing lights up: the units of columns, and the weights before columns."""
+    quantity = record.by or record.quantity
+    units, weights = [], []
+    for place, column in enumerate(columns):
+        outputs = {q for of in column.quantities for q in (of, of.after())}
+        parameters = [q for _, q in column.step.parameters] if column.step else []
+        if quantity in outputs:
+            units.append(place)
+            weights += [place] if column.step and quantity in (column.step.gives, column.step.gives.after()) else []
+        elif quantity == column.weight or (column.weight and quantity == column.weight.after()):
+            weights.append(place)
+        elif any(quantity in (q, q.after()) for q in parameters):
+            units.append(place)
+        if record.chain and column.step and record.chain[-1].of == column.step.gives and record.by == column.step.takes:
+            weights.append(place)
+    if record.by:  # the derivative of a layer's output lights its units alone
+        weights = [place for place in weights if columns[place].step.gives != record.by]
+    return {
+        "name": record.name,
+        "stage": record.stage,
+        "number": record.number,
+        "units": units,
+        "weights": weights,
+        "derivative": record.by is not None,
+    }
 
 
 def strongest(gradient, value):
@@ -80,20 +228,24 @@ def strongest(gradient, value):
     return sorted(by.argsort(descending=True)[:STRONGEST].tolist())
 
 
-def slope(kind, a, units):
-    return cut(activation(kind).backward(torch.ones_like(a), a), units)
-
-
 def cut(tensor, units):
     return lists(tensor[:ROWS][:, units])
 
 
+def cut_parameter(tensor, column, below):
+    """The part of a parameter that belongs to the units that are drawn; of another width, all of it."""
+    if len(tensor) != column.count:
+        return tensor
+    tensor = tensor[column.units]
+    return tensor[:, below.units] if tensor.dim() == 2 and tensor.shape[1] == below.count else tensor
+
+
 def lists(tensor):
     numbers = tensor.tolist()
-    return [[number(n) for n in row] if isinstance(row, list) else number(row) for row in numbers]
+    return [[nine_digits(n) for n in row] if isinstance(row, list) else nine_digits(row) for row in numbers]
 
 
-def number(value):
-    """Nine digits, which no number rounds to inf by; what is not finite is null."""
+def nine_digits(value):
+    """A number in nine digits, which no number rounds to inf by; what is not finite is null."""
     value = float(value)
     return float(f"{value:.9g}") if math.isfinite(value) else None

@@ -5,7 +5,7 @@ const byId = (id) => document.getElementById(id);
 function show(step) {
   state.step = Math.max(0, Math.min(cards.length - 1, step));
   cards.forEach((card, i) => card.classList.toggle("shown", i === state.step));
-  const [name, stage] = data.steps[state.step];
+  const { name, stage } = data.steps[state.step];
   byId("at").textContent = `${state.step + 1} of ${cards.length}`;
   byId("back").disabled = state.step === 0;
   byId("next").disabled = state.step === cards.length - 1;
@@ -19,7 +19,7 @@ function show(step) {
     `Step ${state.step + 1} of ${cards.length}. ` +
     said
       .filter(Boolean)
-      .map((e) => e.getAttribute("alttext") ?? e.textContent)
+      .map((e) => (e.getAttribute("alttext") ?? e.textContent).replace(/\.$/, ""))
       .join(". ");
   paintNetwork();
   return name;

@@ -5,11 +5,13 @@ import re
 from html import escape
 from pathlib import Path
 
-from torchbp.explanation.numeric_examples import number
-from torchbp.explanation.records import STAGES
-from torchbp.explanation.render.html import network_data as drawing
-from torchbp.explanation.render.html.cards import article, readable, strip
+from torchbp.explanation.numbers import formatted
+from torchbp.explanation.quantities import TARGET
+from torchbp.explanation.records import STAGES, sentence
+from torchbp.explanation.render.html import network_data
+from torchbp.explanation.render.html.cards import card, readable, strip
 from torchbp.explanation.render.html.step_curve import curve
+from torchbp.explanation.render.plain_text import partial
 from torchbp.explanation.render.text import loss, tally
 from torchbp.printing import printable
 
@@ -24,24 +26,24 @@ def read(names):
 
 def data(explanation):
     """For the script; no `<` ends it early."""
-    content = {**drawing.network(explanation), "rates": curve(explanation)}
-    content["loss"] = drawing.number(explanation.loss)
+    content = {**network_data.network(explanation), "rates": curve(explanation)}
+    content["loss"] = network_data.nine_digits(explanation.loss)
     return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def page(explanation):
     title = explanation.title or "One step of backpropagation"
-    derivation = explanation.derivation
+    answer, target = explanation.step.answer, TARGET
     facts = [
         ("network", explanation.chain.described()),
         ("loss", loss(explanation)),
         ("learning rate α", f"{explanation.lr:g}"),
-        ("the loss went", f"from {number(explanation.loss)} to {number(explanation.new_loss)}"),
-        ("checks", tally(explanation)),
+        ("the loss went", f"from {formatted(explanation.loss)} to {formatted(explanation.new_loss)}"),
+        ("checks", tally(explanation, partial)),
     ]
-    answer, y = explanation.values[derivation.answer], explanation.values["y"]
+    a, y = explanation.values[answer.name], explanation.values[target.name]
     if y.numel() == 1:
-        facts.insert(3, ("answer, and truth", f"{derivation.answer} = {number(answer)}, y = {number(y)}"))
+        facts.insert(3, ("answer and target", f"{answer.name} = {formatted(a)}, {target.name} = {formatted(y)}"))
     summary = "".join(f"<div><dt>{name}</dt><dd>{readable(what)}</dd></div>" for name, what in facts)
     stages = [record.stage for record in explanation.records]
     jumps = "".join(
@@ -49,8 +51,8 @@ def page(explanation):
         for stage, name in (STAGES | JUMPS).items()
         if stage in stages
     )
-    steps = "".join(article(explanation, record, place) for place, record in enumerate(explanation.records))
-    seen = "".join(f"<li>{readable(sentence)}</li>" for sentence in explanation.observations)
+    steps = "".join(card(record, place) for place, record in enumerate(explanation.records))
+    seen = "".join(f"<li>{readable(sentence(parts, partial))}</li>" for parts in explanation.observed)
     template = (HERE / "page.html").read_text(encoding="utf-8")
     parts = {
         "title": escape(printable(title)),

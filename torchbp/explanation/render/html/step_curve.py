@@ -4,8 +4,9 @@ import math
 
 import torch
 
-from torchbp.explanation.numeric_examples import number as digits
-from torchbp.explanation.render.html.network_data import number
+from torchbp.explanation.numbers import formatted
+from torchbp.explanation.quantities import d
+from torchbp.explanation.render.html.network_data import nine_digits
 
 POINTS = 61  # of the curve, evenly spaced in log α
 LOWEST, HIGHEST = 1e-2, 1e2  # times the learning rate; farther, to this many times more, where the loss still falls
@@ -28,18 +29,22 @@ def curve(explanation):
     if place and falls and again:
         best = refined(explanation, points[place - 1][0], points[place + 1][0])
         points = sorted([*points, best])
-        says = f"The minimum along the gradient: {digits(best[1])} at α = {digits(best[0], 3)}."
+        says = f"The minimum along the gradient: {formatted(best[1])} at α = {formatted(best[0], 3)}."
     elif again:
-        says = f"The loss rises from the start of the scale, α = {digits(points[0][0], 3)}: a longer step is no better."
+        says = (
+            f"The loss rises from the start of the scale, α = {formatted(points[0][0], 3)}: a longer step is no better."
+        )
     elif falls:
-        says = f"The loss falls to the end of the scale, α = {digits(points[-1][0], 3)}: no minimum is in this range."
+        says = (
+            f"The loss falls to the end of the scale, α = {formatted(points[-1][0], 3)}: no minimum is in this range."
+        )
     else:
         says = "The loss is flat: no step of this range changes it by more than rounding."
     given = [explanation.lr, explanation.new_loss]
     if given not in points:
         points = sorted([*points, given])
     return {
-        "points": [[number(rate), number(loss)] for rate, loss in points],
+        "points": [[nine_digits(rate), nine_digits(loss)] for rate, loss in points],
         "chosen": points.index(given),
         "minimum": None if best is None else points.index(best),
         "says": says,
@@ -48,7 +53,7 @@ def curve(explanation):
 
 def no_descent(explanation):
     """Why there is no gradient to descend along; "" if there is one."""
-    gradients = [explanation.values[f"dL/d{name}"] for name in explanation.derivation.learnt]
+    gradients = [explanation.values[d(quantity).name] for quantity in explanation.step.learnt]
     if not math.isfinite(explanation.loss):
         return "The loss is not finite, and so it has no gradient to follow."
     if not gradients:

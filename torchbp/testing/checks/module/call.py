@@ -7,27 +7,29 @@ import torch
 
 from torchbp.testing.numerics.gradients import backward, expect, expect_outputs, incoming_for
 from torchbp.testing.subject.graph import leaves_of
-from torchbp.testing.subject.module_copy import places, promote_attributes
+from torchbp.testing.subject.module_copy import promote_attributes, tensor_slots
+from torchbp.testing.subject.outputs import tensors_of
 from torchbp.testing.subject.rng import Randomness
-from torchbp.testing.subject.subject import tensors_of
 
 
 def call(subject, target, point):
     """The tensors that a module of its own parameters gives of the inputs among the tensors of a point."""
     inputs = [t for a, t in zip(subject.arguments, point, strict=True) if a.kind == "input"]
-    args, kwargs = subject.call_arguments([t.clone() for t in inputs] if subject.inplace else inputs)
+    args, kwargs = subject.callee.inputs.unflatten(
+        [t.clone() for t in inputs] if subject.behaviour.in_place else inputs
+    )
     Randomness(subject.options.seed).seed()  # every generator: the other mode may draw where this one does not
     return tensors_of(target(*args, **kwargs))
 
 
 def graph(subject, target, between=lambda: None):
     """The leaves, those that the graph ends in, and the results; `between` is called before the backward."""
-    tensors = subject.tensors(subject.differentiable)
+    tensors = subject.fresh_tensors(subject.differentiable)
     held = {**dict(target.named_parameters()), **dict(target.named_buffers())}
     pairs = zip(subject.arguments, tensors, strict=True)
     tensors = [t if a.kind == "input" else held.get(a.name, t) for a, t in pairs]
     raw = call(subject, target, tensors)
-    outputs = [raw[i] for i in subject.outputs]
+    outputs = [raw[i] for i in subject.outputs.compared]
     leaves = [tensors[i] for i in subject.differentiable]
     reached = leaves_of(outputs)
     between()
@@ -61,15 +63,15 @@ def held_by(function):
 
 def original_outputs(subject):
     """What the caller's module gives at the point, or None where it raises."""
-    with borrowed(subject.original):
+    with borrowed(subject.callee.original):
         if any(tensor.dtype == torch.float64 for tensor in subject.point):
-            promote_attributes(subject.original)
-        holders = places(subject.original)
-        for argument, tensor in zip(subject.arguments, subject.tensors(), strict=True):
+            promote_attributes(subject.callee.original)
+        holders = tensor_slots(subject.callee.original)
+        for argument, tensor in zip(subject.arguments, subject.fresh_tensors(), strict=True):
             for held, key in holders.get(argument.name, ()) if argument.kind != "input" else ():
                 held[key] = tensor
         try:
-            return [tensor.detach() for tensor in call(subject, subject.original, subject.tensors())]
+            return [tensor.detach() for tensor in call(subject, subject.callee.original, subject.fresh_tensors())]
         except Exception:
             return None
 

@@ -12,11 +12,11 @@ from torchbp.testing.diagnosis.message import judged
 from torchbp.testing.numerics.gradients import backward, expect_outputs, incoming_for, need
 from torchbp.testing.numerics.jacobian import compare
 from torchbp.testing.numerics.tensors import difference, first_line
-from torchbp.testing.options import CannotRun
-from torchbp.testing.report import Defect, Skipped
+from torchbp.testing.report import CannotRun, Defect, Skipped
 from torchbp.testing.subject.graph import leaves_of
 from torchbp.testing.subject.naming import listing
-from torchbp.testing.subject.subject import Subject, tensors_of
+from torchbp.testing.subject.outputs import tensors_of
+from torchbp.testing.subject.prepare import subject_of
 
 LOST = "likely cause: .data, detach, a copy made in __init__, or no use at all"
 HIDDEN = "likely cause: parameters in a plain list, dict or closure; see nn.ParameterList, register_parameter"
@@ -25,16 +25,18 @@ MODE_SIZE = 8
 
 
 def module(subject):
-    if subject.module is None:
+    if subject.callee.module is None:
         raise Skipped("not a module")
-    if isinstance(subject.module, torch.jit.ScriptModule):
+    if isinstance(subject.callee.module, torch.jit.ScriptModule):
         raise Skipped("a scripted module: torch copies its parameters with their graph")
-    if subject.copy_error is not None:
-        raise Defect(f"copy.deepcopy raises {type(subject.copy_error).__name__}: {first_line(subject.copy_error)}")
+    if subject.callee.copy_error is not None:
+        raise Defect(
+            f"copy.deepcopy raises {type(subject.callee.copy_error).__name__}: {first_line(subject.callee.copy_error)}"
+        )
     train_and_eval(subject)
     first_copy(subject)
     need(subject)
-    target = subject.own_module()
+    target = subject.fresh_module()
     leaves, outputs, expected = graph(subject, target)
     in_graph(subject, target, leaves, outputs)
     notes = copies(subject, expected)
@@ -47,17 +49,17 @@ def module(subject):
 
 def first_copy(subject):
     """A copy gives what the module itself gives: all other checks look at copies alone."""
-    if not strays(subject.original):  # no need to call what is not ours
+    if not strays(subject.callee.original):  # no need to call what is not ours
         return
     expected = original_outputs(subject)
     if expected is None:
         return
     subject.random.seed()
-    found = subject.raw(*subject.tensors())
+    found = subject.call_raw(*subject.fresh_tensors())
     if len(found) != len(expected):
         raise Defect(f"a deepcopy gives {len(found)} tensors, the module itself {len(expected)}", [STRAY])
-    for name, a, b in zip(map(subject.output_name, range(len(found))), found, expected, strict=True):
-        if difference(a, b) > subject.tolerance:
+    for name, a, b in zip(subject.outputs.names, found, expected, strict=True):
+        if difference(a, b) > subject.precision.tolerance:
             raise Defect(f"a deepcopy gives another {name} than the module itself", [STRAY])
 
 
@@ -80,7 +82,7 @@ def in_graph(subject, target, leaves, reached):
 
 def copies(subject, expected):
     """A deepcopy and an unpickled copy behave alike, and have parameters of their own."""
-    target = subject.own_module()
+    target = subject.fresh_module()
     twin = copy.deepcopy(target)
     compared(subject, results(subject, twin), expected, "a deepcopy")
     twin = copy.deepcopy(target)
@@ -89,7 +91,7 @@ def copies(subject, expected):
             parameter.add_(0.37)
     compared(subject, results(subject, twin), expected, "a deepcopy, once the original's parameters have moved,")
     try:
-        content = pickle.dumps(subject.own_module())
+        content = pickle.dumps(subject.fresh_module())
     except Exception as error:
         return [f"does not pickle ({first_line(error)[:80]})"]
     compared(subject, results(subject, pickle.loads(content)), expected, "an unpickled copy")
@@ -98,13 +100,15 @@ def copies(subject, expected):
 
 def functional(subject, expected):
     """torch.func.functional_call; a note, where only the backward reads the module instead of what it was given."""
-    tensors = subject.tensors(subject.differentiable)
+    tensors = subject.fresh_tensors(subject.differentiable)
     pairs = list(zip(subject.arguments, tensors, strict=True))
-    args, kwargs = subject.call_arguments([t.clone() if subject.inplace else t for a, t in pairs if a.kind == "input"])
+    args, kwargs = subject.callee.inputs.unflatten(
+        [t.clone() if subject.behaviour.in_place else t for a, t in pairs if a.kind == "input"]
+    )
     state = {a.name: t for a, t in pairs if a.kind != "input"}
     subject.random.seed()
-    raw = tensors_of(torch.func.functional_call(subject.own_module(), state, args, kwargs))
-    outputs = [raw[i] for i in subject.outputs]
+    raw = tensors_of(torch.func.functional_call(subject.fresh_module(), state, args, kwargs))
+    outputs = [raw[i] for i in subject.outputs.compared]
     expect_outputs(subject, [o.detach() for o in outputs], expected[0], "torch.func.functional_call")
     reached = {id(leaf) for leaf in leaves_of(outputs)}
     missing = [a.name for a, t in pairs if a.kind == "parameter" and a.differentiable and id(t) not in reached]
@@ -124,19 +128,21 @@ def functional(subject, expected):
 def train_and_eval(subject):
     """train() and eval() reach every child."""
     for mode in (True, False):
-        changed = copy.deepcopy(subject.module).train(mode)
+        changed = copy.deepcopy(subject.callee.module).train(mode)
         if changed.training is not mode and all(child.training is not mode for child in changed.modules()):
             raise Defect(f"{'train' if mode else 'eval'}() does not change .training")
 
 
 def other_mode(subject):
     """The other mode has right gradients too."""
-    if subject.writes:  # into its own parameters, which the values show in the mode given
+    if subject.behaviour.writes:  # into its own parameters, which the values show in the mode given
         return []
-    mode = not subject.original.training
+    mode = not subject.callee.original.training
     words = f"after {'train' if mode else 'eval'}()"
     try:
-        other = Subject(copy.deepcopy(subject.original).train(mode), subject.inputs, subject.options)
+        other = subject_of(
+            copy.deepcopy(subject.callee.original).train(mode), subject.callee.inputs.given, subject.options
+        )
         judged(compare(other, whole=MODE_SIZE))
         checkpointing(other)
     except CannotRun as error:  # as a batch norm of one row in training

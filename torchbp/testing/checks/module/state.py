@@ -18,7 +18,7 @@ MODES = {True: "train()", False: "eval()"}
 def modes(subject):
     """A mode is the same however it was come by, and no call and no backward depends on a change of it."""
     for mode, words in MODES.items():
-        target = subject.own_module().train(mode)
+        target = subject.fresh_module().train(mode)
         before = {name: child.training for name, child in target.named_modules()}
         try:
             expected = results(subject, target)
@@ -28,11 +28,11 @@ def modes(subject):
         if changed:
             raise Defect(f"the forward changes .training of {changed[0] or 'the module'}, after {words}")
         for path in ((mode, mode), (mode, not mode, mode)):
-            target = subject.own_module()
+            target = subject.fresh_module()
             for step in path:
                 target.train(step)
             compared(subject, results(subject, target), expected, f"after {', '.join(MODES[step] for step in path)}")
-        switched(subject, subject.own_module().train(mode), expected, words)
+        switched(subject, subject.fresh_module().train(mode), expected, words)
 
 
 def switched(subject, target, expected, words):
@@ -61,12 +61,12 @@ def switched(subject, target, expected, words):
 
 def state(subject):
     """state_dict holds all that matters, also what calls have left: loaded into another module, it makes the same."""
-    used, fresh, stream = subject.own_module(), subject.own_module(), io.BytesIO()
+    used, fresh, stream = subject.fresh_module(), subject.fresh_module(), io.BytesIO()
     point = next(other_points(subject))
     for mode in MODES:
         with contextlib.suppress(Exception):  # the other point is not in its domain
             call(subject, used.train(mode), [tensor.detach().clone() for tensor in point])
-    content, own = used.train(subject.original.training).state_dict(), fresh.state_dict()
+    content, own = used.train(subject.callee.original.training).state_dict(), fresh.state_dict()
     torch.save(content, stream)
     stream.seek(0)
     with torch.no_grad():
@@ -82,7 +82,7 @@ def state(subject):
         problem = f"{type(error).__name__}: {first_line(error)}"
         raise Defect(f"load_state_dict(state_dict()) raises{after} {problem}") from error
     lost = left_behind(used, fresh)
-    for mode in (not subject.original.training, subject.original.training):
+    for mode in (not subject.callee.original.training, subject.callee.original.training):
         try:
             expected = results(subject, used.train(mode))
         except Exception:
@@ -113,7 +113,7 @@ def unlike(a, b):
 
 def unregistered(subject):
     """Tensors that neither .to() nor state_dict sees: a Defect where .to() then breaks the forward, else a note."""
-    target = subject.own_module()
+    target = subject.fresh_module()
     known = registered(target)
     found = [
         f"{prefix}.{name}{keystr(path)}" if prefix else f"{name}{keystr(path)}"
@@ -143,7 +143,7 @@ def is_plain(value, known):
 
 def outcome(subject, dtype, moved):
     """What the forward does after .to(dtype), and after the unregistered tensors were moved, too."""
-    target = subject.own_module()
+    target = subject.fresh_module()
     if moved:
         known = registered(target)
         for child in target.modules():
@@ -153,7 +153,7 @@ def outcome(subject, dtype, moved):
                 ):
                     vars(child)[name] = tree_map(lambda t: cast(t.detach(), dtype) if is_plain(t, known) else t, value)
     try:
-        outputs = call(subject, target.to(dtype), subject.tensors(dtype=dtype))
+        outputs = call(subject, target.to(dtype), subject.fresh_tensors(dtype=dtype))
     except Exception as error:
         return f"raises: {first_line(error)}"
     return f"gives {', '.join(sorted({str(output.dtype) for output in outputs if is_inexact(output)}))}"

@@ -17,9 +17,9 @@ UNSTABLE = "likely cause: numbers that cancel, overflow or underflow in the back
 def at(subject, point, dtype, incoming=None):
     """Outputs and gradients at a point, in a precision; None where the function does not take it or gives no number."""
     wanted = subject.differentiable
-    tensors = subject.tensors(wanted, point, dtype)
+    tensors = subject.fresh_tensors(wanted, point, dtype)
     try:
-        outputs = subject(tensors)
+        outputs = subject.call(tensors)
     except Exception:
         return None
     if not all(bool(o.isfinite().all()) for o in outputs) or not any(o.requires_grad for o in outputs):
@@ -40,18 +40,20 @@ def agree(subject, point, dtype, words, found, usual, fraction, forgive_noise=Fa
     the rounding on the way may be magnified, which is no defect of a formula.
     """
     outputs, low = found
-    fraction = max(fraction, 8 * subject.unit)  # both may compute in less, and round otherwise
+    fraction = max(fraction, 8 * subject.precision.unit)  # both may compute in less, and round otherwise
     rounded = [t.to(dtype) if real(t) else t for t in point]
     incoming = incoming_for(subject, outputs, 7)
     exact = at(subject, rounded, torch.float64, incoming)
-    if exact is None or subject.random.any:  # in another precision other numbers are drawn
+    if exact is None or subject.random.is_used:  # in another precision other numbers are drawn
         return
-    names = [*subject.output_names(), *(f"the gradient of {name}" for name in subject.names())]
+    names = [*subject.outputs.compared_names, *(f"the gradient of {name}" for name in subject.names())]
     sizes = [0.0] * len(outputs) + [usual] * len(low)
     rows = list(zip(names, (*outputs, *low), (*exact[0], *exact[1]), sizes, strict=True))
     unit = torch.finfo(dtype).eps
     # what underflows, and what is left where numbers cancel
-    usual_sizes = [subject.height / 4] * len(outputs) + [subject.natural(name) for name in subject.names()]
+    usual_sizes = [subject.outputs.largest / 4] * len(outputs) + [
+        subject.typical_gradient(name) for name in subject.names()
+    ]
     least = [1e3 * torch.finfo(dtype).tiny + 8 * unit * size for size in usual_sizes]
     spread = [0.0] * len(rows)
     for asked in (False, True):  # the spread costs much, and is seldom needed

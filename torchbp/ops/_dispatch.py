@@ -1,4 +1,4 @@
-"""What every operation shares: how its `autograd.Function` is called, and when torch's own is. No formula is here."""
+"""How an operation's `autograd.Function` is called, and when torch's own operation is. No formula is here."""
 
 import torch
 from torch.autograd import forward_ad
@@ -12,16 +12,16 @@ tracing_state = torch._C._get_tracing_state
 transforms_active = torch._C._are_functorch_transforms_active
 
 
-class Function(torch.autograd.Function):
+class VmappableFunction(torch.autograd.Function):
     """A `torch.autograd.Function` that works under torch.func.vmap: it saves inputs and outputs only."""
 
     generate_vmap_rule = True
 
 
 def save_for_jvp(ctx, *tensors):
-    """`ctx.save_for_forward`, where a tangent can come: not in every training step, which it would cost 1 µs.
+    """Call `ctx.save_for_forward` inside forward-mode AD only: it costs 1 µs, which a training step need not pay.
 
-    Tangents that are not given are then zeros; gradients that are not given are None otherwise, as torch's are.
+    Inside it, missing tangents are zeros; elsewhere, missing gradients are None, as torch's are.
     """
     tangents = forward_ad._current_level >= 0
     ctx.set_materialize_grads(tangents)
@@ -33,7 +33,8 @@ def short_apply(function):
     """`function.apply` without what the documented one does for torch.func's transforms, at half its cost.
 
     The documented `apply` binds its arguments through `inspect` whenever `setup_context` is defined: about 18 µs a
-    call, twice the work of a small layer. And the engine calls a method that looks up `backward` and calls it.
+    call, twice the work of a small layer. For each backward autograd calls an `apply` that looks up `backward`; here it
+    is `backward` itself, which saves 1.2 µs.
     """
     function._backward_cls.apply = function.backward
     return super(torch.autograd.Function, function).apply
@@ -50,17 +51,17 @@ def is_left_to_torch(args):
 
 
 def overrides(cls):
-    """Whether torch's operations call the class's own `__torch_function__` in their place."""
-    own = getattr(cls, "__torch_function__", no_torch_function)
-    return cls is not torch.Tensor and own is not no_torch_function
+    """Whether the class overrides `__torch_function__`, which torch's operations then call."""
+    override = getattr(cls, "__torch_function__", no_torch_function)
+    return cls is not torch.Tensor and override is not no_torch_function
 
 
-def operation(function, torchs, cast=None):
+def operation(function, by_torch, cast=None):
     """A Python function that applies `function`, in the shortest way that its circumstances allow.
 
     Args:
         function: the Function; its tensor arguments first.
-        torchs: torch's operation of the same arguments. It does the work where no graph is recorded, inside
+        by_torch: torch's operation of the same arguments. It does the work where no graph is recorded, inside
             torch.jit.trace (a trace records operations, not Functions), and for tensor subclasses, which bring their
             own kernels.
         cast: autocast's rule for the operation, `lower_precision` or `float32`; None where it has none.
@@ -71,9 +72,9 @@ def operation(function, torchs, cast=None):
 
     def apply(*args):
         if not torch.is_grad_enabled() or tracing_state() is not None:
-            return torchs(*args)
+            return by_torch(*args)
         if has_torch_function_variadic(*args) and is_left_to_torch(args):
-            return torchs(*args)
+            return by_torch(*args)
         if not (any_autocast() or transforms_active() or is_dynamo_compiling()):
             return short(*args)
         if cast is not None and torch.is_autocast_enabled(args[0].device.type):

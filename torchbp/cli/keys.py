@@ -1,0 +1,92 @@
+"""The keys of a configuration, `--KEY VALUE`: which classes and functions have them as parameters.
+
+It imports nothing of training, so that `--help` answers at once; see `signatures.py`.
+"""
+
+# group of keys: the class whose parameters they are
+GROUPS = {
+    "data": "torchbp.training.data.tabular:TabularData",
+    "model": "torchbp.training.model.classifier:Classifier",
+    "stopping": "torchbp.training.callbacks.stopping:UntilMinimum",
+    "gradients": "torchbp.training.callbacks.gradient_monitor:GradientMonitor",
+    "checkpoint": "torchbp.training.checkpoints.saving:BestAndLast",
+}
+# parameters of the model that are the data's, and no keys
+LINKED = ("in_features", "classes", "columns", "multilabel", "missing")
+
+# of the trainer, where they are not Lightning's
+TRAINER_DEFAULTS = {
+    "logger": {
+        "class_path": "pytorch_lightning.loggers.CSVLogger",
+        "init_args": {"save_dir": "runs", "name": "run"},
+    },
+    "devices": 1,
+    "max_epochs": 200,
+    "log_every_n_steps": 1,
+    "enable_model_summary": False,
+    "enable_progress_bar": False,
+}
+
+
+def fit(seed_everything: int = 0, ckpt_path: str | None = None):
+    """The keys of `fit` that Lightning has.
+
+    Args:
+        seed_everything: seed of the first weights and of the order of the rows.
+        ckpt_path: resume the run of this checkpoint, runs/…/checkpoints/last.ckpt.
+    """
+
+
+def evaluate(ckpt_path: str):
+    """The keys of `validate`, `test` and `predict` that Lightning has.
+
+    Args:
+        ckpt_path: the trained network, runs/…/checkpoints/best.ckpt.
+    """
+
+
+def trainer(accelerator: str = "auto", devices: int | list[int] | str = 1, max_epochs: int | None = 200):
+    """The keys of Lightning's Trainer that most runs need.
+
+    Args:
+        accelerator: cpu, gpu or auto.
+        devices: how many of them, or which.
+        max_epochs: training ends after so many epochs, whatever the loss does.
+    """
+
+
+def predict(output: str = "predictions.csv", overwrite: bool = False):
+    """The keys of `predict` alone.
+
+    Args:
+        output: the CSV or Parquet file to write.
+        overwrite: whether to replace that file.
+    """
+
+
+def explain(
+    ckpt_path: str | None = None,
+    row: int | None = None,
+    y: list[str] | str | None = None,
+    lr: float | None = None,
+    layer: int | None = None,
+    weights: str | None = None,
+    saturate: bool = False,
+    json: str | None = None,
+    html: str | None = None,
+    seed_everything: int = 0,
+):
+    """The keys of `explain` alone.
+
+    Args:
+        ckpt_path: the trained network. By default it is a fresh one.
+        row: the row of the data, from 1. By default it is row 1, or all rows of xor.
+        y: the class of the row, instead of its label.
+        lr: the learning rate of the step, instead of model.lr.
+        layer: print this layer alone, from 1.
+        weights: "zero" shows what would happen if all weights were 0.
+        saturate: whether to show what would happen if the network were sure of a wrong answer.
+        json: write the explanation to this file, as JSON.
+        html: write the explanation to this file, as a page to step through.
+        seed_everything: seed of the weights of a fresh network.
+    """

@@ -1,0 +1,86 @@
+"""What the records are compared with: the same quantities by torch's own layers and loss, autograd and SGD."""
+
+import copy
+import math
+
+import torch
+
+from torchbp.explanation.quantities import INPUT, LOSS, TARGET, d
+
+
+def share(step):
+    """Of one answer in L: 1/N, times the largest weights."""
+    weights = [value.abs().max().item() for value in step.options.values() if isinstance(value, torch.Tensor)]
+    return math.prod([1.0, *weights]) / float(step.divisor)
+
+
+def by_torch(step, dtype=None):
+    """Each record's tensor, by torch's own layers and loss, autograd and torch.optim.SGD; in another dtype if given."""
+    chain, values = step.chain, {name: value.to(dtype) for name, value in step.values.items()}
+    found = {name: values[name].clone().requires_grad_() for name in chain.start}
+    with torch.enable_grad():
+        outputs, loss = passes(step, found, values)
+        names = [*(name for name, a in outputs.items() if a.requires_grad), *found]
+        gradients = torch.autograd.grad(loss, [{**outputs, **found}[name] for name in names])
+        gradients = dict(zip(names, gradients, strict=True))
+        references = {**outputs, LOSS.name: loss}
+        references |= {d(q).name: gradients[q.name] for q in quantities(chain) if q.name in gradients}
+        if step.rule.answers:
+            references[step.answer.name] = step.rule.answers.forward(outputs[chain.output.name])
+            references[d(step.answer).name] = slope_of_answers(step, values)
+    learnt = [found[quantity.name] for quantity in step.learnt]
+    if learnt:
+        for p, quantity in zip(learnt, step.learnt, strict=True):
+            p.grad = references[d(quantity).name]
+        torch.optim.SGD(learnt, lr=step.lr).step()
+    with (
+        torch.no_grad()
+    ):  # with the new parameters that are recorded, so that a long step does not magnify their rounding
+        outputs, loss = passes(step, {name: values[f"{name}′"] for name in found}, values)
+        references |= {f"{name}′": tensor for name, tensor in {**found, **outputs, LOSS.name: loss}.items()}
+        if step.rule.answers:
+            references[step.answer.after().name] = step.rule.answers.forward(outputs[chain.output.name])
+    return {name: tensor.detach() for name, tensor in references.items()}
+
+
+def quantities(chain):
+    """All outputs and parameters of the network."""
+    return [q for step in chain.steps for q in (step.gives, *(quantity for _, quantity in step.parameters))]
+
+
+def passes(step, parameters, values):
+    """Each layer's output of X, and the loss against y, by torch alone."""
+    outputs = step.chain.forward(parameters, values[INPUT.name].clone(), reference=True)
+    del outputs[INPUT.name]
+    return outputs, torchs_loss(step, outputs[step.chain.output.name], values[TARGET.name])
+
+
+def torchs_loss(step, output, y):
+    """L by torch's own module where there is one, and otherwise by the rule's formula in torch."""
+    options = {name: like(value, output) for name, value in step.options.items()}
+    if step.rule.torch_module is None:
+        return step.rule.value(output, y, step.loss.reduction, **options)
+    loss = copy.copy(step.loss)
+    loss._buffers = {name: like(value, output) for name, value in step.loss._buffers.items()}
+    return step.rule.torch_module.forward(loss, output, y)
+
+
+def like(value, tensor):
+    return value.to(tensor) if isinstance(value, torch.Tensor) else value
+
+
+def loss_of_answers(step, a, values):
+    """The loss of logits as a function of the answers, by its equation."""
+    each = step.tree("equation").evaluate({**step.symbols, **values, step.answer.name: a})
+    return each.sum() / step.divisor
+
+
+def slope_of_answers(step, values):
+    """Its derivative by autograd; where it is bounded, as it is computed."""
+    a = values[step.answer.name].clone().requires_grad_()
+    (slope,) = torch.autograd.grad(loss_of_answers(step, a, values), a)
+    bounded = step.bounded()
+    if bounded.any():
+        computed = step.tree("slope", computed=True).evaluate({**step.symbols, **values}) / step.divisor
+        slope = computed.where(bounded, slope)
+    return slope

@@ -1,0 +1,72 @@
+"""The audited code as one plain function of a flat list of tensors, whatever it is."""
+
+import copy
+import inspect
+
+import torch
+
+from torchbp.testing.report import CannotRun
+from torchbp.testing.subject.arguments import CallInputs, module_arguments
+from torchbp.testing.subject.module_copy import copied, promote_attributes, tensor_slots
+from torchbp.testing.subject.naming import name_of
+
+
+class Callee:
+    """A function, an autograd.Function, a custom op, or a copy of the caller's module, with the inputs of a call.
+
+    A module is copied twice: one copy is called with the audited tensors in it, the other one is never called.
+    """
+
+    def __init__(self, original, given):
+        self.original, self.function, self.name = original, original, name_of(original)
+        self.inputs = CallInputs(given)
+        self.module, self.copy_error = None, None
+        if isinstance(original, torch.nn.Module):
+            self.copy_module()
+        elif inspect.isclass(original) and issubclass(original, torch.autograd.Function):
+            self.function = original.apply
+        elif inspect.isclass(original) and issubclass(original, torch.nn.Module):
+            raise CannotRun(f"{self.name} is a class; give an instance, such as {self.name}()")
+        if not callable(self.function):
+            raise CannotRun(f"{self.name} is not callable")
+
+    def copy_module(self):
+        self.module, self.copy_error = copied(self.original)
+        self._never_called, _ = copied(self.original)
+        self._slots = tensor_slots(self.module)
+
+    def promote_module(self):
+        """Unregistered tensors of the copies in float64. (Parameters and buffers are arguments of each call.)"""
+        if self.module is not None and self.copy_error is None:
+            promote_attributes(self.module)
+            promote_attributes(self._never_called)
+
+    def arguments(self):
+        inputs = self.inputs.arguments(self.original)
+        return inputs if self.module is None else inputs + module_arguments(self.module)
+
+    def call(self, arguments, tensors):
+        """What the function returns of these tensors, one for each argument."""
+        args, kwargs = self.inputs.unflatten(tensors)
+        if self.module is None:
+            return self.function(*args, **kwargs)
+        state = {}
+        for argument, tensor in zip(arguments, tensors, strict=True):
+            if argument.kind != "input":  # a batch norm writes into its buffers
+                state[argument.name] = tensor.clone() if argument.kind == "buffer" else tensor
+        if self.copy_error is not None:
+            return torch.func.functional_call(self.module, state, args, kwargs)
+        # The tensors stay in the module, since a backward may run it again, as a checkpoint inside of it does.
+        for name, tensor in state.items():
+            for holder, key in self._slots[name]:
+                holder[key] = tensor
+        return self.module(*args, **kwargs)
+
+    def fresh_module(self, arguments):
+        """A copy of the module in which the parameters and buffers have the values of the arguments."""
+        module = copy.deepcopy(self._never_called)
+        tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        for argument in arguments:
+            if argument.kind != "input":
+                tensors[argument.name].data = argument.tensor.clone()
+        return module

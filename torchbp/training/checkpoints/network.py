@@ -1,0 +1,52 @@
+"""From a checkpoint to its trained network, which is refused if settings and tensors do not fit together."""
+
+import textwrap
+
+import torch
+
+from torchbp.training.checkpoints.tensors import check_numbers, check_shapes
+from torchbp.training.errors import UserError
+
+
+def load_network(cls, checkpoint, path):
+    """The network of the class `cls`, from what `read_checkpoint` has read.
+
+    Memory for the network is allocated only after the shapes of the checkpoint's tensors were compared with it.
+
+    Raises:
+        UserError: settings or tensors of another program, or weights that are not finite real numbers.
+    """
+    settings, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+    try:
+        _check_settings(settings, state)
+        with torch.device("meta"):
+            empty = cls(**settings)
+        check_shapes(empty, state)
+    except Exception as error:  # settings of another program may raise anything
+        raise UserError(f"{path} is a checkpoint of another program: {_shortened(error)}") from None
+    check_numbers(empty, state, path)
+    model = cls(**settings)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def _check_settings(settings, state):
+    """Raise a ValueError for names that are not texts, or for more layers than the checkpoint has tensors."""
+    classes, columns, hidden = (settings.get(name) for name in ("classes", "columns", "hidden"))
+    if not _is_list_of(classes, str) or not 2 <= len(set(classes)) == len(classes):
+        raise ValueError("its classes are not a list of different texts, at least two")
+    if columns is not None:
+        kinds = columns.values() if isinstance(columns, dict) and _is_list_of(list(columns), str) else [()]
+        if not all(kind is None or (_is_list_of(kind, str) and 0 < len(set(kind)) == len(kind)) for kind in kinds):
+            raise ValueError("its columns are not texts, each with null or the list of its different categories")
+    if _is_list_of(hidden, int) and 2 * len(hidden) >= len(state):
+        raise ValueError(f"it names {len(hidden)} hidden layers, and has {len(state)} tensors")
+
+
+def _shortened(error):
+    """The first line of an error, cut to 200 characters: it may quote a whole file."""
+    return textwrap.shorten(str(error).partition("\n")[0], 200, placeholder=" …") or type(error).__name__
+
+
+def _is_list_of(value, kind):
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
