@@ -4,7 +4,6 @@ import contextlib
 import csv
 import functools
 import itertools
-import multiprocessing
 import os
 import pkgutil
 import random
@@ -19,6 +18,7 @@ import pytest
 import torch
 
 from tests.commands import command_in
+from tests.training.trainers import quiet_trainer
 from torchbp.cli import main
 from torchbp.training.cli import run_page
 
@@ -102,14 +102,6 @@ def losses(path):
 
 def resume():
     assert main([*FIT, "--ckpt_path", str(LAST)]) == 0
-
-
-@pytest.fixture(scope="module")
-def processes():
-    """Where processes come from that have imported the command: a new interpreter takes longer than a run."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torchbp.training.cli.command"])
-    return context
 
 
 def fit_here(folder, arguments, save=0, replace=0):
@@ -412,10 +404,7 @@ def test_random_numbers_go_on(tmp_path):
     def fit(epochs, path=None):
         torch.manual_seed(3)
         data, draw = TabularData("digits", batch_size=512), Draw()
-        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-        trainer = pl.Trainer(
-            max_epochs=epochs, callbacks=[draw], enable_checkpointing=False, accelerator="cpu", **quiet
-        )
+        trainer = quiet_trainer(max_epochs=epochs, callbacks=[draw])
         trainer.fit(Classifier(data.in_features, data.classes), data, ckpt_path=path, weights_only=True)
         trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
         return draw.drawn
