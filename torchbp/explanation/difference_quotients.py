@@ -15,7 +15,7 @@ SHORTER = 1e-7, 1e-9  # the first one that L is straight over, where it is not o
 BENT = 0.1  # the share of the quotient that twice the step may change, of what is straight
 ROUNDING = 100  # eps, of the size of what is rounded
 BY = "measured slope"
-BOUNDED = "A is so near to 0 or 1 that torch bounds dL/dA, which is then no slope of L"
+BOUNDED = "an answer is so near to 0 or 1 that torch bounds the derivative, which is then no slope of L"
 CORNER = (
     "an activation switches exactly here, so the loss has a corner, or it bends within each step, and no single slope"
 )

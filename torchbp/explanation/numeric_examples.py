@@ -67,15 +67,20 @@ class Example:
     @property
     def agrees(self):
         """Whether the equation gives the number, up to rounding. What overflows is not compared."""
-        if not all(map(math.isfinite, (self.value, self.exact, self.bound))):
+        if not math.isfinite(self.value) or math.isnan(self.exact) or not math.isfinite(self.bound):
             return True
         return abs(self.exact - self.value) <= self.bound
+
+    @property
+    def is_close(self):
+        """Whether the equation gives the digits that are printed. What overflows is not compared."""
+        return not math.isfinite(self.value) or math.isnan(self.exact) or is_close(self.exact, self.value)
 
     def text(self, printer=plain):
         left, right, value = named(printer(self.quantity), self.place), printer(self.tree), formatted(self.value)
         if right == value:
             return f"{left} = {value}"
-        exact = self.value if is_close(self.exact, self.value) else self.exact
+        exact = self.value if self.is_close else self.exact
         line = f"{left} = {right} = {formatted(exact)}"
         if exact == self.value:
             return line
@@ -83,9 +88,8 @@ class Example:
 
 
 def is_close(exact, value):
-    if not (math.isfinite(exact) and math.isfinite(value)):
-        return True
-    return abs(exact - value) <= CLOSE * abs(value)
+    """Whether a line that gives `exact` may end with the value."""
+    return exact == value or abs(exact - value) <= CLOSE * abs(value) < math.inf
 
 
 def named(name, place):
@@ -203,6 +207,8 @@ def without_zeros(tree):
     if not tree.children():
         return tree
     children = [without_zeros(child) for child in tree.children()]
+    if not isinstance(tree, Sum):
+        children = [_positive(child) for child in children]
     if isinstance(tree, Product):
         if 0 in map(_given, children) or any(child is ZERO for child in children):
             return ZERO
@@ -217,6 +223,13 @@ def without_zeros(tree):
         if _given(children[1]) == 1:
             return children[0]
     return children[0] if isinstance(tree, Product | Sum) and len(children) == 1 else rebuilt(tree, children)
+
+
+def _positive(tree):
+    """3 for −(−3)."""
+    if isinstance(tree, Negative) and isinstance(tree.operand, Value) and tree.operand.value < 0:
+        return replace(tree.operand, value=-tree.operand.value)
+    return tree
 
 
 def _given(tree):
@@ -241,16 +254,17 @@ def with_digits(tree):
         terms = [compute(term, lambda leaf: leaf.value, _in_float64) for term in tree.terms]
         size = sum(_size_of_term(term) for term in tree.terms)
         return digits_changed(tree, lambda _: _digits(_times(size, sum(terms))))
-    leaves = {leaf: torch.tensor(leaf.value, dtype=torch.float64) for leaf in leaves_of(tree) if is_value(leaf)}
+    leaves = [leaf for leaf in leaves_of(tree) if is_value(leaf)]
+    tensors = [torch.tensor(leaf.value, dtype=torch.float64, requires_grad=True) for leaf in leaves]
+    following = iter(tensors)
     with torch.enable_grad():
-        for tensor in leaves.values():
-            tensor.requires_grad_()
-        result = compute(tree, lambda leaf: leaves[leaf] if leaf in leaves else leaf.value, _in_torch)
+        result = compute(tree, lambda leaf: next(following) if is_value(leaf) else leaf.value, _in_torch)
         if not isinstance(result, torch.Tensor) or not result.requires_grad:
             return tree
-        slopes = torch.autograd.grad(result, list(leaves.values()), allow_unused=True, materialize_grads=True)
-    moved = zip(leaves, slopes, strict=True)
-    times = {leaf: _times(abs(leaf.value * slope.item()), result.item()) for leaf, slope in moved}
+        slopes = torch.autograd.grad(result, tensors, allow_unused=True, materialize_grads=True)
+    times = dict.fromkeys(leaves, 0.0)  # the same number has the same digits wherever it stands
+    for leaf, slope in zip(leaves, slopes, strict=True):
+        times[leaf] = max(times[leaf], _times(abs(leaf.value * slope.item()), result.item()))
     return digits_changed(tree, lambda leaf: _digits(times[leaf]))
 
 

@@ -11,7 +11,7 @@ import torch
 
 from torchbp.explanation.numbers import formatted
 from torchbp.explanation.numeric_examples import largest_place, named
-from torchbp.explanation.quantities import INPUT, LOSS, TARGET, d
+from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Quantity, d
 from torchbp.ops.rules import Loss, rules
 
 FLAT = 0.01  # a slope below is saturated; σ has it at |z| > 4.6, tanh at |z| > 3
@@ -81,8 +81,8 @@ def saturated(explanation):
         if step.rule.flat == "left":
             if flat == count:
                 yield [
-                    f"All of {name} is on the flat side of {step.rule.name}{where}: its units are off, and no gradient "
-                    "comes through. Larger first biases help."
+                    f"All units of {name} are off{where}: the slope of {step.rule.name} is 0 there, and no gradient comes "
+                    "through. Larger first biases help."
                 ]
         elif flat > MOST * count:
             how_many = f"All of {name} is" if flat == count else f"{flat} of {count} numbers of {name} are"
@@ -165,9 +165,10 @@ def vanishing(explanation):
     times, layers = losses(explanation), len(explanation.chain.layers)
     first = layers - len(norms) + 1
     yield [
-        "The gradient vanishes on its way back: ‖dL/dZ‖ is "
-        f"{formatted(norms[-1])} at layer {layers} and {formatted(norms[0])} at layer {first}, "
-        f"{many(norms[-1] / norms[0])} times less. Most is lost in {remedy(max(times, key=times.get))}"
+        "The gradient vanishes on its way back: ‖",
+        d(Quantity("Z")),
+        f"‖ is {formatted(norms[-1])} at layer {layers} and {formatted(norms[0])} at layer {first}, "
+        f"{many(norms[-1] / norms[0])} times less. Most is lost in {remedy(max(times, key=times.get))}",
     ]
 
 

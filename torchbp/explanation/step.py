@@ -1,6 +1,7 @@
 """The records of one training step, in the article's order: forward, loss, backward, update, and forward again."""
 
 from collections import ChainMap
+from dataclasses import replace
 
 import torch
 
@@ -128,20 +129,26 @@ class TrainingStep:
         tree = self.tree("equation", prime)
         side = equations.reduced(tree, self.count_symbol())
         reason = "The same loss with the new parameters." if prime else self.rule.description
-        if self.rule.equation_computed and not _all_close(tree.evaluate(self._in_float64()), each):
-            reason += f" {self._computed('equation', prime)}"
-            tree = self.tree("equation", prime, computed=True)
+        given = {TARGET.name, *self.rule.option_symbols}
         if each.numel() > 1:
-            tree, place = numbers(each.reshape(-1).tolist(), 6), ()
+            exact = _all_close(tree.evaluate(self._in_float64()), each)
+            shown = self.divided(numbers(each.reshape(-1).tolist(), 6))
+            found = example(loss, shown, (), value.item(), self.symbols)
         else:
-            place = (0,) * self.values["y"].dim()
-        found = example(loss, self.divided(tree), place, value.item(), self.symbols, {"y", *self.rule.option_symbols})
+            place = (0,) * self.values[TARGET.name].dim()
+            found = example(loss, self.divided(tree), place, value.item(), self.symbols, given)
+            exact = found.agrees and found.is_close
+        if self.rule.equation_computed and not exact:
+            reason += f" {self._computed('equation', prime)}"
+            if each.numel() == 1:
+                tree = self.tree("equation", prime, computed=True)
+                found = example(loss, self.divided(tree), place, value.item(), self.symbols, given)
         names = {name for name in side.symbols() if name in self.values}
         shapes = {name: tuple(self.values[name].shape) for name in names}
         stage = "again" if prime else "loss"
-        example_of_loss = type(found)(loss, (), found.tree, found.value, found.exact, found.bound)
+        found = replace(found, place=())
         self.records.append(
-            Record(loss, "loss", stage, None, "", (side,), value, (reason,), example=example_of_loss, shapes=shapes)
+            Record(loss, "loss", stage, None, "", (side,), value, (reason,), example=found, shapes=shapes)
         )
 
     def _computed(self, name, prime=False):
@@ -322,4 +329,4 @@ def _description(step):
 
 def _all_close(computed, each):
     pairs = zip(computed.reshape(-1).tolist(), each.double().reshape(-1).tolist(), strict=True)
-    return all(value == value and is_close(value, true) for value, true in pairs)
+    return all(is_close(value, true) for value, true in pairs)
