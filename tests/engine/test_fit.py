@@ -96,7 +96,7 @@ def test_the_gradients_norm_is_autograds(data):
         optimizer = torchbp.SGD(net, weight_decay=0.1 if members is None else [0.0, 0.1, 0.2])
         rows = Rows(x, y)
         norms = fit.norms_of(optimizer, rows, 100)
-        for number, one in enumerate([net] if members is None else net.unstack()):
+        for number, one in enumerate([net] if members is None else torchbp.unstack(net)):
             loss = torch.nn.functional.binary_cross_entropy_with_logits(one(x), y)
             decay = 0.1 if members is None else 0.1 * number
             loss = loss + decay / 2 * sum(p.square().sum() for p in one.parameters())
@@ -108,7 +108,7 @@ def test_the_gradients_norm_is_autograds(data):
 def test_each_member_stops_alone_and_keeps_its_weights(data, momentum):
     lr = [0.5, 0.02, 0.1, 0.0, 0.3]
     ensemble = network(5)
-    alone = ensemble.unstack()
+    alone = torchbp.unstack(ensemble)
     options = {"min_grad_norm": 0.03, "min_delta": 1e-3, "patience": 5, "max_epochs": 60, "progress": False}
     together = torchbp.SGD(ensemble, lr=lr, weight_decay=1e-3, momentum=momentum)
     history = together.fit(*data, generator=generator(), **options)
@@ -122,13 +122,15 @@ def test_each_member_stops_alone_and_keeps_its_weights(data, momentum):
         assert together.minimum.epochs[number] == len(expected)
         stopped.append(len(expected))
     assert len(set(stopped)) >= 4  # each at an epoch of its own, and so more than once half of those left
-    for one, net in zip(ensemble.unstack(), alone, strict=True):
+    for one, net in zip(torchbp.unstack(ensemble), alone, strict=True):
         torch.testing.assert_close(one.state_dict(), net.state_dict(), rtol=1e-11, atol=1e-12)
     assert together.active is None
     if momentum:  # each velocity is where it belongs
         last = stopped.index(max(stopped))
         velocity = together.state[ensemble[0].weight]["momentum_buffer"][last]
-        expected = torchbp.SGD(again := network(5).unstack()[last], lr=lr[last], weight_decay=1e-3, momentum=momentum)
+        expected = torchbp.SGD(
+            again := torchbp.unstack(network(5))[last], lr=lr[last], weight_decay=1e-3, momentum=momentum
+        )
         expected.fit(*data, generator=generator(), **options)
         torch.testing.assert_close(velocity, expected.state[again[0].weight]["momentum_buffer"], rtol=1e-9, atol=1e-12)
 
@@ -149,11 +151,11 @@ def test_members_that_have_stopped_cost_nothing(data, monkeypatch):
 def test_with_bagging_each_member_has_rows_of_its_own(data):
     x, y = data
     ensemble = network(3)
-    alone = ensemble.unstack()
+    alone = torchbp.unstack(ensemble)
     torchbp.SGD(ensemble, lr=0.5).fit(x, y, max_epochs=3, bagging=True, generator=generator(), progress=False)
     bags = torch.randint(len(x), (3, len(x)), generator=generator())
     assert all(len(bag.unique()) < len(x) for bag in bags)
-    for bag, one, net in zip(bags, ensemble.unstack(), alone, strict=True):
+    for bag, one, net in zip(bags, torchbp.unstack(ensemble), alone, strict=True):
         order = generator()
         torch.randint(len(x), (3, len(x)), generator=order)
         torchbp.SGD(net, lr=0.5).fit(x[bag], y[bag], max_epochs=3, generator=order, progress=False)
@@ -163,11 +165,11 @@ def test_with_bagging_each_member_has_rows_of_its_own(data):
 def test_rows_of_each_member(data):
     x, y = data
     ensemble = network(2)
-    alone = ensemble.unstack()
+    alone = torchbp.unstack(ensemble)
     own = torch.stack([x[:200], x[200:400]]), torch.stack([y[:200], y[200:400]])
     options = {"max_epochs": 3, "progress": False, "min_grad_norm": 1e-9}
     torchbp.SGD(ensemble, lr=0.5).fit(*own, generator=generator(), **options)
-    for number, (one, net) in enumerate(zip(ensemble.unstack(), alone, strict=True)):
+    for number, (one, net) in enumerate(zip(torchbp.unstack(ensemble), alone, strict=True)):
         torchbp.SGD(net, lr=0.5).fit(own[0][number], own[1][number], generator=generator(), **options)
         torch.testing.assert_close(one.state_dict(), net.state_dict(), rtol=1e-11, atol=1e-12)
 
@@ -184,12 +186,12 @@ def test_an_interrupted_fit_keeps_what_was_done(data, monkeypatch):
         return done[-1]
 
     monkeypatch.setattr(fit, "one_epoch", interrupted)
-    other = network(4).unstack()[0]
+    other = torchbp.unstack(network(4))[0]
     with pytest.raises(KeyboardInterrupt):
         optimizer.fit(*data, patience=2, generator=generator())
     monkeypatch.undo()
     torchbp.SGD(other, lr=0.5).fit(*data, max_epochs=6, generator=generator())
-    torch.testing.assert_close(ensemble.unstack()[0].state_dict(), other.state_dict(), rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(torchbp.unstack(ensemble)[0].state_dict(), other.state_dict(), rtol=1e-11, atol=1e-12)
     assert optimizer.active is None
 
 
@@ -284,14 +286,14 @@ def test_the_layer_with_the_largest_weights_is_named_where_none_gives_nan(member
 def test_a_member_whose_loss_is_no_number_is_named_and_disturbs_nobody(data):
     x, y = data
     ensemble = network(3)
-    alone = ensemble.unstack()[0]
+    alone = torchbp.unstack(ensemble)[0]
     together = torchbp.SGD(ensemble, lr=[0.5, 1e308, 0.4])
     with pytest.warns(UserWarning, match="members became nan or inf: 1; a smaller lr") as caught:
         together.fit(x, y, max_epochs=5, generator=generator())
     assert caught[0].filename == __file__
     assert together.minimum.why.tolist() == [DESCENDS, NOT_FINITE, DESCENDS]
     torchbp.SGD(alone, lr=0.5).fit(x, y, max_epochs=5, generator=generator())
-    torch.testing.assert_close(ensemble.unstack()[0].state_dict(), alone.state_dict(), rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(torchbp.unstack(ensemble)[0].state_dict(), alone.state_dict(), rtol=1e-11, atol=1e-12)
 
 
 def of_each(draw, values, members):
@@ -328,12 +330,12 @@ def test_any_fit_of_an_ensemble_is_that_of_its_members_alone(data):
     ensemble = torchbp.nn.MLP(*sizes, members=members, dtype=torch.double)
     if draw(st.booleans()):
         ensemble[0].bias.requires_grad_(False)
-    alone = ensemble.unstack()
+    alone = torchbp.unstack(ensemble)
     x = torch.randn(*[members] * own, count, 3, dtype=torch.double)
     y = torch.rand(*[members] * own, count, sizes[-1], dtype=torch.double).round()
     together = torchbp.SGD(ensemble, **numbers, loss=loss, chunk=draw(st.sampled_from([None, 1, 2, 4])))
     history = together.fit(x, y, bagging=bagging, generator=generator(seed), **options)
-    for number, (one, net) in enumerate(zip(ensemble.unstack(), alone, strict=True)):
+    for number, (one, net) in enumerate(zip(torchbp.unstack(ensemble), alone, strict=True)):
         order = generator(seed)
         rows = (x[number], y[number]) if own else (x, y)
         if bagging:
