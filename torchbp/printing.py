@@ -34,8 +34,7 @@ def nearest_name(name, known):
 
 
 def did_you_mean(name, known, listed=None):
-    """The end of a message about an unknown name: the nearest known one; where there is none, those of `listed` (None for
-    all that are known)."""
+    """The end of a message about an unknown name: the nearest known one; where none is near, those of `listed`, or all."""
     near = nearest_name(name, known)
     return f"did you mean {near}?" if near else f"there are {', '.join(known if listed is None else listed)}"
 
