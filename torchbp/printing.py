@@ -34,7 +34,7 @@ def nearest_name(name, known):
 
 
 def did_you_mean(name, known, listed=None):
-    """The end of a message about an unknown name: the nearest known one; where none is near, those of `listed`, or all."""
+    """The end of a message about an unknown name: the nearest known one; where none is near, `listed`, or all."""
     near = nearest_name(name, known)
     return f"did you mean {near}?" if near else f"there are {', '.join(known if listed is None else listed)}"
 
