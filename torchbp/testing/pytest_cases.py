@@ -40,6 +40,9 @@ def case(function, inputs, *, name=None, checks="default", skip=(), require=(), 
         name: for the test's id; by default that of the function.
         checks, skip, require, **options: those of `torchbp.check`.
         marks: {check: mark}, such as `{"vmap": pytest.mark.xfail(reason="no rule yet")}`.
+
+    Example:
+        >>> row = torchbp.testing.case(torch.sin, lambda: torch.randn(3, requires_grad=True), checks="fast")
     """
     names = tuple(chosen_checks(checks, skip, require))
     for marked in marks or ():
@@ -53,6 +56,11 @@ def gradcases(cases):
 
     The test is called after the check. It may be a method, and have marks and fixtures; if it has an argument `result`,
     that is the check's `Result`.
+
+    Example:
+        >>> rows = [torchbp.testing.case(torch.sin, torch.randn(3, requires_grad=True), skip=["compile"])]
+        >>> @torchbp.testing.gradcases(rows)
+        ... def test_gradients(result): ...
     """
     rows = [
         pytest.param(row, check, id=f"{row.name}-{check}", marks=row.marks.get(check, ()))
