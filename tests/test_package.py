@@ -19,7 +19,7 @@ def loaded():
 import torchbp, torchbp.testing.pytest_plugin, torchbp.training
 loaded()
 from torchbp import *
-SGD, convert, nn.MLP, stack
+SGD, convert, nn.MLP, unstack
 print(*(name for name in ("torchbp.explanation", "torchbp.testing.audit") if name in sys.modules))
 check, explain, training
 loaded()
