@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from torchbp.training.data.columns import encode, place, texts
+from torchbp.training.data.columns import column_texts, encode, place
 from torchbp.training.data.sources import BUNDLED, read_file
 from torchbp.training.errors import SettingError, UserError
 
@@ -68,7 +68,7 @@ class Rows:
                 + ("" if which else ", or --data.target COLUMN")
             )
         known = ["0", "1"] if self.multilabel else self.classes
-        columns = [texts(self.labels[name]).iloc[self.places] for name in self.labels]
+        columns = [column_texts(self.labels[name]).iloc[self.places] for name in self.labels]
         for column in columns:
             strange = ~column.isin(known).to_numpy()
             for value in column[strange]:

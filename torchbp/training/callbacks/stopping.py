@@ -141,4 +141,4 @@ def _reached_limit(trainer):
     for name, done in (("max_epochs", trainer.current_epoch), ("max_steps", trainer.global_step)):
         if done == getattr(trainer, name):
             return f"{name} {done} is reached"
-    return "the trainer's own limit is reached"  # max_time, or another callback
+    return "the trainer has stopped it"  # max_time, or another callback

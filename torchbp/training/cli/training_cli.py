@@ -179,13 +179,13 @@ class TrainingCLI(LightningCLI):
                 self.status = 128 + (self.interruption.number or signal.SIGTERM)
 
     def fit(self, **arguments):
-        running.fit(self, arguments)
+        running.run_fit(self, arguments)
 
     def validate(self, **arguments):
-        running.evaluate(self, self.trainer.validate, arguments)
+        running.run_evaluation(self, self.trainer.validate, arguments)
 
     def test(self, **arguments):
-        running.evaluate(self, self.trainer.test, arguments)
+        running.run_evaluation(self, self.trainer.test, arguments)
 
     def predict(self, **arguments):
-        running.predict(self)
+        running.run_prediction(self)

@@ -9,7 +9,7 @@ from torch.nn.functional import one_hot
 from torchbp.training.data.batches import MOST_BATCHES_AT_ONCE, ROWS_AT_ONCE, Batches, Loader
 from torchbp.training.data.fingerprint import check_fingerprint, fingerprint
 from torchbp.training.data.splitting import split_rows
-from torchbp.training.data.table import load
+from torchbp.training.data.table import load_table
 from torchbp.training.errors import SettingError, UserError
 
 
@@ -70,7 +70,7 @@ class TabularData(pl.LightningDataModule):
         self.source, self.batch_size, self.batches_at_once = source, batch_size, batches_at_once
         _check_settings({**self.hparams, "batch_size": batch_size, "batches_at_once": batches_at_once})
         features = {"id": id, "ignore": ignore, "categorical": categorical}
-        self.table = load(source, target, **features, missing=missing, max_categories=max_categories)
+        self.table = load_table(source, target, **features, missing=missing, max_categories=max_categories)
         self.splits = split_rows(source, self.table, val_fraction, test_fraction, seed)
         self._rows = {}  # x and y of the splits that were asked for
         self.order = None  # the seed of the order of the training rows

@@ -195,7 +195,7 @@ class Classifier(pl.LightningModule):
         self.epoch_loss.add(
             losses.detach(), len(x), factor=len(x)
         )  # self.log in every step would take a third of its time
-        loss = losses.sum()  # the gradient by a member's weights is that of its own loss
+        loss = losses.sum()  # a member's weights are in its loss alone
         if self.trainer.world_size > 1 and isinstance(sampler, Batches):
             return loss * sampler.share(batch_idx)  # DDP averages over processes; L is the mean over rows
         return loss
