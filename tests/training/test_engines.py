@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from tests.training.trainers import quiet_trainer
 from torchbp import unstack
 from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE
 from torchbp.training import Classifier, TabularData, UntilMinimum
@@ -25,11 +26,9 @@ NUMBERS = {"lr": 0.3, "momentum": 0.5, "weight_decay": 0.01}
 
 def fit(data, model, callbacks=(), max_epochs=6, precision="64-true", train_dataloaders=None, **settings):
     torch.manual_seed(5)  # of the order of the rows
-    trainer = pl.Trainer(
-        max_epochs=max_epochs, callbacks=list(callbacks), precision=precision, accelerator="cpu", logger=False,
-        log_every_n_steps=1, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        **settings,
-    )  # fmt: skip
+    trainer = quiet_trainer(
+        max_epochs=max_epochs, callbacks=list(callbacks), precision=precision, log_every_n_steps=1, **settings
+    )
     trainer.fit(model, train_dataloaders, datamodule=data)
     return trainer
 
