@@ -10,7 +10,9 @@ from torchbp.ops.rules import per_member
 
 
 @torch.no_grad()
-def backprop(model, x, y, loss=None):
+def backprop(
+    model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, loss: torch.nn.Module | None = None
+) -> torch.Tensor:
     r"""Fill `.grad` of every parameter as `loss(model(x), y).backward()` does, without building a graph.
 
         dZ_L = ∂L/∂Z_L;   then from the last layer to the first   dW_l += dZ_lᵀ A_{l−1},   db_l += Σ_n dZ_l,

@@ -106,7 +106,7 @@ def fold_scales(out, beta, dz, scale):
 apply_linear = operation(Linear, F.linear, cast=lower_precision)
 
 
-def linear(input, weight, bias=None):
+def linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     r"""Affine map of the last dimension, `Z = X Wᵀ + b` (equations at the top of this file).
 
     Args:
