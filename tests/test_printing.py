@@ -15,7 +15,7 @@ from rich.console import Console
 from tests.commands import command_in
 from torchbp.cli import main
 from torchbp.printing import escape, printable, quoted
-from torchbp.testing.report import GradientError, Report, Result
+from torchbp.testing import GradientError, Report, Result
 from torchbp.training import TabularData
 from torchbp.training.errors import UserError
 

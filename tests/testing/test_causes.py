@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import torchbp
-from torchbp.testing.diagnosis.causes import digits
+from torchbp.testing.diagnosis.likely_cause import digits
 
 N = None  # of no consequence
 
@@ -112,7 +112,7 @@ MUTANTS = {
     "bce summed": (loss(bce, lambda a, y: 12 * bce_da(a, y)), ["p", "p", N], "12 times"),
     "bce without 1/a": (loss(bce, lambda a, y: (a - y) / (1 - a) / 12), ["p", "p", N], "is too much"),
     "logits without σ": (loss(B, lambda z, y: (z - y) / 12), ["z", "p", N], "belongs"),
-    "logits tanh": (loss(B, lambda z, y: (z.tanh() - y) / 12), ["z", "p", N], "tanh(inputs[0]) is another"),
+    "logits tanh": (loss(B, lambda z, y: (z.tanh() - y) / 12), ["z", "p", N], "tanh(inputs[0]) is wrong"),
     "logits without y": (loss(B, lambda z, y: z.sigmoid() / 12), ["z", "p", N], "a term with"),
     "logits y − σ": (loss(B, lambda z, y: -logits_dz(z, y)), ["z", "p", N], "sign is wrong everywhere"),
     "logits summed": (loss(B, lambda z, y: 12 * logits_dz(z, y)), ["z", "p", N], "12 times"),

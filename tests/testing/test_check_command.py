@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,8 +15,11 @@ from pathlib import Path
 import pytest
 
 from torchbp.cli import main
-from torchbp.testing.cli import worker as child
-from torchbp.testing.cli.target import Refusal
+from torchbp.testing.cli import worker
+from torchbp.testing.cli.refusal import Refusal
+
+# what a worker imports, also when autograd.grad is first called
+PRELOADED = ["torchbp.testing.audit", "torchbp.testing.cli.target", "torch.fx.experimental.symbolic_shapes"]
 
 CODE = """
 import functools
@@ -123,6 +127,12 @@ def inputs():
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capfd):
+    """The command in this process. Its workers are forked from one process that has loaded torch already.
+
+    (A worker that is started as users start it takes seconds to load torch: see `command`.)
+    """
+    multiprocessing.set_forkserver_preload(PRELOADED)
+    monkeypatch.setattr(worker, "START_METHOD", "forkserver")
     Path(tmp_path, "audited.py").write_text(CODE)
     monkeypatch.chdir(tmp_path)
 
@@ -135,7 +145,7 @@ def run(tmp_path, monkeypatch, capfd):
 
 
 class Pipe(collections.deque):
-    """What the child would have sent."""
+    """What the worker would have sent."""
 
     send, recv = collections.deque.append, collections.deque.popleft
 
@@ -145,18 +155,18 @@ class Pipe(collections.deque):
 
 @pytest.fixture
 def run_here(run, monkeypatch):
-    """The command without a process of its own, which takes seconds to start."""
+    """The command without a worker."""
 
     @contextlib.contextmanager
     def here(target, names):
         pipe = Pipe()
         try:
-            child.audit(target, names, pipe)
+            worker.send_audit(target, names, pipe)
         except Refusal as error:
             pipe.send(error)
         yield None, pipe
 
-    monkeypatch.setattr(child, "process", here)
+    monkeypatch.setattr(worker, "running_worker", here)
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.delitem(sys.modules, "audited", raising=False)
     return run
@@ -216,21 +226,21 @@ def test_an_endless_loop_is_a_finding(run, monkeypatch):
     [
         (
             "audited:Multiply",
-            "needs inputs for (input, weight): --inputs pkg.mod:make_inputs, or such as --shape 3,4 3,4",
+            "needs inputs for (input, weight): --inputs pkg.mod:make_inputs, or for example --shape 3,4 3,4",
         ),
         ("audited:Multply --shape 3", "audited has no Multply; did you mean Multiply?"),
         ("audited --shape 3", "'audited' must be of the form pkg.mod:Name"),
         ("nowhere:f --shape 3", "cannot import nowhere"),
         ("audited:Needs --shape 3", "audited:Needs needs arguments"),
         ("audited:Multiply --shape 3 4", "Multiply raises RuntimeError"),
-        ("audited:Layer", "needs inputs for (image): --inputs pkg.mod:make_inputs, or such as --shape 2,5,8,8"),
+        ("audited:Layer", "needs inputs for (image): --inputs pkg.mod:make_inputs, or for example --shape 2,5,8,8"),
         (
             "audited:product",
-            "needs inputs for (a, b, c, d, e, f): --inputs pkg.mod:make_inputs, or such as --shape 4,4 4,4 ",
+            "needs inputs for (a, b, c, d, e, f): --inputs pkg.mod:make_inputs, or for example --shape 4,4 4,4 ",
         ),
-        ("audited:Rows", "such as --shape 3,3"),
-        ("torch:matmul", "torch:matmul needs inputs: --inputs pkg.mod:make_inputs, or such as --shape 3,4 4,2"),
-        ("torch.nn.functional:linear", "such as --shape 3,4 3,4"),
+        ("audited:Rows", "for example --shape 3,3"),
+        ("torch:matmul", "torch:matmul needs inputs: --inputs pkg.mod:make_inputs, or for example --shape 3,4 4,2"),
+        ("torch.nn.functional:linear", "for example --shape 3,4 3,4"),
         ("audited:Rows --shape 3,4", "mat1 and mat2 shapes cannot be multiplied"),
         ("audited:factory", "audited:factory raises ValueError: no memory"),
         ("audited:Multiply --inputs audited:no_inputs", "audited:no_inputs raises ValueError: no data"),
@@ -241,7 +251,7 @@ def test_an_endless_loop_is_a_finding(run, monkeypatch):
         ("torch:sin --shape 3 --timeout inf", "--timeout must be a positive"),
         ("torch:sin --shape 3 --timeout -1", "--timeout must be a positive"),
         ("torch:sin --shape 3 --seed 99999999999999999999", "seed must be between"),
-        ("torch:sin --shape 3 --checks value", "there is no check 'value'; did you mean 'values'?"),
+        ("torch:sin --shape 3 --checks value", "there is no check 'value'; did you mean values?"),
         ("torch:sin --shape 3 --level most", "invalid choice: 'most'"),
         ("torch:sin --shape 3 --timeout 0", "--timeout must be a positive"),
     ],
@@ -252,7 +262,7 @@ def test_what_cannot_run_has_status_2_and_one_line(run_here, arguments, message)
 
 @pytest.mark.parametrize("arguments", ["audited:crashes_at_once", "audited:loops_at_once --timeout 1"])
 def test_an_example_of_inputs_is_tried_in_a_process_that_may_die(run, arguments):
-    refused(run(arguments), "needs inputs for (x): --inputs pkg.mod:make_inputs, or such as --shape 3,4")
+    refused(run(arguments), "needs inputs for (x): --inputs pkg.mod:make_inputs, or for example --shape 3,4")
 
 
 def refused(result, message):

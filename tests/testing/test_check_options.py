@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 import torchbp
-from torchbp.testing.audit import chosen
-from torchbp.testing.checks import CHECKS
+from torchbp.testing.checks import CHECKS, chosen_checks
 from torchbp.testing.subject.naming import expression, name_of
 
 
@@ -50,9 +49,12 @@ def test_a_value_that_means_nothing_is_refused_before_anything_runs(option, valu
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"domain": {"inptu": (0, 1)}}, "domain: there is no input 'inptu'; did you mean 'input'?"),
+        ({"domain": {"inptu": (0, 1)}}, "domain: there is no input 'inptu'; did you mean input?"),
         ({"batch_dims": {"rows": 1}}, "batch_dims: there is no input 'rows'; there are input, weight"),
-        ({"batch_dims": 3}, r"batch_dims: input has not 3 dimensions but the shape \[4, 3\]; for inputs that differ"),
+        (
+            {"batch_dims": 3},
+            r"batch_dims: input has the shape \[4, 3\], fewer than 3 dimensions; for inputs",
+        ),
         ({"batch_dims": 1}, r"the leading dimensions must be alike, and are {'input': \[4\], 'weight': \[2\]}"),
     ],
 )
@@ -67,13 +69,13 @@ def test_a_class_of_modules_is_no_module():
 
 
 def test_levels_among_names_and_contradictions():
-    assert set(chosen(["fast", "jvp"])) == {*chosen("fast"), "jvp"}
-    assert chosen(["all", "complex"]) == list(CHECKS)
+    assert set(chosen_checks(["fast", "jvp"])) == {*chosen_checks("fast"), "jvp"}
+    assert chosen_checks(["all", "complex"]) == list(CHECKS)
     with pytest.raises(ValueError, match="'jvp' is both in require and in skip"):
         torchbp.check(never, numbers(3), require="jvp", skip=["vmap", "jvp"])
     with pytest.raises(ValueError, match="no check 'fast'; there are values"):
         torchbp.check(never, numbers(3), skip="fast")
-    with pytest.raises(ValueError, match="no check 'deflaut'; did you mean 'default'"):
+    with pytest.raises(ValueError, match="no check 'deflaut'; did you mean default"):
         torchbp.check(never, numbers(3), checks=["deflaut"])
 
 
@@ -90,7 +92,7 @@ def test_batch_dims_is_a_number_of_dimensions():
     result = shapes(of_matrices, numbers(2, 3, 4), 2)
     assert (result.status, result.message) == (
         "FAIL",
-        "a batch of one row along dimension 1: not the function of each row: out is another",
+        "a batch of one row along dimension 1: not the function of each row: out differs",
     )
     assert shapes(torch.sin, numbers(2, 3, 4), 2).status == "PASS"
 

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 import torchbp
-from torchbp.testing import forked_process as apart
+from torchbp.testing import forked_process
 
-needs_fork = pytest.mark.skipif(not apart.possible(), reason="no fork beside an accelerator, and only on Linux")
+NO_FORK = "a fork is only possible on Linux, without an accelerator"
+needs_fork = pytest.mark.skipif(not forked_process.is_possible(), reason=NO_FORK)
 
 
 def written_view(v):
@@ -87,21 +88,21 @@ def test_an_operation_of_torch_that_crashes_without_rows():
 @needs_fork
 def test_an_end_of_the_process_and_an_interrupt_are_told():
     for leave in (os._exit, sys.exit):
-        assert apart.forked(lambda name, tell, leave=leave: leave(3), ["a"]) == (
+        assert forked_process.run(lambda name, tell, leave=leave: leave(3), ["a"]) == (
             [],
             ("the process exits with status 3", []),
         )
-    crash = ([], ("at 0 the process crashes with SIGSEGV", [apart.CRASH]))
-    assert apart.forked(lambda name, tell: (tell("at 0"), os.kill(os.getpid(), signal.SIGSEGV)), ["a"]) == crash
-    assert apart.forked(lambda name, tell: name * 2, ["a", "b"]) == (["aa", "bb"], None)
+    crash = ([], ("at 0 the process crashes with SIGSEGV", [forked_process.CRASH]))
+    assert forked_process.run(lambda name, tell: (tell("at 0"), os.kill(os.getpid(), signal.SIGSEGV)), ["a"]) == crash
+    assert forked_process.run(lambda name, tell: name * 2, ["a", "b"]) == (["aa", "bb"], None)
 
 
 @needs_fork
 def test_threads_of_the_caller_are_not_in_a_fork(monkeypatch):
     """A function that waits for one is silent there; it is audited in this process then."""
-    monkeypatch.setattr(apart, "SILENCE", 0.2)
+    monkeypatch.setattr(forked_process, "TIMEOUT", 0.2)
     never = threading.Event()
-    assert apart.forked(lambda name, tell: name if name == "a" else never.wait(), ["a", "b"]) == (["a"], None)
+    assert forked_process.run(lambda name, tell: name if name == "a" else never.wait(), ["a", "b"]) == (["a"], None)
     with ThreadPoolExecutor(1) as pool:
         pool.submit(int).result()  # its thread is there
 

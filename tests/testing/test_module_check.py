@@ -86,7 +86,7 @@ class HookOfTheOriginal(Base):
         (ListOfTensors, "use register_buffer"),
         (MergesTwice, "after "),
         (ForwardChangesMode, "changes .training of dropout"),
-        (HookOfTheOriginal, "a deepcopy gives another out"),
+        (HookOfTheOriginal, "out of a deepcopy differs from that of the module itself"),
     ],
 )
 def test_what_is_lost_is_found(module, words):

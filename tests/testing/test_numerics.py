@@ -9,7 +9,7 @@ from torch.autograd import Function
 
 import torchbp
 from tests.testing.corpus.entry import draw
-from torchbp.testing.diagnosis.message import missed
+from torchbp.testing.diagnosis.message import chance_to_miss
 from torchbp.testing.numerics.finite_differences import slopes
 from torchbp.testing.numerics.tensors import evened, symmetric, weights
 from torchbp.testing.numerics.verdict import Block, judge
@@ -290,7 +290,7 @@ def test_the_chance_to_miss_an_error_is_bounded(n, m):
     columns = weights((times, 2, m), source) if m else torch.eye(2, dtype=torch.float64).expand(times, 2, 2)
     unseen = ((rows @ error @ columns).abs() < 1 / k).all(dim=2).all(dim=1).double().mean()
     projections = [weights((2,), source)] * 3
-    assert float(unseen) <= missed(projections[:n], projections[:m], k) + 0.005
+    assert float(unseen) <= chance_to_miss(projections[:n], projections[:m], k) + 0.005
 
 
 @pytest.mark.parametrize(("n", "m"), [(0, 2), (1, 1), (2, 2), (1, 3), (4, 2)])
@@ -299,7 +299,7 @@ def test_the_bound_is_its_integral(n, m):
     x = (torch.arange(1_000_000, dtype=torch.float64) + 0.5) / 1_000_000
     density = n * x ** (n - 1) if n else torch.ones_like(x)
     integral = float((density * (k * x if n else torch.full_like(x, k)).pow(-m).clamp(max=1)).mean())
-    assert missed(projections[:n], projections[:m], k) == pytest.approx(integral, rel=1e-4)
+    assert chance_to_miss(projections[:n], projections[:m], k) == pytest.approx(integral, rel=1e-4)
 
 
 def test_the_error_of_a_slope_is_that_of_rounding_at_least():

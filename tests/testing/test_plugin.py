@@ -8,11 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch._dynamo  # what a run inside of ours imports first is forgotten after it, and torch registers it but once
+
+# What a run inside of this one imports first is forgotten after it: it would be imported again each time, and torch
+# refuses to register it twice.
+import torch._dynamo
+import torch.fx.experimental.symbolic_shapes
 
 from torchbp.testing import case
+from torchbp.testing.checks import CHECKS, check_function
 
 pytest_plugins = ["pytester"]
+for name in CHECKS:
+    check_function(name)
 # installed, pytest finds it by itself
 INSTALLED = "torchbp.testing.pytest_plugin" in [point.value for point in entry_points(group="pytest11")]
 PLUGIN = () if INSTALLED else ("-p", "torchbp.testing.pytest_plugin")
@@ -119,7 +126,7 @@ def test_what_surrounds_the_cases_counts(pytester):
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"marks": {"vlues": pytest.mark.xfail}}, ValueError, "no check 'vlues'; did you mean 'values'"),
+        ({"marks": {"vlues": pytest.mark.xfail}}, ValueError, "no check 'vlues'; did you mean values"),
         ({"domain": 3}, TypeError, "domain must be two numbers"),
         ({"domian": (0, 1)}, TypeError, "unexpected keyword argument 'domian'"),
     ],

@@ -269,18 +269,18 @@ class SGD(torch.optim.SGD):
         y,
         *,
         batch_size=32,
-        epochs=100,
+        max_epochs=100,
         shuffle=True,
         bagging=False,
         generator=None,
-        tol=1e-4,
+        min_delta=1e-4,
         patience=20,
         min_grad_norm=0.0,
         progress=None,
     ):
         """Descend until the loss reaches its minimum, on rows in memory.
 
-        One network stops where its loss, the mean over an epoch, has not fallen by more than `tol` in `patience`
+        One network stops where its loss, the mean over an epoch, has not fallen by more than `min_delta` in `patience`
         epochs, or where ‖∇L‖₂ is under `min_grad_norm` at an epoch's end. Each member of an ensemble does so on its
         own: it keeps its weights from then on, and the others go on.
 
@@ -288,15 +288,15 @@ class SGD(torch.optim.SGD):
             x, y: `(N, in_features)` and `(N, outputs)`, of the dtype and device of the model; of an ensemble also
                 `(E, N, …)`, rows of each member's own.
             batch_size: rows of a step; an epoch's last one has what is left.
-            epochs: at most so many times over all rows.
+            max_epochs: at most so many times over all rows.
             shuffle: whether each epoch has an order of its own, the same for all members.
             bagging: whether each member has N rows of its own, drawn with replacement, once.
             generator: a `torch.Generator` of the CPU, for the order and the bags; None is torch's global one.
             progress: a bar on stderr: None on a terminal if it takes more than two seconds, True, or False.
 
         Returns:
-            The history of the loss, float64 on the CPU, `(epochs)` or `(epochs, E)`. `optimizer.minimum` says of each
-            network why it stopped and how many `epochs` it descended.
+            The history of the loss, float64 on the CPU, `(epochs)` or `(epochs, E)`. `print(optimizer.minimum)` says
+            why it stopped, after how many epochs, and how low the loss was.
 
         Raises:
             ValueError: an argument out of range, rows that do not fit, or nan or inf in them, with their place.
@@ -305,9 +305,22 @@ class SGD(torch.optim.SGD):
 
         Example:
             >>> optimizer = torchbp.SGD(torchbp.nn.MLP(30, 16, 1, members=8), lr=0.5)
-            >>> history = optimizer.fit(torch.randn(256, 30), torch.rand(256, 1).round(), epochs=10)  # (10, 8)
+            >>> history = optimizer.fit(torch.randn(256, 30), torch.rand(256, 1).round(), max_epochs=10)  # (10, 8)
         """
-        return fit(self, x, y, batch_size, epochs, shuffle, bagging, generator, tol, patience, min_grad_norm, progress)
+        return fit(
+            self,
+            x,
+            y,
+            batch_size,
+            max_epochs,
+            shuffle,
+            bagging,
+            generator,
+            min_delta,
+            patience,
+            min_grad_norm,
+            progress,
+        )
 
     @torch.no_grad()
     def step(self, closure=None):

@@ -86,7 +86,7 @@ class Chain:
     def __init__(self, model):
         network = Network(model)
         if network.members:
-            raise TypeError(f"an ensemble of {network.members} networks is explained one by one: see MLP.unstack")
+            raise TypeError(f"an ensemble of {network.members} networks is explained one by one: see torchbp.unstack")
         self.steps, self.parameters, self.keys, self.sizes = [], {}, {}, []
         for name, module in network.named:
             self.steps.append(self._step(name, module))

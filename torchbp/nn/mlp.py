@@ -79,25 +79,9 @@ class MLP(torch.nn.Sequential):
         a = ops.sigmoid(self(x))
         return a if self.members is None else (a.mean(0), a.std(0, correction=0))
 
-    def unstack(self):
-        """The members as single networks, a list of E, each with a copy of its weights.
-
-        Raises:
-            ValueError: this is one network already, or its layers were exchanged.
-        """
-        if self.members is None:
-            raise ValueError("this MLP is one network; only one made with members=E, or by torchbp.stack, is unstacked")
-        check_layers(self, "unstack")
-        nets = [empty_like(self, members=None) for _ in range(self.members)]
-        for parameter, *copies in zip(self.parameters(), *(net.parameters() for net in nets), strict=True):
-            for p, member in zip(copies, parameter.detach(), strict=True):
-                p.data.copy_(member)
-                p.requires_grad_(parameter.requires_grad)
-        return nets
-
 
 def stack(nets):
-    """One ensemble with the weights of these networks, copied: the inverse of `MLP.unstack`.
+    """One ensemble with the weights of these networks, copied: the inverse of `unstack`.
 
     Args:
         nets: networks of the class `MLP`, of the same sizes and activation, on one device and of one dtype.
@@ -111,7 +95,7 @@ def stack(nets):
 
     Example:
         >>> nets = [torchbp.nn.MLP(30, 16, 1) for _ in range(64)]
-        >>> torchbp.stack(nets).unstack()[3]  # has the weights of nets[3]
+        >>> torchbp.unstack(torchbp.stack(nets))[3]  # has the weights of nets[3]
     """
     nets = list(nets)
     if not nets:
@@ -128,6 +112,36 @@ def stack(nets):
         parameter.data.copy_(torch.stack([p.detach() for p in of_nets]))
         parameter.requires_grad_(any(p.requires_grad for p in of_nets))
     return ensemble
+
+
+def unstack(ensemble):
+    """The members as single networks, with a copy of their weights: the inverse of `stack`.
+
+    Args:
+        ensemble: an `MLP` with members.
+
+    Returns:
+        A list of E networks of the class `MLP`. A parameter requires a gradient where the ensemble's does.
+
+    Raises:
+        TypeError: something else than an `MLP`.
+        ValueError: one network, or an ensemble whose layers were exchanged.
+
+    Example:
+        >>> nets = torchbp.unstack(torchbp.nn.MLP(30, 16, 1, members=64))
+        >>> nets[3](torch.randn(32, 30))  # (32, 1)
+    """
+    if not isinstance(ensemble, MLP):
+        raise TypeError(f"unstack: this is a {type(ensemble).__name__}; give an MLP with members")
+    if ensemble.members is None:
+        raise ValueError("unstack: this MLP is one network; give one made with members=E, or by torchbp.stack")
+    check_layers(ensemble, "unstack")
+    nets = [empty_like(ensemble, members=None) for _ in range(ensemble.members)]
+    for parameter, *copies in zip(ensemble.parameters(), *(net.parameters() for net in nets), strict=True):
+        for p, member in zip(copies, parameter.detach(), strict=True):
+            p.data.copy_(member)
+            p.requires_grad_(parameter.requires_grad)
+    return nets
 
 
 def empty_like(net, members):

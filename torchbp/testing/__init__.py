@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from torchbp._imports import lazy
 
 if TYPE_CHECKING:
-    from torchbp.testing.audit import check
+    from torchbp.testing.audit import GradientError, check
     from torchbp.testing.pytest_cases import case, gradcases
-    from torchbp.testing.report import GradientError, Report, Result
+    from torchbp.testing.report import Report, Result
 
 __all__ = ["GradientError", "Report", "Result", "case", "check", "gradcases"]
 
@@ -16,7 +16,7 @@ if not TYPE_CHECKING:
         __name__,
         __all__,
         {
-            "GradientError": "torchbp.testing.report",
+            "GradientError": "torchbp.testing.audit",
             "Report": "torchbp.testing.report",
             "Result": "torchbp.testing.report",
             "case": "torchbp.testing.pytest_cases",

@@ -1,13 +1,14 @@
 """The options of `check`, validated."""
 
-import difflib
 from dataclasses import dataclass
 from numbers import Integral, Real
+
+from torchbp.printing import did_you_mean
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `check` was told, for the checks to read. What means nothing is refused before anything runs."""
+    """The options of `check`, for the checks to read. Invalid ones are refused before anything runs."""
 
     eps: float | None = None
     atol: float | None = None
@@ -21,83 +22,81 @@ class Options:
     def __post_init__(self):
         for name in ("eps", "atol", "rtol"):
             if getattr(self, name) is not None:
-                check_tolerance(name, getattr(self, name))
-        check_tolerance("nondet_tol", self.nondet_tol)
+                _check_tolerance(name, getattr(self, name))
+        _check_tolerance("nondet_tol", self.nondet_tol)
         if self.eps == 0:
             raise ValueError("eps must be greater than 0")
-        if not is_a(Integral, self.seed):
+        if not _is_a(Integral, self.seed):
             raise TypeError(f"seed must be an integer, not {self.seed!r}")
         if abs(self.seed) > 2**53:
             raise ValueError(f"seed must be between -2**53 and 2**53, and is {self.seed}")
         if self.reference is not None and not callable(self.reference):
             raise TypeError(f"reference must be a function or a module, not {self.reference!r}")
-        for value in values_of(self.batch_dims):
-            check_count(value)
-        for value in values_of(self.domain):
-            check_domain(value)
+        for value in _values_of(self.batch_dims):
+            _check_count(value)
+        for value in _values_of(self.domain):
+            _check_domain(value)
 
     def expect_inputs(self, inputs):
-        """Refuse a name that no input has, and leading dimensions that the inputs do not have."""
+        """Raise a ValueError for a name that no input has, or leading dimensions that the inputs do not have."""
         for option in ("domain", "batch_dims"):
-            said = getattr(self, option)
-            for name in said if isinstance(said, dict) else ():
-                check_name(option, name, [argument.name for argument in inputs])
+            value = getattr(self, option)
+            for name in value if isinstance(value, dict) else ():
+                _check_name(option, name, [argument.name for argument in inputs])
         leading = {}
         for argument in inputs:
             shape, count = list(argument.tensor.shape), self.batch_of(argument)
             if count > len(shape):
                 raise ValueError(
-                    f"batch_dims: {argument.name} has not {count} dimensions but the shape {shape}; {BY_NAME}"
+                    f"batch_dims: {argument.name} has the shape {shape}, fewer than {count} dimensions; {_BY_NAME}"
                 )
             if count:
                 leading[argument.name] = shape[:count]
         if any(shape != next(iter(leading.values())) for shape in leading.values()):
-            raise ValueError(f"batch_dims: the leading dimensions must be alike, and are {leading}; {BY_NAME}")
+            raise ValueError(f"batch_dims: the leading dimensions must be alike, and are {leading}; {_BY_NAME}")
 
     def batch_of(self, argument):
         """How many leading dimensions of an input the function maps over."""
-        said = self.batch_dims
-        return (said.get(argument.name) if isinstance(said, dict) else said) or 0
+        count = self.batch_dims
+        return (count.get(argument.name) if isinstance(count, dict) else count) or 0
 
 
-BY_NAME = "for inputs that differ, a dict by name: 0 for those that have none"
+_BY_NAME = "for inputs that differ, a dict by name: 0 for those that have none"
 
 
-def values_of(said):
+def _values_of(option):
     """The values of an option that is None, one for every input, or a dict by name."""
-    if isinstance(said, dict):
-        return list(said.values())
-    return [] if said is None else [said]
+    if isinstance(option, dict):
+        return list(option.values())
+    return [] if option is None else [option]
 
 
-def is_a(kind, value):
+def _is_a(kind, value):
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def check_tolerance(name, value):
-    if not is_a(Real, value):
+def _check_tolerance(name, value):
+    if not _is_a(Real, value):
         raise TypeError(f"{name} must be a number, not {value!r}")
     if not value >= 0:
         raise ValueError(f"{name} must not be negative or nan, and is {value!r}")
 
 
-def check_count(value):
-    if not is_a(Integral, value):
+def _check_count(value):
+    if not _is_a(Integral, value):
         raise TypeError(f"batch_dims must be a number of dimensions, or a dict of such by name, not {value!r}")
     if value < 0:
         raise ValueError(f"batch_dims must not be negative, and is {value!r}")
 
 
-def check_domain(value):
+def _check_domain(value):
     pair = isinstance(value, (tuple, list)) and len(value) == 2
-    if not (pair and is_a(Real, value[0]) and is_a(Real, value[1])):
+    if not (pair and _is_a(Real, value[0]) and _is_a(Real, value[1])):
         raise TypeError(f"domain must be two numbers (low, high), or a dict of such by name, not {value!r}")
     if not value[0] < value[1]:
         raise ValueError(f"domain must be (low, high) with low < high, and is {value!r}")
 
 
-def check_name(option, name, known):
+def _check_name(option, name, known):
     if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-        raise ValueError(f"{option}: there is no input {name!r}; {hint}")
+        raise ValueError(f"{option}: there is no input {name!r}; {did_you_mean(name, known)}")

@@ -1,4 +1,4 @@
-"""`gradcases` makes one test of each case and check. (The fixture `check_grad` is in pytest_plugin.)
+"""`gradcases` makes one test of each case and check. (The fixture `check_grad` is in pytest_plugin.py.)
 
 @torchbp.testing.gradcases([torchbp.testing.case(my_function, make_inputs)])
 def test_gradients(result):
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from torchbp.testing.audit import check, chosen, expect_check, names_in
-from torchbp.testing.checks import CHECKS
+from torchbp.testing.audit import check
+from torchbp.testing.checks import CHECKS, as_tuple, chosen_checks, expect_check
 from torchbp.testing.options import Options
 from torchbp.testing.report import FAIL, PASS, UNSUPPORTED
 from torchbp.testing.subject.naming import name_of
@@ -21,7 +21,7 @@ from torchbp.testing.subject.naming import name_of
 
 @dataclass(frozen=True)
 class Case:
-    """What `case` was told."""
+    """The arguments of `case`."""
 
     function: object
     inputs: object
@@ -35,13 +35,16 @@ def case(function, inputs, *, name=None, checks="default", skip=(), require=(), 
     """A row of `gradcases`: the arguments of `torchbp.check`, with inputs or a function that makes them.
 
     Args:
-        function: what is audited; a class of modules is made without arguments.
+        function: what is audited; a class of modules is called without arguments.
         inputs: the inputs, or a function without arguments that makes them when the test runs.
         name: for the test's id; by default that of the function.
         checks, skip, require, **options: those of `torchbp.check`.
         marks: {check: mark}, such as `{"vmap": pytest.mark.xfail(reason="no rule yet")}`.
+
+    Example:
+        >>> row = torchbp.testing.case(torch.sin, lambda: torch.randn(3, requires_grad=True), checks="fast")
     """
-    names = tuple(chosen(checks, skip, require))
+    names = tuple(chosen_checks(checks, skip, require))
     for marked in marks or ():
         expect_check(marked, CHECKS)
     Options(**options)
@@ -53,6 +56,11 @@ def gradcases(cases):
 
     The test is called after the check. It may be a method, and have marks and fixtures; if it has an argument `result`,
     that is the check's `Result`.
+
+    Example:
+        >>> rows = [torchbp.testing.case(torch.sin, torch.randn(3, requires_grad=True), skip=["compile"])]
+        >>> @torchbp.testing.gradcases(rows)
+        ... def test_gradients(result): ...
     """
     rows = [
         pytest.param(row, check, id=f"{row.name}-{check}", marks=row.marks.get(check, ()))
@@ -63,7 +71,7 @@ def gradcases(cases):
     def decorate(function):
         @functools.wraps(function)
         def test(*args, gradcase, gradcheck, **fixtures):
-            result = run(gradcase, gradcheck)
+            result = _run_case(gradcase, gradcheck)
             if "result" in wanted:
                 fixtures["result"] = result
             return function(*args, **fixtures)
@@ -77,12 +85,12 @@ def gradcases(cases):
     return decorate
 
 
-def run(row, name):
+def _run_case(row, name):
     """The result of one check; fails or skips the test that it is called in."""
     is_class = inspect.isclass(row.function) and issubclass(row.function, torch.nn.Module)
     function = row.function() if is_class else row.function
     inputs = row.inputs() if callable(row.inputs) else row.inputs
-    require = [each for each in names_in(row.options["require"]) if each == name]
+    require = [each for each in as_tuple(row.options["require"]) if each == name]
     report = check(function, inputs, checks=name, raise_exception=False, **{**row.options, "require": require})
     result = report[name]
     if result.status == FAIL:

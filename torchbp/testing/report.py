@@ -1,17 +1,16 @@
-"""What an audit found: results, the report, and the exception."""
+"""What an audit found: the results, the report, and how a check ends early. It needs no torch."""
 
 import json
 import re
+import signal
 import textwrap
 from dataclasses import asdict, dataclass
-
-from torch.autograd.gradcheck import GradcheckError
 
 from torchbp.printing import printable
 
 PASS, FAIL, UNSUPPORTED, SKIP = "PASS", "FAIL", "UNSUPPORTED", "SKIP"
 COLOURS = {PASS: "green", FAIL: "bold red", UNSUPPORTED: "yellow", SKIP: "dim"}
-AT_LENGTH = (  # what torch says in three lines of a terminal, and the words for it
+_SHORTENED = (  # messages of torch that take three lines of a terminal, and shorter ones
     (r"In order to use an autograd\.Function with functorch transforms.*?(?=; to add it|$)", "it has no setup_context"),
     (r" \(You must implement the jvp function .*?\)(?=; to add it|$)", ""),
 )
@@ -19,7 +18,10 @@ AT_LENGTH = (  # what torch says in three lines of a terminal, and the words for
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """The outcome of one check: PASS, FAIL, UNSUPPORTED (missing, and honestly refused) or SKIP, with a line on why."""
+    """The outcome of one check, with a line on why.
+
+    PASS; FAIL: a defect; UNSUPPORTED: the code raises an error that says so; SKIP: the check does not apply.
+    """
 
     check: str
     status: str
@@ -102,17 +104,8 @@ class Report:
         yield text(self.summary(), "bold green" if self.sound else "bold red")
 
 
-class GradientError(GradcheckError):
-    """The audit failed, or compared nothing. `report` holds every result; the text is that of the failures, or all."""
-
-    def __init__(self, report):
-        lines = [line for result in report.failed or report.results for line in result.lines()]
-        super().__init__("\n".join([report.summary(), *lines]))
-        self.report = report
-
-
 class CannotRun(ValueError):
-    """The function raises at the inputs themselves, so that there is nothing to audit."""
+    """The function raises at the given inputs, so there is nothing to audit."""
 
 
 class Outcome(Exception):
@@ -133,10 +126,17 @@ class Unsupported(Outcome):
     status = UNSUPPORTED
 
     def __init__(self, message, details=()):
-        for long, short in AT_LENGTH:
+        for long, short in _SHORTENED:
             message = re.sub(long, short, message)
         super().__init__(message, details)
 
 
 class Skipped(Outcome):
     status = SKIP
+
+
+def exit_words(code):
+    """How a process ended, by its exit code; negative ones are signals."""
+    if code is not None and code < 0:
+        return f"crashes with {signal.Signals(-code).name}"
+    return f"exits with status {code}"

@@ -1,60 +1,80 @@
-"""The table of checks: what each one means, and from which level on it runs."""
+"""The table of checks: what each one means, and from which level on it runs.
 
-from collections.abc import Callable
+Each check is a function of a `Subject`. It returns a line for the report, or nothing; or it raises Defect, Unsupported
+or Skipped. The table loads no torch: a check is imported when it runs.
+"""
+
+import importlib
 from typing import NamedTuple
 
-from torchbp.testing.checks.checkpoint_and_meta import checkpointing, meta
-from torchbp.testing.checks.compile import compile
-from torchbp.testing.checks.determinism import determinism
-from torchbp.testing.checks.dtypes import autocast, dtypes
-from torchbp.testing.checks.extremes import extremes
-from torchbp.testing.checks.hessian import hessian
-from torchbp.testing.checks.jvp import jvp
-from torchbp.testing.checks.layouts import layouts
-from torchbp.testing.checks.linearity import linearity
-from torchbp.testing.checks.memory import memory
-from torchbp.testing.checks.module.module import module
-from torchbp.testing.checks.reference_and_opcheck import custom_op, reference
-from torchbp.testing.checks.second_order import second_order
-from torchbp.testing.checks.shapes import shapes
-from torchbp.testing.checks.side_effects import side_effects
-from torchbp.testing.checks.subsets import subsets
-from torchbp.testing.checks.values import complex, values
-from torchbp.testing.checks.vmap import batched_grad, vmap
+from torchbp.printing import did_you_mean
 
 LEVELS = ("fast", "default", "all")
-OPT_IN = "opt-in"  # runs only when it is named
+OPT_IN = "opt-in"  # runs only if it is named
 
 
 class Row(NamedTuple):
-    function: Callable  # of one Subject; returns a line, or raises Defect, Unsupported or Skipped
     level: str
     meaning: str
-    apart: bool = False  # what it gives the function may crash it: in a process of its own
+    module: str  # of this folder, which has a function of the check's name
+    may_crash: bool = False  # it calls the code with inputs that may crash it: in a forked process
 
 
 CHECKS = {
-    "values": Row(values, "fast", "analytical against numerical derivatives"),
-    "second_order": Row(second_order, "default", "double backward is right, or refused"),
-    "linearity": Row(linearity, "fast", "linear in the incoming gradient; outputs together, singly, undefined"),
-    "subsets": Row(subsets, "fast", "the same gradients for every choice of requires_grad"),
-    "layouts": Row(layouts, "fast", "incoming gradient and inputs expanded, transposed, strided", True),
-    "side_effects": Row(side_effects, "fast", "nothing is written that is not its own; two calls alive at once"),
-    "memory": Row(memory, "default", "the graph is freed; saved tensors altered in place are noticed"),
-    "extremes": Row(extremes, "default", "0, ±1, ±100, ±1e4, denormal, inf; float32 against float64", True),
-    "shapes": Row(shapes, "default", "no row, one, one more; longer rows; extra leading dimensions", True),
-    "dtypes": Row(dtypes, "default", "float32, bfloat16, float16; no precision lost in float64", True),
-    "complex": Row(complex, OPT_IN, "complex numbers"),
-    "autocast": Row(autocast, "default", "forward under autocast, backward outside", True),
-    "jvp": Row(jvp, "default", "forward-mode derivatives"),
-    "batched_grad": Row(batched_grad, "default", "a batch of incoming gradients"),
-    "vmap": Row(vmap, "default", "torch.func.vmap over every subset of arguments"),
-    "hessian": Row(hessian, "default", "torch.func's Hessian"),
-    "compile": Row(compile, "all", "torch.compile (backend aot_eager), fullgraph, static and dynamic"),
-    "checkpointing": Row(checkpointing, "default", "activation checkpointing; a retained graph"),
-    "meta": Row(meta, "default", "the meta device", True),
-    "determinism": Row(determinism, "fast", "one seed, one result; a backward inside a backward"),
-    "module": Row(module, "default", "copies, state_dict, functional_call, parameters in the graph, both modes"),
-    "custom_op": Row(custom_op, "default", "torch.library.opcheck of a registered operator"),
-    "reference": Row(reference, "default", "agreement with another implementation"),
+    "values": Row("fast", "analytical against numerical derivatives", "values"),
+    "second_order": Row("default", "double backward is right, or refused", "second_order"),
+    "linearity": Row("fast", "linear in the incoming gradient; outputs together, singly, undefined", "linearity"),
+    "subsets": Row("fast", "the same gradients for every choice of requires_grad", "subsets"),
+    "layouts": Row("fast", "incoming gradient and inputs expanded, transposed, strided", "layouts", True),
+    "side_effects": Row("fast", "no write into what others hold; two calls alive at once", "side_effects"),
+    "memory": Row("default", "the graph is freed; saved tensors altered in place are noticed", "memory"),
+    "extremes": Row("default", "0, ±1, ±100, ±1e4, denormal, inf; float32 against float64", "extremes", True),
+    "shapes": Row("default", "no row, one, one more; longer rows; extra leading dimensions", "shapes", True),
+    "dtypes": Row("default", "float32, bfloat16, float16; no precision lost in float64", "dtypes", True),
+    "complex": Row(OPT_IN, "complex numbers", "values"),
+    "autocast": Row("default", "forward under autocast, backward outside", "dtypes", True),
+    "jvp": Row("default", "forward-mode derivatives", "jvp"),
+    "batched_grad": Row("default", "a batch of incoming gradients", "vmap"),
+    "vmap": Row("default", "torch.func.vmap over every subset of arguments", "vmap"),
+    "hessian": Row("default", "torch.func's Hessian", "hessian"),
+    "compile": Row("all", "torch.compile (backend aot_eager), fullgraph, static and dynamic", "compile"),
+    "checkpointing": Row("default", "activation checkpointing; a retained graph", "checkpoint_and_meta"),
+    "meta": Row("default", "the meta device", "checkpoint_and_meta", True),
+    "determinism": Row("fast", "one seed, one result; a backward inside a backward", "determinism"),
+    "module": Row(
+        "default", "copies, state_dict, functional_call, parameters in the graph, both modes", "module.module"
+    ),
+    "custom_op": Row("default", "torch.library.opcheck of a registered operator", "reference_and_opcheck"),
+    "reference": Row("default", "agreement with another implementation", "reference_and_opcheck"),
 }
+
+
+def check_function(name):
+    return getattr(importlib.import_module(f"torchbp.testing.checks.{CHECKS[name].module}"), name)
+
+
+def chosen_checks(checks, skip=(), require=()):
+    """The names of the checks to run, in the order of the table."""
+    checks, skip, require = as_tuple(checks), as_tuple(skip), as_tuple(require)
+    for name in (*checks, *skip, *require):
+        expect_check(name, [*CHECKS, *LEVELS] if name in checks else [*CHECKS])
+    both = [name for name in require if name in skip]
+    if both:
+        raise ValueError(f"{both[0]!r} is both in require and in skip")
+    number_of_levels = max((LEVELS.index(name) + 1 for name in checks if name in LEVELS), default=0)
+    of_levels = [name for name, row in CHECKS.items() if row.level in LEVELS[:number_of_levels]]
+    wanted = {*checks, *require, *of_levels}
+    left = [name for name in CHECKS if name in wanted and name not in skip]
+    if not left:
+        raise ValueError(f"no check is left to run: checks={list(checks)}, skip={list(skip)}")
+    return left
+
+
+def expect_check(name, known):
+    """Raise a ValueError for a name that is not known."""
+    if name not in known:
+        raise ValueError(f"there is no check {name!r}; {did_you_mean(name, known, CHECKS)}")
+
+
+def as_tuple(names):
+    return (names,) if isinstance(names, str) else tuple(names)

@@ -1,4 +1,4 @@
-"""What PyTorch wraps around a function: activation checkpoints, retained graphs, the meta device."""
+"""Activation checkpoints, retained graphs, and the meta device."""
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -10,43 +10,44 @@ from torchbp.testing.subject.graph import gradients_kept
 
 
 def checkpointing(subject):
-    """Activation checkpointing of both kinds, and a graph that is walked twice."""
+    """Activation checkpointing of both kinds, and two backwards through a retained graph."""
     need(subject)
     expected = gradients(subject)
     outputs, leaves = graph_of(subject)
     incoming = incoming_for(subject, outputs)
-    for walk in ("first", "second"):
-        words = f"the {walk} backward through a retained graph"
+    for which in ("first", "second"):
+        words = f"the {which} backward through a retained graph"
         try:
-            found = backward(outputs, leaves, incoming, retain_graph=walk == "first")
+            found = backward(outputs, leaves, incoming, retain_graph=which == "first")
         except Defect as defect:
             raise Defect(f"{words}: {defect.message}") from None
         expect(subject, found, expected, words)
-    # three times, one and several calls apart, for what alternates from call to call
-    for reentrant, between in ((False, False), (False, True), (False, False), (True, False)):
-        words = f"under checkpoint(use_reentrant={reentrant})"
-        tensors = subject.fresh_tensors(subject.differentiable)
-        subject.random.seed()
-        try:
-            raw = checkpoint(subject.call_raw, *tensors, use_reentrant=reentrant)
-            pairs = [
-                (raw[i], g) for i, g in zip(subject.outputs.compared, incoming, strict=True) if raw[i].requires_grad
-            ]
-            with gradients_kept(outputs):  # which knows the tensors that the function holds itself
-                torch.autograd.backward([o for o, _ in pairs], [g for _, g in pairs])
-        except Exception as error:
-            text = first_line(error)
-            if (
-                isinstance(error, NotImplementedError)
-                or "support" in str(error)
-                or (reentrant and subject.behaviour.runs_autograd)
-            ):
-                raise Unsupported(f"{words}: {text}") from None
-            raise Defect(f"{words} it raises {type(error).__name__}: {text}") from error
-        leaves = [tensors[i] for i in subject.differentiable]
-        expect(subject, [dense(t, t.grad) for t in leaves], expected, words)
-        if between:
+    # Three times, with and without a call in between, for functions that alternate from call to call.
+    for use_reentrant, call_in_between in ((False, False), (False, True), (False, False), (True, False)):
+        words = f"under checkpoint(use_reentrant={use_reentrant})"
+        expect(subject, _checkpointed(subject, outputs, incoming, use_reentrant, words), expected, words)
+        if call_in_between:
             subject.call(subject.fresh_tensors())
+
+
+def _checkpointed(subject, usual_outputs, incoming, use_reentrant, words):
+    """The gradients under a checkpoint."""
+    tensors = subject.fresh_tensors(subject.differentiable)
+    subject.random.seed()
+    try:
+        returned = checkpoint(subject.call_raw, *tensors, use_reentrant=use_reentrant)
+        outputs = [returned[i] for i in subject.outputs.compared]
+        pairs = [(o, g) for o, g in zip(outputs, incoming, strict=True) if o.requires_grad]
+        with gradients_kept(usual_outputs):  # whose graph has the tensors that the function holds itself
+            torch.autograd.backward([o for o, _ in pairs], [g for _, g in pairs])
+    except Exception as error:
+        text = first_line(error)
+        is_refusal = isinstance(error, NotImplementedError) or "support" in str(error)
+        if is_refusal or (use_reentrant and subject.behaviour.runs_autograd):
+            raise Unsupported(f"{words}: {text}") from None
+        raise Defect(f"{words} it raises {type(error).__name__}: {text}") from error
+    leaves = [tensors[i] for i in subject.differentiable]
+    return [dense(t, t.grad) for t in leaves]
 
 
 def meta(subject):
@@ -56,8 +57,8 @@ def meta(subject):
     tensors = [t.detach().to("meta").requires_grad_(i in wanted) for i, t in enumerate(subject.point)]
     expected = subject.call_no_grad()
     try:
-        raw = subject.call_raw(*tensors)
-        outputs = [raw[i] for i in subject.outputs.compared]
+        returned = subject.call_raw(*tensors)
+        outputs = [returned[i] for i in subject.outputs.compared]
         attached = [o for o in outputs if o.requires_grad]
         leaves = [tensors[i] for i in wanted]
         found = torch.autograd.grad(attached, leaves, [torch.empty_like(o) for o in attached], allow_unused=True)

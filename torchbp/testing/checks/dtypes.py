@@ -3,14 +3,14 @@
 import torch
 
 from torchbp.testing.numerics.gradients import backward, incoming_for, need, usual_size
-from torchbp.testing.numerics.low_precision import agree, at
+from torchbp.testing.numerics.low_precision import agree, results_at
 from torchbp.testing.numerics.tensors import coarseness, first_line, flat, largest, nudged
 from torchbp.testing.report import Defect, Skipped, Unsupported
-from torchbp.testing.subject.closures import captures
+from torchbp.testing.subject.closures import captures_tensors
 from torchbp.testing.subject.naming import listing
 
-LOW = ((torch.float32, 1e-3), (torch.bfloat16, 0.1), (torch.float16, 0.05))
-MIXED = (
+_LOW = ((torch.float32, 1e-3), (torch.bfloat16, 0.1), (torch.float16, 0.05))  # with the tolerance
+_MIXED = (  # parts of torch's messages where dtypes are mixed
     "same dtype",
     "expected scalar type",
     "same data type",
@@ -18,28 +18,27 @@ MIXED = (
     "dtype do not match",
     "Type promoting",
 )
-OWN_DTYPE = "likely cause: a tensor made with a dtype of its own, or one that is no buffer of the module"
-LOW_DTYPE = "likely cause: .float(), .half() or a tensor of the default dtype in the backward"
-AUTOCAST = "likely cause: dtypes that autocast mixes; see torch.amp.custom_fwd, custom_bwd"
+_FIXED_DTYPE = "likely cause: a tensor made with a fixed dtype, or one that is no buffer of the module"
+_LOW_DTYPE = "likely cause: .float(), .half() or a tensor of the default dtype in the backward"
+_AUTOCAST = "likely cause: dtypes that autocast mixes; see torch.amp.custom_fwd, custom_bwd"
 
 
 def dtypes(subject):
     need(subject)
     if subject.precision.input_unit > 1e-10:
         raise Skipped("the function does not take float64, which is the measure")
-    full_precision(subject)
+    _expect_full_precision(subject)
     usual = usual_size(subject)
-    complex_ = any(subject.arguments[i].tensor.is_complex() for i in subject.differentiable)
-    refused = [
-        words for dtype, fraction in LOW[: 1 if complex_ else 3] if (words := one(subject, dtype, fraction, usual))
-    ]
+    is_complex = any(subject.arguments[i].tensor.is_complex() for i in subject.differentiable)
+    low = _LOW[:1] if is_complex else _LOW
+    refused = [words for dtype, tolerance in low if (words := _audit_in(subject, dtype, tolerance, usual))]
     if len(refused) == 3:
         raise Unsupported(f"the forward refuses {listing(refused)}; to add it: no hard-coded dtypes")
     return f"refused: {listing(refused)}" if refused else ""
 
 
-def one(subject, dtype, fraction, usual):
-    """A word on why the forward refuses this dtype; None where it takes it, and all is well."""
+def _audit_in(subject, dtype, tolerance, usual):
+    """Words on why the forward refuses this dtype; None if it takes it, and all is well."""
     word, wanted = str(dtype).removeprefix("torch."), subject.differentiable
     tensors = subject.fresh_tensors(wanted, dtype=dtype)
     subject.report_progress(f"in {word}")
@@ -47,8 +46,9 @@ def one(subject, dtype, fraction, usual):
         outputs = subject.call(tensors)
     except Exception as error:
         text = first_line(error)
-        if isinstance(error, RuntimeError) and any(m in text for m in MIXED) and not captures(subject.callee.original):
-            raise Defect(f"in {word} the forward mixes dtypes: {text}", [OWN_DTYPE]) from None
+        is_mixed = isinstance(error, RuntimeError) and any(words in text for words in _MIXED)
+        if is_mixed and not captures_tensors(subject.callee.original):
+            raise Defect(f"in {word} the forward mixes dtypes: {text}", [_FIXED_DTYPE]) from None
         return f"{word} ({text[:80]})"
     if not any(o.requires_grad for o in outputs):
         raise Defect(f"in {word} no output has a gradient, and in float64 it has")
@@ -60,19 +60,23 @@ def one(subject, dtype, fraction, usual):
         raise Defect(f"in {word}: {defect.message}") from None
     for i, gradient in zip(wanted, found, strict=True):
         if gradient.dtype != tensors[i].dtype:
-            raise Defect(f"in {word} the gradient of {subject.arguments[i].name} is of {gradient.dtype}")
+            raise Defect(f"in {word} the gradient of {subject.arguments[i].name} has the dtype {gradient.dtype}")
     if all(bool(o.isfinite().all()) for o in outputs):
-        agree(subject, subject.point, dtype, f"the inputs in {word}", (outputs, found), usual, fraction)
+        agree(subject, subject.point, dtype, f"the inputs in {word}", (outputs, found), usual, tolerance)
     return None
 
 
-def full_precision(subject):
+def _expect_full_precision(subject):
     """A gradient whose float64 numbers are all float32 numbers was computed in float32."""
-    found = at(subject, [nudged(t) for t in subject.point], torch.float64) if subject.precision.unit < 1e-10 else None
-    for i, gradient in zip(subject.differentiable, found[1] if found else (), strict=found is not None):
+    if subject.precision.unit >= 1e-10:
+        return
+    found = results_at(subject, [nudged(t) for t in subject.point], torch.float64)
+    if found is None:
+        return
+    for i, gradient in zip(subject.differentiable, found[1], strict=True):
         unit, name = coarseness(flat(gradient)), subject.arguments[i].name
         if unit and largest(gradient) > subject.negligible_gradient(name):
-            raise Defect(f"the gradient of {name} in float64 has only the precision {unit:.1g}", [LOW_DTYPE])
+            raise Defect(f"the gradient of {name} in float64 has only the precision {unit:.1g}", [_LOW_DTYPE])
 
 
 def autocast(subject):
@@ -80,7 +84,7 @@ def autocast(subject):
     need(subject)
     wanted = subject.differentiable
     if any(subject.arguments[i].tensor.is_complex() for i in wanted) or subject.precision.input_unit > 1e-10:
-        raise Skipped("only for real numbers that may be float64, too")
+        raise Skipped("only for real numbers, and functions that take float64")
     tensors = subject.fresh_tensors(wanted, dtype=torch.float32)
     device = tensors[wanted[0]].device.type
     try:
@@ -92,7 +96,7 @@ def autocast(subject):
             outputs = subject.call(tensors)
     except Exception as error:
         text = first_line(error)
-        if isinstance(error, RuntimeError) and any(m in text for m in (*MIXED, "the same scalar type", "dtypes")):
+        if isinstance(error, RuntimeError) and any(m in text for m in (*_MIXED, "the same scalar type", "dtypes")):
             raise Defect(f"the forward mixes dtypes under autocast: {text}") from None
         raise Unsupported(f"the forward raises under autocast: {text}; to add it: torch.amp.custom_fwd") from None
     if not any(o.requires_grad for o in outputs):
@@ -100,7 +104,7 @@ def autocast(subject):
     try:
         found = backward(outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs, 7))
     except Defect as defect:
-        raise Defect(f"forward under autocast, backward outside of it: {defect.message}", [AUTOCAST]) from None
-    usual = usual_size(subject)
+        raise Defect(f"forward under autocast, backward outside of it: {defect.message}", [_AUTOCAST]) from None
     if all(bool(o.isfinite().all()) for o in outputs):
-        agree(subject, subject.point, torch.bfloat16, "the inputs under autocast", (outputs, found), usual, 0.1)
+        what, results = "the inputs under autocast", (outputs, found)
+        agree(subject, subject.point, torch.bfloat16, what, results, usual_size(subject), 0.1)

@@ -4,20 +4,20 @@ import math
 
 import torch
 
-from torchbp.testing.diagnosis.message import forgiven
+from torchbp.testing.diagnosis.message import is_excused
 from torchbp.testing.numerics.gradients import generator, incoming_for, need, usual_size
 from torchbp.testing.numerics.jacobian import along_two_and_their_sum, is_additive
-from torchbp.testing.numerics.low_precision import OUT_OF_RANGE, agree, at, real
+from torchbp.testing.numerics.low_precision import OUT_OF_RANGE, agree, is_real, results_at
 from torchbp.testing.numerics.tensors import random_like
 from torchbp.testing.report import Defect, Skipped
-from torchbp.testing.subject.graph import custom
+from torchbp.testing.subject.graph import custom_nodes
 from torchbp.testing.subject.naming import number
 
-SPECIAL = (0.0, 1.0, -1.0, 100.0, -100.0, 1e4, -1e4, "denormal", math.inf, -math.inf)
-BRANCHES = (0.0, 1.0, -1.0, 100.0, -100.0)
-FEW = 4096  # numbers of all arguments
-DENORMAL = {torch.float64: 1e-310, torch.float32: 1e-40}
-CAUSE = "likely cause: ∞ − ∞, 0 · ∞ or 0 / 0 in the backward, or a torch.where over such a branch"
+_SPECIAL = (0.0, 1.0, -1.0, 100.0, -100.0, 1e4, -1e4, "denormal", math.inf, -math.inf)
+_BRANCHES = (0.0, 1.0, -1.0, 100.0, -100.0)  # numbers at which functions change their formula
+_FEW = 4096  # numbers of all arguments
+_DENORMAL = {torch.float64: 1e-310, torch.float32: 1e-40}
+_CAUSE = "likely cause: ∞ − ∞, 0 · ∞ or 0 / 0 in the backward, or a torch.where over such a branch"
 
 
 def extremes(subject):
@@ -32,70 +32,24 @@ def extremes(subject):
                 continue
             words = f"{words}, {str(dtype).removeprefix('torch.')}"
             subject.report_progress(f"at {words}")
-            found = outcome(subject, point, dtype, words)
+            try:
+                found = results_at(subject, point, dtype)
+            except Defect as defect:
+                raise Defect(f"at {words}: {defect.message}") from None
             if found is None:
                 continue
             seen += 1
-            # at ∞, 0 · ∞ is in the gradient of whatever is multiplied with it, and in many a chain of operations
+            # At ∞, the gradient of whatever is multiplied with it is 0 · ∞, and so it is in many chains of operations.
             indices = subject.differentiable
             if math.isinf(value):
-                indices = [index] if len(custom(found[0])) == 1 else []
-            finite(subject, point, dtype, words, found, indices)
-            if dtype == torch.float32 and not math.isinf(value) and value != DENORMAL[dtype]:
+                indices = [index] if len(custom_nodes(found[0])) == 1 else []
+            _expect_finite(subject, point, dtype, words, found, indices)
+            if dtype == torch.float32 and not math.isinf(value) and value != _DENORMAL[dtype]:
                 agree(subject, point, dtype, words, found, usual, 0.01, forgive_noise=True)
     for dtype in (torch.bfloat16, torch.float16):  # an eps of 1e-8 is 0 there
-        zeros(subject, dtype)
-    derivatives(subject)
+        _audit_zeros(subject, dtype)
+    _audit_derivatives(subject)
     return f"{seen} points with finite outputs"
-
-
-def outcome(subject, point, dtype, words):
-    try:
-        return at(subject, point, dtype)
-    except Defect as defect:
-        raise Defect(f"at {words}: {defect.message}") from None
-
-
-def zeros(subject, dtype):
-    for i in subject.differentiable:
-        argument = subject.arguments[i]
-        low, high = subject.domain_of(argument)
-        if argument.kind != "input" or argument.tensor.is_complex() or not low <= 0 <= high:
-            continue
-        point = [torch.zeros_like(t) if j == i else t for j, t in enumerate(subject.point)]
-        words = f"{argument.name} = 0, {str(dtype).removeprefix('torch.')}"
-        try:
-            found = at(subject, point, dtype)
-        except Defect:  # what raises in low precision is a matter of dtypes
-            continue
-        if found is not None:
-            finite(subject, point, dtype, words, found, subject.differentiable)
-
-
-def derivatives(subject):
-    """The values again where functions have their branches: at 0, ±1 and ±100, and where two arguments are equal.
-
-    Along two directions and their sum. Where the derivatives are not additive, the point is a kink or a tie, and has
-    no gradient to compare with.
-    """
-    many = sum(subject.point[i].numel() for i in subject.differentiable) > FEW
-    if many or subject.random.is_used or subject.precision.is_half:
-        return
-    for index, value, words, point in special_points(subject, torch.float64):
-        if value not in BRANCHES or words.startswith("the first"):
-            continue
-        try:
-            block = along_two_and_their_sum(subject.at(point), index, subject.point[index], whole=0)
-        except Exception:  # outside of its domain
-            continue
-        wrong = block.wrong & is_additive(block)[:, None]
-        if bool(wrong.any()) and not forgiven(subject, block):
-            row, column = wrong.nonzero()[0].tolist()
-            a, n, error = (float(m[row, column]) for m in (block.analytical, block.numerical, block.error))
-            raise Defect(
-                f"at {words}: the gradient of {subject.arguments[index].name} is wrong",
-                [f"along a random direction: analytical {number(a)}, numerical {number(n)} ± {error:.1g}"],
-            )
 
 
 def special_points(subject, dtype):
@@ -105,9 +59,9 @@ def special_points(subject, dtype):
         if argument.tensor.numel() == 0 or argument.tensor.is_complex():
             continue
         low, high = subject.domain_of(argument)
-        wanted = SPECIAL if argument.kind == "input" else (0.0,)
+        wanted = _SPECIAL if argument.kind == "input" else (0.0,)
         for value in dict.fromkeys([*wanted, *(v for v in (low, high) if math.isfinite(v))]):
-            value = DENORMAL[dtype] if value == "denormal" else float(value)
+            value = _DENORMAL[dtype] if value == "denormal" else float(value)
             if not low <= value <= high:
                 continue
             filled, first = torch.full_like(argument.tensor, value), argument.tensor.contiguous().clone()
@@ -122,28 +76,72 @@ def special_points(subject, dtype):
                 yield j, 1.0, f"{other.name} = {argument.name}", point
 
 
-def finite(subject, point, dtype, words, found, indices):
+def _audit_zeros(subject, dtype):
+    """Each input as zeros, in a low precision."""
+    for i in subject.differentiable:
+        argument = subject.arguments[i]
+        low, high = subject.domain_of(argument)
+        if argument.kind != "input" or argument.tensor.is_complex() or not low <= 0 <= high:
+            continue
+        point = [torch.zeros_like(t) if j == i else t for j, t in enumerate(subject.point)]
+        words = f"{argument.name} = 0, {str(dtype).removeprefix('torch.')}"
+        try:
+            found = results_at(subject, point, dtype)
+        except Defect:  # what raises in low precision is a matter of the check dtypes
+            continue
+        if found is not None:
+            _expect_finite(subject, point, dtype, words, found, subject.differentiable)
+
+
+def _audit_derivatives(subject):
+    """The values again where functions have their branches: at 0, ±1 and ±100, and where two arguments are equal.
+
+    Along two directions and their sum. Where the derivatives are not additive, the point is a kink or a tie, and has
+    no gradient to compare with.
+    """
+    is_large = sum(subject.point[i].numel() for i in subject.differentiable) > _FEW
+    if is_large or subject.random.is_used or subject.precision.is_half:
+        return
+    for index, value, words, point in special_points(subject, torch.float64):
+        if value not in _BRANCHES or words.startswith("the first"):
+            continue
+        try:
+            block = along_two_and_their_sum(subject.at(point), index, subject.point[index], whole=0)
+        except Exception:  # outside of its domain
+            continue
+        wrong = block.wrong & is_additive(block)[:, None]
+        if bool(wrong.any()) and not is_excused(subject, block):
+            row, column = wrong.nonzero()[0].tolist()
+            a, n, error = (float(m[row, column]) for m in (block.analytical, block.numerical, block.error))
+            raise Defect(
+                f"at {words}: the gradient of {subject.arguments[index].name} is wrong",
+                [f"along a random direction: analytical {number(a)}, numerical {number(n)} ± {error:.1g}"],
+            )
+
+
+def _expect_finite(subject, point, dtype, words, found, indices):
+    """The gradients of these arguments are finite, where the derivatives are."""
     outputs, grads = found
     for i, gradient in zip(subject.differentiable, grads, strict=True):
         bad = (~gradient.isfinite()).reshape(-1)
         if i not in indices or gradient.is_complex() or not bool(bad.any()):
             continue
         entry = int(bad.nonzero()[0])
-        if truly_infinite(subject, point, dtype, i, entry):
+        if _derivative_is_infinite(subject, point, dtype, i, entry):
             continue
         value = number(float(gradient.reshape(-1)[entry]))
         output = number(float(outputs[0].reshape(-1)[0].real))
         raise Defect(
             f"at {words}: the output is finite, and the gradient of {subject.arguments[i].name} is {value}",
-            [f"{int(bad.sum())} of its {bad.numel()} entries; the output is {output} …", CAUSE],
+            [f"{int(bad.sum())} of its {bad.numel()} entries; the output is {output} …", _CAUSE],
         )
 
 
-def truly_infinite(subject, point, dtype, index, entry):
+def _derivative_is_infinite(subject, point, dtype, index, entry):
     """Whether the derivative itself is not finite, or too large for the dtype: the slopes grow as the step shrinks."""
     if dtype != torch.float64:
-        point = [t.to(dtype).to(t) if real(t) else t for t in point]
-        exact = at(subject, point, torch.float64)
+        point = [t.to(dtype).to(t) if is_real(t) else t for t in point]
+        exact = results_at(subject, point, torch.float64)
         if exact is None:
             return True
         limit = min(OUT_OF_RANGE, torch.finfo(dtype).max / 4)
@@ -152,31 +150,33 @@ def truly_infinite(subject, point, dtype, index, entry):
     where = float(point[index].reshape(-1)[entry])
     if math.isinf(where):
         return False
+    along_entry = torch.zeros_like(point[index], memory_format=torch.contiguous_format)
+    along_entry.view(-1)[entry] = 1.0
+    # Along the entry, and along no axis: at a jump, such as that of eigenvectors at 0, some entries show none.
+    for direction in (along_entry, random_like(along_entry, generator(subject, 10))):
+        if _slope_converges(subject, point, index, direction, max(abs(where), 1.0)):
+            return False
+    return True
 
-    def value(t, direction):
+
+def _slope_converges(subject, point, index, direction, unit):
+    """Whether the slope of one number, a projection of the outputs, converges to either side of the point."""
+
+    def value(t):
         moved = subject.fresh_tensors(point=point)
         moved[index] = moved[index] + t * direction
         outputs = subject.call_no_grad(moved)
-        return sum(
-            float((g.conj() * o).sum().real) for g, o in zip(incoming_for(subject, outputs, 7), outputs, strict=True)
-        )
+        pairs = zip(incoming_for(subject, outputs, 7), outputs, strict=True)
+        return sum(float((g.conj() * o).sum().real) for g, o in pairs)
 
-    def converges(direction):
-        """Whether the slopes to one side do."""
-        for side in (1.0, -1.0):
-            unit = side * max(abs(where), 1.0)
-            try:
-                slopes = [(value(h * unit, direction) - value(0.0, direction)) / (h * unit) for h in (1e-4, 1e-5, 1e-6)]
-            except Exception:  # out of its domain on that side
-                continue
-            gap = max(slopes) - min(slopes)
-            if not all(map(math.isfinite, slopes)):
-                continue
-            if gap <= 1e-2 * max(map(abs, slopes)) + 1e-8 or abs(slopes[2]) < 0.5 * abs(slopes[0]):
-                return True
-        return False
-
-    alone = torch.zeros_like(point[index], memory_format=torch.contiguous_format)
-    alone.view(-1)[entry] = 1.0
-    # along the entry, and along no axis: at a jump, such as that of eigenvectors at 0, some entries show none
-    return not (converges(alone) and converges(random_like(alone, generator(subject, 10))))
+    for side in (unit, -unit):
+        try:
+            slopes = [(value(h * side) - value(0.0)) / (h * side) for h in (1e-4, 1e-5, 1e-6)]
+        except Exception:  # outside of its domain on that side
+            continue
+        if not all(map(math.isfinite, slopes)):
+            continue
+        gap = max(slopes) - min(slopes)
+        if gap <= 1e-2 * max(map(abs, slopes)) + 1e-8 or abs(slopes[2]) < 0.5 * abs(slopes[0]):
+            return True
+    return False

@@ -9,61 +9,61 @@ from torchbp.testing.numerics.gradients import (
     generator,
     graph_of,
     incoming_for,
-    settled,
+    with_ties_settled,
 )
 from torchbp.testing.numerics.tensors import difference, first_line, is_inexact, largest, random_like
 from torchbp.testing.report import Defect, Unsupported
 
 
-def strided(tensor):
+def _strided(tensor):
     """The same numbers, every second one of a larger tensor."""
     return torch.stack([tensor, torch.full_like(tensor, 7)], dim=-1)[..., 0]
 
 
-def apart(tensor):
-    """The same numbers, with rows that lie apart in memory."""
+def _padded(tensor):
+    """The same numbers, with a gap in memory after each row."""
     return torch.cat([tensor, torch.full_like(tensor[..., :1], 7)], dim=-1)[..., :-1]
 
 
-def transposed(tensor):
+def _transposed(tensor):
     """The same numbers, with the last two dimensions in the other order in memory."""
     return tensor.mT.contiguous().mT
 
 
-def offset(tensor):
+def _offset(tensor):
     """The same numbers, behind others in memory."""
     return torch.cat([tensor.new_full((3,), 7), tensor.reshape(-1)])[3:].view(tensor.shape)
 
 
-def expanded(tensor):
-    """The first number of the tensor everywhere, in the memory of one: as `.sum()` and `.mean()` give it."""
+def _expanded(tensor):
+    """The first number of the tensor everywhere, in the memory of one: as the gradient of `.sum()` and `.mean()`."""
     return tensor.reshape(-1)[:1].view([1] * tensor.dim()).expand(tensor.shape)
 
 
-def rows_expanded(tensor):
-    """The first row of the tensor everywhere: as `.sum(dim=0)` gives it."""
+def _rows_expanded(tensor):
+    """The first row of the tensor everywhere: as the gradient of `.sum(dim=0)`."""
     return tensor[:1].expand(tensor.shape)
 
 
-def front_transposed(tensor):
+def _front_transposed(tensor):
     """The same numbers, with the first two dimensions in the other order in memory."""
     return tensor.transpose(0, 1).contiguous().transpose(0, 1)
 
 
-def channels_last(tensor):
+def _channels_last(tensor):
     """The same numbers, with dimension 1 last in memory."""
     return tensor.movedim(1, -1).contiguous().movedim(-1, 1)
 
 
-LAYOUTS = {  # the layout, and the dimensions from which on there is one
-    "strided": (strided, 1),
-    "padded": (apart, 2),
-    "transposed": (transposed, 2),
-    "expanded": (expanded, 1),
-    "offset": (offset, 1),
-    "expanded along dimension 0": (rows_expanded, 2),
-    "transposed in the first dimensions": (front_transposed, 3),
-    "channels last": (channels_last, 3),
+LAYOUTS = {  # the layout, and the number of dimensions that it needs
+    "strided": (_strided, 1),
+    "padded": (_padded, 2),
+    "transposed": (_transposed, 2),
+    "expanded": (_expanded, 1),
+    "offset": (_offset, 1),
+    "expanded along dimension 0": (_rows_expanded, 2),
+    "transposed in the first dimensions": (_front_transposed, 3),
+    "channels last": (_channels_last, 3),
 }
 
 
@@ -71,55 +71,56 @@ def layouts(subject):
     outputs, leaves = graph_of(subject)
     incoming = incoming_for(subject, outputs, 5)
     for name, (lay_out, _) in LAYOUTS.items():
-        laid = [lay_out(g) if fits(name, g) else g for g in incoming]
+        laid_out = [lay_out(g) if _fits(name, g) else g for g in incoming]
         try:
-            found = backward(outputs, leaves, laid, retain_graph=True)
+            found = backward(outputs, leaves, laid_out, retain_graph=True)
         except Defect as defect:
             raise Defect(f"an incoming gradient that is {name}: {defect.message}") from None
-        expected = backward(outputs, leaves, [g.contiguous().clone() for g in laid], retain_graph=True)
-        expect(subject, found, expected, f"wrong where the incoming gradient is {name}")
-    refused = [words for i in range(len(subject.arguments)) for words in of_input(subject, i)]
+        expected = backward(outputs, leaves, [g.contiguous().clone() for g in laid_out], retain_graph=True)
+        where = f"an incoming gradient that is {name}"
+        expect(subject, found, expected, where, compared_to="that for a contiguous copy")
+    refused = [words for i in range(len(subject.arguments)) for words in _audit_input(subject, i)]
     if refused:
         raise Unsupported(f"refuses inputs that are {refused[0]}; to add it: call .contiguous() in the forward")
 
 
-def fits(name, tensor):
+def _fits(name, tensor):
     return tensor.numel() > 1 and tensor.dim() >= LAYOUTS[name][1]
 
 
-def of_input(subject, index):
-    """The layouts of one argument: the same outputs and gradients as those of a contiguous copy."""
+def _audit_input(subject, index):
+    """Audit the layouts of one argument against a contiguous copy; yield words on each layout that is refused."""
     argument = subject.arguments[index]
     if argument.kind != "input" or subject.random.is_used:  # a random mask follows the order in memory
         return
-    usual_outputs, usual = results(subject, subject.point)
+    usual_outputs, usual = _results(subject, subject.point)
     for name, (lay_out, _) in LAYOUTS.items():
-        if not fits(name, argument.tensor) or (name.startswith("expanded") and not argument.differentiable):
+        if not _fits(name, argument.tensor) or (name.startswith("expanded") and not argument.differentiable):
             continue
         leaf = lay_out(argument.tensor)
         words = f"the input {argument.name} {name}"
         subject.report_progress(words)
         try:
-            plain = [leaf.contiguous().clone() if i == index else t for i, t in enumerate(subject.point)]
-            expected_outputs, expected = results(subject, plain)
+            contiguous = [leaf.contiguous().clone() if i == index else t for i, t in enumerate(subject.point)]
+            expected_outputs, expected = _results(subject, contiguous)
         except Exception:
             continue
-        if unstable(subject, plain, usual_outputs, expected_outputs):
+        if _is_unstable(subject, contiguous, usual_outputs, expected_outputs):
             continue
         try:
-            outputs, found = results(subject, [leaf if i == index else t for i, t in enumerate(subject.point)])
+            outputs, found = _results(subject, [leaf if i == index else t for i, t in enumerate(subject.point)])
         except Defect as defect:
             raise Defect(f"{words}: {defect.message}") from None
         except Exception as error:
             yield f"{name} ({argument.name}: {first_line(error)})"
             continue
-        # at constant inputs a normalisation gives 0, but for the rounding of what it gives elsewhere
-        expect_outputs(subject, outputs, expected_outputs, f"{words}: not as a contiguous copy", usual_outputs)
-        found = settled(subject, plain, found, expected, lambda point: results(subject, point)[1])
-        expect(subject, found, expected, f"{words}: not as a contiguous copy", usual=usual)
+        # For constant inputs a normalisation gives 0, but for the rounding of what it gives elsewhere: hence `usual`.
+        expect_outputs(subject, outputs, expected_outputs, words, usual_outputs, "that of a contiguous copy")
+        found = with_ties_settled(subject, contiguous, found, expected, lambda point: _results(subject, point)[1])
+        expect(subject, found, expected, words, usual=usual, compared_to="that of a contiguous copy")
 
 
-def unstable(subject, point, usual, outputs):
+def _is_unstable(subject, point, usual, outputs):
     """Whether such numbers are not in its domain: an expanded matrix is singular, and its inverse is of rounding."""
     if any(bool((a.isfinite() & ~b.isfinite()).any()) for a, b in zip(usual, outputs, strict=True)):
         return True
@@ -132,11 +133,10 @@ def unstable(subject, point, usual, outputs):
     return any(difference(a, b, largest(c)) > 1e-9 for a, b, c in zip(others, outputs, usual, strict=True))
 
 
-def results(subject, point):
+def _results(subject, point):
     """Outputs and gradients, with the strides of the point kept."""
     wanted = subject.differentiable
     tensors = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(point)]
     outputs = subject.call(tensors)
-    return [o.detach() for o in outputs], backward(
-        outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs, 5)
-    )
+    incoming = incoming_for(subject, outputs, 5)
+    return [o.detach() for o in outputs], backward(outputs, [tensors[i] for i in wanted], incoming)

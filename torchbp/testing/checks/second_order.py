@@ -1,4 +1,4 @@
-"""Double backward: right, or honestly refused."""
+"""Double backward: right, or refused by an error."""
 
 from dataclasses import replace
 
@@ -11,26 +11,26 @@ from torchbp.testing.numerics.jacobian import compare
 from torchbp.testing.numerics.tensors import first_line
 from torchbp.testing.report import Defect, Skipped, Unsupported
 from torchbp.testing.subject.arguments import Argument
-from torchbp.testing.subject.graph import gradients_kept, saved_intermediates, stashed
+from torchbp.testing.subject.graph import gradients_kept, saved_intermediates, tensors_on_ctx
 from torchbp.testing.subject.outputs import Behaviour
 
-HOW = (
+_REMEDIES = (
     "write the backward in differentiable operations on saved inputs and outputs, without once_differentiable",
     "a backward of differentiable operations in register_autograd",
     "operations that have a second derivative",
 )
-REFUSALS = ("once_differentiable", "not implemented", "does not support double", "is not differentiable", "twice")
-WHOLE = 24
+_REFUSALS = ("once_differentiable", "not implemented", "does not support double", "is not differentiable", "twice")
+_WHOLE = 24  # entries of a gradient, or of an argument, that are all looked at
 
 
 def second_order(subject):
     need(subject)
-    gradient = gradient_subject(subject)
-    kept = differentiate_twice(subject, gradient)
+    gradient = _gradient_subject(subject)
+    kept = _differentiate_twice(subject, gradient)
     if subject.precision.is_half:
         raise Skipped("computed in too low a precision for differences of gradients")
     try:
-        return judged(compare(gradient, whole=WHOLE))
+        return judged(compare(gradient, whole=_WHOLE))
     except Defect as defect:
         lines = [*defect.details, *(f"likely culprit: {line}" for line in kept[:2])]
         message = defect.message.replace("the gradient of", "the second derivative by")
@@ -38,7 +38,7 @@ def second_order(subject):
         raise Defect(f"{message}, silently: neither right nor refused", lines) from None
 
 
-class GradientCallee:
+class _GradientCallee:
     """The gradient of a subject as a function: of its arguments and of the incoming gradients."""
 
     def __init__(self, subject):
@@ -57,7 +57,7 @@ class GradientCallee:
         return found if create_graph else [g.detach() for g in found]
 
 
-def gradient_subject(subject):
+def _gradient_subject(subject):
     """The gradient of a subject as a subject."""
     incoming = incoming_for(subject, subject.call_no_grad())
     names = [f"the incoming gradient of {name}" for name in subject.outputs.compared_names]
@@ -73,7 +73,7 @@ def gradient_subject(subject):
     )
     return replace(
         subject,
-        callee=GradientCallee(subject),
+        callee=_GradientCallee(subject),
         arguments=[
             *subject.arguments,
             *(Argument(n, g, True, "incoming") for n, g in zip(names, incoming, strict=True)),
@@ -83,12 +83,12 @@ def gradient_subject(subject):
     )
 
 
-def differentiate_twice(subject, gradient):
+def _differentiate_twice(subject, gradient):
     """Unsupported where that is refused; else the tensors that are kept in ways that a second derivative misses."""
     tensors = gradient.fresh_tensors(gradient.differentiable)
     inputs = tensors[: len(subject.arguments)]
     outputs = subject.call(inputs)
-    kept = stashed(outputs) + saved_intermediates(outputs, [*inputs, *outputs])
+    kept = tensors_on_ctx(outputs) + saved_intermediates(outputs, [*inputs, *outputs])
     try:
         attached = [g for g in gradient.call(tensors) if g.requires_grad]
     except Defect as defect:
@@ -98,7 +98,7 @@ def differentiate_twice(subject, gradient):
             with gradients_kept(attached):
                 torch.autograd.backward(attached, [torch.ones_like(g) for g in attached])
     except (RuntimeError, NotImplementedError) as error:
-        if isinstance(error, NotImplementedError) or any(words in str(error) for words in REFUSALS):
-            raise Unsupported(f"refused ({first_line(error)}); {to_add(subject, *HOW)}") from None
+        if isinstance(error, NotImplementedError) or any(words in str(error) for words in _REFUSALS):
+            raise Unsupported(f"refused ({first_line(error)}); {to_add(subject, *_REMEDIES)}") from None
         raise Defect(f"the double backward raises {type(error).__name__}: {first_line(error)}", kept[:3]) from None
     return kept

@@ -5,62 +5,53 @@ from dataclasses import replace
 
 import torch
 
+from torchbp.testing.checks.resizing import batch_changes, resizings
 from torchbp.testing.diagnosis.message import judged
 from torchbp.testing.numerics.gradients import backward, expect_outputs, incoming_for, need
 from torchbp.testing.numerics.jacobian import compare
-from torchbp.testing.numerics.tensors import first_line, is_inexact, symmetric
+from torchbp.testing.numerics.tensors import first_line
 from torchbp.testing.report import Defect, Skipped
-from torchbp.testing.subject.graph import custom
+from torchbp.testing.subject.graph import custom_nodes
 from torchbp.testing.subject.prepare import probe
 
-FEW = 12  # entries of a tensor up to which it is looked at whole
-FEW_SIZES = 3  # different sizes in a row that are varied
+_FEW = 12  # entries of a tensor up to which it is looked at whole
 
 
 def shapes(subject):
     """Sizes that the forward takes, the backward takes, with the right gradient."""
     need(subject)
-    if any(bool(block.wrong.any()) for block in compare(subject, whole=FEW).blocks):
+    if compare(subject, whole=_FEW).any_wrong:
         raise Skipped("the values are wrong at the sizes given: see values")
-    tried = []
-    mapped = mapped_inputs(subject)
-    for words, point in variations(subject):
-        subject.report_progress(f"with {words}")
-        other = resized_subject(subject, point)
-        if other is None:  # the function does not take these sizes, and says so
-            continue
-        try:
-            audited(other)
-        except Defect as defect:
-            if not written_by_hand(other):  # torch's own operations, with an index of a fixed size, say
-                continue
-            raise Defect(f"with {words}: {defect.message}", defect.details) from None
-        tried.append(words)
-    if mapped:
-        tried += batches(subject, mapped)
+    tried = [words for resizing in resizings(subject) if (words := _audit_resized(subject, resizing))]
+    tried += _audit_batches(subject)
     if not tried:
         raise Skipped("the function takes no other sizes than those given")
     return f"also with {', '.join(tried[:6])}"
 
 
-def written_by_hand(subject):
-    """Whether somebody wrote a backward."""
-    return bool(custom(subject.call(subject.fresh_tensors(subject.differentiable))))
-
-
-def resized_subject(subject, point):
-    """The subject at a point of other sizes; None where the forward raises."""
-    other = subject.at(point)
-    other.random = copy.copy(subject.random)  # of no rows, nothing is drawn
+def _audit_resized(subject, resizing):
+    """Audit at other sizes; the words if the function takes them, else None."""
+    words = resizing.words
+    subject.report_progress(f"with {words}")
+    other = subject.at(resizing.point)
+    other.random = copy.copy(subject.random)  # with no rows nothing is drawn, which the probe would take to be usual
     try:
         probe(other)
-    except Exception:
+    except Exception:  # the function does not take these sizes, and says so
         return None
     other.random = subject.random
-    return other
+    try:
+        _audit_values(other)
+    except Defect as defect:
+        has_custom_backward = bool(custom_nodes(other.call(other.fresh_tensors(other.differentiable))))
+        if not has_custom_backward:  # torch's own operations, for example with an index of a fixed size
+            return None
+        raise Defect(f"with {words}: {defect.message}", defect.details) from None
+    return words
 
 
-def audited(subject):
+def _audit_values(subject):
+    """The gradients are right, and zero if the outputs are empty."""
     wanted = subject.differentiable
     tensors = subject.fresh_tensors(wanted)
     outputs = subject.call(tensors)
@@ -75,72 +66,23 @@ def audited(subject):
                 raise Defect(f"the outputs are empty, and the gradient of {name} is not zero")
     elif all(bool(output.isfinite().all()) for output in outputs):
         try:
-            judged(compare(subject, whole=FEW))
+            judged(compare(subject, whole=_FEW))
         except Skipped:
             return
 
 
-def variations(subject):
-    """(words, point): another number of rows, in every input that has as many as the first; then of numbers in one.
+def _audit_batches(subject):
+    """With batch_dims: other numbers of rows in another order, and one more leading dimension. Yields what was tried.
 
-    Rows are only made longer: in a shorter one an index that the function holds itself may lie outside, which some
-    operations of torch do not look at.
+    The outputs must be those of the rows. One more dimension was not promised: only if the forward takes it and maps
+    over it, the backward must.
     """
-    inputs = [i for i, argument in enumerate(subject.arguments) if argument.kind == "input"]
-    shapes = {i: subject.point[i].shape for i in inputs}
-    rows = next((shape[0] for shape in shapes.values() if shape), 0)
-    others = dict.fromkeys(size for shape in shapes.values() for size in shape[1:] if size > 1)
-    for new in (1, rows + 1, 0):
-        if new != rows and rows:
-            dims = {i: [0] for i, shape in shapes.items() if shape[:1] == (rows,)}
-            yield f"{new} instead of {rows} rows", resized_point(subject.point, dims, new)
-    for i, shape in shapes.items():
-        for new in (1, rows + 1) if len(shapes) > 1 and shape[:1] == (rows,) and rows > 1 else ():
-            words = f"{new} instead of {rows} rows of {subject.arguments[i].name} alone"
-            yield words, resized_point(subject.point, {i: [0]}, new)
-    for size in list(others)[:FEW_SIZES]:
-        dims = {i: [d for d, s in enumerate(shape) if s == size and (d or s != rows)] for i, shape in shapes.items()}
-        if any(along and symmetric(subject.point[i]) for i, along in dims.items()):  # it would be so no more
-            continue
-        yield f"{size + 1} instead of {size} in a row", resized_point(subject.point, dims, size + 1)
-
-
-def resized_point(point, dims, new):
-    """The point with `new` entries along these dimensions: the same ones again, so that they stay in the domain."""
-    changed = list(point)
-    for i, along in dims.items():
-        for dim in along:
-            changed[i] = resized(changed[i], dim, new)
-    return changed
-
-
-def resized(tensor, dim, new):
-    size = tensor.shape[dim]
-    longer = tensor.index_select(dim, torch.arange(new, device=tensor.device) % size)
-    if new <= size or not is_inexact(tensor):
-        return longer
-    # no two alike: the one that is added has its numbers in another order, or smaller where the order matters
-    factors = 1 - 1e-2 * torch.linspace(0, 1, new, device=tensor.device)
-    longer = longer * factors.view([-1 if d == dim else 1 for d in range(tensor.dim())])
-    if not symmetric(tensor) or tensor.dim() - dim < 3:
-        longer.select(dim, size).copy_(longer.select(dim, size).reshape(-1).roll(1).view_as(longer.select(dim, size)))
-    return longer
-
-
-def mapped_inputs(subject):
-    """{an input: the number of its leading dimensions that the function is said to map over}"""
     inputs = [(i, argument) for i, argument in enumerate(subject.arguments) if argument.kind == "input"]
     counts = {i: subject.options.batch_of(argument) for i, argument in inputs}
-    return {i: count for i, count in counts.items() if count}
-
-
-def batches(subject, mapped):
-    """Each dimension of the batch in another number and order, and one more of them: the outputs are those of the rows.
-
-    One more dimension was not promised: only where the forward takes it and maps over it, the backward must.
-    """
-    count = next(iter(mapped.values()))
-    size = subject.point[next(iter(mapped))].shape[:count]
+    mapped = [i for i, count in counts.items() if count]
+    if not mapped:
+        return
+    count, size = counts[mapped[0]], subject.point[mapped[0]].shape[: counts[mapped[0]]]
     outputs = subject.call_no_grad()
     for name, output in zip(subject.outputs.compared_names, outputs, strict=True):
         if output.shape[:count] != size:
@@ -151,22 +93,16 @@ def batches(subject, mapped):
             )
     if subject.random.is_used:
         return
-    for dim, rows in enumerate(size):
-        again = [k % rows for k in range(rows + 1)] if rows else []
-        where = f" along dimension {dim}" if count > 1 else ""
-        for words, places in (("no rows", []), ("one row", [0][:rows]), ("a row more", again)):
-            batch(subject, mapped, outputs, f"a batch of {words}{where}", along(places, dim))
-            yield f"a batch of {words}{where}"
-    if batch(subject, mapped, outputs, "two batches", lambda t: torch.stack([t, t.flip(0)]), promised=False):
-        yield "two batches"
+    for words, change in batch_changes(size):
+        _audit_batch(subject, mapped, outputs, words, change)
+        yield words
+    words = "two batches"
+    if _audit_batch(subject, mapped, outputs, words, lambda t: torch.stack([t, t.flip(0)]), promised=False):
+        yield words
 
 
-def along(places, dim):
-    return lambda t: t.index_select(dim, torch.tensor(places, dtype=torch.long, device=t.device))
-
-
-def batch(subject, mapped, outputs, words, change, promised=True):
-    """Change the batch of inputs and outputs alike, and audit there; False where the forward does not do the same."""
+def _audit_batch(subject, mapped, outputs, words, change, promised=True):
+    """Change the batch of inputs and outputs alike, and audit there; False if the forward does not do the same."""
     subject.report_progress(words)
     other = subject.at([change(t) if i in mapped else t for i, t in enumerate(subject.point)])
     expected = [change(output) for output in outputs]
@@ -182,12 +118,11 @@ def batch(subject, mapped, outputs, words, change, promised=True):
         if isinstance(error, Defect):
             raise
         raise Defect(f"{words} raises {type(error).__name__}: {first_line(error)}") from None
-    shapes = dict(enumerate(subject.outputs.shapes)) | dict(
-        zip(subject.outputs.compared, (output.shape for output in found), strict=True)
-    )
+    shapes = dict(enumerate(subject.outputs.shapes))
+    shapes.update(zip(subject.outputs.compared, (output.shape for output in found), strict=True))
     other.outputs = replace(other.outputs, shapes=list(shapes.values()))
     try:
-        audited(other)
+        _audit_values(other)
     except Defect as defect:
         raise Defect(f"{words}: {defect.message}", defect.details) from None
     return True

@@ -1,4 +1,4 @@
-"""Nothing is written that is not the function's own, and two calls alive at once do not disturb each other."""
+"""No write into what others hold, and two calls alive at once do not disturb each other."""
 
 import random
 import sys
@@ -8,54 +8,55 @@ import torch
 
 from torchbp.testing.numerics.gradients import backward, expect, gaps, gradients, graph_of, incoming_for
 from torchbp.testing.report import Defect
-from torchbp.testing.subject.global_settings import positions, put_back
-from torchbp.testing.subject.rng import same, states
+from torchbp.testing.subject.global_settings import current_settings, restore_settings
+from torchbp.testing.subject.outputs import tensors_of
+from torchbp.testing.subject.rng import random_states, same_state
 
-STALE = "likely cause: a stale value, kept on the class, the module or a global instead of ctx"
+_STALE = "likely cause: a stale value, kept on the class, the module or a global instead of ctx"
 
 
 def side_effects(subject):
     graph_of(subject)
     if subject.behaviour.in_place:
         return "works in place, as it says itself"
-    written(subject)
-    shared(subject)
-    note = of_module(subject)
-    reseeded(subject)
-    settings(subject)
-    two_calls(subject)
+    _expect_arguments_unwritten(subject)
+    _expect_separate_gradients(subject)
+    note = _expect_module_unwritten(subject)
+    _expect_no_seeding(subject)
+    _expect_settings_kept(subject)
+    _call_twice(subject)
     return note
 
 
-def written(subject):
+def _expect_arguments_unwritten(subject):
     """Inputs, parameters, the incoming gradient and `.grad` are what they were."""
     subject = subject.at(subject.point)
-    subject.behaviour = replace(subject.behaviour, writes=False)  # unprotected
+    subject.behaviour = replace(subject.behaviour, writes=False)  # so that it is called with the tensors themselves
     wanted = subject.differentiable
     tensors = subject.fresh_tensors(wanted)
     names = subject.names(range(len(tensors)))
     before = [tensor.detach().clone() for tensor in tensors]
     outputs = subject.call(tensors)
-    dirty = {id(output) for output in outputs}
+    returned = {id(output) for output in outputs}
     for name, tensor, old, i in zip(names, tensors, before, range(len(tensors)), strict=True):
-        if not equal(tensor, old) and id(tensor) not in dirty:
+        if not equal(tensor, old) and id(tensor) not in returned:
             raise Defect(f"the forward writes into {name}")
         if tensor.requires_grad != (i in wanted):
             raise Defect(f"the forward changes requires_grad of {name}")
     incoming = incoming_for(subject, outputs)
-    kept, now = [g.clone() for g in incoming], [t.detach().clone() for t in tensors]
+    incoming_before, before = [g.clone() for g in incoming], [t.detach().clone() for t in tensors]
     backward(outputs, [tensors[i] for i in wanted], incoming)
-    for name, gradient, old in zip(subject.outputs.compared_names, incoming, kept, strict=True):
+    for name, gradient, old in zip(subject.outputs.compared_names, incoming, incoming_before, strict=True):
         if not equal(gradient, old):
             raise Defect(f"the backward writes into the incoming gradient of {name}")
-    for name, tensor, old in zip(names, tensors, now, strict=True):
+    for name, tensor, old in zip(names, tensors, before, strict=True):
         if not equal(tensor, old):
             raise Defect(f"the backward writes into {name}")
         if tensor.is_leaf and tensor.grad is not None:
             raise Defect(f"the backward writes into {name}.grad itself, so that the gradient is counted twice")
 
 
-def shared(subject):
+def _expect_separate_gradients(subject):
     """A second backward does not write into the gradients of the first."""
     outputs, leaves = graph_of(subject)
     first = backward(outputs, leaves, incoming_for(subject, outputs), retain_graph=True)
@@ -72,37 +73,39 @@ def equal(a, b):
     return torch.equal(a.nan_to_num(), b.nan_to_num()) if a.is_floating_point() else torch.equal(a, b)
 
 
-def of_module(subject):
+def _expect_module_unwritten(subject):
     """A module's forward writes into its buffers in training at most, its backward into nothing."""
     if subject.callee.module is None or subject.callee.copy_error is not None:
         return ""
     module = subject.fresh_module()
-    inputs = [t.detach().clone().requires_grad_(a.differentiable)
-              for t, a in zip(subject.point, subject.arguments, strict=True) if a.kind == "input"]  # fmt: skip
+    pairs = zip(subject.point, subject.arguments, strict=True)
+    inputs = [t.detach().clone().requires_grad_(a.differentiable) for t, a in pairs if a.kind == "input"]
     args, kwargs = subject.callee.inputs.unflatten(inputs)
-    held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    parameters = {name for name, _ in module.named_parameters()}
-    snapshots = [{name: tensor.detach().clone() for name, tensor in held.items()}]
+    parameters = dict(module.named_parameters())
+    state = {**parameters, **dict(module.named_buffers())}
+
+    def snapshot():
+        return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+    start = snapshot()
     subject.random.seed()
-    result = module(*args, **kwargs)
-    snapshots.append({name: tensor.detach().clone() for name, tensor in held.items()})
-    outputs = [o for o in torch.utils._pytree.tree_leaves(result) if isinstance(o, torch.Tensor) and o.requires_grad]
+    outputs = [o for o in tensors_of(module(*args, **kwargs)) if o.requires_grad]
+    middle = snapshot()
     torch.autograd.backward(outputs, [torch.ones_like(o) for o in outputs])
-    start, middle = snapshots
-    changed = [name for name in held if not equal(start[name], middle[name])]
+    changed = [name for name in state if not equal(start[name], middle[name])]
     for name in changed:
         if name in parameters:
             raise Defect(f"the forward writes into the parameter {name}")
         if not module.training:
             raise Defect(f"the forward writes into the buffer {name} in evaluation")
-    for name, tensor in held.items():
+    for name, tensor in state.items():
         if not equal(middle[name], tensor):
             raise Defect(f"the backward writes into {name}")
     return f"writes into its buffers in training: {', '.join(changed[:4])}" if changed else ""
 
 
-def reseeded(subject):
-    """A call from two random states must not end in the same one: then it has seeded the generator itself."""
+def _expect_no_seeding(subject):
+    """If calls from two random states end in the same one, the call has seeded the generator itself."""
     ends = []
     for seed in (11, 12):
         torch.default_generator.manual_seed(seed)
@@ -110,20 +113,20 @@ def reseeded(subject):
         if "numpy" in sys.modules:
             sys.modules["numpy"].random.seed(seed)
         tensors = subject.fresh_tensors(subject.differentiable)
-        raw = subject.call_raw(*tensors)
-        outputs = [raw[i] for i in subject.outputs.compared]
+        returned = subject.call_raw(*tensors)
+        outputs = [returned[i] for i in subject.outputs.compared]
         backward(outputs, [tensors[i] for i in subject.differentiable], incoming_for(subject, outputs))
-        ends.append(states())
+        ends.append(random_states())
     for name, end in ends[0].items():
-        if end is not None and same(end, ends[1][name]):
+        if end is not None and same_state(end, ends[1][name]):
             raise Defect(f"the random state of {name} is seeded by the call, for the whole program")
 
 
-def settings(subject):
-    """Global switches are as they were, after the forward (which a subject notes itself) and after the backward."""
-    before = positions()
+def _expect_settings_kept(subject):
+    """Global settings are as they were, after the forward (which a subject notes itself) and after the backward."""
+    before = current_settings()
     gradients(subject)
-    for name, (old, new) in (subject.changed_settings | put_back(before)).items():
+    for name, (old, new) in (subject.changed_settings | restore_settings(before)).items():
         raise Defect(f"{name} was {old}, and is {new} after the call")
 
 
@@ -134,7 +137,7 @@ def other_points(subject):
     yield [t.flip(list(range(t.dim()))) if i in wanted else t for i, t in enumerate(subject.point)]
 
 
-def two_calls(subject):
+def _call_twice(subject):
     """A second call between the forward and the backward of the first one changes nothing."""
     alone, wanted = gradients(subject), subject.differentiable
     for point in map(subject.clamp_to_domain, other_points(subject)):
@@ -153,7 +156,7 @@ def two_calls(subject):
         wrong = gaps(subject, found, alone)
         if wrong:
             what = f"a second call before the backward of the first changes the first's gradient of {wrong[0][0]}"
-            raise Defect(what, [STALE])
+            raise Defect(what, [_STALE])
         found = backward(second, [others[i] for i in wanted], incoming_for(subject, second))
         expected = gradients(subject, point=point)
         expect(subject, found, expected, "the backward of one call changes that of the next")

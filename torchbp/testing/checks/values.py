@@ -20,8 +20,7 @@ def complex(subject):
         return values(subject)
     if subject.callee.module is not None:
         raise Skipped("a module of real parameters")
-    source = generator(subject, 81)
-    tensors = []
+    source, tensors = generator(subject, 81), []
     for argument in subject.arguments:
         tensor = argument.tensor
         if argument.differentiable and is_inexact(tensor):

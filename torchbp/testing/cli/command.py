@@ -1,28 +1,34 @@
-"""`torchbp check pkg.mod:Name …`: audit from the shell. Exit status 0 sound, 1 not, 2 could not run."""
+"""`torchbp check pkg.mod:Name …`: audit from the shell.
+
+Exit status: 0 no defect; 1 defects; 2 the command could not run.
+"""
 
 import importlib.util
 import sys
 
 from torchbp.cli.parser import Parser
 from torchbp.printing import complain
-from torchbp.testing.audit import chosen
-from torchbp.testing.checks import CHECKS, LEVELS
-from torchbp.testing.cli.target import Refusal
-from torchbp.testing.cli.worker import Target, audited
+from torchbp.testing.checks import CHECKS, LEVELS, chosen_checks
+from torchbp.testing.cli.refusal import Refusal
+from torchbp.testing.cli.worker import Target, audit_in_worker
 from torchbp.testing.options import Options
 
-LONGEST = 1e6  # seconds
+MAX_TIMEOUT = 1e6  # seconds
 
 
 def parser():
     p = Parser(prog="torchbp check", description="Audit the gradients of a function, a Function, a module or an op.")
-    p.add_argument("target", metavar="pkg.mod:Name", help="what to audit; a class of modules is made without arguments")
+    p.add_argument(
+        "target", metavar="pkg.mod:Name", help="what to audit; a class of modules is called without arguments"
+    )
     p.add_argument("--inputs", metavar="pkg.mod:make", help="a function that returns the inputs, or the inputs")
-    p.add_argument("--shape", metavar="3,4", nargs="+", action="extend", help="of random inputs, one for each argument")
-    p.add_argument("--level", choices=LEVELS, default="default", help="how many checks")
+    p.add_argument(
+        "--shape", metavar="3,4", nargs="+", action="extend", help="shapes of random inputs, one for each argument"
+    )
+    p.add_argument("--level", choices=LEVELS, default="default", help="which checks")
     p.add_argument("--checks", metavar="NAME", nargs="+", help=f"these alone: {', '.join(CHECKS)}")
     p.add_argument("--skip", metavar="NAME", nargs="+", default=[], help="not these")
-    p.add_argument("--require", metavar="NAME", nargs="+", default=[], help="these must be supported")
+    p.add_argument("--require", metavar="NAME", nargs="+", default=[], help="these fail if they are UNSUPPORTED")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random numbers")
     p.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds that one check may take")
     p.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -33,30 +39,30 @@ def main(arguments):
     """Run `torchbp check ARGUMENTS…`; `arguments` begins with the command's name."""
     options = parser().parse_args(arguments[1:])
     try:
-        names = chosen(options.checks or options.level, options.skip, options.require)
-        if not 0 < options.timeout <= LONGEST:
-            raise ValueError(f"--timeout must be a positive number of seconds, at most {LONGEST}")
-        shapes = tuple(map(shape, options.shape or ()))
+        names = chosen_checks(options.checks or options.level, options.skip, options.require)
+        if not 0 < options.timeout <= MAX_TIMEOUT:
+            raise ValueError(f"--timeout must be a positive number of seconds, at most {MAX_TIMEOUT}")
+        shapes = tuple(map(_shape, options.shape or ()))
         seed = Options(seed=options.seed).seed
         target = Target(options.target, options.inputs, shapes, seed, tuple(options.require))
-        report = audited(target, names, options.timeout)
+        report = audit_in_worker(target, names, options.timeout)
     except (ValueError, Refusal) as error:
         complain(error)
         return 2
-    show(report, options.json)
+    _show(report, options.json)
     return 0 if report.sound else 1
 
 
-def shape(text):
-    """The shape that 3,4 means; an empty text is that of a number."""
+def _shape(text):
+    """(3, 4) of "3,4"; () of an empty text."""
     sizes = text.split(",") if text else []
     if not all(size.isascii() and size.isdigit() for size in sizes):
         raise ValueError(f"--shape must be sizes such as 3,4, not {text!r}")
     return tuple(map(int, sizes))
 
 
-def show(report, as_json):
-    """Colours only on a terminal, where rich is installed."""
+def _show(report, as_json):
+    """Print the report, with colours on a terminal if rich is installed."""
     if as_json:
         print(report.to_json())
     elif sys.stdout.isatty() and importlib.util.find_spec("rich"):

@@ -1,6 +1,5 @@
-"""What the words of a command name: a function, and inputs; or an example of inputs, where there are none."""
+"""Look up what the command names: a function and its inputs; or find an example of inputs, where none are given."""
 
-import difflib
 import importlib
 import inspect
 import os
@@ -8,13 +7,23 @@ import sys
 
 import torch
 
+from torchbp.printing import nearest_name
+from torchbp.testing.cli.refusal import InputsNeeded, Refusal
 from torchbp.testing.numerics.tensors import first_line
 from torchbp.testing.subject.naming import parameters_of
 from torchbp.testing.subject.prepare import subject_of
 
-# what a layer says of its input's size
-SIZES = ("in_features", "in_channels", "num_features", "normalized_shape", "input_size", "embed_dim", "d_model")
-TOGETHER = (  # shapes of a linear map, a product of matrices, a matrix and a vector, a convolution
+# the attributes in which layers keep the size of their input
+SIZE_ATTRIBUTES = (
+    "in_features",
+    "in_channels",
+    "num_features",
+    "normalized_shape",
+    "input_size",
+    "embed_dim",
+    "d_model",
+)
+COMMON_SHAPES = (  # of a linear map, a product of matrices, a matrix and a vector, a convolution
     ((3, 4), (2, 4), (2,)),
     ((3, 4), (4, 2), (2,)),
     ((3, 4), (4,), (4,)),
@@ -22,85 +31,79 @@ TOGETHER = (  # shapes of a linear map, a product of matrices, a matrix and a ve
 )
 
 
-class Refusal(Exception):
-    """A line on why nothing can run."""
-
-
-class Lacking(Refusal):
-    """There are no inputs: a line on what is needed, with an example."""
-
-
-def loaded(target):
-    """The function, and its inputs, which are None where nothing says what they are."""
+def load(target):
+    """The function, and its inputs, which are None if the command gives none."""
     sys.path.insert(0, os.getcwd())
     torch.manual_seed(target.seed)
-    function = looked_up(target.name)
+    function = _look_up(target.name)
     if inspect.isclass(function) and issubclass(function, torch.nn.Module):
         try:
             function = function()
         except Exception as error:
-            how = "name a function that makes the module"
-            raise Refusal(f"{target.name} needs arguments ({first_line(error)}): {how}") from None
+            remedy = "name a function that makes the module"
+            raise Refusal(f"{target.name} needs arguments ({first_line(error)}): {remedy}") from None
     elif inspect.isfunction(function) and not parameters_of(function) and target.inputs is None and not target.shapes:
-        function = called(function, target.name)  # that makes it
+        function = _call(function, target.name)  # it makes what is audited
     if target.inputs is not None:
-        inputs = looked_up(target.inputs)
-        return function, called(inputs, target.inputs) if callable(inputs) else inputs
-    return function, called(lambda: random_inputs(target.shapes), "--shape") if target.shapes else None
+        inputs = _look_up(target.inputs)
+        return function, _call(inputs, target.inputs) if callable(inputs) else inputs
+    return function, _call(lambda: _random_inputs(target.shapes), "--shape") if target.shapes else None
 
 
-def called(make, words):
+def _call(make, name):
     try:
         return make()
     except Exception as error:
-        raise Refusal(f"{words} raises {type(error).__name__}: {first_line(error)}") from None
+        raise Refusal(f"{name} raises {type(error).__name__}: {first_line(error)}") from None
 
 
-def random_inputs(shapes):
+def _random_inputs(shapes):
     return tuple(torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
 
 
-def lacking(name, function, shapes=None):
-    """That inputs are needed, with an example: these shapes, or the same for each argument."""
-    names = needed(function)
+def inputs_needed(name, function, shapes=None):
+    """The error, with an example: these shapes, or 3,4 for each argument."""
+    names = _required_arguments(function)
     shapes = shapes or [(3, 4)] * max(len(names), 1)
     example = " ".join(",".join(map(str, shape)) for shape in shapes)
     arguments = f" for ({', '.join(names)})" if names else ""
-    return Lacking(f"{name} needs inputs{arguments}: --inputs pkg.mod:make_inputs, or such as --shape {example}")
+    return InputsNeeded(
+        f"{name} needs inputs{arguments}: --inputs pkg.mod:make_inputs, or for example --shape {example}"
+    )
 
 
-def needed(function):
-    """The names of the arguments that must be given; [] where Python does not know them."""
+def _required_arguments(function):
+    """The names of the arguments without a default; [] where Python does not know them."""
     return [p.name for p in parameters_of(function) if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
 
 
 def shapes_that_run(function):
-    """Shapes that the function takes, of those that are usual; None where it takes none of them."""
-    for shapes in usual_shapes(function):
+    """Common shapes that the function takes; None if it takes none of them."""
+    for shapes in _shapes_to_try(function):
         try:
-            if subject_of(function, random_inputs(shapes)).attached:
+            if subject_of(function, _random_inputs(shapes)).outputs.attached:
                 return shapes
         except Exception:  # not these
             continue
     return None
 
 
-def usual_shapes(function):
+def _shapes_to_try(function):
     sizes = [(3, 4), (4, 4), (3,), (2, 3, 8, 8)]
     for module in function.modules() if isinstance(function, torch.nn.Module) else ():
-        found = [getattr(module, name) for name in SIZES if hasattr(module, name)]
+        found = [getattr(module, name) for name in SIZE_ATTRIBUTES if hasattr(module, name)]
         if found:
             last = tuple(found[0]) if isinstance(found[0], (tuple, list)) else (found[0],)
             sizes = [(3, *last), (2, *last, 8), (2, *last, 8, 8), (2, *last, 8, 8, 8), (2, 3, *last)]
             break
-    names = needed(function)
+    names = _required_arguments(function)
     for count in [len(names)] if names else [1, 2, 3]:
         yield [sizes[0]] * count
-        yield from (shapes[:count] for shapes in TOGETHER if 1 < count <= len(shapes))
+        yield from (shapes[:count] for shapes in COMMON_SHAPES if 1 < count <= len(shapes))
         yield from ([size] * count for size in sizes[1:])
 
 
-def looked_up(path):
+def _look_up(path):
     """The object that pkg.mod:Name names."""
     module, _, name = path.partition(":")
     if not name:
@@ -113,7 +116,7 @@ def looked_up(path):
         raise Refusal(f"importing {module} raises {type(error).__name__}: {first_line(error)}") from None
     for part in name.split("."):
         if not hasattr(found, part):
-            near = difflib.get_close_matches(part, dir(found), n=1)
-            raise Refusal(f"{module} has no {name}" + (f"; did you mean {near[0]}?" if near else ""))
+            near = nearest_name(part, dir(found))
+            raise Refusal(f"{module} has no {name}" + (f"; did you mean {near}?" if near else ""))
         found = getattr(found, part)
     return found

@@ -1,7 +1,8 @@
-"""The audit in a process of its own: a crash or an endless loop of the audited code is a finding, not ours.
+"""The audit in a process of its own, the worker, so that a crash or an endless loop of the audited code ends only that.
 
-The child says when it has loaded the code, when it has called it once, and each result when it has it. If it dies, or
-is silent for too long, what it was at has failed, and another child goes on with the rest.
+The worker sends the name of the code when it has loaded it, the notes when it has called it once, and each result. If
+it crashes or times out, the running check fails and a new worker runs the remaining checks. The command's own process
+needs no torch, and does not import it.
 """
 
 import contextlib
@@ -13,21 +14,18 @@ import signal
 import threading
 from dataclasses import dataclass
 
-from torchbp.testing.audit import quiet, run
-from torchbp.testing.cli.target import Lacking, Refusal, lacking, loaded, shapes_that_run
-from torchbp.testing.forked_process import ended
+from torchbp.testing.cli.refusal import InputsNeeded, Refusal
 from torchbp.testing.options import Options
-from torchbp.testing.report import FAIL, CannotRun, Report, Result
-from torchbp.testing.subject.naming import name_of
-from torchbp.testing.subject.prepare import subject_of
+from torchbp.testing.report import FAIL, Report, Result, exit_words
 
-START = 120.0  # seconds for a child to load torch and the audited module
-TRIALS = 10.0  # seconds at most for an example
+START_METHOD = "spawn"
+START_SECONDS = 120.0  # at most, for a worker to load torch and the audited module
+EXAMPLE_SECONDS = 10.0  # at most, for the search for shapes that the code takes
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is audited, in words that a child can look up."""
+    """What is audited, in words that a worker can look up."""
 
     name: str  # pkg.mod:Name
     inputs: str | None = None
@@ -35,7 +33,7 @@ class Target:
     seed: int = 0
     require: tuple = ()
 
-    def line(self, check=None):
+    def command_line(self, check=None):
         """The command that audits it, or runs one check of it."""
         words = ["torchbp", "check", self.name]
         words += ["--inputs", self.inputs] if self.inputs is not None else []
@@ -46,115 +44,126 @@ class Target:
         return shlex.join(words)
 
 
-class Fault(Exception):
-    """The child died, or is silent."""
+class WorkerFailure(Exception):
+    """The worker crashed, exited, or timed out."""
 
 
-def audited(target, names, timeout):
-    """The report; a Refusal, where nothing can run."""
+def audit_in_worker(target, names, timeout):
+    """The report.
+
+    Raises:
+        Refusal: nothing can run.
+    """
     name, notes, results = target.name, (), []
     while names:
-        with process(target, tuple(names)) as (child, pipe):
+        with running_worker(target, tuple(names)) as (worker, pipe):
             try:
-                name = load(child, pipe, timeout)
-                notes = hear(child, pipe, timeout)
-            except Fault as fault:
-                results.append(failure("forward", fault, target.line()))
+                name = _receive_name(worker, pipe, timeout)
+                notes = _receive(worker, pipe, timeout)
+            except WorkerFailure as failure:
+                results.append(_failed("forward", failure, target.command_line()))
                 break
             except Refusal as error:
                 if not results:
                     raise
                 results += [Result(name, FAIL, str(error)) for name in names]
                 break
-            done = listen(child, pipe, target, names, timeout)
+            done = _receive_results(worker, pipe, target, names, timeout)
         results += done
         names = names[len(done) :]
     return Report(name, results, tuple(notes), target.seed)
 
 
 @contextlib.contextmanager
-def process(target, names):
-    """A child at work, and the end of its pipe. Not a daemon: these may have no processes, such as loaders of data."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=work, args=(target, names, theirs))
-    child.start()
-    theirs.close()
+def running_worker(target, names):
+    """Start a worker, and yield (process, pipe). No daemon: a daemon cannot start processes, as DataLoaders do."""
+    context = multiprocessing.get_context(START_METHOD)
+    reader, writer = context.Pipe(duplex=False)
+    worker = context.Process(target=_work, args=(target, names, writer))
+    worker.start()
+    writer.close()
     try:
-        yield child, ours
+        yield worker, reader
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.kill()
-        child.join()
+            os.killpg(worker.pid, signal.SIGKILL)
+        worker.kill()
+        worker.join()
 
 
-def hear(child, pipe, seconds):
-    """What the child says next; a Fault where that is nothing, a Refusal where it refuses."""
+def _receive(worker, pipe, seconds):
+    """The next message. Raises WorkerFailure if none arrives, and the Refusal that arrives."""
     if not pipe.poll(seconds):
-        raise Fault(f"does not end: no result after {seconds:g} s")
+        raise WorkerFailure(f"does not end: no result after {seconds:g} s")
     try:
-        said = pipe.recv()
+        message = pipe.recv()
     except EOFError:
-        child.join()
-        raise Fault(f"the process {ended(child.exitcode)}") from None
-    if isinstance(said, Refusal):
-        raise said
-    return said
+        worker.join()
+        raise WorkerFailure(f"the process {exit_words(worker.exitcode)}") from None
+    if isinstance(message, Refusal):
+        raise message
+    return message
 
 
-def load(child, pipe, timeout):
-    """The name of what the child has loaded."""
+def _receive_name(worker, pipe, timeout):
+    """The name of the code that the worker has loaded."""
     try:
-        return hear(child, pipe, START)
-    except Fault as fault:
-        raise Refusal(f"loading it, {fault}") from None
-    except Lacking as first:
-        with contextlib.suppress(Fault):
-            hear(child, pipe, min(timeout, TRIALS))  # raises it again, with an example that runs
-        raise first from None
+        return _receive(worker, pipe, START_SECONDS)
+    except WorkerFailure as failure:
+        raise Refusal(f"loading it, {failure}") from None
+    except InputsNeeded as without_example:
+        with contextlib.suppress(WorkerFailure):
+            _receive(worker, pipe, min(timeout, EXAMPLE_SECONDS))  # raises it again, with an example that runs
+        raise without_example from None
 
 
-def listen(child, pipe, target, names, timeout):
-    """The results, up to the first check at which the child dies or is silent."""
+def _receive_results(worker, pipe, target, names, timeout):
+    """The results, up to the first check at which the worker crashes or times out."""
     done = []
     for name in names:
         try:
-            done.append(hear(child, pipe, timeout))
-        except Fault as fault:
-            return [*done, failure(name, fault, target.line(name))]
+            done.append(_receive(worker, pipe, timeout))
+        except WorkerFailure as failure:
+            return [*done, _failed(name, failure, target.command_line(name))]
     return done
 
 
-def failure(name, fault, line):
-    return Result(name, FAIL, str(fault), (f"reproduce: {line}",))
+def _failed(name, failure, command_line):
+    return Result(name, FAIL, str(failure), (f"reproduce: {command_line}",))
 
 
-def work(target, names, pipe):
-    """In the child: load, audit, send. What it prints, also from C, goes nowhere: stdout is the report's."""
+def _work(target, names, pipe):
+    """In the worker. What the code prints, also from C, is discarded: the report is all that goes to stdout."""
     os.setsid()
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     try:
-        audit(target, names, pipe)
+        send_audit(target, names, pipe)
     except Refusal as error:
         pipe.send(error)
     except KeyboardInterrupt:
         os._exit(130)
 
 
-def end_with_parent():
-    """However the parent ends: nobody else would end an endless loop, and the processes that it has."""
+def _end_with_parent():
+    """When the command ends, however it does, end the worker and the processes that it started."""
     multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
     os.killpg(0, signal.SIGKILL)
 
 
-def audit(target, names, pipe):
+def send_audit(target, names, pipe):
+    """Load, audit, send."""
+    from torchbp.testing.audit import quiet, run_check
+    from torchbp.testing.cli.target import inputs_needed, load, shapes_that_run
+    from torchbp.testing.report import CannotRun
+    from torchbp.testing.subject.naming import name_of
+    from torchbp.testing.subject.prepare import subject_of
+
     with quiet():
-        function, inputs = loaded(target)
+        function, inputs = load(target)
         if inputs is None:
-            pipe.send(lacking(target.name, function))  # in case that none of the shapes ends
-            raise lacking(target.name, function, shapes_that_run(function))
+            pipe.send(inputs_needed(target.name, function))  # in case that none of the shapes ends
+            raise inputs_needed(target.name, function, shapes_that_run(function))
         pipe.send(name_of(function))
         try:
             subject = subject_of(function, inputs, Options(seed=target.seed))
@@ -162,4 +171,4 @@ def audit(target, names, pipe):
             raise Refusal(str(error)) from None
         pipe.send(subject.notes)
         for name in names:
-            pipe.send(run(name, subject, target.require, target.line(name)))
+            pipe.send(run_check(name, subject, target.require, target.command_line(name)))

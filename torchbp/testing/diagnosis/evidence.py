@@ -1,4 +1,4 @@
-"""What is known of a wrong gradient, for the guesses at its cause."""
+"""What is known about a wrong gradient, for the guesses at its cause."""
 
 import math
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from itertools import combinations
 
 import torch
 
-SEEN = 1000  # wrong entries that are looked at
-SURE = 2.0  # decades: of a hundred causes that are named, one may be chance
+MAX_ENTRIES = 1000  # wrong entries that are looked at
+DECADES = 2.0  # of a hundred causes that are named, one may be chance
 
 
 @dataclass
@@ -17,7 +17,7 @@ class Evidence:
     analytical: torch.Tensor  # rows: outputs, columns: entries of the argument (pairs, where they are complex)
     numerical: torch.Tensor
     close: torch.Tensor  # where the two agree
-    slack: torch.Tensor  # what the difference may be
+    slack: torch.Tensor  # how far the two may differ by rounding
     argument: str
     argument_shape: tuple
     output_shape: tuple  # () where there are several outputs
@@ -26,29 +26,30 @@ class Evidence:
     complex: bool
     others: dict  # name: (analytical, numerical) Jacobian of another argument
 
-    def tells(self, choices, fitted=0):
-        """Whether it is more than chance that one of so many guesses fits, with so many numbers fitted to the entries.
+    def is_more_than_chance(self, choices, fitted=0):
+        """Whether more than chance makes one of so many guesses fit, with so many numbers fitted to the entries.
 
         A wrong entry is off by its gap, and a guess must meet it within the margin of `same`: by chance, one in
-        gap / margin does. Entries that are alike count once.
+        gap / margin does. Equal entries count once.
         """
         gap, margin = (self.analytical - self.numerical).abs(), 10 * self.slack + 1e-6 * self.numerical.abs()
         wrong = ~self.close & gap.isfinite()
         rows = torch.stack([self.analytical[wrong], self.numerical[wrong], (gap / margin)[wrong]], dim=1)
-        alike = {}
-        for a, n, ratio in rows[:SEEN].tolist():
-            alike.setdefault((f"{a:.4g}", f"{n:.4g}"), max(ratio, 1.0))
-        decades = sorted((math.log10(ratio) for ratio in alike.values()), reverse=True)
-        return sum(decades[fitted:]) > math.log10(choices) + SURE
+        distinct = {}
+        for a, n, ratio in rows[:MAX_ENTRIES].tolist():
+            distinct.setdefault((f"{a:.4g}", f"{n:.4g}"), max(ratio, 1.0))
+        decades = sorted((math.log10(ratio) for ratio in distinct.values()), reverse=True)
+        return sum(decades[fitted:]) > math.log10(choices) + DECADES
 
     def same(self, a, b):
+        """Whether two Jacobians are equal within the slack."""
         if a.shape != b.shape or not bool(a.isfinite().all()):
             return False
         return bool(((a - b).abs() <= 10 * self.slack + 1e-6 * b.abs()).all())
 
 
 def evidence_of(subject, comparison, block):
-    """Evidence, where the block is whole; else None."""
+    """Evidence, if the block holds every entry of the Jacobian; else None."""
     if bool(block.is_projection.any()) or len(comparison.rows) != len(comparison.at_0):
         return None
     argument = subject.arguments[block.argument]

@@ -1,44 +1,44 @@
-"""Comparisons of Jacobians in words: what is wrong, where, and why."""
+"""A comparison of Jacobians in words: what is wrong, where, and why."""
 
 import math
 
 import torch
 
-from torchbp.testing.diagnosis.causes import ZERO, cause, digits, ratio_of
 from torchbp.testing.diagnosis.evidence import evidence_of
+from torchbp.testing.diagnosis.likely_cause import ZERO, digits, likely_cause, ratio_of
 from torchbp.testing.numerics.bisection import find_wrong_entry
 from torchbp.testing.report import Defect, Skipped
 from torchbp.testing.subject.naming import entry, listing, number
 
-SEEN = 100.0  # the error for which the chance that it is missed is stated, in tolerances
+_STATED_ERROR = 100.0  # in tolerances: the report states the chance that a larger error is missed
 
 
 def judged(comparison):
-    """Raise what is wrong; or say how far it is right."""
+    """Raise a Defect if a gradient is wrong, Skipped if nothing can be decided; else return what was compared."""
     subject = comparison.subject
-    some = any(bool(block.analytical.any()) for block in comparison.blocks)  # or else the graph is cut for all of them
-    wrong = [b for b in comparison.blocks if bool(b.wrong.any()) and not (some and forgiven(subject, b))]
+    any_gradient = any(bool(block.analytical.any()) for block in comparison.blocks)  # else the graph is cut for all
+    wrong = [b for b in comparison.blocks if bool(b.wrong.any()) and not (any_gradient and is_excused(subject, b))]
     if wrong:
-        wrong.sort(key=lambda block: -relative(block))
+        wrong.sort(key=_largest_relative_error, reverse=True)
         names = listing(subject.arguments[block.argument].name for block in wrong)
         subject_of = "the gradient of" if len(wrong) == 1 else "the gradients of"
-        rest = [line(subject, comparison, block) for block in wrong[1:4]]
+        rest = [_one_line(subject, comparison, block) for block in wrong[1:4]]
         message = f"{subject_of} {names} {'is' if len(wrong) == 1 else 'are'} wrong"
-        raise Defect(message, [*finding(subject, comparison, wrong[0]), *rest])
-    return conclusion(subject, comparison)
+        raise Defect(message, [*_lines_on_argument(subject, comparison, wrong[0]), *rest])
+    return _what_was_compared(subject, comparison)
 
 
-def forgiven(subject, block):
-    """A zero gradient of an input that nobody asked a gradient of."""
+def is_excused(subject, block):
+    """Whether it is a zero gradient of an argument that was assumed to be differentiable."""
     return subject.arguments[block.argument].assumed and not bool(block.analytical.any())
 
 
-def relative(block):
+def _largest_relative_error(block):
     gap = (block.analytical - block.numerical).abs() / (block.numerical.abs() + block.tolerance)
     return float(torch.where(block.wrong, gap, 0.0).nan_to_num(torch.inf).max())
 
 
-def row_name(subject, row):
+def _row_name(subject, row):
     """The output entry that a row of the Jacobian belongs to."""
     for i in subject.outputs.compared:
         shape, name = subject.outputs.shapes[i], subject.outputs.names[i]
@@ -50,27 +50,27 @@ def row_name(subject, row):
     raise IndexError(row)
 
 
-def column_name(argument, column):
+def _column_name(argument, column):
     shape = argument.tensor.shape
     if argument.tensor.is_complex():
         return entry(argument.name, column // 2, shape) + (".real", ".imag")[column % 2]
     return entry(argument.name, column, shape)
 
 
-def entry_line(subject, block, row, column, a, n, error):
-    where = f"d {row_name(subject, row)} / d {column_name(subject.arguments[block.argument], column)}"
+def _entry_line(subject, block, row, column, a, n, error):
+    where = f"d {_row_name(subject, row)} / d {_column_name(subject.arguments[block.argument], column)}"
     ratio = f", ratio {number(a / n)}" if n and number(a / n) != "1" else ""
     return f"  {where}: analytical {number(a)}, numerical {number(n)} ± {error:.1g}{ratio}"
 
 
-def point_line(argument, column):
+def _point_line(argument, column):
     flat = argument.tensor.reshape(-1)
     value = complex(flat[column // 2]) if argument.tensor.is_complex() else number(float(flat[column]))
-    return f"  at {column_name(argument, column)} = {value}"
+    return f"  at {_column_name(argument, column)} = {value}"
 
 
-def finding(subject, comparison, block):
-    """The lines on one argument: how many, the worst, the next few, the cause."""
+def _lines_on_argument(subject, comparison, block):
+    """How many derivatives are wrong, the worst, the next few, and the likely cause."""
     argument = subject.arguments[block.argument]
     rows, columns = comparison.rows, block.columns
     if all(isinstance(d, int) for d in [*rows, *columns]):
@@ -80,23 +80,23 @@ def finding(subject, comparison, block):
         for k, place in enumerate(gap.flatten().argsort(descending=True).tolist()[: min(count, 4)]):
             r, c = divmod(place, len(columns))
             numbers = [float(m[r, c]) for m in (block.analytical, block.numerical, block.error)]
-            lines.append(entry_line(subject, block, rows[r], columns[c], *numbers))
+            lines.append(_entry_line(subject, block, rows[r], columns[c], *numbers))
             if k == 0:
-                lines.append(point_line(argument, columns[c]))
+                lines.append(_point_line(argument, columns[c]))
         if len(lines) > 3:
             lines.insert(3, "the next:")
     else:
         row, column, *numbers = find_wrong_entry(subject, block)
         lines = [f"the derivatives by {argument.name} are wrong, as projections show; one of them:"]
-        lines += [entry_line(subject, block, row, column, *numbers), point_line(argument, column)]
-    likely = likely_cause(subject, comparison, block)
+        lines += [_entry_line(subject, block, row, column, *numbers), _point_line(argument, column)]
+    likely = _cause_of(subject, comparison, block)
     return [*lines, f"likely cause: {likely}"] if likely else lines
 
 
-def likely_cause(subject, comparison, block):
+def _cause_of(subject, comparison, block):
     evidence = evidence_of(subject, comparison, block)
     if evidence is not None:
-        return cause(evidence)
+        return likely_cause(evidence)
     if not bool(block.analytical.any()):
         return ZERO
     if not bool(block.analytical.isfinite().all()):
@@ -112,14 +112,14 @@ def likely_cause(subject, comparison, block):
     )
 
 
-def line(subject, comparison, block):
-    likely = likely_cause(subject, comparison, block)
+def _one_line(subject, comparison, block):
+    likely = _cause_of(subject, comparison, block)
     count = f"{int(block.wrong.sum())} of {block.wrong.numel()} are wrong"
     return f"{subject.arguments[block.argument].name}: {likely or count}"
 
 
-def missed(rows, columns, k):
-    """The chance at most that no projection shows a matrix of errors E whose greatest entry is k tolerances.
+def chance_to_miss(rows, columns, k):
+    """An upper bound of the chance that no projection shows a matrix of errors E whose greatest entry is k tolerances.
 
     The weights have a density of at most ½, so |Σ wᵢeᵢ| < t has at most the chance t / max |eᵢ|, whatever the other
     errors are. For n projections r of the outputs, max |rᵀE| / max |E| is less than x with at most the chance xⁿ; then
@@ -133,44 +133,46 @@ def missed(rows, columns, k):
     return k**-n + n / (n - m) * (k**-m - k**-n)
 
 
-def bound(comparison):
-    """What the projections may have missed, of those that are certain."""
+def _bound_of_projections(comparison):
+    """What the projections may have missed, in the columns that are certain."""
     tolerance, chance = 0.0, 0.0
     for block in comparison.blocks:
-        open_ = block.uncertain.any(dim=0)
-        columns = [column for column, left in zip(block.columns, open_.tolist(), strict=True) if not left]
+        is_open = block.uncertain.any(dim=0)
+        columns = [column for column, left in zip(block.columns, is_open.tolist(), strict=True) if not left]
         if not columns:
             return "by random projections, of which some show nothing"
-        certain = (block.tolerance + 3 * block.error)[:, ~open_]
+        certain = (block.tolerance + 3 * block.error)[:, ~is_open]
         tolerance = max(tolerance, float(certain.nan_to_num(0, 0, 0).max()))
-        chance = max(chance, missed(comparison.rows, columns, SEEN))
+        chance = max(chance, chance_to_miss(comparison.rows, columns, _STATED_ERROR))
     return (
-        f"by random projections: an entry that is off by {SEEN * tolerance:.1g} is missed with a chance of at most "
-        f"{chance:.1g}"
+        f"by random projections: an entry that is off by {_STATED_ERROR * tolerance:.1g} is missed with a chance of at "
+        f"most {chance:.1g}"
     )
 
 
-def conclusion(subject, comparison):
-    """What was seen, and how well."""
-    said, blocks = [], comparison.blocks
+def _what_was_compared(subject, comparison):
+    """Where, and how well."""
+    notes, blocks = [], comparison.blocks
     if comparison.moved:
-        said.append("at a point nearby, since the one given shows too little")
+        notes.append("at a point nearby, since too little can be decided at the one given")
     if not comparison.whole:
-        said.append(bound(comparison))
+        notes.append(_bound_of_projections(comparison))
     kinks = sum(int(block.at_kink.sum()) for block in blocks)
     if kinks:
-        said.append(f"{kinks} entries lie at a kink, with the gradient between the slopes to either side")
+        notes.append(f"{kinks} entries lie at a kink, with the gradient between the slopes to either side")
     if any(block.symmetric for block in blocks):
-        said.append("right for a symmetric argument that stays symmetric")
-    zero = [subject.arguments[b.argument].name for b in blocks if forgiven(subject, b) and bool(b.wrong.any())]
+        notes.append("right for a symmetric argument that stays symmetric")
+    zero = [subject.arguments[b.argument].name for b in blocks if is_excused(subject, b) and bool(b.wrong.any())]
     if zero:
-        said.append(f"no gradient for {listing(zero)}, which did not say requires_grad")
+        notes.append(f"no gradient for {listing(zero)}, which has no requires_grad")
     total = sum(block.wrong.numel() for block in blocks)
     uncertain = sum(int(block.uncertain.sum()) for block in blocks)
     if uncertain:
         errors = torch.cat([block.error[block.uncertain] for block in blocks])
         scale = max(float(block.numerical.abs().nan_to_num(0, 0, 0).max()) for block in blocks)
-        said.append(f"{uncertain} of {total} entries are inconclusive: numerical error up to {float(errors.max()):.1g}")
+        notes.append(
+            f"{uncertain} of {total} entries are inconclusive: numerical error up to {float(errors.max()):.1g}"
+        )
         if uncertain == total and not float(errors.min()) < blocks[0].max_error * scale:
-            raise Skipped("; ".join(said))
-    return "; ".join(said)
+            raise Skipped("; ".join(notes))
+    return "; ".join(notes)

@@ -2,11 +2,12 @@
 
 import torch
 
-from torchbp.testing.numerics.tensors import as_real, first_line, flat, is_inexact, largest, random_like, unlike
+from torchbp.testing.numerics.tensors import as_real, differing, first_line, flat, is_inexact, largest, random_like
 from torchbp.testing.report import Defect, Skipped
 
 
 def generator(subject, salt=0):
+    """A generator of random numbers, by the seed of the audit; another `salt` gives other numbers."""
     return torch.Generator().manual_seed(subject.options.seed * 1000 + salt)
 
 
@@ -17,6 +18,7 @@ def incoming_for(subject, outputs, salt=1):
 
 
 def need(subject):
+    """Skip the check if nothing can be differentiated."""
     if not subject.differentiable or not subject.outputs.attached:
         raise Skipped("nothing to differentiate")
 
@@ -42,6 +44,7 @@ def backward(outputs, inputs, incoming, **options):
 
 
 def dense(tensor, gradient):
+    """A gradient that is not sparse; zeros for None."""
     if gradient is None:
         return torch.zeros_like(tensor)
     return gradient if gradient.layout == torch.strided else gradient.to_dense()
@@ -84,27 +87,49 @@ def _incoming_of(row, outputs):
 
 
 def usual_size(subject):
-    """The greatest entry of the gradients at the point, beside which rounding is judged elsewhere."""
+    """The greatest entry of the gradients at the point. At other points, rounding is judged beside it."""
     return max(map(largest, gradients(subject)), default=0.0)
 
 
 def gaps(subject, found, expected, names=None, usual=None):
-    """(name, difference) of the gradients that are not those expected."""
+    """(name, relative difference) of each gradient that is not the expected one."""
     names = names or subject.names()
-    return unlike(names, found, expected, subject.precision.tolerance, map(subject.negligible_gradient, names), usual)
+    slacks = map(subject.negligible_gradient, names)
+    return differing(names, found, expected, subject.precision.tolerance, slacks, usual)
 
 
-def expect(subject, found, expected, what, names=None, usual=None):
-    """The gradients are those expected."""
+def expect(subject, found, expected, where, names=None, usual=None, compared_to=""):
+    """Raise a Defect unless the gradients are the expected ones.
+
+    Args:
+        where: the beginning of the message.
+        names: of the arguments; by default those of all that are differentiable.
+        usual: the gradients at the usual point, which tell the size of a gradient.
+        compared_to: what the expected ones are, for the message: "that of eager code".
+    """
     wrong = gaps(subject, found, expected, names, usual)
     if wrong:
-        raise Defect(f"{what}: the gradient of {wrong[0][0]}", [f"{name}: off by {gap:.2g}" for name, gap in wrong[:6]])
+        message = f"{where}: the gradient of {wrong[0][0]} differs"
+        raise Defect(_from(message, compared_to), [f"{name}: off by {gap:.2g}" for name, gap in wrong[:6]])
 
 
-def settled(subject, point, found, expected, gradients_at):
-    """The gradients found, with those expected in the entries that rounding decides, as the order of ties in a sort.
+def expect_outputs(subject, found, expected, where, usual=None, compared_to=""):
+    """The same for outputs."""
+    slacks = [subject.precision.cancellation_error * max(map(largest, subject.point), default=0.0)] * len(found)
+    wrong = differing(subject.outputs.compared_names, found, expected, subject.precision.tolerance, slacks, usual)
+    if wrong:
+        message = f"{where}: {wrong[0][0]} differs"
+        raise Defect(_from(message, compared_to), [f"{name}: off by {gap:.2g}" for name, gap in wrong[:6]])
 
-    There two kernels may choose otherwise, and both are right: they do so where the numbers are a hair apart.
+
+def _from(message, compared_to):
+    return f"{message} from {compared_to}" if compared_to else message
+
+
+def with_ties_settled(subject, point, found, expected, gradients_at):
+    """The gradients found, with the expected ones in the entries that rounding decides, such as ties in a sort.
+
+    There two kernels may choose otherwise, and both are right: they do so where the numbers differ by a hair.
     """
     if not gaps(subject, found, expected):
         return found
@@ -113,14 +138,14 @@ def settled(subject, point, found, expected, gradients_at):
     moves = [hair * random_like(t, source) if is_inexact(t) else 0 for t, hair in zip(point, hairs, strict=True)]
     try:
         chosen = [gradients_at([t + sign * m for t, m in zip(point, moves, strict=True)]) for sign in (1, -1)]
-    except Exception:  # out of its domain
+    except Exception:  # outside of its domain
         return found
-    rows = zip(subject.differentiable, found, expected, *chosen, strict=True)
-    return [torch.where(ties(point[i], hairs[i], subject.precision.tolerance, e, a, b), e, f) for i, f, e, a, b in rows]
+    tolerance, rows = subject.precision.tolerance, zip(subject.differentiable, found, expected, *chosen, strict=True)
+    return [torch.where(_ties(point[i], hairs[i], tolerance, e, a, b), e, f) for i, f, e, a, b in rows]
 
 
-def ties(numbers, hair, tolerance, *gradients):
-    """Where the gradients of the same numbers, but for a hair, differ; and wherever the number is the same as there."""
+def _ties(numbers, hair, tolerance, *gradients):
+    """Where gradients differ though the points differ by a hair; and where the numbers are equal to those there."""
     first, *others = gradients
     least = tolerance * (largest(first) or 1.0)
     differ = torch.stack([(first - other).abs() > least for other in others]).any(dim=0)
@@ -128,11 +153,3 @@ def ties(numbers, hair, tolerance, *gradients):
     if not alike.numel() or numbers.is_complex():
         return differ
     return (numbers[..., None] - alike).abs().amin(-1) <= 10 * hair
-
-
-def expect_outputs(subject, found, expected, what, usual=None):
-    """The outputs are those expected."""
-    slacks = [subject.precision.cancellation_error * max(map(largest, subject.point), default=0.0)] * len(found)
-    wrong = unlike(subject.outputs.compared_names, found, expected, subject.precision.tolerance, slacks, usual)
-    if wrong:
-        raise Defect(f"{what}: {wrong[0][0]} is another", [f"{name}: off by {gap:.2g}" for name, gap in wrong[:6]])

@@ -1,4 +1,4 @@
-"""In what precision a function computes inside, whatever dtypes it takes and returns."""
+"""The precision in which a function computes inside, whatever dtypes it takes and returns."""
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -10,70 +10,83 @@ HALF_UNIT = 1e-4  # rounding units above are those of bfloat16 and float16
 CONVERSION = torch.ops.aten._to_copy.default
 
 
-class Roundings(TorchDispatchMode):
-    """Notes the coarsest rounding unit to which an operation takes finer numbers; `lifted` leaves conversions out."""
+class DispatchMode(TorchDispatchMode):
+    """A mode whose first use does not import torch._dynamo, which takes two seconds."""
+
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False
+
+
+class Roundings(DispatchMode):
+    """Records the coarsest rounding unit to which an operation rounds finer numbers.
+
+    With `lifted`, conversions to a coarser dtype are left out, so that nothing is rounded to it.
+    """
 
     def __init__(self, lifted=False):
         super().__init__()
         self.lifted, self.unit = lifted, 0.0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        kwargs, given = kwargs or {}, units((args, kwargs))
+        kwargs, given = kwargs or {}, _units((args, kwargs))
         if self.lifted and function is CONVERSION and given:
-            kwargs = {name: value for name, value in kwargs.items() if name != "dtype" or coarser(value, given) is None}
+            kwargs = {
+                name: value for name, value in kwargs.items() if name != "dtype" or _coarser_unit(value, given) is None
+            }
         mixed = len(set(given)) > 1 and not function._schema.is_mutable  # as a product with a constant
         if self.lifted and mixed:
-            args, kwargs = tree_map(lambda value: finest(value, min(given)), (args, kwargs))
+            args, kwargs = tree_map(lambda value: _to_precision(value, min(given)), (args, kwargs))
         result = function(*args, **kwargs)
-        if given and not makes_anew(function):
-            self.unit = max([self.unit, *(unit for unit in units(result) if unit > min(given))])
+        if given and not _is_factory(function):
+            self.unit = max([self.unit, *(unit for unit in _units(result) if unit > min(given))])
         return result
 
 
-def units(values):
+def _units(values):
     return [torch.finfo(t.dtype).eps for t in tree_leaves(values) if isinstance(t, torch.Tensor) and is_inexact(t)]
 
 
-def coarser(dtype, given):
+def _coarser_unit(dtype, given):
     """The unit of a dtype that is coarser than those given, or None."""
     inexact = isinstance(dtype, torch.dtype) and (dtype.is_floating_point or dtype.is_complex)
     return torch.finfo(dtype).eps if inexact and torch.finfo(dtype).eps > min(given) else None
 
 
-def finest(value, unit):
-    """A real tensor of a coarser precision in that of the unit."""
+def _to_precision(value, unit):
+    """A real tensor of a coarser precision, converted to that of the unit."""
     if isinstance(value, torch.Tensor) and value.is_floating_point() and torch.finfo(value.dtype).eps > unit:
         return value.to(torch.float64 if unit < 1e-10 else torch.float32)
     return value
 
 
-def makes_anew(function):
-    """Whether it takes a tensor for its device and shape alone: new_zeros, ones_like."""
+def _is_factory(function):
+    """Whether it takes a tensor only for its device and shape: new_zeros, ones_like."""
     name = function.overloadpacket.__name__
     return name.startswith("new_") or name.endswith("_like")
 
 
-def inside(call, points, height):
-    """(the rounding unit inside a function, whether it may be left out), where it changes what comes out; else (0, _).
+def unit_inside(call, points, largest_output):
+    """(the rounding unit inside a function, whether its conversions can be left out); (0, _) if that changes no output.
 
-    It may be left out where the function runs without its conversions, and gives the same but for rounding.
+    They can be left out if the function then runs, and gives the same but for rounding.
     """
-    unit, liftable = 0.0, True
+    unit, removable = 0.0, True
     for point in points:
         try:
             with Roundings() as seen:
                 outputs = call(point)
-        except Exception:  # out of its domain, or it dislikes a mode
+        except Exception:  # outside of its domain, or it dislikes a dispatch mode
             continue
         if not seen.unit:
             return 0.0, True
         try:
             with Roundings(lifted=True) as left:
                 exact = call(point)
-            apart = max(largest(a - b) for a, b in zip(outputs, exact, strict=True))
-        except Exception:  # it needs the dtype that it has converted to
+            gap = max(largest(a - b) for a, b in zip(outputs, exact, strict=True))
+        except Exception:  # it needs the dtype to which it converts
             return seen.unit, False
-        size = max([height, *map(largest, exact)])
-        unit = max(unit, left.unit, seen.unit if apart > 1e-13 * size else 0.0)
-        liftable = liftable and not left.unit and apart <= 64 * seen.unit * size
-    return unit, liftable
+        size = max([largest_output, *map(largest, exact)])
+        unit = max(unit, left.unit, seen.unit if gap > 1e-13 * size else 0.0)
+        removable = removable and not left.unit and gap <= 64 * seen.unit * size
+    return unit, removable

@@ -1,4 +1,4 @@
-"""Small questions about tensors: copies, precisions, differences."""
+"""Helpers for tensors: copies, precisions, symmetry, differences."""
 
 import torch
 
@@ -13,14 +13,14 @@ def promoted(tensor):
 
 
 def cast(tensor, dtype):
-    """A copy, in the dtype or the complex dtype of its precision; integers as they are."""
+    """A copy in the dtype, of a complex tensor in the complex dtype of that precision; integers as they are."""
     if not is_inexact(tensor):
         return tensor.clone()
     return tensor.to(dtype.to_complex() if tensor.is_complex() else dtype, copy=True)
 
 
 def as_real(tensor):
-    """A complex tensor as one of pairs, as the real derivatives see it."""
+    """A complex tensor as (…, 2): its real and imaginary parts."""
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
@@ -29,20 +29,20 @@ def flat(tensor):
 
 
 def weights(shape, generator):
-    """±u with u uniform in [½, 3/2): no two errors cancel by chance, and none is multiplied by 0."""
+    """±u with u uniform in [½, 3/2): errors seldom cancel, and none is multiplied by 0."""
     size = 0.5 + torch.rand(shape, generator=generator, dtype=torch.float64)
     return size * (1.0 - 2.0 * torch.randint(2, shape, generator=generator))
 
 
 def random_like(tensor, generator):
-    """A tensor of `weights`."""
-    number = weights(as_real(tensor).shape, generator)
-    number = torch.view_as_complex(number) if tensor.is_complex() else number
-    return number.to(device=tensor.device, dtype=tensor.dtype)
+    """A tensor of `weights` with the shape, dtype and device of another."""
+    numbers = weights(as_real(tensor).shape, generator)
+    numbers = torch.view_as_complex(numbers) if tensor.is_complex() else numbers
+    return numbers.to(device=tensor.device, dtype=tensor.dtype)
 
 
 def direction_like(tensor, generator):
-    """A random direction; of a symmetric matrix one in which it stays symmetric."""
+    """A random direction; for a symmetric matrix one in which it stays symmetric."""
     direction = random_like(tensor, generator)
     return (direction + direction.mT) / 2 if symmetric(tensor) else direction
 
@@ -50,8 +50,8 @@ def direction_like(tensor, generator):
 def symmetric(tensor):
     """Whether it is a real matrix, or a batch of such, that is symmetric up to rounding.
 
-    A Aᵀ is seldom symmetric to the last bit: that depends on the kernel that multiplies. What is rounding is told from
-    the precision that the numbers have, which may be less than that of their dtype.
+    A Aᵀ is seldom symmetric to the last bit: that depends on the kernel that multiplies. How much is rounding depends
+    on the precision of the numbers, which may be less than that of their dtype.
     """
     square = tensor.dim() >= 2 and tensor.shape[-1] == tensor.shape[-2] > 1
     if not square or tensor.is_complex():
@@ -64,14 +64,14 @@ def symmetric(tensor):
 
 
 def evened(tensor):
-    """A tensor; what is symmetric up to rounding, to the last bit: the mean with its mirror image."""
+    """(A + Aᵀ) / 2 of a matrix that is symmetric up to rounding; any other tensor as it is."""
     if symmetric(tensor) and not torch.equal(tensor, tensor.mT):
         return tensor / 2 + tensor.mT / 2
     return tensor
 
 
 def coarseness(numbers):
-    """The rounding unit of the precision that numbers were computed in, whatever dtype they have now; 0 if unknown."""
+    """The rounding unit of the precision in which numbers were computed, whatever their dtype is; 0 if unknown."""
     numbers = numbers[numbers.isfinite() & (numbers != numbers.round())]
     if numbers.numel() < 2:
         return 0.0
@@ -82,12 +82,12 @@ def coarseness(numbers):
 
 
 def nudged(tensor):
-    """A hair nearer to 0, which float32 cannot hold: what stays a float32 number is computed as one."""
+    """Nearer to 0 by less than float32 resolves: a result that is still a float32 number was computed as one."""
     return tensor * (1 - 1.047e-9) if is_inexact(tensor) else tensor
 
 
 def freed(tensor):
-    """Whether the storage ends before the tensor does, so that whoever reads it reads what is not there."""
+    """Whether the storage ends before the tensor does: reading the tensor would read memory that was freed."""
     if tensor.layout != torch.strided or tensor.device.type == "meta" or not tensor.numel():
         return False
     last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
@@ -105,7 +105,7 @@ def largest(tensor):
 def difference(a, b, floor=0.0, slack=0.0):
     """The greatest difference between two tensors, relative to the greatest number in them, or to `floor`.
 
-    0 where it is no more than `slack`, the rounding of what may have cancelled.
+    It is 0 if the difference is at most `slack`, the rounding error where numbers cancel.
     """
     if a.shape != b.shape:
         return float("inf")
@@ -122,9 +122,9 @@ def difference(a, b, floor=0.0, slack=0.0):
     return float("inf") if worst != worst else worst / max(largest(a), largest(b), floor, 1e-300)
 
 
-def unlike(names, found, expected, tolerance, slacks, usual=None):
-    """The names of the tensors that differ by more than the tolerance, with how much. `usual` gives their size."""
-    floor = 1e-6 * max((largest(tensor) for tensor in expected), default=0.0)  # what is rounding beside the others
+def differing(names, found, expected, tolerance, slacks, usual=None):
+    """(name, relative difference) of the tensors that differ by more than the tolerance. `usual` gives their size."""
+    floor = 1e-6 * max((largest(tensor) for tensor in expected), default=0.0)  # what may be rounding, beside the others
     floors = [floor if usual is None else max(floor, largest(tensor)) for tensor in usual or expected]
     rows = zip(names, found, expected, floors, slacks, strict=True)
     gaps = [(name, difference(a, b, least, slack)) for name, a, b, least, slack in rows]
@@ -132,5 +132,6 @@ def unlike(names, found, expected, tolerance, slacks, usual=None):
 
 
 def first_line(error):
+    """The first line of an error, of 300 characters at most."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0].strip()[:300] if lines else type(error).__name__

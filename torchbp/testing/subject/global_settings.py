@@ -1,8 +1,8 @@
-"""Switches of torch that hold for the whole process: whether a call leaves them as they were."""
+"""Global settings of torch, which hold for the whole process: whether a call leaves them as they were."""
 
 import torch
 
-SWITCHES = {
+_SETTINGS = {  # name: (get, set)
     "torch.is_grad_enabled()": (torch.is_grad_enabled, torch.set_grad_enabled),
     "torch.get_default_dtype()": (torch.get_default_dtype, torch.set_default_dtype),
     "torch.get_num_threads()": (torch.get_num_threads, torch.set_num_threads),
@@ -18,15 +18,16 @@ SWITCHES = {
 }
 
 
-def positions():
-    return {name: get() for name, (get, _) in SWITCHES.items()}
+def current_settings():
+    """{name: value}"""
+    return {name: get() for name, (get, _) in _SETTINGS.items()}
 
 
-def put_back(before):
-    """Put every switch back that was moved since; {name: (before, after)}."""
-    moved = {}
-    for name, after in positions().items():
+def restore_settings(before):
+    """Set everything that has changed back to `before`; return the changes, {name: (before, after)}."""
+    changed = {}
+    for name, after in current_settings().items():
         if after != before[name]:
-            moved[name] = before[name], after
-            SWITCHES[name][1](before[name])
-    return moved
+            changed[name] = before[name], after
+            _SETTINGS[name][1](before[name])
+    return changed

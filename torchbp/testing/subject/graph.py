@@ -1,4 +1,4 @@
-"""What custom Functions keep on their ctx: the nodes of a graph, and their tensors."""
+"""The graph behind outputs: its nodes, and the tensors that they keep."""
 
 import contextlib
 from contextlib import contextmanager
@@ -17,8 +17,8 @@ def nodes(outputs):
     return list(seen)
 
 
-def custom(outputs):
-    """The nodes of custom Functions: they are the ctx themselves."""
+def custom_nodes(outputs):
+    """The nodes of custom Functions: each is the ctx of its call."""
     return [node for node in nodes(outputs) if isinstance(node, torch.autograd.function.BackwardCFunction)]
 
 
@@ -38,14 +38,14 @@ def leaves_of(outputs):
 
 @contextmanager
 def gradients_kept(outputs):
-    """The `.grad` of the tensors that a function holds itself, which a backward without inputs adds to, stays."""
-    held = [(leaf, leaf.grad) for leaf in leaves_of(outputs)]
-    for leaf, _ in held:
+    """Within it, a backward without inputs leaves no trace in the `.grad` of tensors that the function holds itself."""
+    before = [(leaf, leaf.grad) for leaf in leaves_of(outputs)]
+    for leaf, _ in before:
         leaf.grad = None
     try:
         yield
     finally:
-        for leaf, gradient in held:
+        for leaf, gradient in before:
             leaf.grad = gradient
 
 
@@ -53,27 +53,27 @@ def function_name(node):
     return type(node).__name__.removesuffix("Backward")
 
 
-def stashed(outputs):
+def tensors_on_ctx(outputs):
     """'Function keeps ctx.name' of each tensor that is kept as an attribute, without save_for_backward."""
     return [
         f"{function_name(node)} keeps ctx.{name}"
-        for node in custom(outputs)
+        for node in custom_nodes(outputs)
         for name, value in vars(node).items()
-        if holds_tensor(value)
+        if _has_tensor(value)
     ]
 
 
-def holds_tensor(value):
+def _has_tensor(value):
     if isinstance(value, (list, tuple, dict)):
-        return any(holds_tensor(item) for item in (value.values() if isinstance(value, dict) else value))
+        return any(_has_tensor(item) for item in (value.values() if isinstance(value, dict) else value))
     return isinstance(value, torch.Tensor)
 
 
 def saved_intermediates(outputs, known):
-    """Saved tensors that are neither inputs nor outputs: a second derivative does not know where they came from."""
+    """Saved tensors that are neither inputs nor outputs: a second derivative does not know how they were computed."""
     storages = {tensor.untyped_storage().data_ptr() for tensor in known}
     found = []
-    for node in custom(outputs):
+    for node in custom_nodes(outputs):
         for i, tensor in enumerate(node.saved_tensors):
             if tensor is None or tensor.requires_grad or not tensor.is_floating_point():
                 continue

@@ -1,4 +1,4 @@
-"""Copies of a module, and the places in it where its parameters and buffers are."""
+"""Copies of a module, and the dicts in it that hold its parameters and buffers."""
 
 import copy
 
@@ -16,19 +16,19 @@ def copied(module):
 
 
 def tensor_slots(module):
-    """{name: [(dict, key), …]}; tied parameters have one name and several places."""
+    """{name: [(dict, key), …]}: where each parameter and buffer is. Tied parameters have one name and several slots."""
     names = {id(tensor): name for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
     found = {name: [] for name in names.values()}
     for child in module.modules():
-        for held in (child._parameters, child._buffers):
-            for key, tensor in held.items():
+        for holder in (child._parameters, child._buffers):
+            for key, tensor in holder.items():
                 if tensor is not None:
-                    found[names[id(tensor)]].append((held, key))
+                    found[names[id(tensor)]].append((holder, key))
     return found
 
 
 def promote_attributes(module):
-    """Tensors that a module keeps without registering them: `.double()` does not see them."""
+    """Convert the tensors that a module keeps without registering them to float64: `.double()` does not see them."""
     for child in module.modules():
         for name, value in vars(child).items():
             if isinstance(value, torch.Tensor) and is_inexact(value):

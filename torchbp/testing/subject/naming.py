@@ -1,4 +1,4 @@
-"""Names for people: of the function, of its arguments, of an entry of a tensor."""
+"""Names for messages: of the function, of its arguments, of an entry of a tensor."""
 
 import inspect
 
@@ -7,6 +7,7 @@ from torch.utils._pytree import tree_flatten
 
 
 def name_of(function):
+    """`sigmoid`, `MyFunction`, `mylib::op`; of a module its class."""
     if isinstance(function, torch.nn.Module):
         return type(function).__name__
     if isinstance(function, torch._ops.OpOverloadPacket):  # its __name__ is that of a binding
@@ -21,7 +22,7 @@ def name_of(function):
 
 
 def expression(function):
-    """What stands for the function in a line of Python; `module` or `function` where it has no name to write."""
+    """How to write the function in a line of Python; `module` or `function` if it has no name."""
     if isinstance(function, torch.nn.Module):
         return "module"
     name = name_of(function)
@@ -35,7 +36,7 @@ def expression(function):
 
 
 def parameters_of(function):
-    """The signature's parameters, without self and ctx; [] where Python does not know them."""
+    """The parameters of the signature, without self and ctx; [] if Python does not know them."""
     owner = getattr(function, "__self__", None)
     if inspect.isclass(owner) and issubclass(owner, torch.autograd.Function):  # its apply
         function = owner
@@ -51,7 +52,8 @@ def parameters_of(function):
         return []
 
 
-def schema_names(function):
+def _schema_names(function):
+    """The names of the arguments of a registered operator."""
     overload = getattr(function, "_opoverload", None) or getattr(function, "default", function)
     schema = getattr(overload, "_schema", None)
     return [argument.name for argument in schema.arguments] if schema is not None else []
@@ -65,7 +67,7 @@ def argument_names(function, args, kwargs):
             rest = parameter.name
         elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             positional.append(parameter.name)
-    positional = schema_names(function) or positional
+    positional = _schema_names(function) or positional
     names = []
     for i, value in enumerate(args):
         if i < len(positional):
@@ -74,33 +76,35 @@ def argument_names(function, args, kwargs):
             name = f"{rest}[{i - len(positional)}]"
         else:
             name = "input" if len(args) == 1 else f"input{i}"
-        names += leaf_names(name, value)
+        names += _leaf_names(name, value)
     for key, value in kwargs.items():
-        names += leaf_names(key, value)
+        names += _leaf_names(key, value)
     return names
 
 
-def leaf_names(name, value):
+def _leaf_names(name, value):
     if not isinstance(value, (list, tuple, dict)):
         return [name]
     return [f"{name}[{i}]" for i in range(len(tree_flatten(value)[0]))]
 
 
 def entry(name, index, shape):
-    """`weight[0, 1]` of a flat index; of a tensor of no dimension, its name."""
+    """`weight[0, 1]` for a flat index; for a tensor without dimensions its name."""
     if not shape:
         return name
-    places = []
+    indices = []
     for size in reversed(shape):
-        places.append(index % size)
+        indices.append(index % size)
         index //= size
-    return f"{name}[{', '.join(map(str, reversed(places)))}]"
+    return f"{name}[{', '.join(map(str, reversed(indices)))}]"
 
 
 def number(value):
+    """Six digits."""
     return f"{value:.6g}"
 
 
 def listing(words):
+    """`a, b and c`."""
     words = list(words)
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from torchbp.testing.numerics.rounding import HALF_UNIT, inside
+from torchbp.testing.numerics.rounding import HALF_UNIT, unit_inside
 from torchbp.testing.numerics.tensors import coarseness, flat, is_inexact, nudged
 
 
@@ -46,6 +46,6 @@ def precision_of(subject):
         return unknown
     moved = [t + 0.0123 * (1 + t.abs()) if is_inexact(t) else t for t in subject.point]  # a zero is never rounded
     points = [point, subject.clamp_to_domain(moved)]
-    unit, removable = inside(subject.call_no_grad, points, subject.outputs.largest)
+    unit, removable = unit_inside(subject.call_no_grad, points, subject.outputs.largest)
     seen = coarseness(torch.cat([flat(output).double() for output in outputs]))
     return Precision(given, max(given, seen, unit), max(unit, given) > HALF_UNIT, removable)

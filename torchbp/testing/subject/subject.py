@@ -10,7 +10,7 @@ from torchbp.testing.numerics.rounding import Roundings
 from torchbp.testing.numerics.tensors import cast, largest
 from torchbp.testing.options import Options
 from torchbp.testing.subject.callee import Callee
-from torchbp.testing.subject.global_settings import positions, put_back
+from torchbp.testing.subject.global_settings import current_settings, restore_settings
 from torchbp.testing.subject.outputs import Behaviour, Outputs, tensors_of
 from torchbp.testing.subject.precision import Precision
 from torchbp.testing.subject.rng import Randomness
@@ -92,11 +92,11 @@ class Subject:
         """What the function returns. Global settings that it changes are noted, and put back."""
         if self.behaviour.in_place or self.behaviour.writes:  # it shall not alter what the next call is given
             tensors = [tensor.clone() for tensor in tensors]
-        before = positions()
+        before = current_settings()
         try:
             return self.callee.call(self.arguments, tensors)
         finally:
-            self.changed_settings.update(put_back(before))
+            self.changed_settings.update(restore_settings(before))
 
     def fresh_module(self):
         """A copy of the module that holds the audited parameters and buffers."""

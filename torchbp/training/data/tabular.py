@@ -31,15 +31,21 @@ class TabularData(pl.LightningDataModule):
             missing in an empty cell and, in a column of numbers, where a spelling such as NA or ? stands.
         max_categories: the most categories that a column may have.
         batch_size: rows per step of gradient descent, of each process.
-        val_fraction, test_fraction: shares of all rows, drawn class by class (with several targets: at random); the
-            other rows are the training split. `xor` has four rows, and each split has them all.
-        seed: of the split.
+        val_fraction: share of the rows for validation. It is drawn class by class, with several targets at random;
+            `xor` has four rows, and each split has them all.
+        test_fraction: share of the rows for the test. They are drawn in the same way; the others are the training split.
+        seed: seed of the split.
         batches_at_once: how many batches share one step of Lightning's loop, with `engine: explicit`. It makes a step
             of gradient descent with each batch, in the same order as otherwise. Callbacks see them as one batch.
             null: as many as have 8192 rows, and at most 64; 1 for autograd.
 
     Raises:
         SettingError, UserError: an argument or a file that cannot be used.
+
+    Example:
+        >>> data = torchbp.training.TabularData("breast_cancer", batch_size=64)
+        >>> x, y = data.rows("train")
+        >>> x.shape, y.shape  # (341, 30), (341, 1)
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Guesses that look at the Jacobian as a whole: transposed, permuted, summed, the sign, the diagonal."""
+"""Guesses from the Jacobian as a whole: it is transposed, permuted, summed, of the wrong sign, or diagonal."""
 
 import torch
 
@@ -27,7 +27,7 @@ def transposed(e):
 
 
 def jacobian_transposed(e):
-    """g @ W.t() where g @ W belongs: outputs and entries change places."""
+    """g @ W.t() where g @ W belongs: rows and columns are swapped."""
     if e.complex or e.numerical.shape[0] != e.numerical.shape[1] or not e.same(e.analytical, e.numerical.T):
         return None
     return "what multiplies the incoming gradient is transposed: a .t() is missing or too much"
@@ -49,11 +49,11 @@ def permuted(e):
         turned = n[order]
         fits = e.same(a, turned) if what == "outputs" else e.same(a.T, turned.T)
         if fits and len(set(order.tolist())) == len(order):
-            return f"the right gradient with the {what} permuted: {described(order.tolist())}"
+            return f"the right gradient with the {what} permuted: {_order_in_words(order.tolist())}"
     return None
 
 
-def described(order):
+def _order_in_words(order):
     n = len(order)
     if order == list(range(n))[::-1]:
         return "flipped"
@@ -62,7 +62,7 @@ def described(order):
 
 
 def summed(e):
-    """A reduction over a dimension of the argument that the forward does not have, or the lack of one."""
+    """A reduction over a dimension of the argument that the forward does not have."""
     if e.complex:
         return None
     full, shape = e.numerical.view(-1, *e.argument_shape), e.argument_shape
@@ -89,13 +89,13 @@ def signs(e):
 
 
 def diagonal_only(e):
-    """A softmax or a normalisation that forgets that every output depends on every entry."""
+    """A softmax or a normalisation, for example, in which every output depends on every entry."""
     n = e.numerical
     if n.shape[0] != n.shape[1] or len(n) < 2:
         return None
     off = ~torch.eye(len(n), dtype=torch.bool)
     if not bool(e.analytical[off].any()) and bool((n[off].abs() > 1e-6 * n.abs().max()).any()):
-        return "only the diagonal of the Jacobian is there: what an entry does to the other outputs is forgotten"
+        return "only the diagonal of the Jacobian is there: the effect of an entry on other outputs is missing"
     return None
 
 

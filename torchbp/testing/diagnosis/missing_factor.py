@@ -1,4 +1,4 @@
-"""Is a factor of the derivative missing, or too much, such as y(1 − y) of a sigmoid?"""
+"""Guess that a factor of the derivative is missing or too much, such as y(1 − y) of a sigmoid."""
 
 from itertools import product
 
@@ -30,28 +30,28 @@ def missing_factor(e):
     """A / N is a function of one known number at each entry: of the argument, of the output, or of another argument."""
     if e.complex:
         return None
-    tables = [(name, table) for name, values in e.values.items() for table in aligned(e, values)]
+    tables = [(name, table) for name, values in e.values.items() for table in broadcast(e, values)]
     for (name, table), (text, function) in product(tables, FACTORS.items()):
         factor = function(table)
-        if not usable(factor):
+        if not is_usable(factor):
             continue
-        said = text.format(name)
+        words = text.format(name)
         for constant, sign in product(CONSTANTS, (1, -1)):
-            word = "" if constant == 1 else f" (times {constant:.3g})"
-            word += ", and the sign is wrong" if sign < 0 else ""
+            note = "" if constant == 1 else f" (times {constant:.3g})"
+            note += ", and the sign is wrong" if sign < 0 else ""
             if e.same(e.analytical * factor * (sign * constant), e.numerical):
-                return f"the factor {said} is missing{word}"
+                return f"the factor {words} is missing{note}"
             if e.same(e.analytical, e.numerical * factor * (sign * constant)):
-                return f"the factor {said} is too much{word}"
-    return replaced(e, tables)
+                return f"the factor {words} is too much{note}"
+    return _wrong_factor(e, tables)
 
 
-def replaced(e, tables):
+def _wrong_factor(e, tables):
     """One factor stands where another belongs: A f(t) = N g(u)."""
     few = list(enumerate(FACTORS.items()))[:8]
     tables = sorted(tables[:8], key=lambda row: row[0] == "out")  # arguments first
     choices = [(rank, text.format(name), function(table)) for rank, (text, function) in few for name, table in tables]
-    choices = [choice for choice in choices if usable(choice[2])]
+    choices = [choice for choice in choices if is_usable(choice[2])]
     pairs = sorted(product(choices, choices), key=lambda pair: pair[0][0] + pair[1][0])  # the simplest guess first
     for (_, right, factor), (_, used, other) in pairs:
         if right != used and e.same(e.analytical * factor, e.numerical * other) and bool((e.numerical * other).any()):
@@ -59,15 +59,15 @@ def replaced(e, tables):
     return None
 
 
-def usable(factor):
-    """Finite, somewhere not 0, and not the same everywhere, which would be a constant ratio and explain nothing."""
+def is_usable(factor):
+    """Whether it is finite, somewhere not 0, and not the same everywhere: that would be a constant ratio."""
     if not bool(factor.isfinite().all()) or not factor.numel():
         return False
     return float((factor - factor.reshape(-1)[0]).abs().max()) > 1e-6 and float(factor.abs().max()) > 1e-9
 
 
-def aligned(e, values):
-    """The values, spread over the Jacobian: one for each column, one for each row, or along one dimension of either."""
+def broadcast(e, values):
+    """The values as matrices like the Jacobian: one for each column, for each row, or along one dimension of either."""
     rows, columns = e.numerical.shape
     tables = []
     if len(values) == columns:

@@ -1,33 +1,33 @@
 """The likely cause of a wrong gradient, from the analytical and the numerical Jacobian of one argument.
 
-Each guess is a function of one `Evidence` that returns a line or None; the first that fits is reported. A guess must
-explain every entry that is known, so that none is better than a false one.
+Each guess is a function of an `Evidence` that returns a line or None; the first that fits is reported. A guess must
+explain every known entry: no guess is better than a false one.
 """
 
 import math
 
 import torch
 
-from torchbp.testing.diagnosis import regions, structure
-from torchbp.testing.diagnosis.factors import missing_factor
-from torchbp.testing.diagnosis.terms import wrong_term
+from torchbp.testing.diagnosis import jacobian_patterns, wrong_region
+from torchbp.testing.diagnosis.missing_factor import missing_factor
+from torchbp.testing.diagnosis.wrong_term import wrong_term
 from torchbp.testing.subject.naming import entry, number
 
 ZERO = "zero everywhere: the graph is cut (detach, .data, .item(), numpy, a copy), or None is returned"
 
 
-def cause(evidence):
-    """The first guess that fits, or None; of an error too small, or entries too few to tell it from chance, None."""
+def likely_cause(evidence):
+    """The first guess that fits; None if none does, or if the error is so small that it may fit by chance."""
     if evidence.same(evidence.analytical, evidence.numerical):
         return None
     for guess, choices, fitted in GUESSES:
-        found = guess(evidence) if not choices or evidence.tells(choices, fitted) else None
+        found = guess(evidence) if not choices or evidence.is_more_than_chance(choices, fitted) else None
         if found:
             return found
     return None
 
 
-def not_finite(e):
+def _not_finite(e):
     bad = ~e.analytical.isfinite()
     if not bool(bad.any()):
         return None
@@ -41,12 +41,11 @@ def not_finite(e):
     return f"{kind} where {where}{at}: a division by zero or an overflow in the backward"
 
 
-def zero(e):
-    """But for what rounding leaves."""
+def _zero(e):
     return ZERO if float(e.analytical.abs().max()) <= 1e-12 * float(e.numerical.abs().max()) else None
 
 
-def constant_ratio(e):
+def _constant_ratio(e):
     found = ratio_of(e.analytical, e.numerical, e.slack)
     if found is None:
         return None
@@ -59,7 +58,7 @@ def constant_ratio(e):
         return "the sign is wrong everywhere"
     wrong_sign = "the sign is wrong, and " if r < 0 else ""
     r = abs(r)
-    for size, what in sizes_of(e):
+    for size, what in _sizes(e):
         half = " (or a factor ½ is missing)" if size == 2 else ""
         twice = " (or a factor 2 is missing)" if size == 2 else ""
         if close(r, size):
@@ -74,18 +73,18 @@ def constant_ratio(e):
         return f"{wrong_sign}twice the right value everywhere: a factor ½ is missing, or a term is added twice"
     if close(r, 0.5):
         return f"{wrong_sign}half of the right value everywhere: a factor 2 or one of two equal terms is missing"
-    if not e.tells(1, fitted=1):  # any one entry is some number times another
+    if not e.is_more_than_chance(1, fitted=1):  # any one entry is some number times another
         return None
     return f"{wrong_sign}{digits(r, error)} times the right value everywhere: a constant factor is missing or too much"
 
 
 def ratio_of(analytical, numerical, slack):
-    """(r, its error) where every entry is r times the right one within the slack, and r is not 1; else None."""
+    """(r, its error) if every entry is r times the right one within the slack, and r is not 1; else None."""
     known = analytical.isfinite() & numerical.isfinite() & (numerical.abs() > 10 * slack)
     if not bool(known.any()):
         return None
     errors = torch.where(known, (1 + (analytical / numerical).abs()) * slack / numerical.abs(), torch.inf)
-    k = int(errors.argmin())  # the entry that is known best
+    k = int(errors.argmin())  # the entry with the smallest relative error
     r, error = float((analytical / numerical).reshape(-1)[k]), float(errors.reshape(-1)[k])
     fits = (analytical - r * numerical).abs() <= (1 + abs(r)) * slack + error * numerical.abs()
     if not bool(fits.all()) or abs(r - 1) <= max(10 * error, 1e-5) or error > 0.1 * abs(r):
@@ -94,13 +93,13 @@ def ratio_of(analytical, numerical, slack):
 
 
 def digits(r, error):
-    """The number with the digits that are certain."""
+    """The number, with its certain digits."""
     certain = math.floor(math.log10(abs(r) / max(error, 1e-12 * abs(r))))
     return f"{r:.{min(max(certain, 1), 6)}g}"
 
 
-def sizes_of(e):
-    """(a size, what it is): dimensions before products of dimensions."""
+def _sizes(e):
+    """(size, what it is): the sizes of dimensions, then the numbers of entries."""
     sizes = {}
     shapes = {"out": e.output_shape, **e.shapes}
     for name, shape in shapes.items():
@@ -114,23 +113,23 @@ def sizes_of(e):
     return [(size, what) for size, what in sizes.items() if size > 1]
 
 
-# of each guess, how many it tries and how many numbers it fits to the entries; 0 where it says what is there to see
+# (guess, how many possibilities it tries, how many numbers it fits to the entries); 0: it reports what is plain to see
 GUESSES = (
-    (not_finite, 0, 0),
-    (zero, 0, 0),
-    (constant_ratio, 10, 0),
-    (structure.conj, 1, 0),
-    (structure.transposed, 2, 0),
-    (structure.jacobian_transposed, 1, 0),
-    (structure.swapped, 5, 0),
+    (_not_finite, 0, 0),
+    (_zero, 0, 0),
+    (_constant_ratio, 10, 0),
+    (jacobian_patterns.conj, 1, 0),
+    (jacobian_patterns.transposed, 2, 0),
+    (jacobian_patterns.jacobian_transposed, 1, 0),
+    (jacobian_patterns.swapped, 5, 0),
     (missing_factor, 1e4, 0),
-    (structure.permuted, 1e4, 0),
-    (structure.summed, 10, 0),
-    (structure.signs, 2, 0),
-    (structure.diagonal_only, 0, 0),
-    (structure.extra_term, 3, 1),
+    (jacobian_patterns.permuted, 1e4, 0),
+    (jacobian_patterns.summed, 10, 0),
+    (jacobian_patterns.signs, 2, 0),
+    (jacobian_patterns.diagonal_only, 0, 0),
+    (jacobian_patterns.extra_term, 3, 1),
     (wrong_term, 1e4, 1),
-    (regions.one_index, 0, 0),
-    (regions.partly_zero, 0, 0),
-    (regions.part, 0, 0),
+    (wrong_region.one_index, 0, 0),
+    (wrong_region.partly_zero, 0, 0),
+    (wrong_region.one_branch, 0, 0),
 )

@@ -1,12 +1,12 @@
-"""Guesses that look at where a gradient is wrong: one index, one side of zero, one branch."""
+"""Guesses from where a gradient is wrong: at one index, on one side of zero, in one branch."""
 
 import math
 
 from torchbp.testing.subject.naming import entry, number
 
 
-def region(e, columns):
-    """' where x < 0', if the wrong columns are exactly those; or a threshold."""
+def _where(e, columns):
+    """' where x < 0', if the wrong columns are exactly those; or ' only where x is greater than …'; else None."""
     value = e.values.get(e.argument)
     if value is None or e.complex or bool(columns.all()) or not bool(columns.any()):
         return None
@@ -14,7 +14,7 @@ def region(e, columns):
         if bool((columns == mask).all()):
             return f" where {e.argument} {sign} 0"
     inside, outside = value[columns], value[~columns]
-    if math.comb(len(value), len(inside)) < 100:  # so few numbers are apart by chance, too
+    if math.comb(len(value), len(inside)) < 100:  # so few numbers may be on one side by chance
         return None
     if inside.min() > outside.max():
         return f" only where {e.argument} is greater than about {number(float(outside.max()))}"
@@ -32,7 +32,7 @@ def one_index(e):
     ):
         if e.complex or not shape or bool(mask.all()) or not bool(mask.any()) or mask.numel() < 3:
             continue
-        if mask.numel() != numel(shape):
+        if mask.numel() != math.prod(shape):
             continue
         places = mask.view(shape).nonzero()
         if len(places) == 1:
@@ -44,20 +44,13 @@ def one_index(e):
     return None
 
 
-def numel(shape):
-    total = 1
-    for size in shape:
-        total *= size
-    return total
-
-
 def partly_zero(e):
     wrong = ~e.close
     if bool(e.analytical[wrong].any()):
         return None
-    return f"zero{region(e, wrong.any(dim=0)) or ' in the entries that are wrong'}: a term of the derivative is missing"
+    return f"zero{_where(e, wrong.any(dim=0)) or ' in the entries that are wrong'}: a term of the derivative is missing"
 
 
-def part(e):
-    where = region(e, (~e.close).any(dim=0))
+def one_branch(e):
+    where = _where(e, (~e.close).any(dim=0))
     return f"wrong{where}: a branch of the derivative" if where else None

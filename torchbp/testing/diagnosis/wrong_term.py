@@ -1,8 +1,8 @@
-"""Is a term of the derivative missing, too much, or another than it should be, such as z for σ(z) in σ(z) − y?"""
+"""Guess that a term of the derivative is missing, too much, or wrong, such as z for σ(z) in σ(z) − y."""
 
 from itertools import product
 
-from torchbp.testing.diagnosis.factors import FACTORS, aligned, usable
+from torchbp.testing.diagnosis.missing_factor import FACTORS, broadcast, is_usable
 
 
 def wrong_term(e):
@@ -14,29 +14,29 @@ def wrong_term(e):
     terms = [
         (text.format(name), function(table) * support)
         for name, values in e.values.items()
-        for table in aligned(e, values)
+        for table in broadcast(e, values)
         for text, function in FACTORS.items()
     ]
-    terms = [(said, term) for said, term in terms if usable(term)]
-    for said, term in terms:
-        scale = multiple(extra, term)
+    terms = [(words, term) for words, term in terms if is_usable(term)]
+    for words, term in terms:
+        scale = _multiple(extra, term)
         if scale and e.same(extra, scale * term):
-            return f"a term with {said} is missing, too much, or has the wrong sign"
+            return f"a term with {words} is missing, too much, or has the wrong sign"
     few = terms[:60]
-    for (said, term), (other, right) in product(few, few):
-        if said != other:
-            scale = multiple(extra, term - right)
+    for (words, term), (other, right) in product(few, few):
+        if words != other:
+            scale = _multiple(extra, term - right)
             if scale and e.same(extra, scale * (term - right)):
                 return (
-                    f"a term is {said} where {other} belongs"
+                    f"a term is {words} where {other} belongs"
                     if scale > 0
-                    else f"a term with {said} or {other} is another"
+                    else f"a term in {words} or {other} is wrong"
                 )
     return None
 
 
-def multiple(extra, term):
-    """The factor between the two, from the entry where the term is greatest; 0 if there is none."""
+def _multiple(extra, term):
+    """extra / term, at the entry where the term is greatest; 0 if there is none."""
     k = int(term.abs().reshape(-1).argmax())
     largest = float(term.reshape(-1)[k])
     return float(extra.reshape(-1)[k]) / largest if abs(largest) > 1e-9 else 0.0

@@ -1,0 +1,75 @@
+"""Points with other sizes than the one that is audited."""
+
+from typing import NamedTuple
+
+import torch
+
+from torchbp.testing.numerics.tensors import is_inexact, symmetric
+
+_FEW_SIZES = 3  # different sizes in a row that are varied
+
+
+class Resizing(NamedTuple):
+    words: str
+    point: list  # of tensors
+
+
+def resizings(subject):
+    """Another number of rows, in all inputs that have as many as the first, and in one alone; longer rows.
+
+    Rows are only made longer: in a shorter one, an index that the function holds itself may be out of bounds, which
+    some operations of torch do not look at.
+    """
+    inputs = [i for i, argument in enumerate(subject.arguments) if argument.kind == "input"]
+    shapes = {i: subject.point[i].shape for i in inputs}
+    rows = next((shape[0] for shape in shapes.values() if shape), 0)
+    with_rows = [i for i, shape in shapes.items() if shape[:1] == (rows,)] if rows else []
+    for new in (1, rows + 1, 0):
+        if with_rows and new != rows:
+            dims = {i: [0] for i in with_rows}
+            yield Resizing(f"{new} instead of {rows} rows", _resized_point(subject.point, dims, new))
+    for i in with_rows if len(shapes) > 1 and rows > 1 else []:
+        for new in (1, rows + 1):
+            words = f"{new} instead of {rows} rows of {subject.arguments[i].name} alone"
+            yield Resizing(words, _resized_point(subject.point, {i: [0]}, new))
+    sizes = dict.fromkeys(size for shape in shapes.values() for size in shape[1:] if size > 1)
+    for size in list(sizes)[:_FEW_SIZES]:
+        dims = {i: [d for d, s in enumerate(shape) if s == size and (d or s != rows)] for i, shape in shapes.items()}
+        if any(dims[i] and symmetric(subject.point[i]) for i in dims):  # the resized matrix would not be symmetric
+            continue
+        yield Resizing(f"{size + 1} instead of {size} in a row", _resized_point(subject.point, dims, size + 1))
+
+
+def _resized_point(point, dims, new):
+    """The point with `new` entries along these dimensions: the same numbers again, so that they stay in the domain."""
+    changed = list(point)
+    for i, along in dims.items():
+        for dim in along:
+            changed[i] = _resized(changed[i], dim, new)
+    return changed
+
+
+def _resized(tensor, dim, new):
+    size = tensor.shape[dim]
+    longer = tensor.index_select(dim, torch.arange(new, device=tensor.device) % size)
+    if new <= size or not is_inexact(tensor):
+        return longer
+    # No two are alike: the one that is added has its numbers in another order, or smaller where the order matters.
+    factors = 1 - 1e-2 * torch.linspace(0, 1, new, device=tensor.device)
+    longer = longer * factors.view([-1 if d == dim else 1 for d in range(tensor.dim())])
+    if not symmetric(tensor) or tensor.dim() - dim < 3:
+        longer.select(dim, size).copy_(longer.select(dim, size).reshape(-1).roll(1).view_as(longer.select(dim, size)))
+    return longer
+
+
+def batch_changes(size):
+    """(words, change): for each leading dimension, no row, one, and one more, as a function of a tensor."""
+    for dim, rows in enumerate(size):
+        where = f" along dimension {dim}" if len(size) > 1 else ""
+        again = [k % rows for k in range(rows + 1)] if rows else []
+        for words, indices in (("no rows", []), ("one row", [0][:rows]), ("a row more", again)):
+            yield f"a batch of {words}{where}", _selection(indices, dim)
+
+
+def _selection(indices, dim):
+    return lambda t: t.index_select(dim, torch.tensor(indices, dtype=torch.long, device=t.device))
