@@ -16,7 +16,7 @@ from torchbp.explanation.quantities import Quantity
 from torchbp.explanation.records import Record, equation
 from torchbp.explanation.render import mathml, text
 from torchbp.explanation.render.html.cards import table
-from torchbp.explanation.render.html.page import STYLES, read
+from torchbp.explanation.render.html.page import read, style
 from torchbp.explanation.render.html.step_curve import curve
 from torchbp.explanation.render.plain_text import partial
 
@@ -313,7 +313,7 @@ def mixed(a, b, share):
 
 def test_no_text_is_faded():
     """Its colour is what is tested; a group's opacity would take its contrast away."""
-    faded = re.findall(r"([^{}]*)\{[^{}]*opacity: \.", read(STYLES))
+    faded = re.findall(r"([^{}]*)\{[^{}]*opacity: \.", style())
     assert [rule.split("}")[-1].strip() for rule in faded] == [
         "button:disabled",
         "#network .edges",
@@ -323,8 +323,9 @@ def test_no_text_is_faded():
 
 
 def test_colours_are_legible_in_light_and_dark():
-    light, dark = re.split(r"prefers-color-scheme: dark", read(STYLES))
-    found = [dict(re.findall(r"--([\w-]+): (#\w{6})", scheme)) for scheme in (light, dark)]
+    dark = re.compile(r"@media screen and \(prefers-color-scheme: dark\) \{(.*?\})\s*\}", re.DOTALL)
+    schemes = dark.sub("", style()), " ".join(dark.findall(style()))
+    found = [dict(re.findall(r"--([\w-]+): (#\w{6})", scheme)) for scheme in schemes]
     for colours in found:
         for behind in ("back", "card", "soft"):
             assert min(contrast(colours[name], colours[behind]) for name in ("text", "muted")) >= 4.5

@@ -173,7 +173,9 @@ class Chain:
                 values[step.gives.name], needed = step.forward(a, parameters)
             except (RuntimeError, ValueError, IndexError) as error:
                 words = " ".join(str(error).split())
-                raise ValueError(f"{step.described()} does not take numbers of the shape {tuple(a.shape)}: {words}")
+                raise ValueError(
+                    f"{step.described()} does not take numbers of the shape {tuple(a.shape)}: {words}"
+                ) from None
             if saved is not None:
                 saved[step.gives.name] = needed
         return values

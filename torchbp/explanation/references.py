@@ -58,8 +58,8 @@ def passes(step, parameters, values):
 
 
 def reference_loss(step, like):
-    """L as a function of the output and y, by torch's own module where there is one, and otherwise by the rule's formula
-    in torch. Its weights have the dtype of the tensor `like`."""
+    """L as a function of the output and y, by torch's own module where there is one, otherwise by the rule's formula.
+    Its weights have the dtype of the tensor `like`."""
     cast = lambda value: value.to(like) if isinstance(value, torch.Tensor) else value  # noqa: E731
     if step.rule.torch_module is None:
         options = {name: cast(value) for name, value in step.options.items()}

@@ -138,9 +138,8 @@ def tensor_lines(tensor):
     rows, columns = table.shape
     lines = []
     if rows > ROWS or columns > COLUMNS:
-        lines = [
-            f"     {size(tensor)}, from {formatted(table.min())} to {formatted(table.max())}, mean {formatted(table.mean())}"
-        ]
+        least, most, mean = map(formatted, (table.min(), table.max(), table.mean()))
+        lines = [f"     {size(tensor)}, from {least} to {most}, mean {mean}"]
     across = list(range(columns)) if columns <= COLUMNS else [0, 1, 2, None, columns - 2, columns - 1]
     down = list(range(rows)) if rows <= ROWS else [0, 1, None, rows - 2, rows - 1]
     for row in down:
