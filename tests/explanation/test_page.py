@@ -116,9 +116,9 @@ def test_numbers_of_the_page_have_nine_digits():
     ("shape", "caption", "cells"),
     [
         ((8, 7), "", [[7 * row + column for column in range(7)] for row in range(8)]),
-        ((2, 9), "2×9, from 0 to 17; its corners", [[0, 1, None, 8], [9, 10, None, 17]]),
-        ((9, 2), "9×2, from 0 to 17; its corners", [[0, 1], [2, 3], [None, None], [16, 17]]),
-        ((9,), "9, from 0 to 8; its ends", [[0, 1, None, 8]]),
+        ((2, 9), "2×9, from 0 to 17; only its corners", [[0, 1, None, 8], [9, 10, None, 17]]),
+        ((9, 2), "9×2, from 0 to 17; only its corners", [[0, 1], [2, 3], [None, None], [16, 17]]),
+        ((9,), "9, from 0 to 8; only its ends", [[0, 1, None, 8]]),
     ],
 )
 def test_tables_are_whole_or_show_their_corners(shape, caption, cells):
@@ -303,7 +303,7 @@ def test_bars_have_one_scale_in_the_terminal_and_on_the_page(norms, ends, shares
     lengths = [line.count("█") for line in text.bars(norms)]
     assert lengths == pytest.approx([30 * share for share in reversed(shares)], abs=0.51)
     if len(norms) > 1:
-        assert f"(bars from {ends[0]} to {ends[1]})" in explanation.text()
+        assert f"(bars: {ends[0]} to {ends[1]})" in explanation.text()
 
 
 def mixed(a, b, share):

@@ -12,7 +12,7 @@ from torchbp.explanation.render.html import network_data
 from torchbp.explanation.render.html.cards import card, readable, strip
 from torchbp.explanation.render.html.step_curve import curve
 from torchbp.explanation.render.plain_text import partial
-from torchbp.explanation.render.text import loss, tally
+from torchbp.explanation.render.text import loss, reading, tally
 from torchbp.printing import printable
 from torchbp.web import shared_style
 
@@ -66,8 +66,9 @@ def page(explanation):
         "summary": summary,
         "jumps": jumps,
         "strip": strip(explanation),
-        "seen": f'<section class="card seen"><h2>What there is to see</h2><ul>{seen}</ul></section>' if seen else "",
+        "seen": f'<section class="card seen"><h2>Observations</h2><ul>{seen}</ul></section>' if seen else "",
         "script": read(SCRIPTS),
+        "reading": readable(reading(explanation, partial)),
         "steps": steps,
         "data": data(explanation),
     }
