@@ -34,20 +34,21 @@ def explain(
         Z1 = X W1ᵀ + b1,  A1 = σ(Z1),  …,  L;   dL/dA2,  dL/dZ2,  dL/dW2,  …,  dL/db1;   W′ = W − α dL/dW;   and again
 
     Args:
-        model: an `MLP`, or a `torch.nn.Sequential` of layers and activations that have a rule: Linear, Sigmoid, Tanh and
-            ReLU, ours or torch's, and those that you have made.
+        model: an `MLP`, or a `torch.nn.Sequential` of layers and activations that have a rule: Linear, Sigmoid, Tanh
+            and ReLU, ours or torch's, and those that you have made.
         x: a row, shape `(in_features)`, or rows, `(N, in_features)`: a tensor, an array or a list. It, y and the loss's
             weights are taken in the dtype and on the device of the model.
         y: its target `(outputs)`, or theirs, `(N, outputs)`. N is the number of rows throughout, K that of outputs.
         lr: the learning rate α, a number.
         loss: a loss that has a rule, with reduction "mean" or "sum": `BCEWithLogitsLoss`, `BCELoss` or `MSELoss`, of
-            torch or torchbp, or one that you have made. None is the cross-entropy: `BCELoss` where the model ends with a
-            Sigmoid, otherwise `BCEWithLogitsLoss`.
+            torch or torchbp, or one that you have made. None is the cross-entropy: `BCELoss` where the model ends with
+            a Sigmoid, otherwise `BCEWithLogitsLoss`.
         title: of the text and the page.
         features, outputs: names of the columns of x and y, for the page and JSON.
 
     Returns:
-        An `Explanation`: its `records`, one for each quantity in that order; print it, or write its `to_html()` to a file.
+        An `Explanation`: its `records`, one for each quantity in that order; print it, or write its `to_html()` to a
+        file.
 
     Raises:
         TypeError: an ensemble; a layer, hook or loss that is not supported; layers that share weights; probabilities

@@ -139,8 +139,8 @@ def parameters(dweight, dbias, add_dweight, add_dbias):
             gradient=dweight,
             accumulate=add_dweight,
             equation=dZ.T @ X,
-            why="{z} = … + w·x + …, so its derivative by a weight w is the number x of {x} that w multiplies. The gradient "
-            "of a weight is the error above it times the number below it",
+            why="{z} = … + w·x + …, so its derivative by a weight w is the number x of {x} that w multiplies. The "
+            "gradient of a weight is the error above it times the number below it",
         ),
         Parameter(
             name="bias",

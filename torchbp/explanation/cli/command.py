@@ -82,7 +82,10 @@ def run(settings):
     rows = Rows(settings.data.source, settings.data.target, settings.row, settings.y, model)
     with torch.no_grad():
         x, y = model.standardize(rows.x.double()), rows.answers().double()
-    title = f"{rows.title()}; features scaled; {'a trained network' if settings.ckpt_path else 'fresh weights'}"
+    weights = (
+        "Trained weights" if settings.ckpt_path else f"Random, untrained weights (seed {settings.seed_everything})"
+    )
+    title = f"{rows.title()}. Inputs standardised. {weights}"
     try:
         if settings.weights:
             WEIGHTS[settings.weights](model.net, x, y)
