@@ -26,7 +26,7 @@ def command_in(folder):
 @contextlib.contextmanager
 def without_pictures():
     """The page of a run is written without its pictures: drawing them takes longer than a short run. Whether they are
-    right, tests/training/test_report.py tests; that a run draws them, the first run of tests/cli/test_cli.py."""
+    right, tests/training/test_report.py tests; that a run draws them, the first run of tests/cli/test_runs.py."""
     from torchbp.training.report import figures
 
     with pytest.MonkeyPatch.context() as patch:

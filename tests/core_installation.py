@@ -24,13 +24,15 @@ def use_everything():
     yield "layers", all(p.grad.isfinite().all().item() for p in net.parameters())
     optimizer = torchbp.SGD(torchbp.nn.MLP(3, 4, 1), lr=0.5)
     before = optimizer.backprop_step(x, y)
-    optimizer.fit(x, y, epochs=20)
+    optimizer.fit(x, y, max_epochs=20)
     yield "engine", (optimizer.backprop_step(x, y) < before).item()
     z = torch.randn(3, dtype=torch.double, requires_grad=True)
     yield "check", torchbp.check(torchbp.ops.sigmoid, [z], checks=["values"]).sound
     explanation = torchbp.explain(net, x[0].tolist(), [1.0], lr=0.1)
-    yield "explain", "dL/dW1" in explanation.text() and "<html" in explanation.html()
-    help(torchbp)
+    yield "explain", "dL/dW1" in explanation.text() and "<html" in explanation.to_html()
+    with contextlib.redirect_stdout(io.StringIO()) as page:
+        help(torchbp)
+    yield "help", "torchbp.convert" in page.getvalue()
     try:
         yield "training", torchbp.training.Classifier.__name__
     except ModuleNotFoundError as error:

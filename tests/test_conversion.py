@@ -9,7 +9,14 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import torchbp
-from torchbp.conversion import OURS
+from torchbp.ops.rules import Activation, Layer, Loss, rules
+
+DROP_INS = {
+    rule.torch_module: rule.module_class
+    for kind in (Activation, Layer, Loss)
+    for rule in rules(kind).values()
+    if rule.torch_module
+}
 
 
 class Named(nn.Linear):
@@ -70,10 +77,10 @@ def test_every_layer_is_swapped_in_place_and_back():
     torch.testing.assert_close(gradients(model), before)
 
 
-@pytest.mark.parametrize("cls", OURS, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", DROP_INS, ids=lambda cls: cls.__name__)
 def test_the_model_may_be_one_layer(cls):
     layer = cls(3, 2) if cls is nn.Linear else cls()
-    assert type(torchbp.convert(layer)) is OURS[cls]
+    assert type(torchbp.convert(layer)) is DROP_INS[cls]
     assert type(torchbp.revert(layer)) is cls
 
 
@@ -235,8 +242,16 @@ def test_revert_leaves_an_ensemble_and_says_why():
     reports = []
     torchbp.revert(net, reports.append)
     assert reports[0].swapped == ["1"]
-    assert set(reports[0].left) == {"0", "2"}
-    assert "MLP.unstack" in reports[0].left["0"]
+    assert reports[0].left == dict.fromkeys(("0", "2"), "torch.nn has no EnsembleLinear")
+
+
+def test_revert_leaves_a_fused_network_as_it_can_run():
+    net = nn.Sequential(torchbp.nn.FusedMLP(3, 4, 1), torchbp.nn.Tanh())
+    reports = []
+    torchbp.revert(net, reports.append)
+    assert reports[0].swapped == ["1"]
+    assert reports[0].left == dict.fromkeys(("0.0", "0.1", "0.2"), "FusedMLP computes it; MLP has single layers")
+    assert net(torch.randn(2, 3)).shape == (2, 1)
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16])

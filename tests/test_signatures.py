@@ -83,3 +83,39 @@ def test_torchs_old_way_to_say_the_reduction(name, old):
     weight = () if name == "mse_loss" else (torch.rand(3),)
     results = [getattr(package, name)(a, y, *weight, *old) for package in (torchbp.ops, torch.nn.functional)]
     torch.testing.assert_close(*results)
+
+
+LOSSES = {
+    "binary_cross_entropy": (torch.rand(4, 3), torch.rand(4, 3), torch.rand(3)),
+    "binary_cross_entropy_with_logits": (torch.randn(4, 3), torch.rand(4, 3), torch.rand(3)),
+    "mse_loss": (torch.randn(4, 3), torch.randn(4, 3)),
+}
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_arguments_of_a_loss_by_position_mean_what_torchs_mean(name, reduction):
+    """ops.mse_loss(x, y, None, None, "sum"), and so on."""
+    results = [
+        getattr(package, name)(*LOSSES[name], None, None, reduction) for package in (torchbp.ops, torch.nn.functional)
+    ]
+    torch.testing.assert_close(*results)
+
+
+ARGUMENTS = {
+    "BCELoss": (None, None, None, "sum"),
+    "BCEWithLogitsLoss": (None, None, None, "sum", torch.ones(3)),
+    "Linear": (3, 2, False),
+    "MSELoss": (None, None, "sum"),
+    "ReLU": (True,),
+    "Sigmoid": (),
+    "Tanh": (),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_arguments_of_a_module_by_position_mean_what_torchs_mean(name):
+    modules = [getattr(package, name)(*ARGUMENTS[name]) for package in (torchbp.nn, torch.nn)]
+    assert repr(modules[0]) == repr(modules[1])
+    for attribute in ("reduction", "inplace", "bias", "pos_weight"):
+        assert getattr(modules[0], attribute, "absent") is getattr(modules[1], attribute, "absent")

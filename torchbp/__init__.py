@@ -9,7 +9,7 @@ Gradient descent without autograd:
 
     torchbp.backprop(net, x, y)             fills .grad by the formulas
     optimizer = torchbp.SGD(net, lr=0.5)    optimizer.backprop_step(x, y) is a step, optimizer.fit(x, y) the loop
-    torchbp.stack(networks)                 many MLPs as one ensemble
+    torchbp.stack(networks)                 many MLPs as one ensemble; torchbp.unstack gives them back
 
 Looking at gradients:
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torchbp.conversion import convert, revert
     from torchbp.engine import SGD, backprop
     from torchbp.explanation import explain
-    from torchbp.nn.mlp import stack
+    from torchbp.nn.mlp import stack, unstack
     from torchbp.testing import check
 
 __version__ = "0.1.0"
@@ -47,6 +47,7 @@ __all__ = [
     "stack",
     "testing",
     "training",
+    "unstack",
 ]
 
 if not TYPE_CHECKING:
@@ -61,5 +62,6 @@ if not TYPE_CHECKING:
             "explain": "torchbp.explanation",
             "revert": "torchbp.conversion",
             "stack": "torchbp.nn.mlp",
+            "unstack": "torchbp.nn.mlp",
         },
     )

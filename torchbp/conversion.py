@@ -12,13 +12,9 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.parametrize import is_parametrized
 
 from torchbp import nn
+from torchbp.ops.rules import Activation, Layer, Loss, rules
 
 AnyModule = TypeVar("AnyModule", bound=torch.nn.Module)
-OURS = {
-    getattr(torch.nn, ours.__name__): ours
-    for ours in (nn.Linear, nn.Sigmoid, nn.Tanh, nn.ReLU, nn.BCELoss, nn.BCEWithLogitsLoss, nn.MSELoss)
-}
-TORCHS = {ours: torchs for torchs, ours in OURS.items()}
 
 
 @dataclass
@@ -70,14 +66,19 @@ def revert(model: AnyModule, report: Callable[[Report], object] | None = None) -
         >>> type(torchbp.revert(net)[1])
         <class 'torch.nn.modules.activation.Tanh'>
     """
-    return _swap(model, _reverted_class, report, bypassed={})
+    fused = {child for module in model.modules() if isinstance(module, nn.FusedMLP) for child in module.children()}
+    return _swap(
+        model, _reverted_class, report, left=dict.fromkeys(fused, "FusedMLP computes it; MLP has single layers")
+    )
 
 
-def _swap(model, new_class, report, bypassed):
+def _swap(model, new_class, report, bypassed=None, left=None):
     done = Report()
     for name, module in model.named_modules():
         name = name or "the model itself"
         try:
+            if left and module in left:
+                raise _LeftAlone(left[module])
             cls = new_class(module)
         except _LeftAlone as reason:
             done.left[name] = str(reason)
@@ -85,7 +86,7 @@ def _swap(model, new_class, report, bypassed):
         if cls is not None:
             module.__class__ = cls
             done.swapped.append(name)
-            if module in bypassed:
+            if bypassed and module in bypassed:
                 done.bypassed[name] = bypassed[module]
     if report is not None:
         report(done)
@@ -100,7 +101,7 @@ def _reasons_of_bypass(model):
     """Module → why our formula does not compute it, of those that are swapped all the same: they are of our class."""
     reasons = {}
     for module in model.modules():
-        if isinstance(module, torch.nn.ReLU) and module.inplace:
+        if getattr(module, "inplace", False):
             reasons[module] = "with inplace=True it runs torch's own operation"
         elif isinstance(module, torch.nn.MultiheadAttention):
             reasons[module.out_proj] = f"{_name_of(type(module))} reads its weights, and computes by torch's formula"
@@ -110,12 +111,18 @@ def _reasons_of_bypass(model):
     return reasons
 
 
+def _our_classes():
+    """{torch's class: ours}, and of operations that torch does not have {ours: ours}, of all rules."""
+    known = [rule for kind in (Activation, Layer, Loss) for rule in rules(kind).values() if rule.module_class]
+    return {rule.torch_module or rule.module_class: rule.module_class for rule in known}
+
+
 def _converted_class(module):
     """The class that makes this module ours, or None if it is, or is not a layer."""
-    cls = type(module)
-    if isinstance(module, (*TORCHS, nn.EnsembleLinear)):
+    cls, ours = type(module), _our_classes()
+    if isinstance(module, tuple(ours.values())):
         return None
-    if not isinstance(module, tuple(OURS)):
+    if not isinstance(module, tuple(ours)):
         if _is_layer(module):
             raise _LeftAlone(f"torchbp has no {_name_of(cls)}")
         return None
@@ -138,14 +145,15 @@ _CONTAINERS = torch.nn.Sequential, torch.nn.ModuleList, torch.nn.ModuleDict
 
 def _name_of(cls):
     """The class's name; of another library's with its module, since several have a `Linear`."""
-    return cls.__qualname__ if cls.__module__.startswith("torch.nn.") else f"{cls.__module__}.{cls.__qualname__}"
+    known = cls.__module__.startswith(("torch.nn.", "torchbp.nn."))
+    return cls.__qualname__ if known else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _reverted_class(module):
     """The class that makes this module torch's again, or None if it is."""
-    cls = type(module)
-    if isinstance(module, nn.EnsembleLinear):
-        raise _LeftAlone("torch.nn has no EnsembleLinear; MLP.unstack gives the single networks")
+    cls, ours = type(module), _our_classes()
+    if cls in ours and cls in ours.values():
+        raise _LeftAlone(f"torch.nn has no {_name_of(cls)}")
     if not is_parametrized(module):
         return _torch_class(cls)
     base = _torch_class(cls.__base__)
@@ -153,15 +161,18 @@ def _reverted_class(module):
 
 
 def _torch_base(cls):
-    return next(base for base in cls.__mro__ if base in OURS)
+    ours = _our_classes()
+    return next(base for base in cls.__mro__ if base in ours)
 
 
 def _our_class(cls):
-    return OURS.get(cls) or _subclass_with_ours(cls, OURS[_torch_base(cls)])
+    ours = _our_classes()
+    return ours.get(cls) or _subclass_with_ours(cls, ours[_torch_base(cls)])
 
 
 def _torch_class(cls):
-    return TORCHS.get(cls) or getattr(cls, "original_class", None)
+    torchs = {ours: theirs for theirs, ours in _our_classes().items() if ours is not theirs}
+    return torchs.get(cls) or getattr(cls, "original_class", None)
 
 
 def _reparent(cls, base):

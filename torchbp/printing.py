@@ -28,10 +28,15 @@ def complain(message):
     print(f"torchbp: error: {printable(message)}", file=sys.stderr)
 
 
+def nearest_name(name, known):
+    """The known name that is most like this one, or None."""
+    return next(iter(difflib.get_close_matches(str(name), list(known), n=1)), None)
+
+
 def did_you_mean(name, known, listed=None):
-    """The end of a message about an unknown name: the known one that is most like it, or those of `listed`, or all."""
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(listed or known)}"
+    """The end of a message about an unknown name: the nearest known one; where none is near, `listed`, or all."""
+    near = nearest_name(name, known)
+    return f"did you mean {near}?" if near else f"there are {', '.join(known if listed is None else listed)}"
 
 
 def escape(text):

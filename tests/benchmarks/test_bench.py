@@ -209,6 +209,7 @@ def test_large_table_is_as_large_as_it_says(tmp_path, monkeypatch):
     assert data.classes == ["0", "1"]
 
 
+@pytest.mark.processes
 def test_layers_does_not_import_lightning():
     program = """
 import sys

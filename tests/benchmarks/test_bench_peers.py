@@ -9,7 +9,7 @@ import torch
 from torchbp.benchmarks.commands import memory, step
 from torchbp.benchmarks.helpers import ensemble_variants, jax_process
 
-SIZES, ROWS, STEPS = (3, 4, 1), 5, 4
+SIZES, ROWS, STEPS = (3, 4, 1), 5, 2
 
 
 @pytest.fixture(autouse=True)
@@ -30,14 +30,14 @@ def on(device, make, *of):
 
 @pytest.fixture
 def losses(device):
-    """Of four steps of torch.nn, `(4)`."""
+    """Of two steps of torch.nn, `(2)`."""
     peer = on(device, step.eager, SIZES, ROWS)[step.PEER]
     return torch.stack([peer().detach() for _ in range(STEPS)])
 
 
 @pytest.fixture
 def losses_of_members(device):
-    """Of four steps of torch.nn, `(4, members)`."""
+    """Of two steps of torch.nn, `(2, members)`."""
     x, y, networks = on(device, ensemble_variants.data_and_networks, 4, SIZES, ROWS)
     peer, share = ensemble_variants.one_by_one(networks, x, y)
     assert share == 1
@@ -45,7 +45,7 @@ def losses_of_members(device):
 
 
 def of_steps(variant, steps):
-    """The losses of four steps, of a variant that makes one a call, or all."""
+    """The losses of two steps, of a variant that makes one a call, or all."""
     if steps == 1:
         return torch.stack([variant().detach().clone() for _ in range(STEPS)])
     return variant()
@@ -123,20 +123,26 @@ def test_jax(losses, losses_of_members, device):
         torch.testing.assert_close(torch.tensor(several.loss.tolist()), expected.cpu())
 
 
+@pytest.mark.processes
 def test_jax_in_a_process_of_its_own():
+    """It times one task after the other, and a failure is a note."""
     pytest.importorskip("jax")
-    tasks = {"a": ("steps", SIZES, ROWS), "b": ("ensemble", 3, SIZES, ROWS)}
-    note, *found = jax_process.records(tasks, [1, 2], 0.01, "cpu", lambda *of: [of])
+    tasks = {"a": ("steps", SIZES, ROWS), "b": ("ensemble", 3, SIZES, ROWS), "c": ("what",)}
+    note, *found, failure = jax_process.records(tasks, [2], 0.01, "cpu", lambda *of: [of])
     assert "is in a process of its own" in note["note"]
-    assert [(threads, label) for threads, label, _ in found] == [(1, "a"), (1, "b"), (2, "a"), (2, "b")]
+    assert [(threads, label) for threads, label, _ in found] == [(2, "a"), (2, "b")]
     assert list(found[0][2]) == ["torch.nn", "JAX jit", "JAX lax.scan, 16 steps"]  # that process has no fixtures
     assert all(times["us"] > 0 and times["ratio"] > 0 for _, _, of in found for times in of.values())
-
-
-def test_jax_that_fails_is_a_note():
-    pytest.importorskip("jax")
-    _, failure = jax_process.records({"a": ("what",)}, [1], 0.01, "cpu", None)
     assert failure == {"note": "JAX stopped: KeyError: 'what'"}
+
+
+def test_jax_has_a_process_for_each_number_of_threads(monkeypatch):
+    pytest.importorskip("jax")
+    monkeypatch.setattr(jax_process, "measured", lambda tasks, threads, *_: [[*task, threads] for task in tasks])
+    _, *found = jax_process.records({"a": ("steps",), "b": ("what",)}, [1, 2], 0.01, "cpu", lambda *of: [of])
+    assert found == [
+        (threads, label, [kind, threads]) for threads in (1, 2) for label, kind in (("a", "steps"), ("b", "what"))
+    ]
 
 
 def test_memory_that_a_step_needs():

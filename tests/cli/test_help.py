@@ -62,7 +62,7 @@ def test_the_keys_are_those_of_the_classes():
 def test_the_defaults_are_the_parsers(monkeypatch, tmp_path):
     """Of each key that the help of `fit`, `predict` and `explain` shows: what the command takes without it."""
     from torchbp.explanation.cli.command import settings_of
-    from torchbp.training.cli.command import Command
+    from torchbp.training.cli.training_cli import TrainingCLI
 
     class Parsed(Exception):
         """What was parsed is enough."""
@@ -73,8 +73,8 @@ def test_the_defaults_are_the_parsers(monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     settings = {"explain": settings_of(["explain", "--data.source", "SOURCE"])}
-    monkeypatch.setattr(Command, "_parse_ckpt_path", lambda command: None)
-    monkeypatch.setattr(Command, "before_instantiate_classes", stop)
+    monkeypatch.setattr(TrainingCLI, "_parse_ckpt_path", lambda command: None)
+    monkeypatch.setattr(TrainingCLI, "before_instantiate_classes", stop)
     for name in ("fit", "predict"):
         with pytest.raises(Parsed):
             main([name, "--data.source", "SOURCE"])
@@ -87,13 +87,12 @@ def test_the_defaults_are_the_parsers(monkeypatch, tmp_path):
 
 
 def test_the_whole_help_is_the_parsers():
-    whole = subprocess.run([sys.executable, "-m", "torchbp", "fit", "--help", "all"], capture_output=True, text=True)
-    assert whole.returncode == 0
+    whole = printed("fit", "--help", "all")
     keys = [key for section in keys_of("fit").values() for key in section]
     for key in (*keys, "trainer.gradient_clip_val", "config"):
-        assert f"--{key} " in whole.stdout
-    assert "--trainer.max_epochs MAX_EPOCHS" in whole.stdout
-    assert "default: 200" in " ".join(whole.stdout.split())
+        assert f"--{key} " in whole
+    assert "--trainer.max_epochs MAX_EPOCHS" in whole
+    assert "default: 200" in " ".join(whole.split())
 
 
 def test_help_loads_neither_torch_nor_anything_of_training():

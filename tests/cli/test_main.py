@@ -52,7 +52,7 @@ def test_ctrl_c_while_a_library_is_imported_is_one_line(error, tmp_path):
         f"except KeyboardInterrupt:\n    raise {error} from None\n"
     )
     program = "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    program += "from torchbp.cli import main\nsys.exit(main(['check', 'torch:sin']))"
+    program += "from torchbp.cli import main\nsys.exit(main(['bench', 'step']))"
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}

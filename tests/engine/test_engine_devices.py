@@ -44,10 +44,10 @@ def test_steps_are_those_of_the_cpu(members, options, device):
 @pytest.mark.parametrize(
     ("members", "options"),
     [
-        (None, {"batch_size": 8, "epochs": 4}),
-        (None, {"batch_size": 7, "epochs": 30, "patience": 2, "tol": 0.02}),
-        (6, {"batch_size": 8, "epochs": 9, "patience": 2, "tol": 1e-3, "min_grad_norm": 0.05}),
-        (6, {"batch_size": 5, "epochs": 3, "bagging": True}),
+        (None, {"batch_size": 8, "max_epochs": 4}),
+        (None, {"batch_size": 7, "max_epochs": 30, "patience": 2, "min_delta": 0.02}),
+        (6, {"batch_size": 8, "max_epochs": 9, "patience": 2, "min_delta": 1e-3, "min_grad_norm": 0.05}),
+        (6, {"batch_size": 5, "max_epochs": 3, "bagging": True}),
     ],
     ids=["one", "patience", "members that stop", "bagging"],
 )
@@ -78,7 +78,7 @@ def test_the_default_device_changes_nothing(default, device):
     for optimizer, where in zip(optimizers, ("cpu", device if default != "meta" else "meta"), strict=True):
         generator = torch.Generator("cpu").manual_seed(2)
         with torch.device(where):
-            options = {"epochs": 3, "bagging": True, "min_grad_norm": 1e-9, "batch_size": 8}
+            options = {"max_epochs": 3, "bagging": True, "min_grad_norm": 1e-9, "batch_size": 8}
             histories.append(optimizer.fit(x, y, generator=generator, progress=False, **options))
             optimizer.backprop_step(x, y)
             torchbp.backprop(optimizer._settings["model"], x, y)
@@ -203,7 +203,7 @@ def test_cuda_is_waited_for_a_few_times_an_epoch_whatever_its_steps(members):
     for count in (40, 4000):
         optimizer = torchbp.SGD(network(members, "cuda"), lr=0.1)
         x, y = rows(count, device="cuda")
-        options = {"epochs": 3, "batch_size": 8, "min_grad_norm": 1e-9, "tol": 0, "progress": False}
+        options = {"max_epochs": 3, "batch_size": 8, "min_grad_norm": 1e-9, "min_delta": 0, "progress": False}
         counts.append(waits(lambda o=optimizer, x=x, y=y, options=options: o.fit(x, y, **options)))
     assert counts[0] == counts[1] <= 30
 
@@ -290,7 +290,7 @@ def test_fit_with_a_cuda_graph():
     for net, capture in zip(nets, (True, False), strict=True):
         optimizer = torchbp.SGD(net, lr=[0.0, 0.0, 0.0, 0.3, 0.5], momentum=0.5, capture=capture, chunk=2)
         generator = torch.Generator().manual_seed(1)
-        optimizer.fit(x, y, epochs=6, batch_size=8, patience=2, bagging=True, generator=generator, progress=False)
+        optimizer.fit(x, y, max_epochs=6, batch_size=8, patience=2, bagging=True, generator=generator, progress=False)
     assert_same(*nets, 1e-10)
 
 
@@ -316,7 +316,7 @@ def test_memory_of_bags_is_bounded(device, monkeypatch):
     for net, bound, chunk in zip(nets, (2**26, 1000, 1000), (None, None, 4), strict=True):
         monkeypatch.setattr(fit, "GATHERED", bound)
         optimizer = torchbp.SGD(net, lr=[0.0, 0.1, 0.2, 0.3, 0.4, 0.0], momentum=0.5, chunk=chunk)
-        options = {"epochs": 4, "batch_size": 8, "patience": 2, "min_grad_norm": 1e-9, "bagging": True}
+        options = {"max_epochs": 4, "batch_size": 8, "patience": 2, "min_grad_norm": 1e-9, "bagging": True}
         optimizer.fit(x, y, generator=torch.Generator().manual_seed(3), progress=False, **options)
     assert_same(nets[0], nets[1], 1e-12)
     assert_same(nets[0], nets[2], 1e-12)

@@ -39,7 +39,7 @@ def of_member(options, number):
 
 
 def assert_are(ensemble, nets, tolerance=1e-12):
-    for one, net in zip(ensemble.unstack(), nets, strict=True):
+    for one, net in zip(torchbp.unstack(ensemble), nets, strict=True):
         torch.testing.assert_close(one.state_dict(), net.state_dict(), rtol=tolerance, atol=tolerance)
 
 
@@ -49,7 +49,7 @@ def test_stack_and_unstack_are_inverse_and_copy():
     for net in nets:
         net[2].bias.requires_grad_(False)
     ensemble = torchbp.stack(nets)
-    for stacked in (ensemble, *ensemble.unstack()):
+    for stacked in (ensemble, *torchbp.unstack(ensemble)):
         assert [name for name, p in stacked.named_parameters() if not p.requires_grad] == ["2.bias"]
     assert (ensemble.sizes, ensemble.activation, ensemble.members) == ((3, 5, 4, 2), "tanh", MEMBERS)
     assert ensemble[0].weight.shape == (MEMBERS, 5, 3)
@@ -67,7 +67,7 @@ def test_stack_and_unstack_are_inverse_and_copy():
 def test_making_an_ensemble_of_networks_draws_no_random_number():
     nets = networks()
     before = torch.get_rng_state()
-    torchbp.stack(nets).unstack()
+    torchbp.unstack(torchbp.stack(nets))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -89,10 +89,12 @@ def test_what_cannot_be_stacked_is_named(nets, error, message):
 
 def test_one_network_is_not_unstacked():
     with pytest.raises(ValueError, match="one network"):
-        torchbp.nn.MLP(3, 2).unstack()
+        torchbp.unstack(torchbp.nn.MLP(3, 2))
     for members in (0, 2.0, True):
         with pytest.raises(ValueError, match="members"):
             torchbp.nn.MLP(3, 2, members=members)
+    with pytest.raises(TypeError, match="this is a Linear; give an MLP with members"):
+        torchbp.unstack(torch.nn.Linear(3, 2))
 
 
 def test_each_member_is_drawn_as_a_linear_layer_is():
@@ -196,12 +198,12 @@ def test_who_is_not_active_keeps_its_weights_and_disturbs_nobody():
     for optimizer in (some, all_):
         torch.manual_seed(1)
         optimizer.backprop_step(*rows(6))
-    before = copy.deepcopy(ensemble.unstack())
+    before = copy.deepcopy(torchbp.unstack(ensemble))
     some.active = torch.tensor([True, False, True, False, True])
     for optimizer in (some, all_):
         torch.manual_seed(2)
         optimizer.backprop_step(*rows(6))
-    for number, (after, went_on) in enumerate(zip(ensemble.unstack(), other.unstack(), strict=True)):
+    for number, (after, went_on) in enumerate(zip(torchbp.unstack(ensemble), torchbp.unstack(other), strict=True)):
         if number % 2:
             torch.testing.assert_close(after.state_dict(), before[number].state_dict(), rtol=0, atol=0)
         else:

@@ -1,5 +1,7 @@
 """SGD.fit beside a loop by hand: orders, bags, the rule of stopping, members that stop alone, and what it refuses."""
 
+import re
+import sys
 from functools import partial
 
 import pytest
@@ -36,7 +38,7 @@ def test_it_is_a_loop_of_torchs_sgd_over_batches(data, batch_size, shuffle):
     x, y = data
     ours, theirs = network(), network()
     history = torchbp.SGD(ours, lr=0.5, momentum=0.5).fit(
-        x, y, batch_size=batch_size, epochs=5, shuffle=shuffle, generator=generator(), progress=False
+        x, y, batch_size=batch_size, max_epochs=5, shuffle=shuffle, generator=generator(), progress=False
     )
     descent, loss = torch.optim.SGD(theirs.parameters(), lr=0.5, momentum=0.5), torch.nn.BCEWithLogitsLoss()
     order, expected = generator(), []
@@ -60,14 +62,31 @@ def test_it_reaches_the_minimum_and_says_why_it_stopped(data):
     assert optimizer.minimum.why == GRADIENT
     assert optimizer.minimum.epochs == len(history) < 100
     assert history[-1] < 0.1 < history[0]
+    lowest = f"{history[-1]:.4g}"
+    said = "the norm of the gradient is under 0.01"
+    assert str(optimizer.minimum) == f"after {len(history)} epochs, lowest loss {lowest}: {said}"
 
-    history = optimizer.fit(*data, tol=1.0, patience=3, generator=generator())
+    history = optimizer.fit(*data, min_delta=1.0, patience=3, generator=generator())
     assert len(history) == 4  # the first is the best, and then three
     assert optimizer.minimum.why == PATIENCE
+    assert str(optimizer.minimum).endswith(": the loss has not fallen by more than 1 in 3 epochs")
 
-    history = optimizer.fit(*data, epochs=2, generator=generator())
+    history = optimizer.fit(*data, max_epochs=2, generator=generator())
     assert len(history) == 2
     assert optimizer.minimum.why == DESCENDS
+    assert str(optimizer.minimum).endswith(": the loss still falls, and max_epochs is reached")
+
+
+def test_an_ensemble_says_of_how_many_members_why_they_stopped():
+    minimum = Minimum(1e-4, 1, members=4)
+    minimum.update(torch.tensor([0.5, 0.4, torch.nan, 0.3]))
+    minimum.update(torch.tensor([0.4, 0.3, 0.1, 0.3]))
+    assert str(minimum).splitlines() == [
+        "4 networks, after 1 to 2 epochs, lowest loss 0.3 to inf:",
+        "  2: the loss still falls, and max_epochs is reached",
+        "  1: the loss has not fallen by more than 0.0001 in 1 epochs",
+        "  1: the loss is nan or infinite; a smaller lr helps",
+    ]
 
 
 def test_the_gradients_norm_is_autograds(data):
@@ -77,7 +96,7 @@ def test_the_gradients_norm_is_autograds(data):
         optimizer = torchbp.SGD(net, weight_decay=0.1 if members is None else [0.0, 0.1, 0.2])
         rows = Rows(x, y)
         norms = fit.norms_of(optimizer, rows, 100)
-        for number, one in enumerate([net] if members is None else net.unstack()):
+        for number, one in enumerate([net] if members is None else torchbp.unstack(net)):
             loss = torch.nn.functional.binary_cross_entropy_with_logits(one(x), y)
             decay = 0.1 if members is None else 0.1 * number
             loss = loss + decay / 2 * sum(p.square().sum() for p in one.parameters())
@@ -89,8 +108,8 @@ def test_the_gradients_norm_is_autograds(data):
 def test_each_member_stops_alone_and_keeps_its_weights(data, momentum):
     lr = [0.5, 0.02, 0.1, 0.0, 0.3]
     ensemble = network(5)
-    alone = ensemble.unstack()
-    options = {"min_grad_norm": 0.03, "tol": 1e-3, "patience": 5, "epochs": 60, "progress": False}
+    alone = torchbp.unstack(ensemble)
+    options = {"min_grad_norm": 0.03, "min_delta": 1e-3, "patience": 5, "max_epochs": 60, "progress": False}
     together = torchbp.SGD(ensemble, lr=lr, weight_decay=1e-3, momentum=momentum)
     history = together.fit(*data, generator=generator(), **options)
     stopped = []
@@ -103,13 +122,15 @@ def test_each_member_stops_alone_and_keeps_its_weights(data, momentum):
         assert together.minimum.epochs[number] == len(expected)
         stopped.append(len(expected))
     assert len(set(stopped)) >= 4  # each at an epoch of its own, and so more than once half of those left
-    for one, net in zip(ensemble.unstack(), alone, strict=True):
+    for one, net in zip(torchbp.unstack(ensemble), alone, strict=True):
         torch.testing.assert_close(one.state_dict(), net.state_dict(), rtol=1e-11, atol=1e-12)
     assert together.active is None
     if momentum:  # each velocity is where it belongs
         last = stopped.index(max(stopped))
         velocity = together.state[ensemble[0].weight]["momentum_buffer"][last]
-        expected = torchbp.SGD(again := network(5).unstack()[last], lr=lr[last], weight_decay=1e-3, momentum=momentum)
+        expected = torchbp.SGD(
+            again := torchbp.unstack(network(5))[last], lr=lr[last], weight_decay=1e-3, momentum=momentum
+        )
         expected.fit(*data, generator=generator(), **options)
         torch.testing.assert_close(velocity, expected.state[again[0].weight]["momentum_buffer"], rtol=1e-9, atol=1e-12)
 
@@ -123,32 +144,32 @@ def test_members_that_have_stopped_cost_nothing(data, monkeypatch):
     for still, left in ((1, 1), (4, 4), (5, 8)):  # the rest goes on alone where it is half of all or less
         sizes.clear()
         optimizer = torchbp.SGD(network(8), lr=[0.0] * (8 - still) + [0.5] * still)
-        optimizer.fit(*data, epochs=5, patience=2, batch_size=100, generator=generator())
+        optimizer.fit(*data, max_epochs=5, patience=2, batch_size=100, generator=generator())
         assert sizes == [8] * 3 + [left] * 2
 
 
 def test_with_bagging_each_member_has_rows_of_its_own(data):
     x, y = data
     ensemble = network(3)
-    alone = ensemble.unstack()
-    torchbp.SGD(ensemble, lr=0.5).fit(x, y, epochs=3, bagging=True, generator=generator(), progress=False)
+    alone = torchbp.unstack(ensemble)
+    torchbp.SGD(ensemble, lr=0.5).fit(x, y, max_epochs=3, bagging=True, generator=generator(), progress=False)
     bags = torch.randint(len(x), (3, len(x)), generator=generator())
     assert all(len(bag.unique()) < len(x) for bag in bags)
-    for bag, one, net in zip(bags, ensemble.unstack(), alone, strict=True):
+    for bag, one, net in zip(bags, torchbp.unstack(ensemble), alone, strict=True):
         order = generator()
         torch.randint(len(x), (3, len(x)), generator=order)
-        torchbp.SGD(net, lr=0.5).fit(x[bag], y[bag], epochs=3, generator=order, progress=False)
+        torchbp.SGD(net, lr=0.5).fit(x[bag], y[bag], max_epochs=3, generator=order, progress=False)
         torch.testing.assert_close(one.state_dict(), net.state_dict(), rtol=1e-11, atol=1e-12)
 
 
 def test_rows_of_each_member(data):
     x, y = data
     ensemble = network(2)
-    alone = ensemble.unstack()
+    alone = torchbp.unstack(ensemble)
     own = torch.stack([x[:200], x[200:400]]), torch.stack([y[:200], y[200:400]])
-    options = {"epochs": 3, "progress": False, "min_grad_norm": 1e-9}
+    options = {"max_epochs": 3, "progress": False, "min_grad_norm": 1e-9}
     torchbp.SGD(ensemble, lr=0.5).fit(*own, generator=generator(), **options)
-    for number, (one, net) in enumerate(zip(ensemble.unstack(), alone, strict=True)):
+    for number, (one, net) in enumerate(zip(torchbp.unstack(ensemble), alone, strict=True)):
         torchbp.SGD(net, lr=0.5).fit(own[0][number], own[1][number], generator=generator(), **options)
         torch.testing.assert_close(one.state_dict(), net.state_dict(), rtol=1e-11, atol=1e-12)
 
@@ -165,12 +186,12 @@ def test_an_interrupted_fit_keeps_what_was_done(data, monkeypatch):
         return done[-1]
 
     monkeypatch.setattr(fit, "one_epoch", interrupted)
-    other = network(4).unstack()[0]
+    other = torchbp.unstack(network(4))[0]
     with pytest.raises(KeyboardInterrupt):
         optimizer.fit(*data, patience=2, generator=generator())
     monkeypatch.undo()
-    torchbp.SGD(other, lr=0.5).fit(*data, epochs=6, generator=generator())
-    torch.testing.assert_close(ensemble.unstack()[0].state_dict(), other.state_dict(), rtol=1e-11, atol=1e-12)
+    torchbp.SGD(other, lr=0.5).fit(*data, max_epochs=6, generator=generator())
+    torch.testing.assert_close(torchbp.unstack(ensemble)[0].state_dict(), other.state_dict(), rtol=1e-11, atol=1e-12)
     assert optimizer.active is None
 
 
@@ -178,7 +199,7 @@ def test_it_draws_from_the_given_generator_alone(data):
     before = torch.get_rng_state()
     net = network(2)
     torch.set_rng_state(before)
-    torchbp.SGD(net).fit(*data, epochs=2, bagging=True, generator=generator(), progress=False)
+    torchbp.SGD(net).fit(*data, max_epochs=2, bagging=True, generator=generator(), progress=False)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -195,10 +216,20 @@ def test_the_rule_of_one_is_the_rule_of_each():
 
 
 def test_a_bar_is_shown_when_asked_for(data, capsys):
-    torchbp.SGD(network()).fit(*data, epochs=2, progress=True)
+    torchbp.SGD(network()).fit(*data, max_epochs=2, progress=True)
     assert "epoch" in capsys.readouterr().err
-    torchbp.SGD(network()).fit(*data, epochs=2)  # not on a terminal
+    torchbp.SGD(network()).fit(*data, max_epochs=2)  # not on a terminal
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_needs_tqdm_only_where_it_is_asked_for(data, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    for progress in (None, False):
+        assert len(torchbp.SGD(network()).fit(*data, max_epochs=2, progress=progress)) == 2
+    assert capsys.readouterr() == ("", "")
+    message = 'progress=True needs tqdm, which is not installed: pip install "torchbp[train]"'
+    with pytest.raises(ModuleNotFoundError, match=re.escape(message)):
+        torchbp.SGD(network()).fit(*data, max_epochs=2, progress=True)
 
 
 def nan_at(t, *place):
@@ -218,9 +249,9 @@ def nan_at(t, *place):
         (lambda x, y: ((x[0], y), {}), r"x has the shape \(30,\)"),
         (lambda x, y: ((x, y[:, 0]), {}), r"y has the shape \(569,\)"),
         (lambda x, y: ((x, y), {"batch_size": 0}), "batch_size=0"),
-        (lambda x, y: ((x, y), {"epochs": 1.5}), "epochs=1.5"),
+        (lambda x, y: ((x, y), {"max_epochs": 1.5}), "max_epochs=1.5"),
         (lambda x, y: ((x, y), {"patience": 0}), "patience=0"),
-        (lambda x, y: ((x, y), {"tol": -1}), "tol=-1"),
+        (lambda x, y: ((x, y), {"min_delta": -1}), "min_delta=-1"),
         (lambda x, y: ((x, y), {"min_grad_norm": float("nan")}), "min_grad_norm=nan"),
         (lambda x, y: ((x, y), {"bagging": True}), "bagging=True"),
     ],
@@ -255,14 +286,14 @@ def test_the_layer_with_the_largest_weights_is_named_where_none_gives_nan(member
 def test_a_member_whose_loss_is_no_number_is_named_and_disturbs_nobody(data):
     x, y = data
     ensemble = network(3)
-    alone = ensemble.unstack()[0]
+    alone = torchbp.unstack(ensemble)[0]
     together = torchbp.SGD(ensemble, lr=[0.5, 1e308, 0.4])
     with pytest.warns(UserWarning, match="members became nan or inf: 1; a smaller lr") as caught:
-        together.fit(x, y, epochs=5, generator=generator())
+        together.fit(x, y, max_epochs=5, generator=generator())
     assert caught[0].filename == __file__
     assert together.minimum.why.tolist() == [DESCENDS, NOT_FINITE, DESCENDS]
-    torchbp.SGD(alone, lr=0.5).fit(x, y, epochs=5, generator=generator())
-    torch.testing.assert_close(ensemble.unstack()[0].state_dict(), alone.state_dict(), rtol=1e-11, atol=1e-12)
+    torchbp.SGD(alone, lr=0.5).fit(x, y, max_epochs=5, generator=generator())
+    torch.testing.assert_close(torchbp.unstack(ensemble)[0].state_dict(), alone.state_dict(), rtol=1e-11, atol=1e-12)
 
 
 def of_each(draw, values, members):
@@ -286,8 +317,8 @@ def test_any_fit_of_an_ensemble_is_that_of_its_members_alone(data):
     own, bagging = draw(st.sampled_from([(False, False), (True, False), (False, True)]))
     options = {
         "batch_size": draw(st.sampled_from([1, 3, 8, 32, 100])),
-        "epochs": 10,
-        "tol": draw(st.sampled_from([1e-3, 1e-2])),
+        "max_epochs": 10,
+        "min_delta": draw(st.sampled_from([1e-3, 1e-2])),
         "patience": draw(st.sampled_from([1, 2, 4])),
         "min_grad_norm": draw(st.sampled_from([0.0, 0.02, 0.1])),
         "shuffle": draw(st.booleans()),
@@ -299,12 +330,12 @@ def test_any_fit_of_an_ensemble_is_that_of_its_members_alone(data):
     ensemble = torchbp.nn.MLP(*sizes, members=members, dtype=torch.double)
     if draw(st.booleans()):
         ensemble[0].bias.requires_grad_(False)
-    alone = ensemble.unstack()
+    alone = torchbp.unstack(ensemble)
     x = torch.randn(*[members] * own, count, 3, dtype=torch.double)
     y = torch.rand(*[members] * own, count, sizes[-1], dtype=torch.double).round()
     together = torchbp.SGD(ensemble, **numbers, loss=loss, chunk=draw(st.sampled_from([None, 1, 2, 4])))
     history = together.fit(x, y, bagging=bagging, generator=generator(seed), **options)
-    for number, (one, net) in enumerate(zip(ensemble.unstack(), alone, strict=True)):
+    for number, (one, net) in enumerate(zip(torchbp.unstack(ensemble), alone, strict=True)):
         order = generator(seed)
         rows = (x[number], y[number]) if own else (x, y)
         if bagging:
@@ -330,6 +361,6 @@ def test_it_compiles_its_steps(data, monkeypatch):
         compiled, plain = network(3), network(3)
         for net, compile in ((compiled, True), (plain, False)):
             optimizer = torchbp.SGD(net, lr=[0.5, 0.2, 0.0], momentum=0.5, compile=compile, chunk=chunk)
-            optimizer.fit(*data, epochs=4, patience=2, bagging=True, generator=generator(), progress=False)
+            optimizer.fit(*data, max_epochs=4, patience=2, bagging=True, generator=generator(), progress=False)
         torch.testing.assert_close(compiled.state_dict(), plain.state_dict(), rtol=1e-10, atol=1e-11)
     assert set(calls) == {16}  # of 17 whole batches an epoch

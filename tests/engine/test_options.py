@@ -132,9 +132,9 @@ def test_active_is_kept_by_copies_and_by_fit():
     assert copy.deepcopy(optimizer).active.tolist() == [True, False, True]
     before = copy.deepcopy(model)
     x, y = rows(9)
-    optimizer.fit(x, y, epochs=3, batch_size=4)
+    optimizer.fit(x, y, max_epochs=3, batch_size=4)
     assert optimizer.active.tolist() == [True, False, True]
-    for number, (old, new) in enumerate(zip(before.unstack(), model.unstack(), strict=True)):
+    for number, (old, new) in enumerate(zip(torchbp.unstack(before), torchbp.unstack(model), strict=True)):
         assert torch.equal(old[0].weight, new[0].weight) == (number == 1)
     model[0].weight.grad = torch.ones_like(model[0].weight)
     optimizer.step()
@@ -146,7 +146,7 @@ def test_active_is_kept_by_copies_and_by_fit():
 
 def test_the_velocity_of_who_has_stopped_is_that_of_the_network_alone():
     model = network(3)
-    alone = model.unstack()
+    alone = torchbp.unstack(model)
     options = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}
     optimizer = torchbp.SGD(model, **options)
     singles = [torchbp.SGD(net, **options) for net in alone]
@@ -167,7 +167,7 @@ def test_the_history_of_a_loss_that_sums_is_the_sum_over_the_rows(batch_size):
     loss = torch.nn.BCEWithLogitsLoss(reduction="sum")
     model = network()
     x, y = rows(5)
-    history = torchbp.SGD(model, lr=0.0, loss=loss).fit(x, y, batch_size=batch_size, epochs=1, min_grad_norm=1e-9)
+    history = torchbp.SGD(model, lr=0.0, loss=loss).fit(x, y, batch_size=batch_size, max_epochs=1, min_grad_norm=1e-9)
     torch.testing.assert_close(history[0], loss(model(x), y).detach(), rtol=1e-12, atol=0)
 
 
@@ -177,7 +177,7 @@ def test_the_norm_of_a_loss_that_sums():
     norm = torch.stack([g.square().sum() for g in torch.autograd.grad(loss(model(x), y), model.parameters())])
     for factor, why in ((0.99, 0), (1.01, 2)):
         optimizer = torchbp.SGD(model, lr=0.0, loss=loss)
-        optimizer.fit(x, y, batch_size=2, epochs=1, min_grad_norm=float(norm.sum().sqrt()) * factor)
+        optimizer.fit(x, y, batch_size=2, max_epochs=1, min_grad_norm=float(norm.sum().sqrt()) * factor)
         assert optimizer.minimum.why == why
 
 
@@ -199,12 +199,12 @@ def test_networks_whose_layers_were_exchanged_are_not_stacked():
     ensemble = network(2)
     ensemble.append(torch.nn.Sigmoid())
     with pytest.raises(ValueError, match="unstack has other layers"):
-        ensemble.unstack()
+        torchbp.unstack(ensemble)
 
 
 def test_a_group_that_is_added_has_numbers_of_its_own():
     model = network(2)
-    alone = model.unstack()
+    alone = torchbp.unstack(model)
     optimizer = torchbp.SGD(model, lr=[0.1, 0.2])
     last = [optimizer.param_groups[0]["params"].pop() for _ in range(2)][::-1]
     optimizer.add_param_group({"params": last[:1], "lr": 0.01})
@@ -215,7 +215,7 @@ def test_a_group_that_is_added_has_numbers_of_its_own():
         rates = [{"params": net[0].parameters()}, {"params": [net[2].weight], "lr": 0.01}]
         rates.append({"params": [net[2].bias], "lr": [0.03, 0.04][number]})
         torchs_step(net, torch.optim.SGD(rates, lr=[0.1, 0.2][number]), x, y)
-        assert_same(model.unstack()[number], net)
+        assert_same(torchbp.unstack(model)[number], net)
 
 
 def test_a_state_of_another_number_of_members_is_refused():
@@ -241,7 +241,7 @@ def test_a_model_that_moves_to_another_dtype_goes_on(options):
     optimizer.backprop_step(*rows(5))
     model.float()
     optimizer.backprop_step(*rows(5, dtype=torch.float32))
-    optimizer.fit(*rows(5, dtype=torch.float32), epochs=1, min_grad_norm=0.1)
+    optimizer.fit(*rows(5, dtype=torch.float32), max_epochs=1, min_grad_norm=0.1)
 
 
 def test_fit_with_everything_frozen_stops_by_the_gradient():
@@ -256,7 +256,7 @@ def test_a_chunk_bounds_the_memory_of_fit():
     peaks = []
     for chunk in (None, 4):
         optimizer = torchbp.SGD(model, chunk=chunk)
-        options = {"batch_size": 32, "epochs": 1, "min_grad_norm": 0.1}
+        options = {"batch_size": 32, "max_epochs": 1, "min_grad_norm": 0.1}
         peaks.append(peak_bytes(lambda: None, lambda optimizer=optimizer, o=options: optimizer.fit(x, y, **o)))
     assert peaks[1] < peaks[0] / 8
 

@@ -32,9 +32,14 @@ def weighted(**weights):
 PROBABILITIES = [line(), nn.Sigmoid()]
 BAD = [  # layers, the other arguments, the error, and what it says
     ([line(), nn.GELU()], {}, TypeError, "GELU"),
-    ([nn.Sigmoid()], {}, TypeError, "no Linear layer"),
+    ([nn.Sigmoid()], {}, TypeError, "no layer with parameters"),
     ([torchbp.nn.MLP(2, 1, members=3)], {}, TypeError, "ensemble of 3 networks .*unstack"),
-    ([line(2, 3), line(4, 1)], {}, ValueError, r"do not fit: 0.weight \(3, 2\) gives 3 numbers, and 1.weight \(1, 4\)"),
+    (
+        [line(2, 3), line(4, 1)],
+        {},
+        ValueError,
+        "do not fit: layer '0', a Linear, gives 3 numbers, and layer '1', a Linear, takes 4",
+    ),
     ([line(2, 3), line(3, 1).double()], {}, ValueError, r"1.weight is torch.float64 on cpu, and 0.weight .*model.to\("),
     ([line(device="meta")], {}, ValueError, "0.weight is on the device meta"),
     ([line(dtype=torch.cfloat)], {}, TypeError, r"0.weight is torch.complex64; .* model.double\(\)"),
@@ -52,7 +57,12 @@ BAD = [  # layers, the other arguments, the error, and what it says
     ([line(2, 3)], {"y": [0, 1, 2, 3]}, ValueError, r"give \(4, 3\), .*one_hot\(y, 3\)"),
     ([line()], {"y": 2 * Y}, ValueError, "y holds 2; BCEWithLogitsLoss takes 0, 1 or .*MSELoss"),
     (PROBABILITIES, {"y": Y - 1}, ValueError, "y holds -1; BCELoss"),
-    ([line()], {"loss": nn.BCELoss()}, TypeError, "BCELoss takes probabilities, .*add one, or use BCEWithLogitsLoss"),
+    (
+        [line()],
+        {"loss": nn.BCELoss()},
+        TypeError,
+        "BCELoss takes outputs between 0 and 1, .*add one, or use BCEWithLogitsLoss",
+    ),
     ([line(), nn.Tanh()], {"loss": nn.BCELoss()}, TypeError, "does not end with a Sigmoid"),
     ([line()], {"loss": nn.L1Loss()}, TypeError, "L1Loss"),
     (*weighted(weight=torch.ones(3)), ValueError, r"loss's weight has the shape \(3,\); give \(1\)"),
@@ -100,15 +110,15 @@ def test_learning_rates_of_any_kind(lr):
     explanation = explain([line()], lr=lr)
     assert type(explanation.lr) is float
     assert explanation.lr == float(lr)
-    assert json.loads(explanation.json())["lr"] == float(lr)
+    assert json.loads(explanation.to_json())["lr"] == float(lr)
 
 
 @pytest.mark.parametrize("given", [[0, 1], np.array([0, 1]), range(2)])
 def test_names_that_are_numbers_are_texts(given):
     explanation = explain([line()], features=given)
     assert explanation.features == ["0", "1"]
-    assert json.loads(explanation.json())["features"] == ["0", "1"]
-    assert data_of(explanation.html())["columns"][0]["labels"] == ["0", "1"]
+    assert json.loads(explanation.to_json())["features"] == ["0", "1"]
+    assert data_of(explanation.to_html())["columns"][0]["labels"] == ["0", "1"]
 
 
 @pytest.mark.parametrize("layer", [0, 2, "1", 1.5, [1]])
@@ -160,7 +170,7 @@ def test_the_callers_loss_is_left_as_it_is_and_may_change():
 def made_and_explained():
     torch.manual_seed(0)
     explanation = torchbp.explain(torchbp.nn.MLP(2, 4, 1), X.clone(), Y.clone())
-    return explanation, explanation.text(), explanation.json(), explanation.html()
+    return explanation, explanation.text(), explanation.to_json(), explanation.to_html()
 
 
 @pytest.mark.parametrize("mode", [torch.inference_mode(), torch.no_grad(), torch.autocast("cpu", torch.bfloat16)])
@@ -192,4 +202,4 @@ def test_anything_that_holds_numbers_is_taken():
 
 @pytest.mark.parametrize(("lr", "dtype"), [(1e38, torch.float32), (6e4, torch.float16), (1e-30, torch.float64)])
 def test_rates_at_the_ends_of_a_dtype_have_a_page(lr, dtype):
-    assert torchbp.explain(torchbp.nn.MLP(2, 4, 1, dtype=dtype), X, Y, lr=lr).html().startswith("<!doctype html>")
+    assert torchbp.explain(torchbp.nn.MLP(2, 4, 1, dtype=dtype), X, Y, lr=lr).to_html().startswith("<!doctype html>")

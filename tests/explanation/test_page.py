@@ -12,18 +12,20 @@ import torch
 import torchbp
 from tests.explanation.samples import CONTROLS, NASTY, VISIBLE, XOR, cancer, data_of, deep, large, named_xor, xor
 from tests.pages import Page, contrast
-from torchbp.explanation.records import Record
+from torchbp.explanation.quantities import Quantity
+from torchbp.explanation.records import Record, equation
 from torchbp.explanation.render import mathml, text
 from torchbp.explanation.render.html.cards import table
-from torchbp.explanation.render.html.page import STYLES, read
+from torchbp.explanation.render.html.page import read, style
 from torchbp.explanation.render.html.step_curve import curve
+from torchbp.explanation.render.plain_text import partial
 
 
 @pytest.mark.parametrize(
     ("explanation", "most"), [(xor, 200_000), (cancer, 500_000), (large, 2_000_000), (deep, 500_000)]
 )
 def test_page_is_small_and_needs_nothing_else(explanation, most):
-    page = explanation().html()
+    page = explanation().to_html()
     assert len(page.encode()) < most
     assert page.startswith("<!doctype html>")
     assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
@@ -37,7 +39,7 @@ def test_page_is_small_and_needs_nothing_else(explanation, most):
 
 
 def test_names_are_only_text():
-    page = named_xor(title=NASTY, features=[NASTY, NASTY], outputs=[NASTY]).html()
+    page = named_xor(title=NASTY, features=[NASTY, NASTY], outputs=[NASTY]).to_html()
     assert page.count("<script") == 2
     assert "alert(1)</script>" not in page
     assert data_of(page)["columns"][0]["labels"] == [NASTY, NASTY]
@@ -49,7 +51,7 @@ def test_names_that_a_terminal_or_a_browser_would_obey_are_shown_escaped_everywh
     net = torch.nn.Sequential(layers)
     names = {"title": f"{CONTROLS}t", "features": [f"{CONTROLS}x", "naïve ∂ 😀"], "outputs": [f"{CONTROLS}y"]}
     explanation = torchbp.explain(net, *XOR, **names)
-    text, page, written = str(explanation), explanation.html(), explanation.json()
+    text, page, written = str(explanation), explanation.to_html(), explanation.to_json()
     assert all(line.isprintable() for shown in (text, page, written) for line in shown.split("\n"))
     assert f"explain  {VISIBLE}t" in text
     assert f"W1 (2×2), {VISIBLE}a.weight" in text
@@ -62,14 +64,14 @@ def test_names_that_a_terminal_or_a_browser_would_obey_are_shown_escaped_everywh
     written = json.loads(written)
     assert {name: written[name] for name in names} == names
     assert written["records"][0]["layer"] == f"{CONTROLS}a"
-    assert "naïve ∂ 😀" in explanation.json()
+    assert "naïve ∂ 😀" in explanation.to_json()
 
 
 def test_derivatives_are_written_with_partial_signs_wherever_they_are_read():
     """In the terminal dL/dW1 is plainer; the page's script, and the names for a screen reader, keep it."""
     net = torchbp.nn.MLP(2, 4, 1, dtype=torch.float64)
     torch.nn.init.constant_(net[2].bias, 40)
-    page = torchbp.explain(net, *XOR).html()
+    page = torchbp.explain(net, *XOR).to_html()
     assert "would not learn here" in page
     assert "dL/d" not in re.sub(r"<script.*?</script>|<[^>]*>", "", page, flags=re.DOTALL)
 
@@ -77,9 +79,9 @@ def test_derivatives_are_written_with_partial_signs_wherever_they_are_read():
 @pytest.mark.parametrize("explanation", [xor, cancer, large, deep])
 def test_network_is_no_tangle_and_holds_the_strongest_units(explanation):
     explanation = explanation()
-    data = data_of(explanation.html())
+    data = data_of(explanation.to_html())
     assert all(len(column["units"]) <= 10 for column in data["columns"])
-    assert [column["count"] for column in data["columns"]] == explanation.chain.sizes()
+    assert [column["count"] for column in data["columns"]] == explanation.chain.sizes
     for number, column in enumerate(data["columns"][1:], 1):
         dz = explanation[f"dL/dZ{number}"].tensor
         shown = dz[:, column["units"]]
@@ -91,7 +93,7 @@ def test_network_is_no_tangle_and_holds_the_strongest_units(explanation):
 @pytest.mark.parametrize(("units", "drawn"), [(10, 10), (11, 8)])
 def test_layers_of_more_than_ten_units_are_drawn_by_eight(units, drawn):
     net = torchbp.nn.MLP(2, units, 1, dtype=torch.float64)
-    data = data_of(torchbp.explain(net, torch.randn(9, 2), torch.ones(9, 1)).html())
+    data = data_of(torchbp.explain(net, torch.randn(9, 2), torch.ones(9, 1)).to_html())
     assert len(data["columns"][1]["units"]) == drawn
     assert (data["rows"], data["count"], len(data["tensors"]["Z1"])) == (8, 9, 8)
 
@@ -100,12 +102,12 @@ def test_where_nothing_learns_the_largest_units_are_drawn():
     net = torchbp.nn.MLP(1, 20, 1, activation="relu", dtype=torch.float64)
     with torch.no_grad():
         net[0].weight.copy_(torch.arange(20).reshape(20, 1)), net[0].bias.zero_(), net[2].weight.zero_()
-    assert data_of(torchbp.explain(net, [1.0], [1.0]).html())["columns"][1]["units"] == list(range(12, 20))
+    assert data_of(torchbp.explain(net, [1.0], [1.0]).to_html())["columns"][1]["units"] == list(range(12, 20))
 
 
 def test_numbers_of_the_page_have_nine_digits():
     explanation = xor()
-    found = data_of(explanation.html())["tensors"]["Z1"]
+    found = data_of(explanation.to_html())["tensors"]["Z1"]
     torch.testing.assert_close(torch.tensor(found).double(), explanation["Z1"].tensor, rtol=1e-7, atol=0)
     assert found[0][0] == float(f"{explanation['Z1'].tensor[0, 0].item():.9g}")
 
@@ -114,37 +116,38 @@ def test_numbers_of_the_page_have_nine_digits():
     ("shape", "caption", "cells"),
     [
         ((8, 7), "", [[7 * row + column for column in range(7)] for row in range(8)]),
-        ((2, 9), "2×9, from 0 to 17; its corners", [[0, 1, None, 8], [9, 10, None, 17]]),
-        ((9, 2), "9×2, from 0 to 17; its corners", [[0, 1], [2, 3], [None, None], [16, 17]]),
-        ((9,), "9, from 0 to 8; its ends", [[0, 1, None, 8]]),
+        ((2, 9), "2×9, from 0 to 17; only its corners", [[0, 1, None, 8], [9, 10, None, 17]]),
+        ((9, 2), "9×2, from 0 to 17; only its corners", [[0, 1], [2, 3], [None, None], [16, 17]]),
+        ((9,), "9, from 0 to 8; only its ends", [[0, 1, None, 8]]),
     ],
 )
 def test_tables_are_whole_or_show_their_corners(shape, caption, cells):
     tensor = torch.arange(float(torch.Size(shape).numel())).reshape(shape)
-    found = table(Record("W1", "forward", 1, "", "", tensor, ""))
+    found = table(Record(Quantity("W", 1), "update", "update", 1, "", (), tensor, has_rows=False))
     assert re.findall("<caption>(.*?)</caption>", found) == [caption][: bool(caption)]
     rows = [re.findall("<td>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", found)]
     assert rows == [["⋯" if cell is None else str(cell) for cell in row] for row in cells]
 
 
-@pytest.mark.parametrize(
-    "name", ["Z1", "A1", "B1", "P2", "dL/dZ1", "dL/dB1", "A2′", "W1", "b1", "dL/dW1", "dL/db1", "W1′"]
-)
-def test_what_has_a_row_for_each_sample_says_so(name):
-    found = table(Record(name, "forward", 1, "", "", torch.ones(2, 2), ""))
-    assert ("<caption>rows × units</caption>" in found) == ("W" not in name and "b" not in name)
+def test_what_has_a_row_for_each_sample_says_so():
+    explanation = xor()
+    captions = {record.name: "<caption>rows × units</caption>" in table(record) for record in explanation.records}
+    parameters = ("dL/dW1", "dL/db1", "dL/dW2", "dL/db2", "W1′", "b1′", "W2′", "b2′")
+    assert [name for name, caption in captions.items() if not caption and name not in ("L", "L′")] == [
+        name for name in captions if name in parameters
+    ]
 
 
 def test_the_answer_of_one_row_and_one_output_stands_above():
     net = torchbp.nn.MLP(2, 4, 1)
     one, two = torchbp.explain(net, [1, 2], [1]), torchbp.explain(net, *XOR)
-    assert f"<dt>answer, and truth</dt><dd>A2 = {one['A2'].tensor.item():.4g}, y = 1</dd>" in one.html()
-    assert "answer, and truth" not in two.html()
+    assert f"<dt>answer and target</dt><dd>A2 = {one['A2'].tensor.item():.4g}, y = 1</dd>" in one.to_html()
+    assert "answer and target" not in two.to_html()
 
 
 def test_rates_are_real_losses_and_their_minimum():
     explanation = xor()
-    rates = data_of(explanation.html())["rates"]
+    rates = data_of(explanation.to_html())["rates"]
     for rate, loss in rates["points"]:
         assert explanation.loss_after(rate) == pytest.approx(loss, rel=1e-4)
     assert rates["points"][rates["chosen"]] == [1.0, pytest.approx(explanation.new_loss, rel=1e-5)]
@@ -168,7 +171,7 @@ def test_without_a_gradient_there_is_no_curve():
 
 
 def rates_of(explanation):
-    rates = data_of(explanation.html())["rates"]
+    rates = data_of(explanation.to_html())["rates"]
     says = rates.pop("says")
     return {**rates, "says": says.split(":")[0].split(",")[0]}
 
@@ -253,10 +256,10 @@ def test_the_scale_of_the_curve(loss_after, low, high, monkeypatch):
 def test_the_longest_and_the_shortest_step_give_a_curve(lr, dtype):
     torch.manual_seed(0)
     explanation = torchbp.explain(torchbp.nn.MLP(2, 4, 1, dtype=dtype), *XOR, lr=lr)
-    rates = data_of(explanation.html())["rates"]
+    rates = data_of(explanation.to_html())["rates"]
     assert all(rate is not None and 0 < rate < float("inf") for rate, _ in rates["points"])
     assert rates["points"][rates["chosen"]][0] == pytest.approx(lr, rel=1e-5)
-    assert json.loads(explanation.json())["lr"] == lr
+    assert json.loads(explanation.to_json())["lr"] == lr
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
@@ -268,13 +271,14 @@ def test_equations_are_well_formed_mathml(activation, loss, outputs):
     y = XOR[1].expand(-1, outputs)
     explanation = torchbp.explain(torchbp.nn.MLP(2, 3, outputs, activation=activation), XOR[0], y, loss=loss)
     for record in explanation.records:
-        root = ElementTree.fromstring(mathml.math(record.equation, {"X": (4, 2)}))
-        assert root.get("alttext") == record.equation
+        drawn = mathml.equation(record.quantity, record.sides, equation(record, partial), {"X": (4, 2)})
+        root = ElementTree.fromstring(drawn)
+        assert root.get("alttext") == record.equation.replace("dL/d", "∂L/∂")
         words = set("".join(root.itertext()))
-        kept = set(record.equation.replace("dL/d", "∂L∂")) - set(" /ᵀ²ₙΣ")
-        assert kept <= words | {"−"}, kept - words
+        kept = set(root.get("alttext")) - set(" /ᵀ²ₙΣ[]")
+        assert kept <= words | set("()"), kept - words
         if record.rule:
-            ElementTree.fromstring(mathml.rule(record.rule))
+            ElementTree.fromstring(mathml.chain_rule(record.quantity, record.chain, record.rule))
 
 
 @pytest.mark.parametrize(
@@ -292,14 +296,14 @@ def test_bars_have_one_scale_in_the_terminal_and_on_the_page(norms, ends, shares
     assert text.scale(norms) == (ends, pytest.approx(shares, abs=1e-3))
     explanation = xor()
     monkeypatch.setattr(explanation, "norms", lambda: norms)
-    strip = explanation.html()
+    strip = explanation.to_html()
     drawn = [float(width) / 100 for width in re.findall(r'<i style="width:(.*?)%">', strip)]
     assert drawn == pytest.approx([share for share in reversed(shares) if share], abs=1e-3)
     assert f'<p class="axis"><span>{ends[0]}</span><span>{ends[1]}</span></p>' in strip
     lengths = [line.count("█") for line in text.bars(norms)]
     assert lengths == pytest.approx([30 * share for share in reversed(shares)], abs=0.51)
     if len(norms) > 1:
-        assert f"(bars: powers of ten, {ends[0]} to {ends[1]})" in explanation.text()
+        assert f"(bars: {ends[0]} to {ends[1]})" in explanation.text()
 
 
 def mixed(a, b, share):
@@ -309,7 +313,7 @@ def mixed(a, b, share):
 
 def test_no_text_is_faded():
     """Its colour is what is tested; a group's opacity would take its contrast away."""
-    faded = re.findall(r"([^{}]*)\{[^{}]*opacity: \.", read(STYLES))
+    faded = re.findall(r"([^{}]*)\{[^{}]*opacity: \.", style())
     assert [rule.split("}")[-1].strip() for rule in faded] == [
         "button:disabled",
         "#network .edges",
@@ -319,8 +323,9 @@ def test_no_text_is_faded():
 
 
 def test_colours_are_legible_in_light_and_dark():
-    light, dark = re.split(r"prefers-color-scheme: dark", read(STYLES))
-    found = [dict(re.findall(r"--([\w-]+): (#\w{6})", scheme)) for scheme in (light, dark)]
+    dark = re.compile(r"@media screen and \(prefers-color-scheme: dark\) \{(.*?\})\s*\}", re.DOTALL)
+    schemes = dark.sub("", style()), " ".join(dark.findall(style()))
+    found = [dict(re.findall(r"--([\w-]+): (#\w{6})", scheme)) for scheme in schemes]
     for colours in found:
         for behind in ("back", "card", "soft"):
             assert min(contrast(colours[name], colours[behind]) for name in ("text", "muted")) >= 4.5

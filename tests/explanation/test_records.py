@@ -1,10 +1,8 @@
 """Every record against autograd and against numbers from outside; that the records are the whole step."""
 
 import itertools
-import re
 from collections import OrderedDict
 
-import mpmath  # with torch
 import numpy as np
 import pytest
 import torch
@@ -12,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import torchbp
+from tests.explanation.lines import check_numbers
 from tests.networks import set_parameters
 from tests.published import MAZUR_INPUT, MAZUR_LR, MAZUR_NUMBERS, MAZUR_PARAMETERS, MAZUR_TARGET
 from torchbp.explanation import arguments
 from torchbp.explanation.network import Chain
-from torchbp.explanation.step import Derivation
+from torchbp.explanation.step import TrainingStep
 
 ACTIVATIONS = {"sigmoid": torchbp.nn.Sigmoid, "tanh": torch.nn.Tanh, "relu": torchbp.nn.ReLU}
 XOR = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]), torch.tensor([[0.0], [1], [1], [0]])
@@ -125,17 +124,17 @@ def test_equations_and_sizes_are_the_readers():
     assert written["W2′"] == ("W2′ = W2 − α dL/dW2", "(1×16) = (1×16) − α (1×16)")
 
 
-@pytest.mark.parametrize(("outputs", "count", "below"), [(1, "N", "N"), (3, "NK", "(NK)")])
-def test_n_is_the_number_of_rows_and_k_of_outputs(outputs, count, below):
+@pytest.mark.parametrize(("outputs", "below"), [(1, "N"), (3, "(NK)")])
+def test_n_is_the_number_of_rows_and_k_of_outputs(outputs, below):
     explanation = torchbp.explain(torch.nn.Linear(2, outputs), torch.randn(5, 2), torch.ones(5, outputs))
-    assert explanation["L"].equation == f"L = −(1/{count}) Σ [ y ln A1 + (1 − y) ln(1 − A1) ]"
-    assert explanation["dL/dA1"].equation == f"dL/dA1 = (1/{count}) (A1 − y) / (A1 (1 − A1))"
+    assert explanation["L"].equation == f"L = −(1/{below}) Σ [ y ln A1 + (1 − y) ln(1 − A1) ]"
+    assert explanation["dL/dA1"].equation == f"dL/dA1 = (1/{below}) (A1 − y)/(A1 ∘ (1 − A1))"
     assert explanation["dL/dZ1"].equation == f"dL/dZ1 = dL/dA1 ∘ A1 ∘ (1 − A1) = (A1 − y)/{below}"
     said = f"BCEWithLogitsLoss, mean; N = 5 rows, K = {outputs} output"
     assert said in explanation.text()
-    assert said in explanation.html()
+    assert said in explanation.to_html()
     z = torch.autograd.functional.jacobian(
-        lambda z: explanation.derivation.loss(z, torch.ones(5, outputs)), explanation["Z1"].tensor
+        lambda z: explanation.step.loss(z, torch.ones(5, outputs)), explanation["Z1"].tensor
     )
     torch.testing.assert_close(explanation["dL/dZ1"].tensor, (explanation["A1"].tensor - 1) / (5 * outputs))
     torch.testing.assert_close(explanation["dL/dZ1"].tensor, z)
@@ -153,8 +152,8 @@ def test_factors_multiply_to_the_derivative():
     }.items():
         record = explanation[name]
         torch.testing.assert_close(how(*(f.tensor for f in record.factors)), record.tensor, rtol=1e-12, atol=1e-15)
-    assert explanation["dL/dW1"].rule == "∂L/∂W1 = ∂L/∂Z1 · ∂Z1/∂W1"
-    assert [factor.name for factor in explanation["dL/dW1"].factors] == ["∂L/∂Z1", "∂Z1/∂W1"]
+    assert explanation["dL/dW1"].rule == "dL/dW1 = dL/dZ1 · dZ1/dW1"
+    assert [factor.name for factor in explanation["dL/dW1"].factors] == ["dL/dZ1", "dZ1/dW1"]
 
 
 def test_mazurs_worked_example():
@@ -169,43 +168,12 @@ def test_mazurs_worked_example():
     assert list(explanation.updated) == ["0.weight", "2.weight"]
 
 
-SIGNS = [  # of the lines, in Python; a number is one of many digits
-    (r"\[\d+ more: ([^]]*)\]", r"(\1)"),
-    (r"e\^(−?[\d.]+(?:e\+\d+)?)", r"exp(\1)"),
-    (r"(?<![\w.])(\d[\d.]*(?:e[+−]\d+)?)", r"mpf('\1')"),
-    ("−", "-"),
-    ("·", "*"),
-    ("²", "**2"),
-]
-FUNCTIONS = {"σ": lambda z: 1 / (1 + mpmath.exp(-z)), "max": max, "ln": mpmath.log}
-FUNCTIONS |= {name: getattr(mpmath, name) for name in ("exp", "tanh", "mpf")}
-
-
-def evaluated(side):
-    """A side of a line as it stands there: with the digits that are printed, and without rounding of its own."""
-    for sign, code in SIGNS:
-        side = re.sub(sign, code, side)
-    with mpmath.workdps(400):
-        return eval(side, dict(FUNCTIONS))
-
-
-def check_numbers(explanation):
-    for record in explanation.records:
-        line, _, rounded = record.numbers.partition(", which is ")
-        _, *sides = line.split(" = ")
-        results = [evaluated(side) for side in sides]
-        assert abs(results[0] - results[-1]) <= 1e-2 * abs(results[-1]), record.numbers
-        value = evaluated(rounded.split()[0]) if rounded else results[-1]
-        assert any(float(value) == pytest.approx(n, rel=1e-3) for n in record.tensor.view(-1).tolist())
-        assert len(record.numbers) > 5
-
-
 @torch.no_grad()
-def derivation(net, x, y, loss):
+def training_step(net, x, y, loss):
     """The records without their checks, which take most of an explanation's time."""
     chain = Chain(net)
     x, y = arguments.rows(chain, x, y)
-    return Derivation(chain, arguments.loss_of(loss, chain, y), x, y, 0.1)
+    return TrainingStep(chain, arguments.loss_of(loss, chain, y), x, y, 0.1)
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -224,7 +192,7 @@ def test_numbers_filled_in_are_true(activation, end, rows):
         loss = torch.nn.MSELoss() if end == "squared" else None
         for y in (0.0, 1.0):
             x, y = torch.randn(rows, 7), torch.tensor([[y], [1 - y], [y]])[:rows]
-            check_numbers(derivation(net, x, y, loss))
+            check_numbers(training_step(net, x, y, loss).records)
 
 
 def numbers(z, y, loss=None, dtype=torch.float64):
@@ -233,7 +201,7 @@ def numbers(z, y, loss=None, dtype=torch.float64):
     torch.nn.init.ones_(net.weight)
     net = net if loss is None else torch.nn.Sequential(net, torch.nn.Sigmoid())
     explanation = torchbp.explain(net, [z], [y], loss=loss)
-    check_numbers(explanation)
+    check_numbers(explanation.records)
     return explanation
 
 
@@ -242,22 +210,22 @@ def test_numbers_of_a_sure_answer():
     assert right["dL/dA1"].numbers == "dL/dA1[1,1] = (0.999993856 − 1)/(0.999993856·(1 − 0.999993856)) = −1"
     assert right["dL/dZ1"].numbers == "dL/dZ1[1,1] = 0.999993856 − 1 = −6.144e−06"
     assert right["L"].numbers == "L = −ln(0.999993856) = 6.144e−06"
-    assert "ln(1 + e" not in right["L"].why
+    assert "ln(1 + exp" not in right["L"].why
 
 
 def test_the_loss_says_where_it_is_not_computed_by_its_equation():
     for z, y, line in (
-        (40.0, 1.0, "ln(1 + e^−40) = 4.248e−18"),
-        (40.0, 0.0, "40 + ln(1 + e^−40) = 40"),
-        (-34.0, 0.0, "−34 + ln(1 + e^34) = 1.714e−15, which is 0 where it is rounded beside 34"),
+        (40.0, 1.0, "ln(1 + exp(−40)) = 4.248e−18"),
+        (40.0, 0.0, "40 + ln(1 + exp(−40)) = 40"),
+        (-34.0, 0.0, "−34 + ln(1 + exp(34)) = 1.714e−15, which is 0 where it is rounded"),
     ):
         record = numbers(z, y)["L"]
         assert record.numbers == f"L = {line}"
-        assert "it is computed from Z1, as (1 − y) Z1 + ln(1 + e^−Z1)." in record.why
+        assert "L is computed from Z1, as (1 − y) Z1 + ln(1 + exp(−Z1))." in record.why
     wrong = numbers(-120.0, 1.0, torch.nn.BCELoss())
     assert wrong["L"].numbers == "L = −max(ln(7.668e−53), −100) = 100"
     assert "no logarithm is below −100" in wrong["L"].why
-    assert wrong["dL/dA1"].numbers == "dL/dA1[1,1] = (7.668e−53 − 1)/1e−12 = −1e+12"
+    assert wrong["dL/dA1"].numbers == "dL/dA1[1,1] = (7.668e−53 − 1)/max(7.668e−53·(1 − 7.668e−53), 1e−12) = −1e+12"
     assert "A1 (1 − A1) is at least 1e−12" in wrong["dL/dA1"].why
     sure = numbers(40.0, 0.0, torch.nn.BCELoss())
     assert sure["L"].numbers == "L = −max(ln(1 − 1), −100) = 100"
@@ -298,11 +266,11 @@ def test_why_names_the_slope_and_the_weights():
     }
     for activation, sentence in sentences.items():
         net = torch.nn.Sequential(torch.nn.Linear(2, 3), activation(), torch.nn.Linear(3, 1))
-        assert torchbp.explain(net, *XOR)["dL/dZ1"].why.endswith(f"its slope ∂A1/∂Z1 is {sentence}.")
-    for weights, times in (({}, ""), ({"weight": 2}, ", times w"), ({"pos_weight": 2}, ", times p where y is 1")):
+        assert torchbp.explain(net, *XOR)["dL/dZ1"].why.endswith(f"the activation's slope dA1/dZ1, {sentence}.")
+    for weights, times in (({}, ""), ({"weight": 2}, ", times w"), ({"pos_weight": 2}, ", with y weighted by p")):
         loss = torch.nn.BCEWithLogitsLoss(**{name: torch.tensor([value]) for name, value in weights.items()})
         why = torchbp.explain(xor_net(), *XOR, loss=loss)["dL/dZ2"].why
-        assert f"what is left is the answer minus the truth{times}, exact even" in why
+        assert f"leaves prediction minus target, A2 − y{times}. Computed this way it stays accurate" in why
 
 
 def test_names_of_layers_and_arguments_of_any_kind():
@@ -349,7 +317,7 @@ def test_saturation_is_seen_and_the_logit_form_still_learns():
     explanation = with_weights(lambda net: (net[0].weight.mul_(1000), net[0].bias.mul_(1000), net[2].bias.fill_(40)))
     first, second, *_ = explanation.observations
     assert first.startswith("All of A1 is saturated")
-    assert second.startswith("A loss of probabilities would not learn here")
+    assert second.startswith("A loss of answers would not learn here")
     record = explanation["dL/dZ2"]
     torch.testing.assert_close(record.tensor, (1 - XOR[1].double()) / 4)
     assert (record.factors[0].tensor * record.factors[1].tensor == 0).all()
@@ -373,7 +341,7 @@ def test_any_device(device):
     explanation = torchbp.explain(torchbp.nn.MLP(2, 4, 1, device=device, dtype=torch.float64), *XOR)
     assert {record.tensor.device.type for record in explanation.records} == {device}
     assert max(record.error for record in explanation.records) < 1e-12
-    assert explanation.html().startswith("<!doctype html>")
+    assert explanation.to_html().startswith("<!doctype html>")
 
 
 def test_more_activations_than_letters_are_refused():

@@ -78,7 +78,7 @@ def test_an_ensemble_stays_on_its_device(device, tmp_path):
     ensemble = torchbp.stack(nets)
     x = torch.randn(5, 3, device=device)
     torch.testing.assert_close(ensemble(x), torch.stack([net(x) for net in nets]))
-    assert {p.device.type for net in (ensemble, *ensemble.unstack()) for p in net.parameters()} == {device}
+    assert {p.device.type for net in (ensemble, *torchbp.unstack(ensemble)) for p in net.parameters()} == {device}
     mean, spread = ensemble.predict_proba(x)
     assert (mean.device.type, spread.shape) == (device, (5, 2))
     torch.save(ensemble.state_dict(), tmp_path / "weights.pt")

@@ -213,6 +213,8 @@ def test_per_sample_gradients(device):
 
 # compilers
 
+PROGRAMS = [("Sigmoid", "BCEWithLogitsLoss"), ("Tanh", "BCELoss"), ("ReLU", "MSELoss")]  # activation, loss
+
 
 def loss_of(name, package):
     options = {} if name == "MSELoss" else {"weight": torch.tensor([2.0, 3.0])}
@@ -221,29 +223,38 @@ def loss_of(name, package):
     return lambda z, y: loss(sigmoid(z), y)
 
 
-@pytest.mark.usefixtures("fresh_compiler")
-@pytest.mark.parametrize(
-    ("backend", "dynamic", "activation", "loss"),
-    [
-        ("inductor", False, "Sigmoid", "BCEWithLogitsLoss"),
-        ("aot_eager", True, "Sigmoid", "BCEWithLogitsLoss"),
-        ("inductor", True, "Tanh", "BCELoss"),
-        ("aot_eager", False, "Tanh", "BCELoss"),
-        ("inductor", True, "ReLU", "MSELoss"),
-        ("aot_eager", False, "ReLU", "MSELoss"),
-    ],
-)
-def test_compiles_whole(backend, dynamic, activation, loss, request):
-    if backend == "inductor":
-        request.getfixturevalue("compiler")
-    (net, _), (torchs, _), x, y = pair(activation)
-    ours = loss_of(loss, torchbp.nn)
-    compiled = torch.compile(lambda x, y: ours(net(x), y), fullgraph=True, dynamic=dynamic, backend=backend)
+def assert_compiles_whole(programs, dynamic, **settings):
+    """One compiled function with the losses of all the programs, which are activations and losses."""
+    pairs = [pair(activation) for activation, _ in programs]
+    nets, torchs = ([both[i][0] for both in pairs] for i in (0, 1))
+    ours, theirs = ([loss_of(loss, package) for _, loss in programs] for package in (torchbp.nn, nn))
+    x, y = pairs[0][2:]
+
+    def losses(x, y):
+        return torch.stack([loss(net(x), y) for net, loss in zip(nets, ours, strict=True)])
+
+    compiled = torch.compile(losses, fullgraph=True, dynamic=dynamic, **settings)
     for rows in (6, 4) if dynamic else (6,):
         a = x[:rows].clone().requires_grad_()
-        value = compiled(a, y[:rows])
-        got = [value.detach(), *torch.autograd.grad(value, [a, *net.parameters()])]
-        torch.testing.assert_close(got, gradients(torchs, loss_of(loss, nn), x[:rows], y[:rows]))
+        values = compiled(a, y[:rows])
+        dx, *dparameters = torch.autograd.grad(values.sum(), [a, *(p for net in nets for p in net.parameters())])
+        each = [gradients(net, loss, x[:rows], y[:rows]) for net, loss in zip(torchs, theirs, strict=True)]
+        torch.testing.assert_close(values.detach(), torch.stack([value for value, *_ in each]))
+        torch.testing.assert_close(dx, sum(dx for _, dx, *_ in each))
+        torch.testing.assert_close(dparameters, [g for _, _, *of_net in each for g in of_net])
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("program", PROGRAMS, ids=", ".join)
+def test_is_traced_whole(program, dynamic):
+    assert_compiles_whole([program], dynamic, backend="aot_eager")
+
+
+@pytest.mark.usefixtures("compiler", "fresh_compiler")
+def test_compiles_whole():
+    """One program of C++, forward and backward, for all: each takes the compiler some seconds."""
+    assert_compiles_whole(PROGRAMS, True, options={"cpp_wrapper": True})
 
 
 @pytest.mark.usefixtures("fresh_compiler")

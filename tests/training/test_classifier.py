@@ -1,22 +1,10 @@
 import pytest
-import pytorch_lightning as pl
 import torch
 from sklearn.metrics import roc_auc_score
 
+from tests.training.trainers import quiet_trainer
 from torchbp.training import Classifier, TabularData
 from torchbp.training.errors import SettingError
-
-
-def trainer(tmp_path, **settings):
-    return pl.Trainer(
-        default_root_dir=tmp_path,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        accelerator="cpu",
-        **settings,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +12,7 @@ def trained(tmp_path_factory):
     path = tmp_path_factory.mktemp("run")
     data = TabularData("breast_cancer")
     model = Classifier(data.in_features, data.classes, lr=0.5)
-    run = trainer(path, max_epochs=5)
+    run = quiet_trainer(default_root_dir=path, max_epochs=5)
     run.fit(model, data)
     run.save_checkpoint(path / "a.ckpt")
     return model, data, path / "a.ckpt", path
@@ -51,7 +39,7 @@ def test_statistics_travel_in_the_checkpoint(trained):
 
 def test_metrics_are_those_of_the_whole_split(trained):
     model, data, _, path = trained
-    scores = trainer(path).test(model, data, verbose=False)[0]
+    scores = quiet_trainer(default_root_dir=path).test(model, data, verbose=False)[0]
     x, y = data.rows("test")
     with torch.no_grad():
         z = model(x)
@@ -64,7 +52,7 @@ def test_metrics_are_those_of_the_whole_split(trained):
 def test_training_loss_is_the_mean_over_rows(tmp_path):
     data = TabularData("digits", batch_size=1000)  # a batch of 1000 and one of 77
     model = Classifier(data.in_features, data.classes, lr=1e-30)
-    run = trainer(tmp_path, max_epochs=1)
+    run = quiet_trainer(default_root_dir=tmp_path, max_epochs=1)
     run.fit(model, data)
     x, y = data.rows("train")
     expected = torch.nn.functional.binary_cross_entropy_with_logits(model(x), y)

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from tests.training.trainers import quiet_trainer
+from torchbp import unstack
 from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE
 from torchbp.training import Classifier, TabularData, UntilMinimum
 from torchbp.training.callbacks.gradients import full_gradient_norm, gradient_flow, hardest_rows
@@ -24,11 +26,9 @@ NUMBERS = {"lr": 0.3, "momentum": 0.5, "weight_decay": 0.01}
 
 def fit(data, model, callbacks=(), max_epochs=6, precision="64-true", train_dataloaders=None, **settings):
     torch.manual_seed(5)  # of the order of the rows
-    trainer = pl.Trainer(
-        max_epochs=max_epochs, callbacks=list(callbacks), precision=precision, accelerator="cpu", logger=False,
-        log_every_n_steps=1, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        **settings,
-    )  # fmt: skip
+    trainer = quiet_trainer(
+        max_epochs=max_epochs, callbacks=list(callbacks), precision=precision, log_every_n_steps=1, **settings
+    )
     trainer.fit(model, train_dataloaders, datamodule=data)
     return trainer
 
@@ -122,7 +122,7 @@ def test_no_more_rows_go_together_than_8192():
 def test_members_are_networks_alone(engine):
     data = TabularData("breast_cancer", batch_size=50)
     ensemble = made(data, engine=engine, lr=[0.1, 0.5], members=2)
-    alone = [copy.deepcopy(net) for net in ensemble.net.unstack()]
+    alone = [copy.deepcopy(net) for net in unstack(ensemble.net)]
     assert torch.equal(ensemble.net[0].weight[:2], ensemble.net[0].weight[2:])  # the same starts for each lr
     assert not torch.equal(ensemble.net[0].weight[0], ensemble.net[0].weight[1])
     fit(data, ensemble)
@@ -132,7 +132,7 @@ def test_members_are_networks_alone(engine):
         model = made(data, lr=lr)
         model.net.load_state_dict(net.state_dict())
         fit(data, model)
-        assert_close(list(ensemble.net.unstack()[number].parameters()), weights(model))
+        assert_close(list(unstack(ensemble.net)[number].parameters()), weights(model))
         torch.testing.assert_close(ensemble.losses["train"][number], model.losses["train"], rtol=1e-10, atol=0)
         probabilities.append(model.predict_proba(data.rows("test")[0]))
     best = 1 if ensemble.chosen[2] else 0
@@ -149,7 +149,7 @@ def test_a_member_that_has_stopped_or_diverged_leaves_the_others_alone(engine):
     rates = [0.1, 1.0, 1e38]
     stopping = UntilMinimum(min_grad_norm=0.1, patience=1000)
     model = made(data, engine=engine, lr=rates, momentum=0.0)
-    start = model.net.unstack()[0]
+    start = unstack(model.net)[0]
     trainer = fit(data, model, [stopping, history], max_epochs=12)
     assert stopping.minimum.why.tolist() == [DESCENDS, GRADIENT, NOT_FINITE]
     stopped = int(stopping.minimum.epochs[1])
@@ -161,7 +161,7 @@ def test_a_member_that_has_stopped_or_diverged_leaves_the_others_alone(engine):
     alone = made(data, lr=0.1, momentum=0.0)
     alone.net.load_state_dict(start.state_dict())
     fit(data, alone, max_epochs=12)
-    assert_close(list(model.net.unstack()[0].parameters()), weights(alone))
+    assert_close(list(unstack(model.net)[0].parameters()), weights(alone))
     assert model.chosen.tolist() == [False, True, False]
     assert math.isfinite(trainer.callback_metrics["train/loss"])
     assert model.predict_proba(data.rows("test")[0]).isfinite().all()
@@ -184,7 +184,7 @@ def test_the_monitor_and_the_full_gradient_are_those_of_the_members():
     ensemble = made(data, members=3, hidden=[8, 6]).double()
     ensemble.standardize.fit(data.rows("train")[0])
     alone = []
-    for net in ensemble.net.unstack():
+    for net in unstack(ensemble.net):
         model = made(data, hidden=[8, 6]).double()
         model.net.load_state_dict(net.state_dict())
         model.standardize.load_state_dict(ensemble.standardize.state_dict())

@@ -99,7 +99,7 @@ def signal_in(monkeypatch, target, number, error=None):
 @pytest.mark.parametrize("error", [None, ImportError("initialization failed")], ids=str)
 @pytest.mark.parametrize("command", ["fit", "test"])
 def test_before_the_first_step_it_is_one_line(command, error, checkpoint, monkeypatch, capsys):
-    signal_in(monkeypatch, "torchbp.training.data.tabular.load", signal.SIGINT, error)
+    signal_in(monkeypatch, "torchbp.training.data.tabular.load_table", signal.SIGINT, error)
     trained = [] if command == "fit" else ["--ckpt_path", checkpoint]
     assert main([command, "-c", CONFIG, *trained]) == 130
     assert capsys.readouterr() == ("", "torchbp: interrupted before the first step\n")

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch.func import functional_call, grad, vmap
 
+from tests.training.trainers import quiet_trainer
 from torchbp.cli import main
 from torchbp.ops import rules
 from torchbp.training import Classifier, TabularData
@@ -183,11 +183,7 @@ def test_watching_does_not_change_training(tmp_path):
         torch.manual_seed(0)
         data = TabularData("breast_cancer")
         model = Classifier(data.in_features, data.classes)
-        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-        trainer = pl.Trainer(
-            max_epochs=3, callbacks=[GradientMonitor(every)], enable_checkpointing=False, accelerator="cpu", **quiet
-        )
-        trainer.fit(model, data)
+        quiet_trainer(max_epochs=3, callbacks=[GradientMonitor(every)]).fit(model, data)
         return model.state_dict()
 
     with_, without = weights(1), weights(0)

@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 from unittest import mock
@@ -14,6 +15,7 @@ from unittest import mock
 import pytest
 import torch
 
+from tests.training.pairs import Pair
 from torchbp.cli import main
 from torchbp.training.data.batches import Batches
 
@@ -65,13 +67,16 @@ def test_batches_hold_each_row_once(processes):
         assert torch.equal(torch.cat(alone).sort().values, torch.arange(rows))
 
 
-def test_two_processes_are_one_with_the_doubled_batch(alone):
+def test_two_processes_are_one_with_the_doubled_batch(alone, processes):
     fit = ["fit", *CANCER, "--trainer.precision", "64-true", "--trainer.max_epochs", "4", "--model.momentum", "0.5"]
-    out, err = run(TORCHBP, *fit, *TWO, "--data.batch_size", "16")
-    assert [line.split()[0] for line in out.splitlines()] == ["stopped", "best", "page", "next"]
-    assert [line.split()[0] for line in err.splitlines()] == ["data", "network", *["epoch"] * 4]
-    assert err.splitlines()[1] == "network  30-16-1, 513 parameters, on cpu × 2 processes"
     run(TORCHRUN, *fit, *TWO, "--data.batch_size", "16")
+    pair = Pair(processes, [*fit, *TWO, "--data.batch_size", "16"])
+    assert pair.join() == [0, 0]
+    assert [line.split()[0] for line in pair.text(0, "out").splitlines()] == ["stopped", "best", "page", "next"]
+    err = pair.text(0, "err").splitlines()
+    assert [line.split()[0] for line in err] == ["data", "network", *["epoch"] * 4]
+    assert err[1] == "network  30-16-1, 513 parameters, on cpu × 2 processes"
+    assert pair.text(1, "out") == pair.text(1, "err") == ""
     alone(*fit, "--data.batch_size", "32")
     for two in (0, 1):
         for name, single in last(2).items():
@@ -83,7 +88,9 @@ def test_two_processes_are_one_with_the_doubled_batch(alone):
 
     best = ["--ckpt_path", f"{RUN}/checkpoints/best.ckpt"]
     test = ["test", "-c", f"{RUN}/config.yaml", *best, "--trainer.devices"]
-    assert run(TORCHBP, *test, "2")[0] == alone(*test, "1").out
+    tested = Pair(processes, [*test, "2"])
+    assert tested.join() == [0, 0]
+    assert tested.text(0, "out") == alone(*test, "1").out
 
 
 @pytest.fixture
@@ -137,44 +144,64 @@ def test_copies_that_know_nothing_of_each_other_are_refused(alone, of_two):
     assert not list(Path().iterdir())
 
 
-def test_a_process_without_a_row_of_the_last_batch(alone):
+def test_a_process_without_a_row_of_the_last_batch(alone, processes):
     """341 training rows: 17 batches of 20, and one row that is left. A sweep, in which a network stops at once."""
     fit = ["fit", *CANCER, "--trainer.precision", "64-true", "--trainer.max_epochs", "2"]
     fit += ["--model.lr", "[0.1, 1.0, 1e30]", "--stopping.min_grad_norm", "0.15"]
-    _, two = run(TORCHBP, *fit, *TWO, "--data.batch_size", "10")
+    pair = Pair(processes, [*fit, *TWO, "--data.batch_size", "10"])
+    assert pair.join() == [0, 0]
     _, one = alone(*fit, "--data.batch_size", "20")
-    assert two.splitlines()[2:] == one.splitlines()[2:]  # losses and accuracies
+    assert pair.text(0, "err").splitlines()[2:] == one.splitlines()[2:]  # losses and accuracies
     for name, single in last(1).items():
         torch.testing.assert_close(last(0)[name], single, rtol=1e-9, atol=1e-9, equal_nan=True)
 
 
-def test_a_run_that_one_process_ends_goes_on_by_the_line_that_it_prints():
+def test_a_run_that_one_process_ends_goes_on_by_the_line_that_it_prints(processes):
     """Killed, a process leaves the other one alone; after a signal to one of them both stop before the same step."""
     endless = ["--trainer.max_epochs", "100000", "--stopping.min_grad_norm", "0", "--stopping.patience", "100000"]
     arguments = ["fit", *CANCER, *TWO, *endless]
-    for victim, number, expected in (
-        (0, signal.SIGKILL, -signal.SIGKILL),
-        (1, signal.SIGKILL, 1),
-        (1, signal.SIGTERM, 128 + signal.SIGTERM),
-    ):
-        status, out, err = ended_by(arguments, victim, number)
-        assert status == expected
-        assert err[0].startswith("data     breast_cancer: 569 rows")
-        assert "Traceback" not in "".join(err)
-        if number == signal.SIGKILL:
-            assert out == []
-            resume, error = err[-2:]
-            assert error.startswith(f"torchbp: error: process {1 - victim} of 2 has lost the others: ")
-        else:
-            assert [line.split()[0] for line in out] == ["stopped", "run", "resume"]
-            assert {line.split()[0] for line in err} == {"data", "network", "epoch"}
-            resume = out[-1]
-        arguments = shlex.split(re.fullmatch(r"resume   .* torchbp (fit .*)\n", resume)[1])
+    statuses, out, err = ended_by(processes, arguments, 0, signal.SIGKILL)
+    assert statuses == [-signal.SIGKILL, 1]
+    assert err[0].startswith("data     breast_cancer: 569 rows")
+    arguments = check_lost(out, err, 1)
+    status, out, err = started_process_killed(arguments)
+    assert status == 1
+    arguments = check_lost(out, err, 0)
+    statuses, out, err = ended_by(processes, arguments, 1, signal.SIGTERM)
+    assert statuses == [128 + signal.SIGTERM] * 2
+    assert "Traceback" not in "".join(err)
+    assert [line.split()[0] for line in out] == ["stopped", "run", "resume"]
+    assert {line.split()[0] for line in err} == {"data", "network", "epoch"}
+    assert resumed_arguments(out[-1])
     assert [path.name for path in RUN.parent.iterdir()] == ["version_0"]
 
 
-def ended_by(arguments, victim, number):
-    """Status, and the lines of stdout and stderr, of a run of two processes, one of which was sent a signal."""
+def check_lost(out, err, left):
+    """What a run prints whose process number `left` is left. Returns the arguments that resume it."""
+    assert "Traceback" not in "".join(err)
+    assert out == []
+    resume, error = err[-2:]
+    assert error.startswith(f"torchbp: error: process {left} of 2 has lost the others: ")
+    return resumed_arguments(resume)
+
+
+def resumed_arguments(line):
+    return shlex.split(re.fullmatch(r"resume   (?:.* )?torchbp (fit .*)\n", line)[1])
+
+
+def ended_by(processes, arguments, victim, number):
+    """Statuses, and the lines of stdout and stderr, of a pair after an epoch, where one was sent a signal."""
+    pair = Pair(processes, arguments)
+    while "\nepoch" not in pair.text(0, "err"):
+        assert not pair.has_ended()
+        time.sleep(0.01)
+    os.kill(pair.processes[victim].pid, number)
+    statuses = pair.join()
+    return statuses, *((pair.text(0, stream) + pair.text(1, stream)).splitlines(True) for stream in ("out", "err"))
+
+
+def started_process_killed(arguments):
+    """Status, and the lines of stdout and stderr, of a run that starts its second process, which is killed."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([*TORCHBP, *arguments], **streams, text=True) as process:
         err = []
@@ -182,7 +209,8 @@ def ended_by(arguments, victim, number):
             err.append(line)
             if line.startswith("epoch"):
                 break
-        (child,) = (int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
-        os.kill((process.pid, child)[victim], number)
+        assert err[0].startswith("data     breast_cancer: 569 rows")
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(child), signal.SIGKILL)
         err += process.stderr.readlines()  # to its end: both processes have ended
         return process.wait(), process.stdout.readlines(), err

@@ -15,7 +15,7 @@ from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix, roc_a
 from tests.pages import Page, contrast
 from torchbp.training.report import write_report
 from torchbp.training.report.figures import COLOURS, curve_style
-from torchbp.training.report.page import style
+from torchbp.training.report.page import report_style
 from torchbp.training.report.plots import MOST_POINTS, gradient_plots, learning_plots, thin
 
 NASTY = "<script>alert(1)</script> $x_1$ & \"q\" 'a'"
@@ -277,7 +277,7 @@ def test_thinning_keeps_the_ends_and_the_spikes():
 
 
 def test_colours_are_legible_on_both_backgrounds():
-    light, dark = re.findall(r"--text: (#\w+); --muted: (#\w+); .*--back: (#\w+); --card: (#\w+);", style())
+    light, dark = re.findall(r"--text: (#\w+); --muted: (#\w+); .*--back: (#\w+); --card: (#\w+);", report_style())
     for text, muted, *backgrounds in (light, dark):
         for background in backgrounds:
             assert min(contrast(text, background), contrast(muted, background)) >= 4.5

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import functools
 import itertools
-import multiprocessing
 import os
 import pkgutil
 import random
@@ -19,12 +18,13 @@ import pytest
 import torch
 
 from tests.commands import command_in
+from tests.training.trainers import quiet_trainer
 from torchbp.cli import main
 from torchbp.training.cli import run_page
 
 CONFIG = Path(__file__).parent.parent.parent / "configs/breast_cancer.yaml"
 FIT = [
-    "fit", "-c", str(CONFIG), "--model.momentum", "0.9", "--model.hidden", "[8, 4]", "--trainer.max_epochs", "25",
+    "fit", "-c", str(CONFIG), "--model.momentum", "0.9", "--model.hidden", "[8, 4]", "--trainer.max_epochs", "12",
     "--trainer.accelerator", "cpu", "--stopping.min_grad_norm", "1e-9", "--stopping.patience", "15",
     "--stopping.min_delta", "0.02", "--checkpoint.monitor", "val/accuracy", "--checkpoint.every_seconds", "0",
 ]  # fmt: skip
@@ -104,14 +104,6 @@ def resume():
     assert main([*FIT, "--ckpt_path", str(LAST)]) == 0
 
 
-@pytest.fixture(scope="module")
-def processes():
-    """Where processes come from that have imported the command: a new interpreter takes longer than a run."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torchbp.training.cli.command"])
-    return context
-
-
 def fit_here(folder, arguments, save=0, replace=0):
     """`fit` in a process of its own, which is killed in the middle of the checkpoint number `save` that it writes, or
     before it puts number `replace` in its place; the first are last.ckpt, best.ckpt, last.ckpt."""
@@ -146,7 +138,7 @@ def killed_in_writing(processes, arguments, **which):
 
 @pytest.mark.parametrize("moment", range(10))
 def test_kill_9_at_a_random_moment(moment, uninterrupted, processes, capsys):
-    delay = random.Random(moment).uniform(0, 1.5)
+    delay = random.Random(moment).uniform(0, 0.6)
     process = processes.Process(target=fit_here, args=(os.getcwd(), FIT))
     process.start()
     while not LAST.exists():
@@ -173,7 +165,7 @@ MOMENTS = {  # where a signal comes, how often that is passed before, and the si
     "validation": ("torchbp.training.Classifier.validation_step", 3, signal.SIGTERM),
     "a logger's queue": ("queue.Queue._put", 60, signal.SIGINT),  # of TensorBoard: its lock is held
     "writing a checkpoint": ("torch.save", 5, signal.SIGTERM),
-    "the end of the last epoch": ("torchbp.training.UntilMinimum.on_train_epoch_end", 24, signal.SIGINT),
+    "the end of the last epoch": ("torchbp.training.UntilMinimum.on_train_epoch_end", 11, signal.SIGINT),
     "the page": ("torchbp.training.cli.run_page.describe_hardest", 0, signal.SIGTERM),
 }
 
@@ -241,7 +233,7 @@ def test_another_precision(uninterrupted, capsys):
 
 
 def test_a_run_that_was_moved_or_is_elsewhere(uninterrupted, capsys, monkeypatch):
-    assert main([*FIT, "--trainer.max_epochs", "12"]) == 0
+    assert main([*FIT, "--trainer.max_epochs", "6"]) == 0
     Path("runs/breast_cancer").rename("runs/moved")
     Path("sub").mkdir()
     monkeypatch.chdir("sub")
@@ -258,7 +250,7 @@ def test_a_run_that_was_moved_or_is_elsewhere(uninterrupted, capsys, monkeypatch
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--trainer.max_epochs", "5"], "the checkpoint has done 25 epochs, more than trainer.max_epochs=5"),
+        (["--trainer.max_epochs", "5"], "the checkpoint has done 12 epochs, more than trainer.max_epochs=5"),
         (["--data.batch_size", "7"], "the checkpoint has 32 rows a step, but this command has 7"),
         (["--model.lr", "0.1"], "the checkpoint has lr=0.5, but this command has 0.1"),
     ],
@@ -285,7 +277,7 @@ def test_a_checkpoint_names_nothing_that_is_deleted(uninterrupted, capsys):
         "best_k_models": {victim: score}, "best_model_score": score, "kth_value": score,
     }  # fmt: skip
     torch.save(state, LAST)
-    assert main([*FIT, "--ckpt_path", str(LAST), "--trainer.max_epochs", "28"]) == 0
+    assert main([*FIT, "--ckpt_path", str(LAST), "--trainer.max_epochs", "14"]) == 0
     assert "victim" not in capsys.readouterr().out
     assert Path("victim/file").read_text() == "mine"
 
@@ -412,10 +404,7 @@ def test_random_numbers_go_on(tmp_path):
     def fit(epochs, path=None):
         torch.manual_seed(3)
         data, draw = TabularData("digits", batch_size=512), Draw()
-        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-        trainer = pl.Trainer(
-            max_epochs=epochs, callbacks=[draw], enable_checkpointing=False, accelerator="cpu", **quiet
-        )
+        trainer = quiet_trainer(max_epochs=epochs, callbacks=[draw])
         trainer.fit(Classifier(data.in_features, data.classes), data, ckpt_path=path, weights_only=True)
         trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
         return draw.drawn

@@ -1,10 +1,10 @@
 from types import SimpleNamespace
 
 import pytest
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 
+from tests.training.trainers import quiet_trainer
 from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
 from torchbp.training import Classifier, TabularData, UntilMinimum
 from torchbp.training.callbacks.gradients import full_gradient_norm
@@ -15,15 +15,10 @@ def fit(tmp_path, stopping, source="xor", max_epochs=30, callbacks=(), check_val
     torch.manual_seed(0)
     data = TabularData(source)
     model = Classifier(data.in_features, data.classes, **settings)
-    trainer = pl.Trainer(
+    trainer = quiet_trainer(
         default_root_dir=tmp_path,
         max_epochs=max_epochs,
         callbacks=[stopping, *callbacks],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        accelerator="cpu",
         check_val_every_n_epoch=check_val_every_n_epoch,
     )
     trainer.fit(model, data)

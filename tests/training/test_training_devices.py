@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.training.trainers import quiet_trainer
 from torchbp.cli import main
 from torchbp.training import Classifier, TabularData, UntilMinimum
 from torchbp.training.callbacks.gradient_monitor import GradientMonitor
@@ -28,10 +29,13 @@ def fit(device, settings, epochs=2, precision="32-true", callbacks=(), path=None
     torch.manual_seed(1)
     data = TabularData("breast_cancer", batch_size=50)
     model = Classifier(data.in_features, data.classes, **{"lr": 0.3, "momentum": 0.5, "weight_decay": 0.01, **settings})
-    trainer = pl.Trainer(
-        max_epochs=epochs, callbacks=list(callbacks), precision=precision, accelerator=ACCELERATORS[device], devices=1,
-        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quiet_trainer(
+        max_epochs=epochs,
+        callbacks=list(callbacks),
+        precision=precision,
+        accelerator=ACCELERATORS[device],
+        devices=1,
+    )
     trainer.fit(model, datamodule=data, ckpt_path=path, weights_only=True)
     return trainer, model, data
 

@@ -17,21 +17,23 @@ AT_ONCE = 16  # steps on rows that are gathered at once, and compiled into one g
 GATHERED = 2**26  # bytes of rows that are gathered at once, where one step does not need more
 
 
-def fit(optimizer, x, y, batch_size, epochs, shuffle, bagging, generator, tol, patience, min_grad_norm, progress):
+def fit(
+    optimizer, x, y, batch_size, max_epochs, shuffle, bagging, generator, min_delta, patience, min_grad_norm, progress
+):
     """See `torchbp.SGD.fit`."""
     members = optimizer.network.members
-    check_arguments(optimizer.network, x, y, batch_size, epochs, bagging, tol, patience, min_grad_norm)
+    check_arguments(optimizer.network, x, y, batch_size, max_epochs, bagging, min_delta, patience, min_grad_norm)
     bag = torch.randint(x.shape[-2], (members, x.shape[-2]), generator=generator, device="cpu") if bagging else None
     chunk = None if optimizer.captured is not None else optimizer.chunk
     rows = Rows(x, y, None if bag is None else bag.to(x.device), chunk)
     with torch.device("cpu"):  # which may not be the default
-        minimum = optimizer.minimum = Minimum(tol, patience, min_grad_norm, members)
+        minimum = optimizer.minimum = Minimum(min_delta, patience, min_grad_norm, members)
     given, history = optimizer.active, []
     allowed = torch.tensor(True, device="cpu") if given is None else given.cpu()
     running = ActiveMembers(optimizer, rows)
     try:
-        with bar(epochs, progress) as shown:
-            for _ in range(epochs):
+        with bar(max_epochs, progress) as shown:
+            for _ in range(max_epochs):
                 order = torch.arange(rows.count, device="cpu")
                 if shuffle:
                     order = torch.randperm(rows.count, generator=generator, device="cpu")
@@ -85,7 +87,7 @@ def norms_of(optimizer, rows, batch_size):
     norms = []
     for members in network.chunks(optimizer.chunk):
         of = rows if members is None else rows.of_members(members)
-        norms.append(gradient_norms(network, optimizer.loss, decays, map(of.of, places), rows.count, members))
+        norms.append(gradient_norms(network, optimizer.loss, decays, map(of.of, places), members))
     return (norms[0] if len(norms) == 1 else torch.cat(norms)).cpu()
 
 
@@ -102,14 +104,14 @@ class NoBar(contextlib.nullcontext):
         pass
 
 
-def bar(epochs, progress):
+def bar(max_epochs, progress):
     """A progress bar on stderr. With progress=None it appears on a terminal after two seconds."""
     if not progress and importlib.util.find_spec("tqdm") is None:
         return NoBar()
     with extra_needed("train", "progress=True"):
         from tqdm import tqdm
     disable = None if progress is None else not progress
-    return tqdm(total=epochs, unit="epoch", delay=0 if progress else 2, leave=False, disable=disable)
+    return tqdm(total=max_epochs, unit="epoch", delay=0 if progress else 2, leave=False, disable=disable)
 
 
 def report(optimizer, minimum, rows):

@@ -7,13 +7,13 @@ from torchbp.nn._validation import is_positive_int
 AT_ONCE = 2**20  # numbers that are tested for nan and inf at once
 
 
-def check_arguments(network, x, y, batch_size, epochs, bagging, tol, patience, min_grad_norm):
+def check_arguments(network, x, y, batch_size, max_epochs, bagging, min_delta, patience, min_grad_norm):
     """Raises a ValueError, or a TypeError for something that is no tensor, before anything is trained."""
     members, weight = network.members, network.first_parameter
-    for name, value in (("batch_size", batch_size), ("epochs", epochs), ("patience", patience)):
+    for name, value in (("batch_size", batch_size), ("max_epochs", max_epochs), ("patience", patience)):
         if not is_positive_int(value):
             raise ValueError(f"{name}={value!r} must be a positive integer")
-    for name, value in (("tol", tol), ("min_grad_norm", min_grad_norm)):
+    for name, value in (("min_delta", min_delta), ("min_grad_norm", min_grad_norm)):
         if not value >= 0:
             raise ValueError(f"{name}={value!r} must not be negative")
     dimensions = (2,) if members is None or bagging else (2, 3)

@@ -1,6 +1,8 @@
 """`torchbp.SGD`: gradient descent whose step goes forward, backward and downhill at once, and holds no gradient."""
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -66,18 +68,18 @@ class SGD(torch.optim.SGD):
 
     def __init__(
         self,
-        model,
-        lr=1e-3,
-        momentum=0,
-        dampening=0,
-        weight_decay=0,
-        nesterov=False,
+        model: torch.nn.Module,
+        lr: float | Sequence[float] | torch.Tensor = 1e-3,
+        momentum: float | Sequence[float] | torch.Tensor = 0,
+        dampening: float = 0,
+        weight_decay: float | Sequence[float] | torch.Tensor = 0,
+        nesterov: bool = False,
         *,
-        loss=None,
-        chunk=None,
-        compile=False,
-        capture=False,
-    ):
+        loss: torch.nn.Module | None = None,
+        chunk: int | None = None,
+        compile: bool = False,
+        capture: bool = False,
+    ) -> None:
         self._settings = {
             "model": model,
             "loss": checked_loss(loss),
@@ -125,7 +127,7 @@ class SGD(torch.optim.SGD):
                 check_number(name, value)
         return tensors
 
-    def add_param_group(self, param_group):
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As in torch; lr, momentum and weight_decay may be lists here too."""
         options = {name: param_group[name] for name in PER_MEMBER if name in param_group}
         if "lr" in options and not is_per_member(options["lr"]):
@@ -161,7 +163,7 @@ class SGD(torch.optim.SGD):
                         )
                     group[name] = value.to(group["params"][0].device)  # torch moves only the momentum buffers
 
-    def backprop_step(self, x, y):
+    def backprop_step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """One step of gradient descent on the rows x, y. It neither reads nor writes `.grad`.
 
         Args:
@@ -210,7 +212,7 @@ class SGD(torch.optim.SGD):
                 return step(self.network, self.loss, parameters, rules, x, y)
             return self._in_chunks(functools.partial(step, self.network, self.loss), 2, parameters, rules, x, y)
 
-    def backprop_steps(self, x, y):
+    def backprop_steps(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """A step on each of the batches x[0], x[1], …; all in one compiled graph, where `compile` was asked for.
 
         Args:
@@ -265,22 +267,22 @@ class SGD(torch.optim.SGD):
 
     def fit(
         self,
-        x,
-        y,
+        x: torch.Tensor,
+        y: torch.Tensor,
         *,
-        batch_size=32,
-        epochs=100,
-        shuffle=True,
-        bagging=False,
-        generator=None,
-        tol=1e-4,
-        patience=20,
-        min_grad_norm=0.0,
-        progress=None,
-    ):
+        batch_size: int = 32,
+        max_epochs: int = 100,
+        shuffle: bool = True,
+        bagging: bool = False,
+        generator: torch.Generator | None = None,
+        min_delta: float = 1e-4,
+        patience: int = 20,
+        min_grad_norm: float = 0.0,
+        progress: bool | None = None,
+    ) -> torch.Tensor:
         """Descend until the loss reaches its minimum, on rows in memory.
 
-        One network stops where its loss, the mean over an epoch, has not fallen by more than `tol` in `patience`
+        One network stops where its loss, the mean over an epoch, has not fallen by more than `min_delta` in `patience`
         epochs, or where ‖∇L‖₂ is under `min_grad_norm` at an epoch's end. Each member of an ensemble does so on its
         own: it keeps its weights from then on, and the others go on.
 
@@ -288,15 +290,15 @@ class SGD(torch.optim.SGD):
             x, y: `(N, in_features)` and `(N, outputs)`, of the dtype and device of the model; of an ensemble also
                 `(E, N, …)`, rows of each member's own.
             batch_size: rows of a step; an epoch's last one has what is left.
-            epochs: at most so many times over all rows.
+            max_epochs: at most so many times over all rows.
             shuffle: whether each epoch has an order of its own, the same for all members.
             bagging: whether each member has N rows of its own, drawn with replacement, once.
             generator: a `torch.Generator` of the CPU, for the order and the bags; None is torch's global one.
             progress: a bar on stderr: None on a terminal if it takes more than two seconds, True, or False.
 
         Returns:
-            The history of the loss, float64 on the CPU, `(epochs)` or `(epochs, E)`. `optimizer.minimum` says of each
-            network why it stopped and how many `epochs` it descended.
+            The history of the loss, float64 on the CPU, `(epochs)` or `(epochs, E)`. `print(optimizer.minimum)` says
+            why it stopped, after how many epochs, and how low the loss was.
 
         Raises:
             ValueError: an argument out of range, rows that do not fit, or nan or inf in them, with their place.
@@ -305,12 +307,25 @@ class SGD(torch.optim.SGD):
 
         Example:
             >>> optimizer = torchbp.SGD(torchbp.nn.MLP(30, 16, 1, members=8), lr=0.5)
-            >>> history = optimizer.fit(torch.randn(256, 30), torch.rand(256, 1).round(), epochs=10)  # (10, 8)
+            >>> history = optimizer.fit(torch.randn(256, 30), torch.rand(256, 1).round(), max_epochs=10)  # (10, 8)
         """
-        return fit(self, x, y, batch_size, epochs, shuffle, bagging, generator, tol, patience, min_grad_norm, progress)
+        return fit(
+            self,
+            x,
+            y,
+            batch_size,
+            max_epochs,
+            shuffle,
+            bagging,
+            generator,
+            min_delta,
+            patience,
+            min_grad_norm,
+            progress,
+        )
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """`torch.optim.SGD.step`, also for an ensemble whose members have different options."""
         groups = self.param_groups
         names = (*PER_MEMBER, "lr_of_members")

@@ -1,5 +1,7 @@
 """“Until the loss reaches its minimum”: whether it has, for one network or for each member of an ensemble."""
 
+import collections
+
 import torch
 
 DESCENDS, PATIENCE, GRADIENT, NOT_FINITE = range(4)  # why a network stopped
@@ -23,6 +25,25 @@ class Minimum:
         self.waited = torch.zeros(shape, dtype=torch.long)
         self.why = torch.full(shape, DESCENDS)
         self.epochs = torch.zeros(shape, dtype=torch.long)  # that each one has descended
+
+    def __repr__(self):
+        """Of one network a sentence; of an ensemble a line, and one for each reason, with the number of members."""
+        epochs, best = (t.flatten().tolist() for t in (self.epochs, self.best))
+        networks = f"{len(epochs)} networks, " if self.why.dim() else ""
+        first = f"{networks}after {_span(epochs)} epochs, lowest loss {_span(best)}: "
+        if not self.why.dim():
+            return first + self.reason(self.why.item())
+        counts = collections.Counter(self.why.tolist())
+        return "\n  ".join([first.rstrip(), *(f"{counts[why]}: {self.reason(why)}" for why in sorted(counts))])
+
+    def reason(self, why):
+        """One of the values of `self.why` in words."""
+        return {
+            DESCENDS: "the loss still falls, and max_epochs is reached",
+            PATIENCE: f"the loss has not fallen by more than {self.min_delta:g} in {self.patience} epochs",
+            GRADIENT: f"the norm of the gradient is under {self.min_grad_norm:g}",
+            NOT_FINITE: "the loss is nan or infinite; a smaller lr helps",
+        }[why]
 
     @property
     def active(self):
@@ -50,3 +71,9 @@ class Minimum:
     def load_state_dict(self, state):
         for name, value in state.items():
             setattr(self, name, value.clone())
+
+
+def _span(numbers):
+    """The only number, or the smallest and the largest."""
+    low, high = (f"{number:.4g}" for number in (min(numbers), max(numbers)))
+    return low if low == high else f"{low} to {high}"

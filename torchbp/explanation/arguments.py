@@ -41,8 +41,8 @@ def check_parameters(chain):
             raise TypeError(f"{key} is {p.dtype}; explain takes real numbers: model.double()")
         if (p.dtype, p.device) != (first.dtype, first.device):
             raise ValueError(
-                f"{key} is {p.dtype} on {p.device}, and {chain.keys[first_name]} {first.dtype} on {first.device}; bring "
-                "the model to one dtype and device with model.to(…)"
+                f"{key} is {p.dtype} on {p.device}, and {chain.keys[first_name]} {first.dtype} on {first.device}; "
+                "bring the model to one dtype and device with model.to(…)"
             )
         if not p.numel():
             raise ValueError(f"{key} has the shape {tuple(p.shape)}: a layer without numbers computes nothing")
@@ -51,7 +51,8 @@ def check_parameters(chain):
         between = chain.steps[chain.steps.index(below) + 1 : chain.steps.index(above)]
         if gives != takes and not any(step.is_layer for step in between):
             raise ValueError(
-                f"the layers do not fit: {below.described()} gives {gives} numbers, and {above.described()} takes {takes}"
+                f"the layers do not fit: {below.described()} gives {gives} numbers, and {above.described()} "
+                f"takes {takes}"
             )
 
 
@@ -138,8 +139,8 @@ def loss_of(loss, chain, y):
     low, high = rule.domain
     if rule.answers is None and not (gives and low <= gives[0] and gives[1] <= high):
         raise TypeError(
-            f"{name} takes outputs between {low:g} and {high:g}, such as probabilities, and the model does not end with "
-            "a Sigmoid; add one, or use BCEWithLogitsLoss"
+            f"{name} takes outputs between {low:g} and {high:g}, such as probabilities, and the model does not end "
+            "with a Sigmoid; add one, or use BCEWithLogitsLoss"
         )
     if (outside := y[(y < low) | (y > high)]).numel():
         raise ValueError(

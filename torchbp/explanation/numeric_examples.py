@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import mpmath  # comes with torch
 import torch
 
-from torchbp.explanation.equations import ALPHA
+from torchbp.explanation.equations import ALPHA, rebuilt, rounded_size
 from torchbp.explanation.numbers import Rest, Value, formatted
 from torchbp.explanation.quantities import Derivative, Quantity
 from torchbp.explanation.render.plain_text import plain
@@ -67,15 +67,20 @@ class Example:
     @property
     def agrees(self):
         """Whether the equation gives the number, up to rounding. What overflows is not compared."""
-        if not all(map(math.isfinite, (self.value, self.exact, self.bound))):
+        if not math.isfinite(self.value) or math.isnan(self.exact) or not math.isfinite(self.bound):
             return True
         return abs(self.exact - self.value) <= self.bound
+
+    @property
+    def is_close(self):
+        """Whether the equation gives the digits that are printed. What overflows is not compared."""
+        return not math.isfinite(self.value) or math.isnan(self.exact) or is_close(self.exact, self.value)
 
     def text(self, printer=plain):
         left, right, value = named(printer(self.quantity), self.place), printer(self.tree), formatted(self.value)
         if right == value:
             return f"{left} = {value}"
-        exact = self.value if is_close(self.exact, self.value) else self.exact
+        exact = self.value if self.is_close else self.exact
         line = f"{left} = {right} = {formatted(exact)}"
         if exact == self.value:
             return line
@@ -83,9 +88,8 @@ class Example:
 
 
 def is_close(exact, value):
-    if not (math.isfinite(exact) and math.isfinite(value)):
-        return True
-    return abs(exact - value) <= CLOSE * abs(value)
+    """Whether a line that gives `exact` may end with the value."""
+    return exact == value or abs(exact - value) <= CLOSE * abs(value) < math.inf
 
 
 def named(name, place):
@@ -161,19 +165,6 @@ class Numbers:
         return (tensor if tensor.dim() == 2 else tensor.expand(rows, -1))[:, unit].tolist()
 
 
-def rebuilt(tree, children):
-    """A node of the same kind with other children; sums of sums and products of products are flat."""
-    if isinstance(tree, Sum):
-        return Sum(tuple(term for child in children for term in (child.terms if isinstance(child, Sum) else (child,))))
-    if isinstance(tree, Product):
-        return Product(
-            tuple(
-                factor for child in children for factor in (child.factors if isinstance(child, Product) else (child,))
-            )
-        )
-    return Call(tree.function, tuple(children)) if isinstance(tree, Call) else type(tree)(*children)
-
-
 def products(*factors):
     """Σ a b, with the largest products written out; the others are one number in brackets."""
     return _shortened(
@@ -203,6 +194,8 @@ def without_zeros(tree):
     if not tree.children():
         return tree
     children = [without_zeros(child) for child in tree.children()]
+    if not isinstance(tree, Sum):
+        children = [_positive(child) for child in children]
     if isinstance(tree, Product):
         if 0 in map(_given, children) or any(child is ZERO for child in children):
             return ZERO
@@ -217,6 +210,13 @@ def without_zeros(tree):
         if _given(children[1]) == 1:
             return children[0]
     return children[0] if isinstance(tree, Product | Sum) and len(children) == 1 else rebuilt(tree, children)
+
+
+def _positive(tree):
+    """3 for −(−3)."""
+    if isinstance(tree, Negative) and isinstance(tree.operand, Value) and tree.operand.value < 0:
+        return replace(tree.operand, value=-tree.operand.value)
+    return tree
 
 
 def _given(tree):
@@ -237,21 +237,27 @@ def with_digits(tree):
     """The tree with as many digits for each number as the result needs."""
     if isinstance(tree, Quotient) and isinstance(tree.denominator, Number):
         return Quotient(with_digits(tree.numerator), tree.denominator)
-    if isinstance(tree, Sum) and all(map(_is_product, tree.terms)):
+    if is_linear(tree):
         terms = [compute(term, lambda leaf: leaf.value, _in_float64) for term in tree.terms]
         size = sum(_size_of_term(term) for term in tree.terms)
         return digits_changed(tree, lambda _: _digits(_times(size, sum(terms))))
-    leaves = {leaf: torch.tensor(leaf.value, dtype=torch.float64) for leaf in leaves_of(tree) if is_value(leaf)}
+    leaves = [leaf for leaf in leaves_of(tree) if is_value(leaf)]
+    tensors = [torch.tensor(leaf.value, dtype=torch.float64, requires_grad=True) for leaf in leaves]
+    following = iter(tensors)
     with torch.enable_grad():
-        for tensor in leaves.values():
-            tensor.requires_grad_()
-        result = compute(tree, lambda leaf: leaves[leaf] if leaf in leaves else leaf.value, _in_torch)
+        result = compute(tree, lambda leaf: next(following) if is_value(leaf) else leaf.value, _in_torch)
         if not isinstance(result, torch.Tensor) or not result.requires_grad:
             return tree
-        slopes = torch.autograd.grad(result, list(leaves.values()), allow_unused=True, materialize_grads=True)
-    moved = zip(leaves, slopes, strict=True)
-    times = {leaf: _times(abs(leaf.value * slope.item()), result.item()) for leaf, slope in moved}
+        slopes = torch.autograd.grad(result, tensors, allow_unused=True, materialize_grads=True)
+    times = dict.fromkeys(leaves, 0.0)  # the same number has the same digits wherever it stands
+    for leaf, slope in zip(leaves, slopes, strict=True):
+        times[leaf] = max(times[leaf], _times(abs(leaf.value * slope.item()), result.item()))
     return digits_changed(tree, lambda leaf: _digits(times[leaf]))
+
+
+def is_linear(tree):
+    """Whether a tree is a sum of numbers and of products of numbers."""
+    return isinstance(tree, Sum) and all(map(_is_product, tree.terms))
 
 
 def is_value(leaf):
@@ -330,6 +336,9 @@ def _in_many_digits(function, arguments):
 def exactly(tree, printed=False):
     """The tree's value without rounding, or, with `printed`, as a reader would compute it from what is printed."""
     number = lambda leaf: leaf.text().replace("−", "-") if printed and is_value(leaf) else leaf.value  # noqa: E731
+    if is_linear(tree):
+        terms = (compute(term, lambda leaf: float(number(leaf)), _in_float64) for term in tree.terms)
+        return mpmath.mpf(math.fsum(terms))
     with mpmath.workdps(400):
         try:
             value = compute(tree, lambda leaf: mpmath.mpf(number(leaf)), _in_many_digits)
@@ -339,29 +348,12 @@ def exactly(tree, printed=False):
 
 
 def size_of(tree):
-    """The size of what is rounded on the way to the tree's value, as a sum of its terms without their signs."""
-    return _sized(tree)[1]
+    """The size of what is rounded on the way to the value of a tree of numbers."""
+    if is_linear(tree):
+        return sum(map(_size_of_term, tree.terms))
 
+    def leaf(tree):
+        value = torch.tensor(float(tree.value), dtype=torch.float64)
+        return value, torch.tensor(tree.size, dtype=torch.float64) if isinstance(tree, Rest) else value.abs()
 
-def _sized(tree):
-    """(value, size)"""
-    if not tree.children():
-        return tree.value, tree.size if isinstance(tree, Rest) else abs(tree.value)
-    values, sizes = zip(*map(_sized, tree.children()), strict=True)
-    if isinstance(tree, Negative):
-        return -values[0], sizes[0]
-    if isinstance(tree, Sum):
-        return sum(values), sum(sizes)
-    if isinstance(tree, Product):
-        return math.prod(values), math.prod(sizes)
-    arguments = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in values]
-    with torch.enable_grad():
-        value = compute(rebuilt(tree, [_Leaf(a) for a in arguments]), lambda leaf: leaf.value, _in_torch)
-        slopes = torch.autograd.grad(value, arguments, allow_unused=True, materialize_grads=True)
-    moved = sum(abs(slope.item()) * size for slope, size in zip(slopes, sizes, strict=True))
-    return value.item(), abs(value.item()) + moved
-
-
-@dataclass(frozen=True, eq=False)
-class _Leaf(Expression):
-    value: torch.Tensor
+    return rounded_size(tree, leaf)[1].item()

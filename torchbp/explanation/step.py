@@ -1,6 +1,7 @@
 """The records of one training step, in the article's order: forward, loss, backward, update, and forward again."""
 
 from collections import ChainMap
+from dataclasses import replace
 
 import torch
 
@@ -53,8 +54,11 @@ class TrainingStep:
 
     def tree(self, name, prime=False, computed=False):
         """An expression of the loss, "equation", "slope" or "error", of this step's quantities."""
-        tree = getattr(self.rule, f"{name}_computed").expression if computed else getattr(self.rule, name)
-        tree = tree(self.given) if callable(tree) else tree
+        if computed:
+            tree = getattr(self.rule, f"{name}_computed").expression
+            tree = tree(self.given) if callable(tree) else tree
+        else:
+            tree = self.rule.tree(name, self.given)
         found = {"A": self.answer, "Z": self.chain.output}
         found = {symbol: quantity.after() if prime else quantity for symbol, quantity in found.items()}
         for symbol, value in zip(self.rule.option_symbols, self.options.values(), strict=True):
@@ -123,25 +127,31 @@ class TrainingStep:
     def _loss(self, output, prime):
         loss = LOSS.after() if prime else LOSS
         value, _, _ = value_and_derivative(self.loss, output, self.values["y"])
-        each = self.rule.value(output, self.values["y"], "none", **self.options)
+        each = self.rule.each(output, self.values[TARGET.name], **self.options)
         self.values[loss.name] = value
         tree = self.tree("equation", prime)
         side = equations.reduced(tree, self.count_symbol())
         reason = "The same loss with the new parameters." if prime else self.rule.description
-        if self.rule.equation_computed and not _all_close(tree.evaluate(self._in_float64()), each):
-            reason += f" {self._computed('equation', prime)}"
-            tree = self.tree("equation", prime, computed=True)
+        given = {TARGET.name, *self.rule.option_symbols}
         if each.numel() > 1:
-            tree, place = numbers(each.reshape(-1).tolist(), 6), ()
+            exact = _all_close(tree.evaluate(self._in_float64()), each)
+            shown = self.divided(numbers(each.reshape(-1).tolist(), 6))
+            found = example(loss, shown, (), value.item(), self.symbols)
         else:
-            place = (0,) * self.values["y"].dim()
-        found = example(loss, self.divided(tree), place, value.item(), self.symbols, {"y", *self.rule.option_symbols})
+            place = (0,) * self.values[TARGET.name].dim()
+            found = example(loss, self.divided(tree), place, value.item(), self.symbols, given)
+            exact = found.agrees and found.is_close
+        if self.rule.equation_computed and not exact:
+            reason += f" {self._computed('equation', prime)}"
+            if each.numel() == 1:
+                tree = self.tree("equation", prime, computed=True)
+                found = example(loss, self.divided(tree), place, value.item(), self.symbols, given)
         names = {name for name in side.symbols() if name in self.values}
         shapes = {name: tuple(self.values[name].shape) for name in names}
         stage = "again" if prime else "loss"
-        example_of_loss = type(found)(loss, (), found.tree, found.value, found.exact, found.bound)
+        found = replace(found, place=())
         self.records.append(
-            Record(loss, "loss", stage, None, "", (side,), value, (reason,), example=example_of_loss, shapes=shapes)
+            Record(loss, "loss", stage, None, "", (side,), value, (reason,), example=found, shapes=shapes)
         )
 
     def _computed(self, name, prime=False):
@@ -322,4 +332,4 @@ def _description(step):
 
 def _all_close(computed, each):
     pairs = zip(computed.reshape(-1).tolist(), each.double().reshape(-1).tolist(), strict=True)
-    return all(value == value and is_close(value, true) for value, true in pairs)
+    return all(is_close(value, true) for value, true in pairs)

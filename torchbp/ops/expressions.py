@@ -221,11 +221,14 @@ class Function:
         name: as it is printed, such as σ or ln.
         compute: torch's function of the same arguments.
         latex: the name in LaTeX; None is `\\mathrm{name}`.
+        brackets: whether one symbol as its argument stands in brackets: tanh(Z), but ln A.
+        brackets: whether one symbol as its argument stands in brackets: tanh(Z), but ln A.
     """
 
     name: str
     compute: Callable
     latex: str | None = None
+    brackets: bool = True
 
     def __call__(self, *arguments):
         return Call(self, tuple(map(expression, arguments)))
@@ -273,7 +276,7 @@ def _larger(left, right):
 sigma = Function("σ", torch.sigmoid, r"\sigma")
 tanh = Function("tanh", torch.tanh, r"\tanh")
 exp = Function("exp", torch.exp, r"\exp")
-ln = Function("ln", torch.log, r"\ln")
+ln = Function("ln", torch.log, r"\ln", brackets=False)
 sin = Function("sin", torch.sin, r"\sin")
 cos = Function("cos", torch.cos, r"\cos")
 maximum = Function("max", _larger, r"\max")

@@ -10,6 +10,7 @@ RELATIONS = {"≥": r"\ge", "≤": r"\le"}
 
 class LaTeX(Printer):
     plus, minus, sign, dot, elementwise, space = " + ", " - ", "-", r" \cdot ", r" \circ ", r" \, "
+    comma = ", "
 
     def row(self, parts):
         return "".join(parts)
@@ -17,9 +18,8 @@ class LaTeX(Printer):
     def bracket(self, text):
         return rf"\left({text}\right)"
 
-    def call(self, function, arguments):
-        name = function.latex or rf"\mathrm{{{function.name}}}"
-        return rf"{name}{self.bracket(', '.join(arguments))}"
+    def function(self, function):
+        return function.latex or rf"\mathrm{{{function.name}}}"
 
     def quotient(self, tree, of_numbers):
         above, below = (self._node(side, of_numbers) for side in (tree.numerator, tree.denominator))

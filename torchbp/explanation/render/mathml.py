@@ -3,14 +3,14 @@
 from html import escape
 
 from torchbp.explanation.quantities import Derivative, Quantity
-from torchbp.explanation.render.plain_text import plain
+from torchbp.explanation.render.plain_text import partial, plain
 from torchbp.explanation.render.printer import ATOM, SUM, Printer, strength, whole
 
 
 class MathML(Printer):
     """shapes: name → shape; each quantity that has one stands over its size."""
 
-    plus, minus, sign, dot, elementwise = (f"<mo>{sign}</mo>" for sign in "+−−·∘")
+    plus, minus, sign, dot, elementwise, comma = (f"<mo>{sign}</mo>" for sign in "+−−·∘,")
     space = '<mspace width=".2em"></mspace>'
 
     def __init__(self, shapes=None):
@@ -22,8 +22,8 @@ class MathML(Printer):
     def bracket(self, inside):
         return f"<mrow><mo>(</mo>{inside}<mo>)</mo></mrow>"
 
-    def call(self, function, arguments):
-        return f"<mi>{escape(function.name)}</mi>{self.bracket('<mo>,</mo>'.join(arguments))}"
+    def function(self, function):
+        return f"<mi>{escape(function.name)}</mi>"
 
     def quotient(self, tree, of_numbers):
         above, below = (self._node(side, of_numbers) for side in (tree.numerator, tree.denominator))
@@ -102,7 +102,7 @@ def _fraction(above, below):
 
 def quantity(tree):
     """A quantity or a derivative within a line of text."""
-    return f'<math alttext="{escape(plain(tree))}"><mrow>{MathML()(tree)}</mrow></math>'
+    return f'<math alttext="{escape(partial(tree))}"><mrow>{MathML()(tree)}</mrow></math>'
 
 
 def equation(left, sides, alttext, shapes=None):

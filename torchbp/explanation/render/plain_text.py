@@ -3,7 +3,7 @@
 from torchbp.explanation.numbers import formatted
 from torchbp.explanation.quantities import Derivative, Quantity
 from torchbp.explanation.render.printer import ATOM, PRODUCT, SUM, Printer, strength, whole
-from torchbp.ops.expressions import Sum
+from torchbp.ops.expressions import Quotient, Sum
 
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -12,7 +12,8 @@ class PlainText(Printer):
     """partial: the sign of a derivative: dL/dW1, or with ∂ ∂L/∂W1. shapes: name → shape; each quantity is then printed
     as its shape."""
 
-    plus, minus, sign, dot, elementwise, space = " + ", " − ", "−", "·", " ∘ ", " "
+    open_ended = Printer.open_ended | Quotient
+    plus, minus, sign, dot, elementwise, space, comma = " + ", " − ", "−", "·", " ∘ ", " ", ", "
 
     def __init__(self, partial="d", shapes=None):
         self.partial, self.shapes = partial, shapes
@@ -23,8 +24,8 @@ class PlainText(Printer):
     def bracket(self, text):
         return f"({text})"
 
-    def call(self, function, arguments):
-        return f"{function.name}({', '.join(arguments)})"
+    def function(self, function):
+        return function.name
 
     def quotient(self, tree, of_numbers):
         above = self._at_least(tree.numerator, PRODUCT, of_numbers)

@@ -6,7 +6,7 @@ A printer is a subclass with a method for each kind of node. `PlainText`, `MathM
 import math
 
 from torchbp.explanation.numbers import Rest, Value
-from torchbp.explanation.quantities import Derivative, Quantity
+from torchbp.explanation.quantities import INPUT, Derivative, Quantity
 from torchbp.ops.expressions import (
     Call,
     Indicator,
@@ -26,7 +26,12 @@ SUM, PRODUCT, ATOM = 1, 2, 3  # how strongly a node holds together
 
 
 class Printer:
-    """Prints a tree. `of_numbers` is true inside Σ over all elements, where products are products of numbers."""
+    """Prints a tree. `of_numbers` is true inside Σ over all elements, where products are products of numbers.
+
+    open_ended: nodes that seem to take the next factor in, unless they stand in brackets.
+    """
+
+    open_ended = SumOver | MatrixProduct
 
     def __call__(self, tree):
         return self._node(tree, False)
@@ -65,32 +70,39 @@ class Printer:
             if position:
                 parts.append(self._times(tree.factors[position - 1], factor, of_numbers))
             text = self._node(factor, of_numbers)
-            open_end = isinstance(factor, Quotient | SumOver | MatrixProduct) and position < last
+            open_end = position < last and isinstance(factor, self.open_ended)
             parts.append(self.bracket(text) if strength(factor) < PRODUCT or open_end else text)
         return self.row(parts)
 
     def _times(self, left, right, of_numbers):
-        if contains(left, (Value, Rest)) or contains(right, (Value, Rest)):
+        if not left.symbols() and not right.symbols():
             return self.dot
-        tensors = all(contains(factor, (Quantity, Derivative)) for factor in (left, right))
-        return self.elementwise if tensors and not of_numbers else self.space
+        if isinstance(left, Symbol) and isinstance(right, Symbol):
+            return ""
+        return self.elementwise if is_tensor(left) and is_tensor(right) and not of_numbers else self.space
 
     def _matrix_product(self, tree, of_numbers):
         sides = (self._at_least(side, PRODUCT, of_numbers) for side in (tree.left, tree.right))
         return self.row([next(sides), self.space, next(sides)])
 
     def _call(self, tree, of_numbers):
-        return self.call(tree.function, [self._node(argument, of_numbers) for argument in tree.arguments])
+        arguments = [self._node(argument, of_numbers) for argument in tree.arguments]
+        if not tree.function.brackets and len(arguments) == 1 and isinstance(tree.arguments[0], Quantity):
+            return self.row([self.function(tree.function), self.space, *arguments])
+        return self.row([self.function(tree.function), self.bracket(self.comma.join(arguments))])
+
+
+def is_tensor(tree):
+    """Whether there is a quantity of the network in the tree; y and the loss's weights alone are written as numbers."""
+    if isinstance(tree, Quantity):
+        return tree.number is not None or tree == INPUT
+    return isinstance(tree, Derivative) or any(map(is_tensor, tree.children()))
 
 
 def strength(tree):
     if isinstance(tree, Sum | Negative) or (isinstance(tree, Number | Value) and tree.value < 0):
         return SUM
     return PRODUCT if isinstance(tree, Product | MatrixProduct | Quotient | SumOver) else ATOM
-
-
-def contains(tree, kinds):
-    return isinstance(tree, kinds) or any(contains(child, kinds) for child in tree.children())
 
 
 METHODS = {

@@ -1,6 +1,5 @@
 """Look up what the command names: a function and its inputs; or find an example of inputs, where none are given."""
 
-import difflib
 import importlib
 import inspect
 import os
@@ -8,6 +7,7 @@ import sys
 
 import torch
 
+from torchbp.printing import nearest_name
 from torchbp.testing.cli.refusal import InputsNeeded, Refusal
 from torchbp.testing.numerics.tensors import first_line
 from torchbp.testing.subject.naming import parameters_of
@@ -116,7 +116,7 @@ def _look_up(path):
         raise Refusal(f"importing {module} raises {type(error).__name__}: {first_line(error)}") from None
     for part in name.split("."):
         if not hasattr(found, part):
-            near = difflib.get_close_matches(part, dir(found), n=1)
-            raise Refusal(f"{module} has no {name}" + (f"; did you mean {near[0]}?" if near else ""))
+            near = nearest_name(part, dir(found))
+            raise Refusal(f"{module} has no {name}" + (f"; did you mean {near}?" if near else ""))
         found = getattr(found, part)
     return found

@@ -21,7 +21,8 @@ class GradientMonitor(Callback):
     forward and one back by the formulas, a few per cent of an epoch, and does not change the training.
 
     Args:
-        every_n_epochs: how often; 0 is never; None is every epoch of the first fifty, then fewer and fewer.
+        every_n_epochs: how many epochs lie between two records; 0 is never. None is every epoch of the first fifty,
+            then fewer and fewer.
     """
 
     def __init__(self, every_n_epochs: int | None = None):

@@ -108,7 +108,7 @@ class Interruption(Callback):
 
     def on_train_start(self, trainer, pl_module):
         self.begun = True
-        self.listen()  # Lightning has replaced the handler of SIGTERM by its own
+        self.listen()  # Lightning has replaced the handler of SIGTERM
 
     on_validation_start = on_test_start = on_predict_start = on_train_start
 

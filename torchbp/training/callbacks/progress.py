@@ -19,7 +19,7 @@ class EpochProgress(Callback):
     def on_fit_start(self, trainer, pl_module):
         if not trainer.is_global_zero:
             return
-        for label, text in described(trainer, pl_module):
+        for label, text in run_description(trainer, pl_module):
             say(label, text, sys.stderr)
         self.bar = None
         self.printed = self.last = None
@@ -78,7 +78,7 @@ def is_due(epoch, max_epochs):
     return epoch == 1 or epoch % math.ceil(max_epochs / MOST_LINES) == 0
 
 
-def described(trainer, classifier):
+def run_description(trainer, classifier):
     """The data and the network of a run, as pairs of a label and a text."""
     data, sizes = trainer.datamodule, [classifier.hparams.in_features, *classifier.hparams.hidden]
     outputs = classifier.net[-1].out_features

@@ -21,12 +21,16 @@ class UntilMinimum(EarlyStopping):
     Args:
         min_grad_norm: stop when ‖∇L‖₂ over all parameters is below it at the end of an epoch. L is the mean loss over
             the whole training split, with weight decay, at the weights of that moment. 0 never computes it.
-        min_delta, patience: stop when `monitor` has not fallen by more than `min_delta` in `patience` epochs (or
-            validations, for a `val/…` metric). Training stops at once if the metric is nan or infinite.
+        min_delta: the least fall of `monitor` that counts.
+        patience: stop when `monitor` has not fallen by more than `min_delta` in so many epochs. For a `val/…` metric it
+            counts validations. Training stops at once if the metric is nan or infinite.
         monitor: the metric that should fall, `train/loss` or `val/loss`.
 
     Raises:
         SettingError: a negative number, or a patience under 1.
+
+    Example:
+        >>> stopping = torchbp.training.UntilMinimum(min_grad_norm=0.01, patience=5)  # a callback of the Trainer
     """
 
     def __init__(
@@ -137,4 +141,4 @@ def _reached_limit(trainer):
     for name, done in (("max_epochs", trainer.current_epoch), ("max_steps", trainer.global_step)):
         if done == getattr(trainer, name):
             return f"{name} {done} is reached"
-    return "the trainer's own limit is reached"  # max_time, or another callback
+    return "the trainer has stopped it"  # max_time, or another callback

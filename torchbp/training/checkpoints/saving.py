@@ -24,8 +24,8 @@ class BestAndLast(ModelCheckpoint):
 
     Args:
         monitor: the metric that says which epoch is the best: val/loss, val/accuracy or train/loss.
-        every_seconds: how old the files may be at the end of an epoch: writing them takes longer than an epoch of a
-            small network. 0 writes them at the end of each epoch.
+        every_seconds: how old the files may be at the end of an epoch. Writing them takes longer than an epoch of a
+            small network; 0 writes them at the end of each epoch.
     """
 
     def __init__(self, monitor: str = "val/loss", every_seconds: float = 1.0):

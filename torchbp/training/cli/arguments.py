@@ -1,4 +1,4 @@
-"""The command line of training. Where jsonargparse prints its usage: one line with the key, the value, the remedy."""
+"""The keys of the training commands, and their errors: one line with the key, the value and the remedy."""
 
 import inspect
 import pkgutil
@@ -19,14 +19,14 @@ GROUPS = {group: pkgutil.resolve_name(path) for group, path in keys.GROUPS.items
 
 
 class Parser(LightningArgumentParser):
-    """Its errors are one line, never the usage dump."""
+    """A parser whose errors are one line, without the usage text."""
 
     def error(self, message, ex=None):
         raise SettingError(shorten(message))
 
 
 def configs_first(arguments):
-    """The arguments with every -c FILE in front: a flag beats a file wherever it stands. Each file is checked."""
+    """The arguments with every -c FILE first, so that a flag overrides all files. Each file is checked."""
     command, *rest = arguments
     files, flags = [], []
     while rest:
@@ -39,12 +39,12 @@ def configs_first(arguments):
             flags.append(flag)
     files = [str(find_config(path)) for path in files]
     for path in files:
-        check_file(Path(path))
+        check_config_file(Path(path))
     return [command, *(f"--config={path}" for path in files), *flags]
 
 
 def find_config(name):
-    """The path that -c names; where there is no such file, the packaged configuration of this name."""
+    """The path that -c names; if there is no such file, the packaged configuration of this name."""
     path, configs = Path(name), packaged()
     if path.is_file():
         return path
@@ -54,22 +54,22 @@ def find_config(name):
     raise SettingError(f"there is no file {path}{remedy}")
 
 
-class UniqueKeys(yaml.SafeLoader):
-    """YAML lets the second of two equal keys win; here it is an error."""
+class _UniqueKeys(yaml.SafeLoader):
+    """In YAML the second of two equal keys wins; here it is an error."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key, _ in node.value:
-            if str(key.value) in seen:  # of a list, which is no key, the error is YAML's
+            if str(key.value) in seen:  # YAML itself refuses a list as a key
                 raise yaml.constructor.ConstructorError(None, None, f"a second {key.value!r}", key.start_mark)
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
-def check_file(path):
-    """A YAML file of keys, so that an error names the file and the line."""
+def check_config_file(path):
+    """Check that a file is YAML with keys, so that an error names the file and the line."""
     try:
-        content = yaml.load(path.read_text(), UniqueKeys)
+        content = yaml.load(path.read_text(), _UniqueKeys)
     except yaml.MarkedYAMLError as error:
         raise SettingError(f"{path}, line {error.problem_mark.line + 1}: {error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -83,10 +83,10 @@ def check_file(path):
 
 
 def shorten(message):
-    """jsonargparse's message in one line: the key, the value, and what would do."""
-    message = re.sub(r"/--[\w.]+\+", "", message)  # its sign for appending to a list
+    """jsonargparse's message in one line: the key, the value, and what is expected."""
+    message = re.sub(r"/--[\w.]+\+", "", message)  # jsonargparse's notation for appending to a list
     if stray := re.match(r"unrecognized arguments: ([^-]\S*)", message):
-        return f"{stray[1]!r} belongs to no key; a value is given as --KEY {stray[1]}"
+        return f"{stray[1]!r} belongs to no key; give a value as --KEY {stray[1]}"
     if unknown := re.search(r"unrecognized arguments: --([^\s=]+)|does not accept option '([^']+)'", message):
         key = unknown[1] or unknown[2]
         return f"there is no key {key!r}; {nearest(key, known_keys())}"
@@ -107,8 +107,8 @@ def shorten(message):
 
 
 def reason_of_class(message):
-    """Why a class that a setting names, a logger's or a callback's, cannot be made; None if the message is of another
-    kind. jsonargparse tries each type that the setting may have, and lists what is wrong with all of them."""
+    """Why an object of a class that a setting names, such as a logger, cannot be made; None for any other message.
+    jsonargparse tries each type that the setting may have, and lists the error of each."""
     tried = re.search(r"Errors:\n( *)- (.*)\n *Given value type: .*\n *Given value: (.*)", message, re.DOTALL)
     if not tried:
         return None
@@ -116,11 +116,11 @@ def reason_of_class(message):
     reasons = [reason for reason in reasons if not re.match(r"Expected an? (<|typing)|Not a valid subclass", reason)]
     if not reasons:
         return None
-    reason = min(reasons, key=lambda reason: reason.startswith("Import path"))  # of another type that it may have
+    reason = min(reasons, key=lambda reason: reason.startswith("Import path"))  # an error of the wrong type
     key = re.match(r'Parser key "([^"]+)"', message)
     path = re.search(r"class_path'?[=:] ?'([^']+)'", tried[3])
     where = ": ".join(part[1] for part in (key, path) if part)
-    if key and not path and not tried[3].startswith("NestedArg"):  # jsonargparse's own, of --KEY.init_args.NAME
+    if key and not path and not tried[3].startswith("NestedArg"):  # jsonargparse's type for --KEY.init_args.NAME
         where = f"{where}={tried[3]}"
     for pattern, words in (
         (r"Problem with given class_path '[^']*': ", ""),

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from torchbp.printing import say
 from torchbp.training.atomic_write import atomic_write
-from torchbp.training.data.columns import encode, texts
+from torchbp.training.data.columns import column_texts, encode
 from torchbp.training.data.sources import BUNDLED, stream_file
 from torchbp.training.errors import SettingError, UserError
 
@@ -40,7 +40,11 @@ class _Pieces(IterableDataset):
         for frame in self._frames():
             if self.id and self.id not in frame:
                 raise SettingError(f"{self.source} has no column {self.id!r}; set data.id to one it has, or to null")
-            ids = texts(frame[self.id]) if self.id else pd.Series(range(rows + 1, rows + 1 + len(frame)), name="row")
+            ids = (
+                column_texts(frame[self.id])
+                if self.id
+                else pd.Series(range(rows + 1, rows + 1 + len(frame)), name="row")
+            )
             self.ids.append(ids.reset_index(drop=True))
             yield torch.from_numpy(encode(frame, self.columns, self.missing, self.source, rows + 1, self.unseen))
             rows += len(frame)

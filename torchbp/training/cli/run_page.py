@@ -9,7 +9,7 @@ from pytorch_lightning.strategies import FSDPStrategy
 
 from torchbp import __version__
 from torchbp.training.callbacks.gradients import hardest_rows
-from torchbp.training.callbacks.progress import described
+from torchbp.training.callbacks.progress import run_description
 from torchbp.training.cli import sweep_table
 from torchbp.training.data.batches import ROWS_AT_ONCE
 
@@ -38,7 +38,7 @@ def write_page(command, run, lines, sweep_rows):
     write_report(
         run,
         title=f"{run.parent.name}, {run.name}",
-        summary=[*described(command.trainer, model), *lines],
+        summary=[*run_description(command.trainer, model), *lines],
         history=history,
         activation=model.net.activation,
         classes=data.classes,

@@ -12,7 +12,7 @@ from torchbp.training.cli.summary import resume_lines, summarize, summarize_inte
 from torchbp.training.errors import UserError
 
 
-def fit(command, arguments):
+def run_fit(command, arguments):
     """Train, and print the summary. arguments: of `Trainer.fit`."""
     with command.interruptible():
         _train(command, arguments)
@@ -45,7 +45,7 @@ def _train(command, arguments):
         ) from None
 
 
-def evaluate(command, run, arguments):
+def run_evaluation(command, run, arguments):
     """Print the scores of `run`, which is `Trainer.validate` or `Trainer.test`."""
     with command.interruptible():
         scores = run(**arguments | {"verbose": False, "weights_only": True})[0]
@@ -59,7 +59,7 @@ def evaluate(command, run, arguments):
             )
 
 
-def predict(command):
+def run_prediction(command):
     """Write the predictions."""
     data, output = command.settings.data, command.settings.output
     with command.interruptible():

@@ -47,7 +47,7 @@ def summarize(command):
         lines.append(("next", f"{_program()} test -c {config} --ckpt_path {quoted(shown(best))}"))
     _print_lines(trainer, [first])
     if rows and trainer.is_global_zero:
-        print("\n".join(sweep_table.aligned(rows)))
+        print("\n".join(sweep_table.table_lines(rows)))
     _print_lines(trainer, lines)
 
 

@@ -42,7 +42,7 @@ def _short(loss):
     return f"{loss:.4f}" if loss < 1000 else f"{loss:.0e}"
 
 
-def aligned(rows):
+def table_lines(rows):
     """HEAD and the rows as lines of text, in columns."""
     table = [HEAD, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(HEAD))]

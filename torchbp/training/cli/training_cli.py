@@ -83,7 +83,7 @@ class TrainingCLI(LightningCLI):
         if self.command == "predict":
             for name in ("stopping", "gradients", "checkpoint"):
                 parser.add_class_arguments(GROUPS[name], name, instantiate=False)
-            parser.add_function_arguments(keys.predict, as_group=False)
+            parser.add_function_arguments(keys.predict_keys, as_group=False)
             return
         for name in ("stopping", "gradients", "checkpoint"):
             parser.add_lightning_class_args(GROUPS[name], name)
@@ -179,13 +179,13 @@ class TrainingCLI(LightningCLI):
                 self.status = 128 + (self.interruption.number or signal.SIGTERM)
 
     def fit(self, **arguments):
-        running.fit(self, arguments)
+        running.run_fit(self, arguments)
 
     def validate(self, **arguments):
-        running.evaluate(self, self.trainer.validate, arguments)
+        running.run_evaluation(self, self.trainer.validate, arguments)
 
     def test(self, **arguments):
-        running.evaluate(self, self.trainer.test, arguments)
+        running.run_evaluation(self, self.trainer.test, arguments)
 
     def predict(self, **arguments):
-        running.predict(self)
+        running.run_prediction(self)

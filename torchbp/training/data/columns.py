@@ -57,7 +57,7 @@ def _categories_of(column, is_categorical, max_categories, path):
                 f"{path}: column {column.name!r} is missing in every row, as {column.dropna().iloc[0]!r}; add it to "
                 "data.ignore, or to data.categorical if that is a category"
             )
-    categories = sorted(texts(column).dropna().unique())
+    categories = sorted(column_texts(column).dropna().unique())
     if len(categories) > max_categories:
         raise UserError(
             f"{path}: column {column.name!r} has {len(categories)} different values, for example {categories[0]!r}; "
@@ -102,7 +102,7 @@ def holds_text(column):
     return pd.api.types.is_string_dtype(column) or isinstance(column.dtype, pd.CategoricalDtype)
 
 
-def texts(column):
+def column_texts(column):
     """As text; whole numbers without the “.0” that pandas adds if the column has an empty cell."""
     if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
         column = column.astype("Int64")
@@ -175,7 +175,7 @@ def _numbers(column, missing, path, first_row):
 
 
 def _one_hot(column, categories, blank, path, first_row, unseen):
-    column = texts(column)
+    column = column_texts(column)
     codes = pd.Index(categories).get_indexer(column)
     strange = (codes < 0) & ~blank
     if strange.any() and unseen is None:

@@ -11,6 +11,7 @@ import torch
 from torchbp.training.data.columns import (
     Columns,
     check_spread,
+    column_texts,
     encode,
     find_columns,
     holds_text,
@@ -19,7 +20,6 @@ from torchbp.training.data.columns import (
     missing_spellings,
     place,
     read_numbers,
-    texts,
 )
 from torchbp.training.data.sources import BUNDLED, read_file
 from torchbp.training.errors import SettingError, UserError
@@ -48,7 +48,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def load(source, target=None, *, id=None, ignore=(), categorical=(), missing="refuse", max_categories=100):
+def load_table(source, target=None, *, id=None, ignore=(), categorical=(), missing="refuse", max_categories=100):
     """The table of a bundled set or, for any other source, of the CSV or Parquet file at that path.
 
     Args:
@@ -176,8 +176,8 @@ def _read_label(path, column):
             f"{path}: {place(column.name, missing)} is {column[missing].iloc[0]!r}, a missing value, and no label; "
             "remove the row, or add its label"
         )
-    codes, classes = pd.factorize(texts(column) if column.dtype == object else column, sort=True)
-    names = texts(pd.Series(classes)).tolist()
+    codes, classes = pd.factorize(column_texts(column) if column.dtype == object else column, sort=True)
+    names = column_texts(pd.Series(classes)).tolist()
     if len(names) < 2:
         raise UserError(f"{path}: the target {column.name!r} must have at least two classes; it has 1: {names[0]!r}")
     fractions = pd.api.types.is_float_dtype(column) and "." in names[0]

@@ -9,7 +9,7 @@ from torch.nn.functional import one_hot
 from torchbp.training.data.batches import MOST_BATCHES_AT_ONCE, ROWS_AT_ONCE, Batches, Loader
 from torchbp.training.data.fingerprint import check_fingerprint, fingerprint
 from torchbp.training.data.splitting import split_rows
-from torchbp.training.data.table import load
+from torchbp.training.data.table import load_table
 from torchbp.training.errors import SettingError, UserError
 
 
@@ -31,15 +31,21 @@ class TabularData(pl.LightningDataModule):
             missing in an empty cell and, in a column of numbers, where a spelling such as NA or ? stands.
         max_categories: the most categories that a column may have.
         batch_size: rows per step of gradient descent, of each process.
-        val_fraction, test_fraction: shares of all rows, drawn class by class (with several targets: at random); the
-            other rows are the training split. `xor` has four rows, and each split has them all.
-        seed: of the split.
+        val_fraction: share of the rows for validation. It is drawn class by class, with several targets at random;
+            `xor` has four rows, and each split has them all.
+        test_fraction: share of the rows for the test. They are drawn in the same way; the rest is the training split.
+        seed: seed of the split.
         batches_at_once: how many batches share one step of Lightning's loop, with `engine: explicit`. It makes a step
             of gradient descent with each batch, in the same order as otherwise. Callbacks see them as one batch.
             null: as many as have 8192 rows, and at most 64; 1 for autograd.
 
     Raises:
         SettingError, UserError: an argument or a file that cannot be used.
+
+    Example:
+        >>> data = torchbp.training.TabularData("breast_cancer", batch_size=64)
+        >>> x, y = data.rows("train")
+        >>> x.shape, y.shape  # (341, 30), (341, 1)
     """
 
     def __init__(
@@ -64,7 +70,7 @@ class TabularData(pl.LightningDataModule):
         self.source, self.batch_size, self.batches_at_once = source, batch_size, batches_at_once
         _check_settings({**self.hparams, "batch_size": batch_size, "batches_at_once": batches_at_once})
         features = {"id": id, "ignore": ignore, "categorical": categorical}
-        self.table = load(source, target, **features, missing=missing, max_categories=max_categories)
+        self.table = load_table(source, target, **features, missing=missing, max_categories=max_categories)
         self.splits = split_rows(source, self.table, val_fraction, test_fraction, seed)
         self._rows = {}  # x and y of the splits that were asked for
         self.order = None  # the seed of the order of the training rows

@@ -35,24 +35,27 @@ class Classifier(pl.LightningModule):
         multilabel: whether a row may have any number of the classes, an output each.
         missing: "refuse", or "mean" to replace a nan in x by the mean of the training rows.
         hidden: units of each hidden layer, at least one layer.
-        activation: of the hidden layers, the name of a registered activation: "sigmoid", "tanh" or "relu".
-        members: E, the size of an ensemble: networks with different weights, trained on the same batches, which answer
-            with their mean probability. None is one network.
-        lr: the learning rate α > 0. A list of rates is a sweep: `members` networks (1) for each rate, with the same
-            first weights for each. The members with the best rate answer: their mean P had the lowest validation loss.
-        momentum: μ, in [0, 1).
-        weight_decay: λ ≥ 0.
-        engine: "autograd", through our Functions; or "explicit", the formulas without a graph: the same steps, to the
-            last digits, in a fraction of the time, several of them in one step of Lightning's loop.
-        pos_weight: the weight of a positive row in the loss, a number for all outputs; or "balanced": for each output
-            negative rows / positive rows of the training split, so that both sides weigh the same.
+        activation: activation of the hidden layers: "sigmoid", "tanh", "relu", or one that is registered.
+        members: E, the size of an ensemble. Its networks have different weights, are trained on the same batches, and
+            answer with their mean probability. None is one network.
+        lr: the learning rate α > 0; or a list of rates, a sweep. It has `members` networks (1) for each rate, with the
+            same first weights for each. The members with the best rate answer: their mean P had the lowest validation
+            loss.
+        momentum: momentum μ, in [0, 1).
+        weight_decay: weight decay λ ≥ 0.
+        engine: "autograd", or "explicit", the same steps in a fraction of the time. "autograd" goes through our
+            Functions; "explicit" runs the formulas without a graph, to the same last digits, several steps in one step
+            of Lightning's loop.
+        pos_weight: the weight of a positive row in the loss, or "balanced". A number is for all outputs; "balanced" is
+            for each output negative rows / positive rows of the training split, so that both sides weigh the same.
 
     Raises:
         SettingError: a value that the network or gradient descent cannot have.
 
     Example:
-        >>> model = Classifier.load_from_checkpoint("runs/breast_cancer/version_0/checkpoints/best.ckpt")
-        >>> model.predict_proba(rows)  # (N, 1): P(the second class)
+        >>> best = "runs/breast_cancer/version_0/checkpoints/best.ckpt"
+        >>> model = torchbp.training.Classifier.load_from_checkpoint(best)
+        >>> p = model.predict_proba(torch.rand(5, 30))  # (5, 1)
     """
 
     def __init__(
@@ -192,7 +195,7 @@ class Classifier(pl.LightningModule):
         self.epoch_loss.add(
             losses.detach(), len(x), factor=len(x)
         )  # self.log in every step would take a third of its time
-        loss = losses.sum()  # the gradient by a member's weights is that of its own loss
+        loss = losses.sum()  # a member's weights are in its loss alone
         if self.trainer.world_size > 1 and isinstance(sampler, Batches):
             return loss * sampler.share(batch_idx)  # DDP averages over processes; L is the mean over rows
         return loss

@@ -5,7 +5,7 @@ import numpy as np
 from torchbp.printing import escape
 from torchbp.training.atomic_write import atomic_write
 from torchbp.training.report import figures
-from torchbp.training.report.page import page
+from torchbp.training.report.page import report_page
 from torchbp.training.report.plots import gradient_plots, learning_plots, roc_plot
 from torchbp.training.report.tables import confusion, html_table
 
@@ -62,7 +62,7 @@ def write_report(
         _section("Configuration", [f'<pre tabindex="0">{escape(config)}</pre>'] if config else [], "None was kept."),
         _section("Versions", [_pairs(versions.items())] if versions else [], "None was recorded."),
     ]
-    files = {"report.html": page(escape(title), _pairs(summary), "".join(sections)).encode()}
+    files = {"report.html": report_page(escape(title), _pairs(summary), "".join(sections)).encode()}
     files |= {name: figures.png(plots) for name, plots in (("curves.png", learning), ("gradients.png", flow)) if plots}
     for name, content in files.items():
         with atomic_write(folder / name) as temporary:

@@ -56,7 +56,7 @@ def drawn(plot):
     text = io.StringIO()
     with plot_style(INK):
         figure = Figure((WIDTH / 72, HEIGHT / 72))
-        draw(plot, figure.add_axes((0.17, 0.17, 0.81, 0.8)))
+        draw_plot(plot, figure.add_axes((0.17, 0.17, 0.81, 0.8)))
         no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(text, format="svg", transparent=True, metadata=no_metadata)
     inside = re.search(r"<svg[^>]*>(.*)</svg>", text.getvalue(), re.DOTALL)[1]
@@ -86,14 +86,14 @@ def png(plots):
         figure = Figure((5.6 * len(plots), 4.2))
         figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1)
         for plot, axes in zip(plots, figure.subplots(1, len(plots), squeeze=False)[0], strict=True):
-            draw(plot, axes)
+            draw_plot(plot, axes)
             axes.set_title(plot.title, fontsize=13)
             axes.legend(loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2, fontsize=11)
         figure.savefig(content, format="png", dpi=120, metadata={"Software": None})
     return content.getvalue()
 
 
-def draw(plot, axes):
+def draw_plot(plot, axes):
     for i, curve in enumerate(plot.curves):
         colour, dashes = curve_style(i)
         marker = "o" if len(curve.x) == 1 else None  # a single point is no line

@@ -5,11 +5,11 @@ from pathlib import Path
 from torchbp.web import shared_style
 
 
-def style():
+def report_style():
     return shared_style() + (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
 
 
-def page(title, summary, sections):
+def report_page(title, summary, sections):
     """The whole HTML file. All three are finished HTML."""
     return f"""<!doctype html>
 <html lang="en">
@@ -19,7 +19,7 @@ def page(title, summary, sections):
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>{title}</title>
 <style>
-{style()}</style>
+{report_style()}</style>
 </head>
 <body>
 <main>

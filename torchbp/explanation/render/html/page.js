@@ -19,7 +19,7 @@ function show(step) {
     `Step ${state.step + 1} of ${cards.length}. ` +
     said
       .filter(Boolean)
-      .map((e) => e.getAttribute("alttext") ?? e.textContent)
+      .map((e) => (e.getAttribute("alttext") ?? e.textContent).replace(/\.$/, ""))
       .join(". ");
   paintNetwork();
   return name;

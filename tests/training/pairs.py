@@ -1,0 +1,59 @@
+"""The command in other processes: one, or two that are one run. They are forked from a process that has imported it."""
+
+import contextlib
+import os
+import socket
+import sys
+from pathlib import Path
+
+import torch
+
+from tests.commands import without_pictures
+from torchbp.cli import main
+
+
+def run_here(folder, arguments, environment, name):
+    """The command, as the whole of this process; what it prints goes to NAME.out and NAME.err in the folder."""
+    os.chdir(folder)
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    sys.argv = ["torchbp"]
+    with open(f"{name}.out", "w") as out, open(f"{name}.err", "w") as err:
+        os.dup2(out.fileno(), 1)
+        os.dup2(err.fileno(), 2)
+    with without_pictures():
+        sys.exit(main(arguments))
+
+
+class Pair:
+    """Two processes of one run, with the environment that torchrun gives them."""
+
+    def __init__(self, context, arguments):
+        with contextlib.closing(socket.socket()) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        same = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0, "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}  # fmt: skip
+        self.folder = Path.cwd()
+        self.processes = []
+        for rank in range(2):
+            environment = {name: str(value) for name, value in {**same, "RANK": rank, "LOCAL_RANK": rank}.items()}
+            (self.folder / f"{rank}.err").unlink(missing_ok=True)
+            self.processes.append(
+                context.Process(target=run_here, args=(self.folder, arguments, environment, str(rank)))
+            )
+        for process in self.processes:
+            process.start()
+
+    def has_ended(self):
+        return any(process.exitcode is not None for process in self.processes)
+
+    def text(self, rank, stream):
+        path = self.folder / f"{rank}.{stream}"
+        return path.read_text() if path.exists() else ""
+
+    def join(self):
+        """The exit status of both."""
+        for process in self.processes:
+            process.join()
+        return [process.exitcode for process in self.processes]
