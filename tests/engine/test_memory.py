@@ -72,7 +72,7 @@ def test_bags_of_rows_take_the_memory_of_a_block(monkeypatch):
     for blocks, chunk in ((2, None), (1, 4)):
         monkeypatch.setattr(fit, "GATHERED", int(1.01 * blocks * one))
         optimizer = torchbp.SGD(torchbp.nn.MLP(features, 4, 1, members=members), chunk=chunk)
-        options = {"batch_size": batch, "epochs": 1, "bagging": True, "min_grad_norm": 1e-9, "progress": False}
+        options = {"batch_size": batch, "max_epochs": 1, "bagging": True, "min_grad_norm": 1e-9, "progress": False}
         peaks[blocks, chunk] = peak_bytes(lambda: None, lambda o=optimizer, options=options: o.fit(x, y, **options))
     assert 2 * one < peaks[2, None] < 2.5 * one
     assert peaks[1, 4] < one / 2

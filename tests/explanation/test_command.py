@@ -67,14 +67,14 @@ def own(tmp_path_factory):
 
 def losses(text):
     words = " ".join(text.split())
-    return [float(n) for n in re.search(r"The loss went from (\S+) to (\S+?):", words).groups()]
+    return [float(n) for n in re.search(r"The loss \S+ by \S+, from (\S+) to (\S+)\. ", words).groups()]
 
 
 def test_xor_is_explained_whole_in_80_columns(run):
     status, out, err = run(XOR)
     assert (status, err) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
-    assert "explain  xor, all 4 rows; features scaled; fresh weights" in out
+    assert "explain xor, all 4 rows. Inputs standardised. Random, untrained weights (seed 0)" in " ".join(out.split())
     stages = ["Given", "Forward", "Loss", "Backward", "Update", "Forward again", "What it did"]
     assert re.findall(r"^── (.*?) ─", out, re.MULTILINE) == stages
     assert "mean −" not in out  # every tensor is small enough to print whole
@@ -101,7 +101,10 @@ def test_weights_are_those_that_fit_would_begin_with(run, monkeypatch):
 def test_checkpoint_row_rate_and_files(run, checkpoint):
     status, out, err = run(f"{CANCER} --ckpt_path {quoted(checkpoint)} --row 17 --lr 0.25 --json e.json --html e.html")
     assert (status, err) == (0, "")
-    assert "breast_cancer, row 17, which is malignant; features scaled; a trained network" in " ".join(out.split())
+    assert (
+        "breast_cancer, row 17: correct answer malignant (y = 0; y = 1 is benign). Inputs standardised. Trained weights"
+        in " ".join(out.split())
+    )
     assert "α = 0.25" in " ".join(out.split())
     assert out.endswith("wrote    e.json\nwrote    e.html\n")
     written = json.loads(Path("e.json").read_text())
@@ -114,7 +117,7 @@ def test_checkpoint_row_rate_and_files(run, checkpoint):
     loss = model.loss(model(x), y)
     (gradient,) = torch.autograd.grad(loss, model.net[0].weight)
     torch.testing.assert_close(torch.tensor(records["dL/dW1"]["values"]), gradient, rtol=1e-3, atol=1e-6)
-    assert records["dL/dW1"]["factors"][1]["name"] == "∂Z1/∂W1"
+    assert records["dL/dW1"]["factors"][1]["name"] == "dZ1/dW1"
     assert Path("e.html").read_text().startswith("<!doctype html>")
     assert losses(out)[1] == pytest.approx(written["to"], rel=1e-3)
 
@@ -163,20 +166,20 @@ def test_row_of_a_file_with_names_and_texts(run):
     Path("mine.csv").write_text("\n".join(["size,colour,ripe", *rows]))
     status, out, err = run("--data.source mine.csv --data.target ripe --row 4 --model.pos_weight balanced")
     assert (status, err) == (0, "")
-    assert "explain  mine.csv, row 4, which is yes; features scaled; fresh weights" in out
+    assert "explain  mine.csv, row 4: correct answer yes (y = 1). Inputs standardised." in out
     assert "3-16-1" in out
     assert "p y ln A2" in out
 
 
 OWN = [  # the rows of a file, the command, its title, and y
-    ([f"{HEADER}", KINDS[2]], "KIND --data.target kind", "row 1, which is c", [[0, 0, 1]]),
+    ([f"{HEADER}", KINDS[2]], "KIND --data.target kind", "row 1: correct answer c", [[0, 0, 1]]),
     ([f"{HEADER}", *KINDS[:3]], "KIND --data.target kind", "all 3 rows", [[1, 0, 0], [0, 1, 0], [0, 0, 1]]),
-    (["colour,height", "red,160", "blue,170"], "KIND --row 2 --y b", "row 2, with --y b", [[0, 1, 0]]),
-    ([f"{HEADER}", KINDS[0]], "KIND --data.target kind --y c", "row 1, with --y c", [[0, 0, 1]]),
-    ([f"{HEADER}", KINDS[3]], "LABELS", "row 1, which is fever, cough", [[1, 1]]),
-    ([f"{HEADER}", "150,red,a,0,0"], "LABELS", "row 1, which is none", [[0, 0]]),
-    (["height,colour", "160,red"], "LABELS --y cough", "row 1, with --y cough", [[0, 1]]),
-    (["height,colour", "160,red"], "LABELS --y [fever,cough]", "row 1, with --y fever, cough", [[1, 1]]),
+    (["colour,height", "red,160", "blue,170"], "KIND --row 2 --y b", "row 2: correct answer by --y b", [[0, 1, 0]]),
+    ([f"{HEADER}", KINDS[0]], "KIND --data.target kind --y c", "row 1: correct answer by --y c", [[0, 0, 1]]),
+    ([f"{HEADER}", KINDS[3]], "LABELS", "row 1: correct answer fever, cough", [[1, 1]]),
+    ([f"{HEADER}", "150,red,a,0,0"], "LABELS", "row 1: correct answer none", [[0, 0]]),
+    (["height,colour", "160,red"], "LABELS --y cough", "row 1: correct answer by --y cough", [[0, 1]]),
+    (["height,colour", "160,red"], "LABELS --y [fever,cough]", "row 1: correct answer by --y fever, cough", [[1, 1]]),
 ]
 
 
@@ -187,7 +190,7 @@ def test_rows_of_any_file_go_through_a_trained_network(lines, arguments, title, 
     name, _, more = arguments.partition(" ")
     status, out, err = run(f"--ckpt_path {quoted(own[name])} --data.source new.csv {more} --json e.json")
     assert (status, err) == (0, "")
-    assert f"explain new.csv, {title}; features scaled; a trained network" in " ".join(out.split())
+    assert f"explain new.csv, {title}. Inputs standardised. Trained weights" in " ".join(out.split())
     written = json.loads(Path("e.json").read_text())
     assert written["given"]["y"]["values"] == y
     model = Classifier.load_from_checkpoint(own[name])
@@ -314,7 +317,7 @@ def test_saturated_units_learn_only_in_the_logit_form(run):
     out = " ".join(out.split())
     assert "dL/dZ2[1,1] = 4.248e−18 − 1 = −1" in out
     assert "All of A1 is saturated" in out
-    assert "the product of the two factors of dL/dZ2[1,1] is −4.248e−06; what the loss of logits uses" in out
+    assert "two factors of dL/dZ2[1,1] multiply to −4.248e−06, although the true derivative is −1. BCEWith" in out
 
 
 def test_deep_sigmoid_stack_vanishes(run):

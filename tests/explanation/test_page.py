@@ -16,7 +16,7 @@ from torchbp.explanation.quantities import Quantity
 from torchbp.explanation.records import Record, equation
 from torchbp.explanation.render import mathml, text
 from torchbp.explanation.render.html.cards import table
-from torchbp.explanation.render.html.page import STYLES, read
+from torchbp.explanation.render.html.page import read, style
 from torchbp.explanation.render.html.step_curve import curve
 from torchbp.explanation.render.plain_text import partial
 
@@ -116,9 +116,9 @@ def test_numbers_of_the_page_have_nine_digits():
     ("shape", "caption", "cells"),
     [
         ((8, 7), "", [[7 * row + column for column in range(7)] for row in range(8)]),
-        ((2, 9), "2×9, from 0 to 17; its corners", [[0, 1, None, 8], [9, 10, None, 17]]),
-        ((9, 2), "9×2, from 0 to 17; its corners", [[0, 1], [2, 3], [None, None], [16, 17]]),
-        ((9,), "9, from 0 to 8; its ends", [[0, 1, None, 8]]),
+        ((2, 9), "2×9, from 0 to 17; only its corners", [[0, 1, None, 8], [9, 10, None, 17]]),
+        ((9, 2), "9×2, from 0 to 17; only its corners", [[0, 1], [2, 3], [None, None], [16, 17]]),
+        ((9,), "9, from 0 to 8; only its ends", [[0, 1, None, 8]]),
     ],
 )
 def test_tables_are_whole_or_show_their_corners(shape, caption, cells):
@@ -303,7 +303,7 @@ def test_bars_have_one_scale_in_the_terminal_and_on_the_page(norms, ends, shares
     lengths = [line.count("█") for line in text.bars(norms)]
     assert lengths == pytest.approx([30 * share for share in reversed(shares)], abs=0.51)
     if len(norms) > 1:
-        assert f"(bars from {ends[0]} to {ends[1]})" in explanation.text()
+        assert f"(bars: {ends[0]} to {ends[1]})" in explanation.text()
 
 
 def mixed(a, b, share):
@@ -313,7 +313,7 @@ def mixed(a, b, share):
 
 def test_no_text_is_faded():
     """Its colour is what is tested; a group's opacity would take its contrast away."""
-    faded = re.findall(r"([^{}]*)\{[^{}]*opacity: \.", read(STYLES))
+    faded = re.findall(r"([^{}]*)\{[^{}]*opacity: \.", style())
     assert [rule.split("}")[-1].strip() for rule in faded] == [
         "button:disabled",
         "#network .edges",
@@ -323,8 +323,9 @@ def test_no_text_is_faded():
 
 
 def test_colours_are_legible_in_light_and_dark():
-    light, dark = re.split(r"prefers-color-scheme: dark", read(STYLES))
-    found = [dict(re.findall(r"--([\w-]+): (#\w{6})", scheme)) for scheme in (light, dark)]
+    dark = re.compile(r"@media screen and \(prefers-color-scheme: dark\) \{(.*?\})\s*\}", re.DOTALL)
+    schemes = dark.sub("", style()), " ".join(dark.findall(style()))
+    found = [dict(re.findall(r"--([\w-]+): (#\w{6})", scheme)) for scheme in schemes]
     for colours in found:
         for behind in ("back", "card", "soft"):
             assert min(contrast(colours[name], colours[behind]) for name in ("text", "muted")) >= 4.5

@@ -1,10 +1,8 @@
 """Every record against autograd and against numbers from outside; that the records are the whole step."""
 
 import itertools
-import re
 from collections import OrderedDict
 
-import mpmath  # with torch
 import numpy as np
 import pytest
 import torch
@@ -12,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import torchbp
+from tests.explanation.lines import check_numbers
 from tests.networks import set_parameters
 from tests.published import MAZUR_INPUT, MAZUR_LR, MAZUR_NUMBERS, MAZUR_PARAMETERS, MAZUR_TARGET
 from torchbp.explanation import arguments
@@ -169,36 +168,6 @@ def test_mazurs_worked_example():
     assert list(explanation.updated) == ["0.weight", "2.weight"]
 
 
-SIGNS = [  # of the lines, in Python; a number is one of many digits
-    (r"\[\d+ more: ([^]]*)\]", r"(\1)"),
-    (r"(?<![\w.])(\d[\d.]*(?:e[+−]\d+)?)", r"mpf('\1')"),
-    ("−", "-"),
-    ("·", "*"),
-    ("²", "**2"),
-]
-FUNCTIONS = {"σ": lambda z: 1 / (1 + mpmath.exp(-z)), "max": max, "ln": mpmath.log}
-FUNCTIONS |= {name: getattr(mpmath, name) for name in ("exp", "tanh", "mpf")}
-
-
-def evaluated(side):
-    """A side of a line as it stands there: with the digits that are printed, and without rounding of its own."""
-    for sign, code in SIGNS:
-        side = re.sub(sign, code, side)
-    with mpmath.workdps(400):
-        return eval(side, dict(FUNCTIONS))
-
-
-def check_numbers(explanation):
-    for record in explanation.records:
-        line, _, rounded = record.numbers.partition(", which is ")
-        _, *sides = line.split(" = ")
-        results = [evaluated(side) for side in sides]
-        assert abs(results[0] - results[-1]) <= 1e-2 * abs(results[-1]), record.numbers
-        value = evaluated(rounded.split()[0]) if rounded else results[-1]
-        assert any(float(value) == pytest.approx(n, rel=1e-3) for n in record.tensor.view(-1).tolist())
-        assert len(record.numbers) > 5
-
-
 @torch.no_grad()
 def training_step(net, x, y, loss):
     """The records without their checks, which take most of an explanation's time."""
@@ -223,7 +192,7 @@ def test_numbers_filled_in_are_true(activation, end, rows):
         loss = torch.nn.MSELoss() if end == "squared" else None
         for y in (0.0, 1.0):
             x, y = torch.randn(rows, 7), torch.tensor([[y], [1 - y], [y]])[:rows]
-            check_numbers(training_step(net, x, y, loss))
+            check_numbers(training_step(net, x, y, loss).records)
 
 
 def numbers(z, y, loss=None, dtype=torch.float64):
@@ -232,7 +201,7 @@ def numbers(z, y, loss=None, dtype=torch.float64):
     torch.nn.init.ones_(net.weight)
     net = net if loss is None else torch.nn.Sequential(net, torch.nn.Sigmoid())
     explanation = torchbp.explain(net, [z], [y], loss=loss)
-    check_numbers(explanation)
+    check_numbers(explanation.records)
     return explanation
 
 

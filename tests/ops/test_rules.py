@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 
 import torchbp
+from torchbp.engine.gradients import gradient_norms
+from torchbp.engine.network import Network
 from torchbp.ops.rules import Layer, Loss, Parameter, register, unregister
 
 # --- layers --------------------------------------------------------------------------------------------------------
@@ -214,6 +216,18 @@ def test_a_loss_of_classes_whose_mean_is_over_rows(weight, reduction):
             torch.testing.assert_close(
                 {key: tensor[e] for key, tensor in ensemble.state_dict().items()}, dict(net.state_dict())
             )
+
+
+def test_the_norm_of_the_gradient_over_batches_counts_as_the_loss_does():
+    """The mean over all rows, by the weights of their classes, and not the mean of the batches' means."""
+    loss = torch.nn.CrossEntropyLoss(torch.tensor([1.0, 30.0, 0.5]).double())
+    x, y = torch.randn(7, 3).double(), torch.tensor([0, 2, 1, 1, 0, 2, 2])
+    model = torchbp.nn.MLP(3, 4, 3, dtype=torch.double)
+    loss(model(x), y).backward()
+    expected = torch.stack([(p.grad + 0.1 * p.detach()).square().sum() for p in model.parameters()]).sum().sqrt()
+    decays = dict.fromkeys(model.parameters(), 0.1)
+    norm = gradient_norms(Network(model), loss, decays, [(x[:4], y[:4]), (x[4:], y[4:])])
+    torch.testing.assert_close(norm, expected)
 
 
 def test_a_loss_with_an_option():

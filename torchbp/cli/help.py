@@ -8,26 +8,26 @@ HERE = "torchbp.cli.keys:"
 # command: title → (prefix of the keys, the function or class that has them, and which of them, None for all)
 SECTIONS = {
     "fit": {
-        "the run": ("", HERE + "fit", None),
+        "the run": ("", HERE + "fit_keys", None),
         "the rows": ("data.", GROUPS["data"], None),
         "the network and gradient descent": ("model.", GROUPS["model"], None),
         "when training stops": ("stopping.", GROUPS["stopping"], None),
         "what is recorded": ("gradients.", GROUPS["gradients"], None),
         "checkpoints": ("checkpoint.", GROUPS["checkpoint"], None),
-        "Lightning's Trainer": ("trainer.", HERE + "trainer", None),
+        "Lightning's Trainer": ("trainer.", HERE + "trainer_keys", None),
     },
     "validate": {
-        "the run": ("", HERE + "evaluate", None),
-        "Lightning's Trainer": ("trainer.", HERE + "trainer", ("accelerator",)),
+        "the run": ("", HERE + "evaluate_keys", None),
+        "Lightning's Trainer": ("trainer.", HERE + "trainer_keys", ("accelerator",)),
     },
     "predict": {
-        "the run": ("", HERE + "evaluate", None),
+        "the run": ("", HERE + "evaluate_keys", None),
         "the rows": ("data.", GROUPS["data"], ("source", "id")),
-        "the file": ("", HERE + "predict", None),
-        "Lightning's Trainer": ("trainer.", HERE + "trainer", ("accelerator",)),
+        "the file": ("", HERE + "predict_keys", None),
+        "Lightning's Trainer": ("trainer.", HERE + "trainer_keys", ("accelerator",)),
     },
     "explain": {
-        "what to show": ("", HERE + "explain", None),
+        "what to show": ("", HERE + "explain_keys", None),
         "the rows": ("data.", GROUPS["data"], ("source", "target")),
         "a fresh network": ("model.", GROUPS["model"], ("hidden", "activation", "lr")),
     },

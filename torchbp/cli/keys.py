@@ -28,7 +28,7 @@ TRAINER_DEFAULTS = {
 }
 
 
-def fit(seed_everything: int = 0, ckpt_path: str | None = None):
+def fit_keys(seed_everything: int = 0, ckpt_path: str | None = None):
     """The keys of `fit` that Lightning has.
 
     Args:
@@ -37,7 +37,7 @@ def fit(seed_everything: int = 0, ckpt_path: str | None = None):
     """
 
 
-def evaluate(ckpt_path: str):
+def evaluate_keys(ckpt_path: str):
     """The keys of `validate`, `test` and `predict` that Lightning has.
 
     Args:
@@ -45,7 +45,7 @@ def evaluate(ckpt_path: str):
     """
 
 
-def trainer(accelerator: str = "auto", devices: int | list[int] | str = 1, max_epochs: int | None = 200):
+def trainer_keys(accelerator: str = "auto", devices: int | list[int] | str = 1, max_epochs: int | None = 200):
     """The keys of Lightning's Trainer that most runs need.
 
     Args:
@@ -55,7 +55,7 @@ def trainer(accelerator: str = "auto", devices: int | list[int] | str = 1, max_e
     """
 
 
-def predict(output: str = "predictions.csv", overwrite: bool = False):
+def predict_keys(output: str = "predictions.csv", overwrite: bool = False):
     """The keys of `predict` alone.
 
     Args:
@@ -64,7 +64,7 @@ def predict(output: str = "predictions.csv", overwrite: bool = False):
     """
 
 
-def explain(
+def explain_keys(
     ckpt_path: str | None = None,
     row: int | None = None,
     y: list[str] | str | None = None,

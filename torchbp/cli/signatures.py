@@ -26,7 +26,7 @@ def parameters_of(path):
     """{name: Parameter} of a function, or of the constructor of a class.
 
     Args:
-        path: its module and name, such as "torchbp.cli.keys:fit". The packages that the module is in are imported.
+        path: its module and name, such as "torchbp.cli.keys:fit_keys". The packages that the module is in are imported.
     """
     module, _, name = path.partition(":")
     tree = ast.parse(Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8"))

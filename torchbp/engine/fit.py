@@ -87,7 +87,7 @@ def norms_of(optimizer, rows, batch_size):
     norms = []
     for members in network.chunks(optimizer.chunk):
         of = rows if members is None else rows.of_members(members)
-        norms.append(gradient_norms(network, optimizer.loss, decays, map(of.of, places), rows.count, members))
+        norms.append(gradient_norms(network, optimizer.loss, decays, map(of.of, places), members))
     return (norms[0] if len(norms) == 1 else torch.cat(norms)).cpu()
 
 

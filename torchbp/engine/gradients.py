@@ -10,7 +10,9 @@ from torchbp.ops.rules import per_member
 
 
 @torch.no_grad()
-def backprop(model, x, y, loss=None):
+def backprop(
+    model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, loss: torch.nn.Module | None = None
+) -> torch.Tensor:
     r"""Fill `.grad` of every parameter as `loss(model(x), y).backward()` does, without building a graph.
 
         dZ_L = ∂L/∂Z_L;   then from the last layer to the first   dW_l += dZ_lᵀ A_{l−1},   db_l += Σ_n dZ_l,
@@ -64,36 +66,37 @@ def gradient(parameter):
 
 
 @torch.no_grad()
-def gradient_norms(network, loss, decays, pieces, count, members=None):
-    """‖∇L‖₂ over all parameters that learn, of the mean loss over the rows plus ½ λ ‖W‖²; of an ensemble (E), of each.
+def gradient_norms(network, loss, decays, pieces, members=None):
+    """‖∇L‖₂ by all parameters that learn, of the loss over all rows plus ½ λ ‖W‖²; of an ensemble (E), one a member.
 
     It touches no `.grad`.
 
     Args:
         decays: λ of each parameter, a dictionary of those that learn: numbers, or tensors of one for each member.
-        pieces: the rows x and y, a piece at a time; `count` in all.
+        pieces: the rows x and y, a piece at a time.
         members: a slice of an ensemble, whose rows those are; None is all.
     """
-    parameters = network.parameters()
-    learns = [[p in decays for p in of_layer] for of_layer in parameters]
-    sums = {
-        p: p * (per_member(number_like(p, decay), p) if is_per_member(decay) else decay) for p, decay in decays.items()
-    }
-    if members is not None:
-        parameters = [tuple(p if p is None else p[members] for p in of_layer) for of_layer in parameters]
-        sums = {p: total[members] for p, total in sums.items()}
-    first = first_parameter(parameters)
-    squares = first.new_zeros(() if network.members is None else len(first))
-    outs = [[sums.get(p) for p in of_layer] for of_layer in network.parameters()]
+    mine = ... if members is None else members  # an index
+    whole = network.parameters()
+    parameters = [tuple(p if p is None else p[mine] for p in of_layer) for of_layer in whole]
+    learns = [[p in decays for p in of_layer] for of_layer in whole]
+    sums = {p: torch.zeros_like(p[mine]) for p in decays}
+    outs = [[sums.get(p) for p in of_layer] for of_layer in whole]
+    count = 0
     for x, y in pieces:
         _, scale, ones, passes = derivatives(network, loss, parameters, learns, x, y)
-        scale = scale * x.shape[-2] / count if loss.reduction == "mean" else scale
+        count = count + 1 / scale if loss.reduction == "mean" else 1
         for place, dz, saved in passes:
             for out, (accumulate, of_ones) in zip(outs[place], network.accumulate[place], strict=True):
                 if out is not None:
-                    accumulate(out, dz, ones if of_ones else saved, 1, scale)
+                    accumulate(out, dz, ones if of_ones else saved, 1, 1)
             del dz, saved
         del x, y  # so that they are freed before the next piece is gathered
-    for total in sums.values():
+    first = first_parameter(parameters)
+    squares = first.new_zeros(() if network.members is None else len(first))
+    for p, decay in decays.items():
+        total = sums[p].div_(per_member(count, p) if isinstance(count, torch.Tensor) else count)
+        of_each = per_member(number_like(p, decay)[mine], total) if is_per_member(decay) else decay
+        total += p[mine] * of_each
         squares += total.square().flatten(0 if network.members is None else 1).sum(-1)
     return squares.sqrt().double()

@@ -1,6 +1,8 @@
 """`torchbp.SGD`: gradient descent whose step goes forward, backward and downhill at once, and holds no gradient."""
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -66,18 +68,18 @@ class SGD(torch.optim.SGD):
 
     def __init__(
         self,
-        model,
-        lr=1e-3,
-        momentum=0,
-        dampening=0,
-        weight_decay=0,
-        nesterov=False,
+        model: torch.nn.Module,
+        lr: float | Sequence[float] | torch.Tensor = 1e-3,
+        momentum: float | Sequence[float] | torch.Tensor = 0,
+        dampening: float = 0,
+        weight_decay: float | Sequence[float] | torch.Tensor = 0,
+        nesterov: bool = False,
         *,
-        loss=None,
-        chunk=None,
-        compile=False,
-        capture=False,
-    ):
+        loss: torch.nn.Module | None = None,
+        chunk: int | None = None,
+        compile: bool = False,
+        capture: bool = False,
+    ) -> None:
         self._settings = {
             "model": model,
             "loss": checked_loss(loss),
@@ -125,7 +127,7 @@ class SGD(torch.optim.SGD):
                 check_number(name, value)
         return tensors
 
-    def add_param_group(self, param_group):
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As in torch; lr, momentum and weight_decay may be lists here too."""
         options = {name: param_group[name] for name in PER_MEMBER if name in param_group}
         if "lr" in options and not is_per_member(options["lr"]):
@@ -161,7 +163,7 @@ class SGD(torch.optim.SGD):
                         )
                     group[name] = value.to(group["params"][0].device)  # torch moves only the momentum buffers
 
-    def backprop_step(self, x, y):
+    def backprop_step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """One step of gradient descent on the rows x, y. It neither reads nor writes `.grad`.
 
         Args:
@@ -210,7 +212,7 @@ class SGD(torch.optim.SGD):
                 return step(self.network, self.loss, parameters, rules, x, y)
             return self._in_chunks(functools.partial(step, self.network, self.loss), 2, parameters, rules, x, y)
 
-    def backprop_steps(self, x, y):
+    def backprop_steps(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """A step on each of the batches x[0], x[1], …; all in one compiled graph, where `compile` was asked for.
 
         Args:
@@ -265,19 +267,19 @@ class SGD(torch.optim.SGD):
 
     def fit(
         self,
-        x,
-        y,
+        x: torch.Tensor,
+        y: torch.Tensor,
         *,
-        batch_size=32,
-        max_epochs=100,
-        shuffle=True,
-        bagging=False,
-        generator=None,
-        min_delta=1e-4,
-        patience=20,
-        min_grad_norm=0.0,
-        progress=None,
-    ):
+        batch_size: int = 32,
+        max_epochs: int = 100,
+        shuffle: bool = True,
+        bagging: bool = False,
+        generator: torch.Generator | None = None,
+        min_delta: float = 1e-4,
+        patience: int = 20,
+        min_grad_norm: float = 0.0,
+        progress: bool | None = None,
+    ) -> torch.Tensor:
         """Descend until the loss reaches its minimum, on rows in memory.
 
         One network stops where its loss, the mean over an epoch, has not fallen by more than `min_delta` in `patience`
@@ -323,7 +325,7 @@ class SGD(torch.optim.SGD):
         )
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """`torch.optim.SGD.step`, also for an ensemble whose members have different options."""
         groups = self.param_groups
         names = (*PER_MEMBER, "lr_of_members")

@@ -50,6 +50,11 @@ def bounds_of(step, references):
         elif record.stage == "backward":
             above, _ = record.chain
             bound = equations.carried_error(record.sides[0], above.name, bounds[above.name], step.symbols)
+            slope = equations.local_factor(record.sides[0], above.name)
+            if record.elementwise and slope is not None and record.by.name in slope.symbols():
+                # a slope that is computed from the input may be a small difference of large numbers
+                size = equations.rounding_of(slope, step.symbols)
+                bound = bound + ROUNDING * eps * size * step.values[above.name].abs()
         else:
             numbers = reference[reference.isfinite()].abs()
             bound = ROUNDING * eps * max(1.0, numbers.max().item() if numbers.numel() else 0.0)

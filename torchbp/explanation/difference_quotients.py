@@ -7,7 +7,7 @@ import torch
 from torchbp.explanation import equations
 from torchbp.explanation.quantities import INPUT, LOSS, TARGET, d
 from torchbp.explanation.records import OVERFLOW, Check, worst
-from torchbp.explanation.references import loss_of_answers, share, torchs_loss
+from torchbp.explanation.references import loss_of_answers, reference_loss, share
 
 ELEMENTS = 24  # of a tensor that are differentiated numerically: all, or so many of the largest
 STEPS = 1e-5, 1e-4, 1e-3, 1e-2  # of a difference quotient: the first one, or the next where rounding hides the slope
@@ -15,6 +15,7 @@ SHORTER = 1e-7, 1e-9  # the first one that L is straight over, where it is not o
 BENT = 0.1  # the share of the quotient that twice the step may change, of what is straight
 ROUNDING = 100  # eps, of the size of what is rounded
 BY = "measured slope"
+NO_CONDITIONS = torch.tensor(())
 BOUNDED = "an answer is so near to 0 or 1 that torch bounds the derivative, which is then no slope of L"
 CORNER = (
     "an activation switches exactly here, so the loss has a corner, or it bends within each step, and no single slope"
@@ -39,6 +40,7 @@ class DifferenceQuotients:
         self.multiplied = self._multiplied()
         self.noises = self._noises(references)
         self.bounded = bool(step.bounded().any())
+        self.reference_loss = reference_loss(step, self.y)
         self.conditions = [
             (s.gives, indicator.replace(equations.nodes(s)))
             for s in self.chain.steps
@@ -142,15 +144,17 @@ class DifferenceQuotients:
         """L, and which conditions of the slopes hold, where the quantity has this value."""
         if self.takes_logits and quantity == self.of.answer:
             values = {TARGET.name: self.y, **{name: w.double() for name, w in self.of.weights(self.y).items()}}
-            return loss_of_answers(self.of, value, values).item(), torch.tensor(())
+            return loss_of_answers(self.of, value, values).item(), NO_CONDITIONS
         if quantity.name in self.parameters:
             values = self.chain.forward({**self.parameters, quantity.name: value}, self.x)
         else:
             values = self.chain.forward(self.parameters, self.x, self._below(quantity, value))
-        loss = torchs_loss(self.of, values[self.chain.output.name], self.y).item()
-        symbols = {**self.of.symbols, **values, TARGET.name: self.y}
+        loss = self.reference_loss(values[self.chain.output.name], self.y).item()
+        if not self.conditions:
+            return loss, NO_CONDITIONS
+        symbols = self.of.symbols.new_child({**values, TARGET.name: self.y})
         states = [tree.evaluate(symbols).flatten() for gives, tree in self.conditions if gives != quantity]
-        return loss, torch.cat(states) if states else torch.tensor(())
+        return loss, torch.cat(states) if states else NO_CONDITIONS
 
     def _below(self, quantity, value):
         """What is known where the quantity has another value: it, and all that lies below."""

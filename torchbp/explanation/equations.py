@@ -1,5 +1,8 @@
 """Equations of a step's quantities, made of the expressions that the rules state, and what can be read from them."""
 
+import functools
+import operator
+
 import torch
 
 from torchbp.explanation.quantities import d
@@ -137,3 +140,50 @@ def evaluate(tree, values):
     """The tree's value as a tensor, also of a tree of numbers alone."""
     value = tree.evaluate(values)
     return value if isinstance(value, torch.Tensor) else torch.tensor(float(value), dtype=torch.float64)
+
+
+def rebuilt(tree, children):
+    """A node of the same kind with other children; sums of sums and products of products are flat."""
+    if isinstance(tree, Call):
+        return Call(tree.function, tuple(children))
+    if not isinstance(tree, Sum | Product):
+        return type(tree)(*children)
+    kind = type(tree)
+    return kind(
+        tuple(
+            part
+            for c in children
+            for part in ((c.terms if kind is Sum else c.factors) if isinstance(c, kind) else (c,))
+        )
+    )
+
+
+def rounded_size(tree, leaf):
+    """(value, size): the size of what is rounded on the way to the value, which is that of a sum of its terms without
+    their signs. `leaf` gives the two, tensors, of a node without children."""
+    if not tree.children() or isinstance(tree, Indicator):
+        return leaf(tree)
+    values, sizes = zip(*(rounded_size(child, leaf) for child in tree.children()), strict=True)
+    if isinstance(tree, Negative):
+        return -values[0], sizes[0]
+    if isinstance(tree, Sum):
+        return sum(values[1:], values[0]), sum(sizes[1:], sizes[0])
+    if isinstance(tree, Product):
+        return functools.reduce(operator.mul, values), functools.reduce(operator.mul, sizes)
+    arguments = [value.detach().clone().requires_grad_() for value in values]
+    with torch.enable_grad():
+        names = [str(place) for place in range(len(arguments))]
+        value = rebuilt(tree, map(Symbol, names)).evaluate(dict(zip(names, arguments, strict=True)))
+        slopes = torch.autograd.grad(value.sum(), arguments, allow_unused=True, materialize_grads=True)
+    moved = sum(slope.abs() * size for slope, size in zip(slopes, sizes, strict=True))
+    return value.detach(), value.detach().abs() + moved
+
+
+def rounding_of(tree, values):
+    """The size of what is rounded in an elementwise tree, a tensor."""
+
+    def leaf(tree):
+        value = evaluate(tree, values)
+        return value, value.abs()
+
+    return rounded_size(tree, leaf)[1]

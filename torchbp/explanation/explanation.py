@@ -1,6 +1,8 @@
 """`torchbp.explain`: one step of gradient descent, every quantity of it by formula, shape and number, and checked."""
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 
@@ -10,33 +12,43 @@ from torchbp.explanation.checks import checked
 from torchbp.explanation.network import Chain
 from torchbp.explanation.observations import observations
 from torchbp.explanation.quantities import d
-from torchbp.explanation.records import sentence
+from torchbp.explanation.records import Record, sentence
 from torchbp.explanation.render.text import text
 from torchbp.explanation.step import TrainingStep
 
 
 @torch.inference_mode(False)  # the checks differentiate
 @torch.no_grad()
-def explain(model, x, y, lr=0.1, loss=None, title="", features=(), outputs=()):
+def explain(
+    model: torch.nn.Module,
+    x: Any,
+    y: Any,
+    lr: float = 0.1,
+    loss: torch.nn.Module | None = None,
+    title: str = "",
+    features: Iterable[str] = (),
+    outputs: Iterable[str] = (),
+) -> "Explanation":
     r"""One step of backpropagation and gradient descent, explained; it changes neither the model nor any `.grad`.
 
         Z1 = X W1ᵀ + b1,  A1 = σ(Z1),  …,  L;   dL/dA2,  dL/dZ2,  dL/dW2,  …,  dL/db1;   W′ = W − α dL/dW;   and again
 
     Args:
-        model: an `MLP`, or a `torch.nn.Sequential` of layers and activations that have a rule: Linear, Sigmoid, Tanh and
-            ReLU, ours or torch's, and those that you have made.
+        model: an `MLP`, or a `torch.nn.Sequential` of layers and activations that have a rule: Linear, Sigmoid, Tanh
+            and ReLU, ours or torch's, and those that you have made.
         x: a row, shape `(in_features)`, or rows, `(N, in_features)`: a tensor, an array or a list. It, y and the loss's
             weights are taken in the dtype and on the device of the model.
         y: its target `(outputs)`, or theirs, `(N, outputs)`. N is the number of rows throughout, K that of outputs.
         lr: the learning rate α, a number.
         loss: a loss that has a rule, with reduction "mean" or "sum": `BCEWithLogitsLoss`, `BCELoss` or `MSELoss`, of
-            torch or torchbp, or one that you have made. None is the cross-entropy: `BCELoss` where the model ends with a
-            Sigmoid, otherwise `BCEWithLogitsLoss`.
+            torch or torchbp, or one that you have made. None is the cross-entropy: `BCELoss` where the model ends with
+            a Sigmoid, otherwise `BCEWithLogitsLoss`.
         title: of the text and the page.
         features, outputs: names of the columns of x and y, for the page and JSON.
 
     Returns:
-        An `Explanation`: its `records`, one for each quantity in that order; print it, or write its `to_html()` to a file.
+        An `Explanation`: its `records`, one for each quantity in that order; print it, or write its `to_html()` to a
+        file.
 
     Raises:
         TypeError: an ensemble; a layer, hook or loss that is not supported; layers that share weights; probabilities
@@ -68,7 +80,9 @@ class Explanation:
     observations: what there is to see, in sentences: units that learn the same, saturation, a vanishing gradient.
     """
 
-    def __init__(self, step, records, title, features, outputs):
+    def __init__(
+        self, step: Any, records: list[Record], title: str, features: Iterable[str], outputs: Iterable[str]
+    ) -> None:
         self.step, self.records, self.title = step, records, title
         self.features, self.outputs = features, outputs
         self.chain, self.values, self.lr = step.chain, step.values, step.lr
@@ -77,15 +91,15 @@ class Explanation:
         self.updated = {self.chain.keys[q.name]: self[q.after().name].tensor for q in step.learnt}
         self.observed = observations(self)
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Record:
         return self.by_name[name]
 
     @property
-    def observations(self):
+    def observations(self) -> list[str]:
         return [sentence(parts) for parts in self.observed]
 
     @torch.no_grad()
-    def loss_after(self, lr):
+    def loss_after(self, lr: float) -> float:
         """L after a step of another length along the same gradient, a number."""
         if lr > torch.finfo(self.values["X"].dtype).max:  # torch does not convert it
             return math.inf
@@ -95,32 +109,32 @@ class Explanation:
         output = self.chain.forward(new, self.values["X"])[self.chain.output.name]
         return value_and_derivative(self.step.loss, output, self.values["y"])[0].item()
 
-    def squared_norm(self):
+    def squared_norm(self) -> float:
         """‖∇L‖², over all parameters that learn: how fast L falls at first, per unit of α."""
         return sum(self.values[d(q).name].double().square().sum().item() for q in self.step.learnt)
 
-    def norms(self):
+    def norms(self) -> list[float]:
         """‖dL/dZ‖ of each layer that the gradient comes to, from the first to the last."""
         steps = [step for step in self.chain.steps[self.chain.first :] if step.is_layer]
         return [self.values[d(step.gives).name].double().norm().item() for step in steps]
 
-    def text(self, layer=None):
+    def text(self, layer: int | None = None) -> str:
         """The explanation in lines of at most 80 characters; of one layer, by its number, or of all."""
         return text(self, layer)
 
-    def to_json(self):
+    def to_json(self) -> str:
         """The explanation as text in JSON."""
         from torchbp.explanation.render.to_json import as_json
 
         return as_json(self)
 
-    def to_markdown(self):
+    def to_markdown(self) -> str:
         """The explanation in Markdown, its equations in LaTeX."""
         from torchbp.explanation.render.markdown import markdown
 
         return markdown(self)
 
-    def to_html(self):
+    def to_html(self) -> str:
         """The explanation as one HTML page that needs nothing else."""
         from torchbp.explanation.render.html.page import page
 
@@ -131,7 +145,7 @@ class Explanation:
 
         return framed(self)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.text()
 
     def __repr__(self):

@@ -1,6 +1,7 @@
 """The network as a chain of quantities: X gives Z1 by W1 and b1, Z1 gives A1 by σ, and so on to the output."""
 
 import copy
+import functools
 from dataclasses import dataclass, field
 
 import torch
@@ -36,10 +37,15 @@ class Step:
     def is_layer(self):
         return isinstance(self.rule, Layer)
 
+    @functools.cached_property
+    def _names(self):
+        """The names of the parameters in the order of the rule's formulas, None for one that is missing."""
+        named = {parameter.name: quantity.name for parameter, quantity in self.parameters}
+        return [named.get(parameter.name) for parameter in self.rule.parameters] if self.is_layer else []
+
     def arguments(self, parameters):
         """The parameters in the order of the rule's formulas, None for one that is missing."""
-        named = {parameter.name: parameters[quantity.name] for parameter, quantity in self.parameters}
-        return [named.get(parameter.name) for parameter in self.rule.parameters] if self.is_layer else []
+        return [None if name is None else parameters[name] for name in self._names]
 
     def forward(self, x, parameters):
         """(what it gives, what its derivatives need), by the rule's formula."""
@@ -167,7 +173,9 @@ class Chain:
                 values[step.gives.name], needed = step.forward(a, parameters)
             except (RuntimeError, ValueError, IndexError) as error:
                 words = " ".join(str(error).split())
-                raise ValueError(f"{step.described()} does not take numbers of the shape {tuple(a.shape)}: {words}")
+                raise ValueError(
+                    f"{step.described()} does not take numbers of the shape {tuple(a.shape)}: {words}"
+                ) from None
             if saved is not None:
                 saved[step.gives.name] = needed
         return values

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import mpmath  # comes with torch
 import torch
 
-from torchbp.explanation.equations import ALPHA
+from torchbp.explanation.equations import ALPHA, rebuilt, rounded_size
 from torchbp.explanation.numbers import Rest, Value, formatted
 from torchbp.explanation.quantities import Derivative, Quantity
 from torchbp.explanation.render.plain_text import plain
@@ -165,19 +165,6 @@ class Numbers:
         return (tensor if tensor.dim() == 2 else tensor.expand(rows, -1))[:, unit].tolist()
 
 
-def rebuilt(tree, children):
-    """A node of the same kind with other children; sums of sums and products of products are flat."""
-    if isinstance(tree, Sum):
-        return Sum(tuple(term for child in children for term in (child.terms if isinstance(child, Sum) else (child,))))
-    if isinstance(tree, Product):
-        return Product(
-            tuple(
-                factor for child in children for factor in (child.factors if isinstance(child, Product) else (child,))
-            )
-        )
-    return Call(tree.function, tuple(children)) if isinstance(tree, Call) else type(tree)(*children)
-
-
 def products(*factors):
     """Σ a b, with the largest products written out; the others are one number in brackets."""
     return _shortened(
@@ -250,7 +237,7 @@ def with_digits(tree):
     """The tree with as many digits for each number as the result needs."""
     if isinstance(tree, Quotient) and isinstance(tree.denominator, Number):
         return Quotient(with_digits(tree.numerator), tree.denominator)
-    if isinstance(tree, Sum) and all(map(_is_product, tree.terms)):
+    if is_linear(tree):
         terms = [compute(term, lambda leaf: leaf.value, _in_float64) for term in tree.terms]
         size = sum(_size_of_term(term) for term in tree.terms)
         return digits_changed(tree, lambda _: _digits(_times(size, sum(terms))))
@@ -266,6 +253,11 @@ def with_digits(tree):
     for leaf, slope in zip(leaves, slopes, strict=True):
         times[leaf] = max(times[leaf], _times(abs(leaf.value * slope.item()), result.item()))
     return digits_changed(tree, lambda leaf: _digits(times[leaf]))
+
+
+def is_linear(tree):
+    """Whether a tree is a sum of numbers and of products of numbers."""
+    return isinstance(tree, Sum) and all(map(_is_product, tree.terms))
 
 
 def is_value(leaf):
@@ -344,6 +336,9 @@ def _in_many_digits(function, arguments):
 def exactly(tree, printed=False):
     """The tree's value without rounding, or, with `printed`, as a reader would compute it from what is printed."""
     number = lambda leaf: leaf.text().replace("−", "-") if printed and is_value(leaf) else leaf.value  # noqa: E731
+    if is_linear(tree):
+        terms = (compute(term, lambda leaf: float(number(leaf)), _in_float64) for term in tree.terms)
+        return mpmath.mpf(math.fsum(terms))
     with mpmath.workdps(400):
         try:
             value = compute(tree, lambda leaf: mpmath.mpf(number(leaf)), _in_many_digits)
@@ -353,29 +348,12 @@ def exactly(tree, printed=False):
 
 
 def size_of(tree):
-    """The size of what is rounded on the way to the tree's value, as a sum of its terms without their signs."""
-    return _sized(tree)[1]
+    """The size of what is rounded on the way to the value of a tree of numbers."""
+    if is_linear(tree):
+        return sum(map(_size_of_term, tree.terms))
 
+    def leaf(tree):
+        value = torch.tensor(float(tree.value), dtype=torch.float64)
+        return value, torch.tensor(tree.size, dtype=torch.float64) if isinstance(tree, Rest) else value.abs()
 
-def _sized(tree):
-    """(value, size)"""
-    if not tree.children():
-        return tree.value, tree.size if isinstance(tree, Rest) else abs(tree.value)
-    values, sizes = zip(*map(_sized, tree.children()), strict=True)
-    if isinstance(tree, Negative):
-        return -values[0], sizes[0]
-    if isinstance(tree, Sum):
-        return sum(values), sum(sizes)
-    if isinstance(tree, Product):
-        return math.prod(values), math.prod(sizes)
-    arguments = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in values]
-    with torch.enable_grad():
-        value = compute(rebuilt(tree, [_Leaf(a) for a in arguments]), lambda leaf: leaf.value, _in_torch)
-        slopes = torch.autograd.grad(value, arguments, allow_unused=True, materialize_grads=True)
-    moved = sum(abs(slope.item()) * size for slope, size in zip(slopes, sizes, strict=True))
-    return value.item(), abs(value.item()) + moved
-
-
-@dataclass(frozen=True, eq=False)
-class _Leaf(Expression):
-    value: torch.Tensor
+    return rounded_size(tree, leaf)[1].item()

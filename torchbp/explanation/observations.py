@@ -78,21 +78,33 @@ def saturated(explanation):
             continue
         found = slopes(explanation, step)[rows].abs()
         flat, count, name = int((found < FLAT).sum()), found.numel(), step.gives.name
+        slope = f"the slope of {step.rule.name}"
         if step.rule.flat == "left":
             if flat == count:
                 yield [
-                    f"All units of {name} are off{where}: the slope of {step.rule.name} is 0 there, and no gradient comes "
-                    "through. Larger first biases help."
+                    f"All units of {name} are off{where}: {slope} is 0 there, and no gradient comes through. Larger "
+                    "first biases help."
                 ]
         elif flat > MOST * count:
             how_many = f"All of {name} is" if flat == count else f"{flat} of {count} numbers of {name} are"
-            unscaled = step.number == 1 and explanation.values[INPUT.name].double().square().mean().sqrt() > UNSCALED
-            others = [*(["scaled inputs"] if unscaled else []), *([step.rule.instead] if step.rule.instead else [])]
-            help_ = " or ".join([", ".join(["Smaller first weights", *others[:-1]]), *others[-1:]])
+            helps = ["Smaller first weights"]
+            if step.takes == explanation.chain.layers[0].gives and is_unscaled(explanation.values[INPUT.name]):
+                helps.append("scaled inputs")
+            helps += [step.rule.instead] if step.rule.instead else []
             yield [
-                f"{how_many} saturated{where}: the slope of {step.rule.name} is under {FLAT} there, and so little of the "
-                f"gradient comes through. {help_} help."
+                f"{how_many} saturated{where}: {slope} is under {FLAT} there, so little of the gradient comes through. "
+                f"{listed(helps)} help."
             ]
+
+
+def is_unscaled(x):
+    return x.double().square().mean().sqrt() > UNSCALED
+
+
+def listed(words):
+    """a, b or c"""
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def stuck(explanation):
@@ -105,14 +117,14 @@ def stuck(explanation):
     if not where.any():
         return
     place = largest_place((a - y).where(where, 0.0))
-    better = next((rule for rule in rules(Loss).values() if rule.answers is last.rule), None)
-    help_ = f"A network that does not end with {last.rule.name} helps."
-    if better and better.domain and not ((y < better.domain[0]) | (y > better.domain[1])).any():
-        name = type(last.module).__name__
-        help_ = f"The cross-entropy, {class_name(better)} without the last {name}, helps: it has no such factor."
+    of_logits = next((rule for rule in rules(Loss).values() if rule.answers is last.rule and rule.error), None)
+    remedy = f"A network that does not end with {last.rule.name} helps."
+    if of_logits and of_logits.domain and of_logits.domain[0] <= y.min() and y.max() <= of_logits.domain[1]:
+        without = f"{class_name(of_logits)} without the last {type(last.module).__name__}"
+        remedy = f"The cross-entropy, {without}, helps: it has no such factor."
     yield [
-        f"{named(last.gives.name, place)} = {formatted(a[place])} is far from its y = {formatted(y[place])}, and almost "
-        f"nothing changes it: the slope of {last.rule.name} is {formatted(found[place])} there. {help_}"
+        f"{named(last.gives.name, place)} = {formatted(a[place])} is far from its y = {formatted(y[place])}, and "
+        f"almost nothing changes it: the slope of {last.rule.name} is {formatted(found[place])} there. {remedy}"
     ]
 
 
@@ -121,8 +133,8 @@ def class_name(rule):
 
 
 def rounded_product(explanation):
-    """Where the network is wrong, and dL/dZ as the loss of logits computes it is right, and the product of dL/dA and the
-    slope, by which a loss of answers computes it, is almost 0."""
+    """Where the network is wrong, and the product of dL/dA and the slope, by which a loss of answers computes dL/dZ, is
+    almost 0, although dL/dZ is not: a loss of logits computes it right."""
     step, last = explanation.step, explanation.chain.steps[-1]
     form = logit_form(explanation)
     if form is None:
@@ -168,11 +180,11 @@ def vanishing(explanation):
         "The gradient vanishes on its way back: ‖",
         d(Quantity("Z")),
         f"‖ is {formatted(norms[-1])} at layer {layers} and {formatted(norms[0])} at layer {first}, "
-        f"{many(norms[-1] / norms[0])} times less. Most is lost in {remedy(max(times, key=times.get))}",
+        f"{many(norms[-1] / norms[0])} times less. Most is lost in {lost_in(max(times, key=times.get))}",
     ]
 
 
-def remedy(rule):
+def lost_in(rule):
     """Where the gradient is lost, and what helps against it."""
     instead = f", or {rule.instead} in their place," if getattr(rule, "instead", None) else ""
     if not hasattr(rule, "flat"):

@@ -158,7 +158,7 @@ class Record:
         """Who the reference is from, in a word."""
         return {"backward": "autograd", "update": "torch.optim.SGD"}.get(self.stage, "torch")
 
-    def checked(self, reference, bound, *checks):
+    def checked(self, reference: torch.Tensor, bound: float | torch.Tensor, *checks: Check) -> "Record":
         """With its checks: against the reference, up to the bound, a number or a tensor, and those that are given. The
         same is ok, of inf and nan too; other numbers than an inf or a nan are not compared with it."""
         same = (self.tensor == reference) | (self.tensor.isnan() & reference.isnan())

@@ -1,6 +1,7 @@
 """What the records are compared with: the same quantities by torch's own layers and loss, autograd and SGD."""
 
 import copy
+import functools
 import math
 
 import torch
@@ -52,21 +53,20 @@ def passes(step, parameters, values):
     """Each layer's output of X, and the loss against y, by torch alone."""
     outputs = step.chain.forward(parameters, values[INPUT.name].clone(), reference=True)
     del outputs[INPUT.name]
-    return outputs, torchs_loss(step, outputs[step.chain.output.name], values[TARGET.name])
+    output = outputs[step.chain.output.name]
+    return outputs, reference_loss(step, output)(output, values[TARGET.name])
 
 
-def torchs_loss(step, output, y):
-    """L by torch's own module where there is one, and otherwise by the rule's formula in torch."""
-    options = {name: like(value, output) for name, value in step.options.items()}
+def reference_loss(step, like):
+    """L as a function of the output and y, by torch's own module where there is one, otherwise by the rule's formula.
+    Its weights have the dtype of the tensor `like`."""
+    cast = lambda value: value.to(like) if isinstance(value, torch.Tensor) else value  # noqa: E731
     if step.rule.torch_module is None:
-        return step.rule.value(output, y, step.loss.reduction, **options)
+        options = {name: cast(value) for name, value in step.options.items()}
+        return functools.partial(step.rule.value, reduction=step.loss.reduction, **options)
     loss = copy.copy(step.loss)
-    loss._buffers = {name: like(value, output) for name, value in step.loss._buffers.items()}
-    return step.rule.torch_module.forward(loss, output, y)
-
-
-def like(value, tensor):
-    return value.to(tensor) if isinstance(value, torch.Tensor) else value
+    loss._buffers = {name: cast(value) for name, value in step.loss._buffers.items()}
+    return functools.partial(step.rule.torch_module.forward, loss)
 
 
 def loss_of_answers(step, a, values):

@@ -54,8 +54,11 @@ class TrainingStep:
 
     def tree(self, name, prime=False, computed=False):
         """An expression of the loss, "equation", "slope" or "error", of this step's quantities."""
-        tree = getattr(self.rule, f"{name}_computed").expression if computed else getattr(self.rule, name)
-        tree = tree(self.given) if callable(tree) else tree
+        if computed:
+            tree = getattr(self.rule, f"{name}_computed").expression
+            tree = tree(self.given) if callable(tree) else tree
+        else:
+            tree = self.rule.tree(name, self.given)
         found = {"A": self.answer, "Z": self.chain.output}
         found = {symbol: quantity.after() if prime else quantity for symbol, quantity in found.items()}
         for symbol, value in zip(self.rule.option_symbols, self.options.values(), strict=True):
@@ -124,7 +127,7 @@ class TrainingStep:
     def _loss(self, output, prime):
         loss = LOSS.after() if prime else LOSS
         value, _, _ = value_and_derivative(self.loss, output, self.values["y"])
-        each = self.rule.value(output, self.values["y"], "none", **self.options)
+        each = self.rule.each(output, self.values[TARGET.name], **self.options)
         self.values[loss.name] = value
         tree = self.tree("equation", prime)
         side = equations.reduced(tree, self.count_symbol())

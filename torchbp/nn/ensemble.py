@@ -24,7 +24,15 @@ class EnsembleLinear(torch.nn.Module):
         >>> torchbp.nn.EnsembleLinear(64, 30, 16)(torch.randn(32, 30)).shape  # (64, 32, 16)
     """
 
-    def __init__(self, members, in_features, out_features, bias=True, device=None, dtype=None):
+    def __init__(
+        self,
+        members: int,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         self.members, self.in_features, self.out_features = members, in_features, out_features
         factory = {"device": device, "dtype": dtype}
@@ -35,16 +43,16 @@ class EnsembleLinear(torch.nn.Module):
             self.register_parameter("bias", None)
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """W and b from U(−1/√in, 1/√in), as torch.nn.Linear draws them."""
         bound = 1 / math.sqrt(self.in_features) if self.in_features else 0
         for parameter in self.parameters():
             torch.nn.init.uniform_(parameter, -bound, bound)
 
-    def forward(self, input):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         return ops.ensemble_linear(input, self.weight, self.bias)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return (
             f"members={self.members}, in_features={self.in_features}, out_features={self.out_features}, "
             f"bias={self.bias is not None}"

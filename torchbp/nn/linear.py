@@ -19,5 +19,5 @@ class Linear(torch.nn.Linear):
         >>> torchbp.nn.Linear(30, 16)(torch.randn(32, 30)).shape  # (32, 16)
     """
 
-    def forward(self, input):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         return ops.linear(input, self.weight, self.bias)

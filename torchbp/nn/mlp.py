@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch.nn.modules.module import _has_any_global_hook
@@ -51,7 +53,14 @@ class MLP(torch.nn.Sequential):
         >>> mean, spread = torchbp.nn.MLP(30, 16, 1, members=64).predict_proba(torch.randn(32, 30))  # (32, 1) each
     """
 
-    def __init__(self, *sizes, activation="sigmoid", members=None, device=None, dtype=None):
+    def __init__(
+        self,
+        *sizes: int,
+        activation: str = "sigmoid",
+        members: int | None = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         if len(sizes) < 2:
             raise ValueError(f"MLP{sizes} needs at least an input and an output size, for example MLP(30, 16, 1)")
         for size in sizes:
@@ -67,20 +76,20 @@ class MLP(torch.nn.Sequential):
         super().__init__(*layers[:-1])
         self.sizes, self.activation, self.members = sizes, activation, members
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice) -> Any:
         # Sequential makes a slice with its own class, whose arguments here are sizes, not layers
         if isinstance(index, slice):
             return torch.nn.Sequential(*list(self)[index])
         return super().__getitem__(index)
 
-    def predict_proba(self, x):
+    def predict_proba(self, x: torch.Tensor) -> Any:
         """σ(Z) = P(y = 1 | x), shape `(…, sizes[-1])`; of an ensemble (mean, spread): the mean over its members and the
         standard deviation, each of the shape `(N, sizes[-1])`."""
         a = ops.sigmoid(self(x))
         return a if self.members is None else (a.mean(0), a.std(0, correction=0))
 
 
-def stack(nets):
+def stack(nets: Iterable[MLP]) -> MLP:
     """One ensemble with the weights of these networks, copied: the inverse of `unstack`.
 
     Args:
@@ -114,7 +123,7 @@ def stack(nets):
     return ensemble
 
 
-def unstack(ensemble):
+def unstack(ensemble: MLP) -> list[MLP]:
     """The members as single networks, with a copy of their weights: the inverse of `stack`.
 
     Args:
@@ -181,15 +190,21 @@ class FusedMLP(MLP):
         >>> net.loss(torch.randn(32, 30), torch.ones(32, 1)).backward()
     """
 
-    def __init__(self, *sizes, activation="sigmoid", device=None, dtype=None):
+    def __init__(
+        self,
+        *sizes: int,
+        activation: str = "sigmoid",
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__(*sizes, activation=activation, device=device, dtype=dtype)
         self.layer_types = [type(child) for child in self]
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits Z_L, shape `(…, sizes[-1])`."""
         return self._network(None, x)
 
-    def loss(self, x, y):
+    def loss(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The mean cross-entropy of σ(Z_L) and y, shape `(…, sizes[-1])`, fused: dZ_L = (σ(Z_L) − y)/N, exact."""
         return self._network(y, x)
 
@@ -198,7 +213,7 @@ class FusedMLP(MLP):
         options = rule.options_of(self[1]) if rule.options and len(self) > 1 else {}
         return network(rule, options, y, x, self.checked_parameters())
 
-    def checked_parameters(self):
+    def checked_parameters(self) -> list[torch.Tensor | None]:
         """W_1, b_1, …, W_L, b_L, once every child is known to be as it was made."""
         children = self._modules
         if len(children) != len(self.layer_types) or _has_any_global_hook():

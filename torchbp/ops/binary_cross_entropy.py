@@ -96,7 +96,14 @@ def cast(args):
 apply_binary_cross_entropy = operation(BinaryCrossEntropy, by_torch, cast)
 
 
-def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
+def binary_cross_entropy(
+    input: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> torch.Tensor:
     r"""Cross-entropy between probabilities and targets in [0, 1] (equations at the top of this file).
 
     Where a saturated output must still learn, use `binary_cross_entropy_with_logits`: its gradient is exact.

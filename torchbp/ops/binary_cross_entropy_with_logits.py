@@ -100,8 +100,14 @@ apply_binary_cross_entropy_with_logits = operation(BinaryCrossEntropyWithLogits,
 
 
 def binary_cross_entropy_with_logits(
-    input, target, weight=None, size_average=None, reduce=None, reduction="mean", pos_weight=None
-):
+    input: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    pos_weight: torch.Tensor | None = None,
+) -> torch.Tensor:
     r"""Cross-entropy between `σ(input)` and targets, exact at any logit (equations at the top of this file).
 
     Args:

@@ -84,7 +84,7 @@ def add_ensemble_dbias(out, dz, _, beta, scale):
 apply_ensemble_linear = operation(EnsembleLinear, affine, cast=lower_precision)
 
 
-def ensemble_linear(input, weight, bias=None):
+def ensemble_linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     r"""The affine map of each of E networks, `Z_e = X_e W_eᵀ + b_e` (equations at the top of this file).
 
     Args:

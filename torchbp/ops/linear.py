@@ -106,7 +106,7 @@ def fold_scales(out, beta, dz, scale):
 apply_linear = operation(Linear, F.linear, cast=lower_precision)
 
 
-def linear(input, weight, bias=None):
+def linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     r"""Affine map of the last dimension, `Z = X Wᵀ + b` (equations at the top of this file).
 
     Args:
@@ -139,8 +139,8 @@ def parameters(dweight, dbias, add_dweight, add_dbias):
             gradient=dweight,
             accumulate=add_dweight,
             equation=dZ.T @ X,
-            why="{z} = … + w·x + …, so its derivative by a weight w is the number x of {x} that w multiplies. The gradient "
-            "of a weight is the error above it times the number below it",
+            why="{z} = … + w·x + …, so its derivative by a weight w is the number x of {x} that w multiplies. The "
+            "gradient of a weight is the error above it times the number below it",
         ),
         Parameter(
             name="bias",

@@ -10,6 +10,8 @@ autograd's bookkeeping once, which is most of the cost of a small network. The f
 The second derivative is taken through the layers, one by one.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch.autograd import forward_ad
@@ -130,7 +132,12 @@ def past_frozen_layers(activation, options, x, parameters):
     return x, parameters[frozen:]
 
 
-def mlp(input, weights, biases, activation="sigmoid"):
+def mlp(
+    input: torch.Tensor,
+    weights: Sequence[torch.Tensor],
+    biases: Sequence[torch.Tensor | None],
+    activation: str = "sigmoid",
+) -> torch.Tensor:
     r"""The logits of a multilayer perceptron, as one node of the autograd graph (equations at the top of this file).
 
     First and second derivatives are right. Under autocast, torch.func, forward-mode AD, torch.compile, torch.jit.trace
@@ -150,12 +157,19 @@ def mlp(input, weights, biases, activation="sigmoid"):
         RuntimeError: shapes or dtypes that do not fit, as `torch.nn.functional.linear` words it.
 
     Example:
+        >>> w1, b1, w2, b2 = torch.randn(16, 30), torch.zeros(16), torch.randn(1, 16), torch.zeros(1)
         >>> z = torchbp.ops.mlp(torch.randn(32, 30), [w1, w2], [b1, b2])  # (32, 1)
     """
     return network(rule_named(activation), {}, None, input, interleaved(weights, biases))
 
 
-def mlp_binary_cross_entropy(input, target, weights, biases, activation="sigmoid"):
+def mlp_binary_cross_entropy(
+    input: torch.Tensor,
+    target: torch.Tensor,
+    weights: Sequence[torch.Tensor],
+    biases: Sequence[torch.Tensor | None],
+    activation: str = "sigmoid",
+) -> torch.Tensor:
     r"""The mean cross-entropy of a perceptron's logits, as one node of the autograd graph: `dZ_L = (σ(Z_L) − y)/N`.
 
     Args:
@@ -170,6 +184,7 @@ def mlp_binary_cross_entropy(input, target, weights, biases, activation="sigmoid
         RuntimeError: shapes or dtypes that do not fit.
 
     Example:
+        >>> w1, b1, w2, b2 = torch.randn(16, 30), torch.zeros(16), torch.randn(1, 16), torch.zeros(1)
         >>> loss = torchbp.ops.mlp_binary_cross_entropy(torch.randn(32, 30), torch.ones(32, 1), [w1, w2], [b1, b2])
     """
     return network(rule_named(activation), {}, target, input, interleaved(weights, biases))

@@ -60,7 +60,14 @@ def by_torch(x, y, reduction):
 apply_mse_loss = operation(MSELoss, by_torch, float32)
 
 
-def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
+def mse_loss(
+    input: torch.Tensor,
+    target: torch.Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: torch.Tensor | None = None,
+) -> torch.Tensor:
     r"""Squared error, elementwise or reduced (equations at the top of this file).
 
     Args:

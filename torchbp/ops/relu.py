@@ -48,7 +48,7 @@ class ReLU(ActivationFunction):
 apply_relu = operation(ReLU, torch.relu)
 
 
-def relu(input, inplace=False):
+def relu(input: torch.Tensor, inplace: bool = False) -> torch.Tensor:
     r"""Rectified linear unit, elementwise: `A = max(Z, 0)` (equations at the top of this file).
 
     Args:

@@ -46,7 +46,7 @@ class Sigmoid(ActivationFunction):
 apply_sigmoid = operation(Sigmoid, torch.sigmoid)
 
 
-def sigmoid(input):
+def sigmoid(input: torch.Tensor) -> torch.Tensor:
     r"""Logistic function, elementwise: `A = σ(Z) = 1 / (1 + e^−Z)` (equations at the top of this file).
 
     Args:

@@ -47,7 +47,7 @@ class Tanh(ActivationFunction):
 apply_tanh = operation(Tanh, torch.tanh)
 
 
-def tanh(input):
+def tanh(input: torch.Tensor) -> torch.Tensor:
     r"""Hyperbolic tangent, elementwise: `A = tanh(Z)` (equations at the top of this file).
 
     Args:

@@ -4,8 +4,10 @@ import logging
 import re
 import time
 import warnings
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from typing import Any
 
 import torch
 from torch.autograd.gradcheck import GradcheckError
@@ -27,29 +29,29 @@ _NEEDS_GRADIENT = "not require grad"
 class GradientError(GradcheckError):
     """The audit failed, or compared nothing. `report` holds every result; the text is that of the failures, or all."""
 
-    def __init__(self, report):
+    def __init__(self, report: Report) -> None:
         lines = [line for result in report.failed or report.results for line in result.lines()]
         super().__init__("\n".join([report.summary(), *lines]))
         self.report = report
 
 
 def check(
-    fn_or_module,
-    inputs,
+    fn_or_module: Callable[..., Any],
+    inputs: Any,
     *,
-    eps=None,
-    atol=None,
-    rtol=None,
-    nondet_tol=0.0,
-    checks="default",
-    skip=(),
-    require=(),
-    batch_dims=None,
-    domain=None,
-    reference=None,
-    seed=0,
-    raise_exception=True,
-):
+    eps: float | None = None,
+    atol: float | None = None,
+    rtol: float | None = None,
+    nondet_tol: float = 0.0,
+    checks: str | Iterable[str] = "default",
+    skip: str | Iterable[str] = (),
+    require: str | Iterable[str] = (),
+    batch_dims: int | Mapping[str, int] | None = None,
+    domain: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
+    reference: Callable[..., Any] | None = None,
+    seed: int = 0,
+    raise_exception: bool = True,
+) -> Report:
     """Audit the gradients of a function, an `autograd.Function`, a module or a registered custom op.
 
     Every check runs, also after a failure. Floating inputs and modules are audited as float64 copies; nothing that

@@ -7,7 +7,9 @@ def test_gradients(result):
 
 import functools
 import inspect
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +33,17 @@ class Case:
     options: dict = field(default_factory=dict)
 
 
-def case(function, inputs, *, name=None, checks="default", skip=(), require=(), marks=None, **options):
+def case(
+    function: Callable[..., Any],
+    inputs: Any,
+    *,
+    name: str | None = None,
+    checks: str | Iterable[str] = "default",
+    skip: str | Iterable[str] = (),
+    require: str | Iterable[str] = (),
+    marks: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Case:
     """A row of `gradcases`: the arguments of `torchbp.check`, with inputs or a function that makes them.
 
     Args:
@@ -51,7 +63,7 @@ def case(function, inputs, *, name=None, checks="default", skip=(), require=(), 
     return Case(function, inputs, name or name_of(function), names, marks or {}, {"require": require, **options})
 
 
-def gradcases(cases):
+def gradcases(cases: Iterable[Case]) -> Callable[[Callable[..., Any]], Any]:
     """Decorate a test so that it runs once for each case and check: FAIL fails; UNSUPPORTED and SKIP skip, with why.
 
     The test is called after the check. It may be a method, and have marks and fixtures; if it has an argument `result`,

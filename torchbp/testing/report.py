@@ -29,7 +29,7 @@ class Result:
     details: tuple = ()  # further lines, for people
     seconds: float = 0.0
 
-    def lines(self):
+    def lines(self) -> list[str]:
         first = f"{self.status:<11} {self.check:<13} {self.message}"
         return [printable(line, keep="\n") for line in (first.rstrip(), *(f"    {line}" for line in self.details))]
 
@@ -47,32 +47,32 @@ class Report:
     seed: int = 0
 
     @property
-    def failed(self):
+    def failed(self) -> list[Result]:
         return [result for result in self.results if result.status == FAIL]
 
     @property
-    def sound(self):
+    def sound(self) -> bool:
         """No check failed, and not every one was skipped: an audit of nothing is no success."""
         return not self.failed and any(result.status != SKIP for result in self.results)
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.sound
 
-    def __getitem__(self, check):
+    def __getitem__(self, check: str) -> Result:
         """The result of a check, by its name."""
         for result in self.results:
             if result.check == check:
                 return result
         raise KeyError(check)
 
-    def summary(self):
+    def summary(self) -> str:
         counts = {status: sum(r.status == status for r in self.results) for status in COLOURS}
         words = ("passed", "failed", "unsupported", "skipped")
         said = [f"{counts[status]} {word}" for status, word in zip(COLOURS, words, strict=True) if counts[status]]
         nothing = [] if self.sound or self.failed else ["nothing was compared"]
         return f"{printable(self.name)}: {', '.join(said + nothing)}"
 
-    def ordered(self):
+    def ordered(self) -> list[Result]:
         """Failures last, where a terminal shows them."""
         return [r for r in self.results if r.status != FAIL] + self.failed
 
@@ -81,7 +81,7 @@ class Report:
         lines = [line for result in self.ordered() for line in result.lines()]
         return "\n".join([*lines, *(f"note: {note}" for note in map(printable, self.notes)), self.summary()])
 
-    def to_json(self):
+    def to_json(self) -> str:
         content = {"name": self.name, "sound": self.sound, "seed": self.seed, "notes": list(self.notes)}
         return json.dumps({**content, "results": [asdict(result) for result in self.results]}, indent=2)
 

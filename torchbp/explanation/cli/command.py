@@ -31,7 +31,7 @@ from torchbp.training.model.classifier import Classifier
 class ExplainParser(Parser):
     def error(self, message, ex=None):
         if unknown := re.search(r"unrecognized arguments: --([^\s=]+)", message):
-            known = [*inspect.signature(keys.explain).parameters, *known_keys()]
+            known = [*inspect.signature(keys.explain_keys).parameters, *known_keys()]
             raise SettingError(f"there is no key {unknown[1]!r}; {nearest(unknown[1], known)}")
         super().error(message.replace("are required: ", "are required: explain."))  # as a subcommand's keys are named
 
@@ -56,7 +56,7 @@ def settings_of(arguments):
     """The keys of training, so that a run's file is taken as it is, and those of this command."""
     parser = ExplainParser(prog="torchbp explain", allow_abbrev=False)
     parser.add_argument("-c", "--config", action="config", help="A file of keys in YAML.")
-    parser.add_function_arguments(keys.explain)
+    parser.add_function_arguments(keys.explain_keys)
     parser.add_lightning_class_args(Trainer, "trainer")
     parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
     parser.add_class_arguments(GROUPS["model"], "model", skip=set(LINKED), instantiate=False)
@@ -82,7 +82,10 @@ def run(settings):
     rows = Rows(settings.data.source, settings.data.target, settings.row, settings.y, model)
     with torch.no_grad():
         x, y = model.standardize(rows.x.double()), rows.answers().double()
-    title = f"{rows.title()}; features scaled; {'a trained network' if settings.ckpt_path else 'fresh weights'}"
+    weights = (
+        "Trained weights" if settings.ckpt_path else f"Random, untrained weights (seed {settings.seed_everything})"
+    )
+    title = f"{rows.title()}. Inputs standardised. {weights}"
     try:
         if settings.weights:
             WEIGHTS[settings.weights](model.net, x, y)

@@ -93,9 +93,13 @@ class Rows:
         return self.classes[1:] if self.binary else self.classes
 
     def title(self):
+        """Which rows they are, and what the network should answer."""
         count, name = len(self.frame), Path(self.source).name
         if len(self.places) > 1:
             return f"{name}, all {count} rows" + (f", with --y {self.y}" if self.y is not None else "")
         (truth,) = self.truths
-        what = "with --y" if self.y is not None else "which is"
-        return f"{name}, row {self.places[0] + 1}, {what} {', '.join(truth) or 'none'}"
+        answer = f"correct answer {'by --y ' if self.y is not None else ''}{', '.join(truth) or 'none'}"
+        if self.binary and self.classes != ["0", "1"]:
+            value = self.classes.index(truth[0])
+            answer += f" (y = {value}{f'; y = 1 is {self.classes[1]}' if not value else ''})"
+        return f"{name}, row {self.places[0] + 1}: {answer}"

@@ -75,7 +75,7 @@ class Printer:
         return self.row(parts)
 
     def _times(self, left, right, of_numbers):
-        if contains(left, (Value, Rest)) or contains(right, (Value, Rest)):
+        if not left.symbols() and not right.symbols():
             return self.dot
         if isinstance(left, Symbol) and isinstance(right, Symbol):
             return ""
@@ -103,10 +103,6 @@ def strength(tree):
     if isinstance(tree, Sum | Negative) or (isinstance(tree, Number | Value) and tree.value < 0):
         return SUM
     return PRODUCT if isinstance(tree, Product | MatrixProduct | Quotient | SumOver) else ATOM
-
-
-def contains(tree, kinds):
-    return isinstance(tree, kinds) or any(contains(child, kinds) for child in tree.children())
 
 
 METHODS = {

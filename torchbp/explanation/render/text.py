@@ -6,12 +6,15 @@ import textwrap
 from torchbp.explanation.numbers import formatted
 from torchbp.explanation.quantities import INPUT, TARGET, d
 from torchbp.explanation.records import STAGES
-from torchbp.explanation.render.plain_text import RAISED, plain
+from torchbp.explanation.render.plain_text import RAISED, partial, plain
 from torchbp.printing import printable
 
 WIDTH = 80
 ROWS, COLUMNS, CELL = 8, 7, 11  # of a tensor that is printed whole; of a larger one its corners
 BAR, DECADES = 30, 3  # the longest bar; the powers of ten that bars stand for, at least
+MEASURED = (
+    "A measured slope is [L(q + h) − L(q − h)]/2h: a number q is moved by h, up and down, and L is computed again."
+)
 VERDICTS = {True: "check ok", False: "check OFF", None: "no check"}
 
 
@@ -60,14 +63,17 @@ def heading(explanation):
     return [line for name, what in pairs if what for line in wrapped(f"{name:<9}{what}", "", " " * 9)]
 
 
-def reading(explanation):
-    """How the names are read, on those of this network."""
+def reading(explanation, printer=plain):
+    """How the names are read, on those of this network. The page writes ∂, and says nothing on it."""
     first = explanation.chain.layers[0]
     z, weights = first.gives.name, [q for _, q in first.parameters if explanation.values[q.name].dim() == 2]
     parts = [f"{z}[2,3] is row 2, unit 3"]
     parts += [f"{q.name}[2,3] is the weight from input 3 to unit 2" for q in weights]
-    prime = next(quantity for step in explanation.chain.steps for _, quantity in step.parameters).after().name
-    return f"{'; '.join(parts)} (counted from 1). dL/d{z} means ∂L/∂{z}. A prime ({prime}) means after the update."
+    parts = [f"{'; '.join(parts)} (counted from 1)."]
+    if printer(d(first.gives)) != partial(d(first.gives)):
+        parts.append(f"{printer(d(first.gives))} means {partial(d(first.gives))}.")
+    prime = next(quantity for step in explanation.chain.steps for _, quantity in step.parameters).after()
+    return " ".join([*parts, f"A prime ({printer(prime)}) means after the update."])
 
 
 def loss(explanation):
@@ -138,9 +144,8 @@ def tensor_lines(tensor):
     rows, columns = table.shape
     lines = []
     if rows > ROWS or columns > COLUMNS:
-        lines = [
-            f"     {size(tensor)}, from {formatted(table.min())} to {formatted(table.max())}, mean {formatted(table.mean())}"
-        ]
+        least, most, mean = map(formatted, (table.min(), table.max(), table.mean()))
+        lines = [f"     {size(tensor)}, from {least} to {most}, mean {mean}"]
     across = list(range(columns)) if columns <= COLUMNS else [0, 1, 2, None, columns - 2, columns - 1]
     down = list(range(rows)) if rows <= ROWS else [0, 1, None, rows - 2, rows - 1]
     for row in down:
@@ -153,13 +158,13 @@ def closing(explanation):
     """How far the loss fell, the gradient's norm by layer, and what there is to see."""
     lines = [
         ruled("What it did"),
-        *wrapped(f"Checks: {tally(explanation)}.", "", ""),
+        *wrapped(f"Checks: {tally(explanation)}. {MEASURED}", "", ""),
         *wrapped(fall(explanation), "", ""),
     ]
     norms = explanation.norms()
     if len(norms) > 1:
         ends = " to ".join(scale(norms)[0])
-        lines += ["", f"‖dL/dZ‖ of each layer, the last one first (bars from {ends})", *bars(norms)]
+        lines += ["", f"Size of each layer's gradient ‖dL/dZ‖, last layer first (bars: {ends})", *bars(norms)]
     for sentence in explanation.observations:
         lines += ["", *wrapped(f"→ {sentence}", "", "  ")]
     return lines

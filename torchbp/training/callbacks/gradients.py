@@ -55,7 +55,7 @@ def full_gradient_norm(classifier, x, y):
     pieces = (
         (classifier.standardize(x[rows].to(p)), y[rows].to(p)) for rows in torch.arange(len(x)).split(ROWS_AT_ONCE)
     )
-    return gradient_norms(network, classifier.loss, decays, pieces, len(x)).cpu()
+    return gradient_norms(network, classifier.loss, decays, pieces).cpu()
 
 
 def sample_gradient_norms(inputs, dzs):

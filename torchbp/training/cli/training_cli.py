@@ -83,7 +83,7 @@ class TrainingCLI(LightningCLI):
         if self.command == "predict":
             for name in ("stopping", "gradients", "checkpoint"):
                 parser.add_class_arguments(GROUPS[name], name, instantiate=False)
-            parser.add_function_arguments(keys.predict, as_group=False)
+            parser.add_function_arguments(keys.predict_keys, as_group=False)
             return
         for name in ("stopping", "gradients", "checkpoint"):
             parser.add_lightning_class_args(GROUPS[name], name)

@@ -33,7 +33,7 @@ class TabularData(pl.LightningDataModule):
         batch_size: rows per step of gradient descent, of each process.
         val_fraction: share of the rows for validation. It is drawn class by class, with several targets at random;
             `xor` has four rows, and each split has them all.
-        test_fraction: share of the rows for the test. They are drawn in the same way; the others are the training split.
+        test_fraction: share of the rows for the test. They are drawn in the same way; the rest is the training split.
         seed: seed of the split.
         batches_at_once: how many batches share one step of Lightning's loop, with `engine: explicit`. It makes a step
             of gradient descent with each batch, in the same order as otherwise. Callbacks see them as one batch.

@@ -15,11 +15,12 @@ def card(record, place):
     shapes = {} if record.elementwise or not record.tensor.dim() else {n: s for n, s in record.shapes.items() if s}
     shape = size(record.tensor) if record.tensor.dim() else "a number"
     name = escape(partial(record.quantity))
+    drawn = mathml.equation(record.quantity, record.sides, equation(record, partial), shapes)
     parts = [
         f'<p class="stage">{STAGES[record.stage]}{where(record)}</p>',
         f'<h2 id="step-{place}-name" aria-label="{name}, {shape}">{mathml.quantity(record.quantity)}'
         f'<span class="shape">{shape}</span></h2>',
-        f'<div class="equation">{mathml.equation(record.quantity, record.sides, equation(record, partial), shapes)}</div>',
+        f'<div class="equation">{drawn}</div>',
         f'<p class="why">{readable(sentence(record.reason, partial))}</p>',
     ]
     if len(record.chain) > 1:
@@ -58,7 +59,7 @@ def table(record):
     caption = "rows × units" if record.has_rows else ""
     if rows > ROWS or columns > COLUMNS:
         shown = "corners" if rows > 1 else "ends"
-        caption = f"{size(tensor)}, from {formatted(cells.min())} to {formatted(cells.max())}; its {shown}"
+        caption = f"{size(tensor)}, from {formatted(cells.min())} to {formatted(cells.max())}; only its {shown}"
     across = list(range(columns)) if columns <= COLUMNS else [0, 1, None, columns - 1]
     down = list(range(rows)) if rows <= ROWS else [0, 1, None, rows - 1]
     lines = []

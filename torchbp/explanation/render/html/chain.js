@@ -35,7 +35,7 @@ const place = (...numbers) => `[${numbers.map((n) => n + 1).join(",")}]`;
 const rowName = () => (data.count > 1 ? `, row ${state.row + 1}` : "");
 const unitName = (column, unit) => {
   const { units, labels } = columns[column];
-  const named = labels[unit] ? `: ${labels[unit]}` : "";
+  const named = labels[unit] ? ` (${labels[unit]})` : "";
   return column ? `Unit ${units[unit] + 1} of layer ${column}${named}` : `Input ${units[unit] + 1}${named}`;
 };
 
@@ -77,7 +77,7 @@ function edgeChain(column, unit, from) {
     { output } = columns[column - 1];
   const at = weightPlace(column, unit, from),
     value = format(ofWeight(weight, tensors[weight.name], unit, from));
-  const source = unitName(column - 1, from).toLowerCase().split(":")[0];
+  const source = `${column > 1 ? `unit of layer ${column - 1}` : "input"} ${columns[column - 1].units[from] + 1}`;
   const parts = [element("h3", `Weight ${shownName(weight.name)}${at} = ${value}, from ${source}`)];
   if (!known) return parts;
   const input = [`${weight.local}${place(n, columns[column - 1].units[from])}`, tensors[output][n][from]];

@@ -12,16 +12,22 @@ from torchbp.explanation.render.html import network_data
 from torchbp.explanation.render.html.cards import card, readable, strip
 from torchbp.explanation.render.html.step_curve import curve
 from torchbp.explanation.render.plain_text import partial
-from torchbp.explanation.render.text import loss, tally
+from torchbp.explanation.render.text import loss, reading, tally
 from torchbp.printing import printable
+from torchbp.web import shared_style
 
 HERE = Path(__file__).parent
 JUMPS = {"again": "Again"}  # where the name is too long for a button
-STYLES, SCRIPTS = ("page.css",), ("chain.js", "network.js", "paint.js", "step_curve.js", "page.js")
+SCRIPTS = "chain.js", "network.js", "paint.js", "step_curve.js", "page.js"
 
 
 def read(names):
     return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
+
+
+def style():
+    """The rules that all pages share, and this page's."""
+    return shared_style() + read(["page.css"])
 
 
 def data(explanation):
@@ -56,12 +62,13 @@ def page(explanation):
     template = (HERE / "page.html").read_text(encoding="utf-8")
     parts = {
         "title": escape(printable(title)),
-        "style": read(STYLES),
+        "style": style(),
         "summary": summary,
         "jumps": jumps,
         "strip": strip(explanation),
-        "seen": f'<section class="card seen"><h2>What there is to see</h2><ul>{seen}</ul></section>' if seen else "",
+        "seen": f'<section class="card seen"><h2>Observations</h2><ul>{seen}</ul></section>' if seen else "",
         "script": read(SCRIPTS),
+        "reading": readable(reading(explanation, partial)),
         "steps": steps,
         "data": data(explanation),
     }

@@ -28,8 +28,9 @@ function paintNetwork() {
       delta.textContent = bottom ? `∂ ${format(tensors[bottom][n][unit], narrow ? 2 : 3)}` : "";
       delta.classList.toggle("now", current && now.derivative);
       if (column === columns.length - 1) {
-        const label = of.labels[unit] ? `${cutTo(of.labels[unit], 10)}: ` : "";
-        group.querySelector(".label").textContent = `${label}${shownName(data.target)} = ${format(tensors[data.target][n][unit])}`;
+        const label = of.labels[unit] ? `${cutTo(of.labels[unit], 10)}, ` : "",
+          word = narrow && label ? `${shownName(data.target)} =` : "target";
+        group.querySelector(".label").textContent = `${label}${word} ${format(tensors[data.target][n][unit])}`;
       }
       const spoken = [
         top && `${shownName(top)} ${format(tensors[top][n][unit])}`,

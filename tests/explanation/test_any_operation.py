@@ -1,0 +1,221 @@
+"""Networks of all activations, losses and layers that have a rule, and of some that are made up here: every line is
+true as it is printed, and every check ok, in the terminal's text and in the page's data."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import torchbp
+from tests.explanation.lines import check_line, check_numbers
+from tests.explanation.samples import XOR, data_of
+from torchbp.ops.expressions import (
+    A,
+    Function,
+    Indicator,
+    Number,
+    SumOver,
+    Symbol,
+    X,
+    Z,
+    cos,
+    dZ,
+    exp,
+    ln,
+    sigma,
+    sin,
+    tanh,
+    y,
+)
+from torchbp.ops.rules import Activation, Layer, Loss, Parameter, implements, register, rules, unregister
+
+cosh, ZERO, LEAK = Function("cosh", torch.cosh), Number(0), Symbol("leak")
+ACTIVATION = {
+    "description": "",
+    "slope_description": "",
+    "steepest": 2.0,
+    "flat": "nowhere",
+    "saves": "input",
+}
+
+
+def activation(name, forward, backward, equation, slope, **more):
+    parts = {"name": name, "apply": forward, "forward": forward, "backward": backward}
+    return Activation(**parts, equation=equation, slope=slope, **ACTIVATION | more)
+
+
+RULES = {
+    "Wave": activation(
+        "wave",
+        lambda z: z + z.sin() ** 2,
+        lambda da, z: da * (1 + (2 * z).sin()),
+        Z + sin(Z) ** 2,
+        1 + 2 * sin(Z) * cos(Z),
+    ),
+    # an option, and a slope that jumps
+    "Leaky": activation(
+        "leaky",
+        lambda z, leak: torch.where(z > 0, z, leak * z),
+        lambda da, z, leak: torch.where(z > 0, da, leak * da),
+        Z * Indicator(Z, ">", ZERO) + LEAK * Z * Indicator(Z, "≤", ZERO),
+        Indicator(Z, ">", ZERO) + LEAK * Indicator(Z, "≤", ZERO),
+        options=("leak",),
+    ),
+    "LogCosh": Loss(
+        name="log_cosh",
+        apply=lambda a, y: (a - y).cosh().log(),
+        each=lambda a, y: (a - y).cosh().log(),
+        derivative=lambda a, y: (a - y).tanh(),
+        equation=ln(cosh(A - y)),
+        slope=tanh(A - y),
+        description="",
+    ),
+    # takes logits, and says no formula of both derivatives in one
+    "Brier": Loss(
+        name="brier",
+        apply=lambda z, y: (z.sigmoid() - y) ** 2,
+        each=lambda z, y: (z.sigmoid() - y) ** 2,
+        derivative=lambda z, y: 2 * (z.sigmoid() - y) * z.sigmoid() * (1 - z.sigmoid()),
+        answers=rules(Activation)["sigmoid"],
+        equation=(A - y) ** 2,
+        slope=2 * (A - y),
+        domain=(0.0, 1.0),
+        description="",
+    ),
+    "ScaleShift": Layer(
+        name="scale_shift",
+        apply=lambda x, g, s: x * g + s,
+        forward=lambda x, g, s: x * g if s is None else x * g + s,
+        backward=lambda dz, x, g, s: dz * g,
+        saves="input",
+        parameters=(
+            Parameter("scale", "g", gradient=lambda dz, x: (dz * x).sum(0), equation=SumOver(dZ * X, rows=True)),
+            Parameter("shift", "s", gradient=lambda dz, x: dz.sum(0), equation=SumOver(dZ, rows=True)),
+        ),
+        equation=X * Symbol("g") + Symbol("s"),
+        backward_equation=dZ * Symbol("g"),
+        description="",
+    ),
+}
+
+
+class Wave(torch.nn.Module):
+    pass
+
+
+class Leaky(torch.nn.Module):
+    leak = 0.1
+
+
+class LogCosh(torch.nn.modules.loss._Loss):
+    pass
+
+
+class Brier(torch.nn.modules.loss._Loss):
+    pass
+
+
+class ScaleShift(torch.nn.Module):
+    def __init__(self, features, bias=True):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.randn(features, dtype=torch.float64))
+        self.register_parameter(
+            "shift", torch.nn.Parameter(torch.randn(features, dtype=torch.float64)) if bias else None
+        )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registered():
+    for name, rule in RULES.items():
+        implements(register(rule))(globals()[name])
+    yield
+    for rule in RULES.values():
+        unregister(rule)
+
+
+@st.composite
+def cases(draw):
+    """A network of one to four layers, with up to two activations between them, a loss, and rows."""
+    torch.manual_seed(draw(st.integers(0, 2**32 - 1)))
+    activations = [rule.module_class for rule in rules(Activation).values()]
+    losses = list(rules(Loss).values())
+    width, layers = draw(st.integers(1, 12)), []
+    features = width
+    for place in range(draw(st.integers(1, 4))):
+        bias = draw(st.booleans())
+        if place and draw(st.booleans()):
+            layers.append(ScaleShift(width, bias))
+        else:
+            below, width = width, draw(st.integers(1, 12))
+            layers.append(torch.nn.Linear(below, width, bias=bias, dtype=torch.float64))
+        layers += [activation() for activation in draw(st.lists(st.sampled_from(activations), max_size=2))]
+    rule = draw(st.sampled_from(losses))
+    if rule.domain and not rule.answers:
+        layers.append(torch.nn.Sigmoid())
+    options = {"reduction": draw(st.sampled_from(["mean", "sum"]))}
+    options |= {name: torch.rand(width) + 0.5 for name in rule.options if draw(st.booleans())}
+    rows = draw(st.sampled_from([1, 2, 10]))
+    target = torch.rand(rows, width)
+    target = target.round() if draw(st.booleans()) else target
+    return torch.nn.Sequential(*layers), rule.module_class(**options), torch.randn(rows, features), target
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases())
+def test_every_line_is_true_and_every_check_ok(case):
+    model, loss, x, target = case
+    explanation = torchbp.explain(model, x, target, loss=loss)
+    check_numbers(explanation.records)
+    assert [(record.name, c) for record in explanation.records for c in record.checks if c.ok is False] == []
+    page = explanation.to_html()
+    for column in data_of(page)["columns"]:
+        lines = [line for row in column["lines"] for unit in row for line in unit if "·" in line]
+        lines += [line for unit in column["sums"] for line in ([unit] if isinstance(unit, str) else unit)]
+        for line in lines:
+            check_line(line)
+    for record in explanation.records:
+        assert record.numbers.replace("dL/d", "∂L/∂") in page.replace("&gt;", ">")
+        assert f"`{record.numbers}`" in explanation.to_markdown()
+    written = json.loads(explanation.to_json())["records"]
+    assert [record["numbers"] for record in written] == [record.numbers for record in explanation.records]
+
+
+SOFTPLUS = {"forward": torch.nn.functional.softplus, "equation": ln(1 + exp(Z)), "slope": sigma(Z)}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names"),
+    [
+        ({}, set()),
+        ({"slope": Number(1)}, {"dL/dZ1"}),  # the slope that is printed is not the one that is computed
+        ({"slope": 1.01 * sigma(Z)}, {"dL/dZ1"}),
+        ({"equation": Z + 0}, {"A1", "A1′"}),
+        ({"backward": lambda da, z: da * (z > 0)}, {"dL/dZ1", "dL/dW1", "dL/db1", "W1′", "b1′"}),
+    ],
+)
+def test_a_rule_that_contradicts_itself_is_never_ok(wrong, names):
+    """Of each record that a wrong part of a rule belongs to a check is off, and its line says both numbers."""
+    parts = {"backward": lambda da, z: da * z.sigmoid(), **SOFTPLUS} | wrong
+    rule = register(activation("softplus", parts["forward"], parts["backward"], parts["equation"], parts["slope"]))
+
+    @implements(rule)
+    class Softplus(torch.nn.Module):
+        pass
+
+    try:
+        torch.manual_seed(0)
+        layers = torch.nn.Linear(2, 3), Softplus(), torch.nn.Linear(3, 1)
+        explanation = torchbp.explain(torch.nn.Sequential(*layers).double(), *XOR)
+    finally:
+        unregister(rule)
+    off = {record.name for record in explanation.records if not all(check.ok for check in record.checks)}
+    assert off == names
+    assert bool(off) == (" ok; OFF: " in explanation.text())
+    if "slope" in wrong or "equation" in wrong:
+        for name in off:
+            assert not explanation[name].example.agrees
+            assert ", and not " in explanation[name].numbers
+    else:
+        check_numbers([record for record in explanation.records if record.name not in off])
