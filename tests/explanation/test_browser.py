@@ -8,7 +8,7 @@ import torch
 
 import torchbp
 from tests.explanation.samples import NASTY, cancer, data_of, deep, large, named_xor, xor
-from torchbp.explanation.records import equation, sentence
+from torchbp.explanation.records import equation_text, sentence
 from torchbp.explanation.render.plain_text import partial
 
 
@@ -59,7 +59,7 @@ def test_keys_and_buttons_step_through_the_passes(browse):
     for place, record in enumerate(explanation.records):
         assert shown(browser) == place
         said = browser.evaluate("document.getElementById('now').textContent")
-        assert equation(record, partial) in said
+        assert equation_text(record, partial) in said
         assert sentence(record.reason, partial).removesuffix(".") in said
         if record.numbers:
             assert record.example.text(partial) in browser.text(".step.shown")

@@ -1,16 +1,17 @@
-"""The lessons of the README: what they say is printed is printed, and its numbers are those of NumPy."""
+"""The lessons of the chapter: what they say is printed is printed, and its numbers are those of NumPy."""
 
 import re
 import shlex
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.documentation import ROOT, all_documentation
+from tests.documentation import ROOT, documentation
 from torchbp.cli import main
 
-CHAPTER = re.search(r"^## Explain\n(.*?)^## ", all_documentation(), re.MULTILINE | re.DOTALL)[1]
+CHAPTER = documentation()[Path("torchbp/explanation/README.md")]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", CHAPTER, re.MULTILINE | re.DOTALL)
 
 
@@ -26,7 +27,7 @@ def test_every_printed_line_is_what_the_command_prints(capsys):
     for language, block in BLOCKS:
         if language == "python":
             names = {}
-            exec("import torch, torchbp\n" + block, names)
+            exec(block, names)
         elif language == "sh" and "--ckpt_path" not in block:
             assert main(shlex.split(block)[1:]) == 0
         elif language == "text":

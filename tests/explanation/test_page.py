@@ -13,7 +13,7 @@ import torchbp
 from tests.explanation.samples import CONTROLS, NASTY, VISIBLE, XOR, cancer, data_of, deep, large, named_xor, xor
 from tests.pages import Page, contrast
 from torchbp.explanation.quantities import Quantity
-from torchbp.explanation.records import Record, equation
+from torchbp.explanation.records import Record, equation_text
 from torchbp.explanation.render import mathml, text
 from torchbp.explanation.render.html.cards import table
 from torchbp.explanation.render.html.page import read, style
@@ -271,14 +271,14 @@ def test_equations_are_well_formed_mathml(activation, loss, outputs):
     y = XOR[1].expand(-1, outputs)
     explanation = torchbp.explain(torchbp.nn.MLP(2, 3, outputs, activation=activation), XOR[0], y, loss=loss)
     for record in explanation.records:
-        drawn = mathml.equation(record.quantity, record.sides, equation(record, partial), {"X": (4, 2)})
+        drawn = mathml.drawn_equation(record.quantity, record.sides, equation_text(record, partial), {"X": (4, 2)})
         root = ElementTree.fromstring(drawn)
         assert root.get("alttext") == record.equation.replace("dL/d", "∂L/∂")
         words = set("".join(root.itertext()))
         kept = set(root.get("alttext")) - set(" /ᵀ²ₙΣ[]")
         assert kept <= words | set("()"), kept - words
         if record.rule:
-            ElementTree.fromstring(mathml.chain_rule(record.quantity, record.chain, record.rule))
+            ElementTree.fromstring(mathml.drawn_chain_rule(record.quantity, record.chain, record.rule))
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def check_parameters(chain):
             )
         if not p.numel():
             raise ValueError(f"{key} has the shape {tuple(p.shape)}: a layer without numbers computes nothing")
-    sized = [(step, *widths(step)) for step in chain.layers if widths(step)]
+    sized = [(step, *_widths(step)) for step in chain.layers if _widths(step)]
     for (below, _, gives), (above, takes, _) in itertools.pairwise(sized):
         between = chain.steps[chain.steps.index(below) + 1 : chain.steps.index(above)]
         if gives != takes and not any(step.is_layer for step in between):
@@ -56,7 +56,7 @@ def check_parameters(chain):
             )
 
 
-def widths(step):
+def _widths(step):
     """(numbers that it takes, numbers that it gives) of a layer that says so; None of another."""
     found = tuple(getattr(step.module, name, None) for name in ("in_features", "out_features"))
     return None if None in found else found
@@ -65,15 +65,15 @@ def widths(step):
 def rows(chain, x, y):
     """x (N, features) and y (N, outputs), in the dtype and on the device of the network; a row is a batch of one."""
     first = next(iter(chain.start.values()))
-    x, y = as_tensor("x", x, first), as_tensor("y", y, first)
+    x, y = _as_tensor("x", x, first), _as_tensor("y", y, first)
     if x.dim() == 1:
         x, y = x.unsqueeze(0), y.reshape(1, -1)
-    features = widths(chain.steps[chain.first]) if not any(s.is_layer for s in chain.steps[: chain.first]) else None
+    features = _widths(chain.steps[chain.first]) if not any(s.is_layer for s in chain.steps[: chain.first]) else None
     if x.dim() != 2 or not x.numel() or (features and x.shape[1] != features[0]):
         count = features[0] if features else "features"
         raise ValueError(f"x has the shape {tuple(x.shape)}; give a row ({count}), or rows (N, {count}), at least one")
     for name, tensor in {"x": x, "y": y, **chain.start}.items():
-        check_finite(chain.keys.get(name, name), tensor)
+        _check_finite(chain.keys.get(name, name), tensor)
     chain.measure(x)
     outputs = chain.sizes[-1]
     if y.shape != (len(x), outputs):
@@ -84,7 +84,7 @@ def rows(chain, x, y):
     return x, y
 
 
-def as_tensor(name, value, like):
+def _as_tensor(name, value, like):
     """A copy of real numbers, as `like`; of a tensor that requires grad, or is of inference mode, a plain one."""
     try:
         # of a list NumPy makes float64, torch float32
@@ -97,7 +97,7 @@ def as_tensor(name, value, like):
     return tensor.to(like, copy=True)
 
 
-def check_finite(name, tensor):
+def _check_finite(name, tensor):
     if not tensor.isfinite().all():
         raise ValueError(f"{name} holds nan or inf, and so would everything that is computed from it")
 
@@ -107,10 +107,10 @@ def texts(title, features, outputs, chain):
     if not isinstance(title, str):
         raise TypeError(f"title={reprlib.repr(title)} must be a text")
     first, *_, last = chain.sizes
-    return title, names("features", features, first), names("outputs", outputs, last)
+    return title, _names("features", features, first), _names("outputs", outputs, last)
 
 
-def names(argument, given, count):
+def _names(argument, given, count):
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"{argument}={reprlib.repr(given)} must be a list of {count} names")
     found = [str(name) for name in given]
@@ -133,7 +133,7 @@ def loss_of(loss, chain, y):
     rule, name = rule_of(loss), type(loss).__name__
     if rule.target != "elements" or rule.equation is None or rule.slope is None:
         raise TypeError(f"{name} has no equation for each element of y in its rule, and explain shows equations")
-    loss._buffers = {name: fitted(name, value, y) for name, value in loss._buffers.items()}
+    loss._buffers = {name: _fitted(name, value, y) for name, value in loss._buffers.items()}
     if rule.domain is None:
         return loss
     low, high = rule.domain
@@ -150,11 +150,11 @@ def loss_of(loss, chain, y):
     return loss
 
 
-def fitted(name, weight, y):
+def _fitted(name, weight, y):
     if weight is None:
         return None
-    weight = as_tensor(name := f"the loss's {name}", weight, y)
-    check_finite(name, weight)
+    weight = _as_tensor(name := f"the loss's {name}", weight, y)
+    _check_finite(name, weight)
     try:
         fits = torch.broadcast_shapes(weight.shape, y.shape) == y.shape
     except RuntimeError:

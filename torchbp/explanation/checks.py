@@ -17,7 +17,7 @@ EXAMPLE = "its equation with these numbers"
 def checked(step):
     """The records with their checks."""
     references, exact = by_torch(step), by_torch(step, torch.float64)
-    bounds, quotients = bounds_of(step, references), DifferenceQuotients(step, exact)
+    bounds, quotients = _bounds_of(step, references), DifferenceQuotients(step, exact)
     records = []
     for record in step.records:
         bound, checks = bounds[record.name], []
@@ -31,7 +31,7 @@ def checked(step):
     return records
 
 
-def bounds_of(step, references):
+def _bounds_of(step, references):
     """What rounding explains of each element's difference to torch: 100 eps, of a tensor's largest number or 1. A
     derivative's error comes back as the derivative does, but nothing in it cancels, and it goes into the update:
 
@@ -39,12 +39,12 @@ def bounds_of(step, references):
 
     So a gradient that has vanished must be right to a bound that has vanished with it.
     """
-    bounds, started = {}, (d(step.answer), d(step.chain.output))
+    bounds, started = {}, (d(step.criterion.answer), d(step.chain.output))
     for record in step.records:
         reference = references[record.name]
         eps = torch.finfo(reference.dtype).eps
         if record.quantity in started:
-            if record.quantity == d(step.answer) and step.bounded().any():
+            if record.quantity == d(step.criterion.answer) and step.bounded().any():
                 eps = torch.finfo(torch.float32).eps  # torch's bound is a number of that precision
             bound = ROUNDING * eps * (reference.abs() + share(step))
         elif record.stage == "backward":

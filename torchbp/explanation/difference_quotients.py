@@ -31,12 +31,12 @@ class DifferenceQuotients:
     """
 
     def __init__(self, step, references):
-        self.of, self.chain, self.takes_logits = step, step.chain, step.rule.answers is not None
+        self.of, self.chain, self.takes_logits = step, step.chain, step.criterion.rule.answers is not None
         self.parameters = {name: p.double() for name, p in self.chain.start.items()}
         self.x, self.y = step.values[INPUT.name].double(), step.values[TARGET.name].double()
         self.values = {**self.parameters, **self.chain.forward(self.parameters, self.x)}
         if self.takes_logits:  # as it is recorded: where it is almost 1, its own rounding counts
-            self.values[step.answer.name] = step.values[step.answer.name].double()
+            self.values[step.criterion.answer.name] = step.values[step.criterion.answer.name].double()
         self.multiplied = self._multiplied()
         self.noises = self._noises(references)
         self.bounded = bool(step.bounded().any())
@@ -47,7 +47,7 @@ class DifferenceQuotients:
             if not s.is_layer
             for indicator in equations.indicators(s.rule.slope)
         ]
-        self.conditions += [(None, indicator) for indicator in equations.indicators(step.tree("slope"))]
+        self.conditions += [(None, indicator) for indicator in equations.indicators(step.criterion.tree("slope"))]
 
     def _multiplied(self):
         """The largest number of its input that each parameter is multiplied by."""
@@ -63,13 +63,13 @@ class DifferenceQuotients:
         """The rounding of L, eps (|L| + Σ |q ∂L/∂q|), where it is computed from the answers, and from X; of logits also
         that of Z, which cancels where an answer is sure."""
         names = {q.name: d(q).name for s in self.chain.steps for q in (s.takes, s.gives, *(p for _, p in s.parameters))}
-        names[self.of.answer.name] = d(self.of.answer).name
+        names[self.of.criterion.answer.name] = d(self.of.criterion.answer).name
         shares = {
             name: (self.values[name] * references[of].double()).abs().sum().item()
             for name, of in names.items()
             if of in references
         }
-        answer = shares.pop(self.of.answer.name) if self.takes_logits else 0.0
+        answer = shares.pop(self.of.criterion.answer.name) if self.takes_logits else 0.0
         eps, loss = torch.finfo(torch.float64).eps, references[LOSS.name].abs().item()
         logits = self.values[self.chain.output.name].abs().sum().item() if self.takes_logits else 0.0
         return eps * (loss + answer), eps * (loss + sum(shares.values()) + logits * share(self.of))
@@ -77,7 +77,7 @@ class DifferenceQuotients:
     def check(self, quantity, gradient, rounding):
         """The derivative by `quantity` against the quotients of its largest elements; `rounding` is the bound of the
         derivative's error, to which belongs what a dtype of lower precision has changed on the way."""
-        if self.bounded and (not self.takes_logits or quantity == self.of.answer):
+        if self.bounded and (not self.takes_logits or quantity == self.of.criterion.answer):
             return Check(BY, why=BOUNDED)
         if not (gradient.isfinite().all() and rounding.isfinite().all() and math.isfinite(self.noises[1])):
             return Check(BY, why=OVERFLOW)
@@ -126,7 +126,7 @@ class DifferenceQuotients:
         flat[place] = was
         if any(not torch.equal(state, states[0]) for state in states):
             return None
-        noise = self.noises[not (self.takes_logits and quantity == self.of.answer)]
+        noise = self.noises[not (self.takes_logits and quantity == self.of.criterion.answer)]
         bent, rounding = abs(quotients[1] - quotients[0]), ROUNDING * noise / h
         return (quotients[0], bent + rounding) if bent <= BENT * abs(quotients[0]) + rounding else None
 
@@ -134,16 +134,19 @@ class DifferenceQuotients:
         """h, large beside the rounding of the value; of an answer with bounds it is small beside its distance to them,
         and of a parameter small enough for the Z of large inputs."""
         least = 64 * torch.finfo(torch.float64).eps
-        if quantity == self.of.answer and self.of.rule.domain is not None:
-            low, high = self.of.rule.domain
+        if quantity == self.of.criterion.answer and self.of.criterion.rule.domain is not None:
+            low, high = self.of.criterion.rule.domain
             return max(step * min(value - low, high - value), least)
         times = max(1.0, self.multiplied.get(quantity.name, 1.0))
         return max(1.0, abs(value)) * max(step / times, least)
 
     def loss(self, quantity, value):
         """L, and which conditions of the slopes hold, where the quantity has this value."""
-        if self.takes_logits and quantity == self.of.answer:
-            values = {TARGET.name: self.y, **{name: w.double() for name, w in self.of.weights(self.y).items()}}
+        if self.takes_logits and quantity == self.of.criterion.answer:
+            values = {
+                TARGET.name: self.y,
+                **{name: w.double() for name, w in self.of.criterion.weights(self.y).items()},
+            }
             return loss_of_answers(self.of, value, values).item(), NO_CONDITIONS
         if quantity.name in self.parameters:
             values = self.chain.forward({**self.parameters, quantity.name: value}, self.x)

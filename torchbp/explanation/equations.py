@@ -49,7 +49,7 @@ def nodes(step, prime=False):
     return found | {name: Number(value) for name, value in step.options.items() if isinstance(value, int | float)}
 
 
-def pulled_sign(tree):
+def _pulled_sign(tree):
     """(whether the tree is negative, the tree without its sign): a minus of a factor is one of the product."""
     if isinstance(tree, Negative):
         return True, tree.operand
@@ -61,7 +61,7 @@ def pulled_sign(tree):
 
 def reduced(tree, count):
     """L of the loss of each element: (1/count) Σ, or Σ where count is None."""
-    negative, tree = pulled_sign(tree)
+    negative, tree = _pulled_sign(tree)
     total = SumOver(tree) if count is None else Quotient(Number(1), count) * SumOver(tree)
     return Negative(total) if negative else total
 
@@ -136,7 +136,7 @@ def is_elementwise(tree):
     return not isinstance(tree, MatrixProduct | SumOver) and all(map(is_elementwise, tree.children()))
 
 
-def evaluate(tree, values):
+def _evaluate(tree, values):
     """The tree's value as a tensor, also of a tree of numbers alone."""
     value = tree.evaluate(values)
     return value if isinstance(value, torch.Tensor) else torch.tensor(float(value), dtype=torch.float64)
@@ -183,7 +183,7 @@ def rounding_of(tree, values):
     """The size of what is rounded in an elementwise tree, a tensor."""
 
     def leaf(tree):
-        value = evaluate(tree, values)
+        value = _evaluate(tree, values)
         return value, value.abs()
 
     return rounded_size(tree, leaf)[1]

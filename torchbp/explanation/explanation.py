@@ -13,7 +13,7 @@ from torchbp.explanation.network import Chain
 from torchbp.explanation.observations import observations
 from torchbp.explanation.quantities import d
 from torchbp.explanation.records import Record, sentence
-from torchbp.explanation.render.text import text
+from torchbp.explanation.render.text import as_text
 from torchbp.explanation.step import TrainingStep
 
 
@@ -120,7 +120,7 @@ class Explanation:
 
     def text(self, layer: int | None = None) -> str:
         """The explanation in lines of at most 80 characters; of one layer, by its number, or of all."""
-        return text(self, layer)
+        return as_text(self, layer)
 
     def to_json(self) -> str:
         """The explanation as text in JSON."""

@@ -23,16 +23,16 @@ VANISHED = 100  # times smaller than at the last layer
 
 def observations(explanation):
     return [
-        *copies(explanation),
-        *saturated(explanation),
-        *stuck(explanation),
-        *rounded_product(explanation),
-        *vanishing(explanation),
+        *_copies(explanation),
+        *_saturated(explanation),
+        *_stuck(explanation),
+        *_rounded_product(explanation),
+        *_vanishing(explanation),
         *overshot(explanation),
     ]
 
 
-def copies(explanation):
+def _copies(explanation):
     """Layers whose units learn the same: those that are one another's copies, in all that they take and give, so that
     their gradients differ by the order of sums at most."""
     values = explanation.values
@@ -55,28 +55,28 @@ def _same(rows):
     return (rows == rows[0]).all()
 
 
-def wrong(explanation):
+def _wrong(explanation):
     """Which answers, of (N, K), are far from their y, and count in the loss."""
     step, y, last = explanation.step, explanation.values[TARGET.name], explanation.chain.steps[-1]
-    bounded = step.rule.domain is not None or (not last.is_layer and last.rule.range is not None)
+    bounded = step.criterion.rule.domain is not None or (not last.is_layer and last.rule.range is not None)
     size = 1.0 if bounded else y.abs().max().item() or 1.0
-    far = (explanation.values[step.answer.name] - y).abs() > WRONG * size
-    return far & (explanation.values[d(step.answer).name] != 0)
+    far = (explanation.values[step.criterion.answer.name] - y).abs() > WRONG * size
+    return far & (explanation.values[d(step.criterion.answer).name] != 0)
 
 
-def slopes(explanation, step):
+def _slopes(explanation, step):
     """∂A/∂Z of an activation."""
     return step.derivative(explanation.values[step.gives.name], explanation.values[step.takes.name])
 
 
-def saturated(explanation):
+def _saturated(explanation):
     """Hidden layers that let little through, in the rows whose answers are wrong."""
-    rows = wrong(explanation).any(1)
+    rows = _wrong(explanation).any(1)
     where = "" if rows.all() else " in the rows with wrong answers"
     for step in explanation.chain.steps[:-1]:
         if step.is_layer or step.rule.flat == "nowhere" or not rows.any():
             continue
-        found = slopes(explanation, step)[rows].abs()
+        found = _slopes(explanation, step)[rows].abs()
         flat, count, name = int((found < FLAT).sum()), found.numel(), step.gives.name
         slope = f"the slope of {step.rule.name}"
         if step.rule.flat == "left":
@@ -88,39 +88,39 @@ def saturated(explanation):
         elif flat > MOST * count:
             how_many = f"All of {name} is" if flat == count else f"{flat} of {count} numbers of {name} are"
             helps = ["Smaller first weights"]
-            if step.takes == explanation.chain.layers[0].gives and is_unscaled(explanation.values[INPUT.name]):
+            if step.takes == explanation.chain.layers[0].gives and _is_unscaled(explanation.values[INPUT.name]):
                 helps.append("scaled inputs")
             helps += [step.rule.instead] if step.rule.instead else []
             yield [
                 f"{how_many} saturated{where}: {slope} is under {FLAT} there, so little of the gradient comes through. "
-                f"{listed(helps)} help."
+                f"{_listed(helps)} help."
             ]
 
 
-def is_unscaled(x):
+def _is_unscaled(x):
     return x.double().square().mean().sqrt() > UNSCALED
 
 
-def listed(words):
+def _listed(words):
     """a, b or c"""
     *first, last = words
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def stuck(explanation):
+def _stuck(explanation):
     """A last activation whose slope keeps the loss of a wrong answer from changing it."""
     last, step = explanation.chain.steps[-1], explanation.step
-    if step.rule.answers is not None or step.rule.domain is not None or last.is_layer:
+    if step.criterion.rule.answers is not None or step.criterion.rule.domain is not None or last.is_layer:
         return
-    a, y, found = explanation.values[last.gives.name], explanation.values[TARGET.name], slopes(explanation, last)
-    where = wrong(explanation) & (found.abs() < FLAT)
+    a, y, found = explanation.values[last.gives.name], explanation.values[TARGET.name], _slopes(explanation, last)
+    where = _wrong(explanation) & (found.abs() < FLAT)
     if not where.any():
         return
     place = largest_place((a - y).where(where, 0.0))
     of_logits = next((rule for rule in rules(Loss).values() if rule.answers is last.rule and rule.error), None)
     remedy = f"A network that does not end with {last.rule.name} helps."
     if of_logits and of_logits.domain and of_logits.domain[0] <= y.min() and y.max() <= of_logits.domain[1]:
-        without = f"{class_name(of_logits)} without the last {type(last.module).__name__}"
+        without = f"{_class_name(of_logits)} without the last {type(last.module).__name__}"
         remedy = f"The cross-entropy, {without}, helps: it has no such factor."
     yield [
         f"{named(last.gives.name, place)} = {formatted(a[place])} is far from its y = {formatted(y[place])}, and "
@@ -128,63 +128,66 @@ def stuck(explanation):
     ]
 
 
-def class_name(rule):
+def _class_name(rule):
     return (rule.torch_module or rule.module_class).__name__
 
 
-def rounded_product(explanation):
+def _rounded_product(explanation):
     """Where the network is wrong, and the product of dL/dA and the slope, by which a loss of answers computes dL/dZ, is
     almost 0, although dL/dZ is not: a loss of logits computes it right."""
     step, last = explanation.step, explanation.chain.steps[-1]
-    form = logit_form(explanation)
+    form = _logit_form(explanation)
     if form is None:
         return
-    logits = step.rule.answers is not None
+    logits = step.criterion.rule.answers is not None
     z = explanation.chain.output if logits else last.takes
     first, second = (factor.tensor for factor in explanation[d(z).name].factors)
     exact = explanation.values[d(z).name]
     if not logits:
-        options = {name: step.options.get(name) for name in form.options}
-        exact = form.derivative(explanation.values[z.name], explanation.values[TARGET.name], **options) / step.divisor
-    found = wrong(explanation) & ((first * second).abs() < FLAT * exact.abs())
+        options = {name: step.criterion.options.get(name) for name in form.options}
+        exact = (
+            form.derivative(explanation.values[z.name], explanation.values[TARGET.name], **options)
+            / step.criterion.divisor
+        )
+    found = _wrong(explanation) & ((first * second).abs() < FLAT * exact.abs())
     if not found.any():
         return
     place = largest_place(exact.where(found, 0.0))
     product, true = formatted((first * second)[place]), formatted(exact[place])
-    near = [f"{named(step.answer.name, place)} has rounded to almost 0 or 1, and the two factors of ", d(z)]
+    near = [f"{named(step.criterion.answer.name, place)} has rounded to almost 0 or 1, and the two factors of ", d(z)]
     near += [f"{named('', place)} multiply to {product}, although the true derivative is {true}. "]
     if logits:
         loss = type(step.loss).__name__
         yield ["A loss of answers would not learn here: ", *near, f"{loss} computes ", d(z), " in one formula instead."]
     else:
-        without = f"{class_name(form)} without the last {type(last.module).__name__}"
+        without = f"{_class_name(form)} without the last {type(last.module).__name__}"
         yield [f"{type(step.loss).__name__} does not learn here: ", *near, f"{without} helps: it has no such product."]
 
 
-def logit_form(explanation):
+def _logit_form(explanation):
     """The rule of the loss that takes the logits of the same answers, or None."""
-    rule, last = explanation.step.rule, explanation.chain.steps[-1]
+    rule, last = explanation.step.criterion.rule, explanation.chain.steps[-1]
     if rule.answers is not None:
         return rule if rule.error is not None else None
     same = (other for other in rules(Loss).values() if other.answers is last.rule and other.equation is rule.equation)
     return next(same, None)
 
 
-def vanishing(explanation):
+def _vanishing(explanation):
     norms = explanation.norms()
-    if not (len(norms) > 1 and 0 < norms[0] * VANISHED < norms[-1] < math.inf and wrong(explanation).any()):
+    if not (len(norms) > 1 and 0 < norms[0] * VANISHED < norms[-1] < math.inf and _wrong(explanation).any()):
         return
-    times, layers = losses(explanation), len(explanation.chain.layers)
+    times, layers = _losses(explanation), len(explanation.chain.layers)
     first = layers - len(norms) + 1
     yield [
         "The gradient vanishes on its way back: ‖",
         d(Quantity("Z")),
         f"‖ is {formatted(norms[-1])} at layer {layers} and {formatted(norms[0])} at layer {first}, "
-        f"{many(norms[-1] / norms[0])} times less. Most is lost in {lost_in(max(times, key=times.get))}",
+        f"{_many(norms[-1] / norms[0])} times less. Most is lost in {_lost_in(max(times, key=times.get))}",
     ]
 
 
-def lost_in(rule):
+def _lost_in(rule):
     """Where the gradient is lost, and what helps against it."""
     instead = f", or {rule.instead} in their place," if getattr(rule, "instead", None) else ""
     if not hasattr(rule, "flat"):
@@ -196,7 +199,7 @@ def lost_in(rule):
     return f"the {rule.name} units, which let less through where they are flat: smaller first weights{instead} help."
 
 
-def losses(explanation):
+def _losses(explanation):
     """By the rule, how many times less comes out of its steps than goes in, on the way from the last Z to the first."""
     chain, times = explanation.chain, {}
     last = max(place for place, step in enumerate(chain.steps) if step.is_layer)
@@ -206,7 +209,7 @@ def losses(explanation):
     return times
 
 
-def many(times):
+def _many(times):
     return f"{times:,.0f}" if times < 1e9 else formatted(times)
 
 

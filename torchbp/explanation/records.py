@@ -115,7 +115,7 @@ class Record:
     @property
     def equation(self):
         """It by other quantities, in a line of text."""
-        return equation(self, plain)
+        return equation_text(self, plain)
 
     @property
     def sizes(self):
@@ -126,12 +126,12 @@ class Record:
         printer = PlainText(shapes=self.shapes)
         if self.elementwise:
             return f"{printer(self.quantity)}, element by element"
-        return equation(self, printer)
+        return equation_text(self, printer)
 
     @property
     def rule(self):
         """The chain rule that it follows from, in a line of text; "" of what is no derivative."""
-        return chain_rule(self, plain)
+        return chain_rule_text(self, plain)
 
     @property
     def numbers(self):
@@ -170,11 +170,11 @@ class Record:
         return replace(self, reference=reference, checks=(check, *checks))
 
 
-def equation(record, printer):
+def equation_text(record, printer):
     return " = ".join([printer(record.quantity), *map(printer, record.sides)])
 
 
-def chain_rule(record, printer):
+def chain_rule_text(record, printer):
     if not record.chain:
         return ""
     left = printer(record.quantity)

@@ -11,8 +11,8 @@ from torchbp.explanation.quantities import INPUT, LOSS, TARGET, d
 
 def share(step):
     """Of one answer in L: 1/N, times the largest weights."""
-    weights = [value.abs().max().item() for value in step.options.values() if isinstance(value, torch.Tensor)]
-    return math.prod([1.0, *weights]) / float(step.divisor)
+    weights = [value.abs().max().item() for value in step.criterion.options.values() if isinstance(value, torch.Tensor)]
+    return math.prod([1.0, *weights]) / float(step.criterion.divisor)
 
 
 def by_torch(step, dtype=None):
@@ -20,15 +20,15 @@ def by_torch(step, dtype=None):
     chain, values = step.chain, {name: value.to(dtype) for name, value in step.values.items()}
     found = {name: values[name].clone().requires_grad_() for name in chain.start}
     with torch.enable_grad():
-        outputs, loss = passes(step, found, values)
+        outputs, loss = _passes(step, found, values)
         names = [*(name for name, a in outputs.items() if a.requires_grad), *found]
         gradients = torch.autograd.grad(loss, [{**outputs, **found}[name] for name in names])
         gradients = dict(zip(names, gradients, strict=True))
         references = {**outputs, LOSS.name: loss}
-        references |= {d(q).name: gradients[q.name] for q in quantities(chain) if q.name in gradients}
-        if step.rule.answers:
-            references[step.answer.name] = step.rule.answers.forward(outputs[chain.output.name])
-            references[d(step.answer).name] = slope_of_answers(step, values)
+        references |= {d(q).name: gradients[q.name] for q in _quantities(chain) if q.name in gradients}
+        if step.criterion.rule.answers:
+            references[step.criterion.answer.name] = step.criterion.rule.answers.forward(outputs[chain.output.name])
+            references[d(step.criterion.answer).name] = _slope_of_answers(step, values)
     learnt = [found[quantity.name] for quantity in step.learnt]
     if learnt:
         for p, quantity in zip(learnt, step.learnt, strict=True):
@@ -37,19 +37,21 @@ def by_torch(step, dtype=None):
     with (
         torch.no_grad()
     ):  # with the new parameters that are recorded, so that a long step does not magnify their rounding
-        outputs, loss = passes(step, {name: values[f"{name}′"] for name in found}, values)
+        outputs, loss = _passes(step, {name: values[f"{name}′"] for name in found}, values)
         references |= {f"{name}′": tensor for name, tensor in {**found, **outputs, LOSS.name: loss}.items()}
-        if step.rule.answers:
-            references[step.answer.after().name] = step.rule.answers.forward(outputs[chain.output.name])
+        if step.criterion.rule.answers:
+            references[step.criterion.answer.after().name] = step.criterion.rule.answers.forward(
+                outputs[chain.output.name]
+            )
     return {name: tensor.detach() for name, tensor in references.items()}
 
 
-def quantities(chain):
+def _quantities(chain):
     """All outputs and parameters of the network."""
     return [q for step in chain.steps for q in (step.gives, *(quantity for _, quantity in step.parameters))]
 
 
-def passes(step, parameters, values):
+def _passes(step, parameters, values):
     """Each layer's output of X, and the loss against y, by torch alone."""
     outputs = step.chain.forward(parameters, values[INPUT.name].clone(), reference=True)
     del outputs[INPUT.name]
@@ -61,26 +63,28 @@ def reference_loss(step, like):
     """L as a function of the output and y, by torch's own module where there is one, otherwise by the rule's formula.
     Its weights have the dtype of the tensor `like`."""
     cast = lambda value: value.to(like) if isinstance(value, torch.Tensor) else value  # noqa: E731
-    if step.rule.torch_module is None:
-        options = {name: cast(value) for name, value in step.options.items()}
-        return functools.partial(step.rule.value, reduction=step.loss.reduction, **options)
+    if step.criterion.rule.torch_module is None:
+        options = {name: cast(value) for name, value in step.criterion.options.items()}
+        return functools.partial(step.criterion.rule.value, reduction=step.loss.reduction, **options)
     loss = copy.copy(step.loss)
     loss._buffers = {name: cast(value) for name, value in step.loss._buffers.items()}
-    return functools.partial(step.rule.torch_module.forward, loss)
+    return functools.partial(step.criterion.rule.torch_module.forward, loss)
 
 
 def loss_of_answers(step, a, values):
     """The loss of logits as a function of the answers, by its equation."""
-    each = step.tree("equation").evaluate({**step.symbols, **values, step.answer.name: a})
-    return each.sum() / step.divisor
+    each = step.criterion.tree("equation").evaluate({**step.symbols, **values, step.criterion.answer.name: a})
+    return each.sum() / step.criterion.divisor
 
 
-def slope_of_answers(step, values):
+def _slope_of_answers(step, values):
     """Its derivative by autograd; where it is bounded, as it is computed."""
-    a = values[step.answer.name].clone().requires_grad_()
+    a = values[step.criterion.answer.name].clone().requires_grad_()
     (slope,) = torch.autograd.grad(loss_of_answers(step, a, values), a)
     bounded = step.bounded()
     if bounded.any():
-        computed = step.tree("slope", computed=True).evaluate({**step.symbols, **values}) / step.divisor
+        computed = (
+            step.criterion.tree("slope", computed=True).evaluate({**step.symbols, **values}) / step.criterion.divisor
+        )
         slope = computed.where(bounded, slope)
     return slope

@@ -5,14 +5,13 @@ from dataclasses import replace
 
 import torch
 
-from torchbp.engine.losses import count, value_and_derivative
+from torchbp.engine.losses import value_and_derivative
 from torchbp.explanation import equations
+from torchbp.explanation.criterion import Criterion
 from torchbp.explanation.equations import ALPHA, K, N
-from torchbp.explanation.numeric_examples import example, is_close, largest_place, numbers
-from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Derivative, Quantity, d
+from torchbp.explanation.numeric_examples import example, is_close, largest_place, shortened_sum
+from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Derivative, d
 from torchbp.explanation.records import Factor, Record
-from torchbp.ops.expressions import Number, Quotient
-from torchbp.ops.rules import rule_of
 
 AGAIN = "The same network once more, with its new parameters."
 
@@ -25,69 +24,22 @@ class TrainingStep:
 
     def __init__(self, chain, loss, x, y, lr):
         self.chain, self.loss, self.lr = chain, loss, lr
-        self.rule, self.options = rule_of(loss), rule_of(loss).options_of(loss)
-        self.given = frozenset(name for name, value in self.options.items() if value is not None)
-        self.mean = loss.reduction == "mean"
-        self.answer = self._answer()
+        self.criterion = Criterion(loss, chain, y)
         self.saved, self.records, self.learnt = {}, [], []
-        self.values = {TARGET.name: y, **self.weights(y), **chain.start}
+        self.values = {TARGET.name: y, **self.criterion.weights(y), **chain.start}
         self.values |= chain.forward(chain.start, x, saved=self.saved)
-        self.divisor = count(self.rule, y, self.options) if self.mean else 1
         self.symbols = ChainMap(self.values, {N.name: len(y), K.name: y[0].numel(), ALPHA.name: lr})
         self._forward()
         self._backward()
         self._update()
         self._again()
 
-    def _answer(self):
-        """What the loss compares with y: the output, or of a loss that takes logits what its activation makes of them,
-        A2 after Z2."""
-        output = self.chain.output
-        if self.rule.answers is None:
-            return output
-        return Quantity("A" if self.chain.steps[-1].is_layer else "P", output.number)
-
-    def weights(self, y):
-        """The tensors among the options of the loss, by their symbols, in the shape of y."""
-        pairs = zip(self.rule.option_symbols, self.options.values(), strict=True)
-        return {symbol: value.expand_as(y) for symbol, value in pairs if isinstance(value, torch.Tensor)}
-
-    def tree(self, name, prime=False, computed=False):
-        """An expression of the loss, "equation", "slope" or "error", of this step's quantities."""
-        if computed:
-            tree = getattr(self.rule, f"{name}_computed").expression
-            tree = tree(self.given) if callable(tree) else tree
-        else:
-            tree = self.rule.tree(name, self.given)
-        found = {"A": self.answer, "Z": self.chain.output}
-        found = {symbol: quantity.after() if prime else quantity for symbol, quantity in found.items()}
-        for symbol, value in zip(self.rule.option_symbols, self.options.values(), strict=True):
-            found[symbol] = Quantity(symbol) if isinstance(value, torch.Tensor) else Number(value)
-        return tree.replace(found | {"y": TARGET})
-
-    def count_symbol(self):
-        """What the mean divides by, as the equations call it; None of a sum."""
-        if not self.mean:
-            return None
-        rows, elements = len(self.values["y"]), self.values["y"].numel()
-        if self.rule.count is None or self.divisor in (rows, elements):
-            return N if elements == rows or (self.rule.count is not None and self.divisor == rows) else N * K
-        return Number(float(self.divisor))
-
-    def divided(self, tree):
-        """An element's part of ∂L, with numbers: divided by what the mean divides by."""
-        return tree if self.divisor == 1 else Quotient(tree, Number(float(self.divisor)))
-
-    def over_count(self, tree):
-        symbol = self.count_symbol()
-        return tree if symbol is None else Quotient(Number(1), symbol) * tree
-
     def _add(self, quantity, kind, stage, step, sides, tensor, reason, tree=None, place=None, **more):
         """Add a record. `tree` is the equation of its example, where that is not the last of the sides."""
         self.values[quantity.name] = tensor
         value_place = largest_place(tensor) if place is None else place
         shown = sides[-1] if tree is None else tree
-        given = {TARGET.name, *self.rule.option_symbols}
+        given = {TARGET.name, *self.criterion.rule.option_symbols}
         found = example(quantity, shown, value_place, tensor[value_place].item(), self.symbols, given)
         names = {name for side in (quantity, *sides) for name in side.symbols()} & self.values.keys()
         shapes = {name: tuple(self.values[name].shape) for name in names}
@@ -117,35 +69,35 @@ class TrainingStep:
             self._add(gives, "output", stage, step, [side], self.values[gives.name], [reason])
         output = self.chain.output.after() if prime else self.chain.output
         z = self.values[output.name]
-        if answers := self.rule.answers:
-            answer = self.answer.after() if prime else self.answer
+        if answers := self.criterion.rule.answers:
+            answer = self.criterion.answer.after() if prime else self.criterion.answer
             side = answers.equation.replace({"Z": output})
-            reason = AGAIN if prime else self.rule.answers_description.format(z=output.name, a=answer.name)
+            reason = AGAIN if prime else self.criterion.rule.answers_description.format(z=output.name, a=answer.name)
             self._add(answer, "answer", stage, self.chain.steps[-1], [side], answers.forward(z), [reason])
         self._loss(z, prime)
 
     def _loss(self, output, prime):
         loss = LOSS.after() if prime else LOSS
         value, _, _ = value_and_derivative(self.loss, output, self.values["y"])
-        each = self.rule.each(output, self.values[TARGET.name], **self.options)
+        each = self.criterion.rule.each(output, self.values[TARGET.name], **self.criterion.options)
         self.values[loss.name] = value
-        tree = self.tree("equation", prime)
-        side = equations.reduced(tree, self.count_symbol())
-        reason = "The same loss with the new parameters." if prime else self.rule.description
-        given = {TARGET.name, *self.rule.option_symbols}
+        tree = self.criterion.tree("equation", prime)
+        side = equations.reduced(tree, self.criterion.count_symbol())
+        reason = "The same loss with the new parameters." if prime else self.criterion.rule.description
+        given = {TARGET.name, *self.criterion.rule.option_symbols}
         if each.numel() > 1:
             exact = _all_close(tree.evaluate(self._in_float64()), each)
-            shown = self.divided(numbers(each.reshape(-1).tolist(), 6))
+            shown = self.criterion.divided(shortened_sum(each.reshape(-1).tolist(), 6))
             found = example(loss, shown, (), value.item(), self.symbols)
         else:
             place = (0,) * self.values[TARGET.name].dim()
-            found = example(loss, self.divided(tree), place, value.item(), self.symbols, given)
+            found = example(loss, self.criterion.divided(tree), place, value.item(), self.symbols, given)
             exact = found.agrees and found.is_close
-        if self.rule.equation_computed and not exact:
-            reason += f" {self._computed('equation', prime)}"
+        if self.criterion.rule.equation_computed and not exact:
+            reason += f" {self.criterion.computed_how('equation', prime)}"
             if each.numel() == 1:
-                tree = self.tree("equation", prime, computed=True)
-                found = example(loss, self.divided(tree), place, value.item(), self.symbols, given)
+                tree = self.criterion.tree("equation", prime, computed=True)
+                found = example(loss, self.criterion.divided(tree), place, value.item(), self.symbols, given)
         names = {name for name in side.symbols() if name in self.values}
         shapes = {name: tuple(self.values[name].shape) for name in names}
         stage = "again" if prime else "loss"
@@ -154,11 +106,6 @@ class TrainingStep:
             Record(loss, "loss", stage, None, "", (side,), value, (reason,), example=found, shapes=shapes)
         )
 
-    def _computed(self, name, prime=False):
-        """The sentence on what is computed in place of an expression of the loss."""
-        a, z = (quantity.after() if prime else quantity for quantity in (self.answer, self.chain.output))
-        return getattr(self.rule, f"{name}_computed").why.format(a=a.name, z=z.name)
-
     def _in_float64(self):
         return {
             name: value.double() if isinstance(value, torch.Tensor) else value for name, value in self.symbols.items()
@@ -166,9 +113,9 @@ class TrainingStep:
 
     def bounded(self):
         """Where ∂ℓ/∂A is not computed by its equation."""
-        if self.rule.slope_computed is None:
-            return torch.zeros_like(self.values[self.answer.name], dtype=torch.bool)
-        exact, computed = (self.tree("slope", computed=how).evaluate(self.symbols) for how in (False, True))
+        if self.criterion.rule.slope_computed is None:
+            return torch.zeros_like(self.values[self.criterion.answer.name], dtype=torch.bool)
+        exact, computed = (self.criterion.tree("slope", computed=how).evaluate(self.symbols) for how in (False, True))
         return exact != computed
 
     def _backward(self):
@@ -188,31 +135,31 @@ class TrainingStep:
 
     def _of_answer(self, gradient, scale):
         """dL/dA of the answers, and, where the loss takes logits, dL/dZ."""
-        answer, output, last = self.answer, self.chain.output, self.chain.steps[-1]
-        slope, bounded = self.tree("slope"), self.bounded()
+        answer, output, last = self.criterion.answer, self.chain.output, self.chain.steps[-1]
+        slope, bounded = self.criterion.tree("slope"), self.bounded()
         reason = f"The backward pass starts here: how fast L changes when {answer.name} changes."
         if bounded.any():
-            reason += f" {self._computed('slope')}"
+            reason += f" {self.criterion.computed_how('slope')}"
         da = gradient
-        if self.rule.answers is not None:
-            computed = self.tree("slope", computed=self.rule.slope_computed is not None)
+        if self.criterion.rule.answers is not None:
+            computed = self.criterion.tree("slope", computed=self.criterion.rule.slope_computed is not None)
             da = computed.evaluate(self.symbols) * scale
         place = largest_place(da)
-        shown = self.tree("slope", computed=True) if bounded[place] else slope
+        shown = self.criterion.tree("slope", computed=True) if bounded[place] else slope
         self._add(
             d(answer),
             "derivative",
             "backward",
             last,
-            [self.over_count(slope)],
+            [self.criterion.over_count(slope)],
             da,
             [reason],
-            self.divided(shown),
+            self.criterion.divided(shown),
             chain=(d(answer),),
         )
-        if self.rule.answers is None:
+        if self.criterion.rule.answers is None:
             return
-        rule, a, z = self.rule.answers, self.values[answer.name], self.values[output.name]
+        rule, a, z = self.criterion.rule.answers, self.values[answer.name], self.values[output.name]
         local = Derivative(answer, output)
         product = d(answer) * rule.slope.replace({"A": answer, "Z": output})
         sides, tree = [product], None
@@ -221,13 +168,13 @@ class TrainingStep:
             local,
             f", {rule.slope_description.format(a=answer.name, z=output.name)}.",
         ]
-        if self.rule.error is not None:
-            error = self.tree("error")
-            symbol = self.count_symbol()
+        if self.criterion.rule.error is not None:
+            error = self.criterion.tree("error")
+            symbol = self.criterion.count_symbol()
             sides.append(error if symbol is None else error / symbol)
-            tree = self.divided(error)
-            words = self.rule.error_description
-            words = words(self.given) if callable(words) else words
+            tree = self.criterion.divided(error)
+            words = self.criterion.rule.error_description
+            words = words(self.criterion.given) if callable(words) else words
             reason = [words.format(a=answer.name, z=output.name)]
         factors = (Factor(d(answer), da), Factor(local, rule.derivative(a, z)))
         self._add(

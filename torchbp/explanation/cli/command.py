@@ -40,7 +40,7 @@ def main(arguments):
     """Run `torchbp explain ARGUMENTS…`. Returns the exit status: 0, 1 for unusable data, 2 for an argument."""
     silence_lightning()
     try:
-        run(settings_of(arguments))
+        _run(settings_of(arguments))
     except UserError as error:
         complain(error)
         return error.status
@@ -70,15 +70,15 @@ def settings_of(arguments):
     return parser.parse_args(words)
 
 
-def run(settings):
+def _run(settings):
     files = [
         (path, suffix) for path, suffix in ((settings.json, ".json"), (settings.html, ".html")) if path is not None
     ]
     for path, suffix in files:
-        check_file(path, suffix)
+        _check_file(path, suffix)
     if settings.weights not in (None, *WEIGHTS):
         raise SettingError(f"--weights {settings.weights} is not known; use {', '.join(WEIGHTS)}")
-    model = (trained(settings) if settings.ckpt_path else fresh(settings)).double()
+    model = (trained(settings) if settings.ckpt_path else _fresh(settings)).double()
     rows = Rows(settings.data.source, settings.data.target, settings.row, settings.y, model)
     with torch.no_grad():
         x, y = model.standardize(rows.x.double()), rows.answers().double()
@@ -100,7 +100,7 @@ def run(settings):
         text = explanation.text(settings.layer)
     except (TypeError, ValueError) as error:
         raise SettingError(str(error)) from None
-    write([(path, explanation.to_json() if suffix == ".json" else explanation.to_html()) for path, suffix in files])
+    _write([(path, explanation.to_json() if suffix == ".json" else explanation.to_html()) for path, suffix in files])
     if files and settings.layer is None:  # whole, it is in them
         text = "\n".join([*heading(explanation), "", *closing(explanation)])
     print(text)
@@ -109,7 +109,7 @@ def run(settings):
     sys.stdout.flush()
 
 
-def check_file(name, suffix):
+def _check_file(name, suffix):
     path = Path(name)
     if path.suffix != suffix or path.is_dir():
         raise SettingError(f"--{suffix[1:]} {name} must be a file that ends in {suffix}")
@@ -117,7 +117,7 @@ def check_file(name, suffix):
         raise SettingError(f"there is no folder {path.parent} to write {path.name} to")
 
 
-def write(contents):
+def _write(contents):
     """All of the files, or none of them."""
     with contextlib.ExitStack() as stack:
         for path, content in contents:
@@ -131,14 +131,14 @@ def trained(settings):
     """The classifier of the checkpoint, which must be of these settings."""
     path = settings.ckpt_path
     checkpoint = read_checkpoint(path)
-    check_single(checkpoint["hyper_parameters"], f"{path} holds", "train a single network, with")
+    _check_single(checkpoint["hyper_parameters"], f"{path} holds", "train a single network, with")
     check_same_settings(checkpoint["hyper_parameters"], changed_settings(settings.model.as_dict(), Classifier), path)
     return load_network(Classifier, checkpoint, path)
 
 
-def fresh(settings):
+def _fresh(settings):
     """A classifier by the seed, as `fit` would begin with it."""
-    check_single(settings.model, "the settings are of", "add")
+    _check_single(settings.model, "the settings are of", "add")
     if not 0 <= settings.seed_everything < 2**32:
         raise SettingError(f"seed_everything={settings.seed_everything} must lie between 0 and 2³² − 1")
     data = TabularData(**settings.data.as_dict())
@@ -151,7 +151,7 @@ def fresh(settings):
     return model.eval()
 
 
-def check_single(settings, what, remedy):
+def _check_single(settings, what, remedy):
     """Refuse an ensemble or a sweep."""
     members, lr = settings.get("members"), settings.get("lr")
     if members is None and not isinstance(lr, list):

@@ -7,7 +7,7 @@ SURE = 40.0  # a logit at which 1 − σ(z) is 0 in float64
 
 
 @torch.no_grad()
-def zero(net, x, y):
+def _zero(net, x, y):
     """All weights and biases 0: every unit of a layer is the same as every other."""
     for parameter in net.parameters():
         parameter.zero_()
@@ -26,4 +26,4 @@ def saturate(net, x, y):
     last.bias.copy_(wrong - net(x)[0])
 
 
-WEIGHTS = {"zero": zero}
+WEIGHTS = {"zero": _zero}

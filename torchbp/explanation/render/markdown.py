@@ -1,25 +1,25 @@
 """The explanation in Markdown, with its equations in LaTeX, as GitHub and notebooks draw them."""
 
-from torchbp.explanation.records import STAGES, equation
+from torchbp.explanation.records import STAGES, equation_text
 from torchbp.explanation.render.latex import latex
-from torchbp.explanation.render.text import fall, loss, tally
+from torchbp.explanation.render.text import fall, loss_line, tally
 from torchbp.printing import printable
 
 
 def markdown(explanation):
-    lines = [f"# {escaped(explanation.title or 'One step of backpropagation')}", ""]
-    lines += [f"- network: {explanation.chain.described()}", f"- loss: {loss(explanation)}"]
+    lines = [f"# {_escaped(explanation.title or 'One step of backpropagation')}", ""]
+    lines += [f"- network: {explanation.chain.described()}", f"- loss: {loss_line(explanation)}"]
     lines += [f"- learning rate α = {explanation.lr:g}", f"- checks: {tally(explanation)}", ""]
     stage = None
     for record in explanation.records:
         if record.stage != stage:
             stage = record.stage
             lines += [f"## {STAGES[stage]}", ""]
-        lines += ["$$", equation(record, latex), "$$", "", record.why, "", f"`{record.numbers}`", ""]
+        lines += ["$$", equation_text(record, latex), "$$", "", record.why, "", f"`{record.numbers}`", ""]
     lines += [fall(explanation), ""]
     return "\n".join([*lines, *(f"- {sentence}" for sentence in explanation.observations)]).rstrip() + "\n"
 
 
-def escaped(text):
+def _escaped(text):
     """A text without Markdown's and HTML's signs."""
     return "".join(f"\\{c}" if c in r"\`*_{}[]<>#$|" else c for c in printable(text))

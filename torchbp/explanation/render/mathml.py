@@ -100,12 +100,12 @@ def _fraction(above, below):
     return f"<mfrac><mrow>{above}</mrow><mrow>{below}</mrow></mfrac>"
 
 
-def quantity(tree):
+def drawn_quantity(tree):
     """A quantity or a derivative within a line of text."""
     return f'<math alttext="{escape(partial(tree))}"><mrow>{MathML()(tree)}</mrow></math>'
 
 
-def equation(left, sides, alttext, shapes=None):
+def drawn_equation(left, sides, alttext, shapes=None):
     """`left` and what it is equal to, each further side in a line of its own. With `shapes`, name → shape, the first
     line has the sizes of its quantities beneath them."""
     equals = "<mo>=</mo>"
@@ -118,7 +118,7 @@ def equation(left, sides, alttext, shapes=None):
     return f'<math display="block" alttext="{escape(alttext)}">{inside}</math>'
 
 
-def chain_rule(left, factors, alttext):
+def drawn_chain_rule(left, factors, alttext):
     """∂L/∂W1 = ∂L/∂Z1 · ∂Z1/∂W1."""
     printer = MathML()
     right = "<mo>·</mo>".join(map(printer, factors))

@@ -82,8 +82,3 @@ class PlainText(Printer):
 
 plain = PlainText()
 partial = PlainText("∂")
-
-
-def sides(tree_sides, printer=plain):
-    """Expressions that are equal, as one line."""
-    return " = ".join(map(printer, tree_sides))

@@ -79,7 +79,7 @@ class Printer:
             return self.dot
         if isinstance(left, Symbol) and isinstance(right, Symbol):
             return ""
-        return self.elementwise if is_tensor(left) and is_tensor(right) and not of_numbers else self.space
+        return self.elementwise if _is_tensor(left) and _is_tensor(right) and not of_numbers else self.space
 
     def _matrix_product(self, tree, of_numbers):
         sides = (self._at_least(side, PRODUCT, of_numbers) for side in (tree.left, tree.right))
@@ -92,11 +92,11 @@ class Printer:
         return self.row([self.function(tree.function), self.bracket(self.comma.join(arguments))])
 
 
-def is_tensor(tree):
+def _is_tensor(tree):
     """Whether there is a quantity of the network in the tree; y and the loss's weights alone are written as numbers."""
     if isinstance(tree, Quantity):
         return tree.number is not None or tree == INPUT
-    return isinstance(tree, Derivative) or any(map(is_tensor, tree.children()))
+    return isinstance(tree, Derivative) or any(map(_is_tensor, tree.children()))
 
 
 def strength(tree):

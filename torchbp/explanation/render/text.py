@@ -18,27 +18,27 @@ MEASURED = (
 VERDICTS = {True: "check ok", False: "check OFF", None: "no check"}
 
 
-def text(explanation, layer=None):
+def as_text(explanation, layer=None):
     """Raises a ValueError for a number of a layer that is not there."""
     chain, layers = explanation.chain, len(explanation.chain.layers)
     if layer is not None and layer not in range(1, layers + 1):
         raise ValueError(f"layer {layer!r} is not there; the network has the layers 1 to {layers}")
-    lines = [*heading(explanation), "", ruled("Given")]
-    for name in (INPUT.name, TARGET.name, *chain.start) if layer is None else needed(explanation, layer):
-        lines += given(name, explanation.values[name], chain.keys.get(name))
+    lines = [*heading(explanation), "", _ruled("Given")]
+    for name in (INPUT.name, TARGET.name, *chain.start) if layer is None else _needed(explanation, layer):
+        lines += _given(name, explanation.values[name], chain.keys.get(name))
     stage, said = None, set()
     for record in explanation.records:
         if layer is not None and record.number != layer and record.kind != "loss":
             continue
         if record.stage != stage:
             stage = record.stage
-            lines += ["", ruled(STAGES[stage])]
-        lines += block(record, record.reason not in said)
+            lines += ["", _ruled(STAGES[stage])]
+        lines += _block(record, record.reason not in said)
         said.add(record.reason)
     return "\n".join([*lines, "", *closing(explanation)])
 
 
-def needed(explanation, layer):
+def _needed(explanation, layer):
     """The names of what one layer's equations take from elsewhere, forward, back and forward again."""
     chain = explanation.chain
     step = chain.layers[layer - 1]
@@ -57,10 +57,10 @@ def heading(explanation):
     pairs = [
         ("explain", printable(explanation.title)),
         ("network", explanation.chain.described()),
-        ("loss", f"{loss(explanation)}; learning rate α = {explanation.lr:g}"),
+        ("loss", f"{loss_line(explanation)}; learning rate α = {explanation.lr:g}"),
         ("reading", reading(explanation)),
     ]
-    return [line for name, what in pairs if what for line in wrapped(f"{name:<9}{what}", "", " " * 9)]
+    return [line for name, what in pairs if what for line in _wrapped(f"{name:<9}{what}", "", " " * 9)]
 
 
 def reading(explanation, printer=plain):
@@ -76,39 +76,42 @@ def reading(explanation, printer=plain):
     return " ".join([*parts, f"A prime ({printer(prime)}) means after the update."])
 
 
-def loss(explanation):
+def loss_line(explanation):
     """The loss, and what N and K are in its equation."""
     of, (rows, outputs) = explanation.step.loss, explanation.values[TARGET.name].shape
     counts = f"N = {rows} row{'s' * (rows > 1)}, K = {outputs} output{'s' * (outputs > 1)}"
     return f"{type(of).__name__}, {of.reduction}; {counts}"
 
 
-def ruled(title):
+def _ruled(title):
     return f"── {title} {'─' * (WIDTH - len(title) - 4)}"
 
 
-def given(name, tensor, key=None):
-    return [*wrapped(f"{name} ({size(tensor)}){f', {printable(key)}' if key else ''}", "", "  "), *tensor_lines(tensor)]
+def _given(name, tensor, key=None):
+    return [
+        *_wrapped(f"{name} ({size(tensor)}){f', {printable(key)}' if key else ''}", "", "  "),
+        *tensor_lines(tensor),
+    ]
 
 
-def block(record, with_why=True):
+def _block(record, with_why=True):
     """One record: its equation, sizes, why, rule, tensor, numbers, and checks."""
     named = printable(record.layer.rpartition(".")[2])
     space = WIDTH - len(record.equation)
     if named and not named.isdigit() and len(named) < space - 2:
         lines = ["", f"{record.equation}{named:>{space}}"]
     else:
-        lines = ["", *wrapped(record.equation, "", "     ")]
+        lines = ["", *_wrapped(record.equation, "", "     ")]
     if record.sizes:
-        lines += wrapped(record.sizes, "   ", "     ")
-    lines += wrapped(record.why, "   ", "   ") if with_why else []
+        lines += _wrapped(record.sizes, "   ", "     ")
+    lines += _wrapped(record.why, "   ", "   ") if with_why else []
     if len(record.chain) > 1:
-        lines += wrapped(record.rule, "   ", "     ")
+        lines += _wrapped(record.rule, "   ", "     ")
     lines += tensor_lines(record.tensor)
     if record.numbers:
-        lines += wrapped(record.numbers, "   ", "     ")
+        lines += _wrapped(record.numbers, "   ", "     ")
     for check in record.checks:
-        lines += wrapped(f"{VERDICTS[check.ok]}: {comparison(check)}", "   ", "     ")
+        lines += _wrapped(f"{VERDICTS[check.ok]}: {comparison(check)}", "   ", "     ")
     return lines
 
 
@@ -116,8 +119,8 @@ def comparison(check):
     """What a record is compared with, and by how much it differs."""
     if check.ok is None:
         return f"no {check.by}: {check.why}"
-    difference = f"{check.by} differs by {rounded(check.error)}"
-    return f"{difference}; rounding allows {rounded(check.bound)}"
+    difference = f"{check.by} differs by {_rounded(check.error)}"
+    return f"{difference}; rounding allows {_rounded(check.bound)}"
 
 
 def tally(explanation, printer=plain):
@@ -128,7 +131,7 @@ def tally(explanation, printer=plain):
     return f"{sum(done)} of {len(done)} ok{'; OFF: ' if off else ''}{', '.join(off)}"
 
 
-def rounded(error):
+def _rounded(error):
     return "0" if error == 0 else f"{error:.0e}".replace("-", "−")
 
 
@@ -157,16 +160,16 @@ def tensor_lines(tensor):
 def closing(explanation):
     """How far the loss fell, the gradient's norm by layer, and what there is to see."""
     lines = [
-        ruled("What it did"),
-        *wrapped(f"Checks: {tally(explanation)}. {MEASURED}", "", ""),
-        *wrapped(fall(explanation), "", ""),
+        _ruled("What it did"),
+        *_wrapped(f"Checks: {tally(explanation)}. {MEASURED}", "", ""),
+        *_wrapped(fall(explanation), "", ""),
     ]
     norms = explanation.norms()
     if len(norms) > 1:
         ends = " to ".join(scale(norms)[0])
         lines += ["", f"Size of each layer's gradient ‖dL/dZ‖, last layer first (bars: {ends})", *bars(norms)]
     for sentence in explanation.observations:
-        lines += ["", *wrapped(f"→ {sentence}", "", "  ")]
+        lines += ["", *_wrapped(f"→ {sentence}", "", "  ")]
     return lines
 
 
@@ -200,5 +203,5 @@ def bars(norms):
         yield f"  layer {layer:<3} {formatted(norms[layer - 1]):>10}  {bar}".rstrip()
 
 
-def wrapped(text, first, other):
+def _wrapped(text, first, other):
     return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=other, break_on_hyphens=False)

@@ -16,75 +16,75 @@ def as_json(explanation):
         "outputs": explanation.outputs,
         "loss": type(explanation.step.loss).__name__,
         "lr": explanation.lr,
-        "from": finite(explanation.loss),
-        "to": finite(explanation.new_loss),
-        "dz_norms": finite(explanation.norms()),
+        "from": _finite(explanation.loss),
+        "to": _finite(explanation.new_loss),
+        "dz_norms": _finite(explanation.norms()),
         "observations": explanation.observations,
-        "given": {name: tensor_of(explanation.values[name]) for name in ("X", "y", *explanation.chain.start)},
-        "records": [record_of(record) for record in explanation.records],
+        "given": {name: _tensor_of(explanation.values[name]) for name in ("X", "y", *explanation.chain.start)},
+        "records": [_record_of(record) for record in explanation.records],
     }
-    return in_json(json.dumps(content, ensure_ascii=False, allow_nan=False)) + "\n"
+    return _in_json(json.dumps(content, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
-def record_of(record):
+def _record_of(record):
     return {
         "name": record.name,
         "kind": record.kind,
-        "quantity": tree_of(record.quantity),
+        "quantity": _tree_of(record.quantity),
         "stage": record.stage,
         "number": record.number,
         "layer": record.layer,
         "equation": record.equation,
-        "sides": [tree_of(side) for side in record.sides],
+        "sides": [_tree_of(side) for side in record.sides],
         "elementwise": record.elementwise,
         "sizes": record.sizes,
         "why": record.why,
         "rule": record.rule,
-        "chain": [tree_of(factor) for factor in record.chain],
-        "factors": [{"name": f.name, **tree_of(f.derivative), **tensor_of(f.tensor)} for f in record.factors],
+        "chain": [_tree_of(factor) for factor in record.chain],
+        "factors": [{"name": f.name, **_tree_of(f.derivative), **_tensor_of(f.tensor)} for f in record.factors],
         "numbers": record.numbers,
         "example": {
             "place": [index + 1 for index in record.example.place],
-            "tree": tree_of(record.example.tree),
-            "value": finite(record.example.value),
+            "tree": _tree_of(record.example.tree),
+            "value": _finite(record.example.value),
         },
         "checks": [
-            {"by": c.by, "ok": c.ok, "error": finite(c.error), "bound": finite(c.bound), "why": c.why}
+            {"by": c.by, "ok": c.ok, "error": _finite(c.error), "bound": _finite(c.bound), "why": c.why}
             for c in record.checks
         ],
-        **tensor_of(record.tensor),
+        **_tensor_of(record.tensor),
     }
 
 
-def tree_of(tree):
+def _tree_of(tree):
     """A node as {"node": its kind, and its fields}; a derivative has the quantities `of` and `by`."""
     if isinstance(tree, Call):
-        return {"node": "Call", "function": tree.function.name, "arguments": [tree_of(a) for a in tree.arguments]}
+        return {"node": "Call", "function": tree.function.name, "arguments": [_tree_of(a) for a in tree.arguments]}
     if isinstance(tree, Value):
-        return {"node": "Value", "value": finite(tree.value), "digits": tree.digits}
+        return {"node": "Value", "value": _finite(tree.value), "digits": tree.digits}
     if isinstance(tree, Rest):
-        return {"node": "Rest", "count": tree.count, "value": finite(tree.value), "digits": tree.digits}
-    return {"node": type(tree).__name__} | {name: field_of(getattr(tree, name)) for name in tree.__dataclass_fields__}
+        return {"node": "Rest", "count": tree.count, "value": _finite(tree.value), "digits": tree.digits}
+    return {"node": type(tree).__name__} | {name: _field_of(getattr(tree, name)) for name in tree.__dataclass_fields__}
 
 
-def field_of(value):
+def _field_of(value):
     if isinstance(value, tuple):
-        return [field_of(v) for v in value]
-    return tree_of(value) if isinstance(value, Expression) else finite(value)
+        return [_field_of(v) for v in value]
+    return _tree_of(value) if isinstance(value, Expression) else _finite(value)
 
 
-def tensor_of(tensor):
-    return {"shape": list(tensor.shape), "values": finite(tensor.tolist())}
+def _tensor_of(tensor):
+    return {"shape": list(tensor.shape), "values": _finite(tensor.tolist())}
 
 
-def finite(value):
+def _finite(value):
     """JSON has no nan and no inf: they are texts."""
     if isinstance(value, list):
-        return [finite(v) for v in value]
+        return [_finite(v) for v in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def in_json(text):
+def _in_json(text):
     r"""JSON with each character that does not print as JSON's own escape: it holds what it held."""
     units = (c if c.isprintable() else c.encode("utf-16-be", "surrogatepass").hex() for c in text)
     return "".join(u if len(u) < 4 else "".join(f"\\u{u[i : i + 4]}" for i in range(0, len(u), 4)) for u in units)

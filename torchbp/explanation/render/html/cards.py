@@ -3,7 +3,7 @@
 from html import escape
 
 from torchbp.explanation.numbers import formatted
-from torchbp.explanation.records import STAGES, chain_rule, equation, sentence
+from torchbp.explanation.records import STAGES, chain_rule_text, equation_text, sentence
 from torchbp.explanation.render import mathml, text
 from torchbp.explanation.render.plain_text import partial
 from torchbp.explanation.render.text import COLUMNS, ROWS, scale, size
@@ -15,24 +15,24 @@ def card(record, place):
     shapes = {} if record.elementwise or not record.tensor.dim() else {n: s for n, s in record.shapes.items() if s}
     shape = size(record.tensor) if record.tensor.dim() else "a number"
     name = escape(partial(record.quantity))
-    drawn = mathml.equation(record.quantity, record.sides, equation(record, partial), shapes)
+    drawn = mathml.drawn_equation(record.quantity, record.sides, equation_text(record, partial), shapes)
     parts = [
-        f'<p class="stage">{STAGES[record.stage]}{where(record)}</p>',
-        f'<h2 id="step-{place}-name" aria-label="{name}, {shape}">{mathml.quantity(record.quantity)}'
+        f'<p class="stage">{STAGES[record.stage]}{_where(record)}</p>',
+        f'<h2 id="step-{place}-name" aria-label="{name}, {shape}">{mathml.drawn_quantity(record.quantity)}'
         f'<span class="shape">{shape}</span></h2>',
         f'<div class="equation">{drawn}</div>',
         f'<p class="why">{readable(sentence(record.reason, partial))}</p>',
     ]
     if len(record.chain) > 1:
-        rule = mathml.chain_rule(record.quantity, record.chain, chain_rule(record, partial))
+        rule = mathml.drawn_chain_rule(record.quantity, record.chain, chain_rule_text(record, partial))
         parts.append(f'<div class="equation rule">{rule}</div>')
     if record.example:
         parts.append(f'<p class="numbers">{readable(record.example.text(partial))}</p>')
-    parts += [table(record), *map(verdict, record.checks)]
+    parts += [table(record), *map(_verdict, record.checks)]
     return f'<article class="step" id="step-{place}" aria-labelledby="step-{place}-name">{"".join(parts)}</article>'
 
 
-def where(record):
+def _where(record):
     if record.number is None:
         return ""
     named = record.layer.rpartition(".")[2]
@@ -44,7 +44,7 @@ def readable(text):
     return escape(printable(text))
 
 
-def verdict(check):
+def _verdict(check):
     kind = {True: "check ok", False: "check off", None: "check none"}[check.ok]
     return f'<p class="{kind}"><b>{text.VERDICTS[check.ok]}:</b> {readable(text.comparison(check))}</p>'
 

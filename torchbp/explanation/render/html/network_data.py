@@ -27,7 +27,7 @@ class Column:
         values = explanation.values
         first = quantities[0]
         learning = values[d(first).name].abs().sum(0) if d(first).name in values else values[first.name][0] * 0
-        self.units, self.count = strongest(learning, values[first.name].abs().sum(0)), len(learning)
+        self.units, self.count = _strongest(learning, values[first.name].abs().sum(0)), len(learning)
         for parameter, quantity in step.parameters if step else ():
             equation = parameter.equation.replace(equations.nodes(step))
             if self.weight is None and equations.local_factor(equation, d(step.gives).name) == step.takes:
@@ -41,64 +41,64 @@ class Column:
 def network(explanation):
     """Columns of units, from X to the output, and every tensor of theirs, cut to the units that are drawn."""
     values, step = explanation.values, explanation.step
-    columns = columns_of(explanation)
+    columns = _columns_of(explanation)
     shown = {}  # the tensors of the page, by quantity
     for quantity in (LOSS, LOSS.after()):
         shown[quantity] = nine_digits(values[quantity.name])
-    shown[TARGET] = cut(values[TARGET.name], columns[-1].units)
+    shown[TARGET] = _cut(values[TARGET.name], columns[-1].units)
     slopes = {}
     for below, column in zip([None, *columns], columns, strict=False):
         for quantity in column.quantities:
-            shown |= {q: cut(values[q.name], column.units) for q in versions(quantity) if q.name in values}
+            shown |= {q: _cut(values[q.name], column.units) for q in _versions(quantity) if q.name in values}
         for _, quantity in column.step.parameters if column.step else ():
-            for q in (quantity, *versions(quantity)):
+            for q in (quantity, *_versions(quantity)):
                 if q.name in values:
-                    shown[q] = lists(cut_parameter(values[q.name], column, below))
+                    shown[q] = _lists(_cut_parameter(values[q.name], column, below))
     for s in explanation.chain.steps:
         if not s.is_layer:
-            slopes[s.gives.name] = cut(
+            slopes[s.gives.name] = _cut(
                 s.derivative(values[s.gives.name], values[s.takes.name]), columns[s.number].units
             )
-    if step.rule.answers:
-        a, z = values[step.answer.name], values[explanation.chain.output.name]
-        slopes[step.answer.name] = cut(step.rule.answers.derivative(a, z), columns[-1].units)
+    if step.criterion.rule.answers:
+        a, z = values[step.criterion.answer.name], values[explanation.chain.output.name]
+        slopes[step.criterion.answer.name] = _cut(step.criterion.rule.answers.derivative(a, z), columns[-1].units)
     lines = Lines(explanation)
     return {
-        "columns": [data_of(explanation, columns, place, lines) for place in range(len(columns))],
+        "columns": [_data_of(explanation, columns, place, lines) for place in range(len(columns))],
         "rows": min(len(values[INPUT.name]), ROWS),
         "count": len(values[INPUT.name]),
         "tensors": {quantity.name: tensor for quantity, tensor in shown.items()},
         "names": {quantity.name: partial(quantity) for quantity in shown},
         "slopes": slopes,
-        "steps": [shown_by(explanation, columns, record) for record in explanation.records],
+        "steps": [_shown_by(explanation, columns, record) for record in explanation.records],
         "loss_names": [LOSS.name, LOSS.after().name],
         "target": TARGET.name,
     }
 
 
-def versions(quantity):
+def _versions(quantity):
     """A quantity, itself after the update, and its derivative."""
     return quantity, quantity.after(), d(quantity)
 
 
-def columns_of(explanation):
+def _columns_of(explanation):
     chain, quantities = explanation.chain, [[INPUT]]
     for step in chain.steps:
         if step.is_layer:
             quantities.append([])
         quantities[-1].append(step.gives)
-    if explanation.step.rule.answers:
-        quantities[-1].append(explanation.step.answer)
+    if explanation.step.criterion.rule.answers:
+        quantities[-1].append(explanation.step.criterion.answer)
     columns = [Column(explanation, step, q) for step, q in zip([None, *chain.layers], quantities, strict=True)]
     first = chain.steps[chain.first]
     weight = next((q for _, q in first.parameters if explanation.values[q.name].dim() == 2), None)
     if weight is not None and first.takes.number in (None, 0):  # the inputs that most is learned from
         learning = explanation.values[d(weight).name].abs().sum(0)
-        columns[0].units = strongest(learning, explanation.values[INPUT.name].abs().sum(0))
+        columns[0].units = _strongest(learning, explanation.values[INPUT.name].abs().sum(0))
     return columns
 
 
-def data_of(explanation, columns, place, lines):
+def _data_of(explanation, columns, place, lines):
     """A column for the script."""
     column, below = columns[place], columns[place - 1] if place else None
     names = explanation.outputs if place == len(columns) - 1 else explanation.features if not place else ()
@@ -114,14 +114,14 @@ def data_of(explanation, columns, place, lines):
         # in the order in which a pass comes to them
         "forward": [q.name for q in column.quantities] + [q.after().name for q in column.quantities if column.step],
         "backward": [d(q).name for q in reversed(column.quantities) if d(q).name in explanation.values],
-        "weight": weight_of(column, below, explanation),
-        "factors": factors_of(column, explanation),
+        "weight": _weight_of(column, below, explanation),
+        "factors": _factors_of(column, explanation),
         "lines": [[lines.of_unit(columns, place, row, unit) for unit in column.units] for row in range(rows)],
         "sums": lines.of_weights(column, below),
     }
 
 
-def weight_of(column, below, explanation):
+def _weight_of(column, below, explanation):
     """The parameter whose elements are drawn as edges: one between each two units, or one for each unit."""
     if column.weight is None:
         return None
@@ -136,7 +136,7 @@ def weight_of(column, below, explanation):
     }
 
 
-def factors_of(column, explanation):
+def _factors_of(column, explanation):
     """The factors of ∂L/∂Z: ∂L/∂A of the column's output, then the slope of each activation; and of a loss that takes
     logits whether that product may round."""
     first, last = column.quantities[0], column.output
@@ -144,7 +144,7 @@ def factors_of(column, explanation):
         return None
     pairs = zip(reversed(column.quantities), reversed(column.quantities[:-1]), strict=False)
     slopes = [{"name": partial(Derivative(a, z)), "slope": a.name} for a, z in pairs]
-    fused = column.output == explanation.step.answer and explanation.step.rule.answers is not None
+    fused = column.output == explanation.step.criterion.answer and explanation.step.criterion.rule.answers is not None
     return {"first": d(last).name, "slopes": slopes, "result": d(first).name, "fused": fused}
 
 
@@ -175,7 +175,7 @@ class Lines:
         first, last = column.quantities[0], column.output
         found = []
         if place == len(columns) - 1:
-            if self.explanation.step.rule.answers and d(first) in self.records:
+            if self.explanation.step.criterion.rule.answers and d(first) in self.records:
                 name = f"{partial(d(first))}[{row + 1},{unit + 1}]"
                 found.append(f"The loss computes {name} in one formula: exact, where the product may round.")
         else:
@@ -192,7 +192,7 @@ class Lines:
         return [self.line(gradient, (unit,)) for unit in column.units]
 
 
-def shown_by(explanation, columns, record):
+def _shown_by(explanation, columns, record):
     """Of a record, what the drawing lights up: the units of columns, and the weights before columns."""
     quantity = record.by or record.quantity
     units, weights = [], []
@@ -220,7 +220,7 @@ def shown_by(explanation, columns, record):
     }
 
 
-def strongest(gradient, value):
+def _strongest(gradient, value):
     """All units of a small layer; of a large one those that learn most, or where none does, those of largest value."""
     if len(gradient) <= WHOLE:
         return list(range(len(gradient)))
@@ -228,11 +228,11 @@ def strongest(gradient, value):
     return sorted(by.argsort(descending=True)[:STRONGEST].tolist())
 
 
-def cut(tensor, units):
-    return lists(tensor[:ROWS][:, units])
+def _cut(tensor, units):
+    return _lists(tensor[:ROWS][:, units])
 
 
-def cut_parameter(tensor, column, below):
+def _cut_parameter(tensor, column, below):
     """The part of a parameter that belongs to the units that are drawn; of another width, all of it."""
     if len(tensor) != column.count:
         return tensor
@@ -240,7 +240,7 @@ def cut_parameter(tensor, column, below):
     return tensor[:, below.units] if tensor.dim() == 2 and tensor.shape[1] == below.count else tensor
 
 
-def lists(tensor):
+def _lists(tensor):
     numbers = tensor.tolist()
     return [[nine_digits(n) for n in row] if isinstance(row, list) else nine_digits(row) for row in numbers]
 

@@ -12,7 +12,7 @@ from torchbp.explanation.render.html import network_data
 from torchbp.explanation.render.html.cards import card, readable, strip
 from torchbp.explanation.render.html.step_curve import curve
 from torchbp.explanation.render.plain_text import partial
-from torchbp.explanation.render.text import loss, reading, tally
+from torchbp.explanation.render.text import loss_line, reading, tally
 from torchbp.printing import printable
 from torchbp.web import shared_style
 
@@ -30,7 +30,7 @@ def style():
     return shared_style() + read(["page.css"])
 
 
-def data(explanation):
+def _data(explanation):
     """For the script; no `<` ends it early."""
     content = {**network_data.network(explanation), "rates": curve(explanation)}
     content["loss"] = network_data.nine_digits(explanation.loss)
@@ -39,10 +39,10 @@ def data(explanation):
 
 def page(explanation):
     title = explanation.title or "One step of backpropagation"
-    answer, target = explanation.step.answer, TARGET
+    answer, target = explanation.step.criterion.answer, TARGET
     facts = [
         ("network", explanation.chain.described()),
-        ("loss", loss(explanation)),
+        ("loss", loss_line(explanation)),
         ("learning rate α", f"{explanation.lr:g}"),
         ("the loss went", f"from {formatted(explanation.loss)} to {formatted(explanation.new_loss)}"),
         ("checks", tally(explanation, partial)),
@@ -70,7 +70,7 @@ def page(explanation):
         "script": read(SCRIPTS),
         "reading": readable(reading(explanation, partial)),
         "steps": steps,
-        "data": data(explanation),
+        "data": _data(explanation),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
 

@@ -20,14 +20,14 @@ def curve(explanation):
     `minimum` is None where the loss does not rise again on both sides. Where there is nothing to descend along, there
     are no points, and the sentence says why.
     """
-    if nothing := no_descent(explanation):
+    if nothing := _no_descent(explanation):
         return {"points": [], "chosen": None, "minimum": None, "says": nothing}
-    points = searched(explanation)
-    place, best = lowest(points), None
-    falls = rises(explanation, [[0, explanation.loss], *points[:place]], points[place])
-    again = rises(explanation, points[place + 1 :], points[place])
+    points = _searched(explanation)
+    place, best = _lowest(points), None
+    falls = _rises(explanation, [[0, explanation.loss], *points[:place]], points[place])
+    again = _rises(explanation, points[place + 1 :], points[place])
     if place and falls and again:
-        best = refined(explanation, points[place - 1][0], points[place + 1][0])
+        best = _refined(explanation, points[place - 1][0], points[place + 1][0])
         points = sorted([*points, best])
         says = f"The minimum along the gradient: {formatted(best[1])} at α = {formatted(best[0], 3)}."
     elif again:
@@ -51,7 +51,7 @@ def curve(explanation):
     }
 
 
-def no_descent(explanation):
+def _no_descent(explanation):
     """Why there is no gradient to descend along; "" if there is one."""
     gradients = [explanation.values[d(quantity).name] for quantity in explanation.step.learnt]
     if not math.isfinite(explanation.loss):
@@ -65,44 +65,44 @@ def no_descent(explanation):
     return ""
 
 
-def searched(explanation):
+def _searched(explanation):
     """Points from below the learning rate to above it, and on while the loss falls to an end."""
     limits = torch.finfo(explanation.values["X"].dtype)
     most, least = min(explanation.lr * FARTHEST, limits.max), explanation.lr / FARTHEST
     low, high = explanation.lr * LOWEST, min(explanation.lr * HIGHEST, most)
-    points = sampled(explanation, low, high)
+    points = _sampled(explanation, low, high)
     nothing = 1e-3 * explanation.loss  # is left of the loss
-    while lowest(points) == len(points) - 1 and points[-1][1] > nothing and high < most:
+    while _lowest(points) == len(points) - 1 and points[-1][1] > nothing and high < most:
         high = min(10 * high, most)
-        points = sampled(explanation, low, high)
-    while lowest(points) == 0 and low > least:
+        points = _sampled(explanation, low, high)
+    while _lowest(points) == 0 and low > least:
         low = max(low / 10, least)
-        points = sampled(explanation, low, high)
+        points = _sampled(explanation, low, high)
     return points
 
 
-def sampled(explanation, low, high):
+def _sampled(explanation, low, high):
     span = math.log(high / low)
     rates = [min(low * math.exp(span * i / (POINTS - 1)), high) for i in range(POINTS)]
     return [[rate, explanation.loss_after(rate)] for rate in rates]
 
 
-def lowest(points):
-    return min(range(len(points)), key=lambda i: finite(points[i][1]))
+def _lowest(points):
+    return min(range(len(points)), key=lambda i: _finite(points[i][1]))
 
 
-def finite(loss):
+def _finite(loss):
     return loss if math.isfinite(loss) else math.inf
 
 
-def rises(explanation, points, lowest):
+def _rises(explanation, points, lowest):
     """Whether a point's loss is above the lowest one's, by more than rounding and by what is seen beside its fall."""
     eps = torch.finfo(explanation.values["X"].dtype).eps
     least = max(VISIBLE * abs(explanation.loss - lowest[1]), 16 * eps * abs(explanation.loss))
-    return any(finite(loss) > lowest[1] + least for _, loss in points)
+    return any(_finite(loss) > lowest[1] + least for _, loss in points)
 
 
-def refined(explanation, low, high):
+def _refined(explanation, low, high):
     """The minimum between two rates, by golden sections."""
     ratio = (math.sqrt(5) - 1) / 2
     found = []
@@ -110,5 +110,5 @@ def refined(explanation, low, high):
         a, b = high - ratio * (high - low), low + ratio * (high - low)
         pair = [[rate, explanation.loss_after(rate)] for rate in (a, b)]
         found += pair
-        low, high = (low, b) if finite(pair[0][1]) < finite(pair[1][1]) else (a, high)
-    return min(found, key=lambda point: finite(point[1]))
+        low, high = (low, b) if _finite(pair[0][1]) < _finite(pair[1][1]) else (a, high)
+    return min(found, key=lambda point: _finite(point[1]))

@@ -1,0 +1,69 @@
+"""The loss of a step: its rule, the answers that it compares with y, and its expressions in the step's quantities."""
+
+import torch
+
+from torchbp.engine.losses import count
+from torchbp.explanation.equations import K, N
+from torchbp.explanation.quantities import TARGET, Quantity
+from torchbp.ops.expressions import Number, Quotient
+from torchbp.ops.rules import rule_of
+
+
+class Criterion:
+    """A loss and what it is of.
+
+    rule, options: of the loss. given: the names of the options that are not None.
+    output: the quantity that the network gives.
+    answer: the quantity that the loss compares with y: the output, or of a loss that takes logits what its activation
+        makes of them, A2 after Z2.
+    divisor: what the mean divides by; 1 of a sum.
+    """
+
+    def __init__(self, loss, chain, y):
+        self.rule, self.options = rule_of(loss), rule_of(loss).options_of(loss)
+        self.given = frozenset(name for name, value in self.options.items() if value is not None)
+        self.mean, self.rows, self.elements = loss.reduction == "mean", len(y), y.numel()
+        self.output = self.answer = chain.output
+        if self.rule.answers is not None:
+            self.answer = Quantity("A" if chain.steps[-1].is_layer else "P", chain.output.number)
+        self.divisor = count(self.rule, y, self.options) if self.mean else 1
+
+    def weights(self, y):
+        """The tensors among the options of the loss, by their symbols, in the shape of y."""
+        pairs = zip(self.rule.option_symbols, self.options.values(), strict=True)
+        return {symbol: value.expand_as(y) for symbol, value in pairs if isinstance(value, torch.Tensor)}
+
+    def tree(self, name, prime=False, computed=False):
+        """An expression of the loss, "equation", "slope" or "error", of this step's quantities."""
+        if computed:
+            tree = getattr(self.rule, f"{name}_computed").expression
+            tree = tree(self.given) if callable(tree) else tree
+        else:
+            tree = self.rule.tree(name, self.given)
+        found = {"A": self.answer, "Z": self.output}
+        found = {symbol: quantity.after() if prime else quantity for symbol, quantity in found.items()}
+        for symbol, value in zip(self.rule.option_symbols, self.options.values(), strict=True):
+            found[symbol] = Quantity(symbol) if isinstance(value, torch.Tensor) else Number(value)
+        return tree.replace(found | {"y": TARGET})
+
+    def count_symbol(self):
+        """What the mean divides by, as the equations call it; None of a sum."""
+        if not self.mean:
+            return None
+        rows, elements = self.rows, self.elements
+        if self.rule.count is None or self.divisor in (rows, elements):
+            return N if elements == rows or (self.rule.count is not None and self.divisor == rows) else N * K
+        return Number(float(self.divisor))
+
+    def divided(self, tree):
+        """An element's part of ∂L, with numbers: divided by what the mean divides by."""
+        return tree if self.divisor == 1 else Quotient(tree, Number(float(self.divisor)))
+
+    def over_count(self, tree):
+        symbol = self.count_symbol()
+        return tree if symbol is None else Quotient(Number(1), symbol) * tree
+
+    def computed_how(self, name, prime=False):
+        """The sentence on what is computed in place of the expression "equation" or "slope"."""
+        a, z = (quantity.after() if prime else quantity for quantity in (self.answer, self.output))
+        return getattr(self.rule, f"{name}_computed").why.format(a=a.name, z=z.name)
