@@ -137,7 +137,8 @@ def test_a_checkpoint_without_a_fingerprint_is_said_to_have_none(run):
         content["TabularData"]["fingerprint"] = damaged
         torch.save(content, "old.ckpt")
         status, _, err = run("test", *SOURCE, "--data.source", "b.csv", "--ckpt_path", "old.ckpt")
-        assert (status, err) == (1, "torchbp: error: the checkpoint's fingerprint of its rows is damaged; train a new network\n")
+        error = "torchbp: error: the checkpoint's fingerprint of its rows is damaged; train a new network\n"
+        assert (status, err) == (1, error)
 
 
 def test_a_fingerprint_is_of_each_bit_and_of_the_split():
