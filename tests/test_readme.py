@@ -91,6 +91,10 @@ def test_the_transcript_holds_whenever_the_run_stops():
     assert shapes(text.replace("best.ckpt", "last.ckpt")) != shapes(text)
 
 
+def test_the_readme_is_read_in_ten_minutes():
+    assert len(README.splitlines()) <= 300
+
+
 def test_there_is_a_link_for_each_formula():
     assert len(FORMULAS) >= 13
 
