@@ -9,6 +9,7 @@ import pytest
 
 from torchbp.cli import COMMANDS
 
+pytestmark = pytest.mark.processes
 PROGRAM = Path(__file__).parent / "core_installation.py"
 EXTRAS = [
     "pytorch_lightning", "lightning", "lightning_fabric", "torchmetrics", "jsonargparse", "sklearn", "scipy",

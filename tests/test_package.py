@@ -26,6 +26,7 @@ loaded()
 """
 
 
+@pytest.mark.processes
 def test_import_loads_what_is_used_and_no_more():
     lines = subprocess.check_output([sys.executable, "-c", PROGRAM], text=True).splitlines()
     assert lines[0] == ""  # neither torch nor numpy: pytest imports the plugin in every run, of any project

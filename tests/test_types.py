@@ -25,6 +25,7 @@ torchbp.ops.sigmoid([0.0])
 """
 
 
+@pytest.mark.processes
 def test_a_program_is_what_mypy_takes_it_for(tmp_path, request):
     """In one run of mypy, which reads torch first."""
     wrong = tmp_path / "wrong.py"

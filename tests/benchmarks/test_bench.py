@@ -227,25 +227,23 @@ assert "pytorch_lightning" not in sys.modules
     ("arguments", "message"),
     [
         ("", "name a benchmark: layers, step, ensemble, training, memory, all"),
-        ("tables", "invalid choice: 'tables' (choose from "),
+        ("tables", "invalid choice: 'tables'; there are layers, step, ensemble, training, memory, all"),
         ("layers --threads 0", "argument --threads: 0 must be a positive number"),
         ("layers --threads many", "argument --threads: invalid int value: 'many'"),
         ("layers --seconds -1", "argument --seconds: -1 must be a positive number"),
         ("layers --json .", "argument --json: . exists; name another file"),
-        ("layers --what", "unrecognized arguments: --what"),
+        ("layers --what", "there is no option --what; there are --help, --threads, --seconds, --no-compile, --device"),
         ("layers --json nowhere/a.json", "argument --json: there is no folder nowhere"),
         (f"layers --json {'a' * 300}", "cannot be written: File name too long"),
         ("layers --plot a.jpg", "argument --plot: a.jpg is no picture's name; call it a.jpg.png"),
         ("all --plot nowhere/a.png", "argument --plot: there is no folder nowhere"),
         ("layers --device tpu", "argument --device: 'tpu' is not a device to measure on; use cpu or cuda"),
-        ("memory --threads 1", "unrecognized arguments: --threads 1"),
-        ("training --no-compile", "unrecognized arguments: --no-compile"),
+        ("memory --threads 1", "--threads is no option of this command; --help shows those that it has"),
+        ("training --no-compile", "--no-compile is no option of this command; --help shows those that it has"),
     ],
 )
 def test_bad_arguments(arguments, message, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["bench", *arguments.split()])
-    assert caught.value.code == 2
+    assert main(["bench", *arguments.split()]) == 2
     err = capsys.readouterr().err
     assert err.startswith("torchbp: error: ")
     assert message in err
@@ -254,8 +252,7 @@ def test_bad_arguments(arguments, message, capsys):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(capsys):
-    with pytest.raises(SystemExit):
-        main(["bench", "step", "--device", "cuda"])
+    assert main(["bench", "step", "--device", "cuda"]) == 2
     assert capsys.readouterr().err == "torchbp: error: argument --device: torch finds no GPU here; use cpu\n"
 
 

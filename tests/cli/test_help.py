@@ -95,6 +95,7 @@ def test_the_whole_help_is_the_parsers():
     assert "default: 200" in " ".join(whole.split())
 
 
+@pytest.mark.processes
 def test_help_loads_neither_torch_nor_anything_of_training():
     code = (
         "import sys; from torchbp.cli import main; main(['--help']); main(['fit', '--help']); main(['explain', '-h']); "

@@ -43,6 +43,7 @@ def test_ctrl_c_in_any_command_is_one_line(command, monkeypatch, capsys):
     assert capsys.readouterr() == ("", "torchbp: interrupted\n")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("error", ["KeyboardInterrupt", "ImportError('of a library that was interrupted')"])
 def test_ctrl_c_while_a_library_is_imported_is_one_line(error, tmp_path):
     """A library may print the interruption, or turn it into an error of its own."""
@@ -66,6 +67,7 @@ def test_the_handler_of_the_caller_is_back_afterwards(capsys):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.processes
 def test_a_reader_that_has_seen_enough_gets_no_traceback():
     program = "import sys; from torchbp.cli import main; sys.exit([main(['--help']) for _ in range(99)][-1])"
     done = subprocess.run(f'{sys.executable} -c "{program}" | head -1', shell=True, capture_output=True, text=True)

@@ -56,6 +56,7 @@ def test_breast_cancer_over_ten_seeds(run):
     assert min(accuracies) >= 0.93
 
 
+@pytest.mark.processes
 def test_a_first_run_prints_only_what_a_person_needs(run):
     """Through a real process, as a pipe sees it; and the line it ends with can be pasted."""
     torchbp = [sys.executable, "-m", "torchbp"]
@@ -297,6 +298,7 @@ def test_other_precisions(precision, run):
     assert (status, out) == (0, "wrote    predictions.csv: 569 rows\n")
 
 
+@pytest.mark.processes
 def test_interruption_says_how_to_go_on(run):
     """Of a real process. Each moment of a run that a signal may come at: tests/training/test_resume.py."""
     endless = ["--trainer.max_epochs", "100000", "--stopping.min_grad_norm", "0", "--stopping.patience", "100000"]

@@ -15,10 +15,11 @@ import torch
 from tests.commands import command_in
 from torchbp.cli import main
 from torchbp.training import Classifier, TabularData
+from torchbp.training.checkpoints.compatibility import check_same_settings
 from torchbp.training.data import splitting
 from torchbp.training.data.batches import ROWS_AT_ONCE
 from torchbp.training.data.fingerprint import fingerprint
-from torchbp.training.errors import UserError
+from torchbp.training.errors import SettingError, UserError
 
 RUN = Path("runs/run/version_0/checkpoints")
 
@@ -366,3 +367,27 @@ def test_weights_of_other_precisions_are_taken(run):
         other["state_dict"] = {name: t.to(dtype) for name, t in content["state_dict"].items()}
         torch.save(other, "other.ckpt")
         assert Classifier.load_from_checkpoint("other.ckpt").predict_proba(table()).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("current", "message"),
+    [
+        ({"b": None}, "has the column 'a' where this command has the column 'b'"),
+        ({"a": None}, "has the column 'kind' where this command has no further column"),
+        (
+            {"a": None, "kind": ["x"]},
+            r"has the categories \['x', 'y'\] in the column 'kind', but .* the categories \['x'\]",
+        ),
+        (
+            {"a": None, "kind": None},
+            r"has the categories \['x', 'y'\] in the column 'kind', but this command has numbers",
+        ),
+    ],
+    ids=str,
+)
+def test_columns_that_are_not_the_checkpoints_are_named(current, message):
+    saved = {"columns": {"a": None, "kind": ["x", "y"]}}
+    with pytest.raises(SettingError, match=f"^the checkpoint {message}; use the data and config that it was trained"):
+        check_same_settings(saved, {"columns": current}, "best.ckpt")
+    check_same_settings(saved, saved, "best.ckpt")
+    check_same_settings({"columns": None}, saved, "best.ckpt")

@@ -92,3 +92,16 @@ def test_bad_hyperparameters_are_named(settings):
     ((name, _),) = settings.items()
     with pytest.raises(SettingError, match=f"model.{name}="):
         Classifier(2, ["a", "b"], **settings)
+
+
+def test_the_area_under_the_roc_needs_rows_of_both_classes(trained):
+    model, data, _, path = trained
+    once = quiet_trainer(default_root_dir=path, limit_test_batches=1)
+    data.table.labels[data.splits["test"]], before = 1, data.table.labels[data.splits["test"]].clone()
+    data._rows.clear()
+    try:
+        scores = once.test(model, data, verbose=False)[0]
+    finally:
+        data.table.labels[data.splits["test"]] = before
+        data._rows.clear()
+    assert set(scores) == {"test/loss", "test/accuracy"}

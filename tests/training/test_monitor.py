@@ -13,7 +13,7 @@ from torch.func import functional_call, grad, vmap
 
 from tests.training.trainers import quiet_trainer
 from torchbp.cli import main
-from torchbp.ops import rules
+from torchbp.ops import expressions, rules
 from torchbp.training import Classifier, TabularData
 from torchbp.training.callbacks.gradient_monitor import GradientMonitor, constant_answer_loss
 from torchbp.training.callbacks.gradients import (
@@ -22,7 +22,7 @@ from torchbp.training.callbacks.gradients import (
     hardest_rows,
     sample_gradient_norms,
 )
-from torchbp.training.callbacks.saturation import flat_share
+from torchbp.training.callbacks.saturation import flat_share, plot_words, saturation_trouble
 from torchbp.training.cli import run_page
 from torchbp.training.errors import SettingError
 
@@ -98,6 +98,54 @@ def test_saturation_of_each_activation():
         a = torch.tensor([outputs, [[0.5] * 3] * 2])  # a second network, without
         rule = rules.activation(activation)
         torch.testing.assert_close(flat_share(rule, rule.derivative(a, None)), torch.tensor([share, 0.0]))
+
+
+@pytest.fixture(params=["left", "both sides", "nowhere"])
+def softplus(request):
+    """The rule of ln(1 + e^z), whose slope σ(z) is a function of its input, said to be flat there."""
+    rule = rules.Activation(
+        name="softplus",
+        apply=F.softplus,
+        forward=F.softplus,
+        backward=lambda da, z: da * z.sigmoid(),
+        saves="input",
+        equation=expressions.Z,
+        slope=expressions.Z,
+        description="is smooth",
+        slope_description="at most 1",
+        steepest=1.0,
+        flat=request.param,
+        instead="tanh",
+    )
+    rules.register(rule)
+
+    @rules.implements(rule)
+    class Softplus(torch.nn.Module):
+        def forward(self, z):
+            return F.softplus(z)
+
+    yield rule
+    rules.unregister(rule)
+
+
+def test_an_activation_that_saves_its_input_is_watched_by_its_rule(softplus):
+    model = Classifier(3, ["a", "b"], hidden=[5], activation="softplus")
+    with torch.no_grad():
+        model.net[0].bias[:2] = -9  # two units that are flat for all rows
+    x, y = torch.randn(40, 3), torch.ones(40, 1)
+    x[0] *= 9  # and a row that is far off
+    flat = model.net[0](x).sigmoid() < 0.04
+    assert 0.4 < flat.double().mean() != flat.all(0).double().mean() == 0.4
+    record = gradient_flow(model, x, y)
+    if softplus.flat == "nowhere":
+        assert "saturated/1" not in record
+        return
+    expected = flat.all(0) if softplus.flat == "left" else flat
+    assert record["saturated/1"] == pytest.approx(expected.double().mean().item())
+    title, caption = plot_words("softplus")
+    assert title == {"left": "Dead units", "both sides": "Saturated units"}[softplus.flat]
+    assert "softplus units" in caption
+    assert saturation_trouble("softplus").endswith("tanh as model.activation helps")
 
 
 @pytest.mark.parametrize(("rows", "watched"), [(100, 100), (341, 128), (8192, 256), (10**6, 1024)])

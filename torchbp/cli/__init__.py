@@ -15,6 +15,7 @@ from torchbp.cli.help import SECTIONS, help_page
 from torchbp.cli.layout import page
 from torchbp.printing import complain, did_you_mean
 
+SUMMARY = "Backpropagation with its formulas in plain sight, for PyTorch."
 INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -67,7 +68,7 @@ def _run(arguments):
     if not arguments or arguments[0] in ("-h", "--help"):
         commands = [(name, command.what) for name, command in COMMANDS.items()]
         ending = "torchbp COMMAND --help lists the options of a command."
-        print(page("torchbp COMMAND [OPTION …]", torchbp.__doc__.splitlines()[0], {"": commands}, ending))
+        print(page("torchbp COMMAND [OPTION …]", SUMMARY, {"": commands}, ending))
         return 0 if arguments else 2
     name = arguments[0]
     if name == "--version":

@@ -20,7 +20,10 @@ class Parser(argparse.ArgumentParser):
 
     def _with_remedy(self, message):
         if unknown := re.match(r"unrecognized arguments: (-[^\s=]+)", message):
-            return f"there is no option {unknown[1]}; {did_you_mean(unknown[1], self._known_options())}"
+            options = self._known_options()
+            if unknown[1] in options:  # of another subcommand
+                return f"{unknown[1]} is no option of this command; --help shows those that it has"
+            return f"there is no option {unknown[1]}; {did_you_mean(unknown[1], options)}"
         if unknown := re.match(r"argument \S+: invalid choice: '(.*)' \(choose from (.*)\)", message):
             choices = re.findall(r"[^', ]+", unknown[2])
             return f"{message.split(' (choose')[0]}; {did_you_mean(unknown[1], choices)}"

@@ -58,15 +58,21 @@ def slopes(function, h, noise):
 
 def along(function, point, argument, direction):
     """t ↦ f(x + t d): the direction d is one entry of an argument (its index), or a vector of weights."""
+    like = as_real(point[argument])
+    is_entry = isinstance(direction, int)
+    if is_entry:
+        index = tuple(int(i) for i in torch.unravel_index(torch.tensor(direction), like.shape))
+    else:
+        weights = direction.view(like.shape).to(like)
 
     def at(t):
         moved = list(point)
         moved[argument] = point[argument].clone()
         numbers = as_real(moved[argument])
-        if isinstance(direction, int):
-            numbers[tuple(torch.unravel_index(torch.tensor(direction), numbers.shape))] += t
+        if is_entry:
+            numbers[index] += t
         else:
-            numbers += t * direction.view(numbers.shape).to(numbers)
+            numbers += t * weights
         return function(moved)
 
     return at

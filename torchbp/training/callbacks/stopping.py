@@ -93,7 +93,7 @@ class UntilMinimum(EarlyStopping):
         if not active.any():
             trainer.should_stop = True
 
-    def reason(self, trainer):
+    def reason(self, trainer) -> str:
         """One sentence: why this trainer's `fit` ended."""
         minimum = self.minimum
         if minimum.why.dim():
@@ -114,7 +114,7 @@ class UntilMinimum(EarlyStopping):
             return f"{_reached_limit(trainer)}; members: {counts}"
         return f"all members have stopped: {counts}"
 
-    def counts(self, members=slice(None)):
+    def counts(self, members=slice(None)) -> str:
         """How many of these members have stopped for each reason."""
         why = collections.Counter(self.minimum.why[members].tolist())
         return ", ".join(f"{why[kind]} {word}" for kind, word in WHY.items() if why[kind])

@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from torchbp.training.data.batches import MOST_BATCHES_AT_ONCE, ROWS_AT_ONCE, Batches, Loader
+from torchbp.training.data.columns import Columns
 from torchbp.training.data.fingerprint import check_fingerprint, fingerprint
 from torchbp.training.data.splitting import split_rows
 from torchbp.training.data.table import load_table
@@ -76,26 +77,26 @@ class TabularData(pl.LightningDataModule):
         self.order = None  # the seed of the order of the training rows
 
     @property
-    def in_features(self):
+    def in_features(self) -> int:
         return self.table.features.shape[1]
 
     @property
-    def columns(self):
+    def columns(self) -> Columns:
         return self.table.columns
 
     @property
-    def classes(self):
+    def classes(self) -> list[str]:
         return self.table.classes
 
     @property
-    def multilabel(self):
+    def multilabel(self) -> bool:
         return self.table.labels.ndim == 2
 
     @property
-    def missing(self):
+    def missing(self) -> str:
         return self.hparams.missing
 
-    def rows(self, split):
+    def rows(self, split: str | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """x and y of a whole split, "train", "val" or "test", or of a tensor of indices of rows."""
         if isinstance(split, str):  # kept: the loader, the scaling and the stopping rule share one copy
             if split not in self._rows:

@@ -1,5 +1,7 @@
 """The network, its loss and gradient descent, as a LightningModule. The formulas are in `torchbp/ops/`."""
 
+import os
+
 import pytorch_lightning as pl
 import torch
 
@@ -9,7 +11,7 @@ from torchbp.nn import MLP, BCEWithLogitsLoss
 from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import read_checkpoint
 from torchbp.training.data.batches import Batches
-from torchbp.training.data.columns import encode
+from torchbp.training.data.columns import Columns, encode
 from torchbp.training.errors import UserError
 from torchbp.training.model.engine_steps import engine_steps
 from torchbp.training.model.epoch_loss import EpochLoss
@@ -120,12 +122,12 @@ class Classifier(pl.LightningModule):
                 raise UserError(f"model.pos_weight=balanced: no training row has the class {name!r}; leave it out")
             self.loss.pos_weight.copy_((len(y) - positive) / positive)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits Z, `(N, outputs)` or `(E, N, outputs)`, of raw rows `(N, in_features)`."""
         return self.net(self.standardize(x))
 
     @torch.no_grad()
-    def predict_proba(self, x, spread=False):
+    def predict_proba(self, x, spread: bool = False) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """σ(Z), `(N, outputs)`, of raw rows: a tensor or an array `(N, in_features)`, or a pandas DataFrame with the
         columns that the network was trained on, among others and in any order.
 
@@ -144,13 +146,13 @@ class Classifier(pl.LightningModule):
         p = self(x).sigmoid()[self.chosen]
         return (p.mean(0), p.std(0, correction=0)) if spread else p.mean(0)
 
-    def named_columns(self):
+    def named_columns(self) -> Columns:
         """The columns of the training table, name → None or its categories. UserError if there are none."""
         if self.hparams.columns is None:
             raise UserError("this network was trained without names of columns; give it a tensor")
         return self.hparams.columns
 
-    def predicted_classes(self, probabilities):
+    def predicted_classes(self, probabilities: torch.Tensor) -> list[str]:
         """The class of each row, by name: of two, the second from P = ½ on; otherwise the most probable."""
         indices = (probabilities[:, 0] >= 0.5).long() if self.binary else probabilities.argmax(dim=1)
         return [self.hparams.classes[i] for i in indices]
@@ -280,7 +282,9 @@ class Classifier(pl.LightningModule):
         self.to(checkpoint["state_dict"]["standardize.mean"].dtype)
 
     @classmethod
-    def load_from_checkpoint(cls, path, map_location="cpu"):
+    def load_from_checkpoint(
+        cls, path: str | os.PathLike[str], map_location: str | torch.device = "cpu"
+    ) -> "Classifier":
         """The trained network of a checkpoint. Only plain values and tensors are loaded; no code of the file runs.
 
         Raises:
