@@ -1,4 +1,4 @@
-"""The explanation for a terminal, 80 columns wide, in the article's order from top to bottom."""
+"""The explanation as text for a terminal, 80 columns wide."""
 
 import math
 import textwrap
@@ -22,7 +22,7 @@ def as_text(explanation, layer=None):
     """Raises a ValueError for a number of a layer that is not there."""
     chain, layers = explanation.chain, len(explanation.chain.layers)
     if layer is not None and layer not in range(1, layers + 1):
-        raise ValueError(f"layer {layer!r} is not there; the network has the layers 1 to {layers}")
+        raise ValueError(f"no layer {layer!r}: the network has layers 1 to {layers}")
     lines = [*heading(explanation), "", _ruled("Given")]
     for name in (INPUT.name, TARGET.name, *chain.start) if layer is None else _needed(explanation, layer):
         lines += _given(name, explanation.values[name], chain.keys.get(name))
