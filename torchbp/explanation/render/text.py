@@ -66,13 +66,14 @@ def heading(explanation):
 def reading(explanation, printer=plain):
     """How the names are read, on those of this network. The page writes ∂, and says nothing on it."""
     first = explanation.chain.layers[0]
-    z, weights = first.gives.name, [q for _, q in first.parameters if explanation.values[q.name].dim() == 2]
-    parts = [f"{z}[2,3] is row 2, unit 3"]
-    parts += [f"{q.name}[2,3] is the weight from input 3 to unit 2" for q in weights]
+    quantities = [quantity for step in explanation.chain.layers for _, quantity in step.parameters]
+    weight = next((q for q in quantities if explanation.values[q.name].dim() == 2), None)
+    parts = [f"{first.gives.name}[2,3] is row 2, unit 3"]
+    parts += [f"{weight.name}[2,3] is the weight from input 3 to unit 2"] if weight else []
     parts = [f"{'; '.join(parts)} (counted from 1)."]
     if printer(d(first.gives)) != partial(d(first.gives)):
         parts.append(f"{printer(d(first.gives))} means {partial(d(first.gives))}.")
-    prime = next(quantity for step in explanation.chain.steps for _, quantity in step.parameters).after()
+    prime = quantities[0].after()
     return " ".join([*parts, f"A prime ({printer(prime)}) means after the update."])
 
 

@@ -44,7 +44,7 @@ def page(explanation):
         ("network", explanation.chain.described()),
         ("loss", loss_line(explanation)),
         ("learning rate α", f"{explanation.lr:g}"),
-        ("the loss went", f"from {formatted(explanation.loss)} to {formatted(explanation.new_loss)}"),
+        ("L before and after", f"{formatted(explanation.loss)} and {formatted(explanation.new_loss)}"),
         ("checks", tally(explanation, partial)),
     ]
     a, y = explanation.values[answer.name], explanation.values[target.name]
