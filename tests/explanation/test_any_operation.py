@@ -29,7 +29,8 @@ from torchbp.ops.expressions import (
     tanh,
     y,
 )
-from torchbp.ops.rules import Activation, Layer, Loss, Parameter, implements, register, rules, unregister
+from torchbp.ops.registry import implements, register, rules, unregister
+from torchbp.ops.rules import Activation, Layer, Loss, Parameter
 
 cosh, ZERO, LEAK = Function("cosh", torch.cosh), Number(0), Symbol("leak")
 ACTIVATION = {
