@@ -15,7 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torchbp import SGD
 from torchbp.benchmarks import command
 from torchbp.benchmarks.commands import layers, step, training
-from torchbp.benchmarks.helpers import jax_process, timing, training_runs
+from torchbp.benchmarks.helpers import jax_process, networks, step_variants, timing, training_runs
 from torchbp.benchmarks.helpers.memory_use import peak_bytes, saved_bytes
 from torchbp.benchmarks.helpers.timing import interleaved
 from torchbp.cli import main
@@ -67,10 +67,10 @@ def test_bytes():
 
 
 def test_every_variant_computes_the_same_gradients():
-    _, found = layers.eager((3, 4, 1), 5)
+    _, found = layers.eager_layers((3, 4, 1), 5)
     results = []
     for net, loss in found.values():
-        layers.step(net, loss)()
+        layers.forward_and_backward(net, loss)()
         results.append([p.grad.clone() for p in net.parameters()])
     for other in results[1:]:
         torch.testing.assert_close(other, results[0])
@@ -78,23 +78,23 @@ def test_every_variant_computes_the_same_gradients():
 
 def test_every_step_is_the_same_step(monkeypatch):
     """The weights of each variant's network, and numpy's, after two steps."""
-    networks = []
+    made = []
 
     def kept(make):
-        return lambda *sizes: networks.append(make(*sizes)) or networks[-1]
+        return lambda *sizes: made.append(make(*sizes)) or made[-1]
 
-    for module, name in ((step, "MLP"), (step, "FusedMLP"), (step.layers, "torch_network")):
+    for module, name in ((step_variants, "MLP"), (step_variants, "FusedMLP"), (networks, "torch_network")):
         monkeypatch.setattr(module, name, kept(getattr(module, name)))
-    variants = step.eager((3, 4, 1), 5)
-    x, y, untrained = step.layers.data_and_peer((3, 4, 1), 5)
+    variants = step_variants.eager_steps((3, 4, 1), 5)
+    x, y, untrained = networks.data_and_peer((3, 4, 1), 5)
     by_hand = [p.detach().numpy().copy() for p in untrained.parameters()]
-    networks.pop()
-    variants = [*variants.values(), step.of_numpy(by_hand, x.numpy(), y.numpy())]
+    made.pop()
+    variants = [*variants.values(), step_variants.numpy_by_hand(by_hand, x.numpy(), y.numpy())]
     losses = torch.stack([torch.as_tensor(variant()).detach().clone() for _ in range(2) for variant in variants])
     losses = losses.view(2, -1)
     torch.testing.assert_close(losses, losses[:, :1].expand_as(losses))
-    assert len(networks) == len(variants) - 1
-    for net in networks:
+    assert len(made) == len(variants) - 1
+    for net in made:
         assert not torch.equal(net[0].weight, untrained[0].weight)
         for p, q in zip(net.parameters(), by_hand, strict=True):
             torch.testing.assert_close(p.detach(), torch.from_numpy(q))

@@ -6,8 +6,8 @@ import weakref
 import pytest
 import torch
 
-from torchbp.benchmarks.commands import memory, step
-from torchbp.benchmarks.helpers import ensemble_variants, jax_process
+from torchbp.benchmarks.commands import memory
+from torchbp.benchmarks.helpers import ensemble_variants, jax_process, networks, step_variants
 
 SIZES, ROWS, STEPS = (3, 4, 1), 5, 2
 
@@ -15,7 +15,7 @@ SIZES, ROWS, STEPS = (3, 4, 1), 5, 2
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
     """A call of those that make sixteen makes four: it is compiled sooner."""
-    monkeypatch.setattr(step, "STEPS", STEPS)
+    monkeypatch.setattr(step_variants, "STEPS", STEPS)
 
 
 def named(name):
@@ -31,15 +31,15 @@ def on(device, make, *of):
 @pytest.fixture
 def losses(device):
     """Of two steps of torch.nn, `(2)`."""
-    peer = on(device, step.eager, SIZES, ROWS)[step.PEER]
+    peer = on(device, step_variants.eager_steps, SIZES, ROWS)[step_variants.PEER]
     return torch.stack([peer().detach() for _ in range(STEPS)])
 
 
 @pytest.fixture
 def losses_of_members(device):
     """Of two steps of torch.nn, `(2, members)`."""
-    x, y, networks = on(device, ensemble_variants.data_and_networks, 4, SIZES, ROWS)
-    peer, share = ensemble_variants.one_by_one(networks, x, y)
+    x, y, nets = on(device, ensemble_variants.data_and_networks, 4, SIZES, ROWS)
+    peer, share = ensemble_variants.one_by_one(nets, x, y)
     assert share == 1
     return torch.stack([torch.stack(peer()).detach() for _ in range(STEPS)])
 
@@ -59,23 +59,23 @@ def test_losses_fall(losses, losses_of_members):
 
 @pytest.mark.usefixtures("compiler", "fresh_compiler")
 def test_compiled(losses, device):
-    for name, variant in on(device, step.compiled, SIZES, ROWS).items():
-        torch.testing.assert_close(of_steps(variant, step.STEPS_OF.get(name, 1)), losses, msg=named(name))
+    for name, variant in on(device, step_variants.compiled_steps, SIZES, ROWS).items():
+        torch.testing.assert_close(of_steps(variant, step_variants.STEPS_OF.get(name, 1)), losses, msg=named(name))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU")
 @pytest.mark.parametrize("device", ["cuda"])
 def test_captured(losses, device):
-    for name, variant in on(device, step.captured, SIZES, ROWS).items():
+    for name, variant in on(device, step_variants.captured_steps, SIZES, ROWS).items():
         torch.testing.assert_close(of_steps(variant, 1), losses, msg=named(name))
 
 
 def test_a_captured_step_holds_the_weights_that_its_graph_reads(monkeypatch):
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
-    monkeypatch.setattr(step, "record", lambda function, written, pool: (lambda: None, function()))
-    x, y, net = step.layers.data_and_peer(SIZES, ROWS)
+    monkeypatch.setattr(step_variants, "record", lambda function, written, pool: (lambda: None, function()))
+    x, y, net = networks.data_and_peer(SIZES, ROWS)
     weight = weakref.ref(net[0].weight)
-    variant = step.graph_of(net, x, y)
+    variant = step_variants.step_in_cuda_graph(net, x, y)
     del net
     gc.collect()
     assert weight() is not None
@@ -83,7 +83,7 @@ def test_a_captured_step_holds_the_weights_that_its_graph_reads(monkeypatch):
 
 
 def test_ensemble(losses_of_members, device):
-    variants, steps = on(device, ensemble_variants.eager, 4, SIZES, ROWS)
+    variants, steps = on(device, ensemble_variants.eager_ensemble, 4, SIZES, ROWS)
     assert steps == {ensemble_variants.PEER: 1}
     for name, variant in list(variants.items())[1:]:
         torch.testing.assert_close(of_steps(variant, 1), losses_of_members, msg=named(name))
@@ -91,17 +91,17 @@ def test_ensemble(losses_of_members, device):
 
 @pytest.mark.usefixtures("compiler", "fresh_compiler")
 def test_compiled_ensemble(losses_of_members, device):
-    variants, steps = on(device, ensemble_variants.compiled, 4, SIZES, ROWS)
+    variants, steps = on(device, ensemble_variants.compiled_ensemble, 4, SIZES, ROWS)
     for name, variant in list(variants.items())[1:]:
         torch.testing.assert_close(of_steps(variant, steps.get(name, 1)), losses_of_members, msg=named(name))
 
 
 def test_some_are_trained_and_all_are_counted():
-    x, y, networks = ensemble_variants.data_and_networks(10, SIZES, ROWS)
-    before = [net[0].weight.clone() for net in networks]
-    peer, share = ensemble_variants.one_by_one(networks, x, y)
+    x, y, nets = ensemble_variants.data_and_networks(10, SIZES, ROWS)
+    before = [net[0].weight.clone() for net in nets]
+    peer, share = ensemble_variants.one_by_one(nets, x, y)
     peer()
-    changed = [not torch.equal(net[0].weight, weight) for net, weight in zip(networks, before, strict=True)]
+    changed = [not torch.equal(net[0].weight, weight) for net, weight in zip(nets, before, strict=True)]
     assert changed == [True] * 4 + [False] * 6
     assert share == 0.4
 
@@ -109,8 +109,8 @@ def test_some_are_trained_and_all_are_counted():
 def test_jax(losses, losses_of_members, device):
     jax_peers = pytest.importorskip("torchbp.benchmarks.helpers.jax_peers", exc_type=ImportError)
     for expected, (variants, steps) in (
-        (losses, on(device, jax_peers.steps_of, SIZES, ROWS)),
-        (losses_of_members, on(device, jax_peers.ensembles_of, 4, SIZES, ROWS)),
+        (losses, on(device, jax_peers.jax_steps, SIZES, ROWS)),
+        (losses_of_members, on(device, jax_peers.jax_ensembles, 4, SIZES, ROWS)),
     ):
         one, several = [variant for variant in variants.values() if isinstance(variant, jax_peers.Descent)]
         found = []
@@ -146,7 +146,7 @@ def test_jax_has_a_process_for_each_number_of_threads(monkeypatch):
 
 
 def test_memory_that_a_step_needs():
-    records = list(memory.records("a", 1, SIZES, ROWS, *memory.networks(SIZES, ROWS)))
+    records = list(memory.memory_records("a", 1, SIZES, ROWS, *memory.networks_and_steps(SIZES, ROWS)))
     assert [record["variant"] for record in records] == ["torch.nn", "backprop", "SGD.backprop_step"]
     parameters, batch, activations, largest_delta = 16 + 5, 5 * (3 + 1), 5 * (4 + 1), 5 * 4
     for record in records:

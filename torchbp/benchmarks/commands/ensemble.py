@@ -7,7 +7,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from torchbp.benchmarks.helpers import growth, jax_process
-from torchbp.benchmarks.helpers.ensemble_variants import PEER, SCALED, compiled, eager
+from torchbp.benchmarks.helpers.ensemble_variants import PEER, SCALED, compiled_ensemble, eager_ensemble
 from torchbp.benchmarks.helpers.timing import TIMED, interleaved
 
 # members, the sizes of each, and rows a batch
@@ -36,18 +36,22 @@ def measure(threads, seconds, with_compile, device="cpu"):
     yield {"note": SCALED}
     grid = [*GRID, LARGE] if device == "cuda" else GRID
     for number, of in itertools.product(threads, grid):
-        yield from records(number, *of, timed(eager, of, number, seconds, device), True)
+        yield from _ensemble_records(number, *of, _timed_ensemble(eager_ensemble, of, number, seconds, device), True)
     tasks = {of: ("ensembles", *of) for of in grid}
-    yield from jax_process.records(tasks, threads, seconds, device, lambda n, of, found: records(n, *of, found, False))
+    yield from jax_process.records(
+        tasks, threads, seconds, device, lambda n, of, found: _ensemble_records(n, *of, found, False)
+    )
     if device == "cpu":
-        yield from growth.measure(threads, seconds / 4)
+        yield from growth.measure_growth(threads, seconds / 4)
     for number, of in itertools.product(threads if with_compile else (), grid):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the compiler's own parts
-            yield from records(number, *of, timed(compiled, of, number, seconds, device), False)
+            yield from _ensemble_records(
+                number, *of, _timed_ensemble(compiled_ensemble, of, number, seconds, device), False
+            )
 
 
-def timed(make, of, threads, seconds, device):
+def _timed_ensemble(make, of, threads, seconds, device):
     """The times of the variants that `make(*of)` makes on the device."""
     torch.set_num_threads(threads)
     with threadpool_limits(threads):
@@ -56,7 +60,7 @@ def timed(make, of, threads, seconds, device):
         return interleaved(variants, seconds, steps=steps, timed=TIMED[device])
 
 
-def records(threads, members, sizes, rows, found, with_peer):
+def _ensemble_records(threads, members, sizes, rows, found, with_peer):
     network = f"{members} of {'-'.join(map(str, sizes))} × {rows}"
     for name, columns in found.items():
         if with_peer or name != PEER:

@@ -6,6 +6,7 @@ import warnings
 import torch
 
 from torchbp.benchmarks.helpers.memory_use import peak_bytes, saved_bytes
+from torchbp.benchmarks.helpers.networks import data_and_peer, torch_network
 from torchbp.benchmarks.helpers.timing import TIMED, interleaved
 from torchbp.nn import MLP, BCEWithLogitsLoss, FusedMLP
 
@@ -29,14 +30,7 @@ COLUMNS = {
 }
 
 
-def torch_network(*sizes):
-    layers = []
-    for in_features, out_features in itertools.pairwise(sizes):
-        layers += [torch.nn.Linear(in_features, out_features), torch.nn.Sigmoid()]
-    return torch.nn.Sequential(*layers[:-1])
-
-
-def eager(sizes, rows):
+def eager_layers(sizes, rows):
     """The batch, and name: the network and its loss, a function without arguments."""
     x, y, peer = data_and_peer(sizes, rows)
     layers, fused = MLP(*sizes), FusedMLP(*sizes)
@@ -51,7 +45,7 @@ def eager(sizes, rows):
     }
 
 
-def compiled(sizes, rows):
+def compiled_layers(sizes, rows):
     """The same of torch.nn compiled, beside torch.nn."""
     x, y, peer = data_and_peer(sizes, rows)
     torch._dynamo.reset()  # otherwise the sizes of the last network make this one dynamic
@@ -62,12 +56,7 @@ def compiled(sizes, rows):
     }
 
 
-def data_and_peer(sizes, rows):
-    torch.manual_seed(0)
-    return torch.randn(rows, sizes[0]), torch.rand(rows, sizes[-1]).round(), torch_network(*sizes)
-
-
-def step(net, loss):
+def forward_and_backward(net, loss):
     parameters = list(net.parameters())
 
     def step():
@@ -78,7 +67,7 @@ def step(net, loss):
     return step
 
 
-def forward(net, x):
+def _forward_alone(net, x):
     def forward():
         with torch.no_grad():
             net(x)
@@ -97,24 +86,26 @@ def measure(threads, seconds, with_compile, device="cpu"):
         with_compile: whether torch.compile takes part. It needs a C++ compiler.
         device: "cpu" or "cuda".
     """
-    for make in (eager, compiled) if with_compile else (eager,):
+    for make in (eager_layers, compiled_layers) if with_compile else (eager_layers,):
         for number, (sizes, rows) in itertools.product(threads, GRID):
             torch.set_num_threads(number)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the compiler's own parts
                 with torch.device(device):
                     made = make(sizes, rows)
-                found = measure_network(*made, seconds, device)
+                found = _measured_network(*made, seconds, device)
             for name, columns in found.items():
-                if make is eager or name != PEER:
+                if make is eager_layers or name != PEER:
                     network = f"{'-'.join(map(str, sizes))} × {rows}"
                     yield {"threads": number, "network": network, "variant": name, **columns}
 
 
-def measure_network(x, variants, seconds, device):
+def _measured_network(x, variants, seconds, device):
     timed = TIMED[device]
-    forwards = interleaved({name: forward(net, x) for name, (net, _) in variants.items()}, seconds, timed=timed)
-    steps = interleaved({name: step(net, loss) for name, (net, loss) in variants.items()}, seconds, timed=timed)
+    forwards = interleaved({name: _forward_alone(net, x) for name, (net, _) in variants.items()}, seconds, timed=timed)
+    steps = interleaved(
+        {name: forward_and_backward(net, loss) for name, (net, loss) in variants.items()}, seconds, timed=timed
+    )
     return {
         name: {
             "forward_us": forwards[name]["us"],

@@ -7,8 +7,15 @@ import copy
 
 import torch
 
-from torchbp.benchmarks.commands import layers
-from torchbp.benchmarks.commands.step import LR, STEPS, functional_loss, program, repeated, torchs
+from torchbp.benchmarks.helpers.networks import data_and_peer, torch_network
+from torchbp.benchmarks.helpers.step_variants import (
+    LR,
+    STEPS,
+    compiled_program,
+    functional_loss,
+    repeated_rows,
+    torch_step,
+)
 from torchbp.engine import SGD
 from torchbp.nn import MLP
 
@@ -18,16 +25,16 @@ SCALED = f"{PEER}: {TRAINED} networks are trained, and their time is scaled to a
 
 
 def data_and_networks(members, sizes, rows):
-    x, y, first = layers.data_and_peer(sizes, rows)
-    return x, y, [first, *(layers.torch_network(*sizes) for _ in range(members - 1))]
+    x, y, first = data_and_peer(sizes, rows)
+    return x, y, [first, *(torch_network(*sizes) for _ in range(members - 1))]
 
 
 def one_by_one(networks, x, y):
-    """A step of some of the networks, each in its turn; and which part of all that is.
+    """A step of the first networks, one after the other; and the fraction of all networks that they are.
 
-    The few that are trained stay in the processor's cache, where all of them might not.
+    These few stay in the processor's cache, where all of them might not.
     """
-    steps = [torchs(net, x, y) for net in networks[:TRAINED]]
+    steps = [torch_step(net, x, y) for net in networks[:TRAINED]]
 
     def step():
         return [each() for each in steps]
@@ -35,24 +42,24 @@ def one_by_one(networks, x, y):
     return step, len(steps) / len(networks)
 
 
-def stacked(networks):
-    """The parameters of all, name: tensor with the networks as first dimension."""
+def stacked_parameters(networks):
+    """{name: the parameters of all networks, which are its first dimension}."""
     parameters, _ = torch.func.stack_module_state(networks)
     return {name: p.detach() for name, p in parameters.items()}
 
 
-def ensemble(networks, sizes):
-    """Ours, with the weights of these."""
+def our_ensemble(networks, sizes):
+    """Our ensemble with the weights of these networks."""
     net = MLP(*sizes, members=len(networks))
     with torch.no_grad():
-        for p, values in zip(net.parameters(), stacked(networks).values(), strict=True):
+        for p, values in zip(net.parameters(), stacked_parameters(networks).values(), strict=True):
             p.copy_(values)
     return net
 
 
-def with_vmap(networks, x, y):
+def vmapped_step(networks, x, y):
     """The parameters, and a step of all by torch.func, as its tutorial on ensembles does it."""
-    parameters = stacked(networks)
+    parameters = stacked_parameters(networks)
     gradients_and_losses = torch.func.vmap(
         torch.func.grad_and_value(functional_loss(copy.deepcopy(networks[0]))), in_dims=(0, None, None)
     )
@@ -66,32 +73,32 @@ def with_vmap(networks, x, y):
     return parameters, step
 
 
-def eager(members, sizes, rows):
-    """Name: the step, a function without arguments; and name: the part of a step that it is, where it is not one."""
+def eager_ensemble(members, sizes, rows):
+    """Name: a step, a function without arguments; and name: how many steps it makes, where that is not 1."""
     x, y, networks = data_and_networks(members, sizes, rows)
     loop, share = one_by_one(networks, x, y)
-    shared, own = (SGD(ensemble(networks, sizes), lr=LR) for _ in range(2))
+    shared, own = (SGD(our_ensemble(networks, sizes), lr=LR) for _ in range(2))
     xs, ys = (t.repeat(members, 1, 1) for t in (x, y))
     found = {
         PEER: loop,
-        "torch.func.vmap": with_vmap(networks, x, y)[1],
+        "torch.func.vmap": vmapped_step(networks, x, y)[1],
         "SGD, members": lambda: shared.backprop_step(x, y),
         "SGD, members, own rows": lambda: own.backprop_step(xs, ys),
     }
     if x.is_cuda:
-        graph = SGD(ensemble(networks, sizes), lr=LR, capture=True)
+        graph = SGD(our_ensemble(networks, sizes), lr=LR, capture=True)
         found["SGD, members, captured"] = lambda: graph.backprop_step(x, y)
     return found, {PEER: share}
 
 
-def compiled(members, sizes, rows):
-    """The same compiled, beside the peer; on the CPU called from C++. On a GPU a CUDA graph takes the place of ours."""
+def compiled_ensemble(members, sizes, rows):
+    """Compiled steps beside the peer, on the CPU called from C++. On a GPU our CUDA graph is among the eager ones."""
     x, y, networks = data_and_networks(members, sizes, rows)
     torch._dynamo.reset()
     loop, share = one_by_one(networks, x, y)
-    found = {PEER: loop, "torch.compile, vmap": program(with_vmap(networks, x, y)[1], x)}
+    found = {PEER: loop, "torch.compile, vmap": compiled_program(vmapped_step(networks, x, y)[1], x)}
     if x.is_cuda:
         return found, {PEER: share}
-    xs, ys = repeated(x, y)
-    descent, name = SGD(ensemble(networks, sizes), lr=LR, compile=True), "SGD.backprop_steps, members, compiled"
+    xs, ys = repeated_rows(x, y)
+    descent, name = SGD(our_ensemble(networks, sizes), lr=LR, compile=True), "SGD.backprop_steps, members, compiled"
     return found | {name: lambda: descent.backprop_steps(xs, ys)}, {PEER: share, name: STEPS}

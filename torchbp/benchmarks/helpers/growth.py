@@ -3,8 +3,8 @@
 import torch
 from threadpoolctl import threadpool_limits
 
-from torchbp.benchmarks.commands import step
-from torchbp.benchmarks.helpers import ensemble_variants, jax_process
+from torchbp.benchmarks.helpers import ensemble_variants, jax_process, step_variants
+from torchbp.benchmarks.helpers.networks import data_and_peer
 from torchbp.benchmarks.helpers.timing import interleaved
 from torchbp.engine import SGD
 from torchbp.nn import MLP
@@ -33,22 +33,25 @@ AXES = {
         lambda value: ("step", (FEATURES, UNITS, 1), value),
     ),
 }
-PEERS = {"step": step.PEER, "ensemble": ensemble_variants.PEER}
+PEERS = {"step": step_variants.PEER, "ensemble": ensemble_variants.PEER}
 
 
-def step_of(sizes, rows):
-    """Name: the step, a function without arguments; and name: the part of a step that it is, where it is not one."""
-    x, y, peer = step.layers.data_and_peer(sizes, rows)
+def _one_network(sizes, rows):
+    """Name: a step, a function without arguments; and name: how many steps it makes, where that is not 1: none."""
+    x, y, peer = data_and_peer(sizes, rows)
     net = MLP(*sizes)
     net.load_state_dict(peer.state_dict())
-    descent = SGD(net, lr=step.LR)
-    return {step.PEER: step.torchs(peer, x, y), "SGD.backprop_step": lambda: descent.backprop_step(x, y)}, {}
+    descent = SGD(net, lr=step_variants.LR)
+    return {
+        step_variants.PEER: step_variants.torch_step(peer, x, y),
+        "SGD.backprop_step": lambda: descent.backprop_step(x, y),
+    }, {}
 
 
-KINDS = {"step": step_of, "ensemble": ensemble_variants.eager}
+KINDS = {"step": _one_network, "ensemble": ensemble_variants.eager_ensemble}
 
 
-def measure(threads, seconds):
+def measure_growth(threads, seconds):
     """A record of every number of threads, point of an axis, and variant, on the CPU; or a note.
 
     Args:
@@ -61,13 +64,17 @@ def measure(threads, seconds):
         with threadpool_limits(number):
             for point, (kind, *of) in tasks.items():
                 variants, steps = KINDS[kind](*of)
-                yield from records(number, *point, interleaved(variants, seconds, steps=steps), None)
+                yield from _growth_records(number, *point, interleaved(variants, seconds, steps=steps), None)
     yield from jax_process.records(
-        tasks, threads, seconds, "cpu", lambda n, point, found: records(n, *point, found, PEERS[tasks[point][0]])
+        tasks,
+        threads,
+        seconds,
+        "cpu",
+        lambda n, point, found: _growth_records(n, *point, found, PEERS[tasks[point][0]]),
     )
 
 
-def records(threads, axis, value, found, left_out):
+def _growth_records(threads, axis, value, found, left_out):
     network = f"growth with {axis}: {AXES[axis][0]}"
     for name, columns in found.items():
         if name != left_out:

@@ -13,13 +13,12 @@ import jax
 import jax.numpy as jnp
 import torch
 
-from torchbp.benchmarks.commands import step
-from torchbp.benchmarks.commands.layers import data_and_peer
-from torchbp.benchmarks.helpers import ensemble_variants
+from torchbp.benchmarks.helpers import ensemble_variants, step_variants
+from torchbp.benchmarks.helpers.networks import data_and_peer
 from torchbp.benchmarks.helpers.timing import by_clock, interleaved
 
 
-def logits(parameters, x):
+def _logits(parameters, x):
     """Of a network [(W_1, b_1), …, (W_L, b_L)], each W `(out_features, in_features)`."""
     *hidden, (weight, bias) = parameters
     for w, b in hidden:
@@ -27,21 +26,21 @@ def logits(parameters, x):
     return x @ weight.T + bias
 
 
-def loss(parameters, x, y):
-    z = logits(parameters, x)
+def _loss(parameters, x, y):
+    z = _logits(parameters, x)
     return jnp.mean(jax.nn.softplus(z) - y * z)
 
 
-def descend(parameters, x, y):
+def _descend(parameters, x, y):
     """The parameters after one step, and the loss before it."""
-    value, gradients = jax.value_and_grad(loss)(parameters, x, y)
-    return jax.tree.map(lambda p, g: p - step.LR * g, parameters, gradients), value
+    value, gradients = jax.value_and_grad(_loss)(parameters, x, y)
+    return jax.tree.map(lambda p, g: p - step_variants.LR * g, parameters, gradients), value
 
 
-of_all = jax.vmap(descend, in_axes=(0, None, None))  # members, which share the rows
+_descend_all = jax.vmap(_descend, in_axes=(0, None, None))  # members, which share the rows
 
 
-def scanned(step, parameters, xs, ys):
+def _scanned(step, parameters, xs, ys):
     """The parameters after a step for each x of xs and y of ys, and the losses before each."""
     return jax.lax.scan(lambda p, batch: step(p, *batch), parameters, (xs, ys))
 
@@ -57,52 +56,59 @@ class Descent:
 
     def __init__(self, program, parameters, *batch):
         self.program = jax.jit(program, donate_argnums=0)
-        arrays = [array(p) for p in parameters]
+        arrays = [_array(p) for p in parameters]
         self.parameters = list(zip(arrays[::2], arrays[1::2], strict=True))
-        self.batch = [array(t) for t in batch]
+        self.batch = [_array(t) for t in batch]
 
     def __call__(self):
         self.parameters, self.loss = self.program(self.parameters, *self.batch)
 
 
-def array(tensor):
+def _array(tensor):
     return jnp.array(tensor.detach().cpu().numpy())
 
 
-def step_of(sizes, rows):
+def _jax_step(sizes, rows):
     """Name: the step, of the peer and of JAX; and name: how many steps that is, where it is not one."""
     x, y, net = data_and_peer(sizes, rows)
-    return {step.PEER: step.torchs(net, x, y), "JAX jit": Descent(descend, net.parameters(), x, y)}, {}
+    return {
+        step_variants.PEER: step_variants.torch_step(net, x, y),
+        "JAX jit": Descent(_descend, net.parameters(), x, y),
+    }, {}
 
 
-def steps_of(sizes, rows):
+def jax_steps(sizes, rows):
     """The same, and JAX's program of several steps."""
     x, y, net = data_and_peer(sizes, rows)
-    name = f"JAX lax.scan, {step.STEPS} steps"
-    variants, _ = step_of(sizes, rows)
-    return variants | {name: Descent(partial(scanned, descend), net.parameters(), *step.repeated(x, y))}, {
-        name: step.STEPS
-    }
+    name = f"JAX lax.scan, {step_variants.STEPS} steps"
+    variants, _ = _jax_step(sizes, rows)
+    return variants | {
+        name: Descent(partial(_scanned, _descend), net.parameters(), *step_variants.repeated_rows(x, y))
+    }, {name: step_variants.STEPS}
 
 
-def ensemble_of(count, sizes, rows):
+def _jax_ensemble(count, sizes, rows):
     """The same of an ensemble, all members on the same rows."""
     x, y, networks = ensemble_variants.data_and_networks(count, sizes, rows)
     loop, share = ensemble_variants.one_by_one(networks, x, y)
-    vmapped = Descent(of_all, ensemble_variants.stacked(networks).values(), x, y)
+    vmapped = Descent(_descend_all, ensemble_variants.stacked_parameters(networks).values(), x, y)
     return {ensemble_variants.PEER: loop, "JAX jit, vmap": vmapped}, {ensemble_variants.PEER: share}
 
 
-def ensembles_of(count, sizes, rows):
+def jax_ensembles(count, sizes, rows):
     """The same, and JAX's program of several steps."""
     x, y, networks = ensemble_variants.data_and_networks(count, sizes, rows)
-    name = f"JAX lax.scan, vmap, {step.STEPS} steps"
-    variants, steps = ensemble_of(count, sizes, rows)
-    several = Descent(partial(scanned, of_all), ensemble_variants.stacked(networks).values(), *step.repeated(x, y))
-    return variants | {name: several}, steps | {name: step.STEPS}
+    name = f"JAX lax.scan, vmap, {step_variants.STEPS} steps"
+    variants, steps = _jax_ensemble(count, sizes, rows)
+    several = Descent(
+        partial(_scanned, _descend_all),
+        ensemble_variants.stacked_parameters(networks).values(),
+        *step_variants.repeated_rows(x, y),
+    )
+    return variants | {name: several}, steps | {name: step_variants.STEPS}
 
 
-KINDS = {"step": step_of, "steps": steps_of, "ensemble": ensemble_of, "ensembles": ensembles_of}
+KINDS = {"step": _jax_step, "steps": jax_steps, "ensemble": _jax_ensemble, "ensembles": jax_ensembles}
 
 
 def main(arguments):

@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import CSVLogger
 from sklearn.neural_network import MLPClassifier
 from torch.utils.data import DataLoader, TensorDataset
 
-from torchbp.benchmarks.commands.layers import torch_network
+from torchbp.benchmarks.helpers.networks import torch_network
 from torchbp.nn import MLP, BCEWithLogitsLoss
 from torchbp.training import Classifier, TabularData, UntilMinimum
 from torchbp.training.callbacks.gradient_monitor import GradientMonitor
