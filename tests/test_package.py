@@ -1,9 +1,11 @@
 """The public face: what `import torchbp` gives, shows and loads."""
 
+import configparser
 import pickle
 import pydoc
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +59,15 @@ def test_public_objects_can_be_pickled():
     objects = [getattr(torchbp, name) for name in torchbp.__all__ if callable(getattr(torchbp, name))]
     assert len(objects) >= 7
     assert pickle.loads(pickle.dumps(objects)) == objects
+
+
+def test_a_wheel_has_every_file_that_the_code_reads():
+    root = Path(torchbp.__file__).parents[1]
+    settings = configparser.ConfigParser()
+    settings.read(root / "setup.cfg")
+    packaged = settings["options.package_data"]
+    for path in (root / "torchbp").rglob("*.*"):
+        if path.suffix in (".py", ".pyc") or path.name == "README.md" or not path.is_file():
+            continue
+        patterns = packaged[".".join(path.parent.relative_to(root).parts)].split(", ")
+        assert any(path.match(pattern) for pattern in patterns), path

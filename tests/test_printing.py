@@ -80,10 +80,7 @@ def run(folder, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["torchbp"])
 
     def run(*arguments):
-        try:
-            status = main(list(map(str, arguments)))
-        except SystemExit as stop:  # argparse's
-            status = stop.code
+        status = main(list(map(str, arguments)))
         out, err = capsys.readouterr()
         assert printable(out + err, keep="\n") == out + err
         return status, out, err

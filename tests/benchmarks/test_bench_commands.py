@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -82,7 +83,7 @@ def test_all(tmp_path, monkeypatch, capfd):
         assert arguments[:3] == [sys.executable, "-m", "torchbp"]
         return subprocess.CompletedProcess(arguments, main(arguments[3:]))
 
-    monkeypatch.setattr(command.subprocess, "run", run)
+    monkeypatch.setattr(command, "subprocess", SimpleNamespace(run=run))
     monkeypatch.setattr(command, "BENCHMARKS", {name: command.BENCHMARKS[name] for name in ("memory", "layers")})
     options = "--seconds 0.01 --threads 1 --no-compile --json a.json --plot a.png"
     assert main(["bench", "all", *options.split()]) == 0

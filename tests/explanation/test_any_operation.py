@@ -162,7 +162,7 @@ def cases(draw):
     return torch.nn.Sequential(*layers), rule.module_class(**options), torch.randn(rows, features), target
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cases())
 def test_every_line_is_true_and_every_check_ok(case):
     model, loss, x, target = case

@@ -123,7 +123,7 @@ def test_names_that_are_numbers_are_texts(given):
 
 @pytest.mark.parametrize("layer", [0, 2, "1", 1.5, [1]])
 def test_layers_that_are_not_there(layer):
-    with pytest.raises(ValueError, match=re.escape(f"layer {layer!r} is not there; the network has the layers 1 to 1")):
+    with pytest.raises(ValueError, match=re.escape(f"no layer {layer!r}: the network has layers 1 to 1")):
         explain([line()]).text(layer)
 
 

@@ -218,7 +218,7 @@ STRAY = [  # the rows of a file, the command, the status and the message
     (["height,colour", "160,red"], "LABELS", 2, r"no label \(column 'fever'\), .*add --y and those of fever, cough"),
     (["height,colour", "160,red"], "KIND --y z", 2, "--y z is not one of a, b, c"),
     (["height,colour", "160,red"], "KIND --y [a,b]", 2, r"--y .*a.*b.* is not one of a, b, c"),
-    (["height,colour", "160,red"], "KIND --y a --row 2", 2, "--row 2 is not there; new.csv has the rows 1 to 1"),
+    (["height,colour", "160,red"], "KIND --y a --row 2", 2, "--row 2: new.csv has the rows 1 to 1"),
     (["height", "160"], "KIND --y a", 1, "new.csv has no column 'colour'; the network needs height, colour"),
 ]
 
@@ -329,9 +329,9 @@ def test_deep_sigmoid_stack_vanishes(run):
 
 
 BAD = [
-    (f"{CANCER} --row 570", 2, "--row 570 is not there; breast_cancer has the rows 1 to 569"),
-    (f"{CANCER} --row 0", 2, "--row 0 is not there"),
-    (f"{XOR} --layer 3", 2, "layer 3 is not there; the network has the layers 1 to 2"),
+    (f"{CANCER} --row 570", 2, "--row 570: breast_cancer has the rows 1 to 569"),
+    (f"{CANCER} --row 0", 2, "--row 0: breast_cancer has the rows"),
+    (f"{XOR} --layer 3", 2, "no layer 3: the network has layers 1 to 2"),
     (f"{XOR} --lr -1", 2, "lr=-1.0 must be a positive number"),
     (f"{XOR} --lr much", 2, "lr=much"),
     (f"{XOR} --weights one", 2, "--weights one is not known; use zero"),

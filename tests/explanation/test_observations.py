@@ -30,13 +30,21 @@ def alike(layers=1, bias=True):
     return net
 
 
+def train(net):
+    """20 steps, as each of them is explained."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=3.0)
+    for _ in range(20):
+        optimizer.zero_grad()
+        torch.nn.functional.binary_cross_entropy_with_logits(net(XOR[0].double()), XOR[1].double()).backward()
+        optimizer.step()
+
+
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("bias", [True, False])
 def test_copies_stay_equal(layers, bias):
     net = alike(layers, bias)
     assert said(net).count(ALIKE) == layers
-    for _ in range(20):
-        net.load_state_dict(torchbp.explain(net, *XOR, lr=3.0).updated)
+    train(net)
     assert (net[0].weight - net[0].weight[0]).abs().max() < 1e-12
 
 
@@ -46,8 +54,7 @@ def test_what_differs_in_anything_does_not_stay_equal(name):
     with torch.no_grad():
         net.get_parameter(name).view(-1)[0] += 0.5
     assert ALIKE not in said(net)
-    for _ in range(20):
-        net.load_state_dict(torchbp.explain(net, *XOR, lr=3.0).updated)
+    train(net)
     assert (net[0].weight - net[0].weight[0]).abs().max() > 1e-3
 
 

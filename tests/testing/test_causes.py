@@ -68,7 +68,7 @@ SQUARE, TALL = ((3, 3), (3, 3), (3,)), ((5, 3), (2, 3), (2,))
 TWO = ((3, 4), (3, 4))
 S, T, R = torch.sigmoid, torch.tanh, torch.relu
 B = F.binary_cross_entropy_with_logits
-# mistake: the mutant, shapes of the inputs, what the cause must say (None where it cannot be told from the numbers)
+# mistake: the mutant, shapes of the inputs, what the cause must say (None where it cannot be named from the numbers)
 MUTANTS = {
     "sigmoid without 1 − a": (activation(S, lambda a, z: a), [(3, 4)], "factor 1 − out is missing"),
     "sigmoid without a": (activation(S, lambda a, z: 1 - a), [(3, 4)], "factor out is missing"),
@@ -133,10 +133,10 @@ def inputs_of(shapes):
 
 
 def finding(name):
-    mutant, shapes, said = MUTANTS[name]
+    mutant, shapes, cause = MUTANTS[name]
     report = torchbp.check(mutant, inputs_of(shapes), checks="values", raise_exception=False)
     lines = "\n".join(report["values"].lines())
-    return report["values"].status, lines, said
+    return report["values"].status, lines, cause
 
 
 @pytest.fixture(scope="module")
@@ -154,11 +154,12 @@ def test_every_mistake_is_found(name, findings):
 
 
 def test_four_of_five_causes_are_named(findings):
-    told = {
-        n: "likely cause: " in lines and said is not None and said in lines for n, (_, lines, said) in findings.items()
+    named = {
+        n: "likely cause: " in lines and cause is not None and cause in lines
+        for n, (_, lines, cause) in findings.items()
     }
-    missed = [name for name, fits in told.items() if not fits]
-    assert sum(told.values()) >= 0.8 * len(told), missed
+    missed = [name for name, fits in named.items() if not fits]
+    assert sum(named.values()) >= 0.8 * len(named), missed
 
 
 def test_a_missing_conj_is_named():
@@ -189,18 +190,18 @@ def test_what_fits_by_chance_alone_is_no_cause(size):
         source = torch.Generator().manual_seed(seed)
         x = torch.rand(size, generator=source, dtype=torch.float64) + 0.5
         noise = torch.rand(size, generator=source, dtype=torch.float64) + 0.1
-        text, said = causes(lambda g, y, x, noise=noise: (g * noise,), x)
-        assert not said, text
+        text, cause = causes(lambda g, y, x, noise=noise: (g * noise,), x)
+        assert not cause, text
 
 
 @pytest.mark.parametrize("size", [1, 5, 200])
 @pytest.mark.parametrize("factor", [1 + 2e-6, 1 + 2e-5, 1 + 2e-4])
 def test_nothing_is_1_times_the_right_value(size, factor):
-    text, said = causes(lambda g, y, x: (g * x.cos() * factor,), torch.linspace(0.1, 1.5, size).double())
+    text, cause = causes(lambda g, y, x: (g * x.cos() * factor,), torch.linspace(0.1, 1.5, size).double())
     assert "1 times" not in text
     assert not text.rstrip().endswith("ratio 1")
     assert all(not line.endswith("ratio 1") for line in text.splitlines())
-    assert (factor > 1 + 1e-4 and size > 1) == ("times the right value" in said), text
+    assert (factor > 1 + 1e-4 and size > 1) == ("times the right value" in cause), text
 
 
 @pytest.mark.parametrize("size", [5, 200])

@@ -66,8 +66,8 @@ def test_the_auditor_passes_sound_ones(entry):
 def test_what_the_corpus_covers():
     names = Counter(entry.name for entry in [*DEFECTS, *SOUND])
     assert max(names.values()) == 1
-    points = Counter(entry.point for entry in DEFECTS)
-    assert all(points[point] >= 2 for point in range(1, 15))
+    kinds = Counter(entry.kind for entry in DEFECTS)
+    assert all(kinds[kind] >= 2 for kind in range(1, 15))
     assert len(DEFECTS) >= 45
     assert len(SOUND) >= 25
 

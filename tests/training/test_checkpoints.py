@@ -137,7 +137,8 @@ def test_a_checkpoint_without_a_fingerprint_is_said_to_have_none(run):
         content["TabularData"]["fingerprint"] = damaged
         torch.save(content, "old.ckpt")
         status, _, err = run("test", *SOURCE, "--data.source", "b.csv", "--ckpt_path", "old.ckpt")
-        assert (status, err) == (1, "torchbp: error: the checkpoint's fingerprint of its rows is damaged; train anew\n")
+        error = "torchbp: error: the checkpoint's fingerprint of its rows is damaged; train a new network\n"
+        assert (status, err) == (1, error)
 
 
 def test_a_fingerprint_is_of_each_bit_and_of_the_split():
@@ -336,7 +337,7 @@ def test_an_order_of_rows_that_no_training_has_is_refused(order, run):
     torch.save(content, "bad.ckpt")
     status, out, err = run("fit", *SOURCE, "--trainer.max_epochs", "3", "--ckpt_path", "bad.ckpt")
     assert (status, out) == (1, "")
-    assert "the checkpoint's order of its rows is damaged; train anew" in err
+    assert "the checkpoint's order of its rows is damaged; train a new network" in err
 
 
 @pytest.mark.parametrize("lr", [[], ["x"], "x", {}], ids=str)

@@ -1,4 +1,4 @@
-"""Signals: what hears them, and commands that end by one. Runs that go on afterwards: test_resume.py."""
+"""Signals: their handlers, and commands that they end. Runs that are resumed afterwards: test_resume.py."""
 
 import os
 import pkgutil

@@ -1,4 +1,4 @@
-"""Training on two processes: the same weights as one, every row once, and an end that says how to go on."""
+"""Training on two processes: the same weights as one, every row once, and a last line that resumes the run."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""A run that was cut off goes on as if nothing had happened: the same weights, bit for bit."""
+"""A run that was interrupted and resumed ends as an uninterrupted one: the same weights, bit for bit."""
 
 import contextlib
 import csv

@@ -1,4 +1,4 @@
-"""The arguments of `explain`: what cannot be explained is refused, by the name and the value, with the remedy."""
+"""The arguments of `explain`. What cannot be explained is refused with its name, its value and the remedy."""
 
 import copy
 import itertools
@@ -13,12 +13,12 @@ from torchbp import nn
 from torchbp.engine.losses import checked_loss
 from torchbp.ops.rules import rule_of
 
-LOWEST = 1e-30  # so that the page can draw the losses of far smaller rates
+LOWEST = 1e-30  # the page draws the losses of far smaller rates too
 REAL = "give a tensor, an array or a list of real numbers, all rows of one length"
 
 
 def rate(lr, dtype):
-    """The learning rate, a number that the network's dtype holds, as a float; NumPy's and torch's numbers are taken."""
+    """The learning rate as a float. It may be a number of NumPy or torch, and must fit the network's dtype."""
     value = lr.item() if getattr(lr, "ndim", None) == 0 else lr
     shown = " ".join(repr(value).split())
     shown = shown if len(shown) <= 40 else f"{shown[:39]}…"
@@ -57,7 +57,7 @@ def check_parameters(chain):
 
 
 def _widths(step):
-    """(numbers that it takes, numbers that it gives) of a layer that says so; None of another."""
+    """(in_features, out_features) of a layer that has these attributes, otherwise None."""
     found = tuple(getattr(step.module, name, None) for name in ("in_features", "out_features"))
     return None if None in found else found
 
@@ -85,11 +85,11 @@ def rows(chain, x, y):
 
 
 def _as_tensor(name, value, like):
-    """A copy of real numbers, as `like`; of a tensor that requires grad, or is of inference mode, a plain one."""
+    """A copy of real numbers with the dtype and device of `like`, a plain tensor without a graph."""
     try:
-        # of a list NumPy makes float64, torch float32
+        # NumPy makes float64 of a list, torch float32
         tensor = torch.as_tensor(value if isinstance(value, torch.Tensor) else np.array(value)).detach()
-    except (TypeError, ValueError, RuntimeError):  # torch's words name neither
+    except (TypeError, ValueError, RuntimeError):  # torch's message has neither the name nor the value
         raise TypeError(f"{name}={reprlib.repr(value)} is not read as numbers; {REAL}") from None
     if tensor.is_complex() or tensor.is_meta or tensor.layout != torch.strided:
         kind = f"{tensor.dtype}, {tensor.layout}, on {tensor.device}".replace("torch.", "")
@@ -103,7 +103,7 @@ def _check_finite(name, tensor):
 
 
 def texts(title, features, outputs, chain):
-    """The title, a text, and the names of the columns of x and y, texts: none, or one for each."""
+    """The title, and the names of the columns of x and of y: none, or one for each column."""
     if not isinstance(title, str):
         raise TypeError(f"title={reprlib.repr(title)} must be a text")
     first, *_, last = chain.sizes

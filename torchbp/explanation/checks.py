@@ -10,7 +10,7 @@ from torchbp.explanation.quantities import d
 from torchbp.explanation.records import Check
 from torchbp.explanation.references import by_torch, share
 
-ROUNDING = 100  # eps, of the size of what is rounded: what two orders of the same operations may differ by
+ROUNDING = 100  # times eps · size: how much two orders of the same operations may differ
 EXAMPLE = "its equation with these numbers"
 
 
@@ -24,7 +24,7 @@ def checked(step):
         if record.stage == "backward":
             rounded = (references[record.name] - exact[record.name]).abs().max()
             checks.append(quotients.check(record.by, record.tensor, bound + 2 * rounded))
-        if not record.example.agrees:  # an equation that is not what the formulas compute
+        if not record.example.agrees:  # the rule's equation is not what its formulas compute
             error = abs(record.example.exact - record.example.value)
             checks.append(Check(EXAMPLE, error, record.example.bound))
         records.append(record.checked(references[record.name], bound, *checks))
@@ -32,12 +32,12 @@ def checked(step):
 
 
 def _bounds_of(step, references):
-    """What rounding explains of each element's difference to torch: 100 eps, of a tensor's largest number or 1. A
-    derivative's error comes back as the derivative does, but nothing in it cancels, and it goes into the update:
+    """How far rounding may bring each element from torch's: 100 eps, times the tensor's largest number or 1. The error
+    of a derivative goes through the same chain rule as the derivative, without cancellation, and into the update:
 
         E(∂L/∂Z) = 100 eps (|∂L/∂Z| + 1/N) of the answers, then  E(∂L/∂q) = E(∂L/∂p) |∂p/∂q|;   E(W′) + α E(∂L/∂W)
 
-    So a gradient that has vanished must be right to a bound that has vanished with it.
+    So the bound of a gradient that has vanished has vanished too.
     """
     bounds, started = {}, (d(step.criterion.answer), d(step.chain.output))
     for record in step.records:
@@ -45,7 +45,7 @@ def _bounds_of(step, references):
         eps = torch.finfo(reference.dtype).eps
         if record.quantity in started:
             if record.quantity == d(step.criterion.answer) and step.bounded().any():
-                eps = torch.finfo(torch.float32).eps  # torch's bound is a number of that precision
+                eps = torch.finfo(torch.float32).eps  # torch's bound 1e−12 has that precision
             bound = ROUNDING * eps * (reference.abs() + share(step))
         elif record.stage == "backward":
             above, _ = record.chain

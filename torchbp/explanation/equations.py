@@ -1,4 +1,4 @@
-"""Equations of a step's quantities, made of the expressions that the rules state, and what can be read from them."""
+"""The rules' expressions with the quantities of one step in them, and what is computed from an equation."""
 
 import functools
 import operator
@@ -24,7 +24,7 @@ N, K, ALPHA = map(Symbol, ("N", "K", "α"))  # rows, outputs, the learning rate
 
 
 def layer_output(step, prime):
-    """Z or A of what the step takes. A parameter that the module has not is left out, where the equation adds it.
+    """The equation of what a layer or an activation gives, without the term of a missing parameter, such as a bias.
 
     Raises:
         TypeError: the equation does not say what a missing parameter changes.
@@ -50,7 +50,7 @@ def nodes(step, prime=False):
 
 
 def _pulled_sign(tree):
-    """(whether the tree is negative, the tree without its sign): a minus of a factor is one of the product."""
+    """(whether the tree is negative, the tree without its sign). The sign of a factor is moved before the product."""
     if isinstance(tree, Negative):
         return True, tree.operand
     if isinstance(tree, Product):
@@ -67,8 +67,8 @@ def reduced(tree, count):
 
 
 def local_factor(tree, name):
-    """The factor of the chain rule that multiplies the quantity `name` in the tree: X in (dZ)ᵀ X, 1 in Σₙ dZ. None of a
-    tree that is more than one product."""
+    """What multiplies the quantity `name` in the tree, a factor of the chain rule: X in (dZ)ᵀ X, and 1 in Σₙ dZ. None
+    where the tree is not one product."""
     if tree.symbols() == (name,) and not tree.children():
         return Number(1)
     if isinstance(tree, SumOver | Transpose | Negative):
@@ -95,7 +95,8 @@ def _split(nodes, name):
 
 
 def carried_error(tree, name, error, values):
-    """The largest error of a tree that is linear in the quantity `name`, whose elements are wrong by `error`."""
+    """The largest error of each element of a tree that is linear in the quantity `name`, if that has errors of up to
+    `error`."""
     if name not in tree.symbols():
         value = tree.evaluate(values)
         return abs(value) if isinstance(value, int | float) else value.abs()
@@ -112,7 +113,7 @@ def carried_error(tree, name, error, values):
         for factor in rest:
             first = first * factor
         return first
-    if isinstance(tree, Call):  # such as a mean: linear in what is carried
+    if isinstance(tree, Call):  # a linear function, such as a mean
         return tree.function.compute(*map(carry, tree.arguments)).abs()
     if isinstance(tree, MatrixProduct):
         return carry(tree.left) @ carry(tree.right)
@@ -126,24 +127,24 @@ def carried_error(tree, name, error, values):
 
 
 def indicators(tree):
-    """The conditions [A > 0] of a tree, at which its value jumps."""
+    """The conditions in a tree, such as [A > 0]: where one changes, the tree's value jumps."""
     found = [tree] if isinstance(tree, Indicator) else []
     return found + [inside for child in tree.children() for inside in indicators(child)]
 
 
 def is_elementwise(tree):
-    """Whether each element is computed from the elements at its place."""
+    """Whether each element of the result depends only on the elements at the same place."""
     return not isinstance(tree, MatrixProduct | SumOver) and all(map(is_elementwise, tree.children()))
 
 
 def _evaluate(tree, values):
-    """The tree's value as a tensor, also of a tree of numbers alone."""
+    """The tree's value as a tensor, also where the tree has no symbol."""
     value = tree.evaluate(values)
     return value if isinstance(value, torch.Tensor) else torch.tensor(float(value), dtype=torch.float64)
 
 
 def rebuilt(tree, children):
-    """A node of the same kind with other children; sums of sums and products of products are flat."""
+    """A node of the same kind with other children. A sum within a sum, or a product within a product, is flattened."""
     if isinstance(tree, Call):
         return Call(tree.function, tuple(children))
     if not isinstance(tree, Sum | Product):
@@ -159,8 +160,8 @@ def rebuilt(tree, children):
 
 
 def rounded_size(tree, leaf):
-    """(value, size): the size of what is rounded on the way to the value, which is that of a sum of its terms without
-    their signs. `leaf` gives the two, tensors, of a node without children."""
+    """(value, size), tensors. Rounding changes the value by about eps · size: the size is the value that the tree has
+    when no terms cancel. `leaf` returns both for a node without children."""
     if not tree.children() or isinstance(tree, Indicator):
         return leaf(tree)
     values, sizes = zip(*(rounded_size(child, leaf) for child in tree.children()), strict=True)
@@ -180,7 +181,7 @@ def rounded_size(tree, leaf):
 
 
 def rounding_of(tree, values):
-    """The size of what is rounded in an elementwise tree, a tensor."""
+    """The size of an elementwise tree, as `rounded_size` defines it, for each element."""
 
     def leaf(tree):
         value = _evaluate(tree, values)

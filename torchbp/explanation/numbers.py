@@ -24,8 +24,8 @@ class Value(Expression):
     given: bool = False
     source: tuple | None = None
 
-    def evaluate(self, values):
-        return values[self]
+    def children(self):
+        return ()
 
     def text(self):
         return formatted(self.value, self.digits)
@@ -40,8 +40,8 @@ class Rest(Expression):
     digits: int = 4
     size: float = 0.0
 
-    def evaluate(self, values):
-        return values[self]
+    def children(self):
+        return ()
 
     def text(self):
         return formatted(self.value, self.digits)

@@ -129,7 +129,8 @@ class Numbers:
             return self._sum_over_rows(tree, place)
         if isinstance(tree, Indicator):
             sides = (self.of(side, place) for side in (tree.left, tree.right))
-            left, right = (torch.tensor(side.value, dtype=torch.float64) for side in sides)
+            values = (compute(side, lambda leaf: leaf.value, in_float64) for side in sides)
+            left, right = (torch.tensor(value, dtype=torch.float64) for value in values)
             return Number(int(expressions.RELATIONS[tree.relation](left, right)))
         return rebuilt(tree, [self.of(child, place) for child in tree.children()])
 

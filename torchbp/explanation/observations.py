@@ -1,4 +1,4 @@
-"""What there is to see in a step, in sentences: what keeps a network from learning, and what would help.
+"""Sentences on a step: what keeps the network from learning, and what would help.
 
 A sentence is a list of texts and quantities. Advice is for what is wrong: answers that are far from their y, and layers
 that keep the gradient from changing them.

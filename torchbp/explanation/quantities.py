@@ -27,6 +27,9 @@ class Quantity(Expression):
         """The same quantity after the update."""
         return replace(self, prime=True)
 
+    def children(self):
+        return ()
+
     def symbols(self):
         return (self.name,)
 

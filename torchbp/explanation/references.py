@@ -10,7 +10,7 @@ from torchbp.explanation.quantities import INPUT, LOSS, TARGET, d
 
 
 def share(step):
-    """Of one answer in L: 1/N, times the largest weights."""
+    """How much one answer counts in L: 1/N, times the largest weights."""
     weights = [value.abs().max().item() for value in step.criterion.options.values() if isinstance(value, torch.Tensor)]
     return math.prod([1.0, *weights]) / float(step.criterion.divisor)
 
@@ -34,9 +34,7 @@ def by_torch(step, dtype=None):
         for p, quantity in zip(learnt, step.learnt, strict=True):
             p.grad = references[d(quantity).name]
         torch.optim.SGD(learnt, lr=step.lr).step()
-    with (
-        torch.no_grad()
-    ):  # with the new parameters that are recorded, so that a long step does not magnify their rounding
+    with torch.no_grad():  # from the recorded new parameters: a long step would magnify their rounding
         outputs, loss = _passes(step, {name: values[f"{name}′"] for name in found}, values)
         references |= {f"{name}′": tensor for name, tensor in {**found, **outputs, LOSS.name: loss}.items()}
         if step.criterion.rule.answers:
@@ -78,7 +76,7 @@ def loss_of_answers(step, a, values):
 
 
 def _slope_of_answers(step, values):
-    """Its derivative by autograd; where it is bounded, as it is computed."""
+    """The derivative of that by autograd; where torch bounds it, by the bounded expression."""
     a = values[step.criterion.answer.name].clone().requires_grad_()
     (slope,) = torch.autograd.grad(loss_of_answers(step, a, values), a)
     bounded = step.bounded()

@@ -97,6 +97,9 @@ class Symbol(Expression):
 
     name: str
 
+    def children(self):
+        return ()
+
     def symbols(self):
         return (self.name,)
 
@@ -111,6 +114,9 @@ class Symbol(Expression):
 class Number(Expression):
     value: float
 
+    def children(self):
+        return ()
+
     def evaluate(self, values):
         return self.value
 
@@ -120,6 +126,9 @@ class Sum(Expression):
     """Terms that are added up; a − b is the sum of a and `Negative(b)`."""
 
     terms: tuple[Expression, ...]
+
+    def children(self):
+        return self.terms
 
     def evaluate(self, values):
         first, *rest = (term.evaluate(values) for term in self.terms)
@@ -133,6 +142,9 @@ class Product(Expression):
     """Factors that are multiplied element by element."""
 
     factors: tuple[Expression, ...]
+
+    def children(self):
+        return self.factors
 
     def evaluate(self, values):
         first, *rest = (factor.evaluate(values) for factor in self.factors)

@@ -68,9 +68,9 @@ class Report:
     def summary(self) -> str:
         counts = {status: sum(r.status == status for r in self.results) for status in COLOURS}
         words = ("passed", "failed", "unsupported", "skipped")
-        said = [f"{counts[status]} {word}" for status, word in zip(COLOURS, words, strict=True) if counts[status]]
+        parts = [f"{counts[status]} {word}" for status, word in zip(COLOURS, words, strict=True) if counts[status]]
         nothing = [] if self.sound or self.failed else ["nothing was compared"]
-        return f"{printable(self.name)}: {', '.join(said + nothing)}"
+        return f"{printable(self.name)}: {', '.join(parts + nothing)}"
 
     def ordered(self) -> list[Result]:
         """Failures last, where a terminal shows them."""

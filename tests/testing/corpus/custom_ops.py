@@ -117,7 +117,7 @@ def second_of_exp(subject):
 
 
 def entry(name, what, twin, inputs, shows, *checks, source=""):
-    return Defect(name, what, inputs, twin=twin, checks=("custom_op", *checks), point=14, shows=shows, source=source)
+    return Defect(name, what, inputs, twin=twin, checks=("custom_op", *checks), kind=14, shows=shows, source=source)
 
 
 DEFECTS = [

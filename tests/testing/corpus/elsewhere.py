@@ -210,7 +210,7 @@ def finite_in_half(subject):
     return bool(gradients(subject, (x,))[0].isfinite().all()), True
 
 
-def entry(name, what, twin, checks, shows, point, *shapes, source="", low=-1.0, high=1.0):
+def entry(name, what, twin, checks, shows, kind, *shapes, source="", low=-1.0, high=1.0):
     shapes = shapes or ((2, 3),)
     return Defect(
         name,
@@ -218,7 +218,7 @@ def entry(name, what, twin, checks, shows, point, *shapes, source="", low=-1.0, 
         lambda: tuple(draw(*shape, seed=i, low=low, high=high) for i, shape in enumerate(shapes)),
         twin=twin,
         checks=(checks,),
-        point=point,
+        kind=kind,
         shows=shows,
         source=source,
     )

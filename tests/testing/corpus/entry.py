@@ -29,7 +29,7 @@ class Defect(Sound):
 
     twin: object = None
     checks: tuple = ()  # of which at least one must fail
-    point: int = 0  # of "What it checks"
+    kind: int = 0  # of defect: the corpus has at least two of each kind from 1 to 14
     shows: Callable = None  # of a subject: what is seen, and what would be right
     source: str = ""  # a report of the like, where there is one: owner/repo#number and what happened
 

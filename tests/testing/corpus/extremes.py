@@ -137,7 +137,7 @@ def entry(name, what, twin, shows, checks=("extremes",), source="", low=-1.0, hi
         options,
         twin=twin,
         checks=checks,
-        point=8,
+        kind=8,
         shows=shows,
         source=source,
     )

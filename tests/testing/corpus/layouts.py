@@ -88,9 +88,7 @@ def input_of(layout):
 
 
 def entry(name, what, shows, source=""):
-    return Defect(
-        name, what, lambda: (draw(3, 4),), twin=Sine, checks=("layouts",), point=5, shows=shows, source=source
-    )
+    return Defect(name, what, lambda: (draw(3, 4),), twin=Sine, checks=("layouts",), kind=5, shows=shows, source=source)
 
 
 DEFECTS = [

@@ -205,7 +205,7 @@ def nonlinear(name, what, source=""):
         vector,
         twin=Scale,
         checks=("linearity",),
-        point=3,
+        kind=3,
         shows=with_incoming(lambda x: 3 * x, vector, incoming),
         source=source,
     )
@@ -218,7 +218,7 @@ def subset(name, what, twin, reference, inputs, *frozen, source=""):
         inputs,
         twin=twin,
         checks=("subsets",),
-        point=4,
+        kind=4,
         shows=with_frozen(reference, inputs, *frozen),
         source=source,
     )
@@ -246,7 +246,7 @@ DEFECTS = [
         vector,
         twin=SineCosine,
         checks=("linearity",),
-        point=3,
+        kind=3,
         shows=with_incoming(
             lambda x: (torch.sin(x), torch.cos(x)), vector, torch.ones(5).double(), torch.ones(5).double()
         ),
@@ -280,7 +280,7 @@ DEFECTS = [
         lambda: (draw(3), draw(3, seed=1)),
         twin=Times,
         checks=("subsets", "values", "linearity", "side_effects"),
-        point=4,
+        kind=4,
         shows=twice,
         source="pytorch/pytorch#183604: compiled, a Function of one tensor twice gave half of its gradient",
     ),

@@ -109,7 +109,7 @@ def altered(subject):
 
 
 def entry(name, what, twin, shows, checks=("memory",), source=""):
-    return Defect(name, what, lambda: (draw(3),), twin=twin, checks=checks, point=7, shows=shows, source=source)
+    return Defect(name, what, lambda: (draw(3),), twin=twin, checks=checks, kind=7, shows=shows, source=source)
 
 
 DEFECTS = [

@@ -274,7 +274,7 @@ def entry(name, what, twin, shows, *checks, source=""):
         lambda: (draw(4, 3),),
         twin=twin,
         checks=checks or ("module",),
-        point=13,
+        kind=13,
         shows=shows,
         source=source,
     )

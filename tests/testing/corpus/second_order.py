@@ -152,7 +152,7 @@ def entry(name, what, twin, reference, inputs, source=""):
         lambda: (inputs(),),
         twin=twin,
         checks=("second_order", "hessian"),
-        point=2,
+        kind=2,
         shows=against(reference, inputs()),
         source=source,
     )

@@ -131,7 +131,7 @@ def entry(name, what, twin, shape, shows, source="", batch_dims=1):
         {"batch_dims": batch_dims},
         twin=twin,
         checks=("shapes",),
-        point=9,
+        kind=9,
         shows=shows,
         source=source,
     )

@@ -242,7 +242,7 @@ def weight_after(subject):
 
 
 def entry(name, what, twin, inputs, shows, checks=("side_effects",), source=""):
-    return Defect(name, what, inputs, twin=twin, checks=checks, point=6, shows=shows, source=source)
+    return Defect(name, what, inputs, twin=twin, checks=checks, kind=6, shows=shows, source=source)
 
 
 DEFECTS = [

@@ -163,8 +163,6 @@ class SumsBackwardOverBatch(SumsBackward):
 
 
 class Sums(Function):
-    backwards = SumsBackward
-
     @staticmethod
     def forward(ctx, x):
         return torch.cumsum(x, 0)
@@ -428,9 +426,9 @@ def backward_twice(subject):
     return tuple(torch.autograd.grad(y, subject.weight, retain_graph=True)[0] for _ in range(2))
 
 
-def entry(name, what, twin, inputs, shows, *checks, source="", point=11, train=True, **options):
+def entry(name, what, twin, inputs, shows, *checks, source="", kind=11, train=True, **options):
     return Defect(
-        name, what, inputs, options, train=train, twin=twin, checks=checks, point=point, shows=shows, source=source
+        name, what, inputs, options, train=train, twin=twin, checks=checks, kind=kind, shows=shows, source=source
     )
 
 
@@ -513,7 +511,7 @@ DEFECTS = [
         "checkpointing",
         "module",
         source="harvard-edge/cs249r_book#1869: dropout drew from numpy's global state instead of the seeded one",
-        point=12,
+        kind=12,
         train=False,
     ),
     # the backward computes the forward anew, with another mask
@@ -528,7 +526,7 @@ DEFECTS = [
         "module",
         "side_effects",
         source="openai/guided-diffusion#167: the recomputation drew another dropout mask than the forward",
-        point=12,
+        kind=12,
         train=False,
     ),
     # a constant is made on the CPU, wherever the input is
@@ -555,7 +553,7 @@ DEFECTS = [
         "memory",
         "module",
         source="axolotl-ai-cloud/axolotl#3892: a second backward over the same graph silently returned garbage",
-        point=12,
+        kind=12,
     ),
     # the weight's gradient is another one each time
     entry(
@@ -566,6 +564,6 @@ DEFECTS = [
         backward_twice,
         "determinism",
         "values",
-        point=12,
+        kind=12,
     ),
 ]

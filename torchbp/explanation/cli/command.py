@@ -1,4 +1,4 @@
-"""`torchbp explain`: a row of data through a network, trained or fresh, in the terminal, as JSON or as a page."""
+"""`torchbp explain`: one step of a network on rows of data, in the terminal, as JSON or as a page."""
 
 import contextlib
 import inspect
@@ -53,7 +53,7 @@ def main(arguments):
 
 
 def settings_of(arguments):
-    """The keys of training, so that a run's file is taken as it is, and those of this command."""
+    """The settings: this command's keys, and all keys of training, so that it takes the config file of a run."""
     parser = ExplainParser(prog="torchbp explain", allow_abbrev=False)
     parser.add_argument("-c", "--config", action="config", help="A file of keys in YAML.")
     parser.add_function_arguments(keys.explain_keys)
@@ -101,7 +101,7 @@ def _run(settings):
     except (TypeError, ValueError) as error:
         raise SettingError(str(error)) from None
     _write([(path, explanation.to_json() if suffix == ".json" else explanation.to_html()) for path, suffix in files])
-    if files and settings.layer is None:  # whole, it is in them
+    if files and settings.layer is None:  # the files have the whole
         text = "\n".join([*heading(explanation), "", *closing(explanation)])
     print(text)
     for path, _ in files:
@@ -118,17 +118,17 @@ def _check_file(name, suffix):
 
 
 def _write(contents):
-    """All of the files, or none of them."""
+    """Write all of the files, or none of them."""
     with contextlib.ExitStack() as stack:
         for path, content in contents:
             try:
                 stack.enter_context(atomic_write(path)).write_text(content, encoding="utf-8")
-            except OSError as error:  # it names the file beside, which is written first
+            except OSError as error:  # its own message names the temporary file
                 raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def trained(settings):
-    """The classifier of the checkpoint, which must be of these settings."""
+    """The classifier of the checkpoint, whose settings must be those of the command."""
     path = settings.ckpt_path
     checkpoint = read_checkpoint(path)
     _check_single(checkpoint["hyper_parameters"], f"{path} holds", "train a single network, with")
@@ -137,7 +137,7 @@ def trained(settings):
 
 
 def _fresh(settings):
-    """A classifier by the seed, as `fit` would begin with it."""
+    """A classifier with the random first weights that `fit` would start from."""
     _check_single(settings.model, "the settings are of", "add")
     if not 0 <= settings.seed_everything < 2**32:
         raise SettingError(f"seed_everything={settings.seed_everything} must lie between 0 and 2³² − 1")
@@ -157,5 +157,5 @@ def _check_single(settings, what, remedy):
     if members is None and not isinstance(lr, list):
         return
     kind, lr = ("a sweep of learning rates", lr[:1]) if isinstance(lr, list) else ("an ensemble", [lr])
-    rate = "".join(f" --model.lr {rate:g}" for rate in lr if isinstance(rate, int | float))  # a file's may be anything
+    rate = "".join(f" --model.lr {rate:g}" for rate in lr if isinstance(rate, int | float))  # a file may hold anything
     raise SettingError(f"{what} {kind}, and explain shows one network: {remedy} --model.members null{rate}")

@@ -1,4 +1,4 @@
-"""The rows that are explained, by the columns and the classes of the network: of its training data, or of any file."""
+"""The rows that are explained, from the training data or from any file that has the network's columns."""
 
 import collections
 from pathlib import Path
@@ -9,8 +9,8 @@ from torchbp.training.data.columns import column_texts, encode, place
 from torchbp.training.data.sources import BUNDLED, read_file
 from torchbp.training.errors import SettingError, UserError
 
-FEW = 8  # rows of a source that is explained whole
-NAMED = 10  # classes of a message
+FEW = 8  # a source of so many rows is explained whole
+NAMED = 10  # so many classes are named in a message
 
 
 class Rows:
@@ -48,7 +48,7 @@ class Rows:
             return list(range(count))
         row = 1 if row is None else row
         if not 1 <= row <= count:
-            raise SettingError(f"--row {row} is not there; {self.source} has the rows 1 to {count}")
+            raise SettingError(f"--row {row}: {self.source} has the rows 1 to {count}")
         return [row - 1]
 
     def given(self):

@@ -1,8 +1,8 @@
-"""What if? The weights of a network, made into those of a lesson."""
+"""Weights for the lessons: all zero, or saturated and wrong."""
 
 import torch
 
-STEEP = 1000  # times: a sigmoid's input of 0.01 is then 10, and its slope under 1e-4
+STEEP = 1000  # times: 0.01 as the input of a sigmoid becomes 10, where its slope is below 1e-4
 SURE = 40.0  # a logit at which 1 − σ(z) is 0 in float64
 
 

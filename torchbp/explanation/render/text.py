@@ -1,4 +1,4 @@
-"""The explanation for a terminal, 80 columns wide, in the article's order from top to bottom."""
+"""The explanation as text for a terminal, 80 columns wide."""
 
 import math
 import textwrap
@@ -22,7 +22,7 @@ def as_text(explanation, layer=None):
     """Raises a ValueError for a number of a layer that is not there."""
     chain, layers = explanation.chain, len(explanation.chain.layers)
     if layer is not None and layer not in range(1, layers + 1):
-        raise ValueError(f"layer {layer!r} is not there; the network has the layers 1 to {layers}")
+        raise ValueError(f"no layer {layer!r}: the network has layers 1 to {layers}")
     lines = [*heading(explanation), "", _ruled("Given")]
     for name in (INPUT.name, TARGET.name, *chain.start) if layer is None else _needed(explanation, layer):
         lines += _given(name, explanation.values[name], chain.keys.get(name))
@@ -66,13 +66,14 @@ def heading(explanation):
 def reading(explanation, printer=plain):
     """How the names are read, on those of this network. The page writes ∂, and says nothing on it."""
     first = explanation.chain.layers[0]
-    z, weights = first.gives.name, [q for _, q in first.parameters if explanation.values[q.name].dim() == 2]
-    parts = [f"{z}[2,3] is row 2, unit 3"]
-    parts += [f"{q.name}[2,3] is the weight from input 3 to unit 2" for q in weights]
+    quantities = [quantity for step in explanation.chain.layers for _, quantity in step.parameters]
+    weight = next((q for q in quantities if explanation.values[q.name].dim() == 2), None)
+    parts = [f"{first.gives.name}[2,3] is row 2, unit 3"]
+    parts += [f"{weight.name}[2,3] is the weight from input 3 to unit 2"] if weight else []
     parts = [f"{'; '.join(parts)} (counted from 1)."]
     if printer(d(first.gives)) != partial(d(first.gives)):
         parts.append(f"{printer(d(first.gives))} means {partial(d(first.gives))}.")
-    prime = next(quantity for step in explanation.chain.steps for _, quantity in step.parameters).after()
+    prime = quantities[0].after()
     return " ".join([*parts, f"A prime ({printer(prime)}) means after the update."])
 
 

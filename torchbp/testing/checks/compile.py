@@ -43,7 +43,7 @@ def _compiled_results(subject, dynamic, incoming):
         inputs = [t.clone() for t in inputs]
     args, kwargs = subject.callee.inputs.unflatten(inputs)
 
-    def call(*args, **kwargs):  # a code object of our own: what the caller has compiled stays
+    def call(*args, **kwargs):  # a new code object: what the caller has compiled stays
         return target(*args, **kwargs)
 
     try:

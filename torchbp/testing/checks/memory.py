@@ -61,7 +61,7 @@ def _left_alive(subject, with_backward):
 def _expect_alterations_noticed(subject):
     """A saved tensor altered in place between forward and backward: an error, or the right gradient.
 
-    Only for what custom Functions save: torch's own nodes look themselves, and a checkpoint computes anew by design.
+    Only for what custom Functions save: torch's nodes look themselves, and a checkpoint computes again by design.
     """
     outputs, _ = graph_of(subject)
     if all(function_name(node) == "CheckpointFunction" for node in custom_nodes(outputs)):

@@ -1,4 +1,4 @@
-"""The audit in a process of its own, the worker, so that a crash or an endless loop of the audited code ends only that.
+"""Run the audit in another process, the worker: a crash or an endless loop of the audited code ends only the worker.
 
 The worker sends the name of the code when it has loaded it, the notes when it has called it once, and each result. If
 it crashes or times out, the running check fails and a new worker runs the remaining checks. The command's own process

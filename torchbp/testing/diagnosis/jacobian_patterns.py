@@ -71,7 +71,7 @@ def summed(e):
             total = full.sum(1 + dim, keepdim=True).expand_as(full).reshape(e.numerical.shape)
             for matrix, what in ((total, "summed"), (total / size, "averaged")):
                 if e.same(e.analytical, matrix):
-                    return f"{what} over dimension {dim} of {e.argument}, whose entries have gradients of their own"
+                    return f"{what} over dimension {dim} of {e.argument}, whose entries have different gradients"
     return None
 
 

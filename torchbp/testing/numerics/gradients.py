@@ -87,7 +87,7 @@ def _incoming_of(row, outputs):
 
 
 def usual_size(subject):
-    """The greatest entry of the gradients at the point. At other points, rounding is judged beside it."""
+    """The greatest entry of the gradients at the point. Rounding errors at other points are compared with it."""
     return max(map(largest, gradients(subject)), default=0.0)
 
 

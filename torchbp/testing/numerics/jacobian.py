@@ -1,4 +1,4 @@
-"""The analytical Jacobian beside the numerical one: whole where it is small, else in samples and projections."""
+"""The analytical and the numerical Jacobian: whole if they are small, else in samples and projections."""
 
 import contextlib
 import itertools
@@ -47,7 +47,7 @@ class Comparison:
     def any_wrong(self):
         return any(bool(block.wrong.any()) for block in self.blocks)
 
-    def change(self, point):
+    def _change(self, point):
         """The rows of f(point) − f(x): projected at once, as the outputs may be many.
 
         Outputs that are not finite at x, such as masked scores of −∞, are constants, and left out: ∞ − ∞ and 0 · ∞
@@ -69,40 +69,40 @@ class Comparison:
 
         A function of symmetric matrices (cholesky, eigh) has a gradient that is right in these alone.
         """
-        block, tensor = self.block(argument, columns, matrix), self.subject.point[argument]
+        block, tensor = self._block(argument, columns, matrix), self.subject.point[argument]
         if bool(block.wrong.any()) and symmetric(tensor):
-            other = self.block(argument, _symmetric_directions(tensor, generator(self.subject, 4)), matrix)
+            other = self._block(argument, _symmetric_directions(tensor, generator(self.subject, 4)), matrix)
             if not bool(other.wrong.any()):
                 other.symmetric = True
                 return other
         return block
 
-    def block(self, argument, columns, matrix):
+    def _block(self, argument, columns, matrix):
         """Both Jacobians along the columns, with further steps where the first one does not settle the matter."""
         subject, options, precision = self.subject, self.subject.options, self.subject.precision
         tensor = subject.point[argument]
         is_half = precision.is_half and not precision.removes_rounding
-        lines = [finite_differences.along(self.change, subject.point, argument, column) for column in columns]
+        lines = [finite_differences.along(self._change, subject.point, argument, column) for column in columns]
         step_lists = [finite_differences.steps(tensor, column, self.unit, is_half) for column in columns]
         first_steps = [first if options.eps is None else options.eps for first, _ in step_lists]
-        slopes = [self.slopes(line, h) for line, h in zip(lines, first_steps, strict=True)]
-        if is_half:  # where no small step tells a curve from a line
+        slopes = [self._slopes(line, h) for line, h in zip(lines, first_steps, strict=True)]
+        if is_half:  # a small step does not distinguish a curve from a line
             for line, h, found in zip(lines, first_steps, slopes, strict=True):
-                found.widen_error(self.slopes(line, 0.6 * h))
+                found.widen_error(self._slopes(line, 0.6 * h))
         unit = max(self.unit, precision.unit)
         unit = unit if precision.is_half else min(unit, SINGLE_UNIT)  # a few constants look like half precision
-        block = self.empty_block(argument, columns, matrix)
+        block = self._empty_block(argument, columns, matrix)
         judge_slopes(block, slopes, options, unit)
         first = block.numerical, block.error
         if options.eps is None:
-            self.try_further_steps(block, lines, [further for _, further in step_lists], slopes, unit)
+            self._try_further_steps(block, lines, [further for _, further in step_lists], slopes, unit)
         mark_quantised(block, *first)
         return block
 
-    def slopes(self, line, h):
+    def _slopes(self, line, h):
         return finite_differences.slopes(line, h, self.noise)
 
-    def empty_block(self, argument, columns, matrix):
+    def _empty_block(self, argument, columns, matrix):
         subject, rows = self.subject, self.rows
         sizes = rows.norms()[:, None] * columns.norms()
         typical = subject.typical_gradient(subject.arguments[argument].name) * sizes
@@ -110,7 +110,7 @@ class Comparison:
         max_error = 0.25 if subject.precision.is_half else 1e-2  # what is lost to rounding is no jump
         return Block(argument, columns, columns.of_columns(matrix), is_projection, self.all_finite, typical, max_error)
 
-    def try_further_steps(self, block, lines, step_lists, slopes, unit):
+    def _try_further_steps(self, block, lines, step_lists, slopes, unit):
         """Improve the slopes along the columns that are wrong, at a kink or uncertain, and judge again."""
         doubtful = (block.wrong | block.at_kink | block.uncertain).any(dim=0).nonzero().flatten().tolist()
         if as_real(self.subject.point[block.argument]).numel() > LARGE:
@@ -120,7 +120,7 @@ class Comparison:
                 return
             for k in doubtful:
                 if steps[k] is not None:
-                    slopes[k].improve(self.slopes(lines[k], steps[k]))
+                    slopes[k].improve(self._slopes(lines[k], steps[k]))
             judge_slopes(block, slopes, self.subject.options, unit)
             unsettled = (block.wrong | block.uncertain).any(dim=0)
             doubtful = [k for k in doubtful if unsettled[k]]
@@ -139,7 +139,7 @@ def compare(subject, wanted=None, whole=None):
     blocks = comparison.blocks
     is_open = any(block.kink_in_projection for block in blocks) or all(bool(b.uncertain.all()) for b in blocks)
     wrong, tied = comparison.any_wrong, any(block.tied for block in blocks)
-    # A tie tells of no entry for sure; in half precision a kink may lie on the other side of the point.
+    # At a tie no entry is known to be wrong; in half precision a kink may lie on the other side of the point.
     if tied or (wrong and subject.precision.is_half) or (is_open and not wrong):
         with contextlib.suppress(Exception):  # it may lie outside of the domain
             comparison = compare_here(_point_nearby(subject), wanted, whole)

@@ -124,7 +124,7 @@ def difference(a, b, floor=0.0, slack=0.0):
 
 def differing(names, found, expected, tolerance, slacks, usual=None):
     """(name, relative difference) of the tensors that differ by more than the tolerance. `usual` gives their size."""
-    floor = 1e-6 * max((largest(tensor) for tensor in expected), default=0.0)  # what may be rounding, beside the others
+    floor = 1e-6 * max((largest(tensor) for tensor in expected), default=0.0)  # less than this may be rounding
     floors = [floor if usual is None else max(floor, largest(tensor)) for tensor in usual or expected]
     rows = zip(names, found, expected, floors, slacks, strict=True)
     gaps = [(name, difference(a, b, least, slack)) for name, a, b, least, slack in rows]

@@ -57,8 +57,8 @@ def outputs_of(result):
 def tensors_of(result):
     """The tensors that a function returns.
 
-    Of a view that was written into, torch makes the node when it is asked for. A hook on such a view that has no node
-    yet ends the process, in torch 2.13.
+    For a view that was written into, torch makes the node when `grad_fn` is read. In torch 2.13, a hook on such a view
+    that has no node yet ends the process.
     """
     tensors = tuple(leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor))
     for tensor in tensors:

@@ -32,7 +32,7 @@ class Subject:
     precision: Precision = None
     notes: list = field(default_factory=list)
     changed_settings: dict = field(default_factory=dict)  # global torch settings: {name: (before, after)}
-    report_progress: object = lambda words: None  # told what a check is doing, in case it crashes there
+    report_progress: object = lambda words: None  # called with what a check is doing, in case it crashes there
 
     @property
     def name(self):

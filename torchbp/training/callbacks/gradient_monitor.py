@@ -2,9 +2,9 @@
 
 import math
 
-import torch.nn.functional as F
 from pytorch_lightning.callbacks import Callback
 
+from torchbp import ops
 from torchbp.ops import rules
 from torchbp.training.callbacks.gradients import gradient_flow
 from torchbp.training.callbacks.saturation import TOO_MANY, saturation_trouble
@@ -76,4 +76,4 @@ def constant_answer_loss(y, pos_weight):
     """The least loss on y, `(N, outputs)`, of one answer for all rows: P = w q / (w q + 1 − q), q the mean of y."""
     q, w = y.mean(0), 1 if pos_weight is None else pos_weight.to(y)
     z = (w * q / (1 - q)).log().clamp(-100, 100)
-    return F.binary_cross_entropy_with_logits(z, q, pos_weight=None if pos_weight is None else w)
+    return ops.binary_cross_entropy_with_logits(z, q, pos_weight=None if pos_weight is None else w)

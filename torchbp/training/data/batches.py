@@ -11,7 +11,7 @@ class Loader:
     """The batches of rows in memory. Each is one indexing of the tensors, without the machinery of a DataLoader.
 
     Lightning treats it as a DataLoader because it has a `sampler`, to which it gives the epoch, and a `batch_sampler`.
-    Batches for a GPU are in pinned memory, from which they are copied while the program goes on.
+    Batches for a GPU are in pinned memory, from which they are copied asynchronously.
     """
 
     batch_sampler = None

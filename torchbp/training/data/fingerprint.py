@@ -30,7 +30,7 @@ def fingerprint(features, labels, splits):
 def check_fingerprint(saved, current, source, table):
     """Raise a UserError that says what is different, if the checkpoint's fingerprint is not that of these rows."""
     if not isinstance(saved, dict) or any(type(saved.get(key)) is not type(of) for key, of in current.items()):
-        raise UserError("the checkpoint's fingerprint of its rows is damaged; train anew")
+        raise UserError("the checkpoint's fingerprint of its rows is damaged; train a new network")
     if saved != current:
         raise UserError(
             f"{source} does not have the rows that this network was trained on: {_difference(saved, current, table)}. "

@@ -121,7 +121,7 @@ class TabularData(pl.LightningDataModule):
         self.check_rows(state_dict)
         order = state_dict["order"]
         if not (order is None or isinstance(order, int)):
-            raise UserError("the checkpoint's order of its rows is damaged; train anew")
+            raise UserError("the checkpoint's order of its rows is damaged; train a new network")
         self.order = order
 
     @functools.cached_property

@@ -1,4 +1,4 @@
-"""The explanation as one HTML page that needs nothing else: no address, no font, no program of anybody's."""
+"""The explanation as one HTML page, without URLs, fonts or third-party scripts."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def style():
 
 
 def _data(explanation):
-    """For the script; no `<` ends it early."""
+    """The JSON for the script. `<` is escaped, so that no text ends the script's element."""
     content = {**network_data.network(explanation), "rates": curve(explanation)}
     content["loss"] = network_data.nine_digits(explanation.loss)
     return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
@@ -44,7 +44,7 @@ def page(explanation):
         ("network", explanation.chain.described()),
         ("loss", loss_line(explanation)),
         ("learning rate α", f"{explanation.lr:g}"),
-        ("the loss went", f"from {formatted(explanation.loss)} to {formatted(explanation.new_loss)}"),
+        ("L before and after", f"{formatted(explanation.loss)} and {formatted(explanation.new_loss)}"),
         ("checks", tally(explanation, partial)),
     ]
     a, y = explanation.values[answer.name], explanation.values[target.name]
@@ -76,6 +76,6 @@ def page(explanation):
 
 
 def framed(explanation):
-    """The page within a notebook's."""
+    """The page in a frame, for a notebook."""
     look = 'sandbox="allow-scripts" style="width:100%;height:1100px;border:0"'
     return f'<iframe title="torchbp explain" {look} srcdoc="{escape(page(explanation))}"></iframe>'

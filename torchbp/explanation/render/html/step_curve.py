@@ -1,4 +1,4 @@
-"""The loss after a step of any length along the gradient: real values, the minimum among them, and what they show."""
+"""The curve of the loss after steps of different lengths along the gradient, its minimum, and a sentence on it."""
 
 import math
 
@@ -9,9 +9,9 @@ from torchbp.explanation.quantities import d
 from torchbp.explanation.render.html.network_data import nine_digits
 
 POINTS = 61  # of the curve, evenly spaced in log α
-LOWEST, HIGHEST = 1e-2, 1e2  # times the learning rate; farther, to this many times more, where the loss still falls
+LOWEST, HIGHEST = 1e-2, 1e2  # times the learning rate
 FARTHEST = 1e6
-VISIBLE = 1e-6  # of the loss's fall: what it must rise again for a minimum
+VISIBLE = 1e-6  # of the loss's fall: it must rise again by this much for a minimum
 
 
 def curve(explanation):
@@ -66,7 +66,7 @@ def _no_descent(explanation):
 
 
 def _searched(explanation):
-    """Points from below the learning rate to above it, and on while the loss falls to an end."""
+    """Points from below the learning rate to above it; farther while the lowest point is at an end."""
     limits = torch.finfo(explanation.values["X"].dtype)
     most, least = min(explanation.lr * FARTHEST, limits.max), explanation.lr / FARTHEST
     low, high = explanation.lr * LOWEST, min(explanation.lr * HIGHEST, most)
@@ -96,14 +96,14 @@ def _finite(loss):
 
 
 def _rises(explanation, points, lowest):
-    """Whether a point's loss is above the lowest one's, by more than rounding and by what is seen beside its fall."""
+    """Whether a point's loss is above the lowest one by more than rounding, and visibly."""
     eps = torch.finfo(explanation.values["X"].dtype).eps
     least = max(VISIBLE * abs(explanation.loss - lowest[1]), 16 * eps * abs(explanation.loss))
     return any(_finite(loss) > lowest[1] + least for _, loss in points)
 
 
 def _refined(explanation, low, high):
-    """The minimum between two rates, by golden sections."""
+    """The minimum between two rates, by golden-section search."""
     ratio = (math.sqrt(5) - 1) / 2
     found = []
     for _ in range(20):
