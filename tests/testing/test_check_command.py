@@ -333,7 +333,6 @@ def command(*arguments, **variables):
 
 
 @pytest.mark.processes
-@pytest.mark.processes
 def test_a_terminal_without_our_signs(run):
     child = command("audited:Multiply", "--shape", "3", "3", "--checks", "values", PYTHONIOENCODING="ascii")
     out, err = child.communicate(timeout=60)
@@ -342,7 +341,6 @@ def test_a_terminal_without_our_signs(run):
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.processes
 @pytest.mark.processes
 def test_the_child_ends_with_its_parent(run, how):
     parent = command("audited:loops_at_once", "--shape", "3")
