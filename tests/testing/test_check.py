@@ -290,6 +290,7 @@ def test_a_domain_bounds_the_extremes():
     torchbp.check(logit, p, checks="extremes", domain=(0.1, 0.9))
 
 
+@pytest.mark.processes
 def test_import_of_the_package_leaves_the_auditor_alone():
     import subprocess
     import sys
