@@ -29,7 +29,8 @@ from torchbp.ops.expressions import (
     tanh,
     y,
 )
-from torchbp.ops.rules import Activation, Layer, Loss, Parameter, implements, register, rules, unregister
+from torchbp.ops.registry import implements, register, rules, unregister
+from torchbp.ops.rules import Activation, Layer, Loss, Parameter
 
 cosh, ZERO, LEAK = Function("cosh", torch.cosh), Number(0), Symbol("leak")
 ACTIVATION = {
@@ -212,7 +213,7 @@ def test_a_rule_that_contradicts_itself_is_never_ok(wrong, names):
         unregister(rule)
     off = {record.name for record in explanation.records if not all(check.ok for check in record.checks)}
     assert off == names
-    assert bool(off) == (" ok; OFF: " in explanation.text())
+    assert bool(off) == (" ok; OFF: " in explanation.to_text())
     if "slope" in wrong or "equation" in wrong:
         for name in off:
             assert not explanation[name].example.agrees

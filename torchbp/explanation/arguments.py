@@ -11,7 +11,7 @@ import torch
 
 from torchbp import nn
 from torchbp.engine.losses import checked_loss
-from torchbp.ops.rules import rule_of
+from torchbp.ops.registry import rule_of
 
 LOWEST = 1e-30  # the page draws the losses of far smaller rates too
 REAL = "give a tensor, an array or a list of real numbers, all rows of one length"

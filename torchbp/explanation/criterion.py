@@ -6,7 +6,7 @@ from torchbp.engine.losses import count
 from torchbp.explanation.equations import K, N
 from torchbp.explanation.quantities import TARGET, Quantity
 from torchbp.ops.expressions import Number, Quotient
-from torchbp.ops.rules import rule_of
+from torchbp.ops.registry import rule_of
 
 
 class Criterion:

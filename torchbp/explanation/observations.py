@@ -12,7 +12,8 @@ import torch
 from torchbp.explanation.numbers import formatted
 from torchbp.explanation.numeric_examples import largest_place, named
 from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Quantity, d
-from torchbp.ops.rules import Loss, rules
+from torchbp.ops.registry import rules
+from torchbp.ops.rules import Loss
 
 FLAT = 0.01  # a slope below is saturated; σ has it at |z| > 4.6, tanh at |z| > 3
 MOST = 0.5  # of the units are saturated

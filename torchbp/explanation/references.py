@@ -63,7 +63,7 @@ def reference_loss(step, like):
     cast = lambda value: value.to(like) if isinstance(value, torch.Tensor) else value  # noqa: E731
     if step.criterion.rule.torch_module is None:
         options = {name: cast(value) for name, value in step.criterion.options.items()}
-        return functools.partial(step.criterion.rule.value, reduction=step.loss.reduction, **options)
+        return functools.partial(step.criterion.rule.mean_or_sum, reduction=step.loss.reduction, **options)
     loss = copy.copy(step.loss)
     loss._buffers = {name: cast(value) for name, value in step.loss._buffers.items()}
     return functools.partial(step.criterion.rule.torch_module.forward, loss)

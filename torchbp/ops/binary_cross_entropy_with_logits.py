@@ -16,7 +16,8 @@ from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_fo
 from torchbp.ops._loss import check, chosen_reduction, fit_weight, reduce_backward, reduced
 from torchbp.ops.binary_cross_entropy import DESCRIPTION, SLOPE_COMPUTED, entropy, slope
 from torchbp.ops.expressions import A, Z, exp, ln, p, w, y
-from torchbp.ops.rules import Computed, Loss, register
+from torchbp.ops.registry import register
+from torchbp.ops.rules import Computed, Loss
 from torchbp.ops.sigmoid import RULE as SIGMOID
 
 
