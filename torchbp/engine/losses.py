@@ -40,7 +40,8 @@ def value_and_derivative(loss, output, y, members=None):
     options = rule.options_of(loss)
     if not members:
         rule.check(output, y)
-        value, derivative = rule.mean_or_sum(output, y, reduction, **options), rule.derivative(output, y, **options)
+        in_one = rule.value or rule.mean_or_sum  # without another call around it
+        value, derivative = in_one(output, y, reduction, **options), rule.derivative(output, y, **options)
         if derivative is output or derivative is y:  # the engine writes over it
             derivative = derivative.clone()
         if reduction == "sum":
