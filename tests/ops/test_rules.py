@@ -463,7 +463,7 @@ def test_the_parts_of_a_loss(rule):
         (SHIFT.parameters[0], {"symbol": "X"}, "has the symbol X, which is taken"),
         (SHIFT.parameters[0], {"ones": True, "accumulate": None}, "has ones=True without `accumulate`"),
         (DOT, {"options": ("delta",)}, "has option_symbols=(); give one for each of ('delta',)"),
-        (DOT, {"error": A}, "has only one of `answers` and `error`"),
+        (DOT, {"error": A}, "has `error` without `answers`"),
         (DOT, {"answers": "sigmoid"}, "has answers='sigmoid'; give the activation"),
         (DOT, {"target": "rows"}, "has target='rows'; use 'elements', 'classes'"),
         (DOT, {"slope": lambda given: "y"}, "has no expression as `slope`, but 'y'"),

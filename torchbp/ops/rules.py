@@ -229,7 +229,8 @@ class Loss(Rule):
     equation: ℓ, of the symbols A, the answers, y, and those of the options. It, `slope` and `error` may also be a
         function: of the set of those options that are given, it returns the expression.
     slope: ∂ℓ/∂A, of the same symbols.
-    error: ∂ℓ/∂Z of a loss that takes logits, of the same: the slope times that of `answers`; None otherwise.
+    error: ∂ℓ/∂Z of a loss that takes logits, of the same: the slope times that of `answers`,
+        simplified. None where it is not simplified, or where there are no logits.
     equation_computed, slope_computed: a `Computed`, where ℓ or ∂ℓ/∂A is not always computed by its equation.
     domain: the least and the largest number that A and y may be; None is any.
     description: what it measures, a sentence. answers_description: what `answers` makes of the logits, a sentence;
@@ -263,8 +264,8 @@ class Loss(Rule):
             raise ValueError(
                 f"{self._described()} has option_symbols={self.option_symbols}; give one for each of {self.options}"
             )
-        if (self.error is None) != (self.answers is None):
-            raise ValueError(f"{self._described()} has only one of `answers` and `error`; give both or none")
+        if self.error is not None and self.answers is None:
+            raise ValueError(f"{self._described()} has `error` without `answers`, whose logits it is of; give both")
         for name in ("equation_computed", "slope_computed"):
             if (computed := getattr(self, name)) is not None:
                 for tree in self._alternatives(computed.expression):
