@@ -73,7 +73,7 @@ RULES = {
         slope=tanh(A - y),
         description="",
     ),
-    # takes logits, and says no formula of both derivatives in one
+    # takes logits
     "Brier": Loss(
         name="brier",
         apply=lambda z, y: (z.sigmoid() - y) ** 2,
@@ -82,6 +82,7 @@ RULES = {
         answers=rules(Activation)["sigmoid"],
         equation=(A - y) ** 2,
         slope=2 * (A - y),
+        error=2 * (A - y) * A * (1 - A),
         domain=(0.0, 1.0),
         description="",
     ),

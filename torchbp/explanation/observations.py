@@ -118,7 +118,7 @@ def _stuck(explanation):
     if not where.any():
         return
     place = largest_place((a - y).where(where, 0.0))
-    of_logits = next((rule for rule in rules(Loss).values() if rule.answers is last.rule and rule.error), None)
+    of_logits = next((rule for rule in rules(Loss).values() if rule.answers is last.rule), None)
     remedy = f"A network that does not end with {last.rule.name} helps."
     if of_logits and of_logits.domain and of_logits.domain[0] <= y.min() and y.max() <= of_logits.domain[1]:
         without = f"{_class_name(of_logits)} without the last {type(last.module).__name__}"
@@ -169,7 +169,7 @@ def _logit_form(explanation):
     """The rule of the loss that takes the logits of the same answers, or None."""
     rule, last = explanation.step.criterion.rule, explanation.chain.steps[-1]
     if rule.answers is not None:
-        return rule if rule.error is not None else None
+        return rule
     same = (other for other in rules(Loss).values() if other.answers is last.rule and other.equation is rule.equation)
     return next(same, None)
 

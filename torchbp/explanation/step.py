@@ -162,20 +162,12 @@ class TrainingStep:
         rule, a, z = self.criterion.rule.answers, self.values[answer.name], self.values[output.name]
         local = Derivative(answer, output)
         product = d(answer) * rule.slope.replace({"A": answer, "Z": output})
-        sides, tree = [product], None
-        reason = [
-            "Chain rule: multiply by the slope ",
-            local,
-            f", {rule.slope_description.format(a=answer.name, z=output.name)}.",
-        ]
-        if self.criterion.rule.error is not None:
-            error = self.criterion.tree("error")
-            symbol = self.criterion.count_symbol()
-            sides.append(error if symbol is None else error / symbol)
-            tree = self.criterion.divided(error)
-            words = self.criterion.rule.error_description
-            words = words(self.criterion.given) if callable(words) else words
-            reason = [words.format(a=answer.name, z=output.name)]
+        error, symbol = self.criterion.tree("error"), self.criterion.count_symbol()
+        sides = [product, error if symbol is None else error / symbol]
+        tree = self.criterion.divided(error)
+        words = self.criterion.rule.error_description
+        words = words(self.criterion.given) if callable(words) else words
+        reason = [words.format(a=answer.name, z=output.name)]
         factors = (Factor(d(answer), da), Factor(local, rule.derivative(a, z)))
         self._add(
             d(output),
