@@ -1,6 +1,6 @@
-"""The table of operations: ours, torch's own, and the inputs on which both must agree.
+"""The operations: ours, torch's, and the inputs on which both must agree. Every test of tests/ops runs over them.
 
-To add an operation, add a row to OPERATIONS. Every test of tests/ops runs over the table.
+Activations come from their rules. A new layer or loss needs inputs: add a row to OPERATIONS.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from torchbp import ops
+from torchbp.ops.registry import rules
+from torchbp.ops.rules import Activation
 
 # 0-D, 1-D, 2-D, N-D, one row, empty batch
 SHAPES = [(), (3,), (4, 3), (2, 3, 2), (1, 3), (0, 3)]
@@ -34,6 +36,14 @@ PER_CLASS = "a positive number for each index of the last dimension"
 
 REDUCTIONS = [{}, {"reduction": "sum"}, {"reduction": "none"}]
 LOSS_OPTIONS = [*REDUCTIONS, {"weight": PER_CLASS}]
+
+
+def takes_complex(function):
+    try:
+        function(torch.ones(1, dtype=torch.complex64))
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True
 
 
 def members_alone(x, weight, bias=None):
@@ -72,8 +82,8 @@ OPERATIONS = [
         ],
     ),
     *(
-        Operation(ours, torchs, [(shape,) for shape in SHAPES], complex=ours is not ops.relu)
-        for ours, torchs in ((ops.sigmoid, torch.sigmoid), (ops.tanh, torch.tanh), (ops.relu, torch.relu))
+        Operation(rule.apply, rule.forward, [(shape,) for shape in SHAPES], complex=takes_complex(rule.forward))
+        for rule in rules(Activation).values()
     ),
     Operation(
         ops.mse_loss,

@@ -15,12 +15,15 @@ import torch
 import torch.nn.functional as F
 
 import torchbp
+from tests.cases import OPERATIONS
 from torchbp.engine.gradients import gradient_norms
 from torchbp.engine.network import Network
 from torchbp.ops._accumulate import per_member
 from torchbp.ops.expressions import A, Indicator, SumOver, Symbol, X, Z, dZ, maximum
 from torchbp.ops.registry import implements, register, rules, unregister
 from torchbp.ops.rules import Activation, Layer, Loss, Parameter
+
+OF_TORCHBP = {kind: tuple(rules(kind).values()) for kind in (Activation, Layer, Loss)}
 
 # --- layers --------------------------------------------------------------------------------------------------------
 
@@ -387,10 +390,16 @@ def test_classes_are_refused_by_what_takes_numbers():
         torchbp.SGD(torchbp.nn.MLP(3, 2, members=2), loss=torch.nn.CrossEntropyLoss(), chunk=1)
 
 
+def test_every_rule_has_cases():
+    assert {rule.apply for kind in (Activation, Layer, Loss) for rule in OF_TORCHBP[kind]} == {
+        o.ours for o in OPERATIONS
+    }
+
+
 # --- each rule's parts say the same ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", rules(Activation).values(), ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", OF_TORCHBP[Activation], ids=lambda rule: rule.name)
 def test_the_forms_of_an_activation_that_overwrite(rule):
     z, da = torch.randn(2, 50).double()
     a = rule.forward(z)
@@ -419,7 +428,7 @@ def test_the_parts_of_the_linear_rules(members):
         torch.testing.assert_close(out, expected)
 
 
-@pytest.mark.parametrize("rule", rules(Loss).values(), ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", OF_TORCHBP[Loss], ids=lambda rule: rule.name)
 def test_the_parts_of_a_loss(rule):
     for given in itertools.product(*[(False, True)] * len(rule.options)):
         options = {

@@ -174,7 +174,7 @@ class Network:
         if self.members:
             x = self.of_each(x, len(first_parameter(parameters)))
         if self.strict:
-            check_finite("x holds", x)
+            _raise_if_not_finite("x holds", x)
         saved, overwrite = [], False  # whether an activation may write over x: nobody else needs its memory
         for place, forward, forward_, _, _, saves, new_memory in self.steps:
             if place is not None:
@@ -192,7 +192,7 @@ class Network:
                 overwrite = False
             x = z
             if self.strict:
-                check_finite(f"{described(*self.named[len(saved) - 1])} gives", x)
+                _raise_if_not_finite(f"{described(*self.named[len(saved) - 1])} gives", x)
         return x, saved
 
     def of_each(self, x, members):
@@ -247,7 +247,7 @@ class Network:
     def _finite(self, passes):
         """The passes, once every dZ is known to be finite."""
         for place, dz, _ in passes:
-            check_finite(f"{self.names()[place]} has a dZ with", dz)
+            _raise_if_not_finite(f"{self.names()[place]} has a dZ with", dz)
         return passes
 
 
@@ -266,7 +266,7 @@ def _values(names, table):
     return tuple(table[name] for name in names)
 
 
-def check_finite(words, tensor):
+def _raise_if_not_finite(words, tensor):
     """Raises a FloatingPointError of these words for a tensor that holds nan or inf."""
     if not tensor.isfinite().all():
         raise FloatingPointError(f"{words} {'nan' if tensor.isnan().any() else 'inf'}")

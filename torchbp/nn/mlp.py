@@ -13,7 +13,7 @@ from torchbp.nn._validation import is_positive_int
 from torchbp.nn.ensemble import EnsembleLinear
 from torchbp.nn.linear import Linear
 from torchbp.ops import registry
-from torchbp.ops.mlp import network
+from torchbp.ops.mlp import perceptron
 
 
 def is_hooked(module):
@@ -210,7 +210,7 @@ class FusedMLP(MLP):
 
     def _network(self, y, x):
         rule = registry.activation(self.activation)
-        return network(rule, self._options(rule), y, x, self.checked_parameters())
+        return perceptron(rule, self._options(rule), y, x, self.checked_parameters())
 
     def _options(self, rule):
         """The constants of the activations.

@@ -84,17 +84,17 @@ def check_unit_interval(name, tensor):
     torch._assert_async((t.clamp(0, 1) == t).all(), f"all elements of {name} should be between 0 and 1")
 
 
-def by_torch(a, y, weight, reduction):
+def _by_torch(a, y, weight, reduction):
     return F.binary_cross_entropy(a, y, weight, reduction=reduction)
 
 
-def cast(args):
+def _cast(args):
     if args[0].is_cuda:
         raise RuntimeError("binary_cross_entropy is unsafe under autocast; use binary_cross_entropy_with_logits")
     return float32(args)
 
 
-apply_binary_cross_entropy = operation(BinaryCrossEntropy, by_torch, cast)
+apply_binary_cross_entropy = operation(BinaryCrossEntropy, _by_torch, _cast)
 
 
 def binary_cross_entropy(
@@ -133,15 +133,15 @@ def binary_cross_entropy(
     return apply_binary_cross_entropy(input, target, weight, reduction)
 
 
-def value(a, y, reduction, weight=None):
+def _value(a, y, reduction, weight=None):
     return F.binary_cross_entropy(a, y, weight, None, None, reduction)
 
 
-def each(a, y, weight=None):
-    return value(a, y, "none", weight)
+def _each(a, y, weight=None):
+    return _value(a, y, "none", weight)
 
 
-def derivative(a, y, weight=None):
+def _derivative(a, y, weight=None):
     return bce_da(1 if weight is None else weight, a, y)
 
 
@@ -185,9 +185,9 @@ RULE = register(
         torch_module=torch.nn.BCELoss,
         options=("weight",),
         option_symbols=("w",),
-        each=each,
-        value=value,
-        derivative=derivative,
+        each=_each,
+        value=_value,
+        derivative=_derivative,
         equation=entropy,
         slope=slope,
         equation_computed=Computed(

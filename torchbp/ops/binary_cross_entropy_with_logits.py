@@ -93,11 +93,11 @@ def in_dtype_of(y, loss):
     return loss.to(y.dtype)
 
 
-def by_torch(z, y, weight, pos_weight, reduction):
+def _by_torch(z, y, weight, pos_weight, reduction):
     return F.binary_cross_entropy_with_logits(z, y, weight, reduction=reduction, pos_weight=pos_weight)
 
 
-apply_binary_cross_entropy_with_logits = operation(BinaryCrossEntropyWithLogits, by_torch, float32)
+apply_binary_cross_entropy_with_logits = operation(BinaryCrossEntropyWithLogits, _by_torch, float32)
 
 
 def binary_cross_entropy_with_logits(
@@ -141,16 +141,16 @@ def binary_cross_entropy_with_logits(
 REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 
 
-def value(z, y, reduction, weight=None, pos_weight=None):
+def _value(z, y, reduction, weight=None, pos_weight=None):
     # torch's function under torch.nn.functional's, which costs more than the loss of a small network
     return torch.binary_cross_entropy_with_logits(z, y, weight, pos_weight, REDUCTIONS[reduction])
 
 
-def each(z, y, weight=None, pos_weight=None):
-    return value(z, y, "none", weight, pos_weight)
+def _each(z, y, weight=None, pos_weight=None):
+    return _value(z, y, "none", weight, pos_weight)
 
 
-def derivative(z, y, weight=None, pos_weight=None):
+def _derivative(z, y, weight=None, pos_weight=None):
     dz = bce_error(z, y, pos_weight)
     return dz if weight is None else dz * weight
 
@@ -183,9 +183,9 @@ RULE = register(
         torch_module=torch.nn.BCEWithLogitsLoss,
         options=("weight", "pos_weight"),
         option_symbols=("w", "p"),
-        each=each,
-        value=value,
-        derivative=derivative,
+        each=_each,
+        value=_value,
+        derivative=_derivative,
         answers=SIGMOID,
         equation=entropy,
         slope=slope,

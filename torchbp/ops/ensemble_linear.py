@@ -113,7 +113,7 @@ def ensemble_linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tenso
     return apply_ensemble_linear(input, weight, bias)
 
 
-def backward(dz, x, weight, bias):
+def _backward(dz, x, weight, bias):
     return ensemble_dx(dz, weight)
 
 
@@ -122,7 +122,7 @@ RULE = register(
         name="ensemble_linear",
         apply=ensemble_linear,
         forward=affine_,
-        backward=backward,
+        backward=_backward,
         saves="input",
         new_memory=True,
         parameters=parameters(ensemble_dweight, ensemble_dbias, add_ensemble_dweight, add_ensemble_dbias),

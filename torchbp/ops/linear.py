@@ -128,7 +128,7 @@ def linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None 
     return apply_linear(input, weight, bias)
 
 
-def backward(dz, x, weight, bias):
+def _backward(dz, x, weight, bias):
     return linear_dx(dz, weight)
 
 
@@ -170,7 +170,7 @@ RULE = register(
         apply=linear,
         torch_module=torch.nn.Linear,
         forward=F.linear,
-        backward=backward,
+        backward=_backward,
         saves="input",
         new_memory=True,
         parameters=parameters(linear_dweight, linear_dbias, add_dweight, add_dbias),

@@ -65,7 +65,7 @@ class MLP(torch.autograd.Function):
         activation, options = ctx.activation, ctx.options
         if torch.is_grad_enabled():  # the caller will differentiate this too: autograd must see each layer
             arguments = (inputs[0], *parameters)
-            return None, None, None, *recorded(activation, options, y, arguments, (needs_x, *needs), incoming)
+            return None, None, None, *_recorded(activation, options, y, arguments, (needs_x, *needs), incoming)
         gradients = [None] * len(parameters)
 
         dz = incoming if y is None else bce_dz(incoming / z.numel(), z, y)
@@ -82,15 +82,15 @@ class MLP(torch.autograd.Function):
             dz = activation.backward(da, logits[layer - 1] if logits else inputs[layer], **options)
 
 
-def recorded(activation, options, y, arguments, needs, incoming):
+def _recorded(activation, options, y, arguments, needs, incoming):
     """The gradients of X and the parameters, as a graph of the layers' own Functions."""
-    output = layered(activation, options, y, *arguments)
+    output = _layered(activation, options, y, *arguments)
     wanted = [argument for argument, needed in zip(arguments, needs, strict=True) if needed]
     gradients = iter(torch.autograd.grad(output, wanted, incoming, create_graph=True))
     return [next(gradients) if needed else None for needed in needs]
 
 
-def layered(activation, options, y, x, *parameters):
+def _layered(activation, options, y, x, *parameters):
     """The same, of the layers' own Functions, which can do everything that torch's can."""
     z = linear(x, *parameters[:2])
     for layer in range(2, len(parameters), 2):
@@ -101,7 +101,7 @@ def layered(activation, options, y, x, *parameters):
 fused = short_apply(MLP)
 
 
-def network(activation, options, y, x, parameters):
+def perceptron(activation, options, y, x, parameters):
     """Z_L, or L where y is given, of X and the list W_1, b_1, …, W_L, b_L: in one Function where that is possible.
 
     `activation` is f's rule, and its constants are `options`.
@@ -116,19 +116,19 @@ def network(activation, options, y, x, parameters):
         or (has_torch_function((y, x, *parameters)) and is_left_to_torch((y, x, *parameters)))
         or (y is not None and y.requires_grad)
     ):
-        return layered(activation, options, y, x, *parameters)
+        return _layered(activation, options, y, x, *parameters)
     if not (x.requires_grad or parameters[0].requires_grad):
-        x, parameters = past_frozen_layers(activation, options, x, parameters)
+        x, parameters = _past_frozen_layers(activation, options, x, parameters)
     return fused(activation, options, y, x, *parameters)
 
 
-def past_frozen_layers(activation, options, x, parameters):
+def _past_frozen_layers(activation, options, x, parameters):
     """X and the parameters from the first layer that learns on: the layers under it save nothing."""
     learns = [i for i, p in enumerate(parameters) if p is not None and p.requires_grad]
     frozen = (learns[0] if learns else len(parameters) - 1) // 2 * 2
     if frozen:
         with torch.no_grad():
-            x = activation.forward(layered(activation, options, None, x, *parameters[:frozen]), **options)
+            x = activation.forward(_layered(activation, options, None, x, *parameters[:frozen]), **options)
     return x, parameters[frozen:]
 
 
@@ -160,7 +160,7 @@ def mlp(
         >>> w1, b1, w2, b2 = torch.randn(16, 30), torch.zeros(16), torch.randn(1, 16), torch.zeros(1)
         >>> z = torchbp.ops.mlp(torch.randn(32, 30), [w1, w2], [b1, b2])  # (32, 1)
     """
-    return network(*named(activation), None, input, interleaved(weights, biases))
+    return perceptron(*_rule_and_options(activation), None, input, _interleaved(weights, biases))
 
 
 def mlp_binary_cross_entropy(
@@ -187,14 +187,14 @@ def mlp_binary_cross_entropy(
         >>> w1, b1, w2, b2 = torch.randn(16, 30), torch.zeros(16), torch.randn(1, 16), torch.zeros(1)
         >>> loss = torchbp.ops.mlp_binary_cross_entropy(torch.randn(32, 30), torch.ones(32, 1), [w1, w2], [b1, b2])
     """
-    return network(*named(activation), target, input, interleaved(weights, biases))
+    return perceptron(*_rule_and_options(activation), target, input, _interleaved(weights, biases))
 
 
-def named(activation):
+def _rule_and_options(activation):
     """The rule with this name, and the constants of a new module of it."""
     rule = rule_named(activation)
     return rule, rule.options_of(rule.module_class()) if rule.options else {}
 
 
-def interleaved(weights, biases):
+def _interleaved(weights, biases):
     return [p for layer in zip(weights, biases, strict=True) for p in layer]

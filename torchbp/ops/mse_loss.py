@@ -54,11 +54,11 @@ def mse_dx(dloss, x, y):
     return 2 * dloss * (x - y)
 
 
-def by_torch(x, y, reduction):
+def _by_torch(x, y, reduction):
     return F.mse_loss(x, y, reduction=reduction)
 
 
-apply_mse_loss = operation(MSELoss, by_torch, float32)
+apply_mse_loss = operation(MSELoss, _by_torch, float32)
 
 
 def mse_loss(
@@ -108,15 +108,15 @@ def mse_loss(
     return loss.sum() / weight.sum() if reduction == "mean" else reduced(loss, reduction)
 
 
-def value(x, y, reduction):
+def _value(x, y, reduction):
     return F.mse_loss(x, y, reduction=reduction)
 
 
-def each(x, y):
-    return value(x, y, "none")
+def _each(x, y):
+    return _value(x, y, "none")
 
 
-def derivative(x, y):
+def _derivative(x, y):
     return mse_dx(1, x, y)
 
 
@@ -125,9 +125,9 @@ RULE = register(
         name="mse_loss",
         apply=mse_loss,
         torch_module=torch.nn.MSELoss,
-        each=each,
-        value=value,
-        derivative=derivative,
+        each=_each,
+        value=_value,
+        derivative=_derivative,
         equation=(A - y) ** 2,
         slope=2 * (A - y),
         description="How far the answers are from y: 0 for the right ones, and large errors weigh most.",

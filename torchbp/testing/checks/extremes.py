@@ -11,7 +11,7 @@ from torchbp.testing.numerics.low_precision import OUT_OF_RANGE, agree, is_real,
 from torchbp.testing.numerics.tensors import random_like
 from torchbp.testing.report import Defect, Skipped
 from torchbp.testing.subject.graph import custom_nodes
-from torchbp.testing.subject.naming import number
+from torchbp.testing.subject.naming import six_digits
 
 _SPECIAL = (0.0, 1.0, -1.0, 100.0, -100.0, 1e4, -1e4, "denormal", math.inf, -math.inf)
 _BRANCHES = (0.0, 1.0, -1.0, 100.0, -100.0)  # numbers at which functions change their formula
@@ -68,7 +68,7 @@ def special_points(subject, dtype):
             first.view(-1)[0] = value
             for tensor, words in ((filled, argument.name), (first, f"the first entry of {argument.name}")):
                 point = [tensor if j == i else t for j, t in enumerate(subject.point)]
-                yield i, value, f"{words} = {number(value)}", point
+                yield i, value, f"{words} = {six_digits(value)}", point
         for j in subject.differentiable:
             other = subject.arguments[j]
             if i < j and other.tensor.shape == argument.tensor.shape and other.kind == argument.kind == "input":
@@ -115,7 +115,7 @@ def _audit_derivatives(subject):
             a, n, error = (float(m[row, column]) for m in (block.analytical, block.numerical, block.error))
             raise Defect(
                 f"at {words}: the gradient of {subject.arguments[index].name} is wrong",
-                [f"along a random direction: analytical {number(a)}, numerical {number(n)} ± {error:.1g}"],
+                [f"along a random direction: analytical {six_digits(a)}, numerical {six_digits(n)} ± {error:.1g}"],
             )
 
 
@@ -129,8 +129,8 @@ def _expect_finite(subject, point, dtype, words, found, indices):
         entry = int(bad.nonzero()[0])
         if _derivative_is_infinite(subject, point, dtype, i, entry):
             continue
-        value = number(float(gradient.reshape(-1)[entry]))
-        output = number(float(outputs[0].reshape(-1)[0].real))
+        value = six_digits(float(gradient.reshape(-1)[entry]))
+        output = six_digits(float(outputs[0].reshape(-1)[0].real))
         raise Defect(
             f"at {words}: the output is finite, and the gradient of {subject.arguments[i].name} is {value}",
             [f"{int(bad.sum())} of its {bad.numel()} entries; the output is {output} …", _CAUSE],

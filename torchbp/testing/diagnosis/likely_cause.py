@@ -11,7 +11,7 @@ import torch
 from torchbp.testing.diagnosis import jacobian_patterns, wrong_region
 from torchbp.testing.diagnosis.missing_factor import missing_factor
 from torchbp.testing.diagnosis.wrong_term import wrong_term
-from torchbp.testing.subject.naming import entry, number
+from torchbp.testing.subject.naming import entry, six_digits
 
 ZERO = "zero everywhere: the graph is cut (detach, .data, .item(), numpy, a copy), or None is returned"
 
@@ -37,7 +37,7 @@ def _not_finite(e):
         return f"{kind}: a division by zero or an overflow in the backward"
     where = entry(e.argument, columns[0], e.argument_shape)
     value = e.values.get(e.argument)
-    at = f" = {number(float(value[columns[0]]))}" if value is not None else ""
+    at = f" = {six_digits(float(value[columns[0]]))}" if value is not None else ""
     return f"{kind} where {where}{at}: a division by zero or an overflow in the backward"
 
 

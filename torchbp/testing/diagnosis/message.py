@@ -8,7 +8,7 @@ from torchbp.testing.diagnosis.evidence import evidence_of
 from torchbp.testing.diagnosis.likely_cause import ZERO, digits, likely_cause, ratio_of
 from torchbp.testing.numerics.bisection import find_wrong_entry
 from torchbp.testing.report import Defect, Skipped
-from torchbp.testing.subject.naming import entry, listing, number
+from torchbp.testing.subject.naming import entry, listing, six_digits
 
 _STATED_ERROR = 100.0  # in tolerances: the report states the chance that a larger error is missed
 
@@ -59,13 +59,13 @@ def _column_name(argument, column):
 
 def _entry_line(subject, block, row, column, a, n, error):
     where = f"d {_row_name(subject, row)} / d {_column_name(subject.arguments[block.argument], column)}"
-    ratio = f", ratio {number(a / n)}" if n and number(a / n) != "1" else ""
-    return f"  {where}: analytical {number(a)}, numerical {number(n)} ± {error:.1g}{ratio}"
+    ratio = f", ratio {six_digits(a / n)}" if n and six_digits(a / n) != "1" else ""
+    return f"  {where}: analytical {six_digits(a)}, numerical {six_digits(n)} ± {error:.1g}{ratio}"
 
 
 def _point_line(argument, column):
     flat = argument.tensor.reshape(-1)
-    value = complex(flat[column // 2]) if argument.tensor.is_complex() else number(float(flat[column]))
+    value = complex(flat[column // 2]) if argument.tensor.is_complex() else six_digits(float(flat[column]))
     return f"  at {_column_name(argument, column)} = {value}"
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from torchbp.testing.subject.naming import entry, number
+from torchbp.testing.subject.naming import entry, six_digits
 
 
 def _where(e, columns):
@@ -17,9 +17,9 @@ def _where(e, columns):
     if math.comb(len(value), len(inside)) < 100:  # so few numbers may be on one side by chance
         return None
     if inside.min() > outside.max():
-        return f" only where {e.argument} is greater than about {number(float(outside.max()))}"
+        return f" only where {e.argument} is greater than about {six_digits(float(outside.max()))}"
     if inside.max() < outside.min():
-        return f" only where {e.argument} is less than about {number(float(outside.min()))}"
+        return f" only where {e.argument} is less than about {six_digits(float(outside.min()))}"
     return None
 
 

@@ -7,7 +7,7 @@ import torch
 from torchbp.testing.numerics.gradients import backward, generator, incoming_for
 from torchbp.testing.numerics.tensors import is_inexact, largest, random_like
 from torchbp.testing.report import Defect
-from torchbp.testing.subject.naming import number
+from torchbp.testing.subject.naming import six_digits
 
 OUT_OF_RANGE = 1e30  # float32 may overflow on the way to such a result
 STEEP = 1e3
@@ -74,7 +74,7 @@ def agree(subject, point, dtype, words, found, usual, tolerance, forgive_noise=F
             spread = [max(pair) for pair in zip(spread, noise or spread, strict=True)]
     name, a, b, _ = wrong[0]
     k = int((a.detach().to(b.dtype) - b.detach()).abs().reshape(-1).nan_to_num(math.inf).argmax())
-    values = [number(float(t.reshape(-1)[k].real)) for t in (a, b)]
+    values = [six_digits(float(t.reshape(-1)[k].real)) for t in (a, b)]
     raise Defect(f"at {words}: {name} is {values[0]}, and {values[1]} in float64", [UNSTABLE])
 
 

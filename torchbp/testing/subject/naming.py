@@ -99,7 +99,7 @@ def entry(name, index, shape):
     return f"{name}[{', '.join(map(str, reversed(indices)))}]"
 
 
-def number(value):
+def six_digits(value):
     """Six digits."""
     return f"{value:.6g}"
 
