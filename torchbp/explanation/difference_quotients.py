@@ -39,7 +39,7 @@ class DifferenceQuotients:
             self.values[step.criterion.answer.name] = step.values[step.criterion.answer.name].double()
         self.multiplied = self._multiplied()
         self.noises = self._noises(references)
-        self.bounded = bool(step.bounded().any())
+        self.bounded = bool(step.bounded.any())
         self.reference_loss = reference_loss(step, self.y)
         self.conditions = [
             (s.gives, indicator.replace(equations.nodes(s)))

@@ -79,7 +79,7 @@ def _slope_of_answers(step, values):
     """The derivative of that by autograd; where torch bounds it, by the bounded expression."""
     a = values[step.criterion.answer.name].clone().requires_grad_()
     (slope,) = torch.autograd.grad(loss_of_answers(step, a, values), a)
-    bounded = step.bounded()
+    bounded = step.bounded
     if bounded.any():
         computed = (
             step.criterion.tree("slope", computed=True).evaluate({**step.symbols, **values}) / step.criterion.divisor

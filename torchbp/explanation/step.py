@@ -1,5 +1,6 @@
 """The records of one training step, in the article's order: forward, loss, backward, update, and forward again."""
 
+import functools
 from collections import ChainMap
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import torch
 
 from torchbp.engine.losses import value_and_derivative
 from torchbp.explanation import equations
+from torchbp.explanation.agreement import differences, disagreement, errors_of, expected_of
 from torchbp.explanation.criterion import Criterion
 from torchbp.explanation.equations import ALPHA, K, N
 from torchbp.explanation.numeric_examples import example, is_close, largest_place, shortened_sum
@@ -19,13 +21,14 @@ AGAIN = "The same network once more, with its new parameters."
 class TrainingStep:
     """One step of gradient descent on L(x, y): `records` are what the article derives, with the reader's numbers.
 
-    `values` holds every tensor by its name: X, y, W1, b1, Z1, …, L, dL/dW1, …, W1′, …, L′.
+    `values` holds every tensor by its name: X, y, W1, b1, Z1, …, L, dL/dW1, …, W1′, …, L′. `disagreements` holds a
+    failing check by the name of each record whose equation does not give its tensor; the example is of such an element.
     """
 
     def __init__(self, chain, loss, x, y, lr):
         self.chain, self.loss, self.lr = chain, loss, lr
         self.criterion = Criterion(loss, chain, y)
-        self.saved, self.records, self.learnt = {}, [], []
+        self.saved, self.records, self.learnt, self.disagreements = {}, [], [], {}
         self.values = {TARGET.name: y, **self.criterion.weights(y), **chain.start}
         self.values |= chain.forward(chain.start, x, saved=self.saved)
         self.symbols = ChainMap(self.values, {N.name: len(y), K.name: y[0].numel(), ALPHA.name: lr})
@@ -34,11 +37,19 @@ class TrainingStep:
         self._update()
         self._again()
 
-    def _add(self, quantity, kind, stage, step, sides, tensor, reason, tree=None, place=None, **more):
-        """Add a record. `tree` is the equation of its example, where that is not the last of the sides."""
+    def _add(self, quantity, kind, stage, step, sides, tensor, reason, tree=None, place=None, excused=None, **more):
+        """Add a record. `tree` is the equation of its example, where that is not the last of the sides. `excused` are
+        the elements that are not computed by it, and the equation of those."""
         self.values[quantity.name] = tensor
-        value_place = largest_place(tensor) if place is None else place
         shown = sides[-1] if tree is None else tree
+        errors, bounds = differences(shown, tensor, self.symbols)
+        where, instead = excused or (None, None)
+        errors = errors if where is None else errors.where(~where, 0.0)
+        if found := disagreement(errors, bounds):
+            value_place, self.disagreements[quantity.name] = found
+        else:
+            value_place = largest_place(tensor) if place is None else place
+        shown = shown if where is None or not where[value_place] else instead
         given = {TARGET.name, *self.criterion.rule.option_symbols}
         found = example(quantity, shown, value_place, tensor[value_place].item(), self.symbols, given)
         names = {name for side in (quantity, *sides) for name in side.symbols()} & self.values.keys()
@@ -77,27 +88,32 @@ class TrainingStep:
         self._loss(z, prime)
 
     def _loss(self, output, prime):
-        loss = LOSS.after() if prime else LOSS
+        criterion, loss = self.criterion, LOSS.after() if prime else LOSS
         value, _, _ = value_and_derivative(self.loss, output, self.values["y"])
-        each = self.criterion.rule.each(output, self.values[TARGET.name], **self.criterion.options)
+        each = criterion.rule.each(output, self.values[TARGET.name], **criterion.options)
         self.values[loss.name] = value
-        tree = self.criterion.tree("equation", prime)
-        side = equations.reduced(tree, self.criterion.count_symbol())
-        reason = "The same loss with the new parameters." if prime else self.criterion.rule.description
-        given = {TARGET.name, *self.criterion.rule.option_symbols}
+        tree = criterion.tree("equation", prime)
+        side = equations.reduced(tree, criterion.count_symbol())
+        reason = "The same loss with the new parameters." if prime else criterion.rule.description
+        wrong = self._wrong_elements(tree, each, prime)
+        if wrong is not None:
+            _, self.disagreements[loss.name] = wrong
+        given = {TARGET.name, *criterion.rule.option_symbols}
         if each.numel() > 1:
-            exact = _all_close(tree.evaluate(self._in_float64()), each)
-            shown = self.criterion.divided(shortened_sum(each.reshape(-1).tolist(), 6))
+            by_tree = tree.evaluate(self._in_float64()).expand(self.values[TARGET.name].shape)
+            exact = each.numel() != by_tree.numel() or _all_close(by_tree, each)
+            terms = each if wrong is None else by_tree  # a wrong equation is shown as wrong
+            shown = criterion.divided(shortened_sum(terms.reshape(-1).tolist(), 6))
             found = example(loss, shown, (), value.item(), self.symbols)
         else:
             place = (0,) * self.values[TARGET.name].dim()
-            found = example(loss, self.criterion.divided(tree), place, value.item(), self.symbols, given)
+            found = example(loss, criterion.divided(tree), place, value.item(), self.symbols, given)
             exact = found.agrees and found.is_close
-        if self.criterion.rule.equation_computed and not exact:
-            reason += f" {self.criterion.computed_how('equation', prime)}"
+        if criterion.rule.equation_computed and wrong is None and not exact:
+            reason += f" {criterion.computed_how('equation', prime)}"
             if each.numel() == 1:
-                tree = self.criterion.tree("equation", prime, computed=True)
-                found = example(loss, self.criterion.divided(tree), place, value.item(), self.symbols, given)
+                tree = criterion.tree("equation", prime, computed=True)
+                found = example(loss, criterion.divided(tree), place, value.item(), self.symbols, given)
         names = {name for name in side.symbols() if name in self.values}
         shapes = {name: tuple(self.values[name].shape) for name in names}
         stage = "again" if prime else "loss"
@@ -106,17 +122,31 @@ class TrainingStep:
             Record(loss, "loss", stage, None, "", (side,), value, (reason,), example=found, shapes=shapes)
         )
 
+    def _wrong_elements(self, tree, each, prime):
+        """The `disagreement` of ℓ with its equation, or None. Near a bound of the answers ℓ may be `Computed`."""
+        y, answer = self.values[TARGET.name], self.criterion.answer.after() if prime else self.criterion.answer
+        expected, bounds = expected_of(tree, each, y.shape, self.symbols)
+        excused = self.criterion.near_a_bound(self.values[answer.name])
+        if each.numel() != y.numel():  # a number for each row
+            expected, bounds, excused = expected.sum(1), bounds.sum(1), excused.any(1)
+        errors = errors_of(each.reshape(expected.shape), expected, bounds)
+        if self.criterion.rule.equation_computed is not None:
+            errors = errors.where(~excused, 0.0)
+        return disagreement(errors, bounds)
+
     def _in_float64(self):
         return {
             name: value.double() if isinstance(value, torch.Tensor) else value for name, value in self.symbols.items()
         }
 
+    @functools.cached_property
     def bounded(self):
-        """Where ∂ℓ/∂A is not computed by its equation."""
+        """Where ∂ℓ/∂A is not computed by its equation: near a bound of the answers."""
+        answer = self.values[self.criterion.answer.name]
         if self.criterion.rule.slope_computed is None:
-            return torch.zeros_like(self.values[self.criterion.answer.name], dtype=torch.bool)
+            return torch.zeros_like(answer, dtype=torch.bool)
         exact, computed = (self.criterion.tree("slope", computed=how).evaluate(self.symbols) for how in (False, True))
-        return exact != computed
+        return (exact != computed) & self.criterion.near_a_bound(answer)
 
     def _backward(self):
         chain, values = self.chain, self.values
@@ -136,16 +166,15 @@ class TrainingStep:
     def _of_answer(self, gradient, scale):
         """dL/dA of the answers, and, where the loss takes logits, dL/dZ."""
         answer, output, last = self.criterion.answer, self.chain.output, self.chain.steps[-1]
-        slope, bounded = self.criterion.tree("slope"), self.bounded()
+        slope, bounded = self.criterion.tree("slope"), self.bounded
         reason = f"The backward pass starts here: how fast L changes when {answer.name} changes."
+        da, excused = gradient, None
         if bounded.any():
             reason += f" {self.criterion.computed_how('slope')}"
-        da = gradient
+            excused = bounded, self.criterion.divided(self.criterion.tree("slope", computed=True))
         if self.criterion.rule.answers is not None:
             computed = self.criterion.tree("slope", computed=self.criterion.rule.slope_computed is not None)
             da = computed.evaluate(self.symbols) * scale
-        place = largest_place(da)
-        shown = self.criterion.tree("slope", computed=True) if bounded[place] else slope
         self._add(
             d(answer),
             "derivative",
@@ -154,7 +183,8 @@ class TrainingStep:
             [self.criterion.over_count(slope)],
             da,
             [reason],
-            self.criterion.divided(shown),
+            self.criterion.divided(slope),
+            excused=excused,
             chain=(d(answer),),
         )
         if self.criterion.rule.answers is None:
