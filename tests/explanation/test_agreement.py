@@ -10,7 +10,7 @@ from torchbp.ops.binary_cross_entropy import RULE as BCE
 from torchbp.ops.binary_cross_entropy_with_logits import RULE as BCE_WITH_LOGITS
 from torchbp.ops.expressions import A, Indicator, Number, SumOver, Symbol, X, Z, dZ, maximum, y
 from torchbp.ops.mse_loss import RULE as MSE
-from torchbp.ops.rules import Activation, Layer, Loss, Parameter, implements, register, unregister
+from torchbp.ops.rules import Activation, Layer, Loss, Parameter
 
 ZERO = Number(0)
 
@@ -29,20 +29,6 @@ def rows(count=5, outputs=2):
 def off(explanation):
     """The records that have a check that fails."""
     return {record.name for record in explanation.records if False in [check.ok for check in record.checks]}
-
-
-@pytest.fixture
-def registered():
-    """Registers a rule and its module until the end of the test."""
-    found = []
-
-    def add(rule, module):
-        found.append(register(rule))
-        return implements(rule)(module)
-
-    yield add
-    for rule in found:
-        unregister(rule)
 
 
 LEAKY = {

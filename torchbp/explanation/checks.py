@@ -1,4 +1,5 @@
-"""The checks: every record against torch (its layers, autograd and SGD), every derivative against its definition."""
+"""The checks: every record against the modules, torch's or the user's, autograd and torch.optim.SGD; every derivative
+against its definition; and every equation against the tensor that it is of."""
 
 from dataclasses import replace
 

@@ -106,7 +106,8 @@ def example(quantity, tree, place, value, values, given=(), verified=True):
     if verified and math.isfinite(value):
         true = exactly(numeric)
         numeric = true_as_printed(numeric, true)
-        exact, bound = float(true), ROUNDING * torch.finfo(values["X"].dtype).eps * size_of(numeric)
+        dtype = torch.finfo(values["X"].dtype)
+        exact, bound = float(true), dtype.eps * (ROUNDING * size_of(numeric) + dtype.tiny)
     return Example(quantity, place, numeric, value, exact, bound)
 
 

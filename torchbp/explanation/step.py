@@ -14,8 +14,10 @@ from torchbp.explanation.equations import ALPHA, K, N
 from torchbp.explanation.numeric_examples import example, is_close, largest_place, shortened_sum
 from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Derivative, d
 from torchbp.explanation.records import Factor, Record
+from torchbp.explanation.reference_modules import module_of
 
 AGAIN = "The same network once more, with its new parameters."
+COMPARED_WITH = {"backward": "autograd", "update": "torch.optim.SGD"}  # by the stage; the others have modules
 
 
 class TrainingStep:
@@ -66,9 +68,19 @@ class TrainingStep:
             tuple(reason),
             example=found,
             shapes=shapes,
+            compared_with=self._compared_with(kind, stage, step),
             **more,
         )
         self.records.append(record)
+
+    def _compared_with(self, kind, stage, step):
+        """Who the reference of a record is from."""
+        if stage in COMPARED_WITH:
+            return COMPARED_WITH[stage]
+        if kind != "answer":
+            return step.compared_with
+        rule = self.criterion.rule.answers
+        return "torch" if rule.torch_module or not rule.module_class else rule.module_class.__name__
 
     def _forward(self, stage="forward"):
         """The layers and the loss; in the stage "again" after the update."""
@@ -119,7 +131,19 @@ class TrainingStep:
         stage = "again" if prime else "loss"
         found = replace(found, place=())
         self.records.append(
-            Record(loss, "loss", stage, None, "", (side,), value, (reason,), example=found, shapes=shapes)
+            Record(
+                loss,
+                "loss",
+                stage,
+                None,
+                "",
+                (side,),
+                value,
+                (reason,),
+                example=found,
+                shapes=shapes,
+                compared_with=module_of(self.loss),
+            )
         )
 
     def _wrong_elements(self, tree, each, prime):
