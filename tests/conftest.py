@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests sta
 if kind := os.environ.get("ATEN_CPU_CAPABILITY"):
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{kind}")
 
-MARKED = ("browser", "compiler")  # a test that takes this fixture has the mark of the same name
+MARKED = ("browser", "compiler", "processes")  # a test that takes this fixture has the mark of the same name
 
 
 def pytest_collection_modifyitems(items):

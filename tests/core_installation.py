@@ -29,7 +29,7 @@ def use_everything():
     z = torch.randn(3, dtype=torch.double, requires_grad=True)
     yield "check", torchbp.check(torchbp.ops.sigmoid, [z], checks=["values"]).sound
     explanation = torchbp.explain(net, x[0].tolist(), [1.0], lr=0.1)
-    yield "explain", "dL/dW1" in explanation.text() and "<html" in explanation.to_html()
+    yield "explain", "dL/dW1" in explanation.to_text() and "<html" in explanation.to_html()
     with contextlib.redirect_stdout(io.StringIO()) as page:
         help(torchbp)
     yield "help", "torchbp.convert" in page.getvalue()

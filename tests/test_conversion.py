@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import torchbp
-from torchbp.ops.rules import Activation, Layer, Loss, rules
+from torchbp.ops.registry import rules
+from torchbp.ops.rules import Activation, Layer, Loss
 
 DROP_INS = {
     rule.torch_module: rule.module_class

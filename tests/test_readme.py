@@ -50,6 +50,7 @@ def commands():
     return [line.split("&& .venv/bin/")[-1] for line in lines if "torchbp " in line]
 
 
+@pytest.mark.processes
 def test_commands_run_in_order_and_print_what_the_readme_says(tmp_path, monkeypatch, capsys):
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     monkeypatch.chdir(tmp_path)

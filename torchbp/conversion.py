@@ -12,7 +12,8 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.parametrize import is_parametrized
 
 from torchbp import nn
-from torchbp.ops.rules import Activation, Layer, Loss, rules
+from torchbp.ops.registry import rules
+from torchbp.ops.rules import Activation, Layer, Loss
 
 AnyModule = TypeVar("AnyModule", bound=torch.nn.Module)
 

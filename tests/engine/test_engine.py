@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import torchbp
 from tests.networks import rows
-from torchbp.ops import rules
+from torchbp.ops import registry
+from torchbp.ops.rules import Layer
 
 LOSSES = {
     "logits": torch.nn.BCEWithLogitsLoss(),
@@ -373,9 +374,9 @@ def test_losses_it_does_not_have_are_named():
 def test_no_derivative_is_taken_that_nobody_needs(frozen, needed, monkeypatch):
     """dA of the layers above the first that learns, and of no other."""
     taken = []
-    rule = rules.rules(rules.Layer)["linear"]
+    rule = registry.rules(Layer)["linear"]
     counting = dataclasses.replace(rule, backward=lambda dz, x, weight, bias: taken.append(weight) or dz @ weight)
-    monkeypatch.setitem(rules._rules, torchbp.nn.Linear, counting)
+    monkeypatch.setitem(registry._rules, torchbp.nn.Linear, counting)
     model = network()
     for p in list(model.parameters())[:frozen]:
         p.requires_grad_(False)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from torchbp.ops.rules import implements, register, unregister
+from torchbp.ops.registry import implements, register, unregister
 
 
 @pytest.fixture

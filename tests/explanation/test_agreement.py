@@ -139,7 +139,7 @@ def test_a_wrong_equation_of_a_loss_is_off(size, rule, loss, last, name, record,
     record = record.format(right.step.criterion.answer.name)
     assert record in off(wrong)
     assert " and not " in wrong[record].numbers
-    assert " OFF: " in wrong.text()
+    assert " OFF: " in wrong.to_text()
 
 
 class QuarterHuber(torch.nn.modules.loss._Loss):

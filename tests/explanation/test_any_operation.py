@@ -29,7 +29,8 @@ from torchbp.ops.expressions import (
     tanh,
     y,
 )
-from torchbp.ops.rules import Activation, Layer, Loss, Parameter, implements, register, rules, unregister
+from torchbp.ops.registry import implements, register, rules, unregister
+from torchbp.ops.rules import Activation, Layer, Loss, Parameter
 
 cosh, ZERO, LEAK = Function("cosh", torch.cosh), Number(0), Symbol("leak")
 ACTIVATION = {
@@ -72,7 +73,7 @@ RULES = {
         slope=tanh(A - y),
         description="",
     ),
-    # takes logits, and says no formula of both derivatives in one
+    # takes logits
     "Brier": Loss(
         name="brier",
         apply=lambda z, y: (z.sigmoid() - y) ** 2,
@@ -81,6 +82,7 @@ RULES = {
         answers=rules(Activation)["sigmoid"],
         equation=(A - y) ** 2,
         slope=2 * (A - y),
+        error=2 * (A - y) * A * (1 - A),
         domain=(0.0, 1.0),
         description="",
     ),
@@ -223,7 +225,7 @@ def test_a_rule_that_contradicts_itself_is_never_ok(wrong, names):
         unregister(rule)
     off = {record.name for record in explanation.records if not all(check.ok for check in record.checks)}
     assert off == names
-    assert bool(off) == (" ok; OFF: " in explanation.text())
+    assert bool(off) == (" ok; OFF: " in explanation.to_text())
     if "slope" in wrong or "equation" in wrong:
         for name in off:
             assert not explanation[name].example.agrees

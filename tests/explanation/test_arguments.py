@@ -124,12 +124,12 @@ def test_names_that_are_numbers_are_texts(given):
 @pytest.mark.parametrize("layer", [0, 2, "1", 1.5, [1]])
 def test_layers_that_are_not_there(layer):
     with pytest.raises(ValueError, match=re.escape(f"no layer {layer!r}: the network has layers 1 to 1")):
-        explain([line()]).text(layer)
+        explain([line()]).to_text(layer)
 
 
 def test_names_of_any_length_fit_80_columns():
     layers = OrderedDict([("encoder" * 20, nn.Linear(2, 3)), ("b", nn.Linear(3, 1))])
-    text = torchbp.explain(nn.Sequential(layers), X, Y, title="file" * 50).text()
+    text = torchbp.explain(nn.Sequential(layers), X, Y, title="file" * 50).to_text()
     assert max(map(len, text.splitlines())) <= 80
     assert "encoder" * 20 in re.sub(r"\s", "", text)
 
@@ -170,7 +170,7 @@ def test_the_callers_loss_is_left_as_it_is_and_may_change():
 def made_and_explained():
     torch.manual_seed(0)
     explanation = torchbp.explain(torchbp.nn.MLP(2, 4, 1), X.clone(), Y.clone())
-    return explanation, explanation.text(), explanation.to_json(), explanation.to_html()
+    return explanation, explanation.to_text(), explanation.to_json(), explanation.to_html()
 
 
 @pytest.mark.parametrize("mode", [torch.inference_mode(), torch.no_grad(), torch.autocast("cpu", torch.bfloat16)])

@@ -45,8 +45,8 @@ def test_right_records_are_ok(explanation):
     assert {check.ok for record in explanation.records for check in record.checks} == {True}
     counts = [2 if record.stage == "backward" else 1 for record in explanation.records]
     assert [len(record.checks) for record in explanation.records] == counts
-    assert f"Checks: {sum(counts)} of {sum(counts)} ok." in explanation.text()
-    assert "OFF" not in explanation.text()
+    assert f"Checks: {sum(counts)} of {sum(counts)} ok." in explanation.to_text()
+    assert "OFF" not in explanation.to_text()
 
 
 def one_element(dz, a):
@@ -68,7 +68,7 @@ def test_a_wrong_element_is_off_in_the_terminal_on_the_page_and_in_json(replace_
     # and the equation with its numbers does not give the wrong element
     assert all(verdicts(explanation, name) == [False, False, False] for name in weights)
 
-    text = explanation.text()
+    text = explanation.to_text()
     assert text.count("check OFF: autograd differs by ") == text.count("check OFF: measured slope") == 9
     assert max(map(len, text.splitlines())) <= 80
     closing = " ".join(text.split())
@@ -131,7 +131,7 @@ def test_numbers_that_overflow_are_explained_and_never_off(size, dtype, activati
         for x, lr in (([size, 2.0], 0.1), ([1.0, 2.0], size)):
             explanation = torchbp.explain(net, x, [1.0], lr=lr, loss=loss)
             assert False not in {check.ok for record in explanation.records for check in record.checks}
-            assert max(map(len, explanation.text().splitlines())) <= 80
+            assert max(map(len, explanation.to_text().splitlines())) <= 80
             assert explanation.to_html()
             json.loads(explanation.to_json(), parse_constant=pytest.fail)
 
@@ -160,7 +160,7 @@ def reason(explanation, name):
     check = explanation[name].checks[1]
     assert check.ok is None
     line = f"no check: no {check.by}: {check.why}"
-    assert line in " ".join(explanation.text().split())
+    assert line in " ".join(explanation.to_text().split())
     assert f'<p class="check none"><b>no check:</b> {line.removeprefix("no check: ")}</p>' in explanation.to_html()
     return check.why
 

@@ -8,7 +8,8 @@ import torchbp
 from tests.explanation.samples import XOR
 from torchbp.explanation import observations
 from torchbp.ops.expressions import A, Indicator, Number, Z, maximum, y
-from torchbp.ops.rules import Activation, Loss, rules
+from torchbp.ops.registry import rules
+from torchbp.ops.rules import Activation, Loss
 
 X, Y = XOR
 SIGN = {  # a loss of answers from -1 to 1, such as those of tanh
@@ -117,3 +118,11 @@ def test_the_loss_of_logits_is_the_one_that_names_the_loss_of_answers(registered
     explanation = torchbp.explain(line(torch.nn.Tanh()), X, Y, loss=loss)
     assert observations._logit_form(explanation).name == "sign_error_of_logits"
     assert observations._logit_form(torchbp.explain(line(torch.nn.Tanh()), X, Y, loss=torch.nn.MSELoss())) is None
+
+
+def test_a_loss_of_logits_need_not_say_its_error_in_one_formula(registered):
+    rule = of_logits(None)
+    object.__setattr__(rule, "error", None)
+    explanation = torchbp.explain(line(), X, Y, loss=registered(rule, SignErrorOfLogits)())
+    assert explanation["dL/dZ1"].equation == "dL/dZ1 = dL/dA1 ∘ (1 − A1²)"
+    assert all(check.ok for record in explanation.records for check in record.checks)

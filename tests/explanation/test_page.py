@@ -303,7 +303,7 @@ def test_bars_have_one_scale_in_the_terminal_and_on_the_page(norms, ends, shares
     lengths = [line.count("█") for line in text.bars(norms)]
     assert lengths == pytest.approx([30 * share for share in reversed(shares)], abs=0.51)
     if len(norms) > 1:
-        assert f"(bars: {ends[0]} to {ends[1]})" in explanation.text()
+        assert f"(bars: {ends[0]} to {ends[1]})" in explanation.to_text()
 
 
 def mixed(a, b, share):

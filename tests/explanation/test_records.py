@@ -131,7 +131,7 @@ def test_n_is_the_number_of_rows_and_k_of_outputs(outputs, below):
     assert explanation["dL/dA1"].equation == f"dL/dA1 = (1/{below}) (A1 − y)/(A1 ∘ (1 − A1))"
     assert explanation["dL/dZ1"].equation == f"dL/dZ1 = dL/dA1 ∘ A1 ∘ (1 − A1) = (A1 − y)/{below}"
     said = f"BCEWithLogitsLoss, mean; N = 5 rows, K = {outputs} output"
-    assert said in explanation.text()
+    assert said in explanation.to_text()
     assert said in explanation.to_html()
     z = torch.autograd.functional.jacobian(
         lambda z: explanation.step.loss(z, torch.ones(5, outputs)), explanation["Z1"].tensor
@@ -280,7 +280,7 @@ def test_names_of_layers_and_arguments_of_any_kind():
     explanation = torchbp.explain(net, np.array([1, 2]), [1])
     assert [record.layer for record in explanation.records[:4]] == ["hidden", "squash", "answer", "answer"]
     assert set(explanation.updated) == {"hidden.weight", "hidden.bias", "answer.weight", "answer.bias"}
-    assert f"Z1 = X W1ᵀ + b1{'hidden':>65}" in explanation.text()
+    assert f"Z1 = X W1ᵀ + b1{'hidden':>65}" in explanation.to_text()
     net.load_state_dict(explanation.updated)
     assert torchbp.explain(net, np.array([1, 2]), [1]).loss == pytest.approx(explanation.new_loss, rel=1e-6)
 

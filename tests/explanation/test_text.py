@@ -45,5 +45,7 @@ def test_the_loss_along_a_straight_line(lr):
     explanation = torchbp.explain(net, *XOR, lr=lr)
     squared = sum(r.tensor.square().sum().item() for r in explanation.records if r.name[:5] in ("dL/dW", "dL/db"))
     assert explanation.squared_norm() == pytest.approx(squared)
-    assert f"The slope alone predicted a fall of α‖∇L‖² = {lr * squared:.4g};" in " ".join(explanation.text().split())
+    assert f"The slope alone predicted a fall of α‖∇L‖² = {lr * squared:.4g};" in " ".join(
+        explanation.to_text().split()
+    )
     assert explanation.loss - explanation.loss_after(1e-6) == pytest.approx(1e-6 * squared, rel=1e-4)

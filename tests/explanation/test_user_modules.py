@@ -51,7 +51,7 @@ def test_an_activation_is_compared_with_the_users_module(module, registered):
         assert off(explanation) == set()
         return
     assert {"A1", "L", "dL/dZ1"} <= off(explanation)
-    assert f"check OFF: {name} differs by " in explanation.text()
+    assert f"check OFF: {name} differs by " in explanation.to_text()
     assert f"{name} differs by " in explanation.to_html()
 
 

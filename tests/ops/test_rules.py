@@ -6,6 +6,9 @@ option (Huber).
 """
 
 import copy
+import dataclasses
+import itertools
+import re
 
 import pytest
 import torch
@@ -14,7 +17,10 @@ import torch.nn.functional as F
 import torchbp
 from torchbp.engine.gradients import gradient_norms
 from torchbp.engine.network import Network
-from torchbp.ops.rules import Layer, Loss, Parameter, register, unregister
+from torchbp.ops._accumulate import per_member
+from torchbp.ops.expressions import A, Indicator, SumOver, Symbol, X, Z, dZ, maximum
+from torchbp.ops.registry import implements, register, rules, unregister
+from torchbp.ops.rules import Activation, Layer, Loss, Parameter
 
 # --- layers --------------------------------------------------------------------------------------------------------
 
@@ -140,11 +146,92 @@ HUBER = Loss(
 )
 
 
+# --- what shares memory with its arguments --------------------------------------------------------------------------
+
+SHIFT = Layer(
+    name="shift",
+    apply=lambda x, shift: x + shift,
+    forward=lambda x, shift: x + shift,
+    backward=lambda dz, x, shift: dz,
+    saves="input",
+    parameters=(Parameter("shift", "s", gradient=lambda dz, x: dz.sum(-2), equation=SumOver(dZ, rows=True)),),
+    equation=X + Symbol("s"),
+    backward_equation=dZ + 0,
+    description="A number is added to each feature.",
+)
+
+
+class Shift(torch.nn.Module):
+    def __init__(self, features):
+        super().__init__()
+        self.shift = torch.nn.Parameter(torch.rand(features).double())
+
+    def forward(self, x):
+        return x + self.shift
+
+
+FLATTEN = Layer(
+    name="flatten",
+    apply=torch.flatten,
+    torch_module=torch.nn.Flatten,
+    forward=lambda x: x.flatten(1),
+    backward=lambda dz, x: dz.view(x.shape),
+    saves="input",
+    parameters=(),
+    equation=None,
+    backward_equation=None,
+    description="Each row becomes a vector.",
+)
+
+DOT = Loss(
+    name="dot",
+    apply=torch.mul,
+    each=torch.mul,
+    derivative=lambda a, y: y,
+    equation=A * Symbol("y"),
+    slope=Symbol("y"),
+    description="The answers times y.",
+)
+
+
+class Dot(torch.nn.modules.loss._Loss):
+    def forward(self, a, y):
+        return (a * y).mean()
+
+
+LEAKY_RELU = Activation(
+    name="leaky_relu",
+    apply=F.leaky_relu,
+    torch_module=torch.nn.LeakyReLU,
+    options=("negative_slope",),
+    forward=F.leaky_relu,
+    backward=lambda da, z, negative_slope: torch.ops.aten.leaky_relu_backward(da, z, negative_slope, False),
+    saves="input",
+    equation=maximum(Z, 0) - Symbol("negative_slope") * maximum(-Z, 0),
+    slope=Indicator(Z, ">", 0) + Symbol("negative_slope") * Indicator(Z, "≤", 0),
+    description="lets what is positive pass, and little of what is negative",
+    slope_description="1, or little where {z} is negative",
+    steepest=1.0,
+    flat="nowhere",
+)
+
+LABEL_SMOOTHING = "its label_smoothing is not 0"
+SMOOTHED = dataclasses.replace(
+    CROSS_ENTROPY, refuses=lambda module: LABEL_SMOOTHING if module.label_smoothing else None
+)
+
+
+class LeakyReLU(torch.nn.LeakyReLU):
+    pass
+
+
 @pytest.fixture(autouse=True)
 def registered():
-    new = LAYER_NORM, DROPOUT, EMBEDDING, CROSS_ENTROPY, HUBER
+    new = LAYER_NORM, DROPOUT, EMBEDDING, SMOOTHED, HUBER, SHIFT, FLATTEN, DOT, LEAKY_RELU
     for rule in new:
         register(rule)
+    for rule, module in ((SHIFT, Shift), (DOT, Dot), (LEAKY_RELU, LeakyReLU)):
+        implements(rule)(module)
     yield
     for rule in new:
         unregister(rule)
@@ -236,3 +323,189 @@ def test_a_loss_with_an_option():
     trained_alike(model, loss, torch.randn(6, 3).double(), torch.randn(6, 2).double())
     loss.delta = 0.05  # is read in each step
     trained_alike(model, loss, torch.randn(6, 3).double(), torch.randn(6, 2).double())
+
+
+@pytest.mark.parametrize("anomaly", [False, True])
+@pytest.mark.parametrize(
+    ("layers", "loss"),
+    [
+        (lambda: [linear(3, 4), torch.nn.Tanh(), Shift(4), linear(4, 2)], torch.nn.MSELoss()),
+        (lambda: [torch.nn.Flatten(), torch.nn.ReLU(), linear(3, 2)], torch.nn.MSELoss()),
+        (lambda: [linear(3, 2), torch.nn.Tanh()], Dot()),
+        (lambda: [linear(3, 2), torch.nn.Tanh(), torch.nn.LeakyReLU(0.2), torch.nn.Sigmoid()], torch.nn.MSELoss()),
+    ],
+    ids=["a backward that returns dZ", "a view of x", "a derivative that is y", "activations in a row"],
+)
+def test_no_memory_is_overwritten_that_somebody_reads(layers, loss, anomaly):
+    model, x, y = torch.nn.Sequential(*layers()), torch.randn(5, 3).double(), torch.randn(5, 2).double()
+    given = x.clone(), y.clone()
+    expected = torch.autograd.grad(loss(model(x), y), list(model.parameters()))
+    with torch.autograd.set_detect_anomaly(anomaly):
+        torchbp.backprop(model, x, y, loss)
+    assert torch.equal(x, given[0])
+    assert torch.equal(y, given[1])
+    for p, gradient in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(p.grad, gradient, rtol=1e-12, atol=1e-13)
+
+
+def test_rows_that_the_members_share_are_not_overwritten():
+    ensemble, x, y = torchbp.nn.MLP(3, 2, members=2, dtype=torch.double), torch.randn(5, 3), torch.randn(5, 2)
+    given = y.double()
+    torchbp.SGD(ensemble, lr=[0.1, 0.2], loss=Dot()).backprop_step(x.double(), given)
+    assert torch.equal(given, y.double())
+
+
+def test_an_option_is_read_from_the_module():
+    fused = torchbp.nn.FusedMLP(3, 4, 4, 2, activation="leaky_relu", dtype=torch.double)
+    model, x = torchbp.nn.MLP(3, 4, 4, 2, activation="leaky_relu", dtype=torch.double), torch.randn(5, 3).double()
+    model.load_state_dict(fused.state_dict())
+    for slope in (0.01, 0.3):
+        for i in (1, 3):
+            fused[i].negative_slope = model[i].negative_slope = slope
+        torch.testing.assert_close(fused(x), model(x))
+        trained_alike(model, torch.nn.MSELoss(), x, torch.randn(5, 2).double(), steps=3)
+        model.load_state_dict(fused.state_dict())
+    weights, biases = list(fused.parameters())[::2], list(fused.parameters())[1::2]
+    model[1].negative_slope = model[3].negative_slope = 0.01
+    torch.testing.assert_close(torchbp.ops.mlp(x, weights, biases, "leaky_relu"), model(x))
+    fused[3].negative_slope = 0.1
+    with pytest.raises(RuntimeError, match="activations with different negative_slope; use MLP"):
+        fused(x)
+
+
+def test_an_option_that_the_formulas_do_not_have_is_refused():
+    loss = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
+    with pytest.raises(TypeError, match=r"CrossEntropyLoss.* is not supported: its label_smoothing is not 0"):
+        torchbp.backprop(linear(3, 2), torch.randn(5, 3).double(), torch.tensor([0, 1, 1, 0, 1]), loss)
+
+
+def test_classes_are_refused_by_what_takes_numbers():
+    x, y = torch.randn(5, 3), torch.tensor([0, 1, 1, 0, 1])
+    with pytest.raises(TypeError, match="fit takes numbers as targets, and CrossEntropyLoss takes classes"):
+        torchbp.SGD(torchbp.nn.MLP(3, 2), loss=torch.nn.CrossEntropyLoss()).fit(x, y)
+    with pytest.raises(ValueError, match="chunk=1 needs numbers as targets"):
+        torchbp.SGD(torchbp.nn.MLP(3, 2, members=2), loss=torch.nn.CrossEntropyLoss(), chunk=1)
+
+
+# --- each rule's parts say the same ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", rules(Activation).values(), ids=lambda rule: rule.name)
+def test_the_forms_of_an_activation_that_overwrite(rule):
+    z, da = torch.randn(2, 50).double()
+    a = rule.forward(z)
+    saved = a if rule.saves == "output" else z
+    expected = a.clone(), rule.backward(da, saved)
+    torch.testing.assert_close((rule.forward_ or rule.forward)(z.clone()), expected[0], rtol=0, atol=0)
+    torch.testing.assert_close((rule.backward_ or rule.backward)(da.clone(), saved), expected[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("members", [None, 3])
+def test_the_parts_of_the_linear_rules(members):
+    rule = rules(Layer)["linear" if members is None else "ensemble_linear"]
+    of = () if members is None else (members,)
+    x, w, b, dz = (torch.randn(*of, *shape).double() for shape in ((5, 3), (2, 3), (2,), (5, 2)))
+    symbols = {"X": x, "W": w, "b": b if members is None else b.unsqueeze(-2), "dZ": dz}
+    torch.testing.assert_close(rule.equation.evaluate(symbols), rule.forward(x, w, b))
+    torch.testing.assert_close(rule.backward_equation.evaluate(symbols), rule.backward(dz, x, w, b))
+    for parameter, shape in zip(rule.parameters, (w.shape, b.shape), strict=True):
+        gradient = parameter.gradient(dz, x)
+        torch.testing.assert_close(parameter.equation.evaluate(symbols), gradient)
+        out = torch.randn(shape).double()
+        beta, scale = (0.9, -0.1) if members is None else torch.rand(2, members).double()
+        expected = per_member(beta, out) * out if members else beta * out
+        expected = expected + (per_member(scale, out) * gradient if members else scale * gradient)
+        parameter.accumulate(out, dz, dz.new_ones(5) if parameter.ones else x, beta, scale)
+        torch.testing.assert_close(out, expected)
+
+
+@pytest.mark.parametrize("rule", rules(Loss).values(), ids=lambda rule: rule.name)
+def test_the_parts_of_a_loss(rule):
+    for given in itertools.product(*[(False, True)] * len(rule.options)):
+        options = {
+            name: torch.rand(2).double() if have else None for name, have in zip(rule.options, given, strict=True)
+        }
+        have = [name for name, value in options.items() if value is not None]
+        output, y = torch.randn(5, 2).double().sigmoid().requires_grad_(), torch.rand(5, 2).double()
+        a = output if rule.answers is None else rule.answers.forward(output)
+        values = {"A": a, "y": y, **dict(zip(rule.option_symbols, options.values(), strict=True))}
+        each = rule.each(output, y, **options)
+        torch.testing.assert_close(rule.tree("equation", have).evaluate(values), each)
+        for reduction in ("mean", "sum"):
+            expected = getattr(each, reduction)()
+            torch.testing.assert_close(rule.mean_or_sum(output, y, reduction, **options), expected)
+        (derivative,) = torch.autograd.grad(each.sum(), output, retain_graph=True)
+        torch.testing.assert_close(rule.derivative(output.detach(), y, **options), derivative)
+        by_answer = rule.tree("slope", have).evaluate(values)
+        if rule.answers is not None:
+            torch.testing.assert_close(rule.tree("error", have).evaluate(values), derivative)
+            by_answer = by_answer * rule.answers.slope.evaluate({"A": a})
+        torch.testing.assert_close(by_answer, derivative)
+
+
+# --- what a rule cannot be ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "wrong", "message"),
+    [
+        (LEAKY_RELU, {"options": "negative_slope"}, "has options='negative_slope'; give a tuple of names"),
+        (LEAKY_RELU, {"forward": "relu"}, "has forward='relu'; give forward(z) → a"),
+        (LEAKY_RELU, {"slope": None}, "has slope=None; give ∂A/∂Z as an expression"),
+        (LEAKY_RELU, {"name": 3}, "has name=3; give the name"),
+        (LEAKY_RELU, {"slope_description": "{q}"}, "`slope_description` has {'q'}; it may have {a} and {z}"),
+        (LEAKY_RELU, {"forward_": F.leaky_relu}, "has `forward_`, which would overwrite the saved input"),
+        (SHIFT, {"parameters": ("weight",)}, "has parameters=('weight',); give a Parameter for each"),
+        (SHIFT, {"parameters": SHIFT.parameters * 2}, "has two parameters with one symbol: s, s"),
+        (SHIFT, {"equation": X + Symbol("q")}, "`equation` has the symbol q; it may have X, s"),
+        (SHIFT.parameters[0], {"gradient": None}, "the rule of parameter 'shift' has gradient=None"),
+        (SHIFT.parameters[0], {"equation": "dZ X"}, "has no expression as `equation`, but 'dZ X'"),
+        (SHIFT.parameters[0], {"symbol": "X"}, "has the symbol X, which is taken"),
+        (SHIFT.parameters[0], {"ones": True, "accumulate": None}, "has ones=True without `accumulate`"),
+        (DOT, {"options": ("delta",)}, "has option_symbols=(); give one for each of ('delta',)"),
+        (DOT, {"error": A}, "has `error` without `answers`"),
+        (DOT, {"answers": "sigmoid"}, "has answers='sigmoid'; give the activation"),
+        (DOT, {"target": "rows"}, "has target='rows'; use 'elements', 'classes'"),
+        (DOT, {"slope": lambda given: "y"}, "has no expression as `slope`, but 'y'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_wrong_part_is_refused_by_name(rule, wrong, message):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        dataclasses.replace(rule, **wrong)
+    with pytest.raises(TypeError, match="lacks `symbol`: the symbol in equations"):
+        Parameter("weight")
+
+
+def test_a_parameter_s_equation_has_symbols_of_its_layer():
+    parameter = dataclasses.replace(SHIFT.parameters[0], equation=dZ * Symbol("q"), accumulate=None)
+    with pytest.raises(ValueError, match="`equation of shift` has the symbol q; it may have dZ, X, Z, s"):
+        dataclasses.replace(SHIFT, parameters=(parameter,))
+
+
+def test_what_is_registered_or_implemented_twice():
+    with pytest.raises(ValueError, match=r"there is a rule of the layer 'shift' already; .* unregister\(rule\) first"):
+        register(SHIFT)
+    with pytest.raises(ValueError, match="ReLU has the rule 'relu' already"):
+        implements(SHIFT)(torchbp.nn.ReLU)
+    with pytest.raises(ValueError, match="Shift implements 'shift' already"):
+        implements(SHIFT)(type("Other", (torch.nn.Module,), {}))
+    with pytest.raises(ValueError, match="'other' is not registered; write register"):
+        implements(dataclasses.replace(SHIFT, name="other"))(type("Other", (torch.nn.Module,), {}))
+    with pytest.raises(TypeError, match="Other must be a subclass of HuberLoss"):
+        implements(HUBER)(type("Other", (torch.nn.Module,), {}))
+
+
+def test_a_loss_of_rows_without_a_count_is_refused():
+    per_row = dataclasses.replace(DOT, name="per_row", each=lambda a, y: (a * y).sum(-1))
+    with pytest.raises(ValueError, match="gives 5 losses for 10 targets; say in `count` what its mean divides by"):
+        per_row.mean_or_sum(torch.ones(5, 2), torch.ones(5, 2), "mean")
+
+
+def test_expressions_take_numbers_on_each_side():
+    a = torch.tensor([-1.0, 2.0])
+    assert Indicator(A, ">", 0).evaluate({"A": a}).tolist() == [0, 1]
+    assert Indicator(0, "<", A).evaluate({"A": a}).tolist() == [0, 1]
+    assert (2**A).evaluate({"A": a}).tolist() == [0.5, 4]
+    with pytest.raises(ValueError, match="Indicator has the relation '=='; use >, <, ≥, ≤"):
+        Indicator(A, "==", 0)

@@ -172,12 +172,14 @@ def run_here(run, monkeypatch):
     return run
 
 
+@pytest.mark.processes
 def test_sound_code_has_status_0(run):
     status, out, err = run("torch:sigmoid --shape 3 --level fast")
     assert (status, err) == (0, "")
     assert out.splitlines()[-1] == "sigmoid: 6 passed"
 
 
+@pytest.mark.processes
 def test_defects_have_status_1(run):
     status, out, err = run("audited:Multiply --inputs audited:inputs --checks values --json")
     assert (status, err) == (1, "")
@@ -195,6 +197,7 @@ def test_an_audit_of_nothing_has_status_1(run_here):
     assert json.loads(out)["sound"] is False
 
 
+@pytest.mark.processes
 def test_a_crash_is_a_finding(run):
     status, out, err = run("audited:crashes --shape 4 --checks values shapes determinism")
     assert (status, err) == (1, "")
@@ -203,6 +206,7 @@ def test_a_crash_is_a_finding(run):
     assert "2 passed, 1 failed" in out
 
 
+@pytest.mark.processes
 def test_an_endless_loop_is_a_finding(run, monkeypatch):
     """The timeout passes once the loop has begun, however slow the machine is."""
     looping, poll = Path("looping"), Connection.poll
@@ -261,6 +265,7 @@ def test_what_cannot_run_has_status_2_and_one_line(run_here, arguments, message)
 
 
 @pytest.mark.parametrize("arguments", ["audited:crashes_at_once", "audited:loops_at_once --timeout 1"])
+@pytest.mark.processes
 def test_an_example_of_inputs_is_tried_in_a_process_that_may_die(run, arguments):
     refused(run(arguments), "needs inputs for (x): --inputs pkg.mod:make_inputs, or for example --shape 3,4")
 
@@ -282,6 +287,7 @@ def refused(result, message):
         ("audited:interrupted --shape 3", "the process exits with status 130"),
     ],
 )
+@pytest.mark.processes
 def test_a_forward_that_does_not_return_is_a_finding(run, arguments, fault):
     status, out, err = run(arguments)
     assert (status, err) == (1, "")
@@ -302,12 +308,14 @@ def test_the_line_to_reproduce_it_is_the_commands(run_here):
     ]
 
 
+@pytest.mark.processes
 def test_what_the_code_prints_is_not_in_the_report(run):
     status, out, err = run("audited:chatty --shape 3 --checks values --json")
     assert (status, err) == (0, "")
     assert json.loads(out)["sound"]
 
 
+@pytest.mark.processes
 def test_the_code_may_have_processes_of_its_own(run):
     status, out, _ = run("audited:loads --shape 3 --checks values")
     assert (status, out.splitlines()[-1]) == (0, "loads: 1 passed")
@@ -324,6 +332,7 @@ def command(*arguments, **variables):
     )
 
 
+@pytest.mark.processes
 def test_a_terminal_without_our_signs(run):
     child = command("audited:Multiply", "--shape", "3", "3", "--checks", "values", PYTHONIOENCODING="ascii")
     out, err = child.communicate(timeout=60)
@@ -332,6 +341,7 @@ def test_a_terminal_without_our_signs(run):
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.processes
 def test_the_child_ends_with_its_parent(run, how):
     parent = command("audited:loops_at_once", "--shape", "3")
     file = Path("pid")

@@ -194,7 +194,7 @@ operator.register_autograd(lambda ctx, incoming: incoming * 3)
         (torch.sin, "torch.sin", "sin"),
         (nn.functional.mse_loss, "mse_loss", "mse_loss"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_how_a_function_is_written(function, words, name):
     assert (expression(function), name_of(function)) == (words, name)

@@ -13,6 +13,8 @@ from torch import nn
 import torchbp
 from torchbp.testing import forked_process
 
+pytestmark = pytest.mark.processes
+
 NO_FORK = "a fork is only possible on Linux, without an accelerator"
 needs_fork = pytest.mark.skipif(not forked_process.is_possible(), reason=NO_FORK)
 

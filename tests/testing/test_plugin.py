@@ -31,6 +31,8 @@ import torch
 import torchbp
 from torchbp.testing import case, gradcases
 
+pytestmark = pytest.mark.processes
+
 
 class Multiply(torch.autograd.Function):
     @staticmethod

@@ -13,7 +13,8 @@ from torch.func import functional_call, grad, vmap
 
 from tests.training.trainers import quiet_trainer
 from torchbp.cli import main
-from torchbp.ops import expressions, rules
+from torchbp.ops import expressions, registry
+from torchbp.ops.rules import Activation
 from torchbp.training import Classifier, TabularData
 from torchbp.training.callbacks.gradient_monitor import GradientMonitor, constant_answer_loss
 from torchbp.training.callbacks.gradients import (
@@ -26,7 +27,7 @@ from torchbp.training.callbacks.saturation import flat_share, plot_words, satura
 from torchbp.training.cli import run_page
 from torchbp.training.errors import SettingError
 
-ACTIVATIONS = rules.rules(rules.Activation)
+ACTIVATIONS = registry.rules(Activation)
 CASES = [
     {"classes": ["a", "b"], "hidden": [4]},
     {"classes": ["a", "b", "c"], "hidden": [6, 5, 4], "activation": "tanh"},
@@ -96,14 +97,14 @@ def test_saturation_of_each_activation():
     assert set(SATURATED) == set(ACTIVATIONS)
     for activation, (outputs, share) in SATURATED.items():
         a = torch.tensor([outputs, [[0.5] * 3] * 2])  # a second network, without
-        rule = rules.activation(activation)
+        rule = registry.activation(activation)
         torch.testing.assert_close(flat_share(rule, rule.derivative(a, None)), torch.tensor([share, 0.0]))
 
 
 @pytest.fixture(params=["left", "both sides", "nowhere"])
 def softplus(request):
     """The rule of ln(1 + e^z), whose slope σ(z) is a function of its input, said to be flat there."""
-    rule = rules.Activation(
+    rule = Activation(
         name="softplus",
         apply=F.softplus,
         forward=F.softplus,
@@ -117,15 +118,15 @@ def softplus(request):
         flat=request.param,
         instead="tanh",
     )
-    rules.register(rule)
+    registry.register(rule)
 
-    @rules.implements(rule)
+    @registry.implements(rule)
     class Softplus(torch.nn.Module):
         def forward(self, z):
             return F.softplus(z)
 
     yield rule
-    rules.unregister(rule)
+    registry.unregister(rule)
 
 
 def test_an_activation_that_saves_its_input_is_watched_by_its_rule(softplus):

@@ -26,7 +26,7 @@ TORCHBP = [sys.executable, "-m", "torchbp"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "torchbp"]
 RUN = Path("runs/breast_cancer/version_0")
 
-pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("in_an_empty_folder")]
 
 
 def run(program, *arguments, status=0):

@@ -285,6 +285,7 @@ def test_colours_are_legible_on_both_backgrounds():
     assert len({curve_style(i) for i in range(25)}) == 25
 
 
+@pytest.mark.processes
 def test_first_import_does_not_announce_a_font_cache(tmp_path):
     code = """
 import threading

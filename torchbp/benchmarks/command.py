@@ -34,7 +34,7 @@ THREADS = {"cpu": [1, 2], "cuda": [1]}  # on a GPU they only start its kernels
 
 def main(arguments):
     """Run `torchbp bench ARGUMENTS…`. Returns the exit status."""
-    command = parser()
+    command = _parser()
     settings = vars(command.parse_args(arguments[1:]))
     if not settings["benchmark"]:
         command.error(f"name a benchmark: {', '.join([*BENCHMARKS, 'all'])}")
@@ -45,11 +45,11 @@ def main(arguments):
         complain(f"{why}, or add --no-compile")
         return 1
     if name == "all":
-        return run_all(file, picture, **settings)
+        return _run_all(file, picture, **settings)
     with extra_needed("bench", f"torchbp bench {name}"):
         benchmark = importlib.import_module(f"torchbp.benchmarks.commands.{name}")
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    report = {"machine": machine(settings["device"]), "benchmark": name, "results": [], "notes": []}
+    report = {"machine": _machine(settings["device"]), "benchmark": name, "results": [], "notes": []}
     console.print(report["machine"])
     for record in benchmark.measure(**settings):
         if "note" in record:
@@ -74,7 +74,7 @@ def progress(text):
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def run_all(file, picture, threads, seconds, with_compile, device):
+def _run_all(file, picture, threads, seconds, with_compile, device):
     """Each benchmark by a command of its own: what one compiles would make the next one's eager modules slower.
 
     Returns 0, or the exit status of one that failed; the others run all the same.
@@ -85,7 +85,7 @@ def run_all(file, picture, threads, seconds, with_compile, device):
             written = Path(folder) / f"{name}.json"
             command = [sys.executable, "-m", "torchbp", "bench", name, "--json", str(written), "--device", device]
             if picture:
-                command += ["--plot", str(picture_of(picture, name))]
+                command += ["--plot", str(_picture_of(picture, name))]
             if default:
                 command += ["--threads", *map(str, threads), "--seconds", str(seconds or default)]
             if name in COMPILED and not with_compile:
@@ -99,18 +99,18 @@ def run_all(file, picture, threads, seconds, with_compile, device):
     return status
 
 
-def parser():
+def _parser():
     parser = Parser(prog="torchbp bench", description="Time torchbp beside its peers.")
     benchmarks = parser.add_subparsers(dest="benchmark")
     for name, (what, seconds) in {**BENCHMARKS, "all": (ALL, "each benchmark's own")}.items():
         benchmark = benchmarks.add_parser(name, help=what, description=what)
         if seconds:
             benchmark.add_argument(
-                "--threads", type=positive(int), nargs="+", help="one run each (default: 1 2; on a GPU 1)"
+                "--threads", type=_positive(int), nargs="+", help="one run each (default: 1 2; on a GPU 1)"
             )
             benchmark.add_argument(
                 "--seconds",
-                type=positive(float),
+                type=_positive(float),
                 default=None if name == "all" else seconds,
                 help="for each network and measurement",
             )
@@ -119,10 +119,10 @@ def parser():
                 "--no-compile", dest="with_compile", action="store_false", help="leave out what torch.compile compiles"
             )
         benchmark.add_argument("--device", type=device, default="cpu", help="cpu or cuda")
-        benchmark.add_argument("--json", metavar="FILE", type=new_file, help="write the results to this file too")
+        benchmark.add_argument("--json", metavar="FILE", type=_new_file, help="write the results to this file too")
         each = ", one for each benchmark: FILE-layers.png, …" if name == "all" else ""
         benchmark.add_argument(
-            "--plot", metavar="FILE.png", type=new_pictures if each else new_picture, help=f"draw a picture{each}"
+            "--plot", metavar="FILE.png", type=_new_pictures if each else _new_picture, help=f"draw a picture{each}"
         )
     return parser
 
@@ -135,7 +135,7 @@ def device(text):
     return text
 
 
-def positive(number):
+def _positive(number):
     def convert(text):
         if not 0 < number(text) < float("inf"):
             raise argparse.ArgumentTypeError(f"{text} must be a positive number")
@@ -145,7 +145,7 @@ def positive(number):
     return convert
 
 
-def new_file(text):
+def _new_file(text):
     """The path of a file that can be written, and is not there."""
     path = Path(text)
     try:
@@ -160,24 +160,24 @@ def new_file(text):
     return path
 
 
-def new_picture(text):
+def _new_picture(text):
     if not text.endswith(".png"):
         raise argparse.ArgumentTypeError(f"{text} is no picture's name; call it {text}.png")
-    return new_file(text)
+    return _new_file(text)
 
 
-def new_pictures(text):
-    path = new_picture(text)
+def _new_pictures(text):
+    path = _new_picture(text)
     for name in BENCHMARKS:
-        new_file(picture_of(path, name))
+        _new_file(_picture_of(path, name))
     return path
 
 
-def picture_of(path, name):
+def _picture_of(path, name):
     return path.with_stem(f"{path.stem}-{name}")
 
 
-def machine(device="cpu"):
+def _machine(device="cpu"):
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

@@ -11,7 +11,8 @@ import torch
 from torchbp.engine.network import Network, with_options
 from torchbp.engine.step import step
 from torchbp.engine.update_rule import rules_at, unique_rules
-from torchbp.ops.rules import per_member, rule_of
+from torchbp.ops._accumulate import per_member
+from torchbp.ops.registry import rule_of
 
 MOST = 32  # programs that are kept, each for a shape of the rows
 

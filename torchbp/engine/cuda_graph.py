@@ -6,7 +6,7 @@ import torch
 
 from torchbp.engine.compiled import as_tensor_like, cached
 from torchbp.engine.update_rule import rules_at, unique_rules
-from torchbp.ops.rules import rule_of
+from torchbp.ops.registry import rule_of
 
 WARM_UP = 3  # steps before a capture, as torch's documentation of CUDA graphs asks for
 

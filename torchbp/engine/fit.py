@@ -22,7 +22,8 @@ def fit(
 ):
     """See `torchbp.SGD.fit`."""
     members = optimizer.network.members
-    check_arguments(optimizer.network, x, y, batch_size, max_epochs, bagging, min_delta, patience, min_grad_norm)
+    limits = batch_size, max_epochs, bagging, min_delta, patience, min_grad_norm
+    check_arguments(optimizer.network, optimizer.loss, x, y, *limits)
     bag = torch.randint(x.shape[-2], (members, x.shape[-2]), generator=generator, device="cpu") if bagging else None
     chunk = None if optimizer.captured is not None else optimizer.chunk
     rows = Rows(x, y, None if bag is None else bag.to(x.device), chunk)

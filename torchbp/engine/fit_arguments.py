@@ -3,13 +3,16 @@
 import torch
 
 from torchbp.nn._validation import is_positive_int
+from torchbp.ops.registry import rule_of
 
 AT_ONCE = 2**20  # numbers that are tested for nan and inf at once
 
 
-def check_arguments(network, x, y, batch_size, max_epochs, bagging, min_delta, patience, min_grad_norm):
+def check_arguments(network, loss, x, y, batch_size, max_epochs, bagging, min_delta, patience, min_grad_norm):
     """Raises a ValueError, or a TypeError for something that is no tensor, before anything is trained."""
     members, weight = network.members, network.first_parameter
+    if rule_of(loss).target == "classes":
+        raise TypeError(f"fit takes numbers as targets, and {type(loss).__name__} takes classes; use backprop_step")
     for name, value in (("batch_size", batch_size), ("max_epochs", max_epochs), ("patience", patience)):
         if not is_positive_int(value):
             raise ValueError(f"{name}={value!r} must be a positive integer")

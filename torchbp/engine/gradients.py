@@ -6,7 +6,7 @@ from torchbp.engine.losses import checked_loss
 from torchbp.engine.network import Network, first_parameter
 from torchbp.engine.step import derivatives
 from torchbp.engine.update_rule import is_per_member, number_like
-from torchbp.ops.rules import per_member
+from torchbp.ops._accumulate import per_member
 
 
 @torch.no_grad()
@@ -22,8 +22,8 @@ def backprop(
     are the layers under the first that learns. For use with any optimizer of torch.
 
     Args:
-        model: an `MLP`, of one network or an ensemble, or a `torch.nn.Sequential` of Linear, Sigmoid, Tanh and ReLU,
-            ours or torch's.
+        model: an `MLP`, of one network or an ensemble, or a `torch.nn.Sequential` of layers and
+            activations that have a rule, ours or torch's.
         x: input, shape `(…, in_features)`, the dtype and device of the model; it gets no gradient. Of an ensemble
             `(N, in_features)`, rows that all members share, or `(E, N, in_features)`.
         y: target, in the shape of the model's output; of an ensemble it may be shared too.

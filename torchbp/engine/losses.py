@@ -1,14 +1,15 @@
 """The losses of the engine: the value, and the derivative by the network's output, both from the loss's rule."""
 
 from torchbp import nn
-from torchbp.ops.rules import Loss, rule_of, rules
+from torchbp.ops.registry import refusal, rule_of, rules
+from torchbp.ops.rules import Loss
 
 
 def checked_loss(loss):
     """The loss, BCEWithLogitsLoss where it is None.
 
     Raises:
-        TypeError: a loss that has no rule, or reduction "none".
+        TypeError: a loss that has no rule, or options that its rule does not have, or reduction "none".
     """
     if loss is None:
         return nn.BCEWithLogitsLoss()
@@ -17,8 +18,11 @@ def checked_loss(loss):
         raise TypeError(
             f"loss={loss!r} is not supported; use {', '.join(names[:-1])} or {names[-1]}, of torch.nn or torchbp.nn"
         )
-    if loss.reduction not in ("mean", "sum"):
-        raise TypeError(f"a loss with reduction={loss.reduction!r} is no number to descend on; use mean or sum")
+    reduction = getattr(loss, "reduction", None)
+    if reduction not in ("mean", "sum"):
+        raise TypeError(f"a loss with reduction={reduction!r} is no number to descend on; use mean or sum")
+    if why := refusal(loss):
+        raise TypeError(f"loss={loss!r} is not supported: {why}")
     return loss
 
 
@@ -36,7 +40,10 @@ def value_and_derivative(loss, output, y, members=None):
     options = rule.options_of(loss)
     if not members:
         rule.check(output, y)
-        value, derivative = rule.value(output, y, reduction, **options), rule.derivative(output, y, **options)
+        in_one = rule.value or rule.mean_or_sum  # without another call around it
+        value, derivative = in_one(output, y, reduction, **options), rule.derivative(output, y, **options)
+        if derivative is output or derivative is y:  # the engine writes over it
+            derivative = derivative.clone()
         if reduction == "sum":
             return value, derivative, 1.0
         return value, derivative, 1 / count(rule, y, options)
@@ -44,6 +51,8 @@ def value_and_derivative(loss, output, y, members=None):
         y = y.expand(len(output), *y.shape)
     rule.check(output, y)
     each, derivative = rule.each(output, y, **options), rule.derivative(output, y, **options)
+    if derivative is output or derivative is y:
+        derivative = derivative.clone()
     each = each.flatten(1)
     if reduction == "sum":
         return each.sum(1), derivative, 1.0

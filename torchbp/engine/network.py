@@ -9,33 +9,38 @@ import torch
 from torch.nn.modules.module import _has_any_global_hook
 
 from torchbp.ops._dispatch import any_autocast
-from torchbp.ops.rules import Activation, Layer, rule_of, rules
+from torchbp.ops.registry import refusal, rule_of, rules
+from torchbp.ops.rules import Activation, Layer
 
 
 class Step(NamedTuple):
     """One layer: the formulas of its rule, with the constants of the module.
 
     place: of the module's parameters among those of the network; None of an activation, which has none.
-    forward_: of an activation, the form that may overwrite its input.
-    saves: as in the rule.
+    forward_, backward_: of an activation, the forms that may overwrite Z and dA.
+    saves, new_memory: as in the rule.
     """
 
     place: int | None
     forward: Callable
-    forward_: Callable | None
+    forward_: Callable
     backward: Callable
+    backward_: Callable
     saves: str
+    new_memory: bool
 
     @classmethod
     def of(cls, rule, module, place):
-        elementwise = isinstance(rule, Activation)
-        forward_, backward = (rule.forward_, rule.backward_) if elementwise else (None, rule.backward)
-        return cls(place, *(with_options(f, rule, module) for f in (rule.forward, forward_, backward)), rule.saves)
+        formulas = rule.forward, rule.forward, rule.backward, rule.backward
+        if isinstance(rule, Activation):
+            formulas = rule.forward, rule.forward_ or rule.forward, rule.backward, rule.backward_ or rule.backward
+        new_memory = isinstance(rule, Layer) and rule.new_memory
+        return cls(place, *(with_options(f, rule, module) for f in formulas), rule.saves, new_memory)
 
 
 def with_options(formula, rule, module):
     """The formula with the module's constants, as they are when it is called."""
-    if formula is None or not rule.options:
+    if not rule.options:
         return formula
     return lambda *args: formula(*args, **rule.options_of(module))
 
@@ -96,6 +101,8 @@ class Network:
             yield name, module
         else:
             raise TypeError(f"{described(name, module)} is not supported; the engine runs {supported()}")
+        if rule_of(module) is not None and (why := refusal(module)):
+            raise TypeError(f"{described(name, module)} is not supported: {why}")
 
     @property
     def first_parameter(self):
@@ -168,21 +175,21 @@ class Network:
             x = self.of_each(x, len(first_parameter(parameters)))
         if self.strict:
             check_finite("x holds", x)
-        saved, unread = [], False  # whether the next step alone reads x, so that an activation may overwrite it
-        for place, forward, forward_, _, saves in self.steps:
+        saved, overwrite = [], False  # whether an activation may write over x: nobody else needs its memory
+        for place, forward, forward_, _, _, saves, new_memory in self.steps:
             if place is not None:
                 z = forward(x, *parameters[place])
-            elif unread and saves == "output":
+            elif overwrite:
                 z = forward_(x)
             else:
                 z = forward(x)
             if saves == "input":
                 saved.append(x)
-                unread = True
+                overwrite = new_memory
             else:
                 z, needed = z if saves == "returned" else (z, z)
                 saved.append(needed)
-                unread = False
+                overwrite = False
             x = z
             if self.strict:
                 check_finite(f"{described(*self.named[len(saved) - 1])} gives", x)
@@ -203,22 +210,23 @@ class Network:
         """(place, dZ, what the layer saved) of each layer, from the last one to the place `lowest`.
 
         A layer's dX is taken before the layer is given, so that its parameters may be changed. `saved` is emptied on
-        the way, so that its memory is freed. An activation overwrites the dA that comes to it.
+        the way, so that its memory is freed. An activation writes over dZ, and over each dX in new memory.
         """
         passes = self._passes(parameters, saved, dz, lowest)
         return self._finite(list(passes)) if self.strict else passes
 
     def _passes(self, parameters, saved, dz, lowest):
-        for place, _, _, backward, _ in reversed(self.steps):
+        overwrite = True
+        for place, _, _, backward, backward_, _, new_memory in reversed(self.steps):
             needed = saved.pop()
             if place is None:
-                dz = backward(dz, needed)
+                dz = backward_(dz, needed) if overwrite else backward(dz, needed)
                 continue
             dx = backward(dz, needed, *parameters[place]) if place > lowest else None
             yield place, dz, needed
             if dx is None:
                 return
-            dz = dx
+            dz, overwrite = dx, new_memory
 
     def ones(self, dz):
         """A 1 for each row of dZ: db = dZᵀ 1 is then one product. One vector is kept, for the most rows so far."""

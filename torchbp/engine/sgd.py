@@ -22,6 +22,7 @@ from torchbp.engine.update_rule import (
     update_rules,
 )
 from torchbp.nn._validation import is_positive_int
+from torchbp.ops.registry import rule_of
 
 # torch.optim wraps the step of every class in its hooks: ours has them already
 torch_step = getattr(torch.optim.SGD.step, "__wrapped__", torch.optim.SGD.step)
@@ -38,7 +39,7 @@ class SGD(torch.optim.SGD):
     `V ← μ V + (1 − τ) dZᵀ A` is one. `step`, `param_groups`, `state_dict` and learning-rate schedulers are torch's.
 
     Args:
-        model: an `MLP`, or a `torch.nn.Sequential` of Linear, Sigmoid, Tanh and ReLU, ours or torch's.
+        model: an `MLP`, or a `torch.nn.Sequential` of layers and activations that have a rule, ours or torch's.
         lr: α. momentum: μ. dampening: τ. weight_decay: λ. nesterov: as in `torch.optim.SGD`, and in its order. Of an
             ensemble lr, momentum and weight_decay may each be a list or tensor of a number for each member. A group
             then holds those of lr as `lr_of_members`, and its lr is their factor, 1, which schedulers change.
@@ -91,6 +92,8 @@ class SGD(torch.optim.SGD):
         network = self.network
         if chunk is not None and (network.members is None or not is_positive_int(chunk)):
             raise ValueError(f"chunk={chunk!r} must be a positive number of members of an ensemble")
+        if chunk is not None and rule_of(self.loss).target == "classes":
+            raise ValueError(f"chunk={chunk!r} needs numbers as targets, and {type(self.loss).__name__} takes classes")
         held = [p for of_layer in network.parameters() for p in of_layer if p is not None]
         if len(set(held)) < len(held):
             raise TypeError(

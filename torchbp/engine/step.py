@@ -4,8 +4,8 @@ import torch
 
 from torchbp.engine.losses import value_and_derivative
 from torchbp.engine.update_rule import is_used
-from torchbp.ops.rules import accumulate as accumulate_gradient
-from torchbp.ops.rules import add_multiple, per_member
+from torchbp.ops._accumulate import accumulate as accumulate_gradient
+from torchbp.ops._accumulate import add_multiple, per_member
 
 
 def derivatives(network, loss, parameters, learns, x, y, rate=None):

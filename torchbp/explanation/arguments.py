@@ -12,7 +12,8 @@ import torch
 
 from torchbp.engine.losses import checked_loss
 from torchbp.explanation.words import class_name, either
-from torchbp.ops.rules import Activation, Loss, rule_of, rules
+from torchbp.ops.registry import rule_of, rules
+from torchbp.ops.rules import Activation, Loss
 
 LOWEST = 1e-30  # the page draws the losses of far smaller rates too
 REAL = "give a tensor, an array or a list of real numbers, all rows of one length"
@@ -133,7 +134,7 @@ def supported_loss(loss, chain):
         loss = checked_loss(None)
         of_answers = rule_of(loss).of_answers
         if of_answers is not None and _lies_within(gives, of_answers.domain):
-            loss = of_answers.module()
+            loss = of_answers.module_class()
     loss = copy.copy(checked_loss(loss))
     rule, name = rule_of(loss), type(loss).__name__
     if rule.target == "classes":

@@ -6,7 +6,7 @@ from torchbp.engine.losses import count
 from torchbp.explanation.equations import K, N
 from torchbp.explanation.quantities import TARGET, Quantity
 from torchbp.ops.expressions import Number, Quotient
-from torchbp.ops.rules import rule_of
+from torchbp.ops.registry import rule_of
 
 EDGE = 1e-6  # of the domain of a loss: nearer to its bounds than this share, it may be computed otherwise
 

@@ -29,8 +29,8 @@ def with_digits(tree):
     if isinstance(tree, Quotient) and isinstance(tree.denominator, Number):
         return Quotient(with_digits(tree.numerator), tree.denominator)
     if _is_linear(tree):
-        terms = [compute(term, lambda leaf: leaf.value, in_float64) for term in tree.terms]
-        size = sum(_size_of_term(term) for term in tree.terms)
+        terms = [compute(term, lambda leaf: leaf.value, in_float64) for term in _terms(tree)]
+        size = sum(_size_of_term(term) for term in _terms(tree))
         return _digits_changed(tree, lambda _: _digits(_times(size, sum(terms))))
     leaves = [leaf for leaf in leaves_of(tree) if _is_value(leaf)]
     tensors = [torch.tensor(leaf.value, dtype=torch.float64, requires_grad=True) for leaf in leaves]
@@ -46,9 +46,13 @@ def with_digits(tree):
     return _digits_changed(tree, lambda leaf: _digits(times[leaf]))
 
 
+def _terms(tree):
+    return tree.terms if isinstance(tree, Sum) else (tree,)
+
+
 def _is_linear(tree):
-    """Whether a tree is a sum of numbers and of products of numbers."""
-    return isinstance(tree, Sum) and all(map(_is_product, tree.terms))
+    """Whether a tree is a number, a product of numbers, or a sum of those."""
+    return all(map(_is_product, _terms(tree)))
 
 
 def _is_value(leaf):
@@ -127,21 +131,21 @@ def _in_many_digits(function, arguments):
 def exactly(tree, printed=False):
     """The tree's value without rounding, or, with `printed`, as a reader would compute it from what is printed."""
     number = lambda leaf: leaf.text().replace("−", "-") if printed and _is_value(leaf) else leaf.value  # noqa: E731
-    if _is_linear(tree):
-        terms = (compute(term, lambda leaf: float(number(leaf)), in_float64) for term in tree.terms)
-        return mpmath.mpf(math.fsum(terms))
-    with mpmath.workdps(400):
-        try:
+    try:
+        if _is_linear(tree):
+            terms = (compute(term, lambda leaf: float(number(leaf)), in_float64) for term in _terms(tree))
+            return mpmath.mpf(math.fsum(terms))
+        with mpmath.workdps(400):
             value = compute(tree, lambda leaf: mpmath.mpf(number(leaf)), _in_many_digits)
-        except (ArithmeticError, ValueError):
-            return mpmath.nan
-        return value if isinstance(value, mpmath.mpf) else mpmath.nan
+    except (ArithmeticError, ValueError):  # a division by 0, or inf − inf
+        return mpmath.nan
+    return value if isinstance(value, mpmath.mpf) else mpmath.nan
 
 
 def size_of(tree):
     """The size of what is rounded on the way to the value of a tree of numbers."""
     if _is_linear(tree):
-        return sum(map(_size_of_term, tree.terms))
+        return sum(map(_size_of_term, _terms(tree)))
 
     def leaf(tree):
         value = torch.tensor(float(tree.value), dtype=torch.float64)

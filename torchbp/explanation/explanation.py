@@ -119,7 +119,7 @@ class Explanation:
         steps = [step for step in self.chain.steps[self.chain.first :] if step.is_layer]
         return [self.values[d(step.gives).name].double().norm().item() for step in steps]
 
-    def text(self, layer: int | None = None) -> str:
+    def to_text(self, layer: int | None = None) -> str:
         """The explanation in lines of at most 80 characters; of one layer, by its number, or of all."""
         return as_text(self, layer)
 
@@ -147,7 +147,7 @@ class Explanation:
         return framed(self)
 
     def __str__(self) -> str:
-        return self.text()
+        return self.to_text()
 
     def __repr__(self):
         return f"Explanation({self.chain.described()}; loss {self.loss:.4g} → {self.new_loss:.4g} by lr={self.lr:g})"

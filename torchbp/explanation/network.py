@@ -8,7 +8,8 @@ import torch
 from torchbp.engine.network import Network, described
 from torchbp.explanation.quantities import INPUT, Quantity
 from torchbp.explanation.reference_modules import module_of, reference_module
-from torchbp.ops.rules import Activation, Layer, Parameter, Rule, rule_of
+from torchbp.ops.registry import rule_of
+from torchbp.ops.rules import Activation, Layer, Parameter, Rule
 
 LETTERS = "ABCDEFGH"  # of the activations after a layer
 

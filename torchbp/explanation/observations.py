@@ -13,7 +13,8 @@ from torchbp.explanation.numbers import formatted
 from torchbp.explanation.numeric_examples import largest_place, named
 from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Quantity, d
 from torchbp.explanation.words import class_name, either
-from torchbp.ops.rules import Loss, rules
+from torchbp.ops.registry import rules
+from torchbp.ops.rules import Loss
 
 FLAT = 0.01  # a slope below is saturated; σ has it at |z| > 4.6, tanh at |z| > 3
 MOST = 0.5  # of the units are saturated
@@ -112,7 +113,7 @@ def _stuck(explanation):
     if not where.any():
         return
     place = largest_place((a - y).where(where, 0.0))
-    of_logits = next((rule for rule in rules(Loss).values() if rule.answers is last.rule and rule.error), None)
+    of_logits = next((rule for rule in rules(Loss).values() if rule.answers is last.rule), None)
     remedy = f"A network that does not end with {last.rule.name} helps."
     if of_logits and of_logits.domain and of_logits.domain[0] <= y.min() and y.max() <= of_logits.domain[1]:
         without = f"{class_name(of_logits)} without the last {type(last.module).__name__}"
@@ -159,7 +160,7 @@ def _logit_form(explanation):
     """The rule of the loss that takes the logits of the same answers, or None."""
     rule, last = explanation.step.criterion.rule, explanation.chain.steps[-1]
     if rule.answers is not None:
-        return rule if rule.error is not None else None
+        return rule
     same = (other for other in rules(Loss).values() if other.answers is last.rule and other.of_answers is rule)
     return next(same, None)
 

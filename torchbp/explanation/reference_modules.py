@@ -5,7 +5,7 @@ import functools
 
 import torch
 
-from torchbp.ops.rules import rule_of
+from torchbp.ops.registry import rule_of
 
 
 def module_of(module):

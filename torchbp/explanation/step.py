@@ -217,14 +217,10 @@ class TrainingStep:
         local = Derivative(answer, output)
         product = d(answer) * rule.slope.replace({"A": answer, "Z": output})
         sides, tree = [product], None
-        reason = [
-            "Chain rule: multiply by the slope ",
-            local,
-            f", {rule.slope_description.format(a=answer.name, z=output.name)}.",
-        ]
+        slope_is = rule.slope_description.format(a=answer.name, z=output.name)
+        reason = ["Chain rule: multiply by the slope ", local, f", {slope_is}."]
         if self.criterion.rule.error is not None:
-            error = self.criterion.tree("error")
-            symbol = self.criterion.count_symbol()
+            error, symbol = self.criterion.tree("error"), self.criterion.count_symbol()
             sides.append(error if symbol is None else error / symbol)
             tree = self.criterion.divided(error)
             words = self.criterion.rule.error_description

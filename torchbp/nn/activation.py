@@ -3,7 +3,7 @@
 import torch
 
 from torchbp import ops
-from torchbp.ops.rules import activation, implements
+from torchbp.ops.registry import activation, implements
 
 
 @implements(activation("sigmoid"))

@@ -4,7 +4,7 @@ import torch
 
 from torchbp import ops
 from torchbp.ops.linear import RULE
-from torchbp.ops.rules import implements
+from torchbp.ops.registry import implements
 
 
 @implements(RULE)

@@ -3,7 +3,8 @@
 import torch
 
 from torchbp import ops
-from torchbp.ops.rules import Loss, implements, rules
+from torchbp.ops.registry import implements, rules
+from torchbp.ops.rules import Loss
 
 LOSSES = rules(Loss)
 

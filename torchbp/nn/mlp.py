@@ -12,7 +12,7 @@ from torchbp import ops
 from torchbp.nn._validation import is_positive_int
 from torchbp.nn.ensemble import EnsembleLinear
 from torchbp.nn.linear import Linear
-from torchbp.ops import rules
+from torchbp.ops import registry
 from torchbp.ops.mlp import network
 
 
@@ -68,11 +68,11 @@ class MLP(torch.nn.Sequential):
                 raise ValueError(f"MLP{sizes}: the size {size!r} is not a positive integer")
         if members is not None and not is_positive_int(members):
             raise ValueError(f"MLP: members={members!r} is not a positive integer")
-        rule = rules.activation(activation)
+        rule = registry.activation(activation)
         linear = Linear if members is None else functools.partial(EnsembleLinear, members)
         layers = []
         for in_features, out_features in itertools.pairwise(sizes):
-            layers += [linear(in_features, out_features, device=device, dtype=dtype), rule.module()]
+            layers += [linear(in_features, out_features, device=device, dtype=dtype), rule.module_class()]
         super().__init__(*layers[:-1])
         self.sizes, self.activation, self.members = sizes, activation, members
 
@@ -209,9 +209,21 @@ class FusedMLP(MLP):
         return self._network(y, x)
 
     def _network(self, y, x):
-        rule = rules.activation(self.activation)
-        options = rule.options_of(self[1]) if rule.options and len(self) > 1 else {}
-        return network(rule, options, y, x, self.checked_parameters())
+        rule = registry.activation(self.activation)
+        return network(rule, self._options(rule), y, x, self.checked_parameters())
+
+    def _options(self, rule):
+        """The constants of the activations.
+
+        Raises:
+            RuntimeError: they differ from layer to layer.
+        """
+        if not rule.options:
+            return {}
+        first, *others = [rule.options_of(child) for child in list(self)[1::2]] or [{}]
+        if any(options != first for options in others):
+            raise RuntimeError(f"FusedMLP has activations with different {', '.join(rule.options)}; use MLP")
+        return first
 
     def checked_parameters(self) -> list[torch.Tensor | None]:
         """W_1, b_1, …, W_L, b_L, once every child is known to be as it was made."""

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp, values
 from torchbp.ops._loss import check, chosen_reduction, fit_weight, reduce_backward, reduced
 from torchbp.ops.expressions import A, ln, maximum, p, w, y
-from torchbp.ops.rules import Computed, Loss, register
+from torchbp.ops.registry import register
+from torchbp.ops.rules import Computed, Loss
 
 
 def log_a(a):

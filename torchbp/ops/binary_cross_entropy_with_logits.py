@@ -17,7 +17,8 @@ from torchbp.ops._loss import check, chosen_reduction, fit_weight, reduce_backwa
 from torchbp.ops.binary_cross_entropy import DESCRIPTION, SLOPE_COMPUTED, entropy, slope
 from torchbp.ops.binary_cross_entropy import RULE as BINARY_CROSS_ENTROPY
 from torchbp.ops.expressions import A, Z, exp, ln, p, w, y
-from torchbp.ops.rules import Computed, Loss, register
+from torchbp.ops.registry import register
+from torchbp.ops.rules import Computed, Loss
 from torchbp.ops.sigmoid import RULE as SIGMOID
 
 

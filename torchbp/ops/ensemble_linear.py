@@ -11,7 +11,8 @@ import torch
 
 from torchbp.ops._dispatch import lower_precision, operation
 from torchbp.ops.linear import EQUATIONS, WORDS, Linear, fold_scales, parameters
-from torchbp.ops.rules import Layer, register
+from torchbp.ops.registry import register
+from torchbp.ops.rules import Layer
 
 
 class EnsembleLinear(Linear):
@@ -123,8 +124,8 @@ RULE = register(
         forward=affine_,
         backward=backward,
         saves="input",
+        new_memory=True,
         parameters=parameters(ensemble_dweight, ensemble_dbias, add_ensemble_dweight, add_ensemble_dbias),
-        members=True,
         **EQUATIONS,
         **WORDS,
     )

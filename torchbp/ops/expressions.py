@@ -51,6 +51,9 @@ class Expression:
     def __pow__(self, exponent):
         return Power(self, expression(exponent))
 
+    def __rpow__(self, base):
+        return Power(expression(base), self)
+
     def __neg__(self):
         return Negative(self)
 
@@ -218,10 +221,17 @@ class Indicator(Expression):
     relation: str
     right: Expression
 
+    def __post_init__(self):
+        if self.relation not in RELATIONS:
+            raise ValueError(f"Indicator has the relation {self.relation!r}; use {', '.join(RELATIONS)}")
+        for name in ("left", "right"):
+            object.__setattr__(self, name, expression(getattr(self, name)))
+
     def evaluate(self, values):
         left, right = self.left.evaluate(values), self.right.evaluate(values)
-        true = RELATIONS[self.relation](left, right)
-        return true.to(next(v.dtype for v in (left, right) if isinstance(v, torch.Tensor)))
+        like = left if isinstance(left, torch.Tensor) else torch.as_tensor(right, dtype=torch.float64)
+        left, right = (torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in (left, right))
+        return RELATIONS[self.relation](left, right).to(like.dtype)
 
 
 RELATIONS = {">": torch.gt, "<": torch.lt, "≥": torch.ge, "≤": torch.le}

@@ -10,9 +10,11 @@ The sum over n runs over every leading dimension of X. For real numbers conj(·)
 import torch
 import torch.nn.functional as F
 
+from torchbp.ops._accumulate import per_member
 from torchbp.ops._dispatch import VmappableFunction, lower_precision, operation, save_for_jvp
 from torchbp.ops.expressions import SumOver, Symbol, W, X, dZ
-from torchbp.ops.rules import Layer, Parameter, per_member, register
+from torchbp.ops.registry import register
+from torchbp.ops.rules import Layer, Parameter
 
 
 class Linear(VmappableFunction):
@@ -170,6 +172,7 @@ RULE = register(
         forward=F.linear,
         backward=backward,
         saves="input",
+        new_memory=True,
         parameters=parameters(linear_dweight, linear_dbias, add_dweight, add_dbias),
         **EQUATIONS,
         **WORDS,

@@ -27,7 +27,7 @@ from torchbp.ops._dispatch import (
 )
 from torchbp.ops.binary_cross_entropy_with_logits import bce_dz, binary_cross_entropy_with_logits
 from torchbp.ops.linear import Linear, linear, linear_dbias, linear_dweight, linear_dx
-from torchbp.ops.rules import activation as rule_named
+from torchbp.ops.registry import activation as rule_named
 
 affine = Linear.forward
 
@@ -160,7 +160,7 @@ def mlp(
         >>> w1, b1, w2, b2 = torch.randn(16, 30), torch.zeros(16), torch.randn(1, 16), torch.zeros(1)
         >>> z = torchbp.ops.mlp(torch.randn(32, 30), [w1, w2], [b1, b2])  # (32, 1)
     """
-    return network(rule_named(activation), {}, None, input, interleaved(weights, biases))
+    return network(*named(activation), None, input, interleaved(weights, biases))
 
 
 def mlp_binary_cross_entropy(
@@ -187,7 +187,13 @@ def mlp_binary_cross_entropy(
         >>> w1, b1, w2, b2 = torch.randn(16, 30), torch.zeros(16), torch.randn(1, 16), torch.zeros(1)
         >>> loss = torchbp.ops.mlp_binary_cross_entropy(torch.randn(32, 30), torch.ones(32, 1), [w1, w2], [b1, b2])
     """
-    return network(rule_named(activation), {}, target, input, interleaved(weights, biases))
+    return network(*named(activation), target, input, interleaved(weights, biases))
+
+
+def named(activation):
+    """The rule with this name, and the constants of a new module of it."""
+    rule = rule_named(activation)
+    return rule, rule.options_of(rule.module_class()) if rule.options else {}
 
 
 def interleaved(weights, biases):

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp
 from torchbp.ops._loss import check_reduction, chosen_reduction, reduce_backward, reduced
 from torchbp.ops.expressions import A, y
-from torchbp.ops.rules import Loss, register
+from torchbp.ops.registry import register
+from torchbp.ops.rules import Loss
 
 
 class MSELoss(VmappableFunction):

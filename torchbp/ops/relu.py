@@ -14,7 +14,8 @@ import torch
 from torchbp.ops._activation import ActivationFunction
 from torchbp.ops._dispatch import operation
 from torchbp.ops.expressions import A, Indicator, Number, Z, maximum
-from torchbp.ops.rules import Activation, register
+from torchbp.ops.registry import register
+from torchbp.ops.rules import Activation
 
 relu_dz = functools.partial(torch.ops.aten.threshold_backward.default, threshold=0)  # dA ∘ [A > 0] in one pass
 write_dz = torch.ops.aten.threshold_backward.grad_input  # the same, over dA or any other tensor, without a graph

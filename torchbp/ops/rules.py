@@ -11,83 +11,40 @@ rules; none of them has a table of operations. A new operation is one `autograd.
 `tests/test_new_operations.py` makes three of them. A rule whose part is missing is refused where it is made.
 """
 
-import dataclasses
 import functools
-import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 import torch
 
-from torchbp.ops._loss import check_shape, reduced
+from torchbp.ops._accumulate import accumulate
+from torchbp.ops._checked import REQUIRED, Checked
+from torchbp.ops._loss import check_shape
 from torchbp.ops.expressions import Expression
-
-REQUIRED = object()  # stands for a part that a rule cannot do without; the words of its type say what is missing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rule:
+class Rule(Checked):
     """What all kinds of rules have.
 
     name: of the operation, as in `torchbp.ops` and in settings.
-    apply: the operation as a user calls it, which records its formulas for autograd.
+    apply: the operation as a user calls it, which records its formulas for autograd: of tensors, and of the options as
+        keywords.
     torch_module: the module of torch that computes the same, or None.
     options: names of the module's attributes that are constants of the operation, such as the slope of a leaky relu.
         `forward`, `backward` and the other formulas take them as keywords.
-
-    Raises:
-        TypeError: a part is missing, which the message names, or unknown.
-        ValueError: a part has a value that the rule cannot have.
+    module_class: our module, the class that `@implements(rule)` is above; None where there is none.
+    refuses(module): why the formulas do not compute what this module does, the end of the sentence "layer … is not
+        supported: …"; or None where they do. For options of torch's module that the rule does not have.
     """
 
     name: Annotated[str, "the name of the operation"] = REQUIRED
     apply: Annotated[Callable, "the operation with its autograd.Function"] = REQUIRED
     torch_module: Annotated[type | None, "torch's module, or None"] = None
-    options: Annotated[tuple[str, ...], "names of constants"] = ()
-
-    def __post_init__(self):
-        kind = f"the rule of {type(self).__name__.lower()} {'(no name)' if self.name is REQUIRED else repr(self.name)}"
-        for f in dataclasses.fields(self):
-            if getattr(self, f.name) is REQUIRED:
-                words = typing.get_type_hints(type(self), include_extras=True)[f.name].__metadata__[0]
-                raise TypeError(f"{kind} lacks `{f.name}`: {words}")
-        for name, values in self.choices().items():
-            if getattr(self, name) not in values:
-                raise ValueError(f"{kind} has {name}={getattr(self, name)!r}; use {', '.join(map(repr, values))}")
-        for name, symbols in self.symbols().items():
-            tree = getattr(self, name)
-            if tree is None:
-                continue
-            if callable(tree) and isinstance(self, Loss):
-                tree = tree(frozenset(self.options))
-            if not isinstance(tree, Expression):
-                raise TypeError(f"{kind} has no expression as `{name}`, but {tree!r}; see torchbp.ops.expressions")
-            if unknown := [s for s in tree.symbols() if s not in (*symbols, *self.options)]:
-                raise ValueError(f"{kind}: `{name}` has the symbol {unknown[0]}; it may have {', '.join(symbols)}")
-
-    def choices(self):
-        """The values that a part may have, by its name."""
-        return {}
-
-    def symbols(self):
-        """The symbols that each equation may have, by the name of the part."""
-        return {}
-
-    @property
-    def module_class(self):
-        """Our module's class, or None."""
-        return _ours.get(self)
-
-    def module(self, *args, **kwargs):
-        """A new module of ours that computes the operation.
-
-        Raises:
-            TypeError: no class implements the rule.
-        """
-        if self not in _ours:
-            raise TypeError(f"no module implements {self.name}; write @implements(rule) over its class")
-        return _ours[self](*args, **kwargs)
+    options: Annotated[tuple[str, ...], "a tuple of names of constants"] = ()
+    refuses: Annotated[Callable | None, "refuses(module) → why, or None"] = None
+    module_class = None  # no part: it is set by `implements`
 
     def options_of(self, module):
         """The constants of the module, name: value, as they are now."""
@@ -104,8 +61,9 @@ SAVES = "input", "output", "returned"
 class Activation(Rule):
     """A = f(Z), elementwise.
 
-    forward(z) → a, by torch's operations. forward_(z) → a, which may be written over z; None is `forward`.
-    backward(da, saved) → dz = da ∘ f′. backward_(da, saved) → dz, which may be written over da; None is `backward`.
+    forward(z) → a, by torch's operations. forward_(z) → a, which may be written over z; None where there is none,
+        as for one that saves its input.
+    backward(da, saved) → dz = da ∘ f′. backward_(da, saved) → dz, which may be written over da; or None.
     saves: what the derivative is a function of: "output", A, or "input", Z.
     equation: f, of the symbol Z.
     slope: f′, of A where the output is saved, otherwise of Z.
@@ -133,14 +91,18 @@ class Activation(Rule):
 
     def __post_init__(self):
         super().__post_init__()
-        object.__setattr__(self, "forward_", self.forward_ or self.forward)
-        object.__setattr__(self, "backward_", self.backward_ or self.backward)
+        if self.forward_ is not None and self.saves == "input":
+            raise ValueError(f"{self._described()} has `forward_`, which would overwrite the saved input; leave it out")
 
     def choices(self):
         return {"saves": SAVES[:2], "flat": ("both sides", "left", "nowhere")}
 
     def symbols(self):
-        return {"equation": ("Z",), "slope": ("A",) if self.saves == "output" else ("Z",)}
+        saved = "A" if self.saves == "output" else "Z"
+        return {"equation": ("Z", *self.options), "slope": (saved, *self.options)}
+
+    def sentences(self):
+        return {"slope_description": ("a", "z")}
 
     def derivative(self, a, z, **options):
         """f′ of each element, from A and Z."""
@@ -149,7 +111,7 @@ class Activation(Rule):
 
 
 @dataclass(frozen=True, eq=False)
-class Parameter:
+class Parameter(Checked):
     """A parameter of a layer.
 
     name: the module's attribute. symbol: as the equations call it.
@@ -163,39 +125,26 @@ class Parameter:
     `gradient` and `accumulate` take the layer's constants as keywords, if its rule has `options`.
     """
 
-    name: str
-    symbol: str
-    gradient: Callable
-    equation: Expression | None
-    why: str = "{z} changes with it"
-    accumulate: Callable | None = None
-    ones: bool = False
+    name: Annotated[str, "the module's attribute"] = REQUIRED
+    symbol: Annotated[str, "the symbol in equations"] = REQUIRED
+    gradient: Annotated[Callable, "gradient(dz, saved) → dP"] = REQUIRED
+    equation: Annotated[Expression | None, "dP as an expression in dZ and X, or None"] = REQUIRED
+    why: Annotated[str, 'the end of the sentence "Chain rule: …"'] = "{z} changes with it"
+    accumulate: Annotated[Callable | None, "accumulate(out, dz, saved, beta, scale)"] = None
+    ones: Annotated[bool, "whether accumulate takes ones"] = False
 
     def __post_init__(self):
-        if self.accumulate is None:
-            object.__setattr__(self, "accumulate", functools.partial(accumulate, self.gradient))
+        super().__post_init__()
+        if self.equation is not None:
+            self._check_tree("equation", self.equation, None)  # its symbols depend on the layer, which checks them
+        if self.ones and self.accumulate is None:
+            raise ValueError(f"{self._described()} has ones=True without `accumulate`, which would take them")
+        if self.symbol in ("X", "Z", "dZ"):
+            raise ValueError(f"{self._described()} has the symbol {self.symbol}, which is taken; use another")
+        object.__setattr__(self, "accumulate", self.accumulate or functools.partial(accumulate, self.gradient))
 
-
-def accumulate(gradient, out, dz, saved, beta, scale, **options):
-    """out ← β out + s dP in place, of a formula that gives dP."""
-    if isinstance(beta, torch.Tensor):
-        out.mul_(per_member(beta, out))
-    elif beta != 1:
-        out.mul_(beta) if beta else out.zero_()
-    add_multiple(out, scale, gradient(dz, saved, **options))
-
-
-def add_multiple(out, scale, tensor):
-    """out ← out + s tensor in place; s is a number, or a tensor of one number or of one for each member."""
-    if isinstance(scale, torch.Tensor):
-        out.addcmul_(tensor, per_member(scale, tensor))
-    else:
-        out.add_(tensor, alpha=scale)
-
-
-def per_member(numbers, tensor):
-    """One number for all, or one for each member, in the shape (E, 1, …) that multiplies `tensor` (E, …)."""
-    return numbers.view(-1, *[1] * (tensor.dim() - 1))
+    def sentences(self):
+        return {"why": ("z", "x")}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -206,13 +155,15 @@ class Layer(Rule):
     backward(dz, saved, *parameters) → dx.
     saves: what the derivatives need: "input", X, "output", Z, or what `forward` has "returned" beside it.
     parameters: a `Parameter` for each, in the order of `forward`.
-    members: whether the formulas are of all members of an ensemble: X (E, N, …), parameters (E, …).
+    new_memory: whether what `forward` and `backward` return lies in memory of its own, and is no argument or a view of
+        one. The engine may then overwrite it.
     equation: Z, of the symbols X and the parameters'; backward_equation: dX, of dZ and those.
     backward_why: the end of the sentence "Chain rule: …", on that equation; `{z}` and `{x}` are replaced by names.
     description: what it does, a sentence. description_without: another one for a module that lacks parameters, by the
         tuple of their names.
 
-    Of a layer that `explain` does not show, such as a convolution, the equations may be None.
+    Of a layer that `explain` does not show, such as a convolution, the equations may be None. The formulas of a layer
+    for ensembles take X (E, N, …) and parameters (E, …) of all members; its module has the attribute `members`, E.
     """
 
     forward: Annotated[Callable, "forward(x, *parameters) → z"] = REQUIRED
@@ -224,14 +175,28 @@ class Layer(Rule):
     description: Annotated[str, "what the layer does, a sentence"] = REQUIRED
     description_without: Annotated[dict[tuple[str, ...], str] | None, "the same by missing parameters"] = None
     backward_why: Annotated[str, 'the end of the sentence "Chain rule: …"'] = "{z} changes with {x}"
-    members: Annotated[bool, "whether the formulas are of all members of an ensemble"] = False
+    new_memory: Annotated[bool, "whether results are in new memory"] = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        symbols = [parameter.symbol for parameter in self.parameters]
+        if len(set(symbols)) < len(symbols):
+            raise ValueError(f"{self._described()} has two parameters with one symbol: {', '.join(symbols)}")
+        for parameter in self.parameters:
+            if parameter.equation is not None:
+                allowed = ("dZ", "X", "Z", *symbols, *self.options)
+                self._check_tree(f"equation of {parameter.name}", parameter.equation, allowed)
 
     def choices(self):
         return {"saves": SAVES}
 
     def symbols(self):
-        names = [p.symbol for p in self.parameters]
-        return {"equation": ("X", *names), "backward_equation": ("dZ", "X", "Z", *names)}
+        names = [parameter.symbol for parameter in self.parameters]
+        backward = ("dZ", "X", "Z", *names, *self.options)
+        return {"equation": ("X", *names, *self.options), "backward_equation": backward}
+
+    def sentences(self):
+        return {"backward_why": ("z", "x")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,8 +217,9 @@ class Loss(Rule):
     """L, the mean or the sum of ℓ over the elements of the network's output, or over its rows.
 
     each(output, y) → ℓ, by torch's operations.
-    value(output, y, reduction) → L, "mean" or "sum", in one operation; None is made of `each`.
-    derivative(output, y) → D = ∂ℓ/∂output; ∂L/∂output = s D, with s = 1 for a sum, and 1 over the count for a mean.
+    value(output, y, reduction) → L, "mean" or "sum", in one operation; None where L is made of `each`.
+    derivative(output, y) → D = ∂ℓ/∂output, in new memory, which the engine overwrites. ∂L/∂output = s D, with s = 1 for
+        a sum, and 1 over the count for a mean.
     count(y) → what the mean divides by, of one network: a number or tensor; None is the number of y's elements, which
         are those of ℓ. Of an ensemble's y it is the count of each member.
     check(output, y): raises a ValueError for a y that does not fit; None asks for the shape of the output.
@@ -264,7 +230,8 @@ class Loss(Rule):
     equation: ℓ, of the symbols A, the answers, y, and those of the options. It, `slope` and `error` may also be a
         function: of the set of those options that are given, it returns the expression.
     slope: ∂ℓ/∂A, of the same symbols.
-    error: ∂ℓ/∂Z of a loss that takes logits, of the same: the slope times that of `answers`; None otherwise.
+    error: ∂ℓ/∂Z of a loss that takes logits, of the same: the slope times that of `answers`,
+        simplified. None where it is not simplified, or where there are no logits.
     equation_computed, slope_computed: a `Computed`, where ℓ or ∂ℓ/∂A is not always computed by its equation.
     domain: the least and the largest number that A and y may be; None is any.
     description: what it measures, a sentence. answers_description: what `answers` makes of the logits, a sentence;
@@ -295,14 +262,48 @@ class Loss(Rule):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.equation is not None and len(self.option_symbols) != len(self.options):
+            raise ValueError(
+                f"{self._described()} has option_symbols={self.option_symbols}; give one for each of {self.options}"
+            )
+        if self.error is not None and self.answers is None:
+            raise ValueError(f"{self._described()} has `error` without `answers`, whose logits it is of; give both")
+        for name in ("equation_computed", "slope_computed"):
+            if (computed := getattr(self, name)) is not None:
+                for tree in self._alternatives(computed.expression):
+                    self._check_tree(name, tree, ("A", "Z", "y", *self.option_symbols))
         object.__setattr__(self, "check", self.check or check_shape)
-        object.__setattr__(self, "value", self.value or self._value_of_each)
 
-    def _value_of_each(self, output, y, reduction, **options):
+    def mean_or_sum(self, output, y, reduction, **options):
+        """L, by `value` or from `each`.
+
+        Raises:
+            ValueError: ℓ has another number of elements than y, and the rule has no `count`.
+        """
+        if self.value is not None:
+            return self.value(output, y, reduction, **options)
         each = self.each(output, y, **options)
-        if reduction == "mean" and self.count is not None:
+        if reduction == "sum":
+            return each.sum()
+        if self.count is not None:
             return each.sum() / self.count(y, **options)
-        return reduced(each, reduction)
+        if each.numel() != y.numel():
+            raise ValueError(
+                f"{self._described()} gives {each.numel()} losses for {y.numel()} targets; say in `count` what its "
+                "mean divides by"
+            )
+        return each.mean()
+
+    def trees(self, name):
+        return self._alternatives(getattr(self, name))
+
+    def _alternatives(self, tree):
+        if tree is None:
+            return []
+        return [tree(frozenset(given)) for given in ((), self.options)] if callable(tree) else [tree]
+
+    def sentences(self):
+        return {"answers_description": ("a", "z"), "error_description": ("a", "z")}
 
     def choices(self):
         return {"target": ("elements", "classes")}
@@ -314,71 +315,3 @@ class Loss(Rule):
         """The expression `name`, "equation", "slope" or "error", where the options `given` are, and others are None."""
         tree = getattr(self, name)
         return tree(frozenset(given)) if callable(tree) else tree
-
-
-_named: dict[tuple[type, str], Rule] = {}
-_rules: dict[type, Rule] = {}  # of each module's class, ours and torch's
-_ours: dict[Rule, type] = {}
-
-
-def register(rule):
-    """Make the rule known by its name and by torch's module; it is returned.
-
-    Raises:
-        ValueError: another rule has the name, or the module of torch.
-    """
-    key = type(rule), rule.name
-    if key in _named:
-        raise ValueError(f"there is a rule of the {key[0].__name__.lower()} {rule.name!r} already; use another name")
-    if rule.torch_module in _rules:
-        raise ValueError(f"{rule.torch_module.__name__} has the rule {_rules[rule.torch_module].name!r} already")
-    _named[key] = rule
-    if rule.torch_module is not None:
-        _rules[rule.torch_module] = rule
-    return rule
-
-
-def unregister(rule):
-    """The inverse of `register` and `implements`: for tests, and for a notebook's cell that is run again."""
-    _named.pop((type(rule), rule.name), None)
-    _ours.pop(rule, None)
-    for cls in [cls for cls, r in _rules.items() if r is rule]:
-        del _rules[cls]
-
-
-def implements(rule):
-    """A class decorator: the class is our module of this rule.
-
-    Raises:
-        TypeError: torch has a module for it, and the class is no subclass of that.
-    """
-
-    def decorate(cls):
-        if rule.torch_module is not None and not issubclass(cls, rule.torch_module):
-            raise TypeError(f"{cls.__name__} must be a subclass of {rule.torch_module.__name__}, which it stands for")
-        _rules[cls], _ours[rule] = rule, cls
-        return cls
-
-    return decorate
-
-
-def rule_of(module):
-    """The rule of a module, by its exact class: a subclass may compute something else. None where there is none."""
-    return _rules.get(type(module))
-
-
-def rules(kind):
-    """{name: rule} of a kind, `Activation`, `Layer` or `Loss`, by the alphabet."""
-    return {name: rule for (of, name), rule in sorted(_named.items(), key=lambda item: item[0][1]) if of is kind}
-
-
-def activation(name):
-    """The rule of the activation with this name.
-
-    Raises:
-        ValueError: there is none; the message lists the names.
-    """
-    rule = _named.get((Activation, name)) if isinstance(name, str) else None
-    if rule is None:
-        raise ValueError(f"activation={name!r} is not known; use {', '.join(rules(Activation))}")
-    return rule

@@ -12,7 +12,8 @@ import torch
 from torchbp.ops._activation import ActivationFunction
 from torchbp.ops._dispatch import operation
 from torchbp.ops.expressions import A, Z, sigma
-from torchbp.ops.rules import Activation, register
+from torchbp.ops.registry import register
+from torchbp.ops.rules import Activation
 
 sigmoid_dz = torch.ops.aten.sigmoid_backward.default  # dA ∘ conj(A ∘ (1 − A)) in one pass, itself differentiable
 write_dz = torch.ops.aten.sigmoid_backward.grad_input  # the same, over dA or any other tensor, without a graph

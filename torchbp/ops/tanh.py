@@ -13,7 +13,8 @@ from torchbp.ops._activation import ActivationFunction
 from torchbp.ops._dispatch import operation
 from torchbp.ops.expressions import A, Z
 from torchbp.ops.expressions import tanh as tanh_of
-from torchbp.ops.rules import Activation, register
+from torchbp.ops.registry import register
+from torchbp.ops.rules import Activation
 
 tanh_dz = torch.ops.aten.tanh_backward.default  # dA ∘ conj(1 − A²) in one pass, itself differentiable
 write_dz = torch.ops.aten.tanh_backward.grad_input  # the same, over dA or any other tensor, without a graph

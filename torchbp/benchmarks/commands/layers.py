@@ -45,7 +45,7 @@ def eager_layers(sizes, rows):
     }
 
 
-def compiled_layers(sizes, rows):
+def _compiled_layers(sizes, rows):
     """The same of torch.nn compiled, beside torch.nn."""
     x, y, peer = data_and_peer(sizes, rows)
     torch._dynamo.reset()  # otherwise the sizes of the last network make this one dynamic
@@ -86,7 +86,7 @@ def measure(threads, seconds, with_compile, device="cpu"):
         with_compile: whether torch.compile takes part. It needs a C++ compiler.
         device: "cpu" or "cuda".
     """
-    for make in (eager_layers, compiled_layers) if with_compile else (eager_layers,):
+    for make in (eager_layers, _compiled_layers) if with_compile else (eager_layers,):
         for number, (sizes, rows) in itertools.product(threads, GRID):
             torch.set_num_threads(number)
             with warnings.catch_warnings():

@@ -37,7 +37,7 @@ def networks_and_steps(sizes, rows):
     }, (x, y)
 
 
-def ensembles_and_steps(count, sizes, rows, chunk):
+def _ensembles_and_steps(count, sizes, rows, chunk):
     """The same of an ensemble, all members on the same rows."""
     x, y, each = ensemble_variants.data_and_networks(count, sizes, rows)
     whole, parts = ensemble_variants.our_ensemble(each, sizes), ensemble_variants.our_ensemble(each, sizes)
@@ -59,7 +59,7 @@ def measure(device="cpu"):
     for count, sizes, rows, chunk in ENSEMBLES:
         network = f"{count} of {'-'.join(map(str, sizes))} × {rows}"
         with torch.device(device):
-            made = ensembles_and_steps(count, sizes, rows, chunk)
+            made = _ensembles_and_steps(count, sizes, rows, chunk)
         yield from memory_records(network, count, sizes, rows, *made, device)
 
 

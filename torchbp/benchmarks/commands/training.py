@@ -67,18 +67,18 @@ def measure(threads, seconds, device="cpu"):
         write_large(path)
         for number in threads:
             torch.set_num_threads(number)
-            with threadpool_limits(number), pandas_threads(number):  # scikit-learn's and pandas' are not torch's
-                for network, found in measured(path, seconds, device):
+            with threadpool_limits(number), _pandas_threads(number):  # scikit-learn's and pandas' are not torch's
+                for network, found in _measured(path, seconds, device):
                     for name, columns in found.items():
                         yield {"threads": number, "network": network, "variant": name, **columns}
 
 
-def measured(path, seconds, device):
+def _measured(path, seconds, device):
     """Pairs of a network, or what else is done, and name: columns."""
     for source, sizes, epochs in GRID:
         task = training_runs.Task(TabularData(source, batch_size=BATCH), sizes, epochs, device)
         yield f"{source}, {'-'.join(map(str, sizes))} × {BATCH}", steps(task, seconds)
-    yield f"reading a CSV of {LARGE_ROWS} × {LARGE_FEATURES}", reading(path, seconds)
+    yield f"reading a CSV of {LARGE_ROWS} × {LARGE_FEATURES}", _reading(path, seconds)
     data = TabularData(str(path), "label", batch_size=LARGE_BATCH)
     task = training_runs.Task(data, (LARGE_FEATURES, 16, 1), LARGE_EPOCHS, device)
     yield f"training, {'-'.join(map(str, task.sizes))} × {LARGE_BATCH}", rows(task, seconds)
@@ -86,7 +86,7 @@ def measured(path, seconds, device):
 
 def steps(task, seconds):
     functions, shares = variants(task)
-    found = times(functions, task.steps, "step_us", seconds, task.device)
+    found = _times(functions, task.steps, "step_us", seconds, task.device)
     for name, of_runs in shares.items():
         found[name]["monitor_percent"] = 100 * statistics.median(of_runs)
     return found
@@ -95,25 +95,25 @@ def steps(task, seconds):
 def rows(task, seconds):
     functions, _ = variants(task)
     two = {name: functions[name] for name in ("raw loop", "torchbp Trainer")}
-    return times(two, task.epochs * len(task.data.splits["train"]), "row_us", seconds, task.device)
+    return _times(two, task.epochs * len(task.data.splits["train"]), "row_us", seconds, task.device)
 
 
-def reading(path, seconds):
+def _reading(path, seconds):
     functions = {
         "pandas.read_csv": lambda: pd.read_csv(path),
         "TabularData": lambda: TabularData(str(path), "label"),
     }
-    return times(functions, LARGE_ROWS, "row_us", seconds, "cpu")
+    return _times(functions, LARGE_ROWS, "row_us", seconds, "cpu")
 
 
-def times(functions, parts, key, seconds, device):
+def _times(functions, parts, key, seconds, device):
     """Name: microseconds a part, under `key`, and the ratio to the first; every function does so many parts."""
     with quiet():
         found = interleaved(functions, seconds, warm_up=1, timed=TIMED[device])
     return {name: {key: time["us"] / parts, "ratio": time["ratio"]} for name, time in found.items()}
 
 
-def pandas_threads(number):
+def _pandas_threads(number):
     try:
         pd.get_option("mode.max_threads")
     except pd.errors.OptionError:  # before pandas 3.1: it reads a file in one

@@ -31,23 +31,23 @@ PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 def draw(path, benchmark, report):
     """Write the picture of `report["results"]` to the path."""
     what, key = benchmark.SUMMARY
-    rows = list(rows_of(benchmark, report["results"]))
+    rows = list(_rows_of(benchmark, report["results"]))
     columns = max(len(panels) for _, panels in rows)
-    heights = [4.4 if curved(panels) else 0.9 + 0.25 * len(names_of(panels)) for _, panels in rows]
+    heights = [4.4 if _curved(panels) else 0.9 + 0.25 * len(_names_of(panels)) for _, panels in rows]
     with plot_style("#222222"):
         canvas = Figure((3 + 2.4 * columns, sum(heights) + 0.9), dpi=110)
         canvas.set_layout_engine("constrained")
         canvas.suptitle(f"{what}: to the left of 1 is less\n{report['machine']}", fontsize=11)
         parts = canvas.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
         for (title, panels), part in zip(rows, parts, strict=True):
-            if curved(panels):
-                curves(part, title, panels)
+            if _curved(panels):
+                _curves(part, title, panels)
             else:
-                bars(part, title, panels, columns, key)
+                _bars(part, title, panels, columns, key)
         canvas.savefig(path, metadata={"Software": None})
 
 
-def rows_of(benchmark, records):
+def _rows_of(benchmark, records):
     """(title, {network: its variants}) of each row of panels: of a number of threads, and of one peer or of growth."""
     for threads, mine in grouped([{"threads": None, **record} for record in records], "threads").items():
         of_threads = f"{threads} thread{'s' * (threads > 1)}" if threads else ""
@@ -59,20 +59,20 @@ def rows_of(benchmark, records):
             yield of_threads + other_peer, panels
 
 
-def curved(panels):
+def _curved(panels):
     return "growth" in next(iter(panels.values()))[0]
 
 
-def bars(part, title, panels, columns, key):
+def _bars(part, title, panels, columns, key):
     part.suptitle(title, fontsize=10, x=0.01, ha="left")
-    names = names_of(panels)
+    names = _names_of(panels)
     ratios = [record[key] for variants in panels.values() for record in variants]
     low, high = min(*ratios, 0.8), max(*ratios, 1.25)
     marks = next(marks for reach, marks in MARKS.items() if high / low <= reach)
     all_axes = part.subplots(1, columns, sharey=True, squeeze=False)[0]
     for axes, (network, variants) in zip(all_axes, panels.items(), strict=False):
         for name, ratio in by_variant(variants, key).items():
-            bar(axes, names.index(name), ratio, OURS if other(name) is None else GREY)
+            _bar(axes, names.index(name), ratio, OURS if _other(name) is None else GREY)
         axes.set_xscale("log")
         axes.set_xlim(low / (high / low) ** 0.45, high * (high / low) ** 0.35)  # room for the figures
         axes.xaxis.set_major_locator(FixedLocator(marks))
@@ -89,23 +89,23 @@ def bars(part, title, panels, columns, key):
         axes.set_visible(False)
 
 
-def bar(axes, place, ratio, colour):
+def _bar(axes, place, ratio, colour):
     axes.barh(place, ratio - 1, left=1, height=0.7, color=colour)
     offset, side = (4, "left") if ratio >= 1 else (-4, "right")
     text = figure(ratio, "{:.2f}")
     axes.annotate(text, (ratio, place), (offset, 0), textcoords="offset points", ha=side, va="center", fontsize=8.5)
 
 
-def curves(part, title, panels):
+def _curves(part, title, panels):
     part.suptitle(f"µs a step{', ' * bool(title)}{title}", fontsize=10, x=0.01, ha="left")
     for axes, (network, records) in zip(part.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         seen = []
-        for name, own in grouped(records, "variant").items():
-            seen.append(other(name) or OURS)
+        for name, of_variant in grouped(records, "variant").items():
+            seen.append(_other(name) or OURS)
             dashes = DASHES[seen.count(seen[-1]) - 1]  # of the second one of a colour
-            values, times = zip(*((record["value"], record["us"]) for record in own), strict=True)
+            values, times = zip(*((record["value"], record["us"]) for record in of_variant), strict=True)
             axes.loglog(values, times, color=seen[-1], linestyle=(0, dashes or None), marker=".", label=name)
-        proportional(axes, records)
+        _proportional(axes, records)
         whole_decades(axes, np.log10([record["us"] for record in records]))
         axes.xaxis.set_major_locator(FixedLocator(sorted({record["value"] for record in records})))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -116,7 +116,7 @@ def curves(part, title, panels):
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=8.5, handlelength=3)
 
 
-def proportional(axes, records):
+def _proportional(axes, records):
     """A grey line up to the last point of the fastest: twice the size, twice the time."""
     last = min(records, key=lambda record: (-record["value"], record["us"]))
     ends = [(last["value"] / part, last["us"] / part) for part in (16, 1)]
@@ -130,10 +130,10 @@ def proportional(axes, records):
     )
 
 
-def names_of(panels):
+def _names_of(panels):
     return list(dict.fromkeys(record["variant"] for variants in panels.values() for record in variants))
 
 
-def other(name):
+def _other(name):
     """The colour of another library's variant, or None."""
     return next((colour for start, colour in OTHERS.items() if name.startswith(start)), None)

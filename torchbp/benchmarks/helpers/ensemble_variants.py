@@ -1,6 +1,6 @@
 """Many small networks and a step of all of them: one by one, by torch.func, and ours.
 
-All members have weights of their own and the same rows; the peer is torch.nn, one network after the other.
+The members have different weights and the same rows. The peer is torch.nn, one network after the other.
 """
 
 import copy
@@ -77,13 +77,13 @@ def eager_ensemble(members, sizes, rows):
     """Name: a step, a function without arguments; and name: how many steps it makes, where that is not 1."""
     x, y, networks = data_and_networks(members, sizes, rows)
     loop, share = one_by_one(networks, x, y)
-    shared, own = (SGD(our_ensemble(networks, sizes), lr=LR) for _ in range(2))
+    shared, separate = (SGD(our_ensemble(networks, sizes), lr=LR) for _ in range(2))
     xs, ys = (t.repeat(members, 1, 1) for t in (x, y))
     found = {
         PEER: loop,
         "torch.func.vmap": vmapped_step(networks, x, y)[1],
         "SGD, members": lambda: shared.backprop_step(x, y),
-        "SGD, members, own rows": lambda: own.backprop_step(xs, ys),
+        "SGD, members, own rows": lambda: separate.backprop_step(xs, ys),
     }
     if x.is_cuda:
         graph = SGD(our_ensemble(networks, sizes), lr=LR, capture=True)

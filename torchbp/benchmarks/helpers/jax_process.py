@@ -1,4 +1,4 @@
-"""JAX in a process of its own, which counts its threads once, when it starts. It does not import JAX."""
+"""JAX in a separate process, since JAX counts its threads once, when it starts. This module does not import JAX."""
 
 import importlib.metadata
 import importlib.util

@@ -12,8 +12,8 @@ KINDS = {"cpu": DeviceType.CPU, "cuda": DeviceType.CUDA}
 
 
 def saved_bytes(function, not_counted=()):
-    """Bytes that autograd keeps between forward and backward, the storages of `not_counted` apart."""
-    own = {t.untyped_storage().data_ptr() for t in not_counted}
+    """Bytes that autograd keeps between forward and backward, without the storages of `not_counted`."""
+    excluded = {t.untyped_storage().data_ptr() for t in not_counted}
     saved = {}
 
     def keep(t):
@@ -24,7 +24,7 @@ def saved_bytes(function, not_counted=()):
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         result = function()
     del result
-    return sum(size for pointer, size in saved.items() if pointer not in own)
+    return sum(size for pointer, size in saved.items() if pointer not in excluded)
 
 
 def peak_bytes(prepare, function, device="cpu"):
@@ -42,7 +42,7 @@ def allocations(prepare, function, device="cpu"):
     On a GPU they are what its allocator gives, multiples of 512 bytes.
     """
     cpu, kind = torch.profiler.ProfilerActivity.CPU, KINDS[device]
-    with silence():
+    with _silence():
         for _ in range(2):  # the first profile of a process may miss what happens while it starts
             prepare()
             with torch.profiler.profile(activities=[cpu], profile_memory=True, acc_events=True) as profile:
@@ -52,7 +52,7 @@ def allocations(prepare, function, device="cpu"):
 
 
 @contextlib.contextmanager
-def silence():
+def _silence():
     """Nothing on stderr, not even from C++: the profiler announces itself there."""
     sys.stderr.flush()
     stderr = os.dup(2)

@@ -17,7 +17,7 @@ def show(console, benchmark, records):
             console.print(growth(variants) if grows else network(benchmark, variants))
         what, key = benchmark.SUMMARY
         console.print(f"{what}{of_threads}", soft_wrap=True)
-        console.print(summary(compared(benchmark, networks), key))
+        console.print(summary(_compared(benchmark, networks), key))
 
 
 def grouped(records, key):
@@ -30,7 +30,7 @@ def grouped(records, key):
 def network(benchmark, variants):
     """Its variants, with those of the benchmark's columns that one of them has."""
     columns = {key: of for key, of in benchmark.COLUMNS.items() if any(key in record for record in variants)}
-    table = headed("variant", *(heading for heading, _ in columns.values()))
+    table = _headed("variant", *(heading for heading, _ in columns.values()))
     for record in variants:
         cells = (figure(record[key], form) if key in record else "" for key, (_, form) in columns.items())
         table.add_row(record["variant"], *cells)
@@ -41,7 +41,7 @@ def growth(records):
     """A row for each value of what grows; the last row is k in time ~ valueᵏ, between the two largest values."""
     times = {value: by_variant(row, "us") for value, row in grouped(records, "value").items()}
     names = list(dict.fromkeys(record["variant"] for record in records))
-    table = headed(records[0]["growth"], *names)
+    table = _headed(records[0]["growth"], *names)
     for value, row in times.items():
         table.add_row(str(value), *(figure(row[name], "{:.1f}") if name in row else "" for name in names))
     *_, before, last = times
@@ -51,7 +51,7 @@ def growth(records):
     return table
 
 
-def compared(benchmark, networks):
+def _compared(benchmark, networks):
     """The networks whose variants stand beside the benchmark's peer; all, if it has none."""
     peer = getattr(benchmark, "PEER", None)
     return {
@@ -64,7 +64,7 @@ def compared(benchmark, networks):
 def summary(networks, key):
     """One figure of each variant and network."""
     columns = {name: by_variant(variants, key) for name, variants in networks.items()}
-    table = headed("variant", *columns)
+    table = _headed("variant", *columns)
     for variant in dict.fromkeys(variant for found in columns.values() for variant in found):
         table.add_row(variant, *(figure(of[variant], "{:.2f}") if variant in of else "" for of in columns.values()))
     return table
@@ -79,7 +79,7 @@ def figure(value, form):
     return form.format(value) if value >= 0.1 else f"{value:.2g}"
 
 
-def headed(first, *others):
+def _headed(first, *others):
     table = Table()
     table.add_column(first, no_wrap=True)
     for heading in others:

@@ -6,7 +6,7 @@ import time
 
 import torch
 
-SLICE = 1e-2  # seconds that one timing lasts at least, so that the clock's grain does not show
+SLICE = 1e-2  # seconds that one timing lasts at least, so that the resolution of the clock does not matter
 WARM_UP = 10
 
 
@@ -14,7 +14,7 @@ def interleaved(variants, seconds, warm_up=WARM_UP, steps=None, timed=None):
     """Microseconds a step, and the ratio to the first variant, of each.
 
     The variants take turns, in an order that rotates, for about `seconds` in all: whatever else the machine does, it
-    does to all of them. The time is the median over the turns; the ratio is the median of each turn's own ratio.
+    does to all of them. The time is the median over the turns; the ratio is the median of the turns' ratios.
 
     Args:
         variants: name: function without arguments; the first one is the peer.
@@ -60,7 +60,7 @@ def by_clock(function, calls, wait=lambda: None):
     return (time.perf_counter() - start) / calls
 
 
-def by_events(function, calls):
+def _by_events(function, calls):
     """Seconds a call, between two events on the GPU, which is idle before the first."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
@@ -72,4 +72,4 @@ def by_events(function, calls):
     return start.elapsed_time(end) / 1e3 / calls
 
 
-TIMED = {"cpu": by_clock, "cuda": by_events}
+TIMED = {"cpu": by_clock, "cuda": _by_events}

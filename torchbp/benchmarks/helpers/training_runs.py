@@ -75,30 +75,30 @@ class TimedMonitor(GradientMonitor):
         self.seconds += time.perf_counter() - start
 
 
-def trainer(task, **settings):
+def _trainer(task, **settings):
     silent = {"enable_progress_bar": False, "enable_model_summary": False}
     accelerator = "gpu" if task.device == "cuda" else "cpu"
     return pl.Trainer(max_epochs=task.epochs, accelerator=accelerator, devices=1, **silent, **settings)
 
 
-def bare_trainer(task):
+def _bare_trainer(task):
     """It neither validates, logs nor writes."""
-    return trainer(task, limit_val_batches=0, logger=False, enable_checkpointing=False)
+    return _trainer(task, limit_val_batches=0, logger=False, enable_checkpointing=False)
 
 
-def classifier(task, engine="autograd"):
+def _classifier(task, engine="autograd"):
     return Classifier(task.sizes[0], task.data.classes, hidden=list(task.sizes[1:-1]), lr=LR, engine=engine)
 
 
 def lightning(task):
     """torch.nn, and a loader that collects a batch row by row, as Lightning's own examples do."""
     loader = DataLoader(TensorDataset(*task.rows), batch_size=task.data.batch_size, shuffle=True)
-    bare_trainer(task).fit(Peer(task.sizes), loader)
+    _bare_trainer(task).fit(Peer(task.sizes), loader)
 
 
 def our_trainer(task, engine="autograd"):
     """Our module and data; the scaling is part of the network, and each step adds to the loss."""
-    bare_trainer(task).fit(classifier(task, engine), task.data)
+    _bare_trainer(task).fit(_classifier(task, engine), task.data)
 
 
 def our_fit(task, engine="autograd"):
@@ -110,17 +110,17 @@ def our_fit(task, engine="autograd"):
     monitor = TimedMonitor()
     stopping = UntilMinimum(min_grad_norm=1e-30, patience=task.epochs + 1)
     with tempfile.TemporaryDirectory() as folder:
-        trainer(
+        _trainer(
             task,
             callbacks=[stopping, monitor, BestAndLast(), EpochProgress()],
             logger=CSVLogger(folder, "run"),
             log_every_n_steps=1,
             plugins=[AtomicCheckpointIO()],
-        ).fit(classifier(task, engine), task.data)
+        ).fit(_classifier(task, engine), task.data)
     return monitor.seconds / (time.perf_counter() - start)
 
 
-def raw_loop(task, net, loss):
+def _raw_loop(task, net, loss):
     net = net.to(task.device)
     x, y = (t.to(task.device) for t in task.rows)
     optimizer = torch.optim.SGD(net.parameters(), lr=LR)
@@ -132,11 +132,11 @@ def raw_loop(task, net, loss):
 
 
 def our_loop(task):
-    raw_loop(task, MLP(*task.sizes), BCEWithLogitsLoss())
+    _raw_loop(task, MLP(*task.sizes), BCEWithLogitsLoss())
 
 
 def torch_loop(task):
-    raw_loop(task, torch_network(*task.sizes), torch.nn.BCEWithLogitsLoss())
+    _raw_loop(task, torch_network(*task.sizes), torch.nn.BCEWithLogitsLoss())
 
 
 def scikit_learn(task):

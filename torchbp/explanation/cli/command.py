@@ -97,7 +97,7 @@ def _run(settings):
         explanation = explain(
             model.net, x, y, lr, model.loss, title, features=feature_names(rows.columns), outputs=rows.outputs
         )
-        text = explanation.text(settings.layer)
+        text = explanation.to_text(settings.layer)
     except (TypeError, ValueError) as error:
         raise SettingError(str(error)) from None
     _write([(path, explanation.to_json() if suffix == ".json" else explanation.to_html()) for path, suffix in files])

@@ -5,7 +5,7 @@ import math
 from pytorch_lightning.callbacks import Callback
 
 from torchbp import ops
-from torchbp.ops import rules
+from torchbp.ops import registry
 from torchbp.training.callbacks.gradients import gradient_flow
 from torchbp.training.callbacks.saturation import TOO_MANY, saturation_trouble
 from torchbp.training.errors import SettingError
@@ -58,7 +58,7 @@ class GradientMonitor(Callback):
         loss = trainer.callback_metrics.get("train/loss", math.nan)
         if loss < LEARNT * constant_answer_loss(trainer.datamodule.rows("train")[1], classifier.loss.pos_weight):
             return
-        rule = rules.activation(classifier.net.activation)
+        rule = registry.activation(classifier.net.activation)
         for name, value in self.record.items():
             kind, _, layer = name.partition("/")
             if kind == "saturated" and value >= TOO_MANY:

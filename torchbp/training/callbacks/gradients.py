@@ -16,7 +16,7 @@ import torch
 from torchbp.engine.gradients import gradient_norms
 from torchbp.engine.losses import value_and_derivative
 from torchbp.engine.network import Network
-from torchbp.ops import rules
+from torchbp.ops import registry
 from torchbp.ops.ensemble_linear import ensemble_dweight
 from torchbp.training.callbacks.saturation import flat_share
 from torchbp.training.data.batches import ROWS_AT_ONCE
@@ -93,7 +93,7 @@ def gradient_flow(classifier, x, y):
 
 def _flat_shares(net, inputs):
     """`flat_share` of each hidden layer, whose outputs are the inputs of the next one."""
-    rule, shares = rules.activation(net.activation), []
+    rule, shares = registry.activation(net.activation), []
     if rule.flat == "nowhere":
         return shares
     for number, (x, a) in enumerate(itertools.pairwise(inputs)):

@@ -1,7 +1,7 @@
 """Hidden units that hardly learn, because the slope f′ of their activation is nearly 0. What that means for each
 activation is read from its rule in `torchbp.ops`: where f is flat, how steep it gets, and what to try instead."""
 
-from torchbp.ops import rules
+from torchbp.ops import registry
 
 NEARLY_FLAT = 0.04  # f′ over the largest slope of the activation
 TOO_MANY = 0.5  # the share of such units that is worth a line
@@ -21,7 +21,7 @@ def flat_share(rule, slope):
 
 def plot_words(activation):
     """Title and explanation of the plot of that share, of the activation with this name."""
-    rule = rules.activation(activation)
+    rule = registry.activation(activation)
     bound = f"{NEARLY_FLAT * rule.steepest:g}"
     if rule.flat == "left":
         return "Dead units", (
@@ -36,7 +36,7 @@ def plot_words(activation):
 
 def saturation_trouble(activation):
     """The end of the sentence "60% of layer 1's …", with what helps."""
-    rule = rules.activation(activation)
+    rule = registry.activation(activation)
     if rule.flat == "left":
         problem, remedies = "units are dead: their slope is nearly 0 for every row, and they do not learn", []
     else:

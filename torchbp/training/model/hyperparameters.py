@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from torchbp.ops import rules
+from torchbp.ops.registry import rules
+from torchbp.ops.rules import Activation
 from torchbp.training.data.columns import feature_names
 from torchbp.training.errors import SettingError
 
@@ -15,7 +16,7 @@ LARGEST = torch.finfo(torch.float32).max
 
 def check_hyperparameters(h):
     """Raise a SettingError that names the first of the hyperparameters `h` that the network cannot have."""
-    activations = rules.rules(rules.Activation)
+    activations = rules(Activation)
     rates = h.lr if isinstance(h.lr, list) else [h.lr]
     distinct = 0 < len(rates) == len(set(rates))
     balanced = h.pos_weight in (None, "balanced")
