@@ -112,10 +112,10 @@ def texts(title, features, outputs, chain):
     return title, _names("features", features, first), _names("outputs", outputs, last)
 
 
-def _names(argument, given, count):
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise TypeError(f"{argument}={reprlib.repr(given)} must be a list of {count} names")
-    found = [str(name) for name in given]
+def _names(argument, names, count):
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"{argument}={reprlib.repr(names)} must be a list of {count} names")
+    found = [str(name) for name in names]
     if found and len(found) != count:
         raise ValueError(f"{argument} has {len(found)} names; give {count}, one for each column, or none")
     return found

@@ -151,18 +151,18 @@ class Chain:
         """The place of the first step with parameters: below it nothing learns."""
         return next(place for place, step in enumerate(self.steps) if step.parameters)
 
-    def forward(self, parameters, x, given=(), saved=None, reference=False):
+    def forward(self, parameters, x, known=(), saved=None, reference=False):
         """Each quantity by its name, X among them.
 
         Args:
-            given: values that are not computed, by name.
+            known: values that are not computed, by name.
             saved: a dictionary that gets what the derivatives of each step need, by the name of what it gives.
             reference: compute by torch's own modules, and by the user's.
 
         Raises:
             ValueError: a layer does not take the numbers that come to it.
         """
-        values = {INPUT.name: x, **dict(given)}
+        values = {INPUT.name: x, **dict(known)}
         for step in self.steps:
             if step.gives.name in values:
                 continue

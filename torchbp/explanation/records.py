@@ -70,7 +70,7 @@ class Record:
     has_rows: whether its first dimension are the rows of x; parameters and their gradients have none.
     chain: the factors of the chain rule that it follows from, of a derivative; factors: the same with their tensors,
         where each is one.
-    example: the equation of its largest element, with the numbers in it.
+    example: the equation of its largest element, or of one that the equation does not give, with the numbers in it.
     shapes: the shape of each quantity in the equation.
     compared_with: who the reference is from, in a word: "torch", the name of the user's class, "autograd" or
         "torch.optim.SGD". reference: what that says, a tensor.

@@ -30,6 +30,7 @@ class TrainingStep:
     def __init__(self, chain, loss, x, y, lr):
         self.chain, self.loss, self.lr = chain, loss, lr
         self.criterion = Criterion(loss, chain, y)
+        self.fixed = {TARGET.name, *self.criterion.rule.option_symbols}
         self.saved, self.records, self.learnt, self.disagreements = {}, [], [], {}
         self.values = {TARGET.name: y, **self.criterion.weights(y), **chain.start}
         self.values |= chain.forward(chain.start, x, saved=self.saved)
@@ -52,8 +53,7 @@ class TrainingStep:
         else:
             value_place = largest_place(tensor) if place is None else place
         shown = shown if where is None or not where[value_place] else instead
-        given = {TARGET.name, *self.criterion.rule.option_symbols}
-        found = example(quantity, shown, value_place, tensor[value_place].item(), self.symbols, given)
+        found = example(quantity, shown, value_place, tensor[value_place].item(), self.symbols, self.fixed)
         names = {name for side in (quantity, *sides) for name in side.symbols()} & self.values.keys()
         shapes = {name: tuple(self.values[name].shape) for name in names}
         number, layer = (step.number, step.layer) if step else (None, "")
@@ -110,7 +110,6 @@ class TrainingStep:
         wrong = self._wrong_elements(tree, each, prime)
         if wrong is not None:
             _, self.disagreements[loss.name] = wrong
-        given = {TARGET.name, *criterion.rule.option_symbols}
         if each.numel() > 1:
             by_tree = tree.evaluate(self._in_float64()).expand(self.values[TARGET.name].shape)
             exact = each.numel() != by_tree.numel() or _all_close(by_tree, each)
@@ -119,13 +118,13 @@ class TrainingStep:
             found = example(loss, shown, (), value.item(), self.symbols)
         else:
             place = (0,) * self.values[TARGET.name].dim()
-            found = example(loss, criterion.divided(tree), place, value.item(), self.symbols, given)
+            found = example(loss, criterion.divided(tree), place, value.item(), self.symbols, self.fixed)
             exact = found.agrees and found.is_close
         if criterion.rule.equation_computed and wrong is None and not exact:
             reason += f" {criterion.computed_how('equation', prime)}"
             if each.numel() == 1:
                 tree = criterion.tree("equation", prime, computed=True)
-                found = example(loss, criterion.divided(tree), place, value.item(), self.symbols, given)
+                found = example(loss, criterion.divided(tree), place, value.item(), self.symbols, self.fixed)
         names = {name for name in side.symbols() if name in self.values}
         shapes = {name: tuple(self.values[name].shape) for name in names}
         stage = "again" if prime else "loss"
@@ -176,18 +175,18 @@ class TrainingStep:
         chain, values = self.chain, self.values
         _, gradient, scale = value_and_derivative(self.loss, values[chain.output.name], values["y"])
         gradient = gradient * scale
-        self._of_answer(gradient, scale)
+        self._add_derivative_of_answers(gradient, scale)
         for place in range(len(chain.steps) - 1, chain.first - 1, -1):
             step = chain.steps[place]
             values[d(step.gives).name] = gradient
             if not step.is_layer:
-                gradient = self._of_activation(step, gradient)
+                gradient = self._add_derivative_of_activation(step, gradient)
                 continue
-            self._of_parameters(step, gradient)
+            self._add_gradients_of_parameters(step, gradient)
             if place > chain.first:
-                gradient = self._of_input(step, chain.steps[place - 1], gradient)
+                gradient = self._add_derivative_of_input(step, chain.steps[place - 1], gradient)
 
-    def _of_answer(self, gradient, scale):
+    def _add_derivative_of_answers(self, gradient, scale):
         """dL/dA of the answers, and, where the loss takes logits, dL/dZ."""
         answer, output, last = self.criterion.answer, self.chain.output, self.chain.steps[-1]
         slope, bounded = self.criterion.tree("slope"), self.bounded
@@ -240,7 +239,7 @@ class TrainingStep:
             factors=factors,
         )
 
-    def _of_activation(self, step, da):
+    def _add_derivative_of_activation(self, step, da):
         values, a, z = self.values, step.gives, step.takes
         dz = step.rule.backward(da, self.saved[a.name], **step.options)
         local = Derivative(a, z)
@@ -258,23 +257,25 @@ class TrainingStep:
         )
         return dz
 
-    def _of_parameters(self, step, dz):
+    def _add_gradients_of_parameters(self, step, dz):
         z, rows = step.gives, ", and rows add up" if len(dz) > 1 else ""
         for parameter, quantity in step.parameters:
             gradient = parameter.gradient(dz, self.saved[z.name], **step.options)
             why = parameter.why.format(z=z.name, x=step.takes.name)
-            self._of_layer(
+            self._add_derivative_of_layer(
                 step, step, quantity, parameter.equation, gradient, f"Chain rule: {why}{rows}.", has_rows=False
             )
 
-    def _of_input(self, step, below, dz):
+    def _add_derivative_of_input(self, step, below, dz):
         arguments = step.arguments(self.chain.start)
         gradient = step.rule.backward(dz, self.saved[step.gives.name], *arguments, **step.options)
         why = step.rule.backward_why.format(z=step.gives.name, x=step.takes.name)
-        self._of_layer(step, below, step.takes, step.rule.backward_equation, gradient, f"Chain rule: {why}.")
+        self._add_derivative_of_layer(
+            step, below, step.takes, step.rule.backward_equation, gradient, f"Chain rule: {why}."
+        )
         return gradient
 
-    def _of_layer(self, step, shown, by, tree, gradient, reason, has_rows=True):
+    def _add_derivative_of_layer(self, step, shown, by, tree, gradient, reason, has_rows=True):
         """dL/d`by` of a layer's parameter or input, where `tree` is its equation in the rule."""
         dz, local = d(step.gives), Derivative(step.gives, by)
         tree = tree.replace(equations.nodes(step))
