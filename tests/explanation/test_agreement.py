@@ -1,6 +1,8 @@
 """An equation of a rule that is wrong for some elements only, or for all: a check of its record fails. Right ones agree
 in every dtype, where numbers cancel, vanish or are bounded."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.functional import leaky_relu
@@ -182,3 +184,21 @@ def test_right_equations_agree_however_numbers_are_rounded(dtype, scale, activat
         assert off(torchbp.explain(net, x, target, loss=loss)) == set()
     of_answers = torch.nn.Sequential(*net, torch.nn.Sigmoid())
     assert off(torchbp.explain(of_answers, x, target, loss=torch.nn.BCELoss(weight=options.get("weight")))) == set()
+
+
+@pytest.mark.parametrize(("name", "record"), [("equation_computed", "L"), ("slope_computed", "dL/dA2")])
+@pytest.mark.parametrize("wrong", [False, True])
+def test_what_is_computed_otherwise_is_compared_too(name, record, wrong):
+    """Where an answer is 0 in all digits that its logarithm needs, and y is 1."""
+    right = getattr(BCE, name)
+    net = torch.nn.Sequential(*network(torch.nn.Tanh()), torch.nn.Sigmoid())
+    with torch.no_grad():
+        net[2].bias.fill_(-300)
+    x, target = rows()
+    computed = replace(right, expression=lambda given: (2 if wrong else 1) * right.expression(given))
+    object.__setattr__(BCE, name, computed)
+    try:
+        explanation = torchbp.explain(net, x, target, loss=torch.nn.BCELoss())
+    finally:
+        object.__setattr__(BCE, name, right)
+    assert (record in off(explanation)) == wrong

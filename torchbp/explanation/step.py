@@ -2,19 +2,18 @@
 
 import functools
 from collections import ChainMap
-from dataclasses import replace
 
 import torch
 
 from torchbp.engine.losses import value_and_derivative
 from torchbp.explanation import equations
-from torchbp.explanation.agreement import differences, disagreement, errors_of, expected_of
+from torchbp.explanation.agreement import differences, disagreement
 from torchbp.explanation.criterion import Criterion
 from torchbp.explanation.equations import ALPHA, K, N
-from torchbp.explanation.numeric_examples import example, is_close, largest_place, shortened_sum
-from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Derivative, d
+from torchbp.explanation.loss_record import loss_record
+from torchbp.explanation.numeric_examples import example, largest_place
+from torchbp.explanation.quantities import INPUT, TARGET, Derivative, d
 from torchbp.explanation.records import Factor, Record
-from torchbp.explanation.reference_modules import module_of
 
 AGAIN = "The same network once more, with its new parameters."
 COMPARED_WITH = {"backward": "autograd", "update": "torch.optim.SGD"}  # by the stage; the others have modules
@@ -47,7 +46,9 @@ class TrainingStep:
         shown = sides[-1] if tree is None else tree
         errors, bounds = differences(shown, tensor, self.symbols)
         where, instead = excused or (None, None)
-        errors = errors if where is None else errors.where(~where, 0.0)
+        if where is not None:
+            others = differences(instead, tensor, self.symbols)
+            errors, bounds = errors.where(~where, others[0]), bounds.where(~where, others[1])
         if found := disagreement(errors, bounds):
             value_place, self.disagreements[quantity.name] = found
         else:
@@ -97,70 +98,7 @@ class TrainingStep:
             side = answers.equation.replace({"Z": output})
             reason = AGAIN if prime else self.criterion.rule.answers_description.format(z=output.name, a=answer.name)
             self._add(answer, "answer", stage, self.chain.steps[-1], [side], answers.forward(z), [reason])
-        self._loss(z, prime)
-
-    def _loss(self, output, prime):
-        criterion, loss = self.criterion, LOSS.after() if prime else LOSS
-        value, _, _ = value_and_derivative(self.loss, output, self.values["y"])
-        each = criterion.rule.each(output, self.values[TARGET.name], **criterion.options)
-        self.values[loss.name] = value
-        tree = criterion.tree("equation", prime)
-        side = equations.reduced(tree, criterion.count_symbol())
-        reason = "The same loss with the new parameters." if prime else criterion.rule.description
-        wrong = self._wrong_elements(tree, each, prime)
-        if wrong is not None:
-            _, self.disagreements[loss.name] = wrong
-        if each.numel() > 1:
-            by_tree = tree.evaluate(self._in_float64()).expand(self.values[TARGET.name].shape)
-            exact = each.numel() != by_tree.numel() or _all_close(by_tree, each)
-            terms = each if wrong is None else by_tree  # a wrong equation is shown as wrong
-            shown = criterion.divided(shortened_sum(terms.reshape(-1).tolist(), 6))
-            found = example(loss, shown, (), value.item(), self.symbols)
-        else:
-            place = (0,) * self.values[TARGET.name].dim()
-            found = example(loss, criterion.divided(tree), place, value.item(), self.symbols, self.fixed)
-            exact = found.agrees and found.is_close
-        if criterion.rule.equation_computed and wrong is None and not exact:
-            reason += f" {criterion.computed_how('equation', prime)}"
-            if each.numel() == 1:
-                tree = criterion.tree("equation", prime, computed=True)
-                found = example(loss, criterion.divided(tree), place, value.item(), self.symbols, self.fixed)
-        names = {name for name in side.symbols() if name in self.values}
-        shapes = {name: tuple(self.values[name].shape) for name in names}
-        stage = "again" if prime else "loss"
-        found = replace(found, place=())
-        self.records.append(
-            Record(
-                loss,
-                "loss",
-                stage,
-                None,
-                "",
-                (side,),
-                value,
-                (reason,),
-                example=found,
-                shapes=shapes,
-                compared_with=module_of(self.loss),
-            )
-        )
-
-    def _wrong_elements(self, tree, each, prime):
-        """The `disagreement` of ℓ with its equation, or None. Near a bound of the answers ℓ may be `Computed`."""
-        y, answer = self.values[TARGET.name], self.criterion.answer.after() if prime else self.criterion.answer
-        expected, bounds = expected_of(tree, each, y.shape, self.symbols)
-        excused = self.criterion.near_a_bound(self.values[answer.name])
-        if each.numel() != y.numel():  # a number for each row
-            expected, bounds, excused = expected.sum(1), bounds.sum(1), excused.any(1)
-        errors = errors_of(each.reshape(expected.shape), expected, bounds)
-        if self.criterion.rule.equation_computed is not None:
-            errors = errors.where(~excused, 0.0)
-        return disagreement(errors, bounds)
-
-    def _in_float64(self):
-        return {
-            name: value.double() if isinstance(value, torch.Tensor) else value for name, value in self.symbols.items()
-        }
+        self.records.append(loss_record(self, z, prime))
 
     @functools.cached_property
     def bounded(self):
@@ -326,8 +264,3 @@ def _description(step):
         return f"The activation {step.rule.description}."
     missing = tuple(parameter.name for parameter in step.missing)
     return (step.rule.description_without or {}).get(missing, step.rule.description)
-
-
-def _all_close(computed, each):
-    pairs = zip(computed.reshape(-1).tolist(), each.double().reshape(-1).tolist(), strict=True)
-    return all(is_close(value, true) for value, true in pairs)
