@@ -104,19 +104,26 @@ RULES = {
 
 
 class Wave(torch.nn.Module):
-    pass
+    def forward(self, z):
+        return z + z.sin() ** 2
 
 
 class Leaky(torch.nn.Module):
     leak = 0.1
 
+    def forward(self, z):
+        return torch.nn.functional.leaky_relu(z, self.leak)
+
 
 class LogCosh(torch.nn.modules.loss._Loss):
-    pass
+    def forward(self, a, y):
+        each = (a - y).cosh().log()
+        return each.mean() if self.reduction == "mean" else each.sum()
 
 
 class Brier(torch.nn.modules.loss._Loss):
-    pass
+    def forward(self, z, y):
+        return torch.nn.functional.mse_loss(z.sigmoid(), y, reduction=self.reduction)
 
 
 class ScaleShift(torch.nn.Module):
@@ -126,6 +133,9 @@ class ScaleShift(torch.nn.Module):
         self.register_parameter(
             "shift", torch.nn.Parameter(torch.randn(features, dtype=torch.float64)) if bias else None
         )
+
+    def forward(self, x):
+        return x * self.scale if self.shift is None else x * self.scale + self.shift
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -204,7 +214,8 @@ def test_a_rule_that_contradicts_itself_is_never_ok(wrong, names):
 
     @implements(rule)
     class Softplus(torch.nn.Module):
-        pass
+        def forward(self, z):
+            return parts["forward"](z)
 
     try:
         torch.manual_seed(0)

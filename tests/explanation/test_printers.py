@@ -3,17 +3,20 @@
 import json
 from pathlib import Path
 
+import mpmath
 import pytest
 import torch
 
 import torchbp
 from tests.explanation.samples import XOR, named_xor, xor
+from torchbp.explanation.digits import exactly
+from torchbp.explanation.numbers import Value
 from torchbp.explanation.numeric_examples import example
 from torchbp.explanation.quantities import INPUT, Quantity, d
 from torchbp.explanation.records import equation_text
 from torchbp.explanation.render.latex import latex
 from torchbp.explanation.render.plain_text import partial, plain
-from torchbp.ops.expressions import Indicator, Number, Symbol, exp, ln, sin
+from torchbp.ops.expressions import Function, Indicator, Number, SumOver, Symbol, exp, ln, sin
 
 A1, Z1, W1, Y = Quantity("A", 1), Quantity("Z", 1), Quantity("W", 1), Quantity("y")
 TREES = {  # each as plain text and in LaTeX
@@ -25,7 +28,12 @@ TREES = {  # each as plain text and in LaTeX
     ),
     2 * sin(Z1) ** 2 - Z1 / (1 + A1): ("2 sin(Z1)² − Z1/(1 + A1)", None),
     Z1 - (A1 - 1) - (-Z1): ("Z1 − (A1 − 1) − (−Z1)", None),
-    (Z1 * 2) ** Number(0.5): ("(Z1 2)^0.5", None),
+    (Z1 * 2) ** Number(0.5): ("(Z1 ∘ 2)^0.5", None),
+    d(A1) * 1: ("dL/dA1 ∘ 1", r"\frac{\partial L}{\partial A_{1}} \circ 1"),
+    d(A1) * (Number(1) / 6): ("dL/dA1 ∘ 1/6", None),
+    d(A1) * (1 + Symbol("c") * Number(0)): ("dL/dA1 ∘ (1 + c·0)", None),
+    0.2 * Number(0) + Number(3) * Number(1) / Number(2): ("0.2·0 + 3·1/2", None),
+    SumOver(A1 * 2 * Y): ("Σ A1·2 y", None),
     (Z1 / A1) * Z1 * (A1 / Z1): ("(Z1/A1) ∘ Z1 ∘ A1/Z1", None),
     -(ln(A1) + exp(-Z1)): ("−(ln A1 + exp(−Z1))", r"-\left(\ln \, A_{1} + \exp\left(-Z_{1}\right)\right)"),
     Indicator(A1, "≥", Number(0)): ("[A1 ≥ 0]", r"\left[A_{1} \ge 0\right]"),
@@ -102,3 +110,13 @@ def test_a_layer_that_takes_other_numbers_is_named():
     net[2].weight = torch.nn.Parameter(torch.ones(1, 4))
     with pytest.raises(ValueError, match=r"layer '2', a Linear, does not take numbers of the shape \(4, 3\)"):
         torchbp.explain(net, *XOR)
+
+
+CUBE = Function("cube", lambda x: x**3, exact=lambda x: x**3)
+ROUNDED_CUBE = Function("cube", lambda x: x**3)
+
+
+@pytest.mark.parametrize(("function", "value"), [(CUBE, "1e−600"), (ROUNDED_CUBE, "0")])
+def test_a_function_says_how_it_is_computed_with_many_digits(function, value):
+    """Without `exact` it is computed in float64, in which 1e-600 is 0."""
+    assert mpmath.nstr(exactly(function(Value(1e-200))), 3).replace("-", "−") in (value, f"{value[:1]}.0{value[1:]}")

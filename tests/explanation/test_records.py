@@ -173,7 +173,7 @@ def training_step(net, x, y, loss):
     """The records without their checks, which take most of an explanation's time."""
     chain = Chain(net)
     x, y = arguments.rows(chain, x, y)
-    return TrainingStep(chain, arguments.loss_of(loss, chain, y), x, y, 0.1)
+    return TrainingStep(chain, arguments.fitted_loss(arguments.supported_loss(loss, chain), y), x, y, 0.1)
 
 
 @pytest.mark.parametrize("rows", [1, 3])

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 import reprlib
 from collections.abc import Iterable
 from numbers import Real
@@ -9,9 +10,10 @@ from numbers import Real
 import numpy as np
 import torch
 
-from torchbp import nn
 from torchbp.engine.losses import checked_loss
-from torchbp.ops.registry import rule_of
+from torchbp.explanation.words import class_name, either
+from torchbp.ops.registry import rule_of, rules
+from torchbp.ops.rules import Activation, Loss
 
 LOWEST = 1e-30  # the page draws the losses of far smaller rates too
 REAL = "give a tensor, an array or a list of real numbers, all rows of one length"
@@ -110,44 +112,81 @@ def texts(title, features, outputs, chain):
     return title, _names("features", features, first), _names("outputs", outputs, last)
 
 
-def _names(argument, given, count):
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise TypeError(f"{argument}={reprlib.repr(given)} must be a list of {count} names")
-    found = [str(name) for name in given]
+def _names(argument, names, count):
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"{argument}={reprlib.repr(names)} must be a list of {count} names")
+    found = [str(name) for name in names]
     if found and len(found) != count:
         raise ValueError(f"{argument} has {len(found)} names; give {count}, one for each column, or none")
     return found
 
 
-def loss_of(loss, chain, y):
-    """The loss, where it is None the cross-entropy of what the model gives; its weights are copies, as y is.
+def supported_loss(loss, chain):
+    """A copy of the loss; where it is None the engine's, or, where the model gives what it turns its logits into, the
+    same loss of answers.
 
     Raises:
-        TypeError: a loss that is not supported, or that takes probabilities where the model gives none.
-        ValueError: a y that is no probability, weights of another shape, nan or inf.
+        TypeError: a loss that is not supported, or that takes answers of a range that the model does not give.
     """
     last = chain.steps[-1]
     gives = None if last.is_layer else last.rule.range
-    default = nn.BCELoss if gives == rule_of(nn.BCELoss()).domain else nn.BCEWithLogitsLoss
-    loss = copy.copy(checked_loss(default() if loss is None else loss))
+    if loss is None:
+        loss = checked_loss(None)
+        of_answers = rule_of(loss).of_answers
+        if of_answers is not None and _lies_within(gives, of_answers.domain):
+            loss = of_answers.module_class()
+    loss = copy.copy(checked_loss(loss))
     rule, name = rule_of(loss), type(loss).__name__
-    if rule.target != "elements" or rule.equation is None or rule.slope is None:
-        raise TypeError(f"{name} has no equation for each element of y in its rule, and explain shows equations")
-    loss._buffers = {name: _fitted(name, value, y) for name, value in loss._buffers.items()}
-    if rule.domain is None:
-        return loss
-    low, high = rule.domain
-    if rule.answers is None and not (gives and low <= gives[0] and gives[1] <= high):
+    if rule.target == "classes":
         raise TypeError(
-            f"{name} takes outputs between {low:g} and {high:g}, such as probabilities, and the model does not end "
-            "with a Sigmoid; add one, or use BCEWithLogitsLoss"
+            f"{name} compares rows with classes, and explain does not show such a loss yet; use {either(_shown())}"
         )
-    if (outside := y[(y < low) | (y > high)]).numel():
-        raise ValueError(
-            f"y holds {outside[0].item():g}; {name} takes {low:g}, {high:g} or a number between them, and MSELoss any "
-            "number"
+    if rule.equation is None or rule.slope is None:
+        raise TypeError(f"{name} has no equation for each element of y in its rule, and explain shows equations")
+    if rule.answers is None and rule.domain is not None and not _lies_within(gives, rule.domain):
+        low, high = rule.domain
+        activations = [class_name(r) for r in rules(Activation).values() if _lies_within(r.range, rule.domain)]
+        of_logits = [class_name(r) for r in rules(Loss).values() if r.of_answers is rule]
+        raise TypeError(
+            f"{name} takes outputs between {low:g} and {high:g}, and the model does not end with "
+            + (f"a {either(activations)}; add one" if activations else "an activation that gives them")
+            + f"{', or' if activations else '; '} use {either(of_logits or _shown(any_number=True))}"
         )
     return loss
+
+
+def fitted_loss(loss, y):
+    """The loss with copies of its weights in the dtype of y.
+
+    Raises:
+        TypeError: weights that are no real numbers.
+        ValueError: a y that the loss does not take, weights of another shape, nan or inf.
+    """
+    rule = rule_of(loss)
+    loss._buffers = {name: _fitted(name, value, y) for name, value in loss._buffers.items()}
+    low, high = rule.domain or (-math.inf, math.inf)
+    if (outside := y[(y < low) | (y > high)]).numel():
+        raise ValueError(
+            f"y holds {outside[0].item():g}; {type(loss).__name__} takes {low:g}, {high:g} or a number between them, "
+            f"and {either(_shown(any_number=True))} any number"
+        )
+    return loss
+
+
+def _lies_within(found, domain):
+    """Whether a range of numbers, or None, is known to lie within a domain."""
+    return found is not None and domain is not None and domain[0] <= found[0] and found[1] <= domain[1]
+
+
+def _shown(any_number=False):
+    """The names of the losses that explain shows; of those that take any number, if that is asked for."""
+    return [
+        class_name(rule)
+        for rule in rules(Loss).values()
+        if rule.target == "elements"
+        and None not in (rule.equation, rule.slope)
+        and not (any_number and rule.domain is not None)
+    ]
 
 
 def _fitted(name, weight, y):

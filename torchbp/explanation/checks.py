@@ -1,4 +1,5 @@
-"""The checks: every record against torch (its layers, autograd and SGD), every derivative against its definition."""
+"""The checks: every record against the modules, torch's or the user's, autograd and torch.optim.SGD; every derivative
+against its definition; and every equation against the tensor that it is of."""
 
 from dataclasses import replace
 
@@ -15,7 +16,8 @@ EXAMPLE = "its equation with these numbers"
 
 
 def checked(step):
-    """The records with their checks."""
+    """The records with their checks. A record whose equation does not give its tensor, in whatever element, has a check
+    more, which fails; one that agrees has none of it."""
     references, exact = by_torch(step), by_torch(step, torch.float64)
     bounds, quotients = _bounds_of(step, references), DifferenceQuotients(step, exact)
     records = []
@@ -27,6 +29,8 @@ def checked(step):
         if not record.example.agrees:  # the rule's equation is not what its formulas compute
             error = abs(record.example.exact - record.example.value)
             checks.append(Check(EXAMPLE, error, record.example.bound))
+        elif record.name in step.disagreements:
+            checks.append(step.disagreements[record.name])
         records.append(record.checked(references[record.name], bound, *checks))
     return records
 
@@ -44,7 +48,7 @@ def _bounds_of(step, references):
         reference = references[record.name]
         eps = torch.finfo(reference.dtype).eps
         if record.quantity in started:
-            if record.quantity == d(step.criterion.answer) and step.bounded().any():
+            if record.quantity == d(step.criterion.answer) and step.bounded.any():
                 eps = torch.finfo(torch.float32).eps  # torch's bound 1e−12 has that precision
             bound = ROUNDING * eps * (reference.abs() + share(step))
         elif record.stage == "backward":

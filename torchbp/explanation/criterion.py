@@ -8,6 +8,8 @@ from torchbp.explanation.quantities import TARGET, Quantity
 from torchbp.ops.expressions import Number, Quotient
 from torchbp.ops.registry import rule_of
 
+EDGE = 1e-6  # of the domain of a loss: nearer to its bounds than this share, it may be computed otherwise
+
 
 class Criterion:
     """A loss and what it is of.
@@ -45,6 +47,15 @@ class Criterion:
         for symbol, value in zip(self.rule.option_symbols, self.options.values(), strict=True):
             found[symbol] = Quantity(symbol) if isinstance(value, torch.Tensor) else Number(value)
         return tree.replace(found | {"y": TARGET})
+
+    def near_a_bound(self, answer):
+        """Where an answer is so near to a bound of the loss's domain that the loss may be computed otherwise than by
+        its equation; of a loss without a domain it may be everywhere."""
+        if self.rule.domain is None:
+            return torch.ones_like(answer, dtype=torch.bool)
+        low, high = self.rule.domain
+        least = EDGE * (high - low)
+        return (answer - low < least) | (high - answer < least)
 
     def count_symbol(self):
         """What the mean divides by, as the equations call it; None of a sum."""

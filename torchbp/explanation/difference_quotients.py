@@ -7,7 +7,8 @@ import torch
 from torchbp.explanation import equations
 from torchbp.explanation.quantities import INPUT, LOSS, TARGET, d
 from torchbp.explanation.records import OVERFLOW, Check, worst
-from torchbp.explanation.references import loss_of_answers, reference_loss, share
+from torchbp.explanation.reference_modules import reference_module
+from torchbp.explanation.references import loss_of_answers, share
 
 ELEMENTS = 24  # of a tensor that are differentiated numerically: all, or so many of the largest
 STEPS = 1e-5, 1e-4, 1e-3, 1e-2  # of a difference quotient: the first one, or the next where rounding hides the slope
@@ -39,8 +40,8 @@ class DifferenceQuotients:
             self.values[step.criterion.answer.name] = step.values[step.criterion.answer.name].double()
         self.multiplied = self._multiplied()
         self.noises = self._noises(references)
-        self.bounded = bool(step.bounded().any())
-        self.reference_loss = reference_loss(step, self.y)
+        self.bounded = bool(step.bounded.any())
+        self.reference_loss = reference_module(step.loss, self.y)
         self.conditions = [
             (s.gives, indicator.replace(equations.nodes(s)))
             for s in self.chain.steps

@@ -13,21 +13,11 @@ import torch
 
 from torchbp.explanation.equations import rebuilt, rounded_size
 from torchbp.explanation.numbers import Rest, Value
-from torchbp.ops import expressions
 from torchbp.ops.expressions import Call, Negative, Number, Power, Product, Quotient, Sum
 
 CANCELS = 8  # times: terms so much larger than what is left of them have more digits
 ALL = 1e13  # times: 17 digits, which are all there are
 CLOSE = 5e-3  # the share of a number by which the line before it may differ
-EXACT = {  # functions of numbers of many digits; another function is computed in float64
-    expressions.sigma: lambda z: 1 / (1 + mpmath.exp(-z)),
-    expressions.tanh: mpmath.tanh,
-    expressions.exp: mpmath.exp,
-    expressions.ln: mpmath.log,
-    expressions.sin: mpmath.sin,
-    expressions.cos: mpmath.cos,
-    expressions.maximum: max,
-}
 
 
 def leaves_of(tree):
@@ -133,8 +123,8 @@ def in_float64(function, arguments):
 
 
 def _in_many_digits(function, arguments):
-    if function in EXACT:
-        return EXACT[function](*arguments)
+    if function.exact is not None:
+        return function.exact(*arguments)
     return mpmath.mpf(in_float64(function, [float(argument) for argument in arguments]))
 
 

@@ -171,17 +171,34 @@ def rounded_size(tree, leaf):
         return sum(values[1:], values[0]), sum(sizes[1:], sizes[0])
     if isinstance(tree, Product):
         return functools.reduce(operator.mul, values), functools.reduce(operator.mul, sizes)
-    arguments = [value.detach().clone().requires_grad_() for value in values]
+    if isinstance(tree, MatrixProduct):
+        return operator.matmul(*values), operator.matmul(*sizes)
+    if isinstance(tree, Transpose):
+        return values[0].mT, sizes[0].mT
+    if isinstance(tree, SumOver):
+        return tuple(tensor.sum(-2) if tree.rows else tensor.sum() for tensor in (values[0], sizes[0]))
+    constant = [_is_constant(child) for child in tree.children()]
+    arguments = [value.detach().clone().requires_grad_(not c) for value, c in zip(values, constant, strict=True)]
     with torch.enable_grad():
         names = [str(place) for place in range(len(arguments))]
         value = rebuilt(tree, map(Symbol, names)).evaluate(dict(zip(names, arguments, strict=True)))
-        slopes = torch.autograd.grad(value.sum(), arguments, allow_unused=True, materialize_grads=True)
-    moved = sum(slope.abs() * size for slope, size in zip(slopes, sizes, strict=True))
+        moving = [argument for argument in arguments if argument.requires_grad]
+        slopes = torch.autograd.grad(value.sum(), moving, allow_unused=True, materialize_grads=True) if moving else ()
+    sizes = [size for size, c in zip(sizes, constant, strict=True) if not c]
+    moved = sum((slope.abs() * size for slope, size in zip(slopes, sizes, strict=True)), torch.zeros_like(value))
+    if moved.shape != value.shape:  # of a function of several elements, such as a mean
+        moved = moved.sum()
     return value.detach(), value.detach().abs() + moved
 
 
+def _is_constant(tree):
+    """Whether there is nothing but constants in a tree. They are not rounded: the 2 in Z², which has no slope by it."""
+    children = tree.children()
+    return all(map(_is_constant, children)) if children else isinstance(tree, Number)
+
+
 def rounding_of(tree, values):
-    """The size of an elementwise tree, as `rounded_size` defines it, for each element."""
+    """The size of a tree, as `rounded_size` defines it, for each element."""
 
     def leaf(tree):
         value = _evaluate(tree, values)

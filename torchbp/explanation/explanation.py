@@ -63,8 +63,9 @@ def explain(
     """
     chain = Chain(model)
     arguments.check_parameters(chain)
+    loss = arguments.supported_loss(loss, chain)
     x, y = arguments.rows(chain, x, y)
-    loss, lr = arguments.loss_of(loss, chain, y), arguments.rate(lr, x.dtype)
+    loss, lr = arguments.fitted_loss(loss, y), arguments.rate(lr, x.dtype)
     title, features, outputs = arguments.texts(title, features, outputs, chain)
     with torch.autocast(x.device.type, enabled=False):
         step = TrainingStep(chain, loss, x, y, lr)

@@ -1,6 +1,5 @@
 """The network as a chain of quantities: X gives Z1 by W1 and b1, Z1 gives A1 by σ, and so on to the output."""
 
-import copy
 import functools
 from dataclasses import dataclass, field
 
@@ -8,6 +7,7 @@ import torch
 
 from torchbp.engine.network import Network, described
 from torchbp.explanation.quantities import INPUT, Quantity
+from torchbp.explanation.reference_modules import module_of, reference_module
 from torchbp.ops.registry import rule_of
 from torchbp.ops.rules import Activation, Layer, Parameter, Rule
 
@@ -56,15 +56,15 @@ class Step:
         return found, x if self.rule.saves == "input" else found
 
     def reference(self, x, parameters):
-        """What it gives, by torch's own module where there is one, and otherwise by the rule's formula in torch."""
-        if self.rule.torch_module is None:
-            return self.forward(x, parameters)[0]
-        module = copy.copy(self.module)
-        module._parameters = {p.name: None for p in self.missing}
-        module._parameters |= {p.name: parameters[quantity.name] for p, quantity in self.parameters}
-        if getattr(module, "inplace", False):
-            module.inplace = False
-        return self.rule.torch_module.forward(module, x)
+        """What it gives, by torch's own module, or by the user's: see `compared_with`."""
+        values = {p.name: None for p in self.missing}
+        values |= {p.name: parameters[quantity.name] for p, quantity in self.parameters}
+        return reference_module(self.module, x, values)(x)
+
+    @property
+    def compared_with(self):
+        """Whose module the reference is: "torch", or the name of the user's class."""
+        return module_of(self.module)
 
     def derivative(self, a, z):
         """∂A/∂Z of an activation."""
@@ -151,18 +151,18 @@ class Chain:
         """The place of the first step with parameters: below it nothing learns."""
         return next(place for place, step in enumerate(self.steps) if step.parameters)
 
-    def forward(self, parameters, x, given=(), saved=None, reference=False):
+    def forward(self, parameters, x, known=(), saved=None, reference=False):
         """Each quantity by its name, X among them.
 
         Args:
-            given: values that are not computed, by name.
+            known: values that are not computed, by name.
             saved: a dictionary that gets what the derivatives of each step need, by the name of what it gives.
-            reference: compute by torch's own modules.
+            reference: compute by torch's own modules, and by the user's.
 
         Raises:
             ValueError: a layer does not take the numbers that come to it.
         """
-        values = {INPUT.name: x, **dict(given)}
+        values = {INPUT.name: x, **dict(known)}
         for step in self.steps:
             if step.gives.name in values:
                 continue

@@ -15,13 +15,13 @@ class Value(Expression):
     """A number in the place of a quantity.
 
     digits: how many are printed.
-    given: whether it belongs to the target or the loss's weights, which is not computed: a product with 0 is left out.
+    fixed: whether it is of y or the loss's weights, which no formula computes: a product with 0 is left out.
     source: what it is a number of: the same numbers get the same digits.
     """
 
     value: float
     digits: int = 4
-    given: bool = False
+    fixed: bool = False
     source: tuple | None = None
 
     def children(self):

@@ -1,4 +1,6 @@
-"""Equations with numbers in them, of one element: the largest one. Its place is [row, unit], both from 1.
+"""Equations with numbers in them, of one element: the largest one, or one that the equation does not give.
+
+The place of the element is [row, unit], both from 1.
 
 What a line says is true as it is printed: where numbers almost cancel, they have more digits.
 """
@@ -98,23 +100,25 @@ def largest_place(tensor):
     return tuple(reversed(place))
 
 
-def example(quantity, tree, place, value, values, given=(), verified=True):
-    """The tree with the numbers of the element at `place`. `values` has a tensor or a number for each symbol; `given`
-    are the names of those that are not computed. Unless it is `verified`, only its digits are chosen."""
-    numeric = with_digits(_without_zeros(Numbers(values, given).of(tree, place)))
+def example(quantity, tree, place, value, values, fixed=(), verified=True):
+    """The tree with the numbers of the element at `place`. `values` has a tensor or a number for each symbol; `fixed`
+    are the names of those that no formula computes, y and the loss's weights. Unless it is `verified`, only its digits
+    are chosen."""
+    numeric = with_digits(_without_zeros(Numbers(values, fixed).of(tree, place)))
     exact, bound = math.nan, math.nan
     if verified and math.isfinite(value):
         true = exactly(numeric)
         numeric = true_as_printed(numeric, true)
-        exact, bound = float(true), ROUNDING * torch.finfo(values["X"].dtype).eps * size_of(numeric)
+        dtype = torch.finfo(values["X"].dtype)
+        exact, bound = float(true), dtype.eps * (ROUNDING * size_of(numeric) + dtype.tiny)
     return Example(quantity, place, numeric, value, exact, bound)
 
 
 class Numbers:
     """The numbers of one element in the place of an equation's quantities."""
 
-    def __init__(self, values, given=()):
-        self.values, self.given = values, given
+    def __init__(self, values, fixed=()):
+        self.values, self.fixed = values, fixed
 
     def of(self, tree, place):
         if isinstance(tree, Quantity | Derivative | Symbol):
@@ -141,7 +145,7 @@ class Numbers:
             return Value(tensor, source=(name,)) if tree == ALPHA else Number(tensor)
         shape = tensor.shape
         at = tuple(0 if size == 1 else i for size, i in zip(shape, place[len(place) - len(shape) :], strict=True))
-        return Value(tensor[at].item(), given=name in self.given, source=(name, at))
+        return Value(tensor[at].item(), fixed=name in self.fixed, source=(name, at))
 
     def _matrix_product(self, tree, place):
         row, column = place[-2:]
@@ -184,24 +188,24 @@ def _shortened(terms, node, most):
 
 
 def _without_zeros(tree):
-    """The tree without the products that have a 0 among the numbers that are given, and without such factors of 1."""
+    """The tree without the products that have a 0 among the fixed numbers, and without such factors of 1."""
     if not tree.children():
         return tree
     children = [_without_zeros(child) for child in tree.children()]
     if not isinstance(tree, Sum):
         children = [_positive(child) for child in children]
     if isinstance(tree, Product):
-        if 0 in map(_given, children) or any(child is ZERO for child in children):
+        if 0 in map(_fixed_value, children) or any(child is ZERO for child in children):
             return ZERO
-        children = [child for child in children if _given(child) != 1] or [Number(1)]
+        children = [child for child in children if _fixed_value(child) != 1] or [Number(1)]
     elif isinstance(tree, Sum):
         children = [child for child in children if child is not ZERO] or [ZERO]
     elif isinstance(tree, Negative) and children[0] is ZERO:
         return ZERO
     elif isinstance(tree, Quotient):
-        if children[0] is ZERO or _given(children[0]) == 0:
+        if children[0] is ZERO or _fixed_value(children[0]) == 0:
             return ZERO
-        if _given(children[1]) == 1:
+        if _fixed_value(children[1]) == 1:
             return children[0]
     return children[0] if isinstance(tree, Product | Sum) and len(children) == 1 else rebuilt(tree, children)
 
@@ -213,11 +217,11 @@ def _positive(tree):
     return tree
 
 
-def _given(tree):
-    """The value of a tree whose quantities are all given; None of another one, and of one without quantities."""
+def _fixed_value(tree):
+    """The value of a tree whose quantities are all fixed; None of another one, and of one without quantities."""
     leaves = leaves_of(tree)
     if any(isinstance(leaf, Value) for leaf in leaves) and all(
-        isinstance(leaf, Number) or (isinstance(leaf, Value) and leaf.given) for leaf in leaves
+        isinstance(leaf, Number) or (isinstance(leaf, Value) and leaf.fixed) for leaf in leaves
     ):
         return compute(tree, lambda leaf: leaf.value, in_float64)
     return None

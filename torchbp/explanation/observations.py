@@ -12,6 +12,7 @@ import torch
 from torchbp.explanation.numbers import formatted
 from torchbp.explanation.numeric_examples import largest_place, named
 from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Quantity, d
+from torchbp.explanation.words import class_name, either
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import Loss
 
@@ -94,18 +95,12 @@ def _saturated(explanation):
             helps += [step.rule.instead] if step.rule.instead else []
             yield [
                 f"{how_many} saturated{where}: {slope} is under {FLAT} there, so little of the gradient comes through. "
-                f"{_listed(helps)} help."
+                f"{either(helps)} help."
             ]
 
 
 def _is_unscaled(x):
     return x.double().square().mean().sqrt() > UNSCALED
-
-
-def _listed(words):
-    """a, b or c"""
-    *first, last = words
-    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _stuck(explanation):
@@ -121,16 +116,12 @@ def _stuck(explanation):
     of_logits = next((rule for rule in rules(Loss).values() if rule.answers is last.rule), None)
     remedy = f"A network that does not end with {last.rule.name} helps."
     if of_logits and of_logits.domain and of_logits.domain[0] <= y.min() and y.max() <= of_logits.domain[1]:
-        without = f"{_class_name(of_logits)} without the last {type(last.module).__name__}"
+        without = f"{class_name(of_logits)} without the last {type(last.module).__name__}"
         remedy = f"The cross-entropy, {without}, helps: it has no such factor."
     yield [
         f"{named(last.gives.name, place)} = {formatted(a[place])} is far from its y = {formatted(y[place])}, and "
         f"almost nothing changes it: the slope of {last.rule.name} is {formatted(found[place])} there. {remedy}"
     ]
-
-
-def _class_name(rule):
-    return (rule.torch_module or rule.module_class).__name__
 
 
 def _rounded_product(explanation):
@@ -161,7 +152,7 @@ def _rounded_product(explanation):
         loss = type(step.loss).__name__
         yield ["A loss of answers would not learn here: ", *near, f"{loss} computes ", d(z), " in one formula instead."]
     else:
-        without = f"{_class_name(form)} without the last {type(last.module).__name__}"
+        without = f"{class_name(form)} without the last {type(last.module).__name__}"
         yield [f"{type(step.loss).__name__} does not learn here: ", *near, f"{without} helps: it has no such product."]
 
 
@@ -170,7 +161,7 @@ def _logit_form(explanation):
     rule, last = explanation.step.criterion.rule, explanation.chain.steps[-1]
     if rule.answers is not None:
         return rule
-    same = (other for other in rules(Loss).values() if other.answers is last.rule and other.equation is rule.equation)
+    same = (other for other in rules(Loss).values() if other.answers is last.rule and other.of_answers is rule)
     return next(same, None)
 
 

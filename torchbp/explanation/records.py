@@ -70,9 +70,10 @@ class Record:
     has_rows: whether its first dimension are the rows of x; parameters and their gradients have none.
     chain: the factors of the chain rule that it follows from, of a derivative; factors: the same with their tensors,
         where each is one.
-    example: the equation of its largest element, with the numbers in it.
+    example: the equation of its largest element, or of one that the equation does not give, with the numbers in it.
     shapes: the shape of each quantity in the equation.
-    reference: what torch says, a tensor: its layer, autograd, or torch.optim.SGD.
+    compared_with: who the reference is from, in a word: "torch", the name of the user's class, "autograd" or
+        "torch.optim.SGD". reference: what that says, a tensor.
     checks: the `Check` against it, and of a derivative that against central difference quotients, in float64.
     """
 
@@ -89,6 +90,7 @@ class Record:
     factors: tuple[Factor, ...] = ()
     example: Example | None = None
     shapes: dict = field(default_factory=dict)
+    compared_with: str = "torch"
     reference: torch.Tensor | None = None
     checks: tuple[Check, ...] = ()
 
@@ -152,11 +154,6 @@ class Record:
     def quotient_error(self):
         """The difference to a central difference quotient; None of what is no derivative, or where there is none."""
         return self.checks[1].error if len(self.checks) > 1 else None
-
-    @property
-    def compared_with(self):
-        """Who the reference is from, in a word."""
-        return {"backward": "autograd", "update": "torch.optim.SGD"}.get(self.stage, "torch")
 
     def checked(self, reference: torch.Tensor, bound: float | torch.Tensor, *checks: Check) -> "Record":
         """With its checks: against the reference, up to the bound, a number or a tensor, and those that are given. The

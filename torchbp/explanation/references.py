@@ -1,12 +1,12 @@
-"""What the records are compared with: the same quantities by torch's own layers and loss, autograd and SGD."""
+"""What the records are compared with: the same quantities by torch's own layers and loss, or the user's own where they
+are of the user's classes, autograd and SGD."""
 
-import copy
-import functools
 import math
 
 import torch
 
 from torchbp.explanation.quantities import INPUT, LOSS, TARGET, d
+from torchbp.explanation.reference_modules import reference_module
 
 
 def share(step):
@@ -27,7 +27,9 @@ def by_torch(step, dtype=None):
         references = {**outputs, LOSS.name: loss}
         references |= {d(q).name: gradients[q.name] for q in _quantities(chain) if q.name in gradients}
         if step.criterion.rule.answers:
-            references[step.criterion.answer.name] = step.criterion.rule.answers.forward(outputs[chain.output.name])
+            references[step.criterion.answer.name] = _answers_of(
+                step.criterion.rule.answers, outputs[chain.output.name]
+            )
             references[d(step.criterion.answer).name] = _slope_of_answers(step, values)
     learnt = [found[quantity.name] for quantity in step.learnt]
     if learnt:
@@ -38,8 +40,8 @@ def by_torch(step, dtype=None):
         outputs, loss = _passes(step, {name: values[f"{name}′"] for name in found}, values)
         references |= {f"{name}′": tensor for name, tensor in {**found, **outputs, LOSS.name: loss}.items()}
         if step.criterion.rule.answers:
-            references[step.criterion.answer.after().name] = step.criterion.rule.answers.forward(
-                outputs[chain.output.name]
+            references[step.criterion.answer.after().name] = _answers_of(
+                step.criterion.rule.answers, outputs[chain.output.name]
             )
     return {name: tensor.detach() for name, tensor in references.items()}
 
@@ -50,23 +52,17 @@ def _quantities(chain):
 
 
 def _passes(step, parameters, values):
-    """Each layer's output of X, and the loss against y, by torch alone."""
+    """Each layer's output of X, and the loss against y, by the modules alone."""
     outputs = step.chain.forward(parameters, values[INPUT.name].clone(), reference=True)
     del outputs[INPUT.name]
     output = outputs[step.chain.output.name]
-    return outputs, reference_loss(step, output)(output, values[TARGET.name])
+    return outputs, reference_module(step.loss, output)(output, values[TARGET.name])
 
 
-def reference_loss(step, like):
-    """L as a function of the output and y, by torch's own module where there is one, otherwise by the rule's formula.
-    Its weights have the dtype of the tensor `like`."""
-    cast = lambda value: value.to(like) if isinstance(value, torch.Tensor) else value  # noqa: E731
-    if step.criterion.rule.torch_module is None:
-        options = {name: cast(value) for name, value in step.criterion.options.items()}
-        return functools.partial(step.criterion.rule.mean_or_sum, reduction=step.loss.reduction, **options)
-    loss = copy.copy(step.loss)
-    loss._buffers = {name: cast(value) for name, value in step.loss._buffers.items()}
-    return functools.partial(step.criterion.rule.torch_module.forward, loss)
+def _answers_of(rule, logits):
+    """The answers of a loss that takes logits, by the module of its activation; by the rule where there is none."""
+    module_class = rule.torch_module or rule.module_class
+    return rule.forward(logits) if module_class is None else module_class()(logits)
 
 
 def loss_of_answers(step, a, values):
@@ -79,7 +75,7 @@ def _slope_of_answers(step, values):
     """The derivative of that by autograd; where torch bounds it, by the bounded expression."""
     a = values[step.criterion.answer.name].clone().requires_grad_()
     (slope,) = torch.autograd.grad(loss_of_answers(step, a, values), a)
-    bounded = step.bounded()
+    bounded = step.bounded
     if bounded.any():
         computed = (
             step.criterion.tree("slope", computed=True).evaluate({**step.symbols, **values}) / step.criterion.divisor

@@ -1,31 +1,36 @@
 """The records of one training step, in the article's order: forward, loss, backward, update, and forward again."""
 
+import functools
 from collections import ChainMap
-from dataclasses import replace
 
 import torch
 
 from torchbp.engine.losses import value_and_derivative
 from torchbp.explanation import equations
+from torchbp.explanation.agreement import differences, disagreement
 from torchbp.explanation.criterion import Criterion
 from torchbp.explanation.equations import ALPHA, K, N
-from torchbp.explanation.numeric_examples import example, is_close, largest_place, shortened_sum
-from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Derivative, d
+from torchbp.explanation.loss_record import loss_record
+from torchbp.explanation.numeric_examples import example, largest_place
+from torchbp.explanation.quantities import INPUT, TARGET, Derivative, d
 from torchbp.explanation.records import Factor, Record
 
 AGAIN = "The same network once more, with its new parameters."
+COMPARED_WITH = {"backward": "autograd", "update": "torch.optim.SGD"}  # by the stage; the others have modules
 
 
 class TrainingStep:
     """One step of gradient descent on L(x, y): `records` are what the article derives, with the reader's numbers.
 
-    `values` holds every tensor by its name: X, y, W1, b1, Z1, …, L, dL/dW1, …, W1′, …, L′.
+    `values` holds every tensor by its name: X, y, W1, b1, Z1, …, L, dL/dW1, …, W1′, …, L′. `disagreements` holds a
+    failing check by the name of each record whose equation does not give its tensor; the example is of such an element.
     """
 
     def __init__(self, chain, loss, x, y, lr):
         self.chain, self.loss, self.lr = chain, loss, lr
         self.criterion = Criterion(loss, chain, y)
-        self.saved, self.records, self.learnt = {}, [], []
+        self.fixed = {TARGET.name, *self.criterion.rule.option_symbols}
+        self.saved, self.records, self.learnt, self.disagreements = {}, [], [], {}
         self.values = {TARGET.name: y, **self.criterion.weights(y), **chain.start}
         self.values |= chain.forward(chain.start, x, saved=self.saved)
         self.symbols = ChainMap(self.values, {N.name: len(y), K.name: y[0].numel(), ALPHA.name: lr})
@@ -34,13 +39,22 @@ class TrainingStep:
         self._update()
         self._again()
 
-    def _add(self, quantity, kind, stage, step, sides, tensor, reason, tree=None, place=None, **more):
-        """Add a record. `tree` is the equation of its example, where that is not the last of the sides."""
+    def _add(self, quantity, kind, stage, step, sides, tensor, reason, tree=None, place=None, excused=None, **more):
+        """Add a record. `tree` is the equation of its example, where that is not the last of the sides. `excused` are
+        the elements that are not computed by it, and the equation of those."""
         self.values[quantity.name] = tensor
-        value_place = largest_place(tensor) if place is None else place
         shown = sides[-1] if tree is None else tree
-        given = {TARGET.name, *self.criterion.rule.option_symbols}
-        found = example(quantity, shown, value_place, tensor[value_place].item(), self.symbols, given)
+        errors, bounds = differences(shown, tensor, self.symbols)
+        where, instead = excused or (None, None)
+        if where is not None:
+            others = differences(instead, tensor, self.symbols)
+            errors, bounds = errors.where(~where, others[0]), bounds.where(~where, others[1])
+        if found := disagreement(errors, bounds):
+            value_place, self.disagreements[quantity.name] = found
+        else:
+            value_place = largest_place(tensor) if place is None else place
+        shown = shown if where is None or not where[value_place] else instead
+        found = example(quantity, shown, value_place, tensor[value_place].item(), self.symbols, self.fixed)
         names = {name for side in (quantity, *sides) for name in side.symbols()} & self.values.keys()
         shapes = {name: tuple(self.values[name].shape) for name in names}
         number, layer = (step.number, step.layer) if step else (None, "")
@@ -55,9 +69,19 @@ class TrainingStep:
             tuple(reason),
             example=found,
             shapes=shapes,
+            compared_with=self._compared_with(kind, stage, step),
             **more,
         )
         self.records.append(record)
+
+    def _compared_with(self, kind, stage, step):
+        """Who the reference of a record is from."""
+        if stage in COMPARED_WITH:
+            return COMPARED_WITH[stage]
+        if kind != "answer":
+            return step.compared_with
+        rule = self.criterion.rule.answers
+        return "torch" if rule.torch_module or not rule.module_class else rule.module_class.__name__
 
     def _forward(self, stage="forward"):
         """The layers and the loss; in the stage "again" after the update."""
@@ -74,78 +98,44 @@ class TrainingStep:
             side = answers.equation.replace({"Z": output})
             reason = AGAIN if prime else self.criterion.rule.answers_description.format(z=output.name, a=answer.name)
             self._add(answer, "answer", stage, self.chain.steps[-1], [side], answers.forward(z), [reason])
-        self._loss(z, prime)
+        self.records.append(loss_record(self, z, prime))
 
-    def _loss(self, output, prime):
-        loss = LOSS.after() if prime else LOSS
-        value, _, _ = value_and_derivative(self.loss, output, self.values["y"])
-        each = self.criterion.rule.each(output, self.values[TARGET.name], **self.criterion.options)
-        self.values[loss.name] = value
-        tree = self.criterion.tree("equation", prime)
-        side = equations.reduced(tree, self.criterion.count_symbol())
-        reason = "The same loss with the new parameters." if prime else self.criterion.rule.description
-        given = {TARGET.name, *self.criterion.rule.option_symbols}
-        if each.numel() > 1:
-            exact = _all_close(tree.evaluate(self._in_float64()), each)
-            shown = self.criterion.divided(shortened_sum(each.reshape(-1).tolist(), 6))
-            found = example(loss, shown, (), value.item(), self.symbols)
-        else:
-            place = (0,) * self.values[TARGET.name].dim()
-            found = example(loss, self.criterion.divided(tree), place, value.item(), self.symbols, given)
-            exact = found.agrees and found.is_close
-        if self.criterion.rule.equation_computed and not exact:
-            reason += f" {self.criterion.computed_how('equation', prime)}"
-            if each.numel() == 1:
-                tree = self.criterion.tree("equation", prime, computed=True)
-                found = example(loss, self.criterion.divided(tree), place, value.item(), self.symbols, given)
-        names = {name for name in side.symbols() if name in self.values}
-        shapes = {name: tuple(self.values[name].shape) for name in names}
-        stage = "again" if prime else "loss"
-        found = replace(found, place=())
-        self.records.append(
-            Record(loss, "loss", stage, None, "", (side,), value, (reason,), example=found, shapes=shapes)
-        )
-
-    def _in_float64(self):
-        return {
-            name: value.double() if isinstance(value, torch.Tensor) else value for name, value in self.symbols.items()
-        }
-
+    @functools.cached_property
     def bounded(self):
-        """Where ∂ℓ/∂A is not computed by its equation."""
+        """Where ∂ℓ/∂A is not computed by its equation: near a bound of the answers."""
+        answer = self.values[self.criterion.answer.name]
         if self.criterion.rule.slope_computed is None:
-            return torch.zeros_like(self.values[self.criterion.answer.name], dtype=torch.bool)
+            return torch.zeros_like(answer, dtype=torch.bool)
         exact, computed = (self.criterion.tree("slope", computed=how).evaluate(self.symbols) for how in (False, True))
-        return exact != computed
+        return (exact != computed) & self.criterion.near_a_bound(answer)
 
     def _backward(self):
         chain, values = self.chain, self.values
         _, gradient, scale = value_and_derivative(self.loss, values[chain.output.name], values["y"])
         gradient = gradient * scale
-        self._of_answer(gradient, scale)
+        self._add_derivative_of_answers(gradient, scale)
         for place in range(len(chain.steps) - 1, chain.first - 1, -1):
             step = chain.steps[place]
             values[d(step.gives).name] = gradient
             if not step.is_layer:
-                gradient = self._of_activation(step, gradient)
+                gradient = self._add_derivative_of_activation(step, gradient)
                 continue
-            self._of_parameters(step, gradient)
+            self._add_gradients_of_parameters(step, gradient)
             if place > chain.first:
-                gradient = self._of_input(step, chain.steps[place - 1], gradient)
+                gradient = self._add_derivative_of_input(step, chain.steps[place - 1], gradient)
 
-    def _of_answer(self, gradient, scale):
+    def _add_derivative_of_answers(self, gradient, scale):
         """dL/dA of the answers, and, where the loss takes logits, dL/dZ."""
         answer, output, last = self.criterion.answer, self.chain.output, self.chain.steps[-1]
-        slope, bounded = self.criterion.tree("slope"), self.bounded()
+        slope, bounded = self.criterion.tree("slope"), self.bounded
         reason = f"The backward pass starts here: how fast L changes when {answer.name} changes."
+        da, excused = gradient, None
         if bounded.any():
             reason += f" {self.criterion.computed_how('slope')}"
-        da = gradient
+            excused = bounded, self.criterion.divided(self.criterion.tree("slope", computed=True))
         if self.criterion.rule.answers is not None:
             computed = self.criterion.tree("slope", computed=self.criterion.rule.slope_computed is not None)
             da = computed.evaluate(self.symbols) * scale
-        place = largest_place(da)
-        shown = self.criterion.tree("slope", computed=True) if bounded[place] else slope
         self._add(
             d(answer),
             "derivative",
@@ -154,7 +144,8 @@ class TrainingStep:
             [self.criterion.over_count(slope)],
             da,
             [reason],
-            self.criterion.divided(shown),
+            self.criterion.divided(slope),
+            excused=excused,
             chain=(d(answer),),
         )
         if self.criterion.rule.answers is None:
@@ -162,12 +153,16 @@ class TrainingStep:
         rule, a, z = self.criterion.rule.answers, self.values[answer.name], self.values[output.name]
         local = Derivative(answer, output)
         product = d(answer) * rule.slope.replace({"A": answer, "Z": output})
-        error, symbol = self.criterion.tree("error"), self.criterion.count_symbol()
-        sides = [product, error if symbol is None else error / symbol]
-        tree = self.criterion.divided(error)
-        words = self.criterion.rule.error_description
-        words = words(self.criterion.given) if callable(words) else words
-        reason = [words.format(a=answer.name, z=output.name)]
+        sides, tree = [product], None
+        slope_is = rule.slope_description.format(a=answer.name, z=output.name)
+        reason = ["Chain rule: multiply by the slope ", local, f", {slope_is}."]
+        if self.criterion.rule.error is not None:
+            error, symbol = self.criterion.tree("error"), self.criterion.count_symbol()
+            sides.append(error if symbol is None else error / symbol)
+            tree = self.criterion.divided(error)
+            words = self.criterion.rule.error_description
+            words = words(self.criterion.given) if callable(words) else words
+            reason = [words.format(a=answer.name, z=output.name)]
         factors = (Factor(d(answer), da), Factor(local, rule.derivative(a, z)))
         self._add(
             d(output),
@@ -182,7 +177,7 @@ class TrainingStep:
             factors=factors,
         )
 
-    def _of_activation(self, step, da):
+    def _add_derivative_of_activation(self, step, da):
         values, a, z = self.values, step.gives, step.takes
         dz = step.rule.backward(da, self.saved[a.name], **step.options)
         local = Derivative(a, z)
@@ -200,23 +195,25 @@ class TrainingStep:
         )
         return dz
 
-    def _of_parameters(self, step, dz):
+    def _add_gradients_of_parameters(self, step, dz):
         z, rows = step.gives, ", and rows add up" if len(dz) > 1 else ""
         for parameter, quantity in step.parameters:
             gradient = parameter.gradient(dz, self.saved[z.name], **step.options)
             why = parameter.why.format(z=z.name, x=step.takes.name)
-            self._of_layer(
+            self._add_derivative_of_layer(
                 step, step, quantity, parameter.equation, gradient, f"Chain rule: {why}{rows}.", has_rows=False
             )
 
-    def _of_input(self, step, below, dz):
+    def _add_derivative_of_input(self, step, below, dz):
         arguments = step.arguments(self.chain.start)
         gradient = step.rule.backward(dz, self.saved[step.gives.name], *arguments, **step.options)
         why = step.rule.backward_why.format(z=step.gives.name, x=step.takes.name)
-        self._of_layer(step, below, step.takes, step.rule.backward_equation, gradient, f"Chain rule: {why}.")
+        self._add_derivative_of_layer(
+            step, below, step.takes, step.rule.backward_equation, gradient, f"Chain rule: {why}."
+        )
         return gradient
 
-    def _of_layer(self, step, shown, by, tree, gradient, reason, has_rows=True):
+    def _add_derivative_of_layer(self, step, shown, by, tree, gradient, reason, has_rows=True):
         """dL/d`by` of a layer's parameter or input, where `tree` is its equation in the rule."""
         dz, local = d(step.gives), Derivative(step.gives, by)
         tree = tree.replace(equations.nodes(step))
@@ -267,8 +264,3 @@ def _description(step):
         return f"The activation {step.rule.description}."
     missing = tuple(parameter.name for parameter in step.missing)
     return (step.rule.description_without or {}).get(missing, step.rule.description)
-
-
-def _all_close(computed, each):
-    pairs = zip(computed.reshape(-1).tolist(), each.double().reshape(-1).tolist(), strict=True)
-    return all(is_close(value, true) for value, true in pairs)

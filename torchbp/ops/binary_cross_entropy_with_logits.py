@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp
 from torchbp.ops._loss import check, chosen_reduction, fit_weight, reduce_backward, reduced
 from torchbp.ops.binary_cross_entropy import DESCRIPTION, SLOPE_COMPUTED, entropy, slope
+from torchbp.ops.binary_cross_entropy import RULE as BINARY_CROSS_ENTROPY
 from torchbp.ops.expressions import A, Z, exp, ln, p, w, y
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Computed, Loss
@@ -187,6 +188,7 @@ RULE = register(
         value=_value,
         derivative=_derivative,
         answers=SIGMOID,
+        of_answers=BINARY_CROSS_ENTROPY,
         equation=entropy,
         slope=slope,
         error=error,

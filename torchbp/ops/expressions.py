@@ -8,6 +8,8 @@ A tree knows what it computes, and nothing of how it is printed. `torchbp.explan
 MathML, LaTeX, Markdown and JSON, with its symbols or with numbers in their place.
 """
 
+import functools
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -244,13 +246,14 @@ class Function:
         compute: torch's function of the same arguments.
         latex: the name in LaTeX; None is `\\mathrm{name}`.
         brackets: whether one symbol as its argument stands in brackets: tanh(Z), but ln A.
-        brackets: whether one symbol as its argument stands in brackets: tanh(Z), but ln A.
+        exact: the same function of numbers of mpmath, for lines with many digits; None is `compute` in float64.
     """
 
     name: str
     compute: Callable
     latex: str | None = None
     brackets: bool = True
+    exact: Callable | None = None
 
     def __call__(self, *arguments):
         return Call(self, tuple(map(expression, arguments)))
@@ -295,13 +298,25 @@ def _larger(left, right):
     return torch.maximum(*(torch.as_tensor(v, dtype=tensor.dtype, device=tensor.device) for v in (left, right)))
 
 
-sigma = Function("σ", torch.sigmoid, r"\sigma")
-tanh = Function("tanh", torch.tanh, r"\tanh")
-exp = Function("exp", torch.exp, r"\exp")
-ln = Function("ln", torch.log, r"\ln", brackets=False)
-sin = Function("sin", torch.sin, r"\sin")
-cos = Function("cos", torch.cos, r"\cos")
-maximum = Function("max", _larger, r"\max")
+def _mpmath(name, number):
+    return getattr(importlib.import_module("mpmath"), name)(number)  # it comes with torch, and takes a while to import
+
+
+def _exact_sigma(z):
+    return 1 / (1 + _mpmath("exp", -z))
+
+
+def _exactly(name):
+    return functools.partial(_mpmath, name)
+
+
+sigma = Function("σ", torch.sigmoid, r"\sigma", exact=_exact_sigma)
+tanh = Function("tanh", torch.tanh, r"\tanh", exact=_exactly("tanh"))
+exp = Function("exp", torch.exp, r"\exp", exact=_exactly("exp"))
+ln = Function("ln", torch.log, r"\ln", brackets=False, exact=_exactly("log"))
+sin = Function("sin", torch.sin, r"\sin", exact=_exactly("sin"))
+cos = Function("cos", torch.cos, r"\cos", exact=_exactly("cos"))
+maximum = Function("max", _larger, r"\max", exact=max)
 
 A, N, W, X, Z, b, p, w, y = map(Symbol, ("A", "N", "W", "X", "Z", "b", "p", "w", "y"))
 dA, dZ = Symbol("dA"), Symbol("dZ")

@@ -225,6 +225,7 @@ class Loss(Rule):
     check(output, y): raises a ValueError for a y that does not fit; None asks for the shape of the output.
     target: "elements", a number for each of the output's; or "classes", the index of a class for each row.
     answers: the rule of the activation that turns outputs into answers, of a loss that takes logits; or None.
+    of_answers: of the same, the rule of the loss that takes those answers and is otherwise equal; or None.
     option_symbols: how the equations call each of the `options`.
     equation: ℓ, of the symbols A, the answers, y, and those of the options. It, `slope` and `error` may also be a
         function: of the set of those options that are given, it returns the expression.
@@ -244,6 +245,7 @@ class Loss(Rule):
     slope: Annotated[Expression | Callable | None, "∂ℓ/∂A as an expression in A and y"] = REQUIRED
     description: Annotated[str, "what the loss measures, a sentence"] = REQUIRED
     answers: Annotated[Activation | None, "the activation that turns logits into answers, or None"] = None
+    of_answers: Annotated["Loss | None", "the rule of the same loss of the answers, or None"] = None
     error: Annotated[Expression | Callable | None, "∂ℓ/∂Z as an expression in A and y"] = None
     answers_description: Annotated[str, "what it makes of the logits"] = "The loss turns the logits {z} into answers."
     error_description: Annotated[str | Callable, "why"] = (

@@ -40,7 +40,7 @@ class Rows:
         frame, first = self.frame.iloc[self.places], self.places[0] + 1
         raw = encode(frame, self.columns, self.missing, source, first, unseen=collections.Counter())
         self.x = torch.from_numpy(raw)  # float32, (N, features), unscaled
-        self.truths = self.given() if y is not None else self.labelled()
+        self.truths = self.truths_of_y() if y is not None else self.labelled()
 
     def chosen(self, row):
         count = len(self.frame)
@@ -51,7 +51,7 @@ class Rows:
             raise SettingError(f"--row {row}: {self.source} has the rows 1 to {count}")
         return [row - 1]
 
-    def given(self):
+    def truths_of_y(self):
         """The classes of each row, as --y says."""
         named = self.y if isinstance(self.y, list) else [self.y]
         if not set(named) <= set(self.classes) or (len(named) != 1 and not self.multilabel):

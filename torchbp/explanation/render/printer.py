@@ -75,11 +75,12 @@ class Printer:
         return self.row(parts)
 
     def _times(self, left, right, of_numbers):
-        if not left.symbols() and not right.symbols():
+        """Before a number a dot; after a matrix the sign of a product element by element."""
+        if _is_tensor(left) and not of_numbers:
+            return self.elementwise
+        if not right.symbols():
             return self.dot
-        if isinstance(left, Symbol) and isinstance(right, Symbol):
-            return ""
-        return self.elementwise if _is_tensor(left) and _is_tensor(right) and not of_numbers else self.space
+        return "" if isinstance(left, Symbol) and isinstance(right, Symbol) else self.space
 
     def _matrix_product(self, tree, of_numbers):
         sides = (self._at_least(side, PRODUCT, of_numbers) for side in (tree.left, tree.right))

@@ -25,7 +25,7 @@ def as_text(explanation, layer=None):
         raise ValueError(f"no layer {layer!r}: the network has layers 1 to {layers}")
     lines = [*heading(explanation), "", _ruled("Given")]
     for name in (INPUT.name, TARGET.name, *chain.start) if layer is None else _needed(explanation, layer):
-        lines += _given(name, explanation.values[name], chain.keys.get(name))
+        lines += _given_tensor(name, explanation.values[name], chain.keys.get(name))
     stage, said = None, set()
     for record in explanation.records:
         if layer is not None and record.number != layer and record.kind != "loss":
@@ -88,7 +88,7 @@ def _ruled(title):
     return f"── {title} {'─' * (WIDTH - len(title) - 4)}"
 
 
-def _given(name, tensor, key=None):
+def _given_tensor(name, tensor, key=None):
     return [
         *_wrapped(f"{name} ({size(tensor)}){f', {printable(key)}' if key else ''}", "", "  "),
         *tensor_lines(tensor),

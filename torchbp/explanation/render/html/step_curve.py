@@ -40,12 +40,12 @@ def curve(explanation):
         )
     else:
         says = "The loss is flat: no step of this range changes it by more than rounding."
-    given = [explanation.lr, explanation.new_loss]
-    if given not in points:
-        points = sorted([*points, given])
+    chosen = [explanation.lr, explanation.new_loss]
+    if chosen not in points:
+        points = sorted([*points, chosen])
     return {
         "points": [[nine_digits(rate), nine_digits(loss)] for rate, loss in points],
-        "chosen": points.index(given),
+        "chosen": points.index(chosen),
         "minimum": None if best is None else points.index(best),
         "says": says,
     }

@@ -1,0 +1,128 @@
+"""Which loss explain takes, and what its messages advise, is read from the rules: those of made-up operations too."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import torchbp
+from tests.explanation.samples import XOR
+from torchbp.explanation import observations
+from torchbp.ops.expressions import A, Indicator, Number, Z, maximum, y
+from torchbp.ops.registry import rules
+from torchbp.ops.rules import Activation, Loss
+
+X, Y = XOR
+SIGN = {  # a loss of answers from -1 to 1, such as those of tanh
+    "name": "sign_error",
+    "apply": lambda a, y: (a - y).square().mean(),
+    "each": lambda a, y: (a - y).square(),
+    "derivative": lambda a, y: 2 * (a - y),
+    "equation": (A - y) ** 2,
+    "slope": 2 * (A - y),
+    "domain": (-1.0, 1.0),
+    "description": "",
+}
+
+
+class SignError(torch.nn.modules.loss._Loss):
+    def forward(self, a, y):
+        return F.mse_loss(a, y, reduction=self.reduction)
+
+
+class SignErrorOfLogits(SignError):
+    def forward(self, z, y):
+        return super().forward(z.tanh(), y)
+
+
+def of_logits(of_answers):
+    """The same of logits; its equation is another object, of the same meaning."""
+    parts = {"each": lambda z, y: (z.tanh() - y).square(), "equation": (A - y) ** 2, "of_answers": of_answers}
+    parts |= {"derivative": lambda z, y: 2 * (z.tanh() - y) * (1 - z.tanh() ** 2), "error": 2 * (A - y) * (1 - A**2)}
+    return Loss(**SIGN | parts | {"name": "sign_error_of_logits", "answers": rules(Activation)["tanh"]})
+
+
+def line(*more):
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(2, 1), *more).double()
+
+
+def test_a_model_without_such_answers_is_refused_with_the_activations_and_losses_that_fit(registered):
+    rule = Loss(**SIGN)
+    loss = registered(rule, SignError)()
+    message = "takes outputs between -1 and 1, and the model does not end with a Sigmoid or Tanh; add one, or use "
+    with pytest.raises(TypeError, match=f"SignError {message}MSELoss$"):
+        torchbp.explain(line(), X, Y, loss=loss)
+    registered(of_logits(rule), SignErrorOfLogits)
+    with pytest.raises(TypeError, match=f"SignError {message}SignErrorOfLogits$"):
+        torchbp.explain(line(), X, Y, loss=loss)
+    torchbp.explain(line(torch.nn.Tanh()), X, Y, loss=loss)
+
+
+def test_the_losses_that_take_any_number_are_named(registered):
+    registered(Loss(**SIGN | {"domain": None}), SignError)
+    with pytest.raises(ValueError, match=r"y holds 2; .*, and MSELoss or SignError any number"):
+        torchbp.explain(line(), X, 2 * Y)
+
+
+def test_a_loss_of_classes_is_not_shown_yet_whatever_shape_y_has(registered):
+    rule = Loss(
+        name="cross_entropy",
+        apply=F.cross_entropy,
+        torch_module=torch.nn.CrossEntropyLoss,
+        each=lambda z, y: F.cross_entropy(z, y, reduction="none"),
+        derivative=lambda z, y: z.softmax(-1) - F.one_hot(y, z.shape[-1]),
+        check=lambda z, y: None,
+        target="classes",
+        equation=None,
+        slope=None,
+        description="",
+    )
+    registered(rule)
+    message = "CrossEntropyLoss compares rows with classes, and explain does not show such a loss yet; use BCELoss, "
+    for target in (Y, Y[:, 0].long()):
+        with pytest.raises(TypeError, match=message):
+            torchbp.explain(line(), X, target, loss=torch.nn.CrossEntropyLoss())
+
+
+class HardSigmoid(torch.nn.Module):
+    def forward(self, z):
+        return (z / 6 + 0.5).clamp(0, 1)
+
+
+def test_the_loss_is_that_of_answers_where_the_model_gives_them(registered):
+    """Of any activation whose answers are probabilities; of another one the loss takes logits."""
+    rule = Activation(
+        name="hard_sigmoid",
+        apply=HardSigmoid().forward,
+        forward=HardSigmoid().forward,
+        backward=lambda da, z: da * ((z > -3) & (z < 3)) / 6,
+        saves="input",
+        equation=1 - maximum(1 - maximum(Z / 6 + 0.5, 0), 0),
+        slope=Indicator(Z, ">", Number(-3)) * Indicator(Z, "<", Number(3)) / 6,
+        description="",
+        slope_description="",
+        steepest=1 / 6,
+        flat="both sides",
+        range=(0.0, 1.0),
+    )
+    explanation = torchbp.explain(line(registered(rule, HardSigmoid)()), X, Y)
+    assert type(explanation.step.loss) is torchbp.nn.BCELoss
+    assert all(check.ok for record in explanation.records for check in record.checks)
+    assert type(torchbp.explain(line(torch.nn.Tanh()), X, Y).step.loss) is torchbp.nn.BCEWithLogitsLoss
+
+
+def test_the_loss_of_logits_is_the_one_that_names_the_loss_of_answers(registered):
+    rule = Loss(**SIGN)
+    loss = registered(rule, SignError)()
+    registered(of_logits(rule), SignErrorOfLogits)
+    explanation = torchbp.explain(line(torch.nn.Tanh()), X, Y, loss=loss)
+    assert observations._logit_form(explanation).name == "sign_error_of_logits"
+    assert observations._logit_form(torchbp.explain(line(torch.nn.Tanh()), X, Y, loss=torch.nn.MSELoss())) is None
+
+
+def test_a_loss_of_logits_need_not_say_its_error_in_one_formula(registered):
+    rule = of_logits(None)
+    object.__setattr__(rule, "error", None)
+    explanation = torchbp.explain(line(), X, Y, loss=registered(rule, SignErrorOfLogits)())
+    assert explanation["dL/dZ1"].equation == "dL/dZ1 = dL/dA1 ∘ (1 − A1²)"
+    assert all(check.ok for record in explanation.records for check in record.checks)
