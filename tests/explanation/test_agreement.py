@@ -202,3 +202,11 @@ def test_what_is_computed_otherwise_is_compared_too(name, record, wrong):
     finally:
         object.__setattr__(BCE, name, right)
     assert (record in off(explanation)) == wrong
+
+
+def test_a_slope_that_differs_by_rounding_is_not_said_to_be_bounded():
+    """With pos_weight the bounded slope has another form, which differs in the last bits."""
+    loss = torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor([3.0, 0.7]))
+    record = torchbp.explain(network(torch.nn.Tanh()), *rows(), loss=loss)["dL/dA2"]
+    assert "1e−12" not in record.why
+    assert [check.ok for check in record.checks] == [True, True]
