@@ -252,7 +252,7 @@ def test_fit_with_everything_frozen_stops_by_the_gradient():
 
 def test_a_chunk_bounds_the_memory_of_fit():
     model = torchbp.nn.MLP(8, 32, 32, 1, members=64)
-    x, y = torch.randn(256, 8), torch.rand(256, 1).round()
+    x, y = torch.randn(80, 8), torch.rand(80, 1).round()
     peaks = []
     for chunk in (None, 4):
         optimizer = torchbp.SGD(model, chunk=chunk)
