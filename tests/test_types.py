@@ -24,10 +24,8 @@ torchbp.Adam
 torchbp.ops.sigmoid([0.0])
 """
 # parts of torch, and what they import, that no public type of ours comes from; they are half of mypy's work
-PARTS = (
-    "_dynamo _inductor _functorch _subclasses _refs _prims _decomp _export _higher_order_ops ao distributed export fx "
-)
-PARTS += "jit onnx profiler quantization testing utils"
+PARTS = "_dynamo _inductor _functorch _subclasses _refs _prims _decomp _export _higher_order_ops ao distributed "
+PARTS += "export fx jit onnx profiler quantization testing utils"
 UNUSED = [*(f"torch.{part}.*" for part in PARTS.split()), "sympy.*"]
 
 
