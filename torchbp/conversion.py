@@ -115,7 +115,7 @@ def _reasons_of_bypass(model):
 def _our_classes():
     """{torch's class: ours}, and of operations that torch does not have {ours: ours}, of all rules."""
     known = [rule for kind in (Activation, Layer, Loss) for rule in rules(kind).values() if rule.module_class]
-    return {rule.torch_module or rule.module_class: rule.module_class for rule in known}
+    return {rule.known_class: rule.module_class for rule in known}
 
 
 def _converted_class(module):

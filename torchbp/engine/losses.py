@@ -38,28 +38,26 @@ def value_and_derivative(loss, output, y, members=None):
     """
     rule, reduction = rule_of(loss), loss.reduction
     options = rule.options_of(loss)
-    if not members:
-        rule.check(output, y)
-        in_one = rule.value or rule.mean_or_sum  # without another call around it
-        value, derivative = in_one(output, y, reduction, **options), rule.derivative(output, y, **options)
-        if derivative is output or derivative is y:  # the engine writes over it
-            derivative = derivative.clone()
-        if reduction == "sum":
-            return value, derivative, 1.0
-        return value, derivative, 1 / count(rule, y, options)
-    if y.dim() < output.dim() - (rule.target == "classes"):
+    if members and y.dim() < output.dim() - (rule.target == "classes"):
         y = y.expand(len(output), *y.shape)
     rule.check(output, y)
-    each, derivative = rule.each(output, y, **options), rule.derivative(output, y, **options)
-    if derivative is output or derivative is y:
+    if not members:
+        in_one = rule.value or rule.mean_or_sum  # without another call around it
+        value = in_one(output, y, reduction, **options)
+        scale = 1.0 if reduction == "sum" else 1 / count(rule, y, options)
+    else:
+        each = rule.each(output, y, **options).flatten(1)
+        if reduction == "sum":
+            value, scale = each.sum(1), 1.0
+        elif rule.count is None:
+            value, scale = each.mean(1), 1 / max(each.shape[1], 1)
+        else:
+            counts = rule.count(y, **options)
+            value, scale = each.sum(1) / counts, 1 / counts
+    derivative = rule.derivative(output, y, **options)
+    if derivative is output or derivative is y:  # the engine writes over it
         derivative = derivative.clone()
-    each = each.flatten(1)
-    if reduction == "sum":
-        return each.sum(1), derivative, 1.0
-    if rule.count is None:
-        return each.mean(1), derivative, 1 / max(each.shape[1], 1)
-    counts = rule.count(y, **options)
-    return each.sum(1) / counts, derivative, 1 / counts
+    return value, derivative, scale
 
 
 def count(rule, y, options):

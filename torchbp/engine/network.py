@@ -70,17 +70,14 @@ class Network:
             )
         (self.members,) = sizes
         self.steps, self.tables = [], []
+        self.accumulate = []  # of each layer, a pair for each parameter: `accumulate`, and whether it takes ones
         for _, layer in self.named:
             rule, place = rule_of(layer), None
             if isinstance(rule, Layer):
                 place = len(self.tables)
                 self.tables.append((getter([p.name for p in rule.parameters]), layer._parameters))
+                self.accumulate.append([(with_options(p.accumulate, rule, layer), p.ones) for p in rule.parameters])
             self.steps.append(Step.of(rule, layer, place))
-        # of each layer, a pair for each parameter: `accumulate`, and whether it takes ones
-        self.accumulate = [
-            [(with_options(p.accumulate, rule_of(layer), layer), p.ones) for p in rule_of(layer).parameters]
-            for _, layer in self.layers
-        ]
         self._with_options = [(rule, layer) for _, layer in self.named if (rule := rule_of(layer)).options]
         self._hooks = [hooks for _, module in self.modules for hooks in hooks_of(module)]
         self._attributes = [module.__dict__ for _, module in self.modules]
@@ -274,13 +271,8 @@ def _raise_if_not_finite(words, tensor):
 
 def supported():
     """The layers that have a rule, for a message."""
-    names = dict.fromkeys(
-        (rule.torch_module or rule.module_class).__name__
-        for kind in (Layer, Activation)
-        for rule in rules(kind).values()
-        if rule.torch_module or rule.module_class
-    )
-    *some, last = names
+    known = [rule.known_class for kind in (Layer, Activation) for rule in rules(kind).values() if rule.known_class]
+    *some, last = dict.fromkeys(cls.__name__ for cls in known)
     return f"{', '.join(some)} and {last}, of torch.nn or torchbp.nn, in a Sequential or an MLP"
 
 

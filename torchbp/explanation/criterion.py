@@ -37,11 +37,7 @@ class Criterion:
 
     def tree(self, name, prime=False, computed=False):
         """An expression of the loss, "equation", "slope" or "error", of this step's quantities."""
-        if computed:
-            tree = getattr(self.rule, f"{name}_computed").expression
-            tree = tree(self.given) if callable(tree) else tree
-        else:
-            tree = self.rule.tree(name, self.given)
+        tree = self.rule.tree(name, self.given, computed)
         found = {"A": self.answer, "Z": self.output}
         found = {symbol: quantity.after() if prime else quantity for symbol, quantity in found.items()}
         for symbol, value in zip(self.rule.option_symbols, self.options.values(), strict=True):

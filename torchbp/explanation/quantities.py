@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-from torchbp.ops.expressions import Expression
+from torchbp.ops.expressions import Named
 
 
 @dataclass(frozen=True, slots=True)
-class Quantity(Expression):
+class Quantity(Named):
     """A tensor of the network or the loss.
 
     letter: as the equations call it, such as Z.
@@ -27,21 +27,9 @@ class Quantity(Expression):
         """The same quantity after the update."""
         return replace(self, prime=True)
 
-    def children(self):
-        return ()
-
-    def symbols(self):
-        return (self.name,)
-
-    def replace(self, nodes):
-        return self
-
-    def evaluate(self, values):
-        return values[self.name]
-
 
 @dataclass(frozen=True, slots=True)
-class Derivative(Expression):
+class Derivative(Named):
     """∂of/∂by: a gradient dL/dW1, or a factor of the chain rule such as dA1/dZ1."""
 
     of: Quantity
@@ -50,18 +38,6 @@ class Derivative(Expression):
     @property
     def name(self):
         return f"d{self.of.name}/d{self.by.name}"
-
-    def children(self):
-        return ()
-
-    def symbols(self):
-        return (self.name,)
-
-    def replace(self, nodes):
-        return self
-
-    def evaluate(self, values):
-        return values[self.name]
 
 
 INPUT, TARGET, LOSS = Quantity("X"), Quantity("y"), Quantity("L")

@@ -61,8 +61,7 @@ def _passes(step, parameters, values):
 
 def _answers_of(rule, logits):
     """The answers of a loss that takes logits, by the module of its activation; by the rule where there is none."""
-    module_class = rule.torch_module or rule.module_class
-    return rule.forward(logits) if module_class is None else module_class()(logits)
+    return rule.forward(logits) if rule.known_class is None else rule.known_class()(logits)
 
 
 def loss_of_answers(step, a, values):

@@ -9,5 +9,4 @@ def either(words):
 
 def class_name(rule):
     """The name of the class that computes a rule: torch's, or ours; of a rule without a class its own."""
-    found = rule.torch_module or rule.module_class
-    return rule.name if found is None else found.__name__
+    return rule.name if rule.known_class is None else rule.known_class.__name__

@@ -9,6 +9,8 @@ As in torch, each logarithm of ℓ is at least −100 and the denominator of dA 
 (A − y)/(A(1 − A)) is the article's −y/A + (1 − y)/(1 − A) over one denominator.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 
@@ -137,10 +139,6 @@ def _value(a, y, reduction, weight=None):
     return F.binary_cross_entropy(a, y, weight, None, None, reduction)
 
 
-def _each(a, y, weight=None):
-    return _value(a, y, "none", weight)
-
-
 def _derivative(a, y, weight=None):
     return bce_da(1 if weight is None else weight, a, y)
 
@@ -185,7 +183,7 @@ RULE = register(
         torch_module=torch.nn.BCELoss,
         options=("weight",),
         option_symbols=("w",),
-        each=_each,
+        each=functools.partial(_value, reduction="none"),
         value=_value,
         derivative=_derivative,
         equation=entropy,

@@ -9,6 +9,8 @@ ln σ(Z) = min(Z, 0) − ln(1 + e^−|Z|) is finite for every finite Z. The grad
 product dA ∘ A ∘ (1 − A) of the two separate formulas is 0 in float32 from Z = 17 on: there 1 − A rounds to 0.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 
@@ -147,10 +149,6 @@ def _value(z, y, reduction, weight=None, pos_weight=None):
     return torch.binary_cross_entropy_with_logits(z, y, weight, pos_weight, REDUCTIONS[reduction])
 
 
-def _each(z, y, weight=None, pos_weight=None):
-    return _value(z, y, "none", weight, pos_weight)
-
-
 def _derivative(z, y, weight=None, pos_weight=None):
     dz = bce_error(z, y, pos_weight)
     return dz if weight is None else dz * weight
@@ -184,7 +182,7 @@ RULE = register(
         torch_module=torch.nn.BCEWithLogitsLoss,
         options=("weight", "pos_weight"),
         option_symbols=("w", "p"),
-        each=_each,
+        each=functools.partial(_value, reduction="none"),
         value=_value,
         derivative=_derivative,
         answers=SIGMOID,

@@ -96,11 +96,10 @@ class Expression:
         raise NotImplementedError(f"{type(self).__name__} has no evaluate")
 
 
-@dataclass(frozen=True, slots=True)
-class Symbol(Expression):
-    """A quantity by its name, such as A, Z, y or w."""
+class Named(Expression):
+    """A node without children, whose value has its `name`."""
 
-    name: str
+    __slots__ = ()
 
     def children(self):
         return ()
@@ -109,10 +108,20 @@ class Symbol(Expression):
         return (self.name,)
 
     def replace(self, nodes):
-        return expression(nodes.get(self.name, self))
+        return self
 
     def evaluate(self, values):
         return values[self.name]
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol(Named):
+    """A quantity by its name, such as A, Z, y or w."""
+
+    name: str
+
+    def replace(self, nodes):
+        return expression(nodes.get(self.name, self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,4 +328,4 @@ cos = Function("cos", torch.cos, r"\cos", exact=_exactly("cos"))
 maximum = Function("max", _larger, r"\max", exact=max)
 
 A, N, W, X, Z, b, p, w, y = map(Symbol, ("A", "N", "W", "X", "Z", "b", "p", "w", "y"))
-dA, dZ = Symbol("dA"), Symbol("dZ")
+dZ = Symbol("dZ")

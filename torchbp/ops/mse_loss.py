@@ -6,6 +6,7 @@ backward    dX = 2 dℓ ∘ (X − Y)              dℓ = dL/N
 tangent     ℓ̇  = 2 (X − Y) ∘ (Ẋ − Ẏ)
 """
 
+import functools
 import warnings
 
 import torch
@@ -112,10 +113,6 @@ def _value(x, y, reduction):
     return F.mse_loss(x, y, reduction=reduction)
 
 
-def _each(x, y):
-    return _value(x, y, "none")
-
-
 def _derivative(x, y):
     return mse_dx(1, x, y)
 
@@ -125,7 +122,7 @@ RULE = register(
         name="mse_loss",
         apply=mse_loss,
         torch_module=torch.nn.MSELoss,
-        each=_each,
+        each=functools.partial(_value, reduction="none"),
         value=_value,
         derivative=_derivative,
         equation=(A - y) ** 2,

@@ -46,6 +46,11 @@ class Rule(Checked):
     refuses: Annotated[Callable | None, "refuses(module) → why, or None"] = None
     module_class = None  # no part: it is set by `implements`
 
+    @property
+    def known_class(self):
+        """The class of modules that people know the operation by: torch's, or ours; None where there is neither."""
+        return self.torch_module or self.module_class
+
     def options_of(self, module):
         """The constants of the module, name: value, as they are now."""
         options, buffers = {}, module._buffers  # reading a buffer as an attribute costs 1 µs
@@ -222,7 +227,7 @@ class Loss(Rule):
         a sum, and 1 over the count for a mean.
     count(y) → what the mean divides by, of one network: a number or tensor; None is the number of y's elements, which
         are those of ℓ. Of an ensemble's y it is the count of each member.
-    check(output, y): raises a ValueError for a y that does not fit; None asks for the shape of the output.
+    check(output, y): raises a ValueError for a y that does not fit; by default for one of another shape.
     target: "elements", a number for each of the output's; or "classes", the index of a class for each row.
     answers: the rule of the activation that turns outputs into answers, of a loss that takes logits; or None.
     of_answers: of the same, the rule of the loss that takes those answers and is otherwise equal; or None.
@@ -257,7 +262,7 @@ class Loss(Rule):
     option_symbols: Annotated[tuple[str, ...], "the symbol of each option"] = ()
     value: Annotated[Callable | None, "value(output, y, reduction) → L"] = None
     target: Annotated[str, 'what y is: "elements" or "classes"'] = "elements"
-    check: Annotated[Callable | None, "check(output, y), which raises a ValueError for a y that does not fit"] = None
+    check: Annotated[Callable, "check(output, y), which raises a ValueError for a y that does not fit"] = check_shape
     count: Annotated[Callable | None, "count(y) → what the mean divides by"] = None
 
     def __post_init__(self):
@@ -272,7 +277,6 @@ class Loss(Rule):
             if (computed := getattr(self, name)) is not None:
                 for tree in self._alternatives(computed.expression):
                     self._check_tree(name, tree, ("A", "Z", "y", *self.option_symbols))
-        object.__setattr__(self, "check", self.check or check_shape)
 
     def mean_or_sum(self, output, y, reduction, **options):
         """L, by `value` or from `each`.
@@ -311,7 +315,8 @@ class Loss(Rule):
     def symbols(self):
         return dict.fromkeys(("equation", "slope", "error"), ("A", "y", *self.option_symbols))
 
-    def tree(self, name, given=()):
-        """The expression `name`, "equation", "slope" or "error", where the options `given` are, and others are None."""
-        tree = getattr(self, name)
+    def tree(self, name, given=(), computed=False):
+        """The expression `name`, "equation", "slope" or "error", where the options `given` are, and others are None; or
+        what is `computed` in its place."""
+        tree = getattr(self, f"{name}_computed").expression if computed else getattr(self, name)
         return tree(frozenset(given)) if callable(tree) else tree
