@@ -13,7 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from torchbp import nn
 from torchbp.ops.registry import rules
-from torchbp.ops.rules import Activation, Layer, Loss
+from torchbp.ops.rules import KINDS
 
 AnyModule = TypeVar("AnyModule", bound=torch.nn.Module)
 
@@ -114,7 +114,7 @@ def _reasons_of_bypass(model):
 
 def _our_classes():
     """{torch's class: ours}, and of operations that torch does not have {ours: ours}, of all rules."""
-    known = [rule for kind in (Activation, Layer, Loss) for rule in rules(kind).values() if rule.module_class]
+    known = [rule for kind in KINDS for rule in rules(kind).values() if rule.module_class]
     return {rule.known_class: rule.module_class for rule in known}
 
 

@@ -8,10 +8,10 @@ import torch
 from torch.nn.functional import leaky_relu
 
 import torchbp
-from torchbp.ops.binary_cross_entropy import RULE as BCE
-from torchbp.ops.binary_cross_entropy_with_logits import RULE as BCE_WITH_LOGITS
 from torchbp.ops.expressions import A, Indicator, Number, SumOver, Symbol, X, Z, dZ, maximum, y
-from torchbp.ops.mse_loss import RULE as MSE
+from torchbp.ops.losses.binary_cross_entropy import RULE as BCE
+from torchbp.ops.losses.binary_cross_entropy_with_logits import RULE as BCE_WITH_LOGITS
+from torchbp.ops.losses.mse_loss import RULE as MSE
 from torchbp.ops.rules import Activation, Layer, Loss, Parameter
 
 ZERO = Number(0)

@@ -13,7 +13,7 @@ from torchbp.explanation.difference_quotients import DifferenceQuotients
 from torchbp.explanation.quantities import Quantity
 from torchbp.explanation.records import Check, Record
 from torchbp.explanation.references import by_torch
-from torchbp.ops.linear import RULE as LINEAR
+from torchbp.ops.layers.linear import RULE as LINEAR
 
 NAN, INF = math.nan, math.inf
 

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 import torchbp
-from tests.cases import CASES, subsets
+from tests.cases import CASES, subsets, that_require
 
 PLAIN = [case for case in CASES if case.layout == "contiguous" and 0 not in case.shapes[0]]
 
@@ -42,7 +42,7 @@ def gradients(net, loss, x, y):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_saves_no_more_than_torch(case, device):
     functions, leaves = case.calls(device), case.leaves(device)
-    for subset in subsets(len(leaves)):
+    for subset in subsets(case.differentiable):
         inputs = [leaf.clone().requires_grad_(i in subset) for i, leaf in enumerate(leaves)]
         sizes = []
         for function in functions:
@@ -83,26 +83,27 @@ def test_computes_only_the_gradients_that_are_asked_for(shape):
 @pytest.mark.parametrize("case", PLAIN, ids=str)
 def test_graph_can_be_walked_twice(case):
     ours, _ = case.calls()
-    leaves = [leaf.requires_grad_() for leaf in case.leaves()]
+    leaves = case.leaves(requires_grad=True)
     output = ours(*leaves)
     incoming = torch.ones_like(output)
-    first = torch.autograd.grad(output, leaves, incoming, retain_graph=True)
-    torch.testing.assert_close(torch.autograd.grad(output, leaves, incoming), first, rtol=0, atol=0)
+    wanted = that_require(leaves)
+    first = torch.autograd.grad(output, wanted, incoming, retain_graph=True)
+    torch.testing.assert_close(torch.autograd.grad(output, wanted, incoming), first, rtol=0, atol=0)
     with pytest.raises(RuntimeError, match="backward through the graph a second time"):
-        torch.autograd.grad(output, leaves, incoming)
+        torch.autograd.grad(output, wanted, incoming)
 
 
 @pytest.mark.parametrize("case", PLAIN, ids=str)
 @pytest.mark.parametrize("backward", [False, True])
 def test_graph_is_freed_without_the_garbage_collector(case, backward):
     ours, _ = case.calls()
-    inputs = [leaf.requires_grad_().clone() for leaf in case.leaves()]
+    inputs = [leaf.clone() for leaf in case.leaves(requires_grad=True)]
     gc.disable()
     try:
         output = ours(*inputs)
         alive = [weakref.ref(t) for t in (*inputs, output)]
         if backward:
-            torch.autograd.grad(output.sum(), inputs)
+            torch.autograd.grad(output.sum(), that_require(inputs))
         del inputs, output
         assert [ref() for ref in alive] == [None] * len(alive)
     finally:
@@ -122,7 +123,7 @@ class NoGradient(torch.autograd.Function):
 @pytest.mark.parametrize("case", PLAIN, ids=str)
 def test_undefined_gradient_gives_none(case):
     for function in case.calls():
-        leaves = [leaf.requires_grad_() for leaf in case.leaves()]
+        leaves = case.leaves(requires_grad=True)
         NoGradient.apply(function(*leaves)).sum().backward()
         assert all(leaf.grad is None for leaf in leaves)
 
@@ -134,7 +135,7 @@ def test_undefined_gradient_gives_none(case):
 def test_vmap_over_every_subset_of_arguments(case, device):
     ours, torchs = case.calls(device)
     leaves = case.leaves(device)
-    for subset in subsets(len(leaves)):
+    for subset in subsets(case.differentiable):
         for dim in (0, -1):
             dims = tuple(dim if i in subset else None for i in range(len(leaves)))
             batched = [
@@ -145,7 +146,7 @@ def test_vmap_over_every_subset_of_arguments(case, device):
             torch.testing.assert_close(*results)
 
             def gradient(f, *arguments):
-                return torch.func.grad(lambda *a: f(*a).sum(), argnums=tuple(range(len(arguments))))(*arguments)
+                return torch.func.grad(lambda *a: f(*a).sum(), argnums=tuple(case.differentiable))(*arguments)
 
             results = [torch.vmap(lambda *a, f=f: gradient(f, *a), in_dims=dims)(*batched) for f in (ours, torchs)]
             torch.testing.assert_close(*results)

@@ -118,7 +118,7 @@ def test_an_output_may_be_written_into(ours, torchs, x, parameters, way, device)
 def test_no_output_is_a_view(case, device):
     """autograd lets nobody write into a view that a Function made, and into no leaf."""
     ours, _ = case.calls(device)
-    leaves = [leaf.requires_grad_() for leaf in case.leaves(device)]
+    leaves = case.leaves(device, requires_grad=True)
     output = ours(*leaves)
     assert isinstance(output.grad_fn, torch.autograd.function.BackwardCFunction)
     assert not output._is_view()

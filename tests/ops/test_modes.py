@@ -72,7 +72,7 @@ def ours_that_run(output):
 @pytest.mark.filterwarnings("ignore:Anomaly Detection")
 def test_our_backward_runs_under_every_mode(case, mode, device):
     ours, _ = case.calls(device)
-    leaves = [leaf.requires_grad_() for leaf in case.leaves(device)]
+    leaves = case.leaves(device, requires_grad=True)
     with MODES[mode](device), torch.device(device):  # two at once, mostly
         output = ours(*leaves)
     assert ours_that_run(output) == 1

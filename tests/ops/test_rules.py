@@ -21,9 +21,9 @@ from torchbp.engine.network import Network
 from torchbp.ops._accumulate import per_member
 from torchbp.ops.expressions import A, Indicator, SumOver, Symbol, X, Z, dZ, maximum
 from torchbp.ops.registry import implements, register, rules, unregister
-from torchbp.ops.rules import Activation, Layer, Loss, Parameter
+from torchbp.ops.rules import KINDS, Activation, Layer, Loss, Parameter
 
-OF_TORCHBP = {kind: tuple(rules(kind).values()) for kind in (Activation, Layer, Loss)}
+OF_TORCHBP = {kind: tuple(rules(kind).values()) for kind in KINDS}
 
 # --- layers --------------------------------------------------------------------------------------------------------
 
@@ -391,9 +391,7 @@ def test_classes_are_refused_by_what_takes_numbers():
 
 
 def test_every_rule_has_cases():
-    assert {rule.apply for kind in (Activation, Layer, Loss) for rule in OF_TORCHBP[kind]} == {
-        o.ours for o in OPERATIONS
-    }
+    assert {rule.apply for kind in KINDS for rule in OF_TORCHBP[kind]} == {o.ours for o in OPERATIONS}
 
 
 # --- each rule's parts say the same ---------------------------------------------------------------------------------

@@ -7,22 +7,14 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 import torchbp
-from torchbp import ops
+from tests import cases
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # torch's test helpers import deprecated parts of torch
     from torch.testing._internal.common_methods_invocations import op_db
     from torch.testing._internal.common_modules import module_db
 
-OURS = {
-    "nn.functional.linear": ops.linear,
-    "sigmoid": ops.sigmoid,
-    "tanh": ops.tanh,
-    "nn.functional.relu": ops.relu,
-    "nn.functional.binary_cross_entropy": ops.binary_cross_entropy,
-    "nn.functional.binary_cross_entropy_with_logits": ops.binary_cross_entropy_with_logits,
-    "nn.functional.mse_loss": ops.mse_loss,
-}
+OURS = {name: operation.ours for operation in cases.OPERATIONS for name in operation.samples}
 OPERATIONS = [info for info in op_db if info.name in OURS]
 MODULES = [info for info in module_db if hasattr(torchbp.nn, info.module_cls.__name__)]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.complex128]
@@ -30,10 +22,11 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.complex128]
 
 def test_torch_has_samples_of_every_operation_and_module():
     assert {info.name for info in OPERATIONS} == set(OURS)
-    assert len(MODULES) == 7
+    missing = set(torchbp.nn.__all__) - {info.module_cls.__name__ for info in MODULES}
+    assert missing == {"MLP", "FusedMLP", "EnsembleLinear"}
 
 
-def cases():
+def samples():
     for info in OPERATIONS:
         for dtype in DTYPES:
             if dtype in info.dtypes:
@@ -119,7 +112,7 @@ def assert_as_near(ours, torchs, exact):
         assert error <= 2 * allowed + 4 * unit, (a, b, x)
 
 
-@pytest.mark.parametrize(("info", "dtype"), list(cases()))
+@pytest.mark.parametrize(("info", "dtype"), list(samples()))
 @pytest.mark.parametrize("what", [derivatives, jvp, over_a_batch])
 def test_operation(info, dtype, what, device):
     if what is jvp and not (info.supports_forward_ad and dtype in info.backward_dtypes):

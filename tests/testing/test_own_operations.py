@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import torchbp
-from tests.cases import CASES, OPERATIONS, draw
+from tests.cases import CASES, OPERATIONS
+from tests.inputs.operation import draw
 from torchbp import nn, ops
 
 A_FEW = 3
@@ -27,7 +28,7 @@ def test_operations(case):
     domain = {f"leaves[{i}]": (0.01, 0.99) for i, how in enumerate(case.operation.values) if how == "probability"}
     report = torchbp.check(
         ours,
-        tuple(leaf.requires_grad_() for leaf in case.leaves()),
+        tuple(case.leaves(requires_grad=True)),
         require=("second_order", "jvp", "batched_grad", "vmap", "hessian"),
         domain=domain or None,
         reference=torchs,
@@ -45,7 +46,7 @@ def test_operations_compile(operation, fresh_compiler):
     def all_cases(inputs):
         return [function(*leaves) for function, leaves in zip(functions, inputs, strict=True)]
 
-    inputs = [[leaf.requires_grad_() for leaf in case.leaves()] for case in cases]
+    inputs = [case.leaves(requires_grad=True) for case in cases]
     torchbp.check(all_cases, (inputs,), checks="compile", require="compile")
 
 

@@ -1,11 +1,11 @@
-"""The linear layers of E networks as one module. Its equations are in `torchbp/ops/ensemble_linear.py`."""
+"""The linear layers of E networks as one module. Its equations are in `torchbp/ops/layers/ensemble_linear.py`."""
 
 import math
 
 import torch
 
 from torchbp import ops
-from torchbp.ops.ensemble_linear import RULE
+from torchbp.ops.layers.ensemble_linear import RULE
 from torchbp.ops.registry import implements
 
 

@@ -1,9 +1,9 @@
-"""The linear layer as a module. Its equations are in `torchbp/ops/linear.py`."""
+"""The linear layer as a module. Its equations are in `torchbp/ops/layers/linear.py`."""
 
 import torch
 
 from torchbp import ops
-from torchbp.ops.linear import RULE
+from torchbp.ops.layers.linear import RULE
 from torchbp.ops.registry import implements
 
 

@@ -25,8 +25,8 @@ from torchbp.ops._dispatch import (
     tracing_state,
     transforms_active,
 )
-from torchbp.ops.binary_cross_entropy_with_logits import bce_dz, binary_cross_entropy_with_logits
-from torchbp.ops.linear import Linear, linear, linear_dbias, linear_dweight, linear_dx
+from torchbp.ops.layers.linear import Linear, linear, linear_dbias, linear_dweight, linear_dx
+from torchbp.ops.losses.binary_cross_entropy_with_logits import bce_dz, binary_cross_entropy_with_logits
 from torchbp.ops.registry import activation as rule_named
 
 affine = Linear.forward

@@ -17,7 +17,7 @@ from torchbp.engine.gradients import gradient_norms
 from torchbp.engine.losses import value_and_derivative
 from torchbp.engine.network import Network
 from torchbp.ops import registry
-from torchbp.ops.ensemble_linear import ensemble_dweight
+from torchbp.ops.layers.ensemble_linear import ensemble_dweight
 from torchbp.training.callbacks.saturation import flat_share
 from torchbp.training.data.batches import ROWS_AT_ONCE
 

@@ -11,8 +11,8 @@ import functools
 
 import torch
 
-from torchbp.ops._activation import ActivationFunction
 from torchbp.ops._dispatch import operation
+from torchbp.ops.activations._function import ActivationFunction
 from torchbp.ops.expressions import A, Indicator, Number, Z, maximum
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Activation
@@ -71,6 +71,7 @@ RULE = register(
         name="relu",
         apply=relu,
         torch_module=torch.nn.ReLU,
+        torch_functions=dict.fromkeys((torch.nn.functional.relu, torch.relu, torch.Tensor.relu), relu),
         forward=torch.relu,
         forward_=torch.relu_,
         backward=relu_dz,

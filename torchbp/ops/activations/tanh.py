@@ -9,8 +9,8 @@ Differentiated once more, this gives tanh″ = −2A (1 − A²).
 
 import torch
 
-from torchbp.ops._activation import ActivationFunction
 from torchbp.ops._dispatch import operation
+from torchbp.ops.activations._function import ActivationFunction
 from torchbp.ops.expressions import A, Z
 from torchbp.ops.expressions import tanh as tanh_of
 from torchbp.ops.registry import register
@@ -68,6 +68,7 @@ RULE = register(
         name="tanh",
         apply=tanh,
         torch_module=torch.nn.Tanh,
+        torch_functions=dict.fromkeys((torch.tanh, torch.Tensor.tanh), tanh),
         forward=torch.tanh,
         forward_=torch.tanh_,
         backward=tanh_dz,

@@ -9,8 +9,8 @@ Differentiated once more, this gives σ″ = A (1 − A) (1 − 2A).
 
 import torch
 
-from torchbp.ops._activation import ActivationFunction
 from torchbp.ops._dispatch import operation
+from torchbp.ops.activations._function import ActivationFunction
 from torchbp.ops.expressions import A, Z, sigma
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Activation
@@ -67,6 +67,7 @@ RULE = register(
         name="sigmoid",
         apply=sigmoid,
         torch_module=torch.nn.Sigmoid,
+        torch_functions=dict.fromkeys((torch.sigmoid, torch.Tensor.sigmoid, torch.special.expit), sigmoid),
         forward=torch.sigmoid,
         forward_=torch.sigmoid_,
         backward=sigmoid_dz,

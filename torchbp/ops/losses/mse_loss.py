@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp
-from torchbp.ops._loss import check_reduction, chosen_reduction, reduce_backward, reduced
 from torchbp.ops.expressions import A, y
+from torchbp.ops.losses._reduction import check_reduction, chosen_reduction, reduce_backward, reduced
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Loss
 
@@ -122,6 +122,7 @@ RULE = register(
         name="mse_loss",
         apply=mse_loss,
         torch_module=torch.nn.MSELoss,
+        torch_functions={F.mse_loss: mse_loss},
         each=functools.partial(_value, reduction="none"),
         value=_value,
         derivative=_derivative,

@@ -10,7 +10,7 @@ These are the formulas of `linear.py`, each product one batched product over the
 import torch
 
 from torchbp.ops._dispatch import lower_precision, operation
-from torchbp.ops.linear import EQUATIONS, WORDS, Linear, fold_scales, parameters
+from torchbp.ops.layers.linear import EQUATIONS, WORDS, Linear, fold_scales, parameters
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
 

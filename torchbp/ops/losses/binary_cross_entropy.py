@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp, values
-from torchbp.ops._loss import check, chosen_reduction, fit_weight, reduce_backward, reduced
 from torchbp.ops.expressions import A, ln, maximum, p, w, y
+from torchbp.ops.losses._reduction import check, chosen_reduction, fit_weight, reduce_backward, reduced
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Computed, Loss
 
@@ -181,6 +181,7 @@ RULE = register(
         name="binary_cross_entropy",
         apply=binary_cross_entropy,
         torch_module=torch.nn.BCELoss,
+        torch_functions={F.binary_cross_entropy: binary_cross_entropy},
         options=("weight",),
         option_symbols=("w",),
         each=functools.partial(_value, reduction="none"),

@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp
-from torchbp.ops._loss import check, chosen_reduction, fit_weight, reduce_backward, reduced
-from torchbp.ops.binary_cross_entropy import DESCRIPTION, SLOPE_COMPUTED, entropy, slope
-from torchbp.ops.binary_cross_entropy import RULE as BINARY_CROSS_ENTROPY
+from torchbp.ops.activations.sigmoid import RULE as SIGMOID
 from torchbp.ops.expressions import A, Z, exp, ln, p, w, y
+from torchbp.ops.losses._reduction import check, chosen_reduction, fit_weight, reduce_backward, reduced
+from torchbp.ops.losses.binary_cross_entropy import DESCRIPTION, SLOPE_COMPUTED, entropy, slope
+from torchbp.ops.losses.binary_cross_entropy import RULE as BINARY_CROSS_ENTROPY
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Computed, Loss
-from torchbp.ops.sigmoid import RULE as SIGMOID
 
 
 class BinaryCrossEntropyWithLogits(VmappableFunction):
@@ -180,6 +180,7 @@ RULE = register(
         name="binary_cross_entropy_with_logits",
         apply=binary_cross_entropy_with_logits,
         torch_module=torch.nn.BCEWithLogitsLoss,
+        torch_functions={F.binary_cross_entropy_with_logits: binary_cross_entropy_with_logits},
         options=("weight", "pos_weight"),
         option_symbols=("w", "p"),
         each=functools.partial(_value, reduction="none"),

@@ -1,0 +1,3 @@
+"""Operations of attention and the inputs on which ours and torch's must agree."""
+
+OPERATIONS = []
