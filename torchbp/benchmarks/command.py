@@ -30,7 +30,7 @@ BENCHMARKS = {
 }
 ACCURACY = "The worst error of each operation, forward and backward, in ulp, beside torch's."
 COMPILED = ("layers", "step", "ensemble", "all")
-ALL = "All of these, each in a process of its own."
+ALL = "All of these timings, each in a process of its own."
 THREADS = {"cpu": [1, 2], "cuda": [1]}  # on a GPU they only start its kernels
 
 
@@ -39,7 +39,7 @@ def main(arguments):
     command = _parser()
     settings = vars(command.parse_args(arguments[1:]))
     if not settings["benchmark"]:
-        command.error(f"name a benchmark: {', '.join([*BENCHMARKS, 'accuracy', 'all'])}")
+        command.error(f"name a benchmark: {', '.join([*BENCHMARKS, 'all', 'accuracy'])}")
     name, file, picture = (settings.pop(key, None) for key in ("benchmark", "json", "plot"))
     if "threads" in settings:
         settings["threads"] = settings["threads"] or THREADS[settings["device"]]
@@ -104,9 +104,6 @@ def _run_all(file, picture, threads, seconds, with_compile, device):
 def _parser():
     parser = Parser(prog="torchbp bench", description="Time torchbp beside its peers.")
     benchmarks = parser.add_subparsers(dest="benchmark")
-    accuracy = benchmarks.add_parser("accuracy", help=ACCURACY, description=ACCURACY)
-    accuracy.add_argument("--only", nargs="+", default=(), metavar="OPERATION", help="the rules' names (default: all)")
-    accuracy.add_argument("--json", metavar="FILE", type=_new_file, help="write the results to this file too")
     for name, (what, seconds) in {**BENCHMARKS, "all": (ALL, "each benchmark's own")}.items():
         benchmark = benchmarks.add_parser(name, help=what, description=what)
         if seconds:
@@ -129,6 +126,9 @@ def _parser():
         benchmark.add_argument(
             "--plot", metavar="FILE.png", type=_new_pictures if each else _new_picture, help=f"draw a picture{each}"
         )
+    accuracy = benchmarks.add_parser("accuracy", help=ACCURACY, description=ACCURACY)
+    accuracy.add_argument("--only", nargs="+", default=(), metavar="OPERATION", help="the rules' names (default: all)")
+    accuracy.add_argument("--json", metavar="FILE", type=_new_file, help="write the results to this file too")
     return parser
 
 
