@@ -6,6 +6,7 @@ Every function here has the signature and the results of its namesake in `torch.
 from torchbp.ops.activations.relu import relu
 from torchbp.ops.activations.sigmoid import sigmoid
 from torchbp.ops.activations.tanh import tanh
+from torchbp.ops.attention.scaled_dot_product_attention import scaled_dot_product_attention
 from torchbp.ops.layers.ensemble_linear import ensemble_linear
 from torchbp.ops.layers.linear import linear
 from torchbp.ops.losses.binary_cross_entropy import binary_cross_entropy
@@ -22,6 +23,7 @@ __all__ = [
     "mlp_binary_cross_entropy",
     "mse_loss",
     "relu",
+    "scaled_dot_product_attention",
     "sigmoid",
     "tanh",
 ]
