@@ -1,7 +1,7 @@
 """Attention in blocks of queries and keys that fit into the processor's cache: no matrix of all queries by all keys.
 
-Every tensor has four dimensions here: q (B, Hq, L, E), k (B, H, S, E), v (B, H, S, Ev), O (B, Hq, L, Ev); lse has three,
-(B, Hq, L). Where they are there, mask and kept are (B, Hq, L, S), expanded. Hq is a multiple of H: G = Hq/H heads of q
+Every tensor has four dimensions here: q (B, Hq, L, E), k (B, H, S, E), v (B, H, S, Ev), O (B, Hq, L, Ev); lse has
+three, (B, Hq, L). Where they are there, mask and kept are (B, Hq, L, S), expanded. Hq is a multiple of H: G = Hq/H heads of q
 share one head of k and v, and their rows are stacked, G r rows of queries for the same keys.
 """
 
@@ -29,7 +29,7 @@ def attention_in_blocks(q, k, v, mask, kept, factor, causal, scale):
         for i in rows:
             q_i = stacked(q_, i)
             m = q_i.new_full((*q_i.shape[:2], 1), -math.inf)
-            l, o = torch.zeros_like(m), q_i.new_zeros(*q_i.shape[:2], v.shape[3])  # noqa: E741
+            l, o = torch.zeros_like(m), q_i.new_zeros(*q_i.shape[:2], v.shape[3])
             for j in columns:
                 if causal and j.start >= i.stop:
                     break

@@ -309,7 +309,7 @@ def scaled_dot_product_attention(
         query: Q, shape `(…, Hq, L, E)`, or `(L, E)`; floating.
         key: K, shape `(…, H, S, E)`, the dtype of `query`.
         value: V, shape `(…, H, S, Ev)`, the dtype of `query`.
-        attn_mask: broadcastable to `(…, Hq, L, S)`: boolean, True where a query may see a key; or a number that is added
+        attn_mask: broadcastable to `(…, Hq, L, S)`: boolean, True where a query may see a key; or numbers that are added
             to S, in the dtype of `query` or float32, which may require a gradient.
         dropout_p: the probability that an element of softmax is set to 0; always applied, in evaluation too.
         is_causal: query i sees keys 0 to i; with `attn_mask`, both hold.
