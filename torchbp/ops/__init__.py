@@ -16,6 +16,7 @@ from torchbp.ops.activations.sigmoid import sigmoid
 from torchbp.ops.activations.silu import silu
 from torchbp.ops.activations.softplus import softplus
 from torchbp.ops.activations.tanh import tanh
+from torchbp.ops.attention.scaled_dot_product_attention import scaled_dot_product_attention
 from torchbp.ops.convolution.adaptive_avg_pool import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from torchbp.ops.convolution.avg_pool import avg_pool1d, avg_pool2d, avg_pool3d
 from torchbp.ops.convolution.conv import conv1d, conv2d, conv3d
@@ -62,6 +63,7 @@ __all__ = [
     "mse_loss",
     "prelu",
     "relu",
+    "scaled_dot_product_attention",
     "selu",
     "sigmoid",
     "silu",
