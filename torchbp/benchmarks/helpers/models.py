@@ -1,0 +1,256 @@
+"""The networks of `torchbp bench models`, made from configurations: nothing is downloaded.
+
+Each is a function of one of its `SIZES`, "small" for tests or "large" for times, and returns a `Task`. Those of Hugging
+Face are its own classes, as people use them; an MLP-Mixer and an actor-critic policy are written here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import rtdl_revisiting_models as rtdl
+import torch
+import torch.nn.functional as F
+import transformers
+from torch import nn
+from torch.distributions import Categorical
+
+# the configurations name tokens that small vocabularies do not have
+transformers.logging.set_verbosity_error()
+
+
+@dataclass
+class Task:
+    """A network, a batch and the loss of a step.
+
+    network: in train mode, with its usual dropout.
+    batch: name: tensor.
+    loss(network, batch): a tensor of one number.
+    """
+
+    network: nn.Module
+    batch: dict[str, torch.Tensor]
+    loss: Callable[[nn.Module, dict], torch.Tensor]
+
+    def to(self, dtype):
+        """The task in this dtype, in place; integers stay as they are."""
+        self.network.to(dtype)
+        self.batch = {name: t.to(dtype) if t.is_floating_point() else t for name, t in self.batch.items()}
+        return self
+
+
+SIZES = {
+    "ResNet-18": {
+        "small": {"widths": [8, 12, 16, 24], "rows": 4, "pixels": 32},
+        "large": {"widths": [64, 128, 256, 512], "rows": 4, "pixels": 64},
+    },
+    "ViT": {
+        "small": {"width": 64, "blocks": 2, "heads": 4, "rows": 4, "pixels": 8, "patch": 4},
+        "large": {"width": 192, "blocks": 4, "heads": 3, "rows": 8, "pixels": 64, "patch": 8},
+    },
+    "BERT": {
+        "small": {"width": 32, "blocks": 2, "heads": 4, "rows": 3, "tokens": 10, "words": 50},
+        "large": {"width": 256, "blocks": 4, "heads": 4, "rows": 4, "tokens": 64, "words": 5000},
+    },
+    "GPT-2": {
+        "small": {"width": 32, "blocks": 2, "heads": 4, "rows": 3, "tokens": 10, "words": 50},
+        "large": {"width": 256, "blocks": 4, "heads": 4, "rows": 4, "tokens": 64, "words": 5000},
+    },
+    "Llama": {
+        "small": {"width": 64, "blocks": 2, "heads": 4, "rows": 3, "tokens": 10, "words": 50},
+        "large": {"width": 256, "blocks": 4, "heads": 4, "rows": 4, "tokens": 64, "words": 5000},
+    },
+    "MLP-Mixer": {
+        "small": {"width": 16, "blocks": 2, "rows": 4, "pixels": 16, "patch": 4},
+        "large": {"width": 192, "blocks": 4, "rows": 8, "pixels": 64, "patch": 8},
+    },
+    "FT-Transformer": {
+        "small": {"width": 64, "blocks": 2, "heads": 4, "rows": 8, "numbers": 2},
+        "large": {"width": 192, "blocks": 3, "heads": 8, "rows": 64, "numbers": 12},
+    },
+    "actor-critic": {
+        "small": {"width": 16, "rows": 8, "observations": 6, "actions": 3},
+        "large": {"width": 512, "rows": 1024, "observations": 64, "actions": 16},
+    },
+}
+
+
+def task(name, size):
+    """The `Task` of a model: a name and a size of `SIZES`. It draws from torch's random stream."""
+    return _MODELS[name](**SIZES[name][size])
+
+
+def _loss_of_transformers(network, batch):
+    """Hugging Face's networks compute their own loss from `labels`."""
+    return network(**batch).loss
+
+
+def _images(rows, pixels, classes=10):
+    return {"pixel_values": torch.randn(rows, 3, pixels, pixels), "labels": torch.randint(classes, (rows,))}
+
+
+def _resnet18(widths, rows, pixels):
+    config = transformers.ResNetConfig(
+        embedding_size=widths[0], hidden_sizes=widths, depths=[2, 2, 2, 2], layer_type="basic", num_labels=10
+    )
+    return Task(transformers.ResNetForImageClassification(config).train(), _images(rows, pixels), _loss_of_transformers)
+
+
+def _vit(width, blocks, heads, rows, pixels, patch):
+    config = transformers.ViTConfig(
+        hidden_size=width,
+        num_hidden_layers=blocks,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        hidden_dropout_prob=0.1,
+        attention_probs_dropout_prob=0.1,
+        image_size=pixels,
+        patch_size=patch,
+        num_labels=10,
+    )
+    return Task(transformers.ViTForImageClassification(config).train(), _images(rows, pixels), _loss_of_transformers)
+
+
+def _bert(width, blocks, heads, rows, tokens, words):
+    config = transformers.BertConfig(
+        vocab_size=words,
+        hidden_size=width,
+        num_hidden_layers=blocks,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        max_position_embeddings=tokens,
+        num_labels=3,
+    )
+    padded = torch.ones(rows, tokens, dtype=torch.long)
+    padded[0, tokens // 2 :] = 0
+    batch = {
+        "input_ids": torch.randint(words, (rows, tokens)),
+        "attention_mask": padded,
+        "labels": torch.randint(3, (rows,)),
+    }
+    return Task(transformers.BertForSequenceClassification(config).train(), batch, _loss_of_transformers)
+
+
+def _tokens(rows, tokens, words):
+    ids = torch.randint(words, (rows, tokens))
+    return {"input_ids": ids, "labels": ids}
+
+
+def _gpt2(width, blocks, heads, rows, tokens, words):
+    config = transformers.GPT2Config(
+        vocab_size=words, n_embd=width, n_layer=blocks, n_head=heads, n_positions=2 * tokens, loss_type="ForCausalLM"
+    )
+    return Task(transformers.GPT2LMHeadModel(config).train(), _tokens(rows, tokens, words), _loss_of_transformers)
+
+
+def _llama(width, blocks, heads, rows, tokens, words):
+    config = transformers.LlamaConfig(
+        vocab_size=words,
+        hidden_size=width,
+        num_hidden_layers=blocks,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2,
+        intermediate_size=3 * width,
+        max_position_embeddings=2 * tokens,
+        attention_dropout=0.1,
+    )
+    return Task(transformers.LlamaForCausalLM(config).train(), _tokens(rows, tokens, words), _loss_of_transformers)
+
+
+class MixerBlock(nn.Module):
+    """One MLP mixes the tokens and another the channels, each after a LayerNorm and beside a residual connection."""
+
+    def __init__(self, tokens, width):
+        super().__init__()
+        self.token_norm, self.channel_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.token_mlp, self.channel_mlp = self.mlp(tokens, 2 * tokens), self.mlp(width, 4 * width)
+
+    @staticmethod
+    def mlp(features, hidden):
+        return nn.Sequential(nn.Linear(features, hidden), nn.GELU(), nn.Dropout(0.1), nn.Linear(hidden, features))
+
+    def forward(self, x):  # (rows, tokens, width)
+        x = x + self.token_mlp(self.token_norm(x).transpose(1, 2)).transpose(1, 2)
+        return x + self.channel_mlp(self.channel_norm(x))
+
+
+class MLPMixer(nn.Module):
+    """The network of Tolstikhin et al., 2021: https://arxiv.org/abs/2105.01601"""
+
+    def __init__(self, width, blocks, pixels, patch, classes=10):
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, patch, stride=patch)
+        self.blocks = nn.Sequential(*(MixerBlock((pixels // patch) ** 2, width) for _ in range(blocks)))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
+
+    def forward(self, images):
+        x = self.patches(images).flatten(2).transpose(1, 2)
+        return self.head(self.norm(self.blocks(x)).mean(1))
+
+
+def _mlp_mixer(width, blocks, rows, pixels, patch):
+    def loss(network, batch):
+        return F.cross_entropy(network(batch["pixel_values"]), batch["labels"], label_smoothing=0.1)
+
+    return Task(MLPMixer(width, blocks, pixels, patch), _images(rows, pixels), loss)
+
+
+def _ft_transformer(width, blocks, heads, rows, numbers):
+    settings = rtdl.FTTransformer.get_default_kwargs(blocks) | {
+        "d_block": width,
+        "attention_n_heads": heads,
+        "n_cont_features": numbers,
+        "cat_cardinalities": [4, 3],
+        "d_out": 1,
+    }
+    batch = {
+        "numbers": torch.randn(rows, numbers),
+        "categories": torch.stack([torch.randint(of, (rows,)) for of in settings["cat_cardinalities"]], 1),
+        "labels": torch.rand(rows).round(),
+    }
+
+    def loss(network, batch):
+        logits = network(batch["numbers"], batch["categories"]).squeeze(-1)
+        return F.binary_cross_entropy_with_logits(logits, batch["labels"])
+
+    return Task(rtdl.FTTransformer(**settings), batch, loss)
+
+
+class ActorCritic(nn.Module):
+    """A policy and a value over one body. Its activations are functions, and its policy is a distribution."""
+
+    def __init__(self, observations, width, actions):
+        super().__init__()
+        self.body, self.hidden = nn.Linear(observations, width), nn.Linear(width, width)
+        self.policy, self.value = nn.Linear(width, actions), nn.Linear(width, 1)
+
+    def forward(self, observations):
+        x = F.silu(self.hidden(torch.tanh(self.body(observations))))
+        return Categorical(logits=self.policy(x)), self.value(x).squeeze(-1)
+
+
+def _actor_critic(width, rows, observations, actions):
+    batch = {
+        "observations": torch.randn(rows, observations),
+        "actions": torch.randint(actions, (rows,)),
+        "returns": torch.randn(rows),
+    }
+
+    def loss(network, batch):
+        policy, value = network(batch["observations"])
+        advantage = (batch["returns"] - value).detach()
+        gain = policy.log_prob(batch["actions"]) * advantage
+        return F.smooth_l1_loss(value, batch["returns"]) - gain.mean() - 0.01 * policy.entropy().mean()
+
+    return Task(ActorCritic(observations, width, actions), batch, loss)
+
+
+_MODELS = {
+    "ResNet-18": _resnet18,
+    "ViT": _vit,
+    "BERT": _bert,
+    "GPT-2": _gpt2,
+    "Llama": _llama,
+    "MLP-Mixer": _mlp_mixer,
+    "FT-Transformer": _ft_transformer,
+    "actor-critic": _actor_critic,
+}
