@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-import torchbp
 from tests.models.graph import parameters_not_by_us
 from torchbp.benchmarks.helpers.models import SIZES, task
 
@@ -18,12 +17,10 @@ OPTIMIZERS = {
 
 
 def made(name, converted, dtype=torch.float32):
-    """The same task each time, of the small size."""
+    """The task of the small size, the same each time."""
     torch.manual_seed(0)
     small = task(name, "small").to(dtype)
-    if converted:
-        torchbp.convert(small.network, functional=True)
-    return small
+    return small.converted() if converted else small
 
 
 def ten_steps(name, converted, optimizer, dtype):
@@ -34,7 +31,7 @@ def ten_steps(name, converted, optimizer, dtype):
     losses = []
     for _ in range(10):
         optimizer.zero_grad()
-        loss = small.loss(small.network, small.batch)
+        loss = small.loss()
         loss.backward()
         optimizer.step()
         losses.append(loss.detach())
@@ -59,11 +56,11 @@ def test_ten_steps_are_the_same_to_the_rounding_of_float32(name):
 @pytest.mark.parametrize("name", SIZES)
 def test_our_formulas_give_the_parameters_their_gradients(name):
     small = made(name, converted=True)
-    missing = parameters_not_by_us(small.loss(small.network, small.batch), small.network)
+    missing = parameters_not_by_us(small.loss(), small.network)
     sizes = {parameter: p.numel() for parameter, p in small.network.named_parameters()}
     assert sum(sizes[parameter] for parameter in missing) <= 0.01 * sum(sizes.values()), missing
     plain = made(name, converted=False)
-    assert len(parameters_not_by_us(plain.loss(plain.network, plain.batch), plain.network)) == len(sizes)
+    assert len(parameters_not_by_us(plain.loss(), plain.network)) == len(sizes)
 
 
 @pytest.mark.parametrize("name", ["ViT", "BERT", "GPT-2", "MLP-Mixer", "FT-Transformer"])
@@ -75,7 +72,7 @@ def test_dropout_has_the_same_masks(name):
             if isinstance(module, nn.Dropout):
                 module.register_forward_hook(lambda module, inputs, out, masks=masks: masks.append(out == 0))
         torch.manual_seed(1)
-        small.loss(small.network, small.batch)
+        small.loss()
         found.append((masks, torch.get_rng_state()))
     torch.testing.assert_close(*found, rtol=0, atol=0)
     assert any(mask.any() for mask in found[0][0])
@@ -99,7 +96,7 @@ def test_generation_gives_the_same_tokens(name):
 def gradients(small):
     torch.manual_seed(1)
     small.network.zero_grad()
-    loss = small.loss(small.network, small.batch)
+    loss = small.loss()
     loss.backward()
     return loss.detach(), {name: p.grad for name, p in small.network.named_parameters()}
 
@@ -110,7 +107,7 @@ def test_a_copy_is_converted_too(copied):
     expected = gradients(small)
     small.network = copied(small.network)
     torch.testing.assert_close(gradients(small), expected)
-    missing = parameters_not_by_us(small.loss(small.network, small.batch), small.network)
+    missing = parameters_not_by_us(small.loss(), small.network)
     assert "transformer.h.0.attn.c_attn.weight" not in missing
 
 
@@ -143,7 +140,7 @@ def test_compiled():
     small = made("Llama", converted=True)
     small.network.eval()  # a compiled program draws its own masks
     expected = gradients(small)
-    missing = parameters_not_by_us(small.loss(small.network, small.batch), small.network)
+    missing = parameters_not_by_us(small.loss(), small.network)
     assert "lm_head.weight" not in missing
     small.network = torch.compile(small.network, backend="aot_eager", fullgraph=True)
     small.network.zero_grad()

@@ -1,7 +1,7 @@
 """The networks of `torchbp bench models`, made from configurations: nothing is downloaded.
 
-Each is a function of one of its `SIZES`, "small" for tests or "large" for times, and returns a `Task`. Those of Hugging
-Face are its own classes, as people use them; an MLP-Mixer and an actor-critic policy are written here.
+Each has two `SIZES`, "small" for tests and "large" for times. Those of Hugging Face are its own classes, as people use
+them; an MLP-Mixer, an actor-critic policy, and attention alone are written here.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,8 @@ import transformers
 from torch import nn
 from torch.distributions import Categorical
 
+from torchbp.conversion import convert
+
 # the configurations name tokens that small vocabularies do not have
 transformers.logging.set_verbosity_error()
 
@@ -24,12 +26,23 @@ class Task:
 
     network: in train mode, with its usual dropout.
     batch: name: tensor.
-    loss(network, batch): a tensor of one number.
+    of_batch(network, criterion, batch): the loss, a tensor of one number.
+    criterion: a module of the loss, where the network does not compute its own.
     """
 
     network: nn.Module
     batch: dict[str, torch.Tensor]
-    loss: Callable[[nn.Module, dict], torch.Tensor]
+    of_batch: Callable
+    criterion: nn.Module | None = None
+
+    def loss(self):
+        return self.of_batch(self.network, self.criterion, self.batch)
+
+    def converted(self):
+        """The task by torchbp's formulas, in place."""
+        for module in filter(None, (self.network, self.criterion)):
+            convert(module, functional=True)
+        return self
 
     def to(self, dtype):
         """The task in this dtype, in place; integers stay as they are."""
@@ -71,6 +84,10 @@ SIZES = {
         "small": {"width": 16, "rows": 8, "observations": 6, "actions": 3},
         "large": {"width": 512, "rows": 1024, "observations": 64, "actions": 16},
     },
+    "attention": {
+        "small": {"rows": 2, "heads": 2, "tokens": 20, "width": 8},
+        "large": {"rows": 1, "heads": 4, "tokens": 1024, "width": 64},
+    },
 }
 
 
@@ -79,8 +96,8 @@ def task(name, size):
     return _MODELS[name](**SIZES[name][size])
 
 
-def _loss_of_transformers(network, batch):
-    """Hugging Face's networks compute their own loss from `labels`."""
+def _own_loss(network, criterion, batch):
+    """Hugging Face's networks compute their loss themselves, from `labels`."""
     return network(**batch).loss
 
 
@@ -92,7 +109,7 @@ def _resnet18(widths, rows, pixels):
     config = transformers.ResNetConfig(
         embedding_size=widths[0], hidden_sizes=widths, depths=[2, 2, 2, 2], layer_type="basic", num_labels=10
     )
-    return Task(transformers.ResNetForImageClassification(config).train(), _images(rows, pixels), _loss_of_transformers)
+    return Task(transformers.ResNetForImageClassification(config).train(), _images(rows, pixels), _own_loss)
 
 
 def _vit(width, blocks, heads, rows, pixels, patch):
@@ -107,7 +124,7 @@ def _vit(width, blocks, heads, rows, pixels, patch):
         patch_size=patch,
         num_labels=10,
     )
-    return Task(transformers.ViTForImageClassification(config).train(), _images(rows, pixels), _loss_of_transformers)
+    return Task(transformers.ViTForImageClassification(config).train(), _images(rows, pixels), _own_loss)
 
 
 def _bert(width, blocks, heads, rows, tokens, words):
@@ -127,7 +144,7 @@ def _bert(width, blocks, heads, rows, tokens, words):
         "attention_mask": padded,
         "labels": torch.randint(3, (rows,)),
     }
-    return Task(transformers.BertForSequenceClassification(config).train(), batch, _loss_of_transformers)
+    return Task(transformers.BertForSequenceClassification(config).train(), batch, _own_loss)
 
 
 def _tokens(rows, tokens, words):
@@ -139,7 +156,7 @@ def _gpt2(width, blocks, heads, rows, tokens, words):
     config = transformers.GPT2Config(
         vocab_size=words, n_embd=width, n_layer=blocks, n_head=heads, n_positions=2 * tokens, loss_type="ForCausalLM"
     )
-    return Task(transformers.GPT2LMHeadModel(config).train(), _tokens(rows, tokens, words), _loss_of_transformers)
+    return Task(transformers.GPT2LMHeadModel(config).train(), _tokens(rows, tokens, words), _own_loss)
 
 
 def _llama(width, blocks, heads, rows, tokens, words):
@@ -153,7 +170,7 @@ def _llama(width, blocks, heads, rows, tokens, words):
         max_position_embeddings=2 * tokens,
         attention_dropout=0.1,
     )
-    return Task(transformers.LlamaForCausalLM(config).train(), _tokens(rows, tokens, words), _loss_of_transformers)
+    return Task(transformers.LlamaForCausalLM(config).train(), _tokens(rows, tokens, words), _own_loss)
 
 
 class MixerBlock(nn.Module):
@@ -188,10 +205,11 @@ class MLPMixer(nn.Module):
 
 
 def _mlp_mixer(width, blocks, rows, pixels, patch):
-    def loss(network, batch):
-        return F.cross_entropy(network(batch["pixel_values"]), batch["labels"], label_smoothing=0.1)
+    def loss(network, criterion, batch):
+        return criterion(network(batch["pixel_values"]), batch["labels"])
 
-    return Task(MLPMixer(width, blocks, pixels, patch), _images(rows, pixels), loss)
+    network = MLPMixer(width, blocks, pixels, patch)
+    return Task(network, _images(rows, pixels), loss, nn.CrossEntropyLoss(label_smoothing=0.1))
 
 
 def _ft_transformer(width, blocks, heads, rows, numbers):
@@ -208,11 +226,10 @@ def _ft_transformer(width, blocks, heads, rows, numbers):
         "labels": torch.rand(rows).round(),
     }
 
-    def loss(network, batch):
-        logits = network(batch["numbers"], batch["categories"]).squeeze(-1)
-        return F.binary_cross_entropy_with_logits(logits, batch["labels"])
+    def loss(network, criterion, batch):
+        return criterion(network(batch["numbers"], batch["categories"]).squeeze(-1), batch["labels"])
 
-    return Task(rtdl.FTTransformer(**settings), batch, loss)
+    return Task(rtdl.FTTransformer(**settings), batch, loss, nn.BCEWithLogitsLoss())
 
 
 class ActorCritic(nn.Module):
@@ -235,13 +252,31 @@ def _actor_critic(width, rows, observations, actions):
         "returns": torch.randn(rows),
     }
 
-    def loss(network, batch):
+    def loss(network, criterion, batch):
         policy, value = network(batch["observations"])
         advantage = (batch["returns"] - value).detach()
         gain = policy.log_prob(batch["actions"]) * advantage
-        return F.smooth_l1_loss(value, batch["returns"]) - gain.mean() - 0.01 * policy.entropy().mean()
+        return criterion(value, batch["returns"]) - gain.mean() - 0.01 * policy.entropy().mean()
 
-    return Task(ActorCritic(observations, width, actions), batch, loss)
+    return Task(ActorCritic(observations, width, actions), batch, loss, nn.SmoothL1Loss())
+
+
+class Attention(nn.Module):
+    """Attention alone, of queries, keys and values that are parameters: for the memory that it takes."""
+
+    def __init__(self, rows, heads, tokens, width):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Parameter(torch.randn(rows, heads, tokens, width)) for _ in range(3))
+
+    def forward(self):
+        return F.scaled_dot_product_attention(self.q, self.k, self.v, is_causal=True)
+
+
+def _attention(rows, heads, tokens, width):
+    def loss(network, criterion, batch):
+        return network().square().mean()
+
+    return Task(Attention(rows, heads, tokens, width), {}, loss)
 
 
 _MODELS = {
@@ -253,4 +288,5 @@ _MODELS = {
     "MLP-Mixer": _mlp_mixer,
     "FT-Transformer": _ft_transformer,
     "actor-critic": _actor_critic,
+    "attention": _attention,
 }
