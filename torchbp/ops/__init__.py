@@ -6,6 +6,10 @@ Every function here has the signature and the results of its namesake in `torch.
 from torchbp.ops.activations.relu import relu
 from torchbp.ops.activations.sigmoid import sigmoid
 from torchbp.ops.activations.tanh import tanh
+from torchbp.ops.convolution.adaptive_avg_pool import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
+from torchbp.ops.convolution.avg_pool import avg_pool1d, avg_pool2d, avg_pool3d
+from torchbp.ops.convolution.conv import conv1d, conv2d, conv3d
+from torchbp.ops.convolution.max_pool import max_pool1d, max_pool2d, max_pool3d
 from torchbp.ops.layers.ensemble_linear import ensemble_linear
 from torchbp.ops.layers.linear import linear
 from torchbp.ops.losses.binary_cross_entropy import binary_cross_entropy
@@ -14,10 +18,22 @@ from torchbp.ops.losses.mse_loss import mse_loss
 from torchbp.ops.mlp import mlp, mlp_binary_cross_entropy
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "conv1d",
+    "conv2d",
+    "conv3d",
     "ensemble_linear",
     "linear",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
     "mlp",
     "mlp_binary_cross_entropy",
     "mse_loss",
