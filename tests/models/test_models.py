@@ -19,7 +19,7 @@ OPTIMIZERS = {
 def made(name, converted, dtype=torch.float32):
     """The task of the small size, the same each time."""
     torch.manual_seed(0)
-    small = task(name, "small").to(dtype)
+    small = task(name, "small").to(dtype=dtype)
     return small.converted() if converted else small
 
 

@@ -44,10 +44,10 @@ class Task:
             convert(module, functional=True)
         return self
 
-    def to(self, dtype):
-        """The task in this dtype, in place; integers stay as they are."""
-        self.network.to(dtype)
-        self.batch = {name: t.to(dtype) if t.is_floating_point() else t for name, t in self.batch.items()}
+    def to(self, device=None, dtype=None):
+        """The task on this device and in this dtype, in place; integers stay as they are."""
+        self.network.to(device, dtype)
+        self.batch = {name: t.to(device, dtype if t.is_floating_point() else None) for name, t in self.batch.items()}
         return self
 
 
