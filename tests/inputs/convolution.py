@@ -25,7 +25,7 @@ OPERATIONS = [
         ops.conv3d,
         F.conv3d,
         [((1, 1, 3, 2, 2), (1, 1, 2, 1, 2), (1,))],
-        [{"padding": "same"}],
+        [{"padding": (1, 0, 2)}],
         layouts=False,
         samples=("nn.functional.conv3d",),
     ),
@@ -45,9 +45,7 @@ OPERATIONS = [
         complex=False,
         samples=("nn.functional.max_pool2d",),
     ),
-    Operation(
-        ops.max_pool3d, F.max_pool3d, [((1, 2, 3, 4),)], [{"kernel_size": 2}], complex=False, layouts=False
-    ),
+    Operation(ops.max_pool3d, F.max_pool3d, [((1, 2, 3, 4),)], [{"kernel_size": 2}], complex=False, layouts=False),
     Operation(
         ops.avg_pool1d, F.avg_pool1d, [((2, 5),)], [{"kernel_size": 2, "stride": 1}], complex=False, layouts=False
     ),
