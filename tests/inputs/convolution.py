@@ -30,6 +30,28 @@ OPERATIONS = [
         samples=("nn.functional.conv3d",),
     ),
     Operation(
+        ops.conv_transpose1d,
+        F.conv_transpose1d,
+        [((2, 2, 3), (2, 1, 2), (2,)), ((2, 3), (2, 1, 2), (2,))],
+        [{"stride": 2, "groups": 2}],
+        layouts=False,
+        samples=("nn.functional.conv_transpose1d",),
+    ),
+    Operation(
+        ops.conv_transpose2d,
+        F.conv_transpose2d,
+        [((2, 2, 3, 2), (2, 2, 3, 2), (2,)), ((0, 2, 3, 2), (2, 2, 3, 2), (2,))],
+        [{"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2), "output_padding": (1, 0)}],
+        samples=("nn.functional.conv_transpose2d",),
+    ),
+    Operation(
+        ops.conv_transpose3d,
+        F.conv_transpose3d,
+        [((1, 1, 2, 1, 2), (1, 1, 2, 1, 2), (1,))],
+        layouts=False,
+        samples=("nn.functional.conv_transpose3d",),
+    ),
+    Operation(
         ops.max_pool1d,
         F.max_pool1d,
         [((2, 5),)],

@@ -1,7 +1,7 @@
 """`torch.nn`'s modules over the operations of `torchbp.ops`: same signatures, initialisation and state_dict."""
 
 from torchbp.nn.activation import ReLU, Sigmoid, Tanh
-from torchbp.nn.convolution import Conv1d, Conv2d, Conv3d
+from torchbp.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from torchbp.nn.ensemble import EnsembleLinear
 from torchbp.nn.linear import Linear
 from torchbp.nn.loss import BCELoss, BCEWithLogitsLoss, MSELoss
@@ -31,6 +31,9 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "EnsembleLinear",
     "FusedMLP",
     "Linear",

@@ -33,11 +33,6 @@ def conv_dx(dz, weight, size, stride, padding, dilation, groups):
     return CONV_TRANSPOSE[dims](dz, weight.conj(), None, stride, padding, rest, groups, dilation)
 
 
-def conv_transpose_dx(dz, weight, stride, padding, dilation, groups):
-    """dX = dZ ⋆ conj(W)."""
-    return CONV[weight.dim() - 2](dz, weight.conj(), None, stride, padding, dilation, groups)
-
-
 def correlation(dz, x, kernel, stride, padding, dilation, groups):
     """dW = dZ ⋆ X: a convolution of X with dZ, in which the batch and the channels, and stride and dilation, have
     changed places: `dW[o, c, j] = Σ_n Σ_i dZ[n, o, i] X[n, c, stride i + dilation j − padding]`."""
@@ -77,3 +72,8 @@ def conv_dweight(dz, x, weight, stride, padding, dilation, groups):
 def conv_dbias(dz, dims):
     """db = Σ dZ, over the batch and all places."""
     return dz.sum((0, *range(2, dims + 2)) if dz.dim() == dims + 2 else tuple(range(1, dims + 1)))
+
+
+def owned(z, x, weight):
+    """Z as no view: without a batch it is one, and autograd lets nobody write into a view that a Function has made."""
+    return z if x.dim() == weight.dim() else z.detach()
