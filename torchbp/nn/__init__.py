@@ -19,7 +19,7 @@ from torchbp.nn.activation import (
     Softplus,
     Tanh,
 )
-from torchbp.nn.convolution import Conv1d, Conv2d, Conv3d
+from torchbp.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from torchbp.nn.ensemble import EnsembleLinear
 from torchbp.nn.linear import Linear
 from torchbp.nn.loss import BCELoss, BCEWithLogitsLoss, MSELoss
@@ -53,6 +53,9 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "EnsembleLinear",
     "FusedMLP",
     "Hardsigmoid",

@@ -20,6 +20,7 @@ from torchbp.ops.attention.scaled_dot_product_attention import scaled_dot_produc
 from torchbp.ops.convolution.adaptive_avg_pool import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from torchbp.ops.convolution.avg_pool import avg_pool1d, avg_pool2d, avg_pool3d
 from torchbp.ops.convolution.conv import conv1d, conv2d, conv3d
+from torchbp.ops.convolution.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
 from torchbp.ops.convolution.max_pool import max_pool1d, max_pool2d, max_pool3d
 from torchbp.ops.layers.ensemble_linear import ensemble_linear
 from torchbp.ops.layers.glu import glu
@@ -44,6 +45,9 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "elu",
     "ensemble_linear",
     "gelu",
