@@ -176,11 +176,7 @@ def test_operation(info, dtype, what, device):
         with warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore",
-<<<<<<< HEAD
-                ".*(broadcast|There is a performance drop|Casting complex|reduction: 'mean' divides)",
-=======
-                ".*(broadcast|There is a performance drop|Using padding='same'|reduction: 'mean' divides)",
->>>>>>> wc
+                ".*(broadcast|There is a performance|Casting complex|Using padding='same'|reduction: 'mean' divides)",
                 UserWarning,
             )
             results = [outcome(lambda f=f, x=flat: what(f, x)) for f in (ours, torchs)]
