@@ -48,10 +48,16 @@ class Case:
         weights = torch.rand(self.shapes[0][-1:], device=device, dtype=dtype) + 0.5
         options = {k: weights if v is PER_CLASS else v for k, v in self.options.items()}
 
+        names = self.operation.names
+
         def call(function):
-            return lambda *leaves: function(
-                *(lay_out(*pair, self.layout) for pair in zip(leaves, self.shapes, strict=True)), **options
-            )
+            def on_leaves(*leaves):
+                tensors = [lay_out(*pair, self.layout) for pair in zip(leaves, self.shapes, strict=True)]
+                if names:
+                    return function(**dict(zip(names, tensors, strict=False)), **options)
+                return function(*tensors, **options)
+
+            return on_leaves
 
         return call(self.operation.ours), call(self.operation.torchs)
 

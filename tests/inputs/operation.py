@@ -24,6 +24,7 @@ class Operation:
     complex: whether torch's takes complex numbers.
     samples: the names of torch's sample inputs (op_db) of it.
     layouts: whether it is run in other memory layouts than the contiguous one, too.
+    names: of the tensor arguments, where they are given as keywords.
     """
 
     ours: Callable
@@ -34,6 +35,7 @@ class Operation:
     complex: bool = True
     samples: tuple = ()
     layouts: bool = True
+    names: tuple = ()
 
     @property
     def name(self):

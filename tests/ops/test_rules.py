@@ -25,82 +25,6 @@ from torchbp.ops.rules import KINDS, Activation, Layer, Loss, Parameter
 
 OF_TORCHBP = {kind: tuple(rules(kind).values()) for kind in KINDS}
 
-# --- layers --------------------------------------------------------------------------------------------------------
-
-
-def normalised(x, weight, bias, eps=1e-5):
-    mean, variance = x.mean(-1, keepdim=True), x.var(-1, correction=0, keepdim=True)
-    rstd = (variance + eps).rsqrt()
-    xhat = (x - mean) * rstd
-    return xhat * weight + bias, (xhat, rstd)
-
-
-def normalised_dx(dz, saved, weight, bias, eps=1e-5):
-    xhat, rstd = saved
-    dxhat = dz * weight
-    return rstd * (dxhat - dxhat.mean(-1, keepdim=True) - xhat * (dxhat * xhat).mean(-1, keepdim=True))
-
-
-LAYER_NORM = Layer(
-    name="layer_norm",
-    apply=F.layer_norm,
-    torch_module=torch.nn.LayerNorm,
-    options=("eps",),
-    forward=normalised,
-    backward=normalised_dx,
-    saves="returned",
-    parameters=(
-        Parameter("weight", "g", gradient=lambda dz, saved, eps: (dz * saved[0]).flatten(0, -2).sum(0), equation=None),
-        Parameter("bias", "s", gradient=lambda dz, saved, eps: dz.flatten(0, -2).sum(0), equation=None),
-    ),
-    equation=None,
-    backward_equation=None,
-    description="Each row is shifted to mean 0 and scaled to variance 1.",
-)
-
-
-def dropped(x, p, training):
-    if not training:
-        return x.clone(), None
-    mask = torch.empty_like(x).bernoulli_(1 - p).div_(1 - p)
-    return x * mask, mask
-
-
-DROPOUT = Layer(
-    name="dropout",
-    apply=F.dropout,
-    torch_module=torch.nn.Dropout,
-    options=("p", "training"),
-    forward=dropped,
-    backward=lambda dz, mask, p, training: dz if mask is None else dz * mask,
-    saves="returned",
-    parameters=(),
-    equation=None,
-    backward_equation=None,
-    description="Each number is set to 0 with probability p.",
-)
-
-EMBEDDING = Layer(
-    name="embedding",
-    apply=F.embedding,
-    torch_module=torch.nn.Embedding,
-    options=("num_embeddings",),
-    forward=lambda x, weight, num_embeddings: weight[x],
-    backward=lambda dz, x, weight, num_embeddings: None,
-    saves="input",
-    parameters=(
-        Parameter(
-            "weight",
-            "W",
-            gradient=lambda dz, x, num_embeddings: dz.new_zeros(num_embeddings, dz.shape[-1]).index_add_(0, x, dz),
-            equation=None,
-        ),
-    ),
-    equation=None,
-    backward_equation=None,
-    description="Each index is replaced by its row of W.",
-)
-
 # --- losses --------------------------------------------------------------------------------------------------------
 
 
@@ -212,7 +136,7 @@ SMOOTHED = dataclasses.replace(
 
 @pytest.fixture(autouse=True)
 def registered():
-    new = LAYER_NORM, DROPOUT, EMBEDDING, SMOOTHED, HUBER, SHIFT, FLATTEN, DOT
+    new = SMOOTHED, HUBER, SHIFT, FLATTEN, DOT
     for rule in new:
         register(rule)
     for rule, module in ((SHIFT, Shift), (DOT, Dot)):
