@@ -10,7 +10,7 @@ I counts the places of a plane, of all spatial dimensions, from 0. I is all that
 import torch
 
 from torchbp.ops._dispatch import VmappableFunction, operation, save_for_jvp
-from torchbp.ops.convolution._windows import MAX_POOL
+from torchbp.ops.convolution._windows import MAX_POOL, layout
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
 
@@ -28,7 +28,7 @@ class MaxPool(VmappableFunction):
     def setup_context(ctx, inputs, outputs):
         x, ctx.dims, *_ = inputs
         _, indices = outputs
-        ctx.size = x.shape[-ctx.dims :]
+        ctx.layout = layout(x, ctx.dims)
         ctx.mark_non_differentiable(indices)
         ctx.save_for_backward(indices)
         save_for_jvp(ctx, indices)
@@ -38,7 +38,7 @@ class MaxPool(VmappableFunction):
         if dz is None:
             return (None,) * 8
         (indices,) = ctx.saved_tensors
-        return max_pool_dx(dz, indices, ctx.size), *(None,) * 7
+        return max_pool_dx(dz, indices, *ctx.layout), *(None,) * 7
 
     @staticmethod
     def jvp(ctx, x_t, *_):
@@ -52,11 +52,24 @@ def places(tensor, dims):
     return tensor.reshape(*tensor.shape[:-dims], tensor.shape[-dims:].numel())
 
 
-def max_pool_dx(dz, indices, size):
+def max_pool_dx(dz, indices, size, channels_last):
     """dX: each number of dZ at the place of the largest number of its window; where windows meet, their sum."""
     dims = len(size)
+    if channels_last and not torch.is_grad_enabled():
+        return max_pool_dx_channels_last(dz, indices, size)
     dx = dz.new_zeros(*dz.shape[:-dims], size.numel())
     return dx.scatter_add_(-1, places(indices, dims), places(dz, dims)).view(*dz.shape[:-dims], *size)
+
+
+def max_pool_dx_channels_last(dz, indices, size):
+    """The same in the order (N, places, C) of X's memory: place i of channel c is number i C + c of its sample."""
+    n, channels = dz.shape[:2]
+    dz, indices = dz.movedim(1, -1), indices.movedim(1, -1)
+    indices = torch.add(torch.arange(channels, device=dz.device), indices, alpha=channels)
+    per_sample = dz.shape[1:].numel()
+    dx = dz.new_zeros(n, size.numel() * channels)
+    dx.scatter_add_(1, indices.reshape(n, per_sample), dz.reshape(n, per_sample))
+    return dx.view(n, *size, channels).movedim(-1, 1)
 
 
 def _by_torch(x, dims, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
@@ -121,7 +134,7 @@ def _refuses(module):
 def _rule(dims, apply):
     def forward(x, **settings):
         z, indices = MAX_POOL[dims](x, **settings, return_indices=True)
-        return z, (indices, x.shape[-dims:])
+        return z, (indices, *layout(x, dims))
 
     def backward(dz, saved, **settings):
         return max_pool_dx(dz, *saved)
