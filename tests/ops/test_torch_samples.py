@@ -176,11 +176,13 @@ def test_operation(info, dtype, what, device):
         with warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore",
-                ".*(broadcast|There is a performance drop|Using padding='same'|reduction: 'mean' divides)",
+                ".*(broadcast|There is a performance|Casting complex|Using padding='same'|reduction: 'mean' divides)",
                 UserWarning,
             )
             results = [outcome(lambda f=f, x=flat: what(f, x)) for f in (ours, torchs)]
-        if isinstance(results[1], type):
+        if results[1] is NotImplementedError:
+            pass  # torch has no kernel for this dtype, which ours does not need
+        elif isinstance(results[1], type):
             assert results[0] is results[1], flat
         elif dtype is torch.bfloat16:
             assert same_bits(*results) or assert_as_near(*results, what(torchs, in_float64(flat)))
