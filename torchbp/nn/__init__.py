@@ -21,6 +21,7 @@ from torchbp.nn.activation import (
 )
 from torchbp.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from torchbp.nn.ensemble import EnsembleLinear
+from torchbp.nn.flatten import Flatten
 from torchbp.nn.linear import Linear
 from torchbp.nn.loss import BCELoss, BCEWithLogitsLoss, MSELoss
 from torchbp.nn.mlp import MLP, FusedMLP
@@ -57,6 +58,7 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "EnsembleLinear",
+    "Flatten",
     "FusedMLP",
     "Hardsigmoid",
     "Hardswish",

@@ -3,7 +3,6 @@
 Every function here has the signature and the results of its namesake in `torch.nn.functional`, where there is one.
 """
 
-import torchbp.ops.layers.flatten  # its rule: torch.flatten is a view, without a formula
 from torchbp.ops.activations.elu import elu
 from torchbp.ops.activations.gelu import gelu
 from torchbp.ops.activations.hardsigmoid import hardsigmoid

@@ -69,7 +69,10 @@ def adaptive_avg_pool_dx(dz, size, channels_last):
 apply_adaptive_avg_pool = operation(AdaptiveAvgPool, _by_torch)
 
 
-def adaptive_avg_pool1d(input, output_size):
+def adaptive_avg_pool1d(
+    input: torch.Tensor,
+    output_size: int | tuple[int | None, ...] | None,
+) -> torch.Tensor:
     r"""`adaptive_avg_pool2d` of one spatial dimension: `input` `(N, C, L)` or `(C, L)`.
 
     Example:
@@ -78,7 +81,10 @@ def adaptive_avg_pool1d(input, output_size):
     return apply_adaptive_avg_pool(input, 1, output_size)
 
 
-def adaptive_avg_pool2d(input, output_size):
+def adaptive_avg_pool2d(
+    input: torch.Tensor,
+    output_size: int | tuple[int | None, ...] | None,
+) -> torch.Tensor:
     r"""The mean of each of `output_size` windows, which cover X evenly (equations at the top of this file).
 
     Args:
@@ -97,7 +103,10 @@ def adaptive_avg_pool2d(input, output_size):
     return apply_adaptive_avg_pool(input, 2, output_size)
 
 
-def adaptive_avg_pool3d(input, output_size):
+def adaptive_avg_pool3d(
+    input: torch.Tensor,
+    output_size: int | tuple[int | None, ...] | None,
+) -> torch.Tensor:
     r"""`adaptive_avg_pool2d` of three spatial dimensions: `input` `(N, C, D, H, W)` or `(C, D, H, W)`.
 
     Example:
