@@ -27,7 +27,7 @@ MOST = 24  # samples of an operation and dtype: of pooling torch has over a thou
 def test_torch_has_samples_of_every_operation_and_module():
     assert {info.name for info in OPERATIONS} == set(OURS)
     missing = set(torchbp.nn.__all__) - {info.module_cls.__name__ for info in MODULES}
-    assert missing <= {"MLP", "FusedMLP", "EnsembleLinear", "Hardsigmoid", "Dropout"}
+    assert missing <= {"MLP", "FusedMLP", "EnsembleLinear", "Flatten", "Hardsigmoid", "Dropout"}
 
 
 class OursInstead(TorchFunctionMode):

@@ -23,6 +23,7 @@ from torchbp.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, Conv
 from torchbp.nn.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
 from torchbp.nn.embedding import Embedding
 from torchbp.nn.ensemble import EnsembleLinear
+from torchbp.nn.flatten import Flatten
 from torchbp.nn.linear import Linear
 from torchbp.nn.loss import BCELoss, BCEWithLogitsLoss, MSELoss
 from torchbp.nn.mlp import MLP, FusedMLP
@@ -68,6 +69,7 @@ __all__ = [
     "Dropout3d",
     "Embedding",
     "EnsembleLinear",
+    "Flatten",
     "FusedMLP",
     "Hardsigmoid",
     "Hardswish",
