@@ -9,8 +9,13 @@ import torch
 from torch.nn.modules.module import _has_any_global_hook
 
 from torchbp.ops._dispatch import any_autocast
-from torchbp.ops.registry import refusal, rule_of, rules
+from torchbp.ops.registry import refusal, rule_of
 from torchbp.ops.rules import Activation, Layer
+
+SUPPORTED = (
+    "modules of torchbp.nn, and of torch.nn with their names, that take one tensor: layers and activations, in a "
+    "Sequential or an MLP"
+)
 
 
 class Step(NamedTuple):
@@ -62,7 +67,7 @@ class Network:
         self.layers = [(name, layer) for name, layer in self.named if isinstance(rule_of(layer), Layer)]
         with_parameters = [layer for _, layer in self.layers if rule_of(layer).parameters]
         if not with_parameters:
-            raise TypeError(f"{described('', model)} has no layer with parameters; the engine runs {supported()}")
+            raise TypeError(f"{described('', model)} has no layer with parameters; the engine runs {SUPPORTED}")
         sizes = {getattr(layer, "members", None) for layer in with_parameters}
         if len(sizes) > 1:
             raise ValueError(
@@ -97,7 +102,7 @@ class Network:
         elif isinstance(rule_of(module), (Activation, Layer)):
             yield name, module
         else:
-            raise TypeError(f"{described(name, module)} is not supported; the engine runs {supported()}")
+            raise TypeError(f"{described(name, module)} is not supported; the engine runs {SUPPORTED}")
         if rule_of(module) is not None and (why := refusal(module)):
             raise TypeError(f"{described(name, module)} is not supported: {why}")
 
@@ -267,13 +272,6 @@ def _raise_if_not_finite(words, tensor):
     """Raises a FloatingPointError of these words for a tensor that holds nan or inf."""
     if not tensor.isfinite().all():
         raise FloatingPointError(f"{words} {'nan' if tensor.isnan().any() else 'inf'}")
-
-
-def supported():
-    """The layers that have a rule, for a message."""
-    known = [rule.known_class for kind in (Layer, Activation) for rule in rules(kind).values() if rule.known_class]
-    *some, last = dict.fromkeys(cls.__name__ for cls in known)
-    return f"{', '.join(some)} and {last}, of torch.nn or torchbp.nn, in a Sequential or an MLP"
 
 
 def hooks_of(module):

@@ -16,6 +16,12 @@ from torchbp.ops.activations.sigmoid import sigmoid
 from torchbp.ops.activations.silu import silu
 from torchbp.ops.activations.softplus import softplus
 from torchbp.ops.activations.tanh import tanh
+from torchbp.ops.attention.scaled_dot_product_attention import scaled_dot_product_attention
+from torchbp.ops.convolution.adaptive_avg_pool import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
+from torchbp.ops.convolution.avg_pool import avg_pool1d, avg_pool2d, avg_pool3d
+from torchbp.ops.convolution.conv import conv1d, conv2d, conv3d
+from torchbp.ops.convolution.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
+from torchbp.ops.convolution.max_pool import max_pool1d, max_pool2d, max_pool3d
 from torchbp.ops.layers.ensemble_linear import ensemble_linear
 from torchbp.ops.layers.glu import glu
 from torchbp.ops.layers.linear import linear
@@ -28,8 +34,20 @@ from torchbp.ops.losses.mse_loss import mse_loss
 from torchbp.ops.mlp import mlp, mlp_binary_cross_entropy
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "elu",
     "ensemble_linear",
     "gelu",
@@ -40,12 +58,16 @@ __all__ = [
     "linear",
     "log_softmax",
     "logsigmoid",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
     "mish",
     "mlp",
     "mlp_binary_cross_entropy",
     "mse_loss",
     "prelu",
     "relu",
+    "scaled_dot_product_attention",
     "selu",
     "sigmoid",
     "silu",
