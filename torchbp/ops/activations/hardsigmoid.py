@@ -71,6 +71,7 @@ RULE = register(
         name="hardsigmoid",
         apply=hardsigmoid,
         torch_module=torch.nn.Hardsigmoid,
+        reference=lambda module, z: F.relu6(z + 3) / 6,
         torch_functions={F.hardsigmoid: hardsigmoid},
         forward=hardsigmoid_of,
         backward=hardsigmoid_dz,
