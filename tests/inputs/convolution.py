@@ -45,9 +45,7 @@ OPERATIONS = [
         complex=False,
         samples=("nn.functional.max_pool2d",),
     ),
-    Operation(
-        ops.max_pool3d, F.max_pool3d, [((1, 2, 3, 4),)], [{"kernel_size": 2}], complex=False, layouts=False
-    ),
+    Operation(ops.max_pool3d, F.max_pool3d, [((1, 2, 3, 4),)], [{"kernel_size": 2}], complex=False, layouts=False),
     Operation(
         ops.avg_pool1d, F.avg_pool1d, [((2, 5),)], [{"kernel_size": 2, "stride": 1}], complex=False, layouts=False
     ),
