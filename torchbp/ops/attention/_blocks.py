@@ -161,7 +161,7 @@ def zeros_for(t, size=None):
         d = torch.zeros_like(t)
         if d.stride(-1) == 1 and 0 not in d.stride():
             return d
-    return t.new_zeros(*t.shape[:-1], size or t.shape[-1])
+    return t.new_zeros(*t.shape[:-1], t.shape[-1] if size is None else size)
 
 
 def ranges(size, step):

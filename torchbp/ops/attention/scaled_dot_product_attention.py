@@ -71,10 +71,11 @@ class ScaledDotProductAttention(VmappableFunction):
 
     @staticmethod
     def backward(ctx, do, dlse, *_):
-        if do is None and dlse is None:
-            return (None,) * 7
         q, k, v, mask, out, lse, kept = ctx.saved_tensors
-        do = torch.zeros_like(out) if do is None else do  # the gradient of lse comes from a second derivative
+        if do is None:  # lse has a gradient of its own where a second derivative goes through it
+            if dlse is None or out is None:
+                return (None,) * 7
+            do = torch.zeros_like(out)
         needs = ctx.needs_input_grad[:4]
         constants = ctx.factor, ctx.causal, ctx.scale
         if torch.is_grad_enabled() or whole():
@@ -88,7 +89,10 @@ class ScaledDotProductAttention(VmappableFunction):
         *gradients, dmask = attention_backward_in_blocks(
             folded(do), dlse, *tensors, *masks, *rest, *constants, needs[:3], shape
         )
-        dq, dk, dv = (None if d is None else d.reshape(*t.shape[:-1], d.shape[-1]) for d, t in zip(gradients, (q, k, k), strict=True))
+        dq, dk, dv = (
+            None if d is None else d.reshape(*t.shape[:-1], d.shape[-1])
+            for d, t in zip(gradients, (q, k, k), strict=True)
+        )
         if needs[3]:
             if q.dim() > 4:
                 dmask = dmask.reshape(*q.shape[:-1], k.shape[-2])
@@ -230,7 +234,11 @@ def as_heads_of(q, t):
 
 def heads_summed(d, t):
     """The gradient of K or V, which `as_heads_of` has copied, with as many heads as t has."""
-    return d if d.dim() < 3 or d.shape[-3] == t.shape[-3] else d.reshape(*d.shape[:-3], t.shape[-3], -1, *d.shape[-2:]).sum(-3)
+    return (
+        d
+        if d.dim() < 3 or d.shape[-3] == t.shape[-3]
+        else d.reshape(*d.shape[:-3], t.shape[-3], -1, *d.shape[-2:]).sum(-3)
+    )
 
 
 def folded(t):
