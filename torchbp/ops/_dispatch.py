@@ -2,7 +2,7 @@
 
 import torch
 from torch.autograd import forward_ad
-from torch.compiler import is_dynamo_compiling
+from torch.compiler import is_dynamo_compiling, is_exporting
 from torch.overrides import has_torch_function_variadic
 
 no_torch_function = torch._C._disabled_torch_function_impl
@@ -77,6 +77,8 @@ def operation(function, by_torch, cast=None):
             return by_torch(*args)
         if not (any_autocast() or transforms_active() or is_dynamo_compiling()):
             return short(*args)
+        if is_dynamo_compiling() and is_exporting():  # strict=True would record a Function without its gradient
+            return by_torch(*args)
         if cast is not None and torch.is_autocast_enabled(args[0].device.type):
             args = cast(args)
         if is_dynamo_compiling():
