@@ -8,7 +8,6 @@ import types
 import weakref
 
 
-
 def set_forward(module, function):
     """Let the module compute `function(module, …)`.
 

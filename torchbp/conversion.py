@@ -1,6 +1,6 @@
 """Giving torch's layers our formulas, and back, in any module tree. The modules keep their class, which other libraries
-look at, and no parameter is copied, so whatever holds one stays right: tied layers, hooks, parametrizations, optimizers.
-"""
+look at, and no parameter is copied, so whatever holds one stays right: tied layers, hooks, parametrizations,
+optimizers."""
 
 import itertools
 from collections.abc import Callable
@@ -71,9 +71,7 @@ def revert(model: AnyModule, report: Callable[[Report], object] | None = None) -
         False
     """
     fused = {child for module in model.modules() if isinstance(module, nn.FusedMLP) for child in module.children()}
-    return _each(
-        model, _revert_layer, report, left=dict.fromkeys(fused, "FusedMLP computes it; MLP has single layers")
-    )
+    return _each(model, _revert_layer, report, left=dict.fromkeys(fused, "FusedMLP computes it; MLP has single layers"))
 
 
 def is_converted(module: torch.nn.Module) -> bool:
