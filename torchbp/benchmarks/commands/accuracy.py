@@ -1,0 +1,129 @@
+"""`torchbp bench accuracy`: the worst error of each operation, forward and backward, in ulp, beside torch's.
+
+Every rule is measured. Activations and losses that work element by element are, over a sweep of magnitudes from 1e-30
+to 1e30 and of where they saturate, each element in its own ulp. The others need a row in `helpers/accuracy_inputs.py`,
+and are measured normwise. `helpers/ulps.py` says what an ulp is. The exact numbers are mpmath's and longdouble's.
+"""
+
+import torch
+
+from torchbp.benchmarks.helpers import accuracy_elements, accuracy_sums
+from torchbp.benchmarks.helpers.accuracy_inputs import INPUTS
+from torchbp.benchmarks.helpers.ulps import IS_FINER, text
+from torchbp.ops.registry import rules
+from torchbp.ops.rules import KINDS, Activation, Loss
+
+DTYPES = torch.float64, torch.float32, torch.bfloat16, torch.float16
+COLUMNS = "forward", "backward"
+
+
+def measure(only=(), count=150, draws=3):
+    """A record of every rule and dtype: the errors of both, and at which input ours is worst; or a note that a rule is
+    missing.
+
+    Args:
+        only: the names of rules; all where it is empty.
+        count: a sixth of the numbers of a sweep.
+        draws: of the inputs of the others, for each magnitude.
+    """
+    for name, rule in all_rules().items():
+        if only and name not in only:
+            continue
+        if (why := missing(rule)) is not None:
+            yield {"note": f"missing: {name}: {why}"}
+            continue
+        for dtype in DTYPES:
+            yield {
+                "operation": name,
+                "dtype": str(dtype).removeprefix("torch."),
+                **errors_of(rule, dtype, count, draws),
+            }
+
+
+def all_rules():
+    return {rule.name: rule for kind in KINDS for rule in rules(kind).values()}
+
+
+def missing(rule):
+    """What the measurement of a rule lacks; None where it has all."""
+    if rule.name in INPUTS:
+        return None
+    if not by_elements(rule):
+        return "it has no row in torchbp/benchmarks/helpers/accuracy_inputs.py"
+    if rule.torch_module is None:
+        return "it has no torch_module to compare with"
+    try:
+        next(accuracy_elements.measured(rule, torch.float32, 2))
+    except LookupError as error:
+        return error.args[0]
+    return None
+
+
+def by_elements(rule):
+    return isinstance(rule, Activation) or (isinstance(rule, Loss) and rule.target == "elements" and rule.equation)
+
+
+def errors_of(rule, dtype, count, draws):
+    """{"forward": ours, "forward_torch": torch's, "forward_at": where ours is worst, …}; nothing for a dtype that
+    torch's operation has not."""
+    found = {}
+    if dtype is torch.float64 and not IS_FINER:
+        return found
+    try:
+        if rule.name in INPUTS:
+            results = list(accuracy_sums.measured(rule, INPUTS[rule.name], dtype, draws))
+        else:
+            results = list(accuracy_elements.measured(rule, dtype, count))
+    except (RuntimeError, NotImplementedError) as error:
+        if "not implemented for" not in str(error):
+            raise
+        return found
+    for direction, whose, error, where in results:
+        key = direction + ("_torch" if whose == "torch" else "")
+        if isinstance(where, (tuple, list)):
+            size, at = accuracy_elements.worst(error, where)
+        else:
+            size, at = float(error.max(initial=0)), f"× {where:g}"
+        if size is not None and size >= found.get(key, -1):
+            found[key] = size
+            found[f"{key}_at"] = at
+    return found
+
+
+def rows(records):
+    """{operation: {dtype: its cells, "ours / torch's" forward and backward}}."""
+    table = {}
+    for record in records:
+        cells = [
+            f"{text(record.get(way))} / {text(record.get(f'{way}_torch'))}" if way in record else "–" for way in COLUMNS
+        ]
+        table.setdefault(record["operation"], {})[record["dtype"]] = cells
+    return table
+
+
+def markdown(records):
+    """The table: a row for each operation, ours / torch's."""
+    dtypes = list(dict.fromkeys(record["dtype"] for record in records))
+    heads = [f"{dtype} {way}" for dtype in dtypes for way in COLUMNS]
+    lines = [f"| operation | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+    for name, cells in rows(records).items():
+        flat = [cell for dtype in dtypes for cell in cells.get(dtype, ["–", "–"])]
+        lines.append(f"| `{name}` | {' | '.join(flat)} |")
+    return "\n".join(lines)
+
+
+def worse(records):
+    """A line for each operation, dtype and direction in which ours is worse than torch's by more than half an ulp."""
+    for record in records:
+        for way in COLUMNS:
+            ours, torchs = record.get(way), record.get(f"{way}_torch")
+            if ours is not None and ours > torchs + 0.5:
+                of = f"{record['operation']} {record['dtype']} {way}"
+                yield f"worse than torch: {of}: {text(ours)} ulp at {record[f'{way}_at']}, torch's {text(torchs)}"
+
+
+def show(console, records):
+    console.print("worst error in ulp of the exact result, ours / torch's", soft_wrap=True)
+    print(markdown(records))
+    for line in worse(records):
+        print(line)

@@ -1,0 +1,149 @@
+"""Max pooling: the largest number of each window, and its derivative.
+
+    forward     Z[i] = max X[window i]        I[i] = where it is
+    backward    dX[I[i]] += dZ[i], and 0 elsewhere
+    tangent     Ż[i] = Ẋ[I[i]]
+
+I counts the places of a plane, of all spatial dimensions, from 0. I is all that is saved.
+"""
+
+import torch
+
+from torchbp.ops._dispatch import VmappableFunction, operation, save_for_jvp
+from torchbp.ops.convolution._windows import MAX_POOL
+from torchbp.ops.registry import register
+from torchbp.ops.rules import Layer
+
+
+class MaxPool(VmappableFunction):
+    """(Z, I) of X (N, C, …) or (C, …)."""
+
+    @staticmethod
+    def forward(x, dims, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
+        z, indices = MAX_POOL[dims](x, kernel_size, stride, padding, dilation, ceil_mode, True)
+        # it may be a view, and autograd lets nobody write into a view that a Function has made
+        return z.detach(), indices.detach()
+
+    @staticmethod
+    def setup_context(ctx, inputs, outputs):
+        x, ctx.dims, *_ = inputs
+        _, indices = outputs
+        ctx.size = x.shape[-ctx.dims :]
+        ctx.mark_non_differentiable(indices)
+        ctx.save_for_backward(indices)
+        save_for_jvp(ctx, indices)
+
+    @staticmethod
+    def backward(ctx, dz, _):
+        if dz is None:
+            return (None,) * 8
+        (indices,) = ctx.saved_tensors
+        return max_pool_dx(dz, indices, ctx.size), *(None,) * 7
+
+    @staticmethod
+    def jvp(ctx, x_t, *_):
+        (indices,) = ctx.saved_tensors
+        dims = ctx.dims
+        return places(x_t, dims).gather(-1, places(indices, dims)).view(indices.shape), None
+
+
+def places(tensor, dims):
+    """The spatial dimensions as one."""
+    return tensor.reshape(*tensor.shape[:-dims], tensor.shape[-dims:].numel())
+
+
+def max_pool_dx(dz, indices, size):
+    """dX: each number of dZ at the place of the largest number of its window; where windows meet, their sum."""
+    dims = len(size)
+    dx = dz.new_zeros(*dz.shape[:-dims], size.numel())
+    return dx.scatter_add_(-1, places(indices, dims), places(dz, dims)).view(*dz.shape[:-dims], *size)
+
+
+def _by_torch(x, dims, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
+    z = MAX_POOL[dims](x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    return z if return_indices else (z, None)
+
+
+apply_max_pool = operation(MaxPool, _by_torch)
+
+
+def _max_pool(dims, input, *settings):
+    z, indices = apply_max_pool(input, dims, *settings)
+    return (z, indices) if settings[-1] else z
+
+
+def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    r"""`max_pool2d` of one spatial dimension: `input` `(N, C, L)` or `(C, L)`.
+
+    Example:
+        >>> torchbp.ops.max_pool1d(torch.tensor([[1.0, 3.0, 2.0, 0.0]]), 2)  # tensor([[3., 2.]])
+    """
+    return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    r"""The largest number of each window (equations at the top of this file).
+
+    Args:
+        input: X, shape `(N, C, H, W)` or `(C, H, W)`; real.
+        kernel_size: of the window; one number, or one for each dimension, as the next three.
+        stride: the step of the window; None is `kernel_size`.
+        padding: of −∞ on each side, at most half the kernel.
+        dilation: the distance of two places of the window.
+        ceil_mode: whether windows that reach over the end count.
+        return_indices: whether I is returned, too.
+
+    Returns:
+        Z, shape `(N, C, H', W')` or `(C, H', W')`; with `return_indices` `(Z, I)`.
+
+    Raises:
+        RuntimeError: shapes or settings that do not fit, as `torch.nn.functional.max_pool2d` words it.
+
+    Example:
+        >>> torchbp.ops.max_pool2d(torch.randn(8, 3, 32, 32), 2).shape  # (8, 3, 16, 16)
+    """
+    return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool3d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    r"""`max_pool2d` of three spatial dimensions: `input` `(N, C, D, H, W)` or `(C, D, H, W)`.
+
+    Example:
+        >>> torchbp.ops.max_pool3d(torch.ones(1, 2, 2, 2), 2).item()  # 1.0
+    """
+    return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def _refuses(module):
+    return "it returns indices; use return_indices=False" if module.return_indices else None
+
+
+def _rule(dims, apply):
+    def forward(x, **settings):
+        z, indices = MAX_POOL[dims](x, **settings, return_indices=True)
+        return z, (indices, x.shape[-dims:])
+
+    def backward(dz, saved, **settings):
+        return max_pool_dx(dz, *saved)
+
+    return register(
+        Layer(
+            name=f"max_pool{dims}d",
+            apply=apply,
+            torch_module=getattr(torch.nn, f"MaxPool{dims}d"),
+            torch_functions={MAX_POOL[dims]: apply},
+            options=("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
+            refuses=_refuses,
+            forward=forward,
+            backward=backward,
+            saves="returned",
+            new_memory=True,
+            parameters=(),
+            equation=None,
+            backward_equation=None,
+            description="Of each window, the largest number remains.",
+        )
+    )
+
+
+RULES = {dims: _rule(dims, apply) for dims, apply in {1: max_pool1d, 2: max_pool2d, 3: max_pool3d}.items()}
