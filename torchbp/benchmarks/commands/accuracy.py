@@ -5,10 +5,12 @@ to 1e30 and of where they saturate, each element in its own ulp. The others need
 and are measured normwise. `helpers/ulps.py` says what an ulp is. The exact numbers are mpmath's and longdouble's.
 """
 
+import itertools
+
 import torch
 
 from torchbp.benchmarks.helpers import accuracy_elements, accuracy_sums
-from torchbp.benchmarks.helpers.accuracy_inputs import INPUTS
+from torchbp.benchmarks.helpers.accuracy_inputs import INPUTS, VARIANTS
 from torchbp.benchmarks.helpers.ulps import IS_FINER, text
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import KINDS, Activation, Loss
@@ -32,11 +34,11 @@ def measure(only=(), count=150, draws=3):
         if (why := missing(rule)) is not None:
             yield {"note": f"missing: {name}: {why}"}
             continue
-        for dtype in DTYPES:
+        for variant, dtype in itertools.product(VARIANTS.get(name, ({},)), DTYPES):
             yield {
-                "operation": name,
+                "operation": ", ".join([name, *(f"{key}={value}" for key, value in variant.items())]),
                 "dtype": str(dtype).removeprefix("torch."),
-                **errors_of(rule, dtype, count, draws),
+                **errors_of(rule, dtype, count, draws, variant),
             }
 
 
@@ -53,7 +55,7 @@ def missing(rule):
     if rule.torch_module is None:
         return "it has no torch_module to compare with"
     try:
-        next(accuracy_elements.measured(rule, torch.float32, 2))
+        next(accuracy_elements.measured(rule, torch.float32, 2, {}))
     except LookupError as error:
         return error.args[0]
     return None
@@ -63,7 +65,7 @@ def by_elements(rule):
     return isinstance(rule, Activation) or (isinstance(rule, Loss) and rule.target == "elements" and rule.equation)
 
 
-def errors_of(rule, dtype, count, draws):
+def errors_of(rule, dtype, count, draws, variant):
     """{"forward": ours, "forward_torch": torch's, "forward_at": where ours is worst, …}; nothing for a dtype that
     torch's operation has not."""
     found = {}
@@ -73,7 +75,7 @@ def errors_of(rule, dtype, count, draws):
         if rule.name in INPUTS:
             results = list(accuracy_sums.measured(rule, INPUTS[rule.name], dtype, draws))
         else:
-            results = list(accuracy_elements.measured(rule, dtype, count))
+            results = list(accuracy_elements.measured(rule, dtype, count, variant))
     except (RuntimeError, NotImplementedError) as error:
         if "not implemented for" not in str(error):
             raise
