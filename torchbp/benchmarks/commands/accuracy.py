@@ -9,8 +9,9 @@ import itertools
 
 import torch
 
-from torchbp.benchmarks.helpers import accuracy_elements, accuracy_sums
+from torchbp.benchmarks.helpers import accuracy_elements, accuracy_sums, formula_book
 from torchbp.benchmarks.helpers.accuracy_inputs import INPUTS, VARIANTS
+from torchbp.benchmarks.helpers.formula_book import table
 from torchbp.benchmarks.helpers.ulps import IS_FINER, text
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import KINDS, Activation, Loss
@@ -19,17 +20,17 @@ DTYPES = torch.float64, torch.float32, torch.bfloat16, torch.float16
 COLUMNS = "forward", "backward"
 
 
-def measure(only=(), count=150, draws=3):
+def measure(only=None, count=150, draws=3):
     """A record of every rule and dtype: the errors of both, and at which input ours is worst; or a note that a rule is
     missing.
 
     Args:
-        only: the names of rules; all where it is empty.
+        only: the names of rules; None is all.
         count: a sixth of the numbers of a sweep.
         draws: of the inputs of the others, for each magnitude.
     """
     for name, rule in all_rules().items():
-        if only and name not in only:
+        if only is not None and name not in only:
             continue
         if (why := missing(rule)) is not None:
             yield {"note": f"missing: {name}: {why}"}
@@ -92,26 +93,16 @@ def errors_of(rule, dtype, count, draws, variant):
     return found
 
 
+HEADS = "operation", *(f"{dtype} {way}".removeprefix("torch.") for dtype in DTYPES for way in COLUMNS)
+
+
 def rows(records):
-    """{operation: {dtype: its cells, "ours / torch's" forward and backward}}."""
-    table = {}
+    """{operation: its cells, "ours / torch's" of each dtype, forward and backward}."""
+    found = {}
     for record in records:
-        cells = [
-            f"{text(record.get(way))} / {text(record.get(f'{way}_torch'))}" if way in record else "–" for way in COLUMNS
-        ]
-        table.setdefault(record["operation"], {})[record["dtype"]] = cells
-    return table
-
-
-def markdown(records):
-    """The table: a row for each operation, ours / torch's."""
-    dtypes = list(dict.fromkeys(record["dtype"] for record in records))
-    heads = [f"{dtype} {way}" for dtype in dtypes for way in COLUMNS]
-    lines = [f"| operation | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
-    for name, cells in rows(records).items():
-        flat = [cell for dtype in dtypes for cell in cells.get(dtype, ["–", "–"])]
-        lines.append(f"| `{name}` | {' | '.join(flat)} |")
-    return "\n".join(lines)
+        cells = found.setdefault(record["operation"], [])
+        cells += [f"{text(record[way])} / {text(record[f'{way}_torch'])}" if way in record else "–" for way in COLUMNS]
+    return found
 
 
 def worse(records):
@@ -126,6 +117,11 @@ def worse(records):
 
 def show(console, records):
     console.print("worst error in ulp of the exact result, ours / torch's", soft_wrap=True)
-    print(markdown(records))
+    print(table(HEADS, [[f"`{name}`", *cells] for name, cells in rows(records).items()]))
     for line in worse(records):
         print(line)
+
+
+def write(book, records):
+    """Write the tables of the formula book."""
+    formula_book.write(book, HEADS, rows(records))
