@@ -1,9 +1,9 @@
 """Gaussian error linear unit: A = Z Φ(Z), with Φ the normal distribution and φ its density; or its approximation.
 
-    "none"      A  = Z ∘ Φ(Z),   Φ(Z) = (1 + erf(Z/√2)) / 2,   φ(Z) = e^(−Z²/2) / √(2π)
-                dZ = dA ∘ (Φ(Z) + Z ∘ φ(Z))
-    "tanh"      A  = Z ∘ (1 + tanh u) / 2 = Z ∘ σ(2u),   u = √(2/π) (Z + 0.044715 Z³)
-                dZ = dA ∘ (σ(2u) + 2 Z ∘ u′ ∘ σ(2u) ∘ σ(−2u)),   u′ = √(2/π) (1 + 0.134145 Z²)
+    forward     A  = Z ∘ Φ(Z)                            Φ(Z) = (1 + erf(Z/√2)) / 2
+    "tanh"      A  = Z ∘ (1 + tanh u) / 2 = Z ∘ σ(2u)    u = √(2/π) (Z + 0.044715 Z³)
+    backward    dZ = dA ∘ (Φ(Z) + Z ∘ φ(Z))              φ(Z) = e^(−Z²/2) / √(2π)
+    "tanh"      dZ = dA ∘ σ(2u) ∘ (1 + 2 Z ∘ u′ ∘ σ(−2u))    u′ = √(2/π) (1 + 0.134145 Z²)
     tangent     Ȧ  = Ż ∘ the same
 
 1 + tanh u cancels where Z is negative, and σ(2u) does not: with "tanh" this is exact far below 0, where torch's is not.
@@ -16,7 +16,6 @@ import torch.nn.functional as F
 
 from torchbp.ops._dispatch import operation
 from torchbp.ops.activations._function import InputActivationFunction, in_float32
-from torchbp.ops.activations.sigmoid import sigmoid_dz
 from torchbp.ops.expressions import Z, erf, exp, sqrt
 from torchbp.ops.expressions import tanh as tanh_of
 from torchbp.ops.registry import register
@@ -31,20 +30,19 @@ def gelu_of(z, approximate="none"):
     if approximate != "tanh":
         return F.gelu(z, approximate=approximate)
     z32 = in_float32(z)
-    twice_u = (z32 * z32).mul_(2 * K * CUBIC).add_(2 * K).mul_(z32)
-    return twice_u.sigmoid_().mul(z32).to(z.dtype)
+    return (z32 * torch.sigmoid(z32 * (2 * K + 2 * K * CUBIC * (z32 * z32)))).to(z.dtype)
 
 
 def gelu_dz(da, z, approximate="none"):
-    """dZ = dA ∘ (Φ(Z) + Z ∘ φ(Z)), by torch's kernel, or with "tanh" dA ∘ (σ(2u) + 2 Z ∘ u′ ∘ σ(2u) ∘ (1 − σ(2u)))."""
+    """dZ = dA ∘ (Φ(Z) + Z ∘ φ(Z)), in one pass, or with "tanh" dA ∘ σ(2u) ∘ (1 + 2 Z ∘ u′ ∘ σ(−2u))."""
     if approximate != "tanh":
         return torch.ops.aten.gelu_backward(da, z)
-    bounded = in_float32(z).clamp(-SATURATED, SATURATED)  # or Z³ overflows
+    bounded = in_float32(z).clamp(-SATURATED, SATURATED)
     square = bounded * bounded
-    share = (square * (2 * K * CUBIC)).add_(2 * K).mul_(bounded).sigmoid_()  # σ(2u)
-    twice_slope = square.mul_(6 * K * CUBIC).add_(2 * K).mul_(bounded)  # 2 Z ∘ u′
-    slope = sigmoid_dz(twice_slope, share).add_(share)
-    return slope.mul(da).to(da.dtype)
+    twice_u = bounded * (2 * K + 2 * K * CUBIC * square)
+    twice_slope = 2 * K + 6 * K * CUBIC * square
+    slope = torch.sigmoid(twice_u) * (1 + bounded * twice_slope * torch.sigmoid(-twice_u))
+    return (da * slope).to(da.dtype)
 
 
 class GELU(InputActivationFunction):
