@@ -14,6 +14,8 @@ def members_alone(x, weight, bias=None):
     return torch.stack([F.linear(*member) for member in zip(xs, weight, biases, strict=True)])
 
 
+SOFTMAX, DIMS = [((3,),), ((4, 3),), ((2, 3, 2),)], [{"dim": 0}, {"dim": -1}]
+
 OPERATIONS = [
     Operation(
         ops.linear,
@@ -42,5 +44,23 @@ OPERATIONS = [
             ((2, 1, 3), (2, 1, 3), (2, 1)),
             ((3, 0, 2), (3, 4, 2), (3, 4)),
         ],
+    ),
+    Operation(ops.softmax, F.softmax, SOFTMAX, DIMS, complex=False, layouts=False, samples=("softmax",)),
+    Operation(ops.log_softmax, F.log_softmax, SOFTMAX, DIMS, complex=False, layouts=False, samples=("log_softmax",)),
+    Operation(
+        ops.glu,
+        F.glu,
+        [((4,),), ((2, 4),), ((2, 4, 2),)],
+        [{"dim": 0}, {"dim": -1}],
+        complex=False,
+        layouts=False,
+        samples=("nn.functional.glu",),
+    ),
+    Operation(
+        ops.prelu,
+        F.prelu,
+        [((4,), (1,)), ((4, 3), (3,)), ((2, 3, 4), (3,)), ((2, 3), (1,))],
+        complex=False,
+        samples=("nn.functional.prelu",),
     ),
 ]

@@ -19,7 +19,7 @@ from tests.cases import OPERATIONS
 from torchbp.engine.gradients import gradient_norms
 from torchbp.engine.network import Network
 from torchbp.ops._accumulate import per_member
-from torchbp.ops.expressions import A, Indicator, SumOver, Symbol, X, Z, dZ, maximum
+from torchbp.ops.expressions import A, Indicator, SumOver, Symbol, X, dZ
 from torchbp.ops.registry import implements, register, rules, unregister
 from torchbp.ops.rules import KINDS, Activation, Layer, Loss, Parameter
 
@@ -202,21 +202,7 @@ class Dot(torch.nn.modules.loss._Loss):
         return (a * y).mean()
 
 
-LEAKY_RELU = Activation(
-    name="leaky_relu",
-    apply=F.leaky_relu,
-    torch_module=torch.nn.LeakyReLU,
-    options=("negative_slope",),
-    forward=F.leaky_relu,
-    backward=lambda da, z, negative_slope: torch.ops.aten.leaky_relu_backward(da, z, negative_slope, False),
-    saves="input",
-    equation=maximum(Z, 0) - Symbol("negative_slope") * maximum(-Z, 0),
-    slope=Indicator(Z, ">", 0) + Symbol("negative_slope") * Indicator(Z, "≤", 0),
-    description="lets what is positive pass, and little of what is negative",
-    slope_description="1, or little where {z} is negative",
-    steepest=1.0,
-    flat="nowhere",
-)
+LEAKY_RELU = rules(Activation)["leaky_relu"]
 
 LABEL_SMOOTHING = "its label_smoothing is not 0"
 SMOOTHED = dataclasses.replace(
@@ -224,16 +210,12 @@ SMOOTHED = dataclasses.replace(
 )
 
 
-class LeakyReLU(torch.nn.LeakyReLU):
-    pass
-
-
 @pytest.fixture(autouse=True)
 def registered():
-    new = LAYER_NORM, DROPOUT, EMBEDDING, SMOOTHED, HUBER, SHIFT, FLATTEN, DOT, LEAKY_RELU
+    new = LAYER_NORM, DROPOUT, EMBEDDING, SMOOTHED, HUBER, SHIFT, FLATTEN, DOT
     for rule in new:
         register(rule)
-    for rule, module in ((SHIFT, Shift), (DOT, Dot), (LEAKY_RELU, LeakyReLU)):
+    for rule, module in ((SHIFT, Shift), (DOT, Dot)):
         implements(rule)(module)
     yield
     for rule in new:
@@ -398,6 +380,7 @@ def test_every_rule_has_cases():
 
 
 @pytest.mark.parametrize("rule", OF_TORCHBP[Activation], ids=lambda rule: rule.name)
+@torch.no_grad()  # as the engine calls them
 def test_the_forms_of_an_activation_that_overwrite(rule):
     z, da = torch.randn(2, 50).double()
     a = rule.forward(z)
@@ -446,7 +429,7 @@ def test_the_parts_of_a_loss(rule):
         by_answer = rule.tree("slope", have).evaluate(values)
         if rule.answers is not None:
             torch.testing.assert_close(rule.tree("error", have).evaluate(values), derivative)
-            by_answer = by_answer * rule.answers.slope.evaluate({"A": a})
+            by_answer = by_answer * rule.answers.tree("slope").evaluate({"A": a})
         torch.testing.assert_close(by_answer, derivative)
 
 

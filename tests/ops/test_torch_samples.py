@@ -107,7 +107,9 @@ def derivatives(function, flat, twice=True):
         first = torch.autograd.grad(outputs, inputs, incoming, create_graph=twice, **options)
         found += first
         wanted = [g * g for g in first if g.requires_grad]
-        if wanted:
+        if not wanted:  # the operation is linear, or saves so little that it need not be differentiated twice
+            found += [torch.zeros_like(v) for v in inputs]
+        else:
             found += torch.autograd.grad(wanted, inputs, [torch.ones_like(g) for g in wanted], **options)
     return found
 
@@ -153,6 +155,9 @@ def assert_as_near(ours, torchs, exact):
     """In three digits, two right answers differ: ours must be about as near as torch's to that of float64."""
     for a, b, x in zip(*(tree_flatten(result)[0] for result in (ours, torchs, exact)), strict=True):
         assert a.dtype is b.dtype
+        if not a.is_floating_point():  # indices
+            assert torch.equal(a, b)
+            continue
         error, allowed = ((value.double() - x).abs().nan_to_num().amax() if value.numel() else 0 for value in (a, b))
         unit = torch.finfo(a.dtype).eps * x.abs().nan_to_num().amax() if x.numel() else 0
         assert error <= 2 * allowed + 4 * unit, (a, b, x)
@@ -170,10 +175,14 @@ def test_operation(info, dtype, what, device):
     for flat, ours, torchs in each_sample(info, device, dtype):
         with warnings.catch_warnings():
             warnings.filterwarnings(
-                "ignore", ".*(broadcast|There is a performance drop|reduction: 'mean' divides)", UserWarning
+                "ignore",
+                ".*(broadcast|There is a performance|Casting complex|Using padding='same'|reduction: 'mean' divides)",
+                UserWarning,
             )
             results = [outcome(lambda f=f, x=flat: what(f, x)) for f in (ours, torchs)]
-        if isinstance(results[1], type):
+        if results[1] is NotImplementedError:
+            pass  # torch has no kernel for this dtype, which ours does not need
+        elif isinstance(results[1], type):
             assert results[0] is results[1], flat
         elif dtype is torch.bfloat16:
             assert same_bits(*results) or assert_as_near(*results, what(torchs, in_float64(flat)))

@@ -1,7 +1,25 @@
 """`torch.nn`'s modules over the operations of `torchbp.ops`: same signatures, initialisation and state_dict."""
 
-from torchbp.nn.activation import ReLU, Sigmoid, Tanh
-from torchbp.nn.convolution import Conv1d, Conv2d, Conv3d
+from torchbp.nn.activation import (
+    ELU,
+    GELU,
+    GLU,
+    SELU,
+    Hardsigmoid,
+    Hardswish,
+    LeakyReLU,
+    LogSigmoid,
+    LogSoftmax,
+    Mish,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from torchbp.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from torchbp.nn.ensemble import EnsembleLinear
 from torchbp.nn.linear import Linear
 from torchbp.nn.loss import BCELoss, BCEWithLogitsLoss, MSELoss
@@ -19,7 +37,11 @@ from torchbp.nn.pooling import (
 )
 
 __all__ = [
+    "ELU",
+    "GELU",
+    "GLU",
     "MLP",
+    "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
@@ -31,14 +53,27 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "EnsembleLinear",
     "FusedMLP",
+    "Hardsigmoid",
+    "Hardswish",
+    "LeakyReLU",
     "Linear",
+    "LogSigmoid",
+    "LogSoftmax",
     "MSELoss",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "Mish",
+    "PReLU",
     "ReLU",
+    "SiLU",
     "Sigmoid",
+    "Softmax",
+    "Softplus",
     "Tanh",
 ]

@@ -78,7 +78,8 @@ class Activation(Rule):
         as for one that saves its input.
     backward(da, saved) → dz = da ∘ f′. backward_(da, saved) → dz, which may be written over da; or None.
     saves: what the derivative is a function of: "output", A, or "input", Z.
-    equation: f, of the symbol Z.
+    equation: f, of the symbol Z. It and `slope` may also be a function of the options, as keywords with the defaults
+        of the module: it returns the expression.
     slope: f′, of A where the output is saved, otherwise of Z.
     description: what f does, the end of the sentence "The activation …".
     slope_description: how large f′ is, the end of the sentence "Its slope is …"; `{a}` and `{z}` are replaced by names.
@@ -91,8 +92,8 @@ class Activation(Rule):
     forward: Annotated[Callable, "forward(z) → a"] = REQUIRED
     backward: Annotated[Callable, "backward(da, saved) → dz"] = REQUIRED
     saves: Annotated[str, 'what backward needs, "input" or "output"'] = REQUIRED
-    equation: Annotated[Expression, "A as an expression in Z"] = REQUIRED
-    slope: Annotated[Expression, "∂A/∂Z as an expression in A, where the output is saved, or in Z"] = REQUIRED
+    equation: Annotated[Expression | Callable, "A as an expression in Z"] = REQUIRED
+    slope: Annotated[Expression | Callable, "∂A/∂Z as an expression in A, where that is saved, or in Z"] = REQUIRED
     description: Annotated[str, 'the end of the sentence "The activation …"'] = REQUIRED
     slope_description: Annotated[str, 'the end of the sentence "Its slope is …"'] = REQUIRED
     steepest: Annotated[float, "the largest slope"] = REQUIRED
@@ -116,6 +117,14 @@ class Activation(Rule):
 
     def sentences(self):
         return {"slope_description": ("a", "z")}
+
+    def trees(self, name):
+        return [self.tree(name)]
+
+    def tree(self, name, **options):
+        """The expression `name`, "equation" or "slope", of these options; those that are not given are the module's."""
+        tree = getattr(self, name)
+        return tree(**options) if callable(tree) else tree
 
     def derivative(self, a, z, **options):
         """f′ of each element, from A and Z."""

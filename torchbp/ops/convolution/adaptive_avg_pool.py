@@ -10,7 +10,7 @@ Nothing is saved.
 import torch
 
 from torchbp.ops._dispatch import VmappableFunction, operation
-from torchbp.ops.convolution._windows import ADAPTIVE_AVG_POOL
+from torchbp.ops.convolution._windows import ADAPTIVE_AVG_POOL, sum_of_windows
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
 
@@ -46,31 +46,15 @@ def adaptive_avg_pool_dx(dz, size):
     """dX[h] = Σ dZ[i] / n[i] over the windows i that cover h, one dimension after the other."""
     dx = dz
     for dim, x in enumerate(size, dz.dim() - len(size)):
-        z = dx.shape[dim]
-        if z == 1 and x != 1:  # one window over all
-            shape = list(dx.shape)
-            shape[dim] = x
-            dx = (dx / x).expand(shape)
-        elif z != x:
-            dx = spread_windows(dx, dim, x)
-    return dx
-
-
-def spread_windows(dz, dim, size):
-    """dX of one dimension: row h is the sum of the rows ⌊h Z / H⌋ to ⌈(h + 1) Z / H⌉ − 1 of dZ / n."""
-    windows = dz.shape[dim]
-    starts = [i * size // windows for i in range(windows)]
-    ends = [-(-(i + 1) * size // windows) for i in range(windows)]
-    n = torch.tensor([end - start for start, end in zip(starts, ends, strict=True)], dtype=dz.dtype, device=dz.device)
-    shares = dz / n.view(-1, *(1,) * (dz.dim() - dim - 1))
-    covering = [[i for i in range(windows) if starts[i] <= h < ends[i]] for h in range(size)]
-    most = max(map(len, covering))
-    if most > 1:  # a row of zeros, for the rows of X that fewer windows cover
-        shares = torch.cat([shares, torch.zeros_like(shares.narrow(dim, 0, 1))], dim)
-    dx = 0
-    for rank in range(most):
-        rows = [of_row[rank] if rank < len(of_row) else windows for of_row in covering]
-        dx = dx + shares.index_select(dim, torch.tensor(rows, device=dz.device))
+        windows = dx.shape[dim]
+        if windows == 1:  # it covers all
+            dx = (dx / x).expand(*dx.shape[:dim], x, *dx.shape[dim + 1 :])
+        elif windows != x:
+            starts = [i * x // windows for i in range(windows)]
+            ends = [-(-(i + 1) * x // windows) for i in range(windows)]
+            n = [end - start for start, end in zip(starts, ends, strict=True)]
+            n = torch.tensor(n, dtype=dz.dtype, device=dz.device)
+            dx = sum_of_windows(dx / n.view(-1, *(1,) * (dz.dim() - dim - 1)), dim, x, starts, ends)
     return dx
 
 

@@ -11,7 +11,7 @@ import torch
 
 from torchbp.ops._dispatch import VmappableFunction, operation
 from torchbp.ops.convolution._formulas import per_dimension
-from torchbp.ops.convolution._windows import AVG_POOL, steps
+from torchbp.ops.convolution._windows import AVG_POOL, spread, steps
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
 
@@ -68,29 +68,6 @@ def avg_pool_dx(dz, size, kernel_size, stride, padding, ceil_mode, count_include
             elif counts and counts[0] != 1:
                 shares = shares / counts[0]
     return spread(shares, size, kernel, stride, padding)
-
-
-def spread(shares, size, kernel, stride, padding):
-    """shares ⋆ᵀ 1, one dimension after the other: each window gives its share to each of its places. Where windows meet,
-    a place gets the sum."""
-    dims = len(size)
-    for dim, x, k, s, p in zip(range(shares.dim() - dims, shares.dim()), size, kernel, stride, padding, strict=True):
-        windows = shares.shape[dim]
-        end = (windows - 1) * s + 1
-        shape = list(shares.shape)
-        shape[dim] = max(end - 1 + k, x + p)
-        dx = zeros_like(shares, shape)
-        for offset in range(k):
-            dx[(slice(None),) * dim + (slice(offset, offset + end, s),)].add_(shares)
-        shares = dx.narrow(dim, p, x)  # without what the windows cover beyond X
-    return shares
-
-
-def zeros_like(tensor, shape):
-    """Zeros in the order of the tensor's memory, with the channels last where its are."""
-    if tensor.dim() < 3 or tensor.stride(1) != 1 or tensor.is_contiguous():
-        return tensor.new_zeros(shape)
-    return tensor.new_zeros(shape[0], *shape[2:], shape[1]).movedim(-1, 1)
 
 
 apply_avg_pool = operation(AvgPool, _by_torch)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, lower_precision, operation, save_for_jvp
-from torchbp.ops.convolution._formulas import CONV, conv_dbias, conv_dweight, conv_dx, per_dimension
+from torchbp.ops.convolution._formulas import CONV, conv_dbias, conv_dweight, conv_dx, owned, per_dimension
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter
 
@@ -21,7 +21,7 @@ class Conv(VmappableFunction):
 
     @staticmethod
     def forward(x, weight, bias, stride, padding, dilation, groups):
-        return _owned(_by_torch(x, weight, bias, stride, padding, dilation, groups), x, weight)
+        return owned(_by_torch(x, weight, bias, stride, padding, dilation, groups), x, weight)
 
     @staticmethod
     def setup_context(ctx, inputs, z):
@@ -51,11 +51,6 @@ class Conv(VmappableFunction):
 
 def _by_torch(x, weight, bias, stride, padding, dilation, groups):
     return CONV[weight.dim() - 2](x, weight, bias, stride, padding, dilation, groups)
-
-
-def _owned(z, x, weight):
-    # without a batch it is a view, and autograd lets nobody write into a view that a Function has made
-    return z if x.dim() == weight.dim() else z.detach()
 
 
 apply_conv = operation(Conv, _by_torch, cast=lower_precision)

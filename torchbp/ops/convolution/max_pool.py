@@ -49,7 +49,7 @@ class MaxPool(VmappableFunction):
 
 def places(tensor, dims):
     """The spatial dimensions as one."""
-    return tensor.flatten(-dims) if dims > 1 else tensor
+    return tensor.reshape(*tensor.shape[:-dims], tensor.shape[-dims:].numel())
 
 
 def max_pool_dx(dz, indices, size):
