@@ -62,8 +62,8 @@ def operation(function, by_torch, cast=None):
     Args:
         function: the Function; its tensor arguments first.
         by_torch: torch's operation of the same arguments. It does the work where no graph is recorded, inside
-            torch.jit.trace (a trace records operations, not Functions), and for tensor subclasses, which bring their
-            own kernels.
+            torch.jit.trace (a trace records operations, not Functions), for quantised tensors, which have no gradient,
+            and for tensor subclasses, which bring their own kernels.
         cast: autocast's rule for the operation, `lower_precision` or `float32`; None where it has none.
     """
     # torch.compile refuses a Function with a `jvp`
@@ -71,7 +71,7 @@ def operation(function, by_torch, cast=None):
     short = short_apply(function)
 
     def apply(*args):
-        if not torch.is_grad_enabled() or tracing_state() is not None:
+        if not torch.is_grad_enabled() or tracing_state() is not None or args[0].is_quantized:
             return by_torch(*args)
         if has_torch_function_variadic(*args) and is_left_to_torch(args):
             return by_torch(*args)
