@@ -22,7 +22,7 @@ from torchbp.nn.activation import (
 from torchbp.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from torchbp.nn.ensemble import EnsembleLinear
 from torchbp.nn.linear import Linear
-from torchbp.nn.loss import BCELoss, BCEWithLogitsLoss, MSELoss
+from torchbp.nn.loss import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
 from torchbp.nn.mlp import MLP, FusedMLP
 from torchbp.nn.pooling import (
     AdaptiveAvgPool1d,
@@ -56,6 +56,7 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "CrossEntropyLoss",
     "EnsembleLinear",
     "FusedMLP",
     "Hardsigmoid",
@@ -69,6 +70,7 @@ __all__ = [
     "MaxPool2d",
     "MaxPool3d",
     "Mish",
+    "NLLLoss",
     "PReLU",
     "ReLU",
     "SiLU",
