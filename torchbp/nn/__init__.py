@@ -25,7 +25,7 @@ from torchbp.nn.embedding import Embedding
 from torchbp.nn.ensemble import EnsembleLinear
 from torchbp.nn.flatten import Flatten
 from torchbp.nn.linear import Linear
-from torchbp.nn.loss import BCELoss, BCEWithLogitsLoss, MSELoss
+from torchbp.nn.loss import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
 from torchbp.nn.mlp import MLP, FusedMLP
 from torchbp.nn.normalisation import BatchNorm1d, BatchNorm2d, BatchNorm3d, LayerNorm
 from torchbp.nn.pooling import (
@@ -68,6 +68,7 @@ __all__ = [
     "Dropout2d",
     "Dropout3d",
     "Embedding",
+    "CrossEntropyLoss",
     "EnsembleLinear",
     "Flatten",
     "FusedMLP",
@@ -83,6 +84,7 @@ __all__ = [
     "MaxPool2d",
     "MaxPool3d",
     "Mish",
+    "NLLLoss",
     "PReLU",
     "ReLU",
     "SiLU",
