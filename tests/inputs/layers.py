@@ -63,4 +63,25 @@ OPERATIONS = [
         complex=False,
         samples=("nn.functional.prelu",),
     ),
+    Operation(
+        ops.embedding,
+        F.embedding,
+        [((4,), (5, 3)), ((2, 3), (5, 2)), ((), (5, 2)), ((0,), (5, 3))],
+        values=("below 5", "normal"),
+        layouts=False,
+        complex=False,
+        samples=("nn.functional.embedding",),
+    ),
+    # without random numbers; tests/ops/test_layers.py has the others
+    Operation(
+        ops.dropout,
+        F.dropout,
+        [((4, 3),)],
+        [{"p": 1.0}],
+        layouts=False,
+        samples=("nn.functional.dropout",),
+    ),
+    Operation(ops.dropout1d, F.dropout1d, [((2, 3, 4),), ((2, 3),)], [{"p": 1.0}], layouts=False),
+    Operation(ops.dropout2d, F.dropout2d, [((2, 2, 2, 2),)], [{"p": 1.0}], layouts=False),
+    Operation(ops.dropout3d, F.dropout3d, [((2, 2, 1, 2, 2),)], [{"p": 1.0}], layouts=False),
 ]

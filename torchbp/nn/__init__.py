@@ -20,10 +20,14 @@ from torchbp.nn.activation import (
     Tanh,
 )
 from torchbp.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from torchbp.nn.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
+from torchbp.nn.embedding import Embedding
 from torchbp.nn.ensemble import EnsembleLinear
+from torchbp.nn.flatten import Flatten
 from torchbp.nn.linear import Linear
-from torchbp.nn.loss import BCELoss, BCEWithLogitsLoss, MSELoss
+from torchbp.nn.loss import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
 from torchbp.nn.mlp import MLP, FusedMLP
+from torchbp.nn.normalisation import BatchNorm1d, BatchNorm2d, BatchNorm3d, LayerNorm
 from torchbp.nn.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -50,16 +54,27 @@ __all__ = [
     "AvgPool3d",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "Embedding",
     "EnsembleLinear",
+    "Flatten",
     "FusedMLP",
     "Hardsigmoid",
     "Hardswish",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogSigmoid",
@@ -69,6 +84,7 @@ __all__ = [
     "MaxPool2d",
     "MaxPool3d",
     "Mish",
+    "NLLLoss",
     "PReLU",
     "ReLU",
     "SiLU",
