@@ -44,12 +44,16 @@ def measure(only=None, count=150, draws=3):
 
 
 def all_rules():
-    return {rule.name: rule for kind in KINDS for rule in rules(kind).values()}
+    """{operation: a rule of it}: several modules over one function, as of batch_norm, are one operation."""
+    found = {}
+    for rule in (rule for kind in KINDS for rule in rules(kind).values()):
+        found.setdefault(rule.apply.__name__, rule)
+    return found
 
 
 def missing(rule):
     """What the measurement of a rule lacks; None where it has all."""
-    if rule.name in INPUTS:
+    if rule.apply.__name__ in INPUTS:
         return None
     if not by_elements(rule):
         return "it has no row in torchbp/benchmarks/helpers/accuracy_inputs.py"
@@ -73,8 +77,8 @@ def errors_of(rule, dtype, count, draws, variant):
     if dtype is torch.float64 and not IS_FINER:
         return found
     try:
-        if rule.name in INPUTS:
-            results = list(accuracy_sums.measured(rule, INPUTS[rule.name], dtype, draws))
+        if (row := INPUTS.get(rule.apply.__name__)) is not None:
+            results = list(accuracy_sums.measured(rule, row, dtype, draws))
         else:
             results = list(accuracy_elements.measured(rule, dtype, count, variant))
     except (RuntimeError, NotImplementedError) as error:

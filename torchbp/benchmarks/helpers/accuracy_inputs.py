@@ -107,9 +107,15 @@ def seeded(dropout, x):
     return dropout(x, 0.3)
 
 
-def dropped(x):
-    kept = seeded(F.dropout, torch.ones(x.shape)).numpy() > 0
-    return np.where(kept, x / (1 - np.longdouble(0.3)), 0)
+def dropping(name, shape):
+    """A dropout, whose mask is drawn as it is for a tensor of ones."""
+    torchs = getattr(F, name)
+
+    def exact(x):
+        kept = seeded(torchs, torch.ones(x.shape)).numpy() > 0
+        return np.where(kept, x / (1 - np.longdouble(0.3)), 0)
+
+    return Inputs(shapes=(shape,), torchs=torchs, call=seeded, exact=exact)
 
 
 def of_classes(z, classes):
@@ -206,7 +212,11 @@ INPUTS = {
         call=lambda f, weight, indices: f(indices, weight),
         exact=lambda weight, indices: weight[indices],
     ),
-    "dropout": Inputs(shapes=((6, 16),), torchs=F.dropout, call=seeded, exact=dropped),
+    "dropout": dropping("dropout", (6, 16)),
+    "dropout1d": dropping("dropout1d", (4, 6, 3)),
+    "dropout2d": dropping("dropout2d", (4, 6, 3, 1)),
+    "dropout3d": dropping("dropout3d", (4, 6, 3, 1, 1)),
+    "flatten": Inputs(shapes=((2, 3, 4),), torchs=torch.flatten, exact=np.ravel),
     **convolutions("conv", convolution),
     **convolutions("conv_transpose", transposed_convolution),
     **pools("avg_pool", average_pool),

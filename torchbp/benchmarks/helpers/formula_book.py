@@ -24,10 +24,16 @@ def rules_of(room):
     """{file: its rules} of a folder of torchbp/ops, by the alphabet."""
     found = {}
     for rule in (rule for kind in KINDS for rule in rules(kind).values()):
-        path = Path(inspect.getsourcefile(inspect.unwrap(rule.apply)))
+        path = file_of(rule)
         if path.parent == FOLDER / room:
             found.setdefault(path, []).append(rule)
     return {path: sorted(found[path], key=lambda rule: rule.name) for path in sorted(found)}
+
+
+def file_of(rule):
+    """Where it is registered: the file of its function, or of its formulas, where its function is torch's own."""
+    formulas = (value for value in vars(rule).values() if inspect.isfunction(value))
+    return next(path for path in map(Path, map(inspect.getsourcefile, formulas)) if FOLDER in path.parents)
 
 
 def equations(text):
@@ -59,12 +65,13 @@ def row(path, of_file):
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines()
     forward, backward = equations(text)
-    names = [link(path, lines, rf"def ({rule.name})\(")[0] for rule in of_file]
+    names = dict.fromkeys(rule.apply.__name__ for rule in of_file)
+    names = [link(path, lines, rf"(?:def | +name=\")({name})[(\"]")[0] for name in names]
     formulas = link(path, lines, r"(?:def )?((?!add_|write_|of_)[a-z]\w*_d(?:[a-z]|weight|bias|mask)+)(?: =|\()")
-    backward_lines = formulas or link(path, lines, r"\s+(def backward)\(")
+    backward_lines = formulas or link(path, lines, r"\s*(def _?backward)\(")
     return (
         ", ".join(names),
-        f"{forward} {link(path, lines, r'    (def forward)')[0]}",
+        f"{forward} {link(path, lines, r'(?:    )?(def _?forward)')[0]}",
         f"{backward} {', '.join(backward_lines)}",
         "; ".join(dict.fromkeys(map(saved, of_file))),
     )
@@ -72,7 +79,9 @@ def row(path, of_file):
 
 def saved(rule):
     """What the operation saves for backward, by the names of its arguments, where each of them requires a gradient."""
-    inputs = INPUTS.get(rule.name)
+    if not inspect.isfunction(rule.apply):
+        return "it is torch's own function"
+    inputs = INPUTS.get(rule.apply.__name__)
     tensors = drawn(inputs, 1.0, 0, torch.float32) if inputs else [torch.rand(3), torch.rand(3)]
     if inputs is None and "target" not in inspect.signature(rule.apply).parameters:
         tensors = tensors[:1]
@@ -98,8 +107,9 @@ def described(tensor, output):
     if not tensor.numel():
         return ""
     dtype = str(tensor.dtype).removeprefix("torch.")
-    size = "one for each number of its output" if tensor.numel() == output.numel() else f"{tensor.numel()}"
-    return f"{dtype}: {size}" + (f", of an output of {output.numel()}" if tensor.numel() != output.numel() else "")
+    if tensor.numel() == output.numel():
+        return f"{dtype} for each number of its output"
+    return f"{tensor.numel()} of {dtype} for an output of {output.numel()}"
 
 
 def table(heads, rows):
@@ -108,7 +118,7 @@ def table(heads, rows):
 
 def accuracy_rows(room, cells):
     """The rows of the table of accuracy: those of the operations of a room, by name, and its variants."""
-    names = [rule.name for of_file in rules_of(room).values() for rule in of_file]
+    names = [rule.apply.__name__ for of_file in rules_of(room).values() for rule in of_file]
     return [[f"`{name}`", *cells[name]] for name in cells if name.split(",")[0] in names]
 
 
@@ -147,6 +157,6 @@ def write(path, heads, measured):
     """Write the tables anew into the book; operations that were not measured keep their numbers."""
     text = path.read_text(encoding="utf-8")
     cells = read_cells(text)[1] | measured
-    known = {rule.name for kind in KINDS for rule in rules(kind).values()}
+    known = {rule.apply.__name__ for kind in KINDS for rule in rules(kind).values()}
     cells = {name: cells[name] for name in sorted(cells) if name.split(",")[0] in known}
     path.write_text(text.replace(between(text), tables(heads, cells)), encoding="utf-8")

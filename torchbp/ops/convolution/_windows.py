@@ -1,7 +1,5 @@
 """What the pooling operations share: their windows, and torch's functions of 1, 2 and 3 spatial dimensions."""
 
-from bisect import bisect_right
-
 import torch
 import torch.nn.functional as F
 
@@ -73,6 +71,11 @@ def spread_functionally(shares, dim, size, kernel, stride, padding):
     return sum_of_windows(shares, dim, size, starts, [start + kernel for start in starts])
 
 
+def bisect_right(places, h):
+    """How many of the places are at most h. Python's own function is not traced by torch.compile."""
+    return sum(place <= h for place in places)
+
+
 def spread_uneven(shares, dim, channels_last, size, starts, ends):
     """shares of windows from `starts` to before `ends`, each given to the places of its window, in one dimension."""
     dx = new(shares, (*shares.shape[:dim], size, *shares.shape[dim + 1 :]), channels_last).zero_()
@@ -89,7 +92,7 @@ def sum_of_windows(shares, dim, size, starts, ends):
     if len(set(number)) > 1:  # a row of zeros more, for what fewer windows cover
         shares = torch.cat([shares, torch.zeros_like(shares.narrow(dim, 0, 1))], dim)
     total = None
-    for rank in range(max(number, default=0)):
+    for rank in range(max([0, *number])):
         rows = [i + rank if rank < n else windows for i, n in zip(first, number, strict=True)]
         of_rank = shares.index_select(dim, torch.tensor(rows, device=shares.device))
         total = of_rank if total is None else total + of_rank

@@ -10,7 +10,7 @@ The sum runs over all elements that have the same a.
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import VmappableFunction, operation, save_for_jvp
+from torchbp.ops._dispatch import VmappableFunction, lower_precision, operation, save_for_jvp
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter
 
@@ -60,7 +60,7 @@ class PReLU(VmappableFunction):
         return x_t * dz_by_x + of_channels(weight_t, x) * dz_by_weight
 
 
-apply_prelu = operation(PReLU, torch.prelu)
+apply_prelu = operation(PReLU, torch.prelu, lower_precision)
 
 
 def prelu(input: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
