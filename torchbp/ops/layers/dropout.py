@@ -105,7 +105,7 @@ def dropout3d(input: torch.Tensor, p: float = 0.5, training: bool = True, inplac
 
 def dropped(by_torch, x, p, training, inplace, spatial=0, dims=None):
     """Z; torch refuses an x of other dimensions than `dims`, or warns of them."""
-    wrong = not 0 <= p <= 1 or dims is not None and x.dim() not in dims
+    wrong = not 0 <= p <= 1 or (dims is not None and x.dim() not in dims)
     if wrong or inplace or x.numel() == 0 or is_left_to_torch((x,)):
         return by_torch(x, p, training, inplace)
     return apply_mask(x, drawn_mask(x, p, spatial)) if training and p > 0 else x

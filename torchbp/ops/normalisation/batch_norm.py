@@ -172,7 +172,10 @@ def batch_norm(
         >>> x = torch.tensor([[1.0], [3.0]])
         >>> torchbp.ops.batch_norm(x, None, None, training=True)  # tensor([[-1.], [1.]])
     """
-    check(input, running_mean, running_var, weight, bias, training, eps)
+    if input.dim() >= 2:
+        check(input, running_mean, running_var, weight, bias, training, eps)
+    if input.numel() == 0 or input.dim() < 2:  # there is nothing to normalise; or torch says why it refuses it
+        return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     if training:
         return apply_batch_norm(input, weight, bias, running_mean, running_var, momentum, eps)[0]
     return apply_in_evaluation(input, weight, bias, running_mean, running_var, eps)
