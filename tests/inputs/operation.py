@@ -9,6 +9,7 @@ import torch
 SHAPES = [(), (3,), (4, 3), (2, 3, 2), (1, 3), (0, 3)]
 
 PER_CLASS = "a positive number for each index of the last dimension"
+PER_CHANNEL = "a positive number for each index of dimension 1, or of the only one"
 
 REDUCTIONS = [{}, {"reduction": "sum"}, {"reduction": "none"}]
 

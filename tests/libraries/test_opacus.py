@@ -1,16 +1,30 @@
 """Opacus computes the gradient of each sample, by hooks on modules of the classes that it knows."""
 
+import copy
+
 import pytest
 import torch
 from opacus.grad_sample import GradSampleModule
+from torch import nn
 
+import torchbp
 from tests.libraries.networks import NETWORKS, both
+
+pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # the batch needs no gradient
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # the batch needs no gradient
 def test_the_gradient_of_each_sample(name):
     torchs, ours, x = both(name)
+    compare(torchs, ours, x)
+
+
+def test_of_tokens():
+    torchs = nn.Sequential(nn.Embedding(9, 6), nn.LayerNorm(6), nn.GELU(), nn.Flatten(), nn.Linear(24, 3))
+    compare(torchs, torchbp.convert(copy.deepcopy(torchs)), torch.randint(9, (5, 4)))
+
+
+def compare(torchs, ours, x):
     expected, found = (_of_samples(network, x) for network in (torchs, ours))
     torch.testing.assert_close(found, expected)
     assert all(len(of_samples) == len(x) for of_samples in found)

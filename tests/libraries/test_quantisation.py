@@ -49,3 +49,10 @@ def test_fused_layers_are_computed_by_torch():
     expected = network(x)
     fused = quantization.fuse_modules(torchbp.convert(network), [["0", "1", "2"]])
     torch.testing.assert_close(fused(x), expected)
+
+
+@pytest.mark.parametrize("module", [nn.ReLU(), nn.Sigmoid(), nn.Hardsigmoid(), nn.MaxPool2d(2), nn.AvgPool2d(2)])
+def test_a_module_that_stays_takes_quantised_tensors(module):
+    x = torch.quantize_per_tensor(torch.randn(2, 4, 8, 8), 0.1, 64, torch.quint8)
+    expected = module(x)
+    torch.testing.assert_close(torchbp.convert(module)(x), expected)

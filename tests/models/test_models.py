@@ -55,8 +55,11 @@ def test_ten_steps_are_the_same_to_the_rounding_of_float32(name):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_our_formulas_give_the_parameters_their_gradients(name):
+    """All but those that enter by a sum or a product of elements: class tokens, positions, scales that a model writes
+    out. These are less than 1 % of the numbers."""
     small = made(name, converted=True)
     missing = parameters_not_by_us(small.loss(), small.network)
+    assert {node for nodes in missing.values() for node in nodes} <= {"AddBackward0", "MulBackward0", "ExpandBackward0"}
     sizes = {parameter: p.numel() for parameter, p in small.network.named_parameters()}
     assert sum(sizes[parameter] for parameter in missing) <= 0.01 * sum(sizes.values()), missing
     plain = made(name, converted=False)
@@ -119,6 +122,15 @@ def test_the_state_is_that_of_the_unconverted():
             p.zero_()
     ours.network.load_state_dict(torchs.network.state_dict())
     torch.testing.assert_close(gradients(ours), gradients(torchs))
+
+
+def test_checkpointed():
+    """What is computed again in the backward pass is computed by the same operations, with the same masks."""
+    expected = gradients(made("Llama", converted=False))
+    small = made("Llama", converted=True)
+    small.network.activation_checkpointing_enable()
+    found = gradients(small)
+    torch.testing.assert_close(found, expected)
 
 
 def test_under_autocast():

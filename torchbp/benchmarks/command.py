@@ -41,7 +41,7 @@ def main(arguments):
     settings = vars(command.parse_args(arguments[1:]))
     if not settings["benchmark"]:
         command.error(f"name a benchmark: {', '.join([*BENCHMARKS, 'all', 'accuracy'])}")
-    name, file, picture = (settings.pop(key, None) for key in ("benchmark", "json", "plot"))
+    name, file, picture, book = (settings.pop(key, None) for key in ("benchmark", "json", "plot", "book"))
     if "threads" in settings:
         settings["threads"] = settings["threads"] or THREADS[settings["device"]]
     if settings.get("with_compile") and (why := cannot_compile()):
@@ -65,6 +65,8 @@ def main(arguments):
     report["notes"] = list(dict.fromkeys(report["notes"]))
     for note in report["notes"]:
         console.print(note, markup=False, soft_wrap=True)
+    if book:
+        benchmark.write(book, report["results"])
     if file:
         file.write_text(json.dumps(report, indent=1) + "\n")
     if picture:
@@ -128,7 +130,8 @@ def _parser():
             "--plot", metavar="FILE.png", type=_new_pictures if each else _new_picture, help=f"draw a picture{each}"
         )
     accuracy = benchmarks.add_parser("accuracy", help=ACCURACY, description=ACCURACY)
-    accuracy.add_argument("--only", nargs="+", default=(), metavar="OPERATION", help="the rules' names (default: all)")
+    accuracy.add_argument("--only", nargs="*", default=None, metavar="OPERATION", help="of these alone; of none")
+    accuracy.add_argument("--book", metavar="FILE", type=Path, help="write the tables of the formula book there, too")
     accuracy.add_argument("--json", metavar="FILE", type=_new_file, help="write the results to this file too")
     return parser
 

@@ -23,8 +23,9 @@ from torchbp.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, Conv
 from torchbp.nn.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
 from torchbp.nn.embedding import Embedding
 from torchbp.nn.ensemble import EnsembleLinear
+from torchbp.nn.flatten import Flatten
 from torchbp.nn.linear import Linear
-from torchbp.nn.loss import BCELoss, BCEWithLogitsLoss, MSELoss
+from torchbp.nn.loss import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
 from torchbp.nn.mlp import MLP, FusedMLP
 from torchbp.nn.normalisation import BatchNorm1d, BatchNorm2d, BatchNorm3d, LayerNorm
 from torchbp.nn.pooling import (
@@ -62,12 +63,14 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "CrossEntropyLoss",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
     "Embedding",
     "EnsembleLinear",
+    "Flatten",
     "FusedMLP",
     "Hardsigmoid",
     "Hardswish",
@@ -81,6 +84,7 @@ __all__ = [
     "MaxPool2d",
     "MaxPool3d",
     "Mish",
+    "NLLLoss",
     "PReLU",
     "ReLU",
     "SiLU",

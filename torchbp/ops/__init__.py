@@ -32,7 +32,9 @@ from torchbp.ops.layers.prelu import prelu
 from torchbp.ops.layers.softmax import softmax
 from torchbp.ops.losses.binary_cross_entropy import binary_cross_entropy
 from torchbp.ops.losses.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits
+from torchbp.ops.losses.cross_entropy import cross_entropy
 from torchbp.ops.losses.mse_loss import mse_loss
+from torchbp.ops.losses.nll_loss import nll_loss
 from torchbp.ops.mlp import mlp, mlp_binary_cross_entropy
 from torchbp.ops.normalisation.batch_norm import batch_norm
 from torchbp.ops.normalisation.layer_norm import layer_norm
@@ -53,6 +55,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cross_entropy",
     "dropout",
     "dropout1d",
     "dropout2d",
@@ -76,6 +79,7 @@ __all__ = [
     "mlp",
     "mlp_binary_cross_entropy",
     "mse_loss",
+    "nll_loss",
     "prelu",
     "relu",
     "scaled_dot_product_attention",

@@ -39,6 +39,8 @@ class Rule(Checked):
     module_class: our module, the class that `@implements(rule)` is above; None where there is none.
     refuses(module): why the formulas do not compute what this module does, the end of the sentence "layer … is not
         supported: …"; or None where they do. For options of torch's module that the rule does not have.
+    reference(module, *inputs): what torch's module gives, by other operations of torch, where its own are not exact
+        enough to compare with; None is its forward.
     """
 
     name: Annotated[str, "the name of the operation"] = REQUIRED
@@ -47,6 +49,7 @@ class Rule(Checked):
     torch_functions: Annotated[dict, "{torch's function: ours}"] = field(default_factory=dict)
     options: Annotated[tuple[str, ...], "a tuple of names of constants"] = ()
     refuses: Annotated[Callable | None, "refuses(module) → why, or None"] = None
+    reference: Annotated[Callable | None, "reference(module, inputs) → output, by torch, or None"] = None
     module_class = None  # no part: it is set by `implements`
 
     @property

@@ -5,10 +5,13 @@ to 1e30 and of where they saturate, each element in its own ulp. The others need
 and are measured normwise. `helpers/ulps.py` says what an ulp is. The exact numbers are mpmath's and longdouble's.
 """
 
+import itertools
+
 import torch
 
-from torchbp.benchmarks.helpers import accuracy_elements, accuracy_sums
-from torchbp.benchmarks.helpers.accuracy_inputs import INPUTS
+from torchbp.benchmarks.helpers import accuracy_elements, accuracy_sums, formula_book
+from torchbp.benchmarks.helpers.accuracy_inputs import INPUTS, VARIANTS
+from torchbp.benchmarks.helpers.formula_book import table
 from torchbp.benchmarks.helpers.ulps import IS_FINER, text
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import KINDS, Activation, Loss
@@ -17,26 +20,26 @@ DTYPES = torch.float64, torch.float32, torch.bfloat16, torch.float16
 COLUMNS = "forward", "backward"
 
 
-def measure(only=(), count=150, draws=3):
+def measure(only=None, count=150, draws=3):
     """A record of every rule and dtype: the errors of both, and at which input ours is worst; or a note that a rule is
     missing.
 
     Args:
-        only: the names of rules; all where it is empty.
+        only: the names of rules; None is all.
         count: a sixth of the numbers of a sweep.
         draws: of the inputs of the others, for each magnitude.
     """
     for name, rule in all_rules().items():
-        if only and name not in only:
+        if only is not None and name not in only:
             continue
         if (why := missing(rule)) is not None:
             yield {"note": f"missing: {name}: {why}"}
             continue
-        for dtype in DTYPES:
+        for variant, dtype in itertools.product(VARIANTS.get(name, ({},)), DTYPES):
             yield {
-                "operation": name,
+                "operation": ", ".join([name, *(f"{key}={value}" for key, value in variant.items())]),
                 "dtype": str(dtype).removeprefix("torch."),
-                **errors_of(rule, dtype, count, draws),
+                **errors_of(rule, dtype, count, draws, variant),
             }
 
 
@@ -53,7 +56,7 @@ def missing(rule):
     if rule.torch_module is None:
         return "it has no torch_module to compare with"
     try:
-        next(accuracy_elements.measured(rule, torch.float32, 2))
+        next(accuracy_elements.measured(rule, torch.float32, 2, {}))
     except LookupError as error:
         return error.args[0]
     return None
@@ -63,7 +66,7 @@ def by_elements(rule):
     return isinstance(rule, Activation) or (isinstance(rule, Loss) and rule.target == "elements" and rule.equation)
 
 
-def errors_of(rule, dtype, count, draws):
+def errors_of(rule, dtype, count, draws, variant):
     """{"forward": ours, "forward_torch": torch's, "forward_at": where ours is worst, …}; nothing for a dtype that
     torch's operation has not."""
     found = {}
@@ -73,7 +76,7 @@ def errors_of(rule, dtype, count, draws):
         if rule.name in INPUTS:
             results = list(accuracy_sums.measured(rule, INPUTS[rule.name], dtype, draws))
         else:
-            results = list(accuracy_elements.measured(rule, dtype, count))
+            results = list(accuracy_elements.measured(rule, dtype, count, variant))
     except (RuntimeError, NotImplementedError) as error:
         if "not implemented for" not in str(error):
             raise
@@ -90,26 +93,16 @@ def errors_of(rule, dtype, count, draws):
     return found
 
 
+HEADS = "operation", *(f"{dtype} {way}".removeprefix("torch.") for dtype in DTYPES for way in COLUMNS)
+
+
 def rows(records):
-    """{operation: {dtype: its cells, "ours / torch's" forward and backward}}."""
-    table = {}
+    """{operation: its cells, "ours / torch's" of each dtype, forward and backward}."""
+    found = {}
     for record in records:
-        cells = [
-            f"{text(record.get(way))} / {text(record.get(f'{way}_torch'))}" if way in record else "–" for way in COLUMNS
-        ]
-        table.setdefault(record["operation"], {})[record["dtype"]] = cells
-    return table
-
-
-def markdown(records):
-    """The table: a row for each operation, ours / torch's."""
-    dtypes = list(dict.fromkeys(record["dtype"] for record in records))
-    heads = [f"{dtype} {way}" for dtype in dtypes for way in COLUMNS]
-    lines = [f"| operation | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
-    for name, cells in rows(records).items():
-        flat = [cell for dtype in dtypes for cell in cells.get(dtype, ["–", "–"])]
-        lines.append(f"| `{name}` | {' | '.join(flat)} |")
-    return "\n".join(lines)
+        cells = found.setdefault(record["operation"], [])
+        cells += [f"{text(record[way])} / {text(record[f'{way}_torch'])}" if way in record else "–" for way in COLUMNS]
+    return found
 
 
 def worse(records):
@@ -124,6 +117,11 @@ def worse(records):
 
 def show(console, records):
     console.print("worst error in ulp of the exact result, ours / torch's", soft_wrap=True)
-    print(markdown(records))
+    print(table(HEADS, [[f"`{name}`", *cells] for name, cells in rows(records).items()]))
     for line in worse(records):
         print(line)
+
+
+def write(book, records):
+    """Write the tables of the formula book."""
+    formula_book.write(book, HEADS, rows(records))

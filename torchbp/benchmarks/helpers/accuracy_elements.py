@@ -5,6 +5,8 @@ our operation and by torch's; the exact numbers are the rule's equations', in mp
 of its own element.
 """
 
+import functools
+
 import mpmath
 import numpy as np
 import torch
@@ -49,9 +51,13 @@ def constants(rule):
     return {name: value for name, value in found.items() if isinstance(value, (int, float))}
 
 
-def measured(rule, dtype, count):
-    """(direction, whose, error of each element, the numbers that it is of) of one dtype."""
-    inputs, operations, exact = (_activation if isinstance(rule, Activation) else _loss)(rule, dtype, count)
+def measured(rule, dtype, count, variant):
+    """(direction, whose, error of each element, the numbers that it is of) of one dtype.
+
+    variant: keywords of the operation, whose values are names, as of the approximations of gelu.
+    """
+    prepared = _activation if isinstance(rule, Activation) else _loss
+    inputs, operations, exact = prepared(rule, dtype, count, variant)
     value, slope = exact_elements.values(exact, *(t.double().tolist() for t in inputs))
     gradient = long(incoming(inputs[0])) * slope
     for whose, operation in operations.items():
@@ -62,18 +68,19 @@ def measured(rule, dtype, count):
         yield "backward", whose, errors(dx, gradient, normwise=False), inputs
 
 
-def _activation(rule, dtype, count):
+def _activation(rule, dtype, count, variant):
     options = constants(rule)
 
     def exact(z):
         symbols = {"Z": z, **{name: mpmath.mpf(option) for name, option in options.items()}}
-        symbols["A"] = exact_elements.value(rule.equation, symbols)
-        return symbols["A"], exact_elements.value(rule.slope, symbols)
+        symbols["A"] = exact_elements.value(rule.tree("equation", **variant), symbols)
+        return symbols["A"], exact_elements.value(rule.tree("slope", **variant), symbols)
 
-    return (sweep(dtype, count),), {"ours": rule.apply, "torch": rule.torch_module()}, exact
+    operations = {"ours": functools.partial(rule.apply, **variant), "torch": rule.torch_module(**variant)}
+    return (sweep(dtype, count),), operations, exact
 
 
-def _loss(rule, dtype, count):
+def _loss(rule, dtype, count, variant):
     options = constants(rule)
     symbols_of = dict(zip(rule.options, rule.option_symbols, strict=True))
     numbers = {symbols_of[name]: mpmath.mpf(option) for name, option in options.items()}
@@ -85,16 +92,17 @@ def _loss(rule, dtype, count):
     def exact(output, y):
         symbols = {"Z": output, "A": output, "y": y, **numbers}
         if rule.answers is not None:
-            symbols["A"] = exact_elements.value(rule.answers.equation, symbols)
+            symbols["A"] = exact_elements.value(rule.answers.tree("equation"), symbols)
         value = exact_elements.value(tree("equation"), symbols)
         if rule.error is not None:
             return value, exact_elements.value(tree("error"), symbols)
         slope = exact_elements.value(tree("slope"), symbols)
         if rule.answers is not None:
-            slope = slope * exact_elements.value(rule.answers.slope, symbols)
+            slope = slope * exact_elements.value(rule.answers.tree("slope"), symbols)
         return value, slope
 
-    operations = {"ours": lambda a, y: rule.apply(a, y, reduction="none"), "torch": rule.torch_module(reduction="none")}
+    ours = functools.partial(rule.apply, reduction="none", **variant)
+    operations = {"ours": ours, "torch": rule.torch_module(reduction="none", **variant)}
     return targets_beside(rule, dtype, count), operations, exact
 
 

@@ -135,6 +135,9 @@ def pools(name, exact):
     }
 
 
+# {rule: keywords whose values are names or flags}, each of them measured; of the others the defaults
+VARIANTS = {"gelu": ({}, {"approximate": "tanh"})}
+
 INPUTS = {
     "linear": Inputs(shapes=((4, 48), (5, 48), (5,)), torchs=F.linear, exact=lambda x, w, b: x @ w.T + b),
     "ensemble_linear": Inputs(

@@ -54,7 +54,7 @@ class Task:
 SIZES = {
     "ResNet-18": {
         "small": {"widths": [8, 12, 16, 24], "rows": 4, "pixels": 32},
-        "large": {"widths": [64, 128, 256, 512], "rows": 4, "pixels": 64},
+        "large": {"widths": [64, 128, 256, 512], "rows": 4, "pixels": 96},
     },
     "ViT": {
         "small": {"width": 64, "blocks": 2, "heads": 4, "rows": 4, "pixels": 8, "patch": 4},

@@ -9,6 +9,7 @@ Where the exact result is too large for the dtype, infinity is right.
 """
 
 import math
+import re
 
 import numpy as np
 import torch
@@ -46,4 +47,6 @@ def text(error):
         return "–"
     if math.isinf(error):
         return "∞"
-    return f"{error:.1f}" if error < 9.95 else f"{error:.0f}" if error < 9999.5 else f"{error:.0e}".replace("e+0", "e")
+    if error < 9999.5:
+        return f"{error:.1f}" if error < 9.95 else f"{error:.0f}"
+    return re.sub(r"e\+0*", "e", f"{error:.0e}")

@@ -27,12 +27,14 @@ def elu_dz_(da, z, alpha=1.0, scale=1.0):
 
 def elu_equation(alpha=1.0):
     """A = max(Z, 0) + α (e^min(Z, 0) − 1)."""
-    return maximum(Z, 0) + alpha * (exp(minimum(Z, 0)) - 1)
+    below = exp(minimum(Z, 0)) - 1
+    return maximum(Z, 0) + (below if alpha == 1 else alpha * below)
 
 
 def elu_slope(alpha=1.0):
     """[Z > 0] + α e^min(Z, 0) [Z ≤ 0]."""
-    return Indicator(Z, ">", 0) + alpha * exp(minimum(Z, 0)) * Indicator(Z, "≤", 0)
+    below = exp(minimum(Z, 0)) * Indicator(Z, "≤", 0)
+    return Indicator(Z, ">", 0) + (below if alpha == 1 else alpha * below)
 
 
 class ELU(InputActivationFunction):

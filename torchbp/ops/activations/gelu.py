@@ -1,9 +1,9 @@
 """Gaussian error linear unit: A = Z Φ(Z), with Φ the normal distribution and φ its density; or its approximation.
 
-    "none"      A  = Z ∘ Φ(Z),   Φ(Z) = (1 + erf(Z/√2)) / 2,   φ(Z) = e^(−Z²/2) / √(2π)
-                dZ = dA ∘ (Φ(Z) + Z ∘ φ(Z))
-    "tanh"      A  = Z ∘ (1 + tanh u) / 2 = Z ∘ σ(2u),   u = √(2/π) (Z + 0.044715 Z³)
-                dZ = dA ∘ σ(2u) ∘ (1 + 2 Z ∘ u′ ∘ σ(−2u)),   u′ = √(2/π) (1 + 0.134145 Z²)
+    forward     A  = Z ∘ Φ(Z)                            Φ(Z) = (1 + erf(Z/√2)) / 2
+    "tanh"      A  = Z ∘ (1 + tanh u) / 2 = Z ∘ σ(2u)    u = √(2/π) (Z + 0.044715 Z³)
+    backward    dZ = dA ∘ (Φ(Z) + Z ∘ φ(Z))              φ(Z) = e^(−Z²/2) / √(2π)
+    "tanh"      dZ = dA ∘ σ(2u) ∘ (1 + 2 Z ∘ u′ ∘ σ(−2u))    u′ = √(2/π) (1 + 0.134145 Z²)
     tangent     Ȧ  = Ż ∘ the same
 
 1 + tanh u cancels where Z is negative, and σ(2u) does not: with "tanh" this is exact far below 0, where torch's is not.

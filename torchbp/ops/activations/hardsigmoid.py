@@ -9,22 +9,25 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._dispatch import operation
-from torchbp.ops.activations._function import InputActivationFunction, in_float32
+from torchbp.ops.activations._function import InputActivationFunction
 from torchbp.ops.expressions import Indicator, Z, maximum, minimum
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Activation
 
 
 def hardsigmoid_of(z):
-    """A = min(max(Z + 3, 0), 6) / 6. torch's own kernels take 1/6 in float32, for float64 too."""
-    return ((in_float32(z) + 3).clamp(0, 6) / 6).to(z.dtype)
+    """A = min(max(Z + 3, 0), 6) / 6. torch's own kernel takes 1/6 in float32, for float64 too."""
+    return (z + 3).clamp(0, 6) / 6 if z.dtype is torch.float64 else F.hardsigmoid(z)
 
 
 above = torch.ops.aten.threshold_backward.default  # dA ∘ [Z > t] in one pass, itself differentiable
 
 
 def hardsigmoid_dz(da, z):
-    """dZ = dA ∘ [Z > −3] ∘ [−Z > −3] / 6. Unlike torch's it can be differentiated, to 0."""
+    """dZ = dA ∘ [Z > −3] ∘ [−Z > −3] / 6: by torch's kernel, unless it takes 1/6 in float32 for float64, or somebody
+    differentiates it, to 0, which torch cannot."""
+    if not torch.is_grad_enabled() and z.dtype is not torch.float64:
+        return torch.ops.aten.hardsigmoid_backward(da, z)
     return above(above(da, z, -3), -z, -3) / 6
 
 
@@ -68,6 +71,7 @@ RULE = register(
         name="hardsigmoid",
         apply=hardsigmoid,
         torch_module=torch.nn.Hardsigmoid,
+        reference=lambda module, z: F.relu6(z + 3) / 6,
         torch_functions={F.hardsigmoid: hardsigmoid},
         forward=hardsigmoid_of,
         backward=hardsigmoid_dz,

@@ -16,12 +16,13 @@ from torchbp.ops.expressions import softplus as softplus_of
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Activation
 
-LINEAR = 40.0  # σ(z) is 1 in every dtype where z is larger
+SATURATED = 40.0  # σ(z) is 1 in every dtype where z is larger
 
 
 def logsigmoid_dz(da, z):
-    """dZ = dA ∘ σ(−Z), which is the derivative of a softplus at −Z; its kernel is exact where e^−Z is tiny."""
-    return softplus_dz(in_float32(da), -in_float32(z), 1.0, LINEAR).to(da.dtype)
+    """dZ = dA ∘ σ(−Z), the derivative of softplus at −Z. Its kernel computes e^−Z / (1 + e^−Z), which unlike
+    1 / (1 + e^Z) is no 0 where e^Z overflows."""
+    return softplus_dz(in_float32(da), -in_float32(z), 1.0, SATURATED).to(da.dtype)
 
 
 class LogSigmoid(InputActivationFunction):

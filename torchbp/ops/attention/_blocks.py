@@ -1,8 +1,8 @@
 """Attention in blocks of queries and keys that fit into the processor's cache: no matrix of all queries by all keys.
 
 Every tensor has four dimensions here: q (B, Hq, L, E), k (B, H, S, E), v (B, H, S, Ev), O (B, Hq, L, Ev); lse has
-three, (B, Hq, L). Where they are there, mask and kept are (B, Hq, L, S), expanded. Hq is a multiple of H: G = Hq/H heads of q
-share one head of k and v, and their rows are stacked, G r rows of queries for the same keys.
+three, (B, Hq, L). Where they are there, mask and kept are (B, Hq, L, S), expanded. Hq is a multiple of H: G = Hq/H
+heads of q share one head of k and v, and their rows are stacked, G r rows of queries for the same keys.
 """
 
 import math
@@ -23,6 +23,8 @@ def attention_in_blocks(q, k, v, mask, kept, factor, causal, scale):
     dtype = torch.promote_types(q.dtype, torch.float32)
     out = torch.empty_like(q) if q.shape[3] == v.shape[3] else q.new_empty(*q.shape[:3], v.shape[3])
     lse = q.new_empty(q.shape[:3], dtype=dtype)
+    if k.shape[2] == 0:
+        return out.zero_(), lse.zero_()
     for heads, of_keys, rows, columns, (scores, _) in parts(q, k, dtype):
         group = q.shape[1] // k.shape[1]
         q_, k_, v_ = grouped(q, heads, group, dtype), of(k, of_keys, dtype), of(v, of_keys, dtype)
@@ -64,10 +66,11 @@ def attention_backward_in_blocks(do, dlse, q, k, v, mask, kept, out, lse, factor
     P = exp(S − lse), dV = Pᵀ dO, dP = dO Vᵀ, D = Σ dO∘O − dlse, dS = P∘(dP − D), dQ = scale dS K, dK = scale dSᵀ Q.
     With dropout, both the P of dV and dP are multiplied by what it keeps and by `factor`.
     """
-    dtype, group = lse.dtype, q.shape[1] // k.shape[1]
+    dtype, group = lse.dtype, q.shape[1] // max(k.shape[1], 1)
     needs_dq, needs_dk, needs_dv = needs
     needs_ds = needs_dq or needs_dk or mask_shape is not None
-    dq, dk, dv = (torch.zeros_like(t) if need else None for t, need in zip((q, k, v), needs, strict=True))
+    dq, dk = zeros_for(q) if needs_dq else None, zeros_for(k) if needs_dk else None
+    dv = zeros_for(k if v is None else v, do.shape[3]) if needs_dv else None
     dmask = None if mask_shape is None else lse.new_zeros(mask_shape)
     for heads, of_keys, rows, columns, (probabilities, derivatives) in parts(q, k, dtype):
         q_, k_, do_ = grouped(q, heads, group, dtype), of(k, of_keys, dtype), grouped(do, heads, group, dtype)
@@ -128,6 +131,8 @@ def parts(q, k, dtype):
     cut the scores into blocks, and two functions of a block's queries and columns that give memory for its scores."""
     _, q_heads, length, _ = q.shape
     batch, heads, keys, _ = k.shape
+    if 0 in (batch, heads, length, keys):
+        return
     group = q_heads // heads
     square, cached = (SQUARE, CACHED * torch.get_num_threads()) if q.device.type == "cpu" else (2048, ON_DEVICE)
     height = min(length, max(square // group, 1))
@@ -147,6 +152,16 @@ def parts(q, k, dtype):
     for b in range(batch):
         for h in ranges(heads, count):
             yield (b, slice(h.start * group, h.stop * group)), (b, h), rows, columns, blocks
+
+
+def zeros_for(t, size=None):
+    """Zeros with the strides of t, where rows of those strides can be the result of a matrix product; or with rows of
+    another size."""
+    if size in (None, t.shape[-1]):
+        d = torch.zeros_like(t)
+        if d.stride(-1) == 1 and 0 not in d.stride():
+            return d
+    return t.new_zeros(*t.shape[:-1], t.shape[-1] if size is None else size)
 
 
 def ranges(size, step):

@@ -19,12 +19,20 @@ import torch
 import torch.nn.functional as F
 from torch.compiler import is_dynamo_compiling
 
-from torchbp.ops._dispatch import VmappableFunction, lower_precision, operation, save_for_jvp, transforms_active
+from torchbp.ops._dispatch import (
+    VmappableFunction,
+    dispatch_includes,
+    lower_precision,
+    operation,
+    save_for_jvp,
+    transforms_active,
+)
 from torchbp.ops.attention._blocks import attention_backward_in_blocks, attention_in_blocks
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Operation
 
 flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default  # O and lse, in blocks, in one kernel
+VMAP_MODE = torch._C._parse_dispatch_key("VmapMode")  # of the older vmap, behind `is_grads_batched`
 
 
 class ScaledDotProductAttention(VmappableFunction):
@@ -55,30 +63,36 @@ class ScaledDotProductAttention(VmappableFunction):
         ctx.factor = dropout_factor(dropout_p)
         out, lse, *kept = outputs
         ctx.mark_non_differentiable(*kept)
-        saved = q, k, v, mask, out, lse, kept[0] if kept else None
-        ctx.save_for_backward(*saved)
-        save_for_jvp(ctx, *saved)
+        kept = kept[0] if kept else None
+        needs_dq, needs_dk, _, needs_dmask, *_ = ctx.needs_input_grad
+        of_ds = (v, out) if needs_dq or needs_dk or needs_dmask else (None, None)  # dV alone needs neither
+        ctx.save_for_backward(q, k, of_ds[0], mask, of_ds[1], lse, kept)
+        save_for_jvp(ctx, q, k, v, mask, out, lse, kept)
 
     @staticmethod
     def backward(ctx, do, dlse, *_):
-        if do is None and dlse is None:
-            return (None,) * 7
         q, k, v, mask, out, lse, kept = ctx.saved_tensors
-        do = torch.zeros_like(out) if do is None else do
+        if do is None:  # lse has a gradient of its own where a second derivative goes through it
+            if dlse is None or out is None:
+                return (None,) * 7
+            do = torch.zeros_like(out)
         needs = ctx.needs_input_grad[:4]
         constants = ctx.factor, ctx.causal, ctx.scale
         if torch.is_grad_enabled() or whole():
             gradients = attention_backward(do, dlse, q, k, v, mask, kept, out, lse, *constants, needs)
             return *gradients, None, None, None
         shape = mask_shape(mask, q, k) if needs[3] else None
-        tensors = (folded(t) for t in (q, k, v))
+        tensors = (None if t is None else folded(t) for t in (q, k, v))
         masks = folded_mask(mask, q, k), None if kept is None else folded(kept)
-        rest = folded(out), folded_rows(lse)
+        rest = None if out is None else folded(out), folded_rows(lse)
         dlse = None if dlse is None else folded_rows(dlse)
         *gradients, dmask = attention_backward_in_blocks(
             folded(do), dlse, *tensors, *masks, *rest, *constants, needs[:3], shape
         )
-        dq, dk, dv = (None if d is None else d.reshape(t.shape) for d, t in zip(gradients, (q, k, v), strict=True))
+        dq, dk, dv = (
+            None if d is None else d.reshape(*t.shape[:-1], d.shape[-1])
+            for d, t in zip(gradients, (q, k, k), strict=True)
+        )
         if needs[3]:
             if q.dim() > 4:
                 dmask = dmask.reshape(*q.shape[:-1], k.shape[-2])
@@ -117,21 +131,21 @@ def attention(q, k, v, mask, kept, factor, causal, scale):
 
 def attention_backward(do, dlse, q, k, v, mask, kept, out, lse, factor, causal, scale, needs):
     """dQ, dK, dV and dmask by the whole matrix; each may be differentiated, by O and lse too."""
-    dtypes = q.dtype, k.dtype, v.dtype
-    q, k_, v_, do, out = (in_float32(t) for t in (q, k, v, do, out))
-    k_, v_ = as_heads_of(q, k_), as_heads_of(q, v_)
+    in_dtype = q.dtype
+    q, k_, do = (in_float32(t) for t in (q, k, do))
+    k_ = as_heads_of(q, k_)
     p = probabilities(q, k_, mask, lse, causal, scale)
     dropped = None if kept is None else kept * factor
     dq = dk = dv = dmask = None
     if needs[2]:
-        dv = heads_summed(attention_dv(do, p if kept is None else p * dropped), v).to(dtypes[2])
+        dv = heads_summed(attention_dv(do, p if kept is None else p * dropped), k).to(in_dtype)
     if needs[0] or needs[1] or needs[3]:
-        dp = attention_dp(do, v_)
-        ds = attention_ds(dp if kept is None else dp * dropped, p, attention_d(do, out, dlse))
+        dp = attention_dp(do, as_heads_of(q, in_float32(v)))
+        ds = attention_ds(dp if kept is None else dp * dropped, p, attention_d(do, in_float32(out), dlse))
         if needs[0]:
-            dq = attention_dq(ds, k_, scale).to(dtypes[0])
+            dq = attention_dq(ds, k_, scale).to(in_dtype)
         if needs[1]:
-            dk = heads_summed(attention_dk(ds, q, scale), k).to(dtypes[1])
+            dk = heads_summed(attention_dk(ds, q, scale), k).to(in_dtype)
         if needs[3]:
             dmask = ds.sum_to_size(mask.shape).to(mask.dtype)
     return dq, dk, dv, dmask
@@ -187,7 +201,8 @@ def attention_dk(ds, q, scale):
 def whole():
     """Whether the formulas compute with the whole matrix: blocks are written in place, which a transform cannot map,
     and a compiler would unroll their loops."""
-    return transforms_active() or is_dynamo_compiling() or torch.compiler.is_compiling()
+    mapped = transforms_active() or dispatch_includes(VMAP_MODE)
+    return mapped or is_dynamo_compiling() or torch.compiler.is_compiling()
 
 
 def fits_flash(q, k, v):
@@ -218,8 +233,12 @@ def as_heads_of(q, t):
 
 
 def heads_summed(d, t):
-    """The gradient of t, which `as_heads_of` has copied."""
-    return d if d.shape == t.shape else d.unflatten(-3, (t.shape[-3], -1)).sum(-3)
+    """The gradient of K or V, which `as_heads_of` has copied, with as many heads as t has."""
+    return (
+        d
+        if d.dim() < 3 or d.shape[-3] == t.shape[-3]
+        else d.reshape(*d.shape[:-3], t.shape[-3], -1, *d.shape[-2:]).sum(-3)
+    )
 
 
 def folded(t):
@@ -309,8 +328,8 @@ def scaled_dot_product_attention(
         query: Q, shape `(…, Hq, L, E)`, or `(L, E)`; floating.
         key: K, shape `(…, H, S, E)`, the dtype of `query`.
         value: V, shape `(…, H, S, Ev)`, the dtype of `query`.
-        attn_mask: broadcastable to `(…, Hq, L, S)`: boolean, True where a query may see a key; or numbers that are added
-            to S, in the dtype of `query` or float32, which may require a gradient.
+        attn_mask: broadcastable to `(…, Hq, L, S)`: boolean, True where a query may see a key; or numbers that are
+            added to S, in the dtype of `query` or float32, which may require a gradient.
         dropout_p: the probability that an element of softmax is set to 0; always applied, in evaluation too.
         is_causal: query i sees keys 0 to i; with `attn_mask`, both hold.
         scale: what products are multiplied by; `1/√E` where it is None.

@@ -9,6 +9,7 @@ from torchbp.ops.convolution._formulas import per_dimension
 
 MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 AVG_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+aten_slice = torch.ops.aten.slice.Tensor  # tensor[start:end:step] of a dimension; with no effect it is no alias
 ADAPTIVE_AVG_POOL = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
 
 
@@ -18,32 +19,66 @@ def steps(kernel_size, stride, dims):
     return kernel, kernel if stride is None or stride == () else per_dimension(stride, dims)
 
 
-def spread(shares, size, kernel, stride, padding):
-    """shares ⋆ᵀ 1: each window gives its share to each of its places, one dimension after the other. Where windows
-    meet, a place gets the sum."""
-    for dim, settings in enumerate(zip(size, kernel, stride, padding, strict=True), shares.dim() - len(size)):
+def layout(x, dims):
+    """The spatial size of X, and whether its channels lie last in memory, as in torch.channels_last."""
+    batch = x.dim() == dims + 2
+    return x.shape[-dims:], batch and dims > 1 and x.stride(1) == 1 and x.shape[1] > 1 and not x.is_contiguous()
+
+
+def new(tensor, shape, channels_last):
+    """Memory of this shape, uninitialised."""
+    if channels_last:
+        return tensor.new_empty(shape[0], *shape[2:], shape[1]).movedim(-1, 1)
+    return tensor.new_empty(shape)
+
+
+def spread(shares, size, channels_last, kernel, stride, padding):
+    """shares ⋆ᵀ 1: each window gives its share to each of its places, one dimension after the other, the last one
+    first. Where windows meet, a place gets the sum."""
+    dims = [*enumerate(zip(size, kernel, stride, padding, strict=True), shares.dim() - len(size))]
+    for dim, settings in reversed(dims):
         if torch.is_grad_enabled():  # writes into slices cannot be differentiated under vmap
             shares = spread_functionally(shares, dim, *settings)
         else:
-            shares = spread_in_place(shares, dim, *settings)
+            shares = spread_in_place(shares, dim, channels_last, *settings)
     return shares
 
 
-def spread_in_place(shares, dim, size, kernel, stride, padding):
-    """The same of one dimension: all first places of the windows, then all second ones, and so on."""
-    reach = (shares.shape[dim] - 1) * stride + 1
-    shape = list(shares.shape)
-    shape[dim] = max(reach - 1 + kernel, padding + size)
-    dx = zeros_like(shares, shape)
+def spread_in_place(shares, dim, channels_last, size, kernel, stride, padding):
+    """The same of one dimension: all first places of the windows, then all second ones, and so on.
+
+    The first `stride` places of all windows meet no other, so they are copied; later ones are added.
+    """
+    windows = shares.shape[dim]
+    dx = new(shares, (*shares.shape[:dim], size, *shares.shape[dim + 1 :]), channels_last)
+    if windows == 1 and kernel == size and padding == 0:
+        return dx.copy_(shares)
+    covered = max(windows * stride - padding, 0) if kernel >= stride else 0
+    if covered < size:
+        dx.narrow(dim, covered, size - covered).zero_()
     for offset in range(kernel):
-        dx[(slice(None),) * dim + (slice(offset, offset + reach, stride),)].add_(shares)
-    return dx.narrow(dim, padding, size)  # without what the windows cover beyond X
+        first = max(-((offset - padding) // stride), 0)  # the first window whose place is in X, and the end of them
+        end = min((size - 1 + padding - offset) // stride + 1, windows)
+        if end > first:
+            start = first * stride + offset - padding
+            places = aten_slice(dx, dim, start, start + (end - first - 1) * stride + 1, stride)
+            given = aten_slice(shares, dim, first, end)
+            places.copy_(given) if offset < stride and covered else places.add_(given)
+    return dx
 
 
 def spread_functionally(shares, dim, size, kernel, stride, padding):
     """The same of one dimension, by `sum_of_windows`."""
     starts = range(-padding, shares.shape[dim] * stride - padding, stride)
     return sum_of_windows(shares, dim, size, starts, [start + kernel for start in starts])
+
+
+def spread_uneven(shares, dim, channels_last, size, starts, ends):
+    """shares of windows from `starts` to before `ends`, each given to the places of its window, in one dimension."""
+    dx = new(shares, (*shares.shape[:dim], size, *shares.shape[dim + 1 :]), channels_last).zero_()
+    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        dx.narrow(dim, start, end - start).add_(shares.narrow(dim, i, 1))
+    return dx
 
 
 def sum_of_windows(shares, dim, size, starts, ends):
@@ -59,10 +94,3 @@ def sum_of_windows(shares, dim, size, starts, ends):
         of_rank = shares.index_select(dim, torch.tensor(rows, device=shares.device))
         total = of_rank if total is None else total + of_rank
     return total
-
-
-def zeros_like(tensor, shape):
-    """Zeros in the order of the tensor's memory, with the channels last where its are."""
-    if tensor.dim() < 3 or tensor.stride(1) != 1 or tensor.is_contiguous():
-        return tensor.new_zeros(shape)
-    return tensor.new_zeros(shape[0], *shape[2:], shape[1]).movedim(-1, 1)

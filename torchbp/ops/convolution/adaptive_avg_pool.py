@@ -7,10 +7,12 @@
 Nothing is saved.
 """
 
+import math
+
 import torch
 
 from torchbp.ops._dispatch import VmappableFunction, operation
-from torchbp.ops.convolution._windows import ADAPTIVE_AVG_POOL, sum_of_windows
+from torchbp.ops.convolution._windows import ADAPTIVE_AVG_POOL, layout, spread, spread_uneven, sum_of_windows
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
 
@@ -26,12 +28,12 @@ class AdaptiveAvgPool(VmappableFunction):
     @staticmethod
     def setup_context(ctx, inputs, z):
         x, ctx.dims, ctx.output_size = inputs
-        ctx.size = x.shape[-ctx.dims :]
+        ctx.layout = layout(x, ctx.dims)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx, dz):
-        return None if dz is None else adaptive_avg_pool_dx(dz, ctx.size), None, None
+        return None if dz is None else adaptive_avg_pool_dx(dz, *ctx.layout), None, None
 
     @staticmethod
     def jvp(ctx, x_t, *_):
@@ -42,26 +44,35 @@ def _by_torch(x, dims, output_size):
     return ADAPTIVE_AVG_POOL[dims](x, output_size)
 
 
-def adaptive_avg_pool_dx(dz, size):
-    """dX[h] = Σ dZ[i] / n[i] over the windows i that cover h, one dimension after the other."""
+def adaptive_avg_pool_dx(dz, size, channels_last):
+    """dX[h] = Σ dZ[i] / n[i] over the windows i that cover h; in memory as X."""
+    dims = len(size)
+    counts = dz.shape[-dims:]
+    if all(z and x % z == 0 for x, z in zip(size, counts, strict=True)):  # windows side by side, all of one size
+        kernel = tuple(x // z for x, z in zip(size, counts, strict=True))
+        return spread(dz / math.prod(kernel), size, channels_last, kernel, kernel, (0,) * dims)
     dx = dz
-    for dim, x in enumerate(size, dz.dim() - len(size)):
-        windows = dx.shape[dim]
-        if windows == 1:  # it covers all
-            dx = (dx / x).expand(*dx.shape[:dim], x, *dx.shape[dim + 1 :])
-        elif windows != x:
-            starts = [i * x // windows for i in range(windows)]
-            ends = [-(-(i + 1) * x // windows) for i in range(windows)]
-            n = [end - start for start, end in zip(starts, ends, strict=True)]
-            n = torch.tensor(n, dtype=dz.dtype, device=dz.device)
-            dx = sum_of_windows(dx / n.view(-1, *(1,) * (dz.dim() - dim - 1)), dim, x, starts, ends)
+    for dim, (x, z) in reversed([*enumerate(zip(size, counts, strict=True), dz.dim() - dims)]):
+        starts = [i * x // z for i in range(z)]
+        ends = [-(-(i + 1) * x // z) for i in range(z)]
+        n = torch.tensor(
+            [end - start for start, end in zip(starts, ends, strict=True)], dtype=dz.dtype, device=dz.device
+        )
+        shares = dx / n.view(-1, *(1,) * (dz.dim() - dim - 1))
+        if torch.is_grad_enabled():  # writes into slices cannot be differentiated under vmap
+            dx = sum_of_windows(shares, dim, x, starts, ends)
+        else:
+            dx = spread_uneven(shares, dim, channels_last, x, starts, ends)
     return dx
 
 
 apply_adaptive_avg_pool = operation(AdaptiveAvgPool, _by_torch)
 
 
-def adaptive_avg_pool1d(input, output_size):
+def adaptive_avg_pool1d(
+    input: torch.Tensor,
+    output_size: int | tuple[int | None, ...] | None,
+) -> torch.Tensor:
     r"""`adaptive_avg_pool2d` of one spatial dimension: `input` `(N, C, L)` or `(C, L)`.
 
     Example:
@@ -70,7 +81,10 @@ def adaptive_avg_pool1d(input, output_size):
     return apply_adaptive_avg_pool(input, 1, output_size)
 
 
-def adaptive_avg_pool2d(input, output_size):
+def adaptive_avg_pool2d(
+    input: torch.Tensor,
+    output_size: int | tuple[int | None, ...] | None,
+) -> torch.Tensor:
     r"""The mean of each of `output_size` windows, which cover X evenly (equations at the top of this file).
 
     Args:
@@ -89,7 +103,10 @@ def adaptive_avg_pool2d(input, output_size):
     return apply_adaptive_avg_pool(input, 2, output_size)
 
 
-def adaptive_avg_pool3d(input, output_size):
+def adaptive_avg_pool3d(
+    input: torch.Tensor,
+    output_size: int | tuple[int | None, ...] | None,
+) -> torch.Tensor:
     r"""`adaptive_avg_pool2d` of three spatial dimensions: `input` `(N, C, D, H, W)` or `(C, D, H, W)`.
 
     Example:
@@ -100,10 +117,10 @@ def adaptive_avg_pool3d(input, output_size):
 
 def _rule(dims, apply):
     def forward(x, output_size):
-        return _by_torch(x, dims, output_size), x.shape[-dims:]
+        return _by_torch(x, dims, output_size), layout(x, dims)
 
-    def backward(dz, size, output_size):
-        return adaptive_avg_pool_dx(dz, size)
+    def backward(dz, layout, output_size):
+        return adaptive_avg_pool_dx(dz, *layout)
 
     return register(
         Layer(
@@ -115,6 +132,7 @@ def _rule(dims, apply):
             forward=forward,
             backward=backward,
             saves="returned",
+            new_memory=True,
             parameters=(),
             equation=None,
             backward_equation=None,

@@ -7,11 +7,13 @@
 n[i] is the number of places of window i; see `places`. Nothing is saved.
 """
 
+import math
+
 import torch
 
 from torchbp.ops._dispatch import VmappableFunction, operation
 from torchbp.ops.convolution._formulas import per_dimension
-from torchbp.ops.convolution._windows import AVG_POOL, spread, steps
+from torchbp.ops.convolution._windows import AVG_POOL, layout, spread, steps
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
 
@@ -27,12 +29,12 @@ class AvgPool(VmappableFunction):
     @staticmethod
     def setup_context(ctx, inputs, z):
         x, ctx.dims, *ctx.settings = inputs
-        ctx.size = x.shape[-ctx.dims :]
+        ctx.layout = layout(x, ctx.dims)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx, dz):
-        dx = None if dz is None else avg_pool_dx(dz, ctx.size, *ctx.settings)
+        dx = None if dz is None else avg_pool_dx(dz, ctx.layout, *ctx.settings)
         return dx, *(None,) * (1 + len(ctx.settings))
 
     @staticmethod
@@ -53,27 +55,35 @@ def places(windows, size, kernel, stride, padding, count_include_pad):
     return [min(start + kernel, high) - max(start, low) for start in starts]
 
 
-def avg_pool_dx(dz, size, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
-    """dX = (dZ / n) ⋆ᵀ 1: each number of dZ is shared by the places of its window."""
+def avg_pool_dx(dz, layout, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+    """dX = (dZ / n) ⋆ᵀ 1: each number of dZ is shared by the places of its window. `layout` is that of X."""
+    size, channels_last = layout
     dims = len(size)
     kernel, stride = steps(kernel_size, stride, dims)
     padding = per_dimension(padding, dims)
-    shares = dz / (divisor_override or 1)
-    if not divisor_override:
-        for dim, values in enumerate(zip(dz.shape[-dims:], size, kernel, stride, padding, strict=True), -dims):
-            counts = places(*values, count_include_pad)
-            if len(set(counts)) > 1:
-                n = torch.tensor(counts, dtype=dz.dtype, device=dz.device)
-                shares = shares / n.view(-1, *(1,) * (-1 - dim))
-            elif counts and counts[0] != 1:
-                shares = shares / counts[0]
-    return spread(shares, size, kernel, stride, padding)
+    if divisor_override:
+        shares = dz / divisor_override
+    elif not ceil_mode and (count_include_pad or not any(padding)):
+        shares = dz / math.prod(kernel)
+    else:
+        shares = dz
+        for dim, settings in enumerate(zip(dz.shape[-dims:], size, kernel, stride, padding, strict=True), -dims):
+            n = torch.tensor(places(*settings, count_include_pad), dtype=dz.dtype, device=dz.device)
+            shares = shares / n.view(-1, *(1,) * (-1 - dim))
+    return spread(shares, size, channels_last, kernel, stride, padding)
 
 
 apply_avg_pool = operation(AvgPool, _by_torch)
 
 
-def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+def avg_pool1d(
+    input: torch.Tensor,
+    kernel_size: int | tuple[int, ...],
+    stride: int | tuple[int, ...] | None = None,
+    padding: int | tuple[int, ...] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> torch.Tensor:
     r"""`avg_pool2d` of one spatial dimension: `input` `(N, C, L)` or `(C, L)`.
 
     Example:
@@ -83,8 +93,14 @@ def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, coun
 
 
 def avg_pool2d(
-    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
-):
+    input: torch.Tensor,
+    kernel_size: int | tuple[int, ...],
+    stride: int | tuple[int, ...] | None = None,
+    padding: int | tuple[int, ...] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> torch.Tensor:
     r"""The mean of each window (equations at the top of this file).
 
     Args:
@@ -109,8 +125,14 @@ def avg_pool2d(
 
 
 def avg_pool3d(
-    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
-):
+    input: torch.Tensor,
+    kernel_size: int | tuple[int, ...],
+    stride: int | tuple[int, ...] | None = None,
+    padding: int | tuple[int, ...] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> torch.Tensor:
     r"""`avg_pool2d` of three spatial dimensions: `input` `(N, C, D, H, W)` or `(C, D, H, W)`.
 
     Example:
@@ -122,11 +144,11 @@ def avg_pool3d(
 def _rule(dims, apply):
     def forward(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None):
         z = _by_torch(x, dims, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
-        return z, x.shape[-dims:]
+        return z, layout(x, dims)
 
-    def backward(dz, size, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None):
+    def backward(dz, layout, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None):
         settings = kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-        return avg_pool_dx(dz, size, *settings)
+        return avg_pool_dx(dz, layout, *settings)
 
     options = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
     return register(

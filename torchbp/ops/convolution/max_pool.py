@@ -7,10 +7,12 @@
 I counts the places of a plane, of all spatial dimensions, from 0. I is all that is saved.
 """
 
+from typing import Any
+
 import torch
 
 from torchbp.ops._dispatch import VmappableFunction, operation, save_for_jvp
-from torchbp.ops.convolution._windows import MAX_POOL
+from torchbp.ops.convolution._windows import MAX_POOL, layout
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
 
@@ -28,7 +30,7 @@ class MaxPool(VmappableFunction):
     def setup_context(ctx, inputs, outputs):
         x, ctx.dims, *_ = inputs
         _, indices = outputs
-        ctx.size = x.shape[-ctx.dims :]
+        ctx.layout = layout(x, ctx.dims)
         ctx.mark_non_differentiable(indices)
         ctx.save_for_backward(indices)
         save_for_jvp(ctx, indices)
@@ -38,7 +40,7 @@ class MaxPool(VmappableFunction):
         if dz is None:
             return (None,) * 8
         (indices,) = ctx.saved_tensors
-        return max_pool_dx(dz, indices, ctx.size), *(None,) * 7
+        return max_pool_dx(dz, indices, *ctx.layout), *(None,) * 7
 
     @staticmethod
     def jvp(ctx, x_t, *_):
@@ -52,11 +54,24 @@ def places(tensor, dims):
     return tensor.reshape(*tensor.shape[:-dims], tensor.shape[-dims:].numel())
 
 
-def max_pool_dx(dz, indices, size):
+def max_pool_dx(dz, indices, size, channels_last):
     """dX: each number of dZ at the place of the largest number of its window; where windows meet, their sum."""
     dims = len(size)
+    if channels_last and not torch.is_grad_enabled():
+        return max_pool_dx_channels_last(dz, indices, size)
     dx = dz.new_zeros(*dz.shape[:-dims], size.numel())
     return dx.scatter_add_(-1, places(indices, dims), places(dz, dims)).view(*dz.shape[:-dims], *size)
+
+
+def max_pool_dx_channels_last(dz, indices, size):
+    """The same in the order (N, places, C) of X's memory: place i of channel c is number i C + c of its sample."""
+    n, channels = dz.shape[:2]
+    dz, indices = dz.movedim(1, -1), indices.movedim(1, -1)
+    indices = torch.add(torch.arange(channels, device=dz.device), indices, alpha=channels)
+    per_sample = dz.shape[1:].numel()
+    dx = dz.new_zeros(n, size.numel() * channels)
+    dx.scatter_add_(1, indices.reshape(n, per_sample), dz.reshape(n, per_sample))
+    return dx.view(n, *size, channels).movedim(-1, 1)
 
 
 def _by_torch(x, dims, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
@@ -72,7 +87,15 @@ def _max_pool(dims, input, *settings):
     return (z, indices) if settings[-1] else z
 
 
-def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+def max_pool1d(
+    input: torch.Tensor,
+    kernel_size: int | tuple[int, ...],
+    stride: int | tuple[int, ...] | None = None,
+    padding: int | tuple[int, ...] = 0,
+    dilation: int | tuple[int, ...] = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
     r"""`max_pool2d` of one spatial dimension: `input` `(N, C, L)` or `(C, L)`.
 
     Example:
@@ -81,7 +104,15 @@ def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
-def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+def max_pool2d(
+    input: torch.Tensor,
+    kernel_size: int | tuple[int, ...],
+    stride: int | tuple[int, ...] | None = None,
+    padding: int | tuple[int, ...] = 0,
+    dilation: int | tuple[int, ...] = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
     r"""The largest number of each window (equations at the top of this file).
 
     Args:
@@ -105,7 +136,15 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
-def max_pool3d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+def max_pool3d(
+    input: torch.Tensor,
+    kernel_size: int | tuple[int, ...],
+    stride: int | tuple[int, ...] | None = None,
+    padding: int | tuple[int, ...] = 0,
+    dilation: int | tuple[int, ...] = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
     r"""`max_pool2d` of three spatial dimensions: `input` `(N, C, D, H, W)` or `(C, D, H, W)`.
 
     Example:
@@ -121,7 +160,7 @@ def _refuses(module):
 def _rule(dims, apply):
     def forward(x, **settings):
         z, indices = MAX_POOL[dims](x, **settings, return_indices=True)
-        return z, (indices, x.shape[-dims:])
+        return z, (indices, *layout(x, dims))
 
     def backward(dz, saved, **settings):
         return max_pool_dx(dz, *saved)

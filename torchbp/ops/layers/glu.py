@@ -14,7 +14,13 @@ from torchbp.ops.rules import Layer
 
 
 def glu_dx(dz, x, dim):
-    """dX = [dZ ∘ σ(Q), dZ ∘ P ∘ σ(Q) ∘ σ(−Q)]."""
+    """dX = [dZ ∘ σ(Q), dZ ∘ P ∘ σ(Q) ∘ σ(−Q)]: by torch's kernel where nobody differentiates it. Forward
+    and backward of 512 × 1024 numbers take twice as long without it."""
+    return written_out(dz, x, dim) if torch.is_grad_enabled() else torch.ops.aten.glu_backward(dz, x, dim)
+
+
+def written_out(dz, x, dim):
+    """[dZ ∘ σ(Q), dZ ∘ P ∘ σ(Q) ∘ σ(−Q)], by operations that can be differentiated."""
     p, q = x.chunk(2, dim)
     dp = dz * torch.sigmoid(q)
     return torch.cat([dp, dp * p * torch.sigmoid(-q)], dim)
