@@ -166,8 +166,14 @@ def assert_as_near(ours, torchs, exact):
             continue
         error, allowed = ((value.double() - x).abs().nan_to_num().amax() if value.numel() else 0 for value in (a, b))
         unit = torch.finfo(a.dtype).eps * x.abs().nan_to_num().amax() if x.numel() else 0
-        assert error <= 2 * allowed + 4 * unit, (a, b, x)
+        rounded = 1e-7  # what float32, in which some operations compute, leaves of numbers about 1 that cancel to 0
+        assert error <= 2 * allowed + 4 * unit + rounded, (a, b, x)
     return True
+
+
+def torch_is_inexact(info, flat, dtype):
+    """Of one feature x̂ is 0; in float32 torch's gradient of w is the rounding of x rstd − μ rstd."""
+    return dtype is torch.float32 and info.name == "nn.functional.layer_norm" and flat[0].numel() == 1
 
 
 @pytest.mark.parametrize(("info", "dtype"), list(samples()))
@@ -192,7 +198,7 @@ def test_operation(info, dtype, what, device):
             assert results[0] is results[1], flat
         elif dtype is torch.bfloat16:
             assert same_bits(*results) or assert_as_near(*results, what(torchs, in_float64(flat)))
-        else:
+        elif not torch_is_inexact(info, flat, dtype) or not assert_as_near(*results, what(torchs, in_float64(flat))):
             torch.testing.assert_close(
                 results[0], results[1], equal_nan=True, rtol=1e-5, atol=2e-5, msg=lambda m, x=flat: f"{x}\n{m}"
             )

@@ -47,7 +47,7 @@ def embedding_dweight(dz, i, rows, padding_idx=-1, by_frequency=False, sparse=Fa
     i, dz = i.reshape(-1).long(), dz.reshape(-1, dz.shape[-1])
     if sparse:
         used = i != padding_idx
-        return torch.sparse_coo_tensor(i[used].unsqueeze(0), dz[used], (rows, dz.shape[1]))
+        return torch.sparse_coo_tensor(i[used].unsqueeze(0), dz[used], (rows, dz.shape[1]), check_invariants=False)
     if by_frequency:
         dz = dz / counts(i, rows)[i].unsqueeze(-1).to(dz.dtype)
     if padding_idx >= 0:

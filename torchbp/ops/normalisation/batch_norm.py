@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, operation, save_for_jvp
 from torchbp.ops.normalisation._normalised import (
+    HALVES,
     is_differentiated,
     normalised,
     normalised_dx,
@@ -34,7 +35,7 @@ class BatchNorm(VmappableFunction):
 
     @staticmethod
     def forward(x, weight, bias, running_mean, running_var, momentum, eps):
-        return torch.native_batch_norm(x, weight, bias, running_mean, running_var, True, momentum, eps)
+        return forward_by_batch(x, weight, bias, running_mean, running_var, momentum, eps)
 
     @staticmethod
     def setup_context(ctx, inputs, outputs):
@@ -112,6 +113,21 @@ class BatchNormInEvaluation(VmappableFunction):
         return scaled_and_shifted(x_t * rstd, xhat, weight, weight_t, bias_t).to(x.dtype)
 
 
+def forward_by_batch(x, weight, bias, running_mean, running_var, momentum, eps):
+    """z, μ and rstd by torch's kernel, which updates the running statistics. Of half precision μ and rstd are in
+    float32: it rounds them to the dtype of w, before it uses them."""
+    if not (x.dtype in HALVES and x.device.type == "cpu"):
+        return torch.native_batch_norm(x, weight, bias, running_mean, running_var, True, momentum, eps)
+    running = running_mean, running_var
+    wide = [widened(tensor) for tensor in running]
+    weight = x.new_ones(x.shape[1], dtype=torch.float32) if weight is None else weight.float()
+    results = torch.native_batch_norm(x, weight, widened(bias), *wide, True, momentum, eps)
+    for tensor, updated in zip(running, wide, strict=True):
+        if tensor is not updated:
+            tensor.copy_(updated)
+    return results
+
+
 def batch_norm_dx(dz, xhat, rstd, weight, dweight, dbias):
     """dx = w rstd ∘ (dz − db/n − x̂ ∘ dw/n), n numbers in a channel."""
     n = dz.numel() / max(dz.shape[1], 1)
@@ -172,7 +188,10 @@ def batch_norm(
         >>> x = torch.tensor([[1.0], [3.0]])
         >>> torchbp.ops.batch_norm(x, None, None, training=True)  # tensor([[-1.], [1.]])
     """
-    check(input, running_mean, running_var, weight, bias, training, eps)
+    if input.dim() >= 2:
+        check(input, running_mean, running_var, weight, bias, training, eps)
+    if input.numel() == 0 or input.dim() < 2:  # there is nothing to normalise; or torch says why it refuses it
+        return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     if training:
         return apply_batch_norm(input, weight, bias, running_mean, running_var, momentum, eps)[0]
     return apply_in_evaluation(input, weight, bias, running_mean, running_var, eps)
@@ -222,7 +241,7 @@ def _forward(x, weight, bias, eps, **options):
     mean, var, by_batch, momentum = next_step(**options)
     check(x, mean, var, weight, bias, by_batch, eps)
     if by_batch:
-        z, mean, rstd = torch.native_batch_norm(x, weight, bias, mean, var, True, momentum, eps)
+        z, mean, rstd = forward_by_batch(x, weight, bias, mean, var, momentum, eps)
         return z, (x, mean, rstd, True)
     return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps), (x, mean, (var + eps).rsqrt(), False)
 

@@ -82,11 +82,16 @@ def forward_and_statistics(x, weight, bias, shape, eps):
 
 
 def by_kernel(dz, x, mean, rstd, weight, shape, needs):
-    """dx, dw and db by torch's kernel, those that are needed."""
-    if x.dtype in HALVES and x.device.type == "cpu":
-        weight = torch.ones(shape, device=x.device) if weight is None else weight.float()
-    dx, dweight, dbias = fused_backward(dz, x, shape, mean, rstd, weight, weight, needs)
-    return dx, dweight, dbias
+    """dx, dw and db by torch's kernel, those that are needed. In half precision it gives dx: it would sum dw and db in
+    that precision."""
+    needs_dx, needs_dweight, needs_dbias = needs
+    if not (x.dtype in HALVES and x.device.type == "cpu"):
+        return fused_backward(dz, x, shape, mean, rstd, weight, weight, needs)
+    wide = torch.ones(shape, device=x.device) if weight is None else weight.float()
+    dx = fused_backward(dz, x, shape, mean, rstd, wide, wide, [True, False, False])[0] if needs_dx else None
+    dz = dz.float()
+    dweight = layer_norm_dweight(dz, normalised(x.float(), mean, rstd), shape) if needs_dweight else None
+    return dx, dweight, summed(dz, shape) if needs_dbias else None
 
 
 def by_formulas(dz, x, weight, shape, eps, needs):
