@@ -1,6 +1,7 @@
 """Whole networks, converted and not: the same training, by our formulas."""
 
 import copy
+import functools
 import pickle
 
 import pytest
@@ -23,6 +24,7 @@ def made(name, converted, dtype=torch.float32):
     return small.converted() if converted else small
 
 
+@functools.cache
 def ten_steps(name, converted, optimizer, dtype):
     """The losses of ten steps, and then the parameters and buffers."""
     small = made(name, converted, dtype)
@@ -43,14 +45,24 @@ def ten_steps(name, converted, optimizer, dtype):
 def test_ten_steps_are_the_same(name, optimizer):
     """In float64, where ten steps make of a rounding nothing that could hide a fault."""
     torchs, ours = (ten_steps(name, converted, optimizer, torch.float64) for converted in (False, True))
-    torch.testing.assert_close(ours, torchs, rtol=1e-8, atol=1e-9)
+    in_float32 = name in ("GPT-2", "Llama")  # their loss casts the logits to it, and Llama's norms their input
+    rtol, atol = (1e-5, 1e-5) if in_float32 else (1e-8, 1e-9)
+    torch.testing.assert_close(ours, torchs, rtol=rtol, atol=atol)
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", SIZES)
-def test_ten_steps_are_the_same_to_the_rounding_of_float32(name):
-    """AdamW divides a gradient that is nothing but rounding, as of a bias before a norm, by its own size."""
-    torchs, ours = (ten_steps(name, converted, "SGD", torch.float32) for converted in (False, True))
-    torch.testing.assert_close(ours, torchs, rtol=1e-3, atol=1e-4)
+def test_ten_steps_in_float32_are_as_near_to_those_in_float64_as_torchs(name, optimizer):
+    """Ten steps multiply roundings, of some networks by 10⁵; AdamW divides a gradient that is nothing but rounding, as
+    of a bias before a norm, by its own size. So torch's own error is the measure."""
+    exact = flat(ten_steps(name, False, optimizer, torch.float64))
+    torchs, ours = (flat(ten_steps(name, converted, optimizer, torch.float32)) - exact for converted in (False, True))
+    assert ours.norm() < 4 * torchs.norm() + 1e-6 * exact.norm()
+
+
+def flat(steps):
+    losses, state = steps
+    return torch.cat([t.double().flatten() for t in (losses, *state.values())])
 
 
 @pytest.mark.parametrize("name", SIZES)

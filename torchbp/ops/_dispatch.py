@@ -121,7 +121,8 @@ def _cast_tensor(tensor, dtype):
         and not (is_dynamo_compiling() or transforms_active())
     ):
         return tensor.to(dtype)
-    cast = _PROBES[tensor.dim()](tensor, dtype)
+    with torch._C.DisableTorchFunction():  # a mode would replace the operation by ours
+        cast = _PROBES[tensor.dim()](tensor, dtype)
     return cast if cast.requires_grad and cast.dtype is dtype else tensor.to(dtype)
 
 

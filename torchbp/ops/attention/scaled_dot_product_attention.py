@@ -201,8 +201,9 @@ def attention_dk(ds, q, scale):
 def whole():
     """Whether the formulas compute with the whole matrix: blocks are written in place, which a transform cannot map,
     and a compiler would unroll their loops."""
-    mapped = transforms_active() or dispatch_includes(VMAP_MODE)
-    return mapped or is_dynamo_compiling() or torch.compiler.is_compiling()
+    if is_dynamo_compiling() or torch.compiler.is_compiling():  # first: dynamo cannot trace what is below
+        return True
+    return transforms_active() or dispatch_includes(VMAP_MODE)
 
 
 def fits_flash(q, k, v):
