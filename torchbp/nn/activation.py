@@ -52,7 +52,7 @@ class GELU(torch.nn.GELU):
     """`torch.nn.GELU` with its backward written out: `A = Z Φ(Z)`, `dZ = dA ∘ (Φ(Z) + Z φ(Z))`. Any shape to the same.
 
     Example:
-        >>> torchbp.nn.GELU()(torch.tensor([-1.0, 2.0]))  # tensor([-0.1587, 1.9545])
+        >>> torchbp.nn.GELU()(torch.tensor([-1.0, 2.0]))  # tensor([-0.1587,  1.9545])
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -68,7 +68,7 @@ class SiLU(torch.nn.SiLU):
     With `inplace=True` it is torch's own operation; see `torchbp.ops.relu`.
 
     Example:
-        >>> torchbp.nn.SiLU()(torch.tensor([-1.0, 2.0]))  # tensor([-0.2689, 1.7616])
+        >>> torchbp.nn.SiLU()(torch.tensor([-1.0, 2.0]))  # tensor([-0.2689,  1.7616])
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -84,7 +84,7 @@ class Mish(torch.nn.Mish):
     With `inplace=True` it is torch's own operation; see `torchbp.ops.relu`.
 
     Example:
-        >>> torchbp.nn.Mish()(torch.tensor([-1.0, 2.0]))  # tensor([-0.3034, 1.9440])
+        >>> torchbp.nn.Mish()(torch.tensor([-1.0, 2.0]))  # tensor([-0.3034,  1.9440])
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -114,7 +114,7 @@ class ELU(torch.nn.ELU):
     With `inplace=True` it is torch's own operation; see `torchbp.ops.relu`.
 
     Example:
-        >>> torchbp.nn.ELU()(torch.tensor([-1.0, 2.0]))  # tensor([-0.6321, 2.0000])
+        >>> torchbp.nn.ELU()(torch.tensor([-1.0, 2.0]))  # tensor([-0.6321,  2.0000])
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -130,7 +130,7 @@ class SELU(torch.nn.SELU):
     With `inplace=True` it is torch's own operation; see `torchbp.ops.relu`.
 
     Example:
-        >>> torchbp.nn.SELU()(torch.tensor([-1.0, 2.0]))  # tensor([-1.1113, 2.1014])
+        >>> torchbp.nn.SELU()(torch.tensor([-1.0, 2.0]))  # tensor([-1.1113,  2.1014])
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -146,7 +146,7 @@ class LeakyReLU(torch.nn.LeakyReLU):
     With `inplace=True` it is torch's own operation; see `torchbp.ops.relu`.
 
     Example:
-        >>> torchbp.nn.LeakyReLU()(torch.tensor([-1.0, 2.0]))  # tensor([-0.0100, 2.0000])
+        >>> torchbp.nn.LeakyReLU()(torch.tensor([-1.0, 2.0]))  # tensor([-0.0100,  2.0000])
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -160,7 +160,7 @@ class Hardswish(torch.nn.Hardswish):
     With `inplace=True` it is torch's own operation; see `torchbp.ops.relu`.
 
     Example:
-        >>> torchbp.nn.Hardswish()(torch.tensor([-4.0, 1.0, 4.0]))  # tensor([0.0000, 0.6667, 4.0000])
+        >>> torchbp.nn.Hardswish()(torch.tensor([-4.0, 1.0, 4.0]))  # tensor([-0.0000, 0.6667, 4.0000])
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -186,7 +186,7 @@ class LogSigmoid(torch.nn.LogSigmoid):
     """`torch.nn.LogSigmoid` with its backward written out: `A = ln σ(Z)`, `dZ = dA ∘ σ(−Z)`. Any shape to the same.
 
     Example:
-        >>> torchbp.nn.LogSigmoid()(torch.tensor([0.0, -100.0]))  # tensor([-0.6931, -100.0000])
+        >>> torchbp.nn.LogSigmoid()(torch.tensor([0.0, -100.0]))  # tensor([  -0.6931, -100.0000])
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -236,7 +236,7 @@ class PReLU(torch.nn.PReLU):
     0]`.
 
     Example:
-        >>> torchbp.nn.PReLU()(torch.tensor([-1.0, 2.0]))  # tensor([-0.2500, 2.0000])
+        >>> torchbp.nn.PReLU()(torch.tensor([-1.0, 2.0]))  # tensor([-0.2500,  2.0000])
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:

@@ -68,7 +68,7 @@ def elu(input: torch.Tensor, alpha: float = 1.0, inplace: bool = False) -> torch
         A, the shape of `input`.
 
     Example:
-        >>> a = torchbp.ops.elu(torch.tensor([-1.0, 2.0]))  # tensor([-0.6321, 2.0000])
+        >>> a = torchbp.ops.elu(torch.tensor([-1.0, 2.0]))  # tensor([-0.6321,  2.0000])
     """
     return F.elu(input, alpha, True) if inplace else apply_elu(input, alpha)
 

@@ -84,7 +84,7 @@ def gelu(input: torch.Tensor, *, approximate: str = "none") -> torch.Tensor:
         RuntimeError: another `approximate`.
 
     Example:
-        >>> a = torchbp.ops.gelu(torch.tensor([-1.0, 2.0]))  # tensor([-0.1587, 1.9545])
+        >>> a = torchbp.ops.gelu(torch.tensor([-1.0, 2.0]))  # tensor([-0.1587,  1.9545])
     """
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"gelu has approximate={approximate!r}; use 'none' or 'tanh'")

@@ -47,7 +47,7 @@ def hardswish(input: torch.Tensor, inplace: bool = False) -> torch.Tensor:
         A, the shape of `input`.
 
     Example:
-        >>> a = torchbp.ops.hardswish(torch.tensor([-4.0, 1.0, 4.0]))  # tensor([0.0000, 0.6667, 4.0000])
+        >>> a = torchbp.ops.hardswish(torch.tensor([-4.0, 1.0, 4.0]))  # tensor([-0.0000, 0.6667, 4.0000])
     """
     return F.hardswish(input, True) if inplace else apply_hardswish(input)
 

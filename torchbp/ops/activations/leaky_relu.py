@@ -56,7 +56,7 @@ def leaky_relu(input: torch.Tensor, negative_slope: float = 0.01, inplace: bool 
         A, the shape of `input`.
 
     Example:
-        >>> a = torchbp.ops.leaky_relu(torch.tensor([-1.0, 2.0]))  # tensor([-0.0100, 2.0000])
+        >>> a = torchbp.ops.leaky_relu(torch.tensor([-1.0, 2.0]))  # tensor([-0.0100,  2.0000])
     """
     return F.leaky_relu(input, negative_slope, True) if inplace else apply_leaky_relu(input, negative_slope)
 

@@ -54,7 +54,7 @@ def logsigmoid(input: torch.Tensor) -> torch.Tensor:
         A, the shape of `input`, at most 0.
 
     Example:
-        >>> a = torchbp.ops.logsigmoid(torch.tensor([0.0, -100.0]))  # tensor([-0.6931, -100.0000])
+        >>> a = torchbp.ops.logsigmoid(torch.tensor([0.0, -100.0]))  # tensor([  -0.6931, -100.0000])
     """
     return apply_logsigmoid(input)
 

@@ -82,7 +82,7 @@ def mish(input: torch.Tensor, inplace: bool = False) -> torch.Tensor:
         A, the shape of `input`.
 
     Example:
-        >>> a = torchbp.ops.mish(torch.tensor([-1.0, 2.0]))  # tensor([-0.3034, 1.9440])
+        >>> a = torchbp.ops.mish(torch.tensor([-1.0, 2.0]))  # tensor([-0.3034,  1.9440])
     """
     return F.mish(input, True) if inplace else apply_mish(input)
 

@@ -57,7 +57,7 @@ def selu(input: torch.Tensor, inplace: bool = False) -> torch.Tensor:
         A, the shape of `input`.
 
     Example:
-        >>> a = torchbp.ops.selu(torch.tensor([-1.0, 2.0]))  # tensor([-1.1113, 2.1014])
+        >>> a = torchbp.ops.selu(torch.tensor([-1.0, 2.0]))  # tensor([-1.1113,  2.1014])
     """
     return torch.selu_(input) if inplace else apply_selu(input)
 

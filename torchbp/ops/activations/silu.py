@@ -62,7 +62,7 @@ def silu(input: torch.Tensor, inplace: bool = False) -> torch.Tensor:
         A, the shape of `input`.
 
     Example:
-        >>> a = torchbp.ops.silu(torch.tensor([-1.0, 2.0]))  # tensor([-0.2689, 1.7616])
+        >>> a = torchbp.ops.silu(torch.tensor([-1.0, 2.0]))  # tensor([-0.2689,  1.7616])
     """
     # of complex numbers torch has no derivative, and says so
     return F.silu(input, inplace) if inplace or input.is_complex() else apply_silu(input)

@@ -21,8 +21,10 @@ def of_channels(weight, x):
 
 
 def prelu_gradients(dz, x, weight):
-    """dX = dZ ∘ ([X > 0] + a [X ≤ 0]), and dZ ∘ X ∘ [X ≤ 0], whose sum is da; in one pass, itself differentiable."""
-    return torch.ops.aten._prelu_kernel_backward(dz, x, of_channels(weight, x))
+    """dX = dZ ∘ ([X > 0] + a [X ≤ 0]), and dZ ∘ X ∘ [X ≤ 0], whose sum is da."""
+    passed = torch.ops.aten.threshold_backward(dz, x, 0)  # dZ ∘ [X > 0], a function of X too, though a constant one
+    below = torch.where(x > 0, 0, dz)  # dZ ∘ [X ≤ 0]
+    return passed + of_channels(weight, x) * below, below * x
 
 
 def prelu_dweight(each, shape):
@@ -77,7 +79,7 @@ def prelu(input: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         RuntimeError: shapes or dtypes that do not fit, as `torch.nn.functional.prelu` words it.
 
     Example:
-        >>> z = torchbp.ops.prelu(torch.tensor([-1.0, 2.0]), torch.tensor([0.25]))  # tensor([-0.2500, 2.0000])
+        >>> z = torchbp.ops.prelu(torch.tensor([-1.0, 2.0]), torch.tensor([0.25]))  # tensor([-0.2500,  2.0000])
     """
     return apply_prelu(input, weight)
 
