@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import torchbp
 from torchbp import ops
 
 PAIRS = {
@@ -23,9 +24,42 @@ def test_saturated_logits(device):
     z = torch.tensor([0.0, 17, -17, 100, -100, 1e4, -1e4, torch.inf, -torch.inf], device=device)
     z, y = (t.flatten() for t in torch.meshgrid(z, torch.tensor([0.0, 0.25, 1], device=device), indexing="ij"))
     ours, torchs = (loss_and_gradient(function, z, y) for function in PAIRS["logits"])
-    torch.testing.assert_close(ours, torchs, equal_nan=True, rtol=1e-6, atol=0)
+    torch.testing.assert_close(ours[0], torchs[0], equal_nan=True, rtol=1e-6, atol=0)
+    torch.testing.assert_close(ours[1], torchs[1], rtol=1e-6, atol=1e-7)
     assert ours[1].isfinite().all()
-    torch.testing.assert_close(ours[1], torch.sigmoid(z) - y, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("pos_weight", [None, 3.0])
+def test_the_gradient_of_a_hard_label_is_exact_at_any_logit(dtype, pos_weight, device):
+    """σ(Z) − y is 0 in float32 at Z = 17 and y = 1, and so is torch's gradient."""
+    z = torch.tensor([0.0, 0.3, 5, 12, 17, 30, 60, 80], device=device, dtype=dtype)
+    z = torch.cat([z, -z]).requires_grad_()
+    p = None if pos_weight is None else torch.tensor(pos_weight, device=device, dtype=dtype)
+    for label in (0.0, 1.0):
+        y = torch.full_like(z, label)
+        exact = z.double().sigmoid() if label == 0 else -(pos_weight or 1) * (-z.double()).sigmoid()
+        loss = ops.binary_cross_entropy_with_logits(z, y, pos_weight=p, reduction="sum")
+        (dz,) = torch.autograd.grad(loss, z, create_graph=True)
+        torch.testing.assert_close(dz.double(), exact, rtol=2 * torch.finfo(dtype).eps, atol=0)
+        slope = (pos_weight or 1) ** label * z.double().sigmoid() * (-z.double()).sigmoid()
+        (second,) = torch.autograd.grad(dz.sum(), z)
+        torch.testing.assert_close(
+            second.double(), slope, rtol=4 * torch.finfo(dtype).eps, atol=4 * torch.finfo(dtype).eps
+        )
+
+
+def test_every_way_to_the_gradient_of_a_hard_label_is_exact():
+    """The fused network and the engine, at Z = 17 and y = 1 in float32."""
+    net, fused = (kind(1, 1) for kind in (torchbp.nn.MLP, torchbp.nn.FusedMLP))
+    x, y = torch.full((1, 1), 17.0), torch.ones(1, 1)
+    for model in (net, fused):
+        torch.nn.init.ones_(model[0].weight)
+        torch.nn.init.zeros_(model[0].bias)
+    fused.loss(x, y).backward()
+    torchbp.backprop(net, x, y)
+    for model in (net, fused):
+        torch.testing.assert_close(model[0].bias.grad, torch.tensor([-4.1399376e-08]), rtol=1e-6, atol=0)
 
 
 def test_saturated_probabilities(device):

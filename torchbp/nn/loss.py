@@ -60,9 +60,10 @@ class BCELoss(torch.nn.BCELoss):
 
 @implements(LOSSES["binary_cross_entropy_with_logits"])
 class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):
-    """`torch.nn.BCEWithLogitsLoss` with its backward written out, of logits Z: `dZ = (σ(Z) − y) / N`, exact at any Z.
+    """`torch.nn.BCEWithLogitsLoss` with its backward written out, of logits Z: `dZ = (σ(Z) − y) / N`.
 
-    Arguments and results are those of `torch.nn.BCEWithLogitsLoss`.
+    Arguments and results are those of `torch.nn.BCEWithLogitsLoss`, but for the gradient of y = 0 or 1 at large logits:
+    it is exact, where torch's rounds to 0.
 
     Example:
         >>> torchbp.nn.BCEWithLogitsLoss()(torch.zeros(1), torch.ones(1))  # ln 2 = 0.6931

@@ -205,7 +205,7 @@ class FusedMLP(MLP):
         return self._network(None, x)
 
     def loss(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """The mean cross-entropy of σ(Z_L) and y, shape `(…, sizes[-1])`, fused: dZ_L = (σ(Z_L) − y)/N, exact."""
+        """The mean cross-entropy of σ(Z_L) and y, shape `(…, sizes[-1])`, fused: dZ_L = (σ(Z_L) − y)/N."""
         return self._network(y, x)
 
     def _network(self, y, x):

@@ -257,7 +257,8 @@ class Loss(Rule):
     slope: ∂ℓ/∂A, of the same symbols.
     error: ∂ℓ/∂Z of a loss that takes logits, of the same: the slope times that of `answers`,
         simplified. None where it is not simplified, or where there are no logits.
-    equation_computed, slope_computed: a `Computed`, where ℓ or ∂ℓ/∂A is not always computed by its equation.
+    equation_computed, slope_computed, error_computed: a `Computed`, where ℓ, ∂ℓ/∂A or ∂ℓ/∂Z is not always computed by
+        its equation.
     domain: the least and the largest number that A and y may be; None is any.
     description: what it measures, a sentence. answers_description: what `answers` makes of the logits, a sentence;
         error_description: why `error` is the slope times that of `answers`, a sentence, or a function of the options
@@ -278,6 +279,7 @@ class Loss(Rule):
     )
     equation_computed: Annotated[Computed | None, "how ℓ is computed"] = None
     slope_computed: Annotated[Computed | None, "how ∂ℓ/∂A is computed"] = None
+    error_computed: Annotated[Computed | None, "how ∂ℓ/∂Z is computed"] = None
     domain: Annotated[tuple[float, float] | None, "the least and the largest A and y, or None"] = None
     option_symbols: Annotated[tuple[str, ...], "the symbol of each option"] = ()
     value: Annotated[Callable | None, "value(output, y, reduction) → L"] = None
@@ -293,7 +295,7 @@ class Loss(Rule):
             )
         if self.error is not None and self.answers is None:
             raise ValueError(f"{self._described()} has `error` without `answers`, whose logits it is of; give both")
-        for name in ("equation_computed", "slope_computed"):
+        for name in ("equation_computed", "slope_computed", "error_computed"):
             if (computed := getattr(self, name)) is not None:
                 for tree in self._alternatives(computed.expression):
                     self._check_tree(name, tree, ("A", "Z", "y", *self.option_symbols))
