@@ -87,3 +87,60 @@ class MSELoss(torch.nn.MSELoss):
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return ops.mse_loss(input, target, reduction=self.reduction)
+
+
+@implements(LOSSES["l1_loss"])
+class L1Loss(torch.nn.L1Loss):
+    """`torch.nn.L1Loss` with its backward written out: `L = (1/N) Σ |X − Y|`, `dX = sgn(X − Y) / N`, `dY = −dX`.
+
+    Arguments and results are those of `torch.nn.L1Loss`.
+
+    Example:
+        >>> torchbp.nn.L1Loss()(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 1.0]))  # (0 + 2)/2 = 1
+    """
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return ops.l1_loss(input, target, reduction=self.reduction)
+
+
+@implements(LOSSES["huber_loss"])
+class HuberLoss(torch.nn.HuberLoss):
+    """`torch.nn.HuberLoss` with its backward written out: `dX = max(min(X − Y, δ), −δ) / N`, `dY = −dX`.
+
+    Arguments and results are those of `torch.nn.HuberLoss`.
+
+    Example:
+        >>> torchbp.nn.HuberLoss()(torch.tensor([0.5, 3.0]), torch.zeros(2))  # (0.125 + 2.5)/2 = 1.3125
+    """
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return ops.huber_loss(input, target, reduction=self.reduction, delta=self.delta)
+
+
+@implements(LOSSES["smooth_l1_loss"])
+class SmoothL1Loss(torch.nn.SmoothL1Loss):
+    """`torch.nn.SmoothL1Loss` with its backward written out: `dX = max(min((X − Y)/β, 1), −1) / N`, `dY = −dX`.
+
+    Arguments and results are those of `torch.nn.SmoothL1Loss`.
+
+    Example:
+        >>> torchbp.nn.SmoothL1Loss()(torch.tensor([0.5, 3.0]), torch.zeros(2))  # (0.125 + 2.5)/2 = 1.3125
+    """
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return ops.smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
+
+
+@implements(LOSSES["kl_div"])
+class KLDivLoss(torch.nn.KLDivLoss):
+    """`torch.nn.KLDivLoss` with its backward written out, of log-probabilities X: `dX = −Y / N`, `dY = (ln Y − X + 1) / N`.
+
+    Arguments and results are those of `torch.nn.KLDivLoss`.
+
+    Example:
+        >>> x, y = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[1.0, 0.0]])
+        >>> torchbp.nn.KLDivLoss(reduction="batchmean")(x, y)  # ln 2 = 0.6931
+    """
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return ops.kl_div(input, target, reduction=self.reduction, log_target=self.log_target)

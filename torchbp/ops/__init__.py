@@ -33,8 +33,12 @@ from torchbp.ops.layers.softmax import softmax
 from torchbp.ops.losses.binary_cross_entropy import binary_cross_entropy
 from torchbp.ops.losses.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits
 from torchbp.ops.losses.cross_entropy import cross_entropy
+from torchbp.ops.losses.huber_loss import huber_loss
+from torchbp.ops.losses.kl_div import kl_div
+from torchbp.ops.losses.l1_loss import l1_loss
 from torchbp.ops.losses.mse_loss import mse_loss
 from torchbp.ops.losses.nll_loss import nll_loss
+from torchbp.ops.losses.smooth_l1_loss import smooth_l1_loss
 from torchbp.ops.mlp import mlp, mlp_binary_cross_entropy
 from torchbp.ops.normalisation.batch_norm import batch_norm
 from torchbp.ops.normalisation.layer_norm import layer_norm
@@ -78,7 +82,11 @@ __all__ = [
     "mish",
     "mlp",
     "mlp_binary_cross_entropy",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
     "mse_loss",
+    "smooth_l1_loss",
     "nll_loss",
     "prelu",
     "relu",

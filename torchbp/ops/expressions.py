@@ -337,6 +337,10 @@ def _exact_softplus(z):
     return _mpmath("log1p", _mpmath("exp", z))
 
 
+def _exact_sign(number):
+    return (number > 0) - (number < 0)
+
+
 def _exactly(name):
     return functools.partial(_mpmath, name)
 
@@ -351,6 +355,8 @@ erf = Function("erf", torch.erf, r"\operatorname{erf}", exact=_exactly("erf"))
 sqrt = Function("sqrt", _root, r"\operatorname{sqrt}", exact=_exactly("sqrt"))
 softplus = Function("softplus", _softplus, r"\operatorname{softplus}", exact=_exact_softplus)  # ln(1 + e^z)
 maximum = Function("max", _larger, r"\max", exact=max)
+absolute = Function("abs", torch.abs, r"\operatorname{abs}", exact=abs)
+sign = Function("sgn", torch.sgn, r"\operatorname{sgn}", exact=_exact_sign)
 minimum = Function("min", _smaller, r"\min", exact=min)
 
 A, N, W, X, Z, b, p, w, y = map(Symbol, ("A", "N", "W", "X", "Z", "b", "p", "w", "y"))

@@ -29,10 +29,44 @@ def check_reduction(reduction):
 
 
 def fit_weight(name, weight, input):
-    """A loss's weight in the shape of its input. It is a constant to torch, which refuses one that requires grad."""
+    """A loss's weight in the shape of its input. It is a constant to torch, which refuses one that requires grad.
+
+    Raises:
+        RuntimeError: it does not broadcast to the input, is complex or on another device, or requires grad.
+    """
+    check_constant(name, weight, input)
     if weight.requires_grad and torch.is_grad_enabled():
         raise RuntimeError(f"{name} requires grad, but a loss is not differentiable in its {name}; use .detach()")
-    return weight.expand_as(input)
+    try:
+        return weight.expand(input.shape)
+    except RuntimeError:
+        raise RuntimeError(
+            f"{name} has the shape {tuple(weight.shape)}, which does not broadcast to that of input, "
+            f"{tuple(input.shape)}"
+        ) from None
+
+
+def check_same_shape(name, weight, input):
+    """A weight with a number for each element.
+
+    Raises:
+        ValueError: another shape.
+        RuntimeError: it is complex or on another device.
+    """
+    check_constant(name, weight, input)
+    if weight.shape != input.shape:
+        raise ValueError(f"{name} has the shape {tuple(weight.shape)} and input {tuple(input.shape)}; use the same")
+
+
+def check_constant(name, weight, input):
+    """Raises a RuntimeError for a weight that is complex or on another device."""
+    if weight.is_complex():
+        raise RuntimeError(f"{name} is {weight.dtype} and input {input.dtype}; give real numbers")
+    if weight.device != input.device and weight.dim():  # torch takes a single number from the CPU
+        raise RuntimeError(
+            f"{name} of the shape {tuple(weight.shape)} is on {weight.device} and input of the shape "
+            f"{tuple(input.shape)} on {input.device}; give {name}.to({str(input.device)!r})"
+        )
 
 
 def reduced(loss, reduction):
