@@ -42,6 +42,7 @@ OPERATIONS = [
         F.conv_transpose2d,
         [((2, 2, 3, 2), (2, 2, 3, 2), (2,)), ((0, 2, 3, 2), (2, 2, 3, 2), (2,))],
         [{"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2), "output_padding": (1, 0)}],
+        layouts=False,
         samples=("nn.functional.conv_transpose2d",),
     ),
     Operation(

@@ -80,10 +80,21 @@ def outcome(function):
         return type(error)
 
 
+_chosen = {}
+
+
+def chosen_samples(info, device, dtype):
+    """At most `MOST` of torch's samples, made once: to make all of them can take a second."""
+    key = id(info), device, dtype
+    if key not in _chosen:
+        samples = list(info.sample_inputs(device, dtype, requires_grad=dtype in info.backward_dtypes))
+        _chosen[key] = samples[:: -(-len(samples) // MOST)]
+    return _chosen[key]
+
+
 def each_sample(info, device, dtype):
     """Function of flat arguments, ours and torch's, with the arguments, of every sample, or of so many of them."""
-    samples = list(info.sample_inputs(device, dtype, requires_grad=dtype in info.backward_dtypes))
-    for sample in samples[:: -(-len(samples) // MOST)]:
+    for sample in chosen_samples(info, device, dtype):
         flat, spec = tree_flatten(((sample.input, *sample.args), sample.kwargs))
 
         def call(function, values, spec=spec):

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from torchbp.ops._dispatch import VmappableFunction, operation, save_for_jvp
+from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp
 from torchbp.ops.convolution._windows import MAX_POOL, layout
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
@@ -79,7 +79,13 @@ def _by_torch(x, dims, kernel_size, stride, padding, dilation, ceil_mode, return
     return z if return_indices else (z, None)
 
 
-apply_max_pool = operation(MaxPool, _by_torch)
+def _cast(args):
+    """Autocast's rule: torch computes max_pool3d on the CPU in float32, and the others in the dtype of X."""
+    x, dims, *_, return_indices = args
+    return float32(args) if dims == 3 and x.device.type == "cpu" and not return_indices else args
+
+
+apply_max_pool = operation(MaxPool, _by_torch, _cast)
 
 
 def _max_pool(dims, input, *settings):
