@@ -5,6 +5,7 @@ Layers whose forward and backward passes are written out by hand:
     net = torchbp.nn.MLP(30, 16, 1)         modules, as those of torch.nn; torchbp.ops has their functions
     torchbp.convert(model, report=print)    lets the layers of any model run our formulas; torchbp.revert undoes it
     torchbp.is_converted(layer)             whether it does
+    with torchbp.formulas(): …              functions too, such as torch.nn.functional.linear
 
 Gradient descent without autograd:
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from torchbp.conversion import convert, is_converted, revert
     from torchbp.engine import SGD, backprop
     from torchbp.explanation import explain
+    from torchbp.function_calls import formulas
     from torchbp.nn.mlp import stack, unstack
     from torchbp.testing import check
 
@@ -42,6 +44,7 @@ __all__ = [
     "engine",
     "explain",
     "explanation",
+    "formulas",
     "is_converted",
     "nn",
     "ops",
@@ -62,6 +65,7 @@ if not TYPE_CHECKING:
             "check": "torchbp.testing",
             "convert": "torchbp.conversion",
             "explain": "torchbp.explanation",
+            "formulas": "torchbp.function_calls",
             "is_converted": "torchbp.conversion",
             "revert": "torchbp.conversion",
             "stack": "torchbp.nn.mlp",

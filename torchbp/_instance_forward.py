@@ -11,6 +11,8 @@ import weakref
 def set_forward(module, function):
     """Let the module compute `function(module, …)`.
 
+    The function can be pickled, or has an attribute `set_again(module)`, which can, and which sets it.
+
     What torch.compile accepts for all instances of a class without compiling again for each is a bound method. A bound
     method is pickled as an attribute of its object, which would be found in the class; so the module reduces itself.
     """
@@ -45,12 +47,13 @@ def _reduce_ex(module, protocol):
     make, arguments, *state = reduced
     if state and isinstance(state[0], dict):
         state[0] = {name: value for name, value in state[0].items() if name != "forward" and name not in _COMPANIONS}
-    return _remade, (function, make, arguments), *state
+    again = getattr(function, "set_again", None)
+    return _remade, (again or set_forward, () if again else (function,), make, arguments), *state
 
 
-def _remade(function, make, arguments):
+def _remade(set_again, function, make, arguments):
     module = make(*arguments)
-    set_forward(module, function)
+    set_again(module, *function)
     return module
 
 

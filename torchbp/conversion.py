@@ -11,7 +11,8 @@ import torch
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from torchbp import nn
-from torchbp._instance_forward import set_forward, unset_forward, was_set
+from torchbp._instance_forward import function_set, set_forward, unset_forward, was_set
+from torchbp.function_calls import set_formulas
 from torchbp.ops import registry
 
 AnyModule = TypeVar("AnyModule", bound=torch.nn.Module)
@@ -22,27 +23,37 @@ class Report:
     """What `convert` or `revert` has done, by the names of the modules in the model.
 
     swapped: the modules whose formulas are now ours, or after `revert` torch's.
+    functional: with `functional=True`, the modules whose calls of torch's functions run our formulas now.
     bypassed: those of them whose formula does not run, or not always: name → why.
     left: the layers that stay as they are: name → why. Containers of layers are not listed.
     """
 
     swapped: list[str] = field(default_factory=list)
+    functional: list[str] = field(default_factory=list)
     bypassed: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"swapped {len(self.swapped)}: {', '.join(self.swapped) or 'none'}"]
+        if self.functional:
+            lines += [f"calls of torch's functions in {len(self.functional)}: {', '.join(self.functional)}"]
         lines += [f"but     {name}: {reason}" for name, reason in self.bypassed.items()]
         return "\n".join(lines + [f"left    {name}: {reason}" for name, reason in self.left.items()])
 
 
-def convert(model: AnyModule, report: Callable[[Report], object] | None = None) -> AnyModule:
+def convert(
+    model: AnyModule, report: Callable[[Report], object] | None = None, *, functional: bool = False
+) -> AnyModule:
     """Let every `torch.nn` layer that torchbp has compute by our formulas, in place.
 
     Args:
         model: any `torch.nn.Module`; it may itself be such a layer.
         report: called with a `Report` of what was swapped, what of it does not run our formula, and what was left
             alone and why; `print` shows it.
+        functional: also let the functions of torch that modules with a forward of their own call, such as `F.linear`
+            or `x @ weight.T`, compute by our formulas, as in the context `torchbp.formulas()`. Each call of any
+            function of torch in their forward then costs about 1 µs more. Modules of torch.nn without children are left
+            out.
 
     Returns:
         `model`.
@@ -57,7 +68,7 @@ def convert(model: AnyModule, report: Callable[[Report], object] | None = None) 
         swapped 2: 0, 2
         left    1: torchbp has no Bilinear
     """
-    return _each(model, _convert_layer, report, bypassed=_reasons_of_bypass(model))
+    return _each(model, _convert_layer, report, bypassed=_reasons_of_bypass(model), functional=functional)
 
 
 def revert(model: AnyModule, report: Callable[[Report], object] | None = None) -> AnyModule:
@@ -75,16 +86,18 @@ def revert(model: AnyModule, report: Callable[[Report], object] | None = None) -
 
 
 def is_converted(module: torch.nn.Module) -> bool:
-    """Whether this module of torch computes by our formulas: `convert` was called with it, and nothing undid that.
+    """Whether `convert` gave this module our formulas, for itself or for the functions of torch that it calls, and
+    nothing undid that.
 
     Example:
         >>> torchbp.is_converted(torchbp.convert(torch.nn.Linear(30, 16)))
         True
     """
-    return registry.is_converted(module)
+    function = function_set(module)
+    return registry.is_converted(module) or hasattr(function, "set_again")
 
 
-def _each(model, change, report, bypassed=None, left=None):
+def _each(model, change, report, bypassed=None, left=None, functional=False):
     """Call `change` with each module; it says whether there was something to do, or raises `_LeftAlone`."""
     done = Report()
     for name, module in model.named_modules():
@@ -92,6 +105,10 @@ def _each(model, change, report, bypassed=None, left=None):
         try:
             if left and module in left:
                 raise _LeftAlone(left[module])
+            if functional and _calls_functions(module):
+                set_formulas(module)
+                done.functional.append(name)
+                continue
             changed = change(module)
         except _LeftAlone as reason:
             done.left[name] = str(reason)
@@ -111,11 +128,11 @@ class _LeftAlone(Exception):
 
 def _reasons_of_bypass(model):
     """Module → why our formula does not compute it, of those that are swapped all the same: they are of our class."""
-    reasons = {}
+    reasons, ours = {}, registry.our_classes()
     for module in model.modules():
         if getattr(module, "inplace", False):
             reasons[module] = "with inplace=True it runs torch's own operation"
-        elif isinstance(module, torch.nn.MultiheadAttention):
+        elif isinstance(module, torch.nn.MultiheadAttention) and torch.nn.MultiheadAttention not in ours:
             reasons[module.out_proj] = f"{_name_of(type(module))} reads its weights, and computes by torch's formula"
         elif isinstance(module, torch.nn.TransformerEncoderLayer):
             for layer in (module.linear1, module.linear2):
@@ -126,7 +143,7 @@ def _reasons_of_bypass(model):
 def _convert_layer(module):
     """Let the module compute by our formulas; whether it did not before. Containers are passed over."""
     cls, ours = type(module), registry.our_classes()
-    if isinstance(module, tuple(ours.values())) or registry.is_converted(module):
+    if isinstance(module, tuple(ours.values())) or is_converted(module):
         return False
     base = next((base for base in cls.__mro__ if base in ours), None)
     if base is None:
@@ -141,10 +158,25 @@ def _convert_layer(module):
     return True
 
 
+def _calls_functions(module):
+    """Whether the module has a forward of its own, which may call torch's functions."""
+    cls = type(module)
+    known = tuple(registry.our_classes().items())
+    if was_set(module) or "forward" in vars(module) or isinstance(module, torch.jit.ScriptModule):
+        return False
+    if cls.forward is torch.nn.Module.forward or cls.forward is torch.nn.Sequential.forward:
+        return False
+    base = next((pair for pair in known if isinstance(module, pair)), None)
+    if base is not None:
+        return cls.forward not in (base[0].forward, base[1].forward)
+    library = cls.__module__.partition(".")[0]
+    return library != "torchbp" and (library != "torch" or next(module.children(), None) is not None)
+
+
 def _revert_layer(module):
     """Let the module compute by torch's formulas; whether it did not before."""
     if was_set(module):
-        if not registry.is_converted(module):
+        if not is_converted(module):
             raise _LeftAlone(f"another forward was set on this {_name_of(type(module))} after convert")
         unset_forward(module)
         return True

@@ -35,6 +35,40 @@ OPERATIONS = [
         samples=("nn.functional.linear",),
     ),
     Operation(
+        ops.matmul,
+        torch.matmul,
+        [
+            ((4, 3), (3, 2)),
+            ((3,), (3,)),
+            ((3,), (3, 2)),
+            ((4, 3), (3,)),
+            ((2, 4, 3), (3,)),
+            ((3,), (2, 3, 4)),
+            ((2, 4, 3), (3, 2)),  # one matrix for all rows
+            ((4, 3), (2, 3, 2)),
+            ((2, 1, 4, 3), (3, 3, 2)),  # both are broadcast
+            ((0, 3), (3, 2)),
+        ],
+        layouts=False,
+        samples=("matmul",),
+    ),
+    Operation(
+        ops.addmm,
+        torch.addmm,
+        [((4, 2), (4, 3), (3, 2)), ((2,), (4, 3), (3, 2)), ((1, 2), (0, 3), (3, 2))],
+        [{}, {"beta": 0.5, "alpha": -2}],
+        layouts=False,
+        samples=("addmm",),
+    ),
+    Operation(
+        ops.baddbmm,
+        torch.baddbmm,
+        [((2, 4, 2), (2, 4, 3), (2, 3, 2)), ((2,), (2, 4, 3), (2, 3, 2))],
+        [{}, {"beta": 0.5, "alpha": -2}],
+        layouts=False,
+        samples=("baddbmm",),
+    ),
+    Operation(
         ops.ensemble_linear,
         members_alone,
         [

@@ -26,6 +26,7 @@ from torchbp.ops.layers.ensemble_linear import ensemble_linear
 from torchbp.ops.layers.glu import glu
 from torchbp.ops.layers.linear import linear
 from torchbp.ops.layers.log_softmax import log_softmax
+from torchbp.ops.layers.matmul import addmm, baddbmm, matmul
 from torchbp.ops.layers.prelu import prelu
 from torchbp.ops.layers.softmax import softmax
 from torchbp.ops.losses.binary_cross_entropy import binary_cross_entropy
@@ -37,9 +38,11 @@ __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
+    "addmm",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+    "baddbmm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "conv1d",
@@ -58,6 +61,7 @@ __all__ = [
     "linear",
     "log_softmax",
     "logsigmoid",
+    "matmul",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
