@@ -10,7 +10,7 @@ The sum runs over all elements that have the same a.
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import VmappableFunction, lower_precision, operation, save_for_jvp
+from torchbp.ops._dispatch import VmappableFunction, lower_precision, operation, save_for_jvp, transforms_active
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter
 
@@ -22,7 +22,10 @@ def of_channels(weight, x):
 
 def prelu_gradients(dz, x, weight):
     """dX = dZ ∘ ([X > 0] + a [X ≤ 0]), and dZ ∘ X ∘ [X ≤ 0], whose sum is da; in one pass, itself differentiable."""
-    return torch.ops.aten._prelu_kernel_backward(dz, x, of_channels(weight, x))
+    a = of_channels(weight, x)
+    if transforms_active():  # the kernel fails under vmap over a alone
+        return dz * torch.where(x > 0, 1, a), dz * x.clamp(max=0)
+    return torch.ops.aten._prelu_kernel_backward(dz, x, a)
 
 
 def prelu_dweight(each, shape):

@@ -109,7 +109,7 @@ def probabilities_backward(dloss, log_p, y, weight, ignore_index, reduction, smo
     """dZ and dy of probabilities y, each of them None where it is not needed."""
     dim = class_dim(log_p)
     if reduction == "mean":
-        dloss = dloss / (log_p.numel() // log_p.shape[dim])
+        dloss = dloss / (log_p.numel() // (log_p.shape[dim] or 1))
     if dloss.dim():
         dloss = dloss.unsqueeze(dim)
     dz = probabilities_dz(dloss, log_p, shares(y, weight, smoothing, dim), dim) if needs[0] else None
