@@ -25,6 +25,7 @@ def attention_in_blocks(q, k, v, mask, kept, factor, causal, scale):
     lse = q.new_empty(q.shape[:3], dtype=dtype)
     if k.shape[2] == 0:
         return out.zero_(), lse.zero_()
+    kept = as_numbers(kept)
     for heads, of_keys, rows, columns, (scores, _) in parts(q, k, dtype):
         group = q.shape[1] // k.shape[1]
         q_, k_, v_ = grouped(q, heads, group, dtype), of(k, of_keys, dtype), of(v, of_keys, dtype)
@@ -72,6 +73,7 @@ def attention_backward_in_blocks(do, dlse, q, k, v, mask, kept, out, lse, factor
     dq, dk = zeros_for(q) if needs_dq else None, zeros_for(k) if needs_dk else None
     dv = zeros_for(k if v is None else v, do.shape[3]) if needs_dv else None
     dmask = None if mask_shape is None else lse.new_zeros(mask_shape)
+    kept = as_numbers(kept)
     for heads, of_keys, rows, columns, (probabilities, derivatives) in parts(q, k, dtype):
         q_, k_, do_ = grouped(q, heads, group, dtype), of(k, of_keys, dtype), grouped(do, heads, group, dtype)
         minus_lse = grouped(lse, heads, group, dtype).neg().unsqueeze(-1)
@@ -162,6 +164,11 @@ def zeros_for(t, size=None):
         if d.stride(-1) == 1 and 0 not in d.stride():
             return d
     return t.new_zeros(*t.shape[:-1], t.shape[-1] if size is None else size)
+
+
+def as_numbers(kept):
+    """The same bytes as 0 and 1: a product with them takes a quarter of the time of one with booleans."""
+    return None if kept is None else kept.view(torch.uint8)
 
 
 def ranges(size, step):

@@ -27,7 +27,7 @@ from torchbp.ops._dispatch import (
     save_for_jvp,
     transforms_active,
 )
-from torchbp.ops.attention._blocks import attention_backward_in_blocks, attention_in_blocks
+from torchbp.ops.attention._blocks import CACHED, attention_backward_in_blocks, attention_in_blocks
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Operation
 
@@ -51,9 +51,10 @@ class ScaledDotProductAttention(VmappableFunction):
                     mask = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(mask.logical_not(), -math.inf)
                 out, lse = flash(q4, k4, v4, 0.0, causal, attn_mask=folded_mask(mask, q, k), scale=scale)
             else:
-                kept4 = None if kept is None else folded(kept)
-                out, lse = attention_in_blocks(q4, k4, v4, folded_mask(mask, q, k), kept4, factor, causal, scale)
-            if q.dim() != 4:  # detached it is the same memory, and no view, which nobody may write into
+                fold = folding(q, k)
+                masks = folded_mask(mask, q, k, fold), None if kept is None else fold(kept)
+                out, lse = attention_in_blocks(fold(q), fold(k), fold(v), *masks, factor, causal, scale)
+            if lse.shape != q.shape[:-1]:  # detached it is the same memory, and no view, which nobody may write into
                 out, lse = out.reshape(*q.shape[:-1], v.shape[-1]).detach(), lse.reshape(q.shape[:-1]).detach()
         return (out, lse) if kept is None else (out, lse, kept)
 
@@ -82,12 +83,13 @@ class ScaledDotProductAttention(VmappableFunction):
             gradients = attention_backward(do, dlse, q, k, v, mask, kept, out, lse, *constants, needs)
             return *gradients, None, None, None
         shape = mask_shape(mask, q, k) if needs[3] else None
-        tensors = (None if t is None else folded(t) for t in (q, k, v))
-        masks = folded_mask(mask, q, k), None if kept is None else folded(kept)
-        rest = None if out is None else folded(out), folded_rows(lse)
-        dlse = None if dlse is None else folded_rows(dlse)
+        fold = folded if needs[3] else folding(q, k)
+        tensors = (None if t is None else fold(t) for t in (q, k, v))
+        masks = folded_mask(mask, q, k, fold), None if kept is None else fold(kept)
+        rest = None if out is None else fold(out), folded_rows(lse, fold)
+        dlse = None if dlse is None else folded_rows(dlse, fold)
         *gradients, dmask = attention_backward_in_blocks(
-            folded(do), dlse, *tensors, *masks, *rest, *constants, needs[:3], shape
+            fold(do), dlse, *tensors, *masks, *rest, *constants, needs[:3], shape
         )
         dq, dk, dv = (
             None if d is None else d.reshape(*t.shape[:-1], d.shape[-1])
@@ -249,13 +251,25 @@ def folded(t):
     return t[(None,) * (4 - t.dim())] if t.dim() < 4 else t.flatten(0, -4)
 
 
-def folded_rows(t):
+def in_one_batch(t):
+    """(…, H, L, E) in four dimensions, with the heads of all batch entries in one."""
+    return t.reshape(1, -1, *t.shape[-2:])
+
+
+def folding(q, k):
+    """How tensors get four dimensions. All scores that fit into one block become one, which is far fewer operations
+    than a block for each batch entry."""
+    scores = q.shape[:-1].numel() * k.shape[-2]
+    return in_one_batch if q.dim() > 3 and 0 < scores <= CACHED else folded
+
+
+def folded_rows(t, fold):
     """(…, H, L) in three dimensions."""
-    return folded(t.unsqueeze(-1)).squeeze(-1)
+    return fold(t.unsqueeze(-1)).squeeze(-1)
 
 
-def folded_mask(mask, q, k):
-    return None if mask is None else folded(mask.expand(*q.shape[:-1], k.shape[-2]))
+def folded_mask(mask, q, k, fold=folded):
+    return None if mask is None else fold(mask.expand(*q.shape[:-1], k.shape[-2]))
 
 
 def mask_shape(mask, q, k):
