@@ -9,7 +9,7 @@ from itertools import combinations, product
 import torch
 
 from tests.inputs import activations, attention, convolution, layers, losses, normalisation
-from tests.inputs.operation import PER_CHANNEL, PER_CLASS, Operation, draw
+from tests.inputs.operation import PER_CLASS, Operation, draw
 
 OPERATIONS = [
     operation
@@ -27,7 +27,7 @@ class Case:
 
     def __str__(self):
         words = [self.operation.name, " ".join(str(list(shape)) for shape in self.shapes), self.layout]
-        words += [k if v in (PER_CLASS, PER_CHANNEL) else f"{k}={v}" for k, v in self.options.items()]
+        words += [k if v is PER_CLASS else f"{k}={v}" for k, v in self.options.items()]
         return ", ".join(words)
 
     def leaves(self, device="cpu", dtype=torch.float64, requires_grad=False):
@@ -45,23 +45,13 @@ class Case:
 
     def calls(self, device="cpu", dtype=torch.float64):
         """Our function and torch's, of the leaves."""
-        shape = self.shapes[0]
-        drawn = {
-            how: torch.rand(size, device=device, dtype=dtype) + 0.5
-            for how, size in ((PER_CLASS, shape[-1:]), (PER_CHANNEL, shape[1:2] or shape))
-        }
-        options = {k: drawn.get(v, v) if isinstance(v, str) else v for k, v in self.options.items()}
-
-        names = self.operation.names
+        weights = torch.rand(self.shapes[0][-1:], device=device, dtype=dtype) + 0.5
+        options = {k: weights if v is PER_CLASS else v for k, v in self.options.items()}
 
         def call(function):
-            def on_leaves(*leaves):
-                tensors = [lay_out(*pair, self.layout) for pair in zip(leaves, self.shapes, strict=True)]
-                if names:
-                    return function(**dict(zip(names, tensors, strict=False)), **options)
-                return function(*tensors, **options)
-
-            return on_leaves
+            return lambda *leaves: function(
+                *(lay_out(*pair, self.layout) for pair in zip(leaves, self.shapes, strict=True)), **options
+            )
 
         return call(self.operation.ours), call(self.operation.torchs)
 

@@ -25,16 +25,14 @@ METHODS = [name for name in vars(torchbp.SGD) if hasattr(torch.optim.SGD, name) 
 
 
 def test_what_has_a_namesake():
-    assert {"linear", "conv2d"} <= set(OPS)
-    assert {"Linear", "Conv2d"} <= set(MODULES)
+    assert len(OPS) == 7
+    assert len(MODULES) == 7
     assert {"step", "add_param_group"} <= set(METHODS)
 
 
 @pytest.mark.parametrize("name", OPS)
 def test_an_operation_has_torchs_signature(name):
-    # F.max_pool2d is a choice between two functions of one signature
-    torchs = getattr(torch.nn.functional, f"{name}_with_indices", getattr(torch.nn.functional, name))
-    assert parameters(getattr(torchbp.ops, name)) == parameters(torchs)
+    assert parameters(getattr(torchbp.ops, name)) == parameters(getattr(torch.nn.functional, name))
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -105,12 +103,6 @@ def test_the_arguments_of_a_loss_by_position_mean_what_torchs_mean(name, reducti
 
 
 ARGUMENTS = {
-    **{f"Conv{n}d": (4, 6, 3, 2, 1, 1, 2, False) for n in (1, 2, 3)},
-    **{f"ConvTranspose{n}d": (4, 6, 3, 2, 1, 1, 2, False) for n in (1, 2, 3)},
-    **{f"MaxPool{n}d": (3, 2, 1, 2, True, True) for n in (1, 2, 3)},
-    **{f"AvgPool{n}d": (3, 2, 1, True, False) for n in (1, 2, 3)},
-    **{f"AdaptiveAvgPool{n}d": (3,) for n in (1, 2, 3)},
-    "Flatten": (0, 1),
     "BCELoss": (None, None, None, "sum"),
     "BCEWithLogitsLoss": (None, None, None, "sum", torch.ones(3)),
     "Linear": (3, 2, False),

@@ -3,8 +3,7 @@
 Layers whose forward and backward passes are written out by hand:
 
     net = torchbp.nn.MLP(30, 16, 1)         modules, as those of torch.nn; torchbp.ops has their functions
-    torchbp.convert(model, report=print)    lets the layers of any model run our formulas; torchbp.revert undoes it
-    torchbp.is_converted(layer)             whether it does
+    torchbp.convert(model, report=print)    swaps the layers of any model for ours; torchbp.revert undoes it
 
 Gradient descent without autograd:
 
@@ -27,7 +26,7 @@ from torchbp._imports import lazy
 
 if TYPE_CHECKING:
     from torchbp import engine, explanation, nn, ops, testing, training
-    from torchbp.conversion import convert, is_converted, revert
+    from torchbp.conversion import convert, revert
     from torchbp.engine import SGD, backprop
     from torchbp.explanation import explain
     from torchbp.nn.mlp import stack, unstack
@@ -42,7 +41,6 @@ __all__ = [
     "engine",
     "explain",
     "explanation",
-    "is_converted",
     "nn",
     "ops",
     "revert",
@@ -62,7 +60,6 @@ if not TYPE_CHECKING:
             "check": "torchbp.testing",
             "convert": "torchbp.conversion",
             "explain": "torchbp.explanation",
-            "is_converted": "torchbp.conversion",
             "revert": "torchbp.conversion",
             "stack": "torchbp.nn.mlp",
             "unstack": "torchbp.nn.mlp",

@@ -210,16 +210,16 @@ SOFTPLUS = {"forward": torch.nn.functional.softplus, "equation": ln(1 + exp(Z)),
 def test_a_rule_that_contradicts_itself_is_never_ok(wrong, names):
     """Of each record that a wrong part of a rule belongs to a check is off, and its line says both numbers."""
     parts = {"backward": lambda da, z: da * z.sigmoid(), **SOFTPLUS} | wrong
-    rule = register(activation("smooth_relu", parts["forward"], parts["backward"], parts["equation"], parts["slope"]))
+    rule = register(activation("softplus", parts["forward"], parts["backward"], parts["equation"], parts["slope"]))
 
     @implements(rule)
-    class SmoothReLU(torch.nn.Module):
+    class Softplus(torch.nn.Module):
         def forward(self, z):
             return parts["forward"](z)
 
     try:
         torch.manual_seed(0)
-        layers = torch.nn.Linear(2, 3), SmoothReLU(), torch.nn.Linear(3, 1)
+        layers = torch.nn.Linear(2, 3), Softplus(), torch.nn.Linear(3, 1)
         explanation = torchbp.explain(torch.nn.Sequential(*layers).double(), *XOR)
     finally:
         unregister(rule)

@@ -2,45 +2,12 @@
 
 import torch.nn.functional as F
 
-from tests.inputs.operation import PER_CHANNEL, PER_CLASS, REDUCTIONS, SHAPES, Operation
+from tests.inputs.operation import PER_CLASS, REDUCTIONS, SHAPES, Operation
 from torchbp import ops
 
 LOSS_OPTIONS = [*REDUCTIONS, {"weight": PER_CLASS}]
 
-CLASS_OPTIONS = [
-    *REDUCTIONS,
-    {"weight": PER_CHANNEL},
-    {"weight": PER_CHANNEL, "ignore_index": 1},
-]
-SMOOTHING = [{"label_smoothing": 0.2}, {"label_smoothing": 0.2, "weight": PER_CHANNEL, "ignore_index": 1}]
-
 OPERATIONS = [
-    Operation(
-        ops.cross_entropy,
-        F.cross_entropy,
-        [((3,), ()), ((5, 3), (5,)), ((2, 3, 2), (2, 2)), ((0, 3), (0,))],
-        [*CLASS_OPTIONS, *SMOOTHING],
-        values=("normal", "below 3"),
-        complex=False,
-        samples=("nn.functional.cross_entropy",),
-    ),
-    Operation(
-        ops.cross_entropy,
-        F.cross_entropy,
-        [((3,), (3,)), ((5, 3), (5, 3)), ((2, 3, 2), (2, 3, 2))],
-        [*REDUCTIONS, {"weight": PER_CHANNEL, "label_smoothing": 0.2}],
-        values=("normal", "probability"),
-        complex=False,
-    ),
-    Operation(
-        ops.nll_loss,
-        F.nll_loss,
-        [((3,), ()), ((5, 3), (5,)), ((2, 3, 2), (2, 2)), ((0, 3), (0,))],
-        CLASS_OPTIONS,
-        values=("normal", "below 3"),
-        complex=False,
-        samples=("nn.functional.nll_loss",),
-    ),
     Operation(
         ops.mse_loss,
         F.mse_loss,

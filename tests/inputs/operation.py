@@ -9,7 +9,6 @@ import torch
 SHAPES = [(), (3,), (4, 3), (2, 3, 2), (1, 3), (0, 3)]
 
 PER_CLASS = "a positive number for each index of the last dimension"
-PER_CHANNEL = "a positive number for each index of dimension 1, or of the only one"
 
 REDUCTIONS = [{}, {"reduction": "sum"}, {"reduction": "none"}]
 
@@ -25,7 +24,6 @@ class Operation:
     complex: whether torch's takes complex numbers.
     samples: the names of torch's sample inputs (op_db) of it.
     layouts: whether it is run in other memory layouts than the contiguous one, too.
-    names: of the tensor arguments, where they are given as keywords.
     """
 
     ours: Callable
@@ -36,7 +34,6 @@ class Operation:
     complex: bool = True
     samples: tuple = ()
     layouts: bool = True
-    names: tuple = ()
 
     @property
     def name(self):

@@ -9,7 +9,7 @@ import torch
 from torch.nn.modules.module import _has_any_global_hook
 
 from torchbp.ops._dispatch import any_autocast
-from torchbp.ops.registry import is_converted, refusal, rule_of
+from torchbp.ops.registry import refusal, rule_of
 from torchbp.ops.rules import Activation, Layer
 
 SUPPORTED = (
@@ -86,7 +86,6 @@ class Network:
         self._with_options = [(rule, layer) for _, layer in self.named if (rule := rule_of(layer)).options]
         self._hooks = [hooks for _, module in self.modules for hooks in hooks_of(module)]
         self._attributes = [module.__dict__ for _, module in self.modules]
-        self._converted = [module.forward if is_converted(module) else None for _, module in self.modules]
         self._children = [(table, list(table.values())) for _, module in self.modules if (table := module._modules)]
         self._most_ones = self.last_ones = None  # for the most rows so far, and of the last step
         self.strict = False
@@ -139,10 +138,8 @@ class Network:
             name, module = next(pair for pair in self.modules if any(hooks_of(pair[1])))
             raise TypeError(f"{described(name, module)} has a hook, which the engine would not call; use autograd")
         for place, attributes in enumerate(self._attributes):
-            if "forward" in attributes and attributes["forward"] is not self._converted[place]:
+            if "forward" in attributes:
                 name, module = self.modules[place]
-                if is_converted(module):
-                    continue
                 raise TypeError(
                     f"{described(name, module)} has another forward than its class, which the engine would not call"
                 )

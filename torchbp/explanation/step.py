@@ -95,7 +95,7 @@ class TrainingStep:
         z = self.values[output.name]
         if answers := self.criterion.rule.answers:
             answer = self.criterion.answer.after() if prime else self.criterion.answer
-            side = answers.tree("equation").replace({"Z": output})
+            side = answers.equation.replace({"Z": output})
             reason = AGAIN if prime else self.criterion.rule.answers_description.format(z=output.name, a=answer.name)
             self._add(answer, "answer", stage, self.chain.steps[-1], [side], answers.forward(z), [reason])
         self.records.append(loss_record(self, z, prime))
@@ -152,7 +152,7 @@ class TrainingStep:
             return
         rule, a, z = self.criterion.rule.answers, self.values[answer.name], self.values[output.name]
         local = Derivative(answer, output)
-        product = d(answer) * rule.tree("slope").replace({"A": answer, "Z": output})
+        product = d(answer) * rule.slope.replace({"A": answer, "Z": output})
         sides, tree = [product], None
         slope_is = rule.slope_description.format(a=answer.name, z=output.name)
         reason = ["Chain rule: multiply by the slope ", local, f", {slope_is}."]
@@ -187,7 +187,7 @@ class TrainingStep:
             "derivative",
             "backward",
             step,
-            [d(a) * step.rule.tree("slope", **step.options).replace(equations.nodes(step))],
+            [d(a) * step.rule.slope.replace(equations.nodes(step))],
             dz,
             ["Chain rule: multiply by the activation's slope ", local, f", {slope}."],
             chain=(d(a), local),

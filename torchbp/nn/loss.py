@@ -9,41 +9,6 @@ from torchbp.ops.rules import Loss
 LOSSES = rules(Loss)
 
 
-@implements(LOSSES["cross_entropy"])
-class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
-    """`torch.nn.CrossEntropyLoss` with its backward written out, of logits Z: `dZ = (softmax(Z) − onehot(y)) / N`.
-
-    Arguments and results are those of `torch.nn.CrossEntropyLoss`.
-
-    Example:
-        >>> torchbp.nn.CrossEntropyLoss()(torch.zeros(1, 4), torch.tensor([2]))  # ln 4 = 1.3863
-    """
-
-    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return ops.cross_entropy(
-            input,
-            target,
-            self.weight,
-            ignore_index=self.ignore_index,
-            reduction=self.reduction,
-            label_smoothing=self.label_smoothing,
-        )
-
-
-@implements(LOSSES["nll_loss"])
-class NLLLoss(torch.nn.NLLLoss):
-    """`torch.nn.NLLLoss` with its backward written out, of log-probabilities X: `dX = −onehot(y) / N`.
-
-    Arguments and results are those of `torch.nn.NLLLoss`.
-
-    Example:
-        >>> torchbp.nn.NLLLoss()(torch.tensor([[0.7, 0.3]]).log(), torch.tensor([0]))  # −ln 0.7 = 0.3567
-    """
-
-    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return ops.nll_loss(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
-
-
 @implements(LOSSES["binary_cross_entropy"])
 class BCELoss(torch.nn.BCELoss):
     """`torch.nn.BCELoss` with its backward written out, of probabilities A: `dA = (A − y) / (A (1 − A)) / N`.

@@ -23,7 +23,7 @@ def is_hooked(module):
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
-        or ("forward" in module.__dict__ and not registry.is_converted(module))
+        or "forward" in module.__dict__
     )
 
 

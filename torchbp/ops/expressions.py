@@ -10,7 +10,6 @@ MathML, LaTeX, Markdown and JSON, with its symbols or with numbers in their plac
 
 import functools
 import importlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -304,25 +303,8 @@ def _factors(value):
 
 
 def _larger(left, right):
-    return torch.maximum(*_tensors(left, right))
-
-
-def _smaller(left, right):
-    return torch.minimum(*_tensors(left, right))
-
-
-def _tensors(left, right):
-    """Both as tensors; one of them may be a number."""
     tensor = left if isinstance(left, torch.Tensor) else right
-    return (torch.as_tensor(v, dtype=tensor.dtype, device=tensor.device) for v in (left, right))
-
-
-def _root(number):
-    return number.sqrt() if isinstance(number, torch.Tensor) else math.sqrt(number)
-
-
-def _softplus(z):
-    return z.clamp(min=0) + (-z.abs()).exp().log1p()
+    return torch.maximum(*(torch.as_tensor(v, dtype=tensor.dtype, device=tensor.device) for v in (left, right)))
 
 
 def _mpmath(name, number):
@@ -331,10 +313,6 @@ def _mpmath(name, number):
 
 def _exact_sigma(z):
     return 1 / (1 + _mpmath("exp", -z))
-
-
-def _exact_softplus(z):
-    return _mpmath("log1p", _mpmath("exp", z))
 
 
 def _exactly(name):
@@ -347,11 +325,7 @@ exp = Function("exp", torch.exp, r"\exp", exact=_exactly("exp"))
 ln = Function("ln", torch.log, r"\ln", brackets=False, exact=_exactly("log"))
 sin = Function("sin", torch.sin, r"\sin", exact=_exactly("sin"))
 cos = Function("cos", torch.cos, r"\cos", exact=_exactly("cos"))
-erf = Function("erf", torch.erf, r"\operatorname{erf}", exact=_exactly("erf"))
-sqrt = Function("sqrt", _root, r"\operatorname{sqrt}", exact=_exactly("sqrt"))
-softplus = Function("softplus", _softplus, r"\operatorname{softplus}", exact=_exact_softplus)  # ln(1 + e^z)
 maximum = Function("max", _larger, r"\max", exact=max)
-minimum = Function("min", _smaller, r"\min", exact=min)
 
 A, N, W, X, Z, b, p, w, y = map(Symbol, ("A", "N", "W", "X", "Z", "b", "p", "w", "y"))
 dZ = Symbol("dZ")

@@ -4,13 +4,11 @@ register(rule)          makes a rule known
 @implements(rule)       above a class: it is our module of the rule
 rule_of(module)         the rule of a module, ours or torch's
 of_torch(function)      our function with the arguments of torch's
-is_converted(module)    whether a module of torch computes by our formulas
 rules(Activation)       all rules of a kind
 """
 
 from collections.abc import Callable
 
-from torchbp._instance_forward import function_set
 from torchbp.ops.rules import Activation, Rule
 
 _named: dict[tuple[type, str], Rule] = {}
@@ -86,17 +84,6 @@ def rule_of(module):
 def of_torch(function):
     """Our function with the arguments of this function of torch; None where there is none."""
     return _functions.get(function)
-
-
-def our_classes():
-    """{torch's class of modules: ours}, and of operations that torch does not have {ours: ours}, of all rules."""
-    return {rule.known_class: rule.module_class for rule in _named.values() if rule.module_class}
-
-
-def is_converted(module):
-    """Whether `torchbp.convert` gave this module the forward of our class, and it still has it."""
-    function = function_set(module)
-    return function is not None and any(function is cls.forward for cls in our_classes().values())
 
 
 def refusal(module):

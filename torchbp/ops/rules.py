@@ -39,8 +39,6 @@ class Rule(Checked):
     module_class: our module, the class that `@implements(rule)` is above; None where there is none.
     refuses(module): why the formulas do not compute what this module does, the end of the sentence "layer … is not
         supported: …"; or None where they do. For options of torch's module that the rule does not have.
-    reference(module, *inputs): what torch's module gives, by other operations of torch, where its own are not exact
-        enough to compare with; None is its forward.
     """
 
     name: Annotated[str, "the name of the operation"] = REQUIRED
@@ -49,7 +47,6 @@ class Rule(Checked):
     torch_functions: Annotated[dict, "{torch's function: ours}"] = field(default_factory=dict)
     options: Annotated[tuple[str, ...], "a tuple of names of constants"] = ()
     refuses: Annotated[Callable | None, "refuses(module) → why, or None"] = None
-    reference: Annotated[Callable | None, "reference(module, inputs) → output, by torch, or None"] = None
     module_class = None  # no part: it is set by `implements`
 
     @property
@@ -81,8 +78,7 @@ class Activation(Rule):
         as for one that saves its input.
     backward(da, saved) → dz = da ∘ f′. backward_(da, saved) → dz, which may be written over da; or None.
     saves: what the derivative is a function of: "output", A, or "input", Z.
-    equation: f, of the symbol Z. It and `slope` may also be a function of the options, as keywords with the defaults
-        of the module: it returns the expression.
+    equation: f, of the symbol Z.
     slope: f′, of A where the output is saved, otherwise of Z.
     description: what f does, the end of the sentence "The activation …".
     slope_description: how large f′ is, the end of the sentence "Its slope is …"; `{a}` and `{z}` are replaced by names.
@@ -95,8 +91,8 @@ class Activation(Rule):
     forward: Annotated[Callable, "forward(z) → a"] = REQUIRED
     backward: Annotated[Callable, "backward(da, saved) → dz"] = REQUIRED
     saves: Annotated[str, 'what backward needs, "input" or "output"'] = REQUIRED
-    equation: Annotated[Expression | Callable, "A as an expression in Z"] = REQUIRED
-    slope: Annotated[Expression | Callable, "∂A/∂Z as an expression in A, where that is saved, or in Z"] = REQUIRED
+    equation: Annotated[Expression, "A as an expression in Z"] = REQUIRED
+    slope: Annotated[Expression, "∂A/∂Z as an expression in A, where the output is saved, or in Z"] = REQUIRED
     description: Annotated[str, 'the end of the sentence "The activation …"'] = REQUIRED
     slope_description: Annotated[str, 'the end of the sentence "Its slope is …"'] = REQUIRED
     steepest: Annotated[float, "the largest slope"] = REQUIRED
@@ -120,14 +116,6 @@ class Activation(Rule):
 
     def sentences(self):
         return {"slope_description": ("a", "z")}
-
-    def trees(self, name):
-        return [self.tree(name)]
-
-    def tree(self, name, **options):
-        """The expression `name`, "equation" or "slope", of these options; those that are not given are the module's."""
-        tree = getattr(self, name)
-        return tree(**options) if callable(tree) else tree
 
     def derivative(self, a, z, **options):
         """f′ of each element, from A and Z."""
