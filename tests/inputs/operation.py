@@ -23,7 +23,6 @@ class Operation:
         no gradient.
     complex: whether torch's takes complex numbers.
     samples: the names of torch's sample inputs (op_db) of it.
-    layouts: whether it is run in other memory layouts than the contiguous one, too.
     """
 
     ours: Callable
@@ -33,18 +32,19 @@ class Operation:
     values: tuple = ()
     complex: bool = True
     samples: tuple = ()
-    layouts: bool = True
 
     @property
     def name(self):
         return self.ours.__name__
 
+    def drawn(self, count):
+        """How each of so many arguments is drawn."""
+        return self.values[:count] or ("normal",) * count
+
 
 def draw(value, shape):
     if value == "probability":  # away from 0 and 1, where numerical differences would leave [0, 1]
         return 0.05 + 0.9 * torch.rand(shape, dtype=torch.float64)
-    if value == "positive":
-        return 0.5 + torch.rand(shape, dtype=torch.float64)
     if value.startswith("below "):
         return torch.randint(int(value.removeprefix("below ")), shape)
     if value == "normal":

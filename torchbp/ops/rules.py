@@ -13,7 +13,7 @@ rules; none of them has a table of operations. A new operation is one `autograd.
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -32,8 +32,6 @@ class Rule(Checked):
     apply: the operation as a user calls it, which records its formulas for autograd: of tensors, and of the options as
         keywords.
     torch_module: the module of torch that computes the same, or None.
-    torch_functions: the functions of torch that compute the same, each with ours, which takes the same arguments:
-        `{F.linear: linear}`.
     options: names of the module's attributes that are constants of the operation, such as the slope of a leaky relu.
         `forward`, `backward` and the other formulas take them as keywords.
     module_class: our module, the class that `@implements(rule)` is above; None where there is none.
@@ -44,7 +42,6 @@ class Rule(Checked):
     name: Annotated[str, "the name of the operation"] = REQUIRED
     apply: Annotated[Callable, "the operation with its autograd.Function"] = REQUIRED
     torch_module: Annotated[type | None, "torch's module, or None"] = None
-    torch_functions: Annotated[dict, "{torch's function: ours}"] = field(default_factory=dict)
     options: Annotated[tuple[str, ...], "a tuple of names of constants"] = ()
     refuses: Annotated[Callable | None, "refuses(module) → why, or None"] = None
     module_class = None  # no part: it is set by `implements`
@@ -60,11 +57,6 @@ class Rule(Checked):
         for name in self.options:
             options[name] = buffers[name] if name in buffers else getattr(module, name)
         return options
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Operation(Rule):
-    """Any other operation, such as one of several inputs. `convert` reaches it; the engine does not run it."""
 
 
 SAVES = "input", "output", "returned"
@@ -330,4 +322,4 @@ class Loss(Rule):
         return tree(frozenset(given)) if callable(tree) else tree
 
 
-KINDS = Activation, Layer, Loss, Operation
+KINDS = Activation, Layer, Loss

@@ -180,7 +180,6 @@ RULE = register(
         name="binary_cross_entropy_with_logits",
         apply=binary_cross_entropy_with_logits,
         torch_module=torch.nn.BCEWithLogitsLoss,
-        torch_functions={F.binary_cross_entropy_with_logits: binary_cross_entropy_with_logits},
         options=("weight", "pos_weight"),
         option_symbols=("w", "p"),
         each=functools.partial(_value, reduction="none"),

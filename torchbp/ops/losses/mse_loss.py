@@ -122,7 +122,6 @@ RULE = register(
         name="mse_loss",
         apply=mse_loss,
         torch_module=torch.nn.MSELoss,
-        torch_functions={F.mse_loss: mse_loss},
         each=functools.partial(_value, reduction="none"),
         value=_value,
         derivative=_derivative,

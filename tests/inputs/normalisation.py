@@ -1,3 +1,0 @@
-"""Operations of normalisation and the inputs on which ours and torch's must agree."""
-
-OPERATIONS = []
