@@ -8,10 +8,14 @@ from itertools import combinations, product
 
 import torch
 
-from tests.inputs import activations, layers, losses
-from tests.inputs.operation import PER_CLASS, Operation, draw
+from tests.inputs import activations, attention, convolution, layers, losses, normalisation
+from tests.inputs.operation import PER_CHANNEL, PER_CLASS, Operation, draw
 
-OPERATIONS = [*layers.OPERATIONS, *activations.OPERATIONS, *losses.OPERATIONS]
+OPERATIONS = [
+    operation
+    for room in (layers, activations, losses, normalisation, convolution, attention)
+    for operation in room.OPERATIONS
+]
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Case:
 
     def __str__(self):
         words = [self.operation.name, " ".join(str(list(shape)) for shape in self.shapes), self.layout]
-        words += [k if v is PER_CLASS else f"{k}={v}" for k, v in self.options.items()]
+        words += [k if v in (PER_CLASS, PER_CHANNEL) else f"{k}={v}" for k, v in self.options.items()]
         return ", ".join(words)
 
     def leaves(self, device="cpu", dtype=torch.float64, requires_grad=False):
@@ -40,13 +44,22 @@ class Case:
 
     def calls(self, device="cpu", dtype=torch.float64):
         """Our function and torch's, of the leaves."""
-        weights = torch.rand(self.shapes[0][-1:], device=device, dtype=dtype) + 0.5
-        options = {k: weights if v is PER_CLASS else v for k, v in self.options.items()}
+        shape = self.shapes[0]
+        sizes = {PER_CLASS: shape[-1:], PER_CHANNEL: shape[1:2] or shape}
+        options = {
+            name: torch.rand(sizes[v], device=device, dtype=dtype) + 0.5 if isinstance(v, str) and v in sizes else v
+            for name, v in self.options.items()
+        }
+        names = self.operation.names
 
         def call(function):
-            return lambda *leaves: function(
-                *(lay_out(*pair, self.layout) for pair in zip(leaves, self.shapes, strict=True)), **options
-            )
+            def on_leaves(*leaves):
+                tensors = [lay_out(*pair, self.layout) for pair in zip(leaves, self.shapes, strict=True)]
+                if names:
+                    return function(**dict(zip(names, tensors, strict=False)), **options)
+                return function(*tensors, **options)
+
+            return on_leaves
 
         return call(self.operation.ours), call(self.operation.torchs)
 
@@ -83,12 +96,16 @@ def lay_out(leaf, shape, layout):
 
 
 def cases():
+    """Every tuple of shapes with the first options, in every layout; the other options with two of them."""
     for operation in OPERATIONS:
-        for shapes, options in product(operation.shapes, operation.options):
+        for shapes in operation.shapes:
+            yield Case(operation, shapes, operation.options[0], "contiguous")
+        matrices = [shapes for shapes in operation.shapes if len(shapes[0]) >= 2 and 0 not in shapes[0]]
+        for options, shapes in product(operation.options[1:], (matrices or operation.shapes)[:2]):
             yield Case(operation, shapes, options, "contiguous")
         for shapes, layout in product(operation.shapes, ("transposed", "strided", "expanded")):
-            if any(fits(shape, layout) for shape in shapes):
-                yield Case(operation, shapes, {}, layout)
+            if operation.layouts and any(fits(shape, layout) for shape in shapes):
+                yield Case(operation, shapes, operation.options[0], layout)
 
 
 CASES = list(cases())

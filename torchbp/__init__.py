@@ -3,7 +3,10 @@
 Layers whose forward and backward passes are written out by hand:
 
     net = torchbp.nn.MLP(30, 16, 1)         modules, as those of torch.nn; torchbp.ops has their functions
-    torchbp.convert(model, report=print)    swaps the layers of any model for ours; torchbp.revert undoes it
+    torchbp.convert(model, report=print)    lets the layers of any model run our formulas; torchbp.revert undoes it
+    torchbp.is_converted(layer)             whether it does
+    with torchbp.formulas(): …              functions too, such as torch.nn.functional.linear
+    print(torchbp.coverage(model, x))       how much of a step our formulas computed
 
 Gradient descent without autograd:
 
@@ -26,10 +29,12 @@ from torchbp._imports import lazy
 
 if TYPE_CHECKING:
     from torchbp import engine, explanation, nn, ops, testing, training
-    from torchbp.conversion import convert, revert
+    from torchbp.conversion import convert, is_converted, revert
     from torchbp.engine import SGD, backprop
     from torchbp.explanation import explain
+    from torchbp.function_calls import formulas
     from torchbp.nn.mlp import stack, unstack
+    from torchbp.reach import coverage
     from torchbp.testing import check
 
 __version__ = "0.1.0"
@@ -38,9 +43,12 @@ __all__ = [
     "backprop",
     "check",
     "convert",
+    "coverage",
     "engine",
     "explain",
     "explanation",
+    "formulas",
+    "is_converted",
     "nn",
     "ops",
     "revert",
@@ -59,7 +67,10 @@ if not TYPE_CHECKING:
             "backprop": "torchbp.engine",
             "check": "torchbp.testing",
             "convert": "torchbp.conversion",
+            "coverage": "torchbp.reach",
             "explain": "torchbp.explanation",
+            "formulas": "torchbp.function_calls",
+            "is_converted": "torchbp.conversion",
             "revert": "torchbp.conversion",
             "stack": "torchbp.nn.mlp",
             "unstack": "torchbp.nn.mlp",

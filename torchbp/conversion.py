@@ -1,7 +1,7 @@
-"""Swapping torch's layers for ours, and back, in any module tree. No parameter is copied, so whatever holds one stays
-right: tied layers, hooks, parametrizations, optimizers."""
+"""Giving torch's layers our formulas, and back, in any module tree. The modules keep their class, which other libraries
+look at, and no parameter is copied, so whatever holds one stays right: tied layers, hooks, parametrizations,
+optimizers."""
 
-import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ from typing import TypeVar
 
 import torch
 from torch.nn.modules.lazy import LazyModuleMixin
-from torch.nn.utils.parametrize import is_parametrized
 
 from torchbp import nn
-from torchbp.ops.registry import rules
-from torchbp.ops.rules import KINDS
+from torchbp._instance_forward import function_set, set_forward, unset_forward, was_set
+from torchbp.function_calls import set_formulas
+from torchbp.ops import registry
 
 AnyModule = TypeVar("AnyModule", bound=torch.nn.Module)
 
@@ -22,70 +22,98 @@ AnyModule = TypeVar("AnyModule", bound=torch.nn.Module)
 class Report:
     """What `convert` or `revert` has done, by the names of the modules in the model.
 
-    swapped: the modules that have another class now.
+    swapped: the modules whose formulas are now ours, or after `revert` torch's.
+    functional: with `functional=True`, the modules whose calls of torch's functions run our formulas now.
     bypassed: those of them whose formula does not run, or not always: name → why.
     left: the layers that stay as they are: name → why. Containers of layers are not listed.
     """
 
     swapped: list[str] = field(default_factory=list)
+    functional: list[str] = field(default_factory=list)
     bypassed: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"swapped {len(self.swapped)}: {', '.join(self.swapped) or 'none'}"]
+        if self.functional:
+            lines += [f"calls of torch's functions in {len(self.functional)}: {', '.join(self.functional)}"]
         lines += [f"but     {name}: {reason}" for name, reason in self.bypassed.items()]
         return "\n".join(lines + [f"left    {name}: {reason}" for name, reason in self.left.items()])
 
 
-def convert(model: AnyModule, report: Callable[[Report], object] | None = None) -> AnyModule:
-    """Swap every `torch.nn` layer that torchbp has for ours, in place: the same module objects, of another class.
+def convert(
+    model: AnyModule, report: Callable[[Report], object] | None = None, *, functional: bool = False
+) -> AnyModule:
+    """Let every `torch.nn` layer that torchbp has compute by our formulas, in place.
 
     Args:
         model: any `torch.nn.Module`; it may itself be such a layer.
         report: called with a `Report` of what was swapped, what of it does not run our formula, and what was left
             alone and why; `print` shows it.
+        functional: also let the functions of torch that modules with a forward of their own call, such as `F.linear`
+            or `x @ weight.T`, compute by our formulas, as in the context `torchbp.formulas()`. Each call of any
+            function of torch in their forward then costs about 1 µs more. Modules of torch.nn without children are left
+            out.
 
     Returns:
         `model`.
 
-    Subclasses of a layer are swapped too, and stay what they are, unless they override `forward`.
+    Each layer stays the object that it is, of its class: `type(layer) is torch.nn.Linear`. It gets a `forward` of its
+    own, that of `torchbp.nn.Linear`, which copies and pickles of it have too. Subclasses get it as well, unless they
+    override `forward`. `torch.jit.script` refuses a converted layer; `torch.jit.trace` works.
 
     Example:
-        >>> net = torch.nn.Sequential(torch.nn.Linear(30, 16), torch.nn.GELU(), torch.nn.Linear(16, 1))
+        >>> net = torch.nn.Sequential(torch.nn.Linear(30, 16), torch.nn.Bilinear(1, 1, 1), torch.nn.Linear(16, 1))
         >>> net = torchbp.convert(net, report=print)
         swapped 2: 0, 2
-        left    1: torchbp has no GELU
+        left    1: torchbp has no Bilinear
     """
-    return _swap(model, _converted_class, report, bypassed=_reasons_of_bypass(model))
+    return _each(model, _convert_layer, report, bypassed=_reasons_of_bypass(model), functional=functional)
 
 
 def revert(model: AnyModule, report: Callable[[Report], object] | None = None) -> AnyModule:
-    """Undo `convert`: every layer of torchbp becomes torch's, in place. Arguments and result are those of `convert`.
+    """Undo `convert`: every layer is exactly torch's again, in place. Arguments and result are those of `convert`.
+
+    A layer of `torchbp.nn` becomes one of `torch.nn`: it gets another class.
 
     Example:
         >>> net = torchbp.convert(torch.nn.Sequential(torch.nn.Linear(30, 16), torch.nn.Tanh()))
-        >>> type(torchbp.revert(net)[1])
-        <class 'torch.nn.modules.activation.Tanh'>
+        >>> torchbp.is_converted(torchbp.revert(net)[1])
+        False
     """
     fused = {child for module in model.modules() if isinstance(module, nn.FusedMLP) for child in module.children()}
-    return _swap(
-        model, _reverted_class, report, left=dict.fromkeys(fused, "FusedMLP computes it; MLP has single layers")
-    )
+    return _each(model, _revert_layer, report, left=dict.fromkeys(fused, "FusedMLP computes it; MLP has single layers"))
 
 
-def _swap(model, new_class, report, bypassed=None, left=None):
+def is_converted(module: torch.nn.Module) -> bool:
+    """Whether `convert` gave this module our formulas, for itself or for the functions of torch that it calls, and
+    nothing undid that.
+
+    Example:
+        >>> torchbp.is_converted(torchbp.convert(torch.nn.Linear(30, 16)))
+        True
+    """
+    function = function_set(module)
+    return registry.is_converted(module) or hasattr(function, "set_again")
+
+
+def _each(model, change, report, bypassed=None, left=None, functional=False):
+    """Call `change` with each module; it says whether there was something to do, or raises `_LeftAlone`."""
     done = Report()
     for name, module in model.named_modules():
         name = name or "the model itself"
         try:
             if left and module in left:
                 raise _LeftAlone(left[module])
-            cls = new_class(module)
+            if functional and _calls_functions(module):
+                set_formulas(module)
+                done.functional.append(name)
+                continue
+            changed = change(module)
         except _LeftAlone as reason:
             done.left[name] = str(reason)
             continue
-        if cls is not None:
-            module.__class__ = cls
+        if changed:
             done.swapped.append(name)
             if bypassed and module in bypassed:
                 done.bypassed[name] = bypassed[module]
@@ -104,34 +132,60 @@ def _reasons_of_bypass(model):
     for module in model.modules():
         if getattr(module, "inplace", False):
             reasons[module] = "with inplace=True it runs torch's own operation"
-        elif isinstance(module, torch.nn.MultiheadAttention):
-            reasons[module.out_proj] = f"{_name_of(type(module))} reads its weights, and computes by torch's formula"
         elif isinstance(module, torch.nn.TransformerEncoderLayer):
-            for layer in (module.linear1, module.linear2):
+            for layer in (module.self_attn, module.linear1, module.linear2, module.norm1, module.norm2):
                 reasons[layer] = f"in eval mode without gradients, {_name_of(type(module))} runs torch's fused kernel"
     return reasons
 
 
-def _our_classes():
-    """{torch's class: ours}, and of operations that torch does not have {ours: ours}, of all rules."""
-    known = [rule for kind in KINDS for rule in rules(kind).values() if rule.module_class]
-    return {rule.known_class: rule.module_class for rule in known}
-
-
-def _converted_class(module):
-    """The class that makes this module ours, or None if it is, or is not a layer."""
-    cls, ours = type(module), _our_classes()
-    if isinstance(module, tuple(ours.values())):
-        return None
-    if not isinstance(module, tuple(ours)):
+def _convert_layer(module):
+    """Let the module compute by our formulas; whether it did not before. Containers are passed over."""
+    cls, ours = type(module), registry.our_classes()
+    if isinstance(module, tuple(ours.values())) or is_converted(module):
+        return False
+    base = next((base for base in cls.__mro__ if base in ours), None)
+    if base is None:
         if _is_layer(module):
             raise _LeftAlone(f"torchbp has no {_name_of(cls)}")
-        return None
+        return False
     if isinstance(module, LazyModuleMixin):
         raise _LeftAlone(f"{_name_of(cls)} has no parameters yet; run it once first")
-    if cls.forward is not _torch_base(cls).forward or "forward" in module.__dict__:
+    if cls.forward is not base.forward or "forward" in module.__dict__:
         raise _LeftAlone(f"{_name_of(cls)} overrides forward")
-    return _reparent(cls, _our_class(cls.__base__)) if is_parametrized(module) else _our_class(cls)
+    set_forward(module, ours[base].forward)
+    return True
+
+
+def _calls_functions(module):
+    """Whether the module has a forward of its own, which may call torch's functions."""
+    cls = type(module)
+    known = tuple(registry.our_classes().items())
+    if was_set(module) or "forward" in vars(module) or isinstance(module, torch.jit.ScriptModule):
+        return False
+    if cls.forward is torch.nn.Module.forward or cls.forward is torch.nn.Sequential.forward:
+        return False
+    base = next((pair for pair in known if isinstance(module, pair)), None)
+    if base is not None:
+        return cls.forward not in (base[0].forward, base[1].forward)
+    if cls.__module__.startswith("torchbp.nn."):
+        return False
+    return not cls.__module__.startswith("torch.") or next(module.children(), None) is not None
+
+
+def _revert_layer(module):
+    """Let the module compute by torch's formulas; whether it did not before."""
+    if was_set(module):
+        if not is_converted(module):
+            raise _LeftAlone(f"another forward was set on this {_name_of(type(module))} after convert")
+        unset_forward(module)
+        return True
+    cls, torchs = type(module), {ours: theirs for theirs, ours in registry.our_classes().items()}
+    if cls not in torchs:
+        return False
+    if torchs[cls] is cls:
+        raise _LeftAlone(f"torch.nn has no {_name_of(cls)}")
+    module.__class__ = torchs[cls]
+    return True
 
 
 def _is_layer(module):
@@ -148,54 +202,3 @@ def _name_of(cls):
     """The class's name; of another library's with its module, since several have a `Linear`."""
     known = cls.__module__.startswith(("torch.nn.", "torchbp.nn."))
     return cls.__qualname__ if known else f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _reverted_class(module):
-    """The class that makes this module torch's again, or None if it is."""
-    cls, ours = type(module), _our_classes()
-    if cls in ours and cls in ours.values():
-        raise _LeftAlone(f"torch.nn has no {_name_of(cls)}")
-    if not is_parametrized(module):
-        return _torch_class(cls)
-    base = _torch_class(cls.__base__)
-    return base and _reparent(cls, base)
-
-
-def _torch_base(cls):
-    ours = _our_classes()
-    return next(base for base in cls.__mro__ if base in ours)
-
-
-def _our_class(cls):
-    ours = _our_classes()
-    return ours.get(cls) or _subclass_with_ours(cls, ours[_torch_base(cls)])
-
-
-def _torch_class(cls):
-    torchs = {ours: theirs for theirs, ours in _our_classes().items() if ours is not theirs}
-    return torchs.get(cls) or getattr(cls, "original_class", None)
-
-
-def _reparent(cls, base):
-    """A parametrized module has a class that torch made for it alone; this is that class, derived from `base`."""
-    return type(cls)(cls.__name__, (base,), dict(cls.__dict__))
-
-
-@functools.cache
-def _subclass_with_ours(cls, ours):
-    """A subclass of `cls`, which is a subclass of torch's layer, with our `forward`. It can be pickled."""
-    attributes = {
-        "original_class": cls,
-        "__reduce_ex__": _reduce,
-        "__module__": cls.__module__,
-        "__qualname__": cls.__qualname__,
-    }
-    return type(cls)(cls.__name__, (cls, ours), attributes)
-
-
-def _reduce(module, protocol):
-    return _unpickled, (type(module).original_class,), module.__dict__
-
-
-def _unpickled(cls):
-    return object.__new__(_our_class(cls))

@@ -88,7 +88,7 @@ BAD = [
     ("fit -c twice.yaml", 2, "twice.yaml, line 4: a second 'lr'"),
     ("fit -c list.yaml", 2, "list.yaml holds no keys"),
     ("fit -c tab.yaml", 2, "tab.yaml, line 2: "),
-    ("fit --model.activation swish", 2, "model.activation='swish' is not known; use relu, sigmoid, tanh"),
+    ("fit --model.activation swish", 2, "model.activation='swish' is not known; use elu, .*, softplus, tanh"),
     ("fit --model.pos_weight heavy", 2, "model.pos_weight='heavy' must be balanced or a positive number"),
     ("fit --model.pos_weight 0", 2, "model.pos_weight=0.0 must be"),
     ("fit --gradients.every_n_epochs -1", 2, "gradients.every_n_epochs=-1"),

@@ -74,21 +74,10 @@ def test_why_torch_cannot_compile_is_said(monkeypatch):
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"lr": 0.3},
-        {"lr": 0.3, "momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1},
-        {"lr": [0.1, 0.2, 0.3], "momentum": [0.9, 0.5, 0.0], "nesterov": False},
-    ],
-    ids=str,
-)
-def test_a_captured_step_reads_what_changes(options, monkeypatch):
-    """Everything but the capture itself, which needs a GPU: a graph here is a function that is called once more."""
-    torch.manual_seed(0)
-    members = 3 if isinstance(options["lr"], list) else None
-    model = torchbp.nn.MLP(3, 4, 2, members=members, dtype=torch.double)
-    x, y = rows(6, 8)
+@pytest.fixture
+def captures(monkeypatch):
+    """The functions that were captured, and what makes every SGD capture. It is everything but the capture itself,
+    which needs a GPU: a graph here is a function that is called once more."""
     recorded = []
 
     def record(function, written, pool):
@@ -99,15 +88,36 @@ def test_a_captured_step_reads_what_changes(options, monkeypatch):
         recorded.append(function)
         return lambda: result.copy_(function()), result
 
-    monkeypatch.setattr(cuda_graph, "record", record)
     init = torchbp.SGD._prepare
 
     def prepare(self):
         init(self)
         self.captured = cuda_graph.CapturedStep(self._run, self.network, self.loss)
 
+    def start_capturing():
+        monkeypatch.setattr(cuda_graph, "record", record)
+        monkeypatch.setattr(torchbp.SGD, "_prepare", prepare)
+
+    return recorded, start_capturing
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lr": 0.3},
+        {"lr": 0.3, "momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1},
+        {"lr": [0.1, 0.2, 0.3], "momentum": [0.9, 0.5, 0.0], "nesterov": False},
+    ],
+    ids=str,
+)
+def test_a_captured_step_reads_what_changes(options, captures, monkeypatch):
+    torch.manual_seed(0)
+    members = 3 if isinstance(options["lr"], list) else None
+    model = torchbp.nn.MLP(3, 4, 2, members=members, dtype=torch.double)
+    x, y = rows(6, 8)
+    recorded, start_capturing = captures
     expected = trained(model, x, y, **options)
-    monkeypatch.setattr(torchbp.SGD, "_prepare", prepare)
+    start_capturing()
     torch.testing.assert_close(trained(model, x, y, **options), expected, rtol=1e-12, atol=1e-13)
     assert len(recorded) == 1
 
@@ -124,6 +134,17 @@ def test_a_captured_step_reads_what_changes(options, monkeypatch):
     torch.testing.assert_close(model.state_dict(), other.state_dict(), rtol=1e-12, atol=1e-13)
     assert len(optimizers[0].captured.graphs) == 2
     assert len(recorded) == 6
+
+
+def test_the_steps_before_a_capture_leave_running_statistics_alone(captures):
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Tanh(), torch.nn.Linear(4, 2)]
+    model, (x, y) = torch.nn.Sequential(*layers).double(), rows(6, 8)
+    recorded, start_capturing = captures
+    expected = trained(model, x, y, lr=0.3)
+    start_capturing()
+    torch.testing.assert_close(trained(model, x, y, lr=0.3), expected, rtol=1e-12, atol=1e-13)
+    assert len(recorded) == 1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU")

@@ -174,6 +174,30 @@ def test_rows_of_each_member(data):
         torch.testing.assert_close(one.state_dict(), net.state_dict(), rtol=1e-11, atol=1e-12)
 
 
+def with_memory():
+    """A network whose forward updates running statistics and draws random numbers."""
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(30, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.3), torch.nn.Linear(4, 1)]
+    return torch.nn.Sequential(*layers).double()
+
+
+def test_reading_a_network_leaves_no_trace(data):
+    """Its gradient's norm, at the end of each epoch, and the search for the layer that gave nan."""
+    found = []
+    for min_grad_norm in (0.0, 1e-9):
+        net = with_memory()
+        torch.manual_seed(1)
+        options = {"max_epochs": 3, "generator": generator(), "progress": False, "min_grad_norm": min_grad_norm}
+        history = torchbp.SGD(net, lr=0.1).fit(*data, **options)
+        found.append([history, *net.state_dict().values(), torch.rand(1)])
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+    state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    stream = torch.get_rng_state()
+    fit.trouble(torchbp.SGD(net, lr=0.1).network, Rows(*data, None, None), None)
+    torch.testing.assert_close(dict(net.state_dict()), state, rtol=0, atol=0)
+    assert torch.equal(torch.get_rng_state(), stream)
+
+
 def test_an_interrupted_fit_keeps_what_was_done(data, monkeypatch):
     ensemble = network(4)
     optimizer = torchbp.SGD(ensemble, lr=[0.5, 0.0, 0.0, 0.0])

@@ -11,9 +11,11 @@ SIGNS = [  # in Python; a number is one of many digits
     ("−", "-"),
     ("·", "*"),
     ("²", "**2"),
+    ("³", "**3"),
 ]
 FUNCTIONS = {"σ": lambda z: 1 / (1 + mpmath.exp(-z)), "max": max, "ln": mpmath.log}
-FUNCTIONS |= {name: getattr(mpmath, name) for name in ("exp", "tanh", "sin", "cos", "cosh", "mpf")}
+FUNCTIONS |= {"min": min, "abs": abs, "sgn": mpmath.sign, "softplus": lambda z: mpmath.log1p(mpmath.exp(z))}
+FUNCTIONS |= {name: getattr(mpmath, name) for name in ("exp", "tanh", "sin", "cos", "cosh", "erf", "sqrt", "mpf")}
 
 
 def evaluated(side):

@@ -1,6 +1,7 @@
 """Networks of all activations, losses and layers that have a rule, and of some that are made up here: every line is
 true as it is printed, and every check ok, in the terminal's text and in the page's data."""
 
+import inspect
 import json
 
 import pytest
@@ -152,7 +153,7 @@ def cases(draw):
     """A network of one to four layers, with up to two activations between them, a loss, and rows."""
     torch.manual_seed(draw(st.integers(0, 2**32 - 1)))
     activations = [rule.module_class for rule in rules(Activation).values()]
-    losses = list(rules(Loss).values())
+    losses = [rule for rule in rules(Loss).values() if rule.equation is not None]
     width, layers = draw(st.integers(1, 12)), []
     features = width
     for place in range(draw(st.integers(1, 4))):
@@ -167,7 +168,11 @@ def cases(draw):
     if rule.domain and not rule.answers:
         layers.append(torch.nn.Sigmoid())
     options = {"reduction": draw(st.sampled_from(["mean", "sum"]))}
-    options |= {name: torch.rand(width) + 0.5 for name in rule.options if draw(st.booleans())}
+    defaults = inspect.signature(rule.module_class).parameters
+    for name in rule.options:
+        if draw(st.booleans()):
+            drawn = torch.rand(width) + 0.5
+            options[name] = drawn[0].item() if isinstance(defaults[name].default, float) else drawn
     rows = draw(st.sampled_from([1, 2, 10]))
     target = torch.rand(rows, width)
     target = target.round() if draw(st.booleans()) else target
@@ -210,16 +215,16 @@ SOFTPLUS = {"forward": torch.nn.functional.softplus, "equation": ln(1 + exp(Z)),
 def test_a_rule_that_contradicts_itself_is_never_ok(wrong, names):
     """Of each record that a wrong part of a rule belongs to a check is off, and its line says both numbers."""
     parts = {"backward": lambda da, z: da * z.sigmoid(), **SOFTPLUS} | wrong
-    rule = register(activation("softplus", parts["forward"], parts["backward"], parts["equation"], parts["slope"]))
+    rule = register(activation("smooth_relu", parts["forward"], parts["backward"], parts["equation"], parts["slope"]))
 
     @implements(rule)
-    class Softplus(torch.nn.Module):
+    class SmoothReLU(torch.nn.Module):
         def forward(self, z):
             return parts["forward"](z)
 
     try:
         torch.manual_seed(0)
-        layers = torch.nn.Linear(2, 3), Softplus(), torch.nn.Linear(3, 1)
+        layers = torch.nn.Linear(2, 3), SmoothReLU(), torch.nn.Linear(3, 1)
         explanation = torchbp.explain(torch.nn.Sequential(*layers).double(), *XOR)
     finally:
         unregister(rule)

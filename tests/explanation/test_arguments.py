@@ -31,7 +31,7 @@ def weighted(**weights):
 
 PROBABILITIES = [line(), nn.Sigmoid()]
 BAD = [  # layers, the other arguments, the error, and what it says
-    ([line(), nn.GELU()], {}, TypeError, "GELU"),
+    ([line(), nn.RReLU()], {}, TypeError, "RReLU"),
     ([nn.Sigmoid()], {}, TypeError, "no layer with parameters"),
     ([torchbp.nn.MLP(2, 1, members=3)], {}, TypeError, "ensemble of 3 networks .*unstack"),
     (
@@ -63,8 +63,8 @@ BAD = [  # layers, the other arguments, the error, and what it says
         TypeError,
         "BCELoss takes outputs between 0 and 1, .*add one, or use BCEWithLogitsLoss",
     ),
-    ([line(), nn.Tanh()], {"loss": nn.BCELoss()}, TypeError, "does not end with a Sigmoid"),
-    ([line()], {"loss": nn.L1Loss()}, TypeError, "L1Loss"),
+    ([line(), nn.Tanh()], {"loss": nn.BCELoss()}, TypeError, "does not end with a Hardsigmoid or Sigmoid"),
+    ([line()], {"loss": nn.PoissonNLLLoss()}, TypeError, "PoissonNLLLoss"),
     (*weighted(weight=torch.ones(3)), ValueError, r"loss's weight has the shape \(3,\); give \(1\)"),
     (*weighted(weight=torch.ones(2, 4, 1)), ValueError, r"loss's weight has the shape \(2, 4, 1\)"),
     (*weighted(pos_weight=torch.ones(3)), ValueError, r"loss's pos_weight has the shape \(3,\)"),

@@ -8,7 +8,7 @@ import torchbp
 from tests.explanation.samples import XOR
 from torchbp.explanation import observations
 from torchbp.ops.expressions import A, Indicator, Number, Z, maximum, y
-from torchbp.ops.registry import rules
+from torchbp.ops.registry import rule_of, rules
 from torchbp.ops.rules import Activation, Loss
 
 X, Y = XOR
@@ -49,8 +49,9 @@ def line(*more):
 def test_a_model_without_such_answers_is_refused_with_the_activations_and_losses_that_fit(registered):
     rule = Loss(**SIGN)
     loss = registered(rule, SignError)()
-    message = "takes outputs between -1 and 1, and the model does not end with a Sigmoid or Tanh; add one, or use "
-    with pytest.raises(TypeError, match=f"SignError {message}MSELoss$"):
+    activations = "Hardsigmoid, Sigmoid or Tanh"
+    message = f"takes outputs between -1 and 1, and the model does not end with a {activations}; add one, or use "
+    with pytest.raises(TypeError, match=f"SignError {message}HuberLoss, L1Loss, MSELoss or SmoothL1Loss$"):
         torchbp.explain(line(), X, Y, loss=loss)
     registered(of_logits(rule), SignErrorOfLogits)
     with pytest.raises(TypeError, match=f"SignError {message}SignErrorOfLogits$"):
@@ -60,24 +61,12 @@ def test_a_model_without_such_answers_is_refused_with_the_activations_and_losses
 
 def test_the_losses_that_take_any_number_are_named(registered):
     registered(Loss(**SIGN | {"domain": None}), SignError)
-    with pytest.raises(ValueError, match=r"y holds 2; .*, and MSELoss or SignError any number"):
+    losses = "HuberLoss, L1Loss, MSELoss, SignError or SmoothL1Loss"
+    with pytest.raises(ValueError, match=f"y holds 2; .*, and {losses} any number"):
         torchbp.explain(line(), X, 2 * Y)
 
 
-def test_a_loss_of_classes_is_not_shown_yet_whatever_shape_y_has(registered):
-    rule = Loss(
-        name="cross_entropy",
-        apply=F.cross_entropy,
-        torch_module=torch.nn.CrossEntropyLoss,
-        each=lambda z, y: F.cross_entropy(z, y, reduction="none"),
-        derivative=lambda z, y: z.softmax(-1) - F.one_hot(y, z.shape[-1]),
-        check=lambda z, y: None,
-        target="classes",
-        equation=None,
-        slope=None,
-        description="",
-    )
-    registered(rule)
+def test_a_loss_of_classes_is_not_shown_yet_whatever_shape_y_has():
     message = "CrossEntropyLoss compares rows with classes, and explain does not show such a loss yet; use BCELoss, "
     for target in (Y, Y[:, 0].long()):
         with pytest.raises(TypeError, match=message):
@@ -126,3 +115,38 @@ def test_a_loss_of_logits_need_not_say_its_error_in_one_formula(registered):
     explanation = torchbp.explain(line(), X, Y, loss=registered(rule, SignErrorOfLogits)())
     assert explanation["dL/dZ1"].equation == "dL/dZ1 = dL/dA1 ∘ (1 − A1²)"
     assert all(check.ok for record in explanation.records for check in record.checks)
+
+
+@pytest.mark.parametrize(
+    ("loss", "equation", "slope"),
+    [
+        (torch.nn.L1Loss(), "L = (1/N) Σ abs(Z1 − y)", "dL/dZ1 = (1/N) sgn(Z1 − y)"),
+        (
+            torch.nn.HuberLoss(delta=0.5, reduction="sum"),
+            "L = Σ min(abs(Z1 − y), 0.5) (abs(Z1 − y) − min(abs(Z1 − y), 0.5)/2)",
+            "dL/dZ1 = max(min(Z1 − y, 0.5), −0.5)",
+        ),
+        (
+            torch.nn.SmoothL1Loss(beta=0.5),
+            "L = (1/N) Σ min(abs(Z1 − y), 0.5) (abs(Z1 − y) − min(abs(Z1 − y), 0.5)/2)/0.5",
+            "dL/dZ1 = (1/N) max(min((Z1 − y)/0.5, 1), −1)",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, torch.nn.Module) else "",
+)
+def test_the_losses_of_regression_are_shown_with_their_numbers(loss, equation, slope):
+    explanation = torchbp.explain(line(), X, 3 * Y - 1, loss=loss)
+    assert explanation["L"].equation == equation
+    assert explanation["dL/dZ1"].equation == slope
+    assert all(check.ok for record in explanation.records for check in record.checks)
+    for printed in (str(explanation), explanation.to_html()):
+        assert rule_of(loss).description in " ".join(printed.split())
+
+
+def test_why_a_loss_is_not_shown():
+    with pytest.raises(TypeError, match="KLDivLoss has no equation for each element of y in its rule"):
+        torchbp.explain(line(), X, Y, loss=torch.nn.KLDivLoss())
+    with pytest.raises(TypeError, match="has reduction='batchmean'; the engine descends on a mean or a sum"):
+        torchbp.explain(line(), X, Y, loss=torch.nn.KLDivLoss(reduction="batchmean"))
+    with pytest.raises(TypeError, match="its beta is 0; use L1Loss"):
+        torchbp.explain(line(), X, Y, loss=torch.nn.SmoothL1Loss(beta=0.0))

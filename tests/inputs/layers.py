@@ -14,6 +14,8 @@ def members_alone(x, weight, bias=None):
     return torch.stack([F.linear(*member) for member in zip(xs, weight, biases, strict=True)])
 
 
+SOFTMAX, DIMS = [((3,),), ((4, 3),), ((2, 3, 2),)], [{"dim": 0}, {"dim": -1}]
+
 OPERATIONS = [
     Operation(
         ops.linear,
@@ -33,6 +35,40 @@ OPERATIONS = [
         samples=("nn.functional.linear",),
     ),
     Operation(
+        ops.matmul,
+        torch.matmul,
+        [
+            ((4, 3), (3, 2)),
+            ((3,), (3,)),
+            ((3,), (3, 2)),
+            ((4, 3), (3,)),
+            ((2, 4, 3), (3,)),
+            ((3,), (2, 3, 4)),
+            ((2, 4, 3), (3, 2)),  # one matrix for all rows
+            ((4, 3), (2, 3, 2)),
+            ((2, 1, 4, 3), (3, 3, 2)),  # both are broadcast
+            ((0, 3), (3, 2)),
+        ],
+        layouts=False,
+        samples=("matmul",),
+    ),
+    Operation(
+        ops.addmm,
+        torch.addmm,
+        [((4, 2), (4, 3), (3, 2)), ((2,), (4, 3), (3, 2)), ((1, 2), (0, 3), (3, 2))],
+        [{}, {"beta": 0.5, "alpha": -2}],
+        layouts=False,
+        samples=("addmm",),
+    ),
+    Operation(
+        ops.baddbmm,
+        torch.baddbmm,
+        [((2, 4, 2), (2, 4, 3), (2, 3, 2)), ((2,), (2, 4, 3), (2, 3, 2))],
+        [{}, {"beta": 0.5, "alpha": -2}],
+        layouts=False,
+        samples=("baddbmm",),
+    ),
+    Operation(
         ops.ensemble_linear,
         members_alone,
         [
@@ -43,4 +79,43 @@ OPERATIONS = [
             ((3, 0, 2), (3, 4, 2), (3, 4)),
         ],
     ),
+    Operation(ops.softmax, F.softmax, SOFTMAX, DIMS, complex=False, layouts=False, samples=("softmax",)),
+    Operation(ops.log_softmax, F.log_softmax, SOFTMAX, DIMS, complex=False, layouts=False, samples=("log_softmax",)),
+    Operation(
+        ops.glu,
+        F.glu,
+        [((4,),), ((2, 4),), ((2, 4, 2),)],
+        [{"dim": 0}, {"dim": -1}],
+        complex=False,
+        layouts=False,
+        samples=("nn.functional.glu",),
+    ),
+    Operation(
+        ops.prelu,
+        F.prelu,
+        [((4,), (1,)), ((4, 3), (3,)), ((2, 3, 4), (3,)), ((2, 3), (1,))],
+        complex=False,
+        samples=("nn.functional.prelu",),
+    ),
+    Operation(
+        ops.embedding,
+        F.embedding,
+        [((4,), (5, 3)), ((2, 3), (5, 2)), ((), (5, 2)), ((0,), (5, 3))],
+        values=("below 5", "normal"),
+        layouts=False,
+        complex=False,
+        samples=("nn.functional.embedding",),
+    ),
+    # without random numbers; tests/ops/test_layers.py has the others
+    Operation(
+        ops.dropout,
+        F.dropout,
+        [((4, 3),)],
+        [{"p": 1.0}],
+        layouts=False,
+        samples=("nn.functional.dropout",),
+    ),
+    Operation(ops.dropout1d, F.dropout1d, [((2, 3, 4),), ((2, 3),)], [{"p": 1.0}], layouts=False),
+    Operation(ops.dropout2d, F.dropout2d, [((2, 2, 2, 2),)], [{"p": 1.0}], layouts=False),
+    Operation(ops.dropout3d, F.dropout3d, [((2, 2, 1, 2, 2),)], [{"p": 1.0}], layouts=False),
 ]

@@ -9,6 +9,7 @@ import torch
 SHAPES = [(), (3,), (4, 3), (2, 3, 2), (1, 3), (0, 3)]
 
 PER_CLASS = "a positive number for each index of the last dimension"
+PER_CHANNEL = "a positive number for each index of dimension 1, or of the only one"
 
 REDUCTIONS = [{}, {"reduction": "sum"}, {"reduction": "none"}]
 
@@ -23,6 +24,8 @@ class Operation:
         no gradient.
     complex: whether torch's takes complex numbers.
     samples: the names of torch's sample inputs (op_db) of it.
+    layouts: whether it is run in other memory layouts than the contiguous one, too.
+    names: of the tensor arguments, where they are given as keywords.
     """
 
     ours: Callable
@@ -32,6 +35,8 @@ class Operation:
     values: tuple = ()
     complex: bool = True
     samples: tuple = ()
+    layouts: bool = True
+    names: tuple = ()
 
     @property
     def name(self):
@@ -45,6 +50,8 @@ class Operation:
 def draw(value, shape):
     if value == "probability":  # away from 0 and 1, where numerical differences would leave [0, 1]
         return 0.05 + 0.9 * torch.rand(shape, dtype=torch.float64)
+    if value == "positive":
+        return 0.5 + torch.rand(shape, dtype=torch.float64)
     if value.startswith("below "):
         return torch.randint(int(value.removeprefix("below ")), shape)
     if value == "normal":

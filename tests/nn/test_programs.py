@@ -60,7 +60,7 @@ def train(model, x, y, steps=20):
 
 
 def is_ours(model):
-    return any(isinstance(module, torchbp.nn.Linear) for module in model.modules())
+    return any(torchbp.is_converted(module) for module in model.modules())
 
 
 @pytest.mark.parametrize("name", MODELS)

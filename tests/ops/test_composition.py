@@ -4,6 +4,7 @@ import gc
 import io
 import itertools
 import threading
+import warnings
 import weakref
 
 import pytest
@@ -86,11 +87,12 @@ def test_graph_can_be_walked_twice(case):
     leaves = case.leaves(requires_grad=True)
     output = ours(*leaves)
     incoming = torch.ones_like(output)
-    wanted = that_require(leaves)
+    wanted, saves = that_require(leaves), output.grad_fn.saved_tensors
     first = torch.autograd.grad(output, wanted, incoming, retain_graph=True)
     torch.testing.assert_close(torch.autograd.grad(output, wanted, incoming), first, rtol=0, atol=0)
-    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
-        torch.autograd.grad(output, wanted, incoming)
+    if saves:
+        with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+            torch.autograd.grad(output, wanted, incoming)
 
 
 @pytest.mark.parametrize("case", PLAIN, ids=str)
@@ -142,14 +144,23 @@ def test_vmap_over_every_subset_of_arguments(case, device):
                 torch.stack([leaf, 0.9 * leaf, 0.8 * leaf], dim) if i in subset else leaf
                 for i, leaf in enumerate(leaves)
             ]
-            results = [torch.vmap(f, in_dims=dims)(*batched) for f in (ours, torchs)]
-            torch.testing.assert_close(*results)
+            found = torch.vmap(ours, in_dims=dims)(*batched)
+            torch.testing.assert_close(
+                found, without_warnings(torch.vmap(torchs, in_dims=dims), *batched), equal_nan=True
+            )
 
             def gradient(f, *arguments):
                 return torch.func.grad(lambda *a: f(*a).sum(), argnums=tuple(case.differentiable))(*arguments)
 
-            results = [torch.vmap(lambda *a, f=f: gradient(f, *a), in_dims=dims)(*batched) for f in (ours, torchs)]
-            torch.testing.assert_close(*results)
+            of_ours, of_torchs = (torch.vmap(lambda *a, f=f: gradient(f, *a), in_dims=dims) for f in (ours, torchs))
+            torch.testing.assert_close(of_ours(*batched), without_warnings(of_torchs, *batched))
+
+
+def without_warnings(function, *arguments):
+    """torch maps over some operations sample by sample, and says so."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(*arguments)
 
 
 @pytest.mark.parametrize("transform", [torch.func.jacrev, torch.func.jacfwd, torch.func.hessian])
@@ -224,18 +235,23 @@ def loss_of(name, package):
     return lambda z, y: loss(sigmoid(z), y)
 
 
-def assert_compiles_whole(programs, dynamic, **settings):
-    """One compiled function with the losses of all the programs, which are activations and losses."""
-    pairs = [pair(activation) for activation, _ in programs]
+SETTINGS = {"traced": {"backend": "aot_eager"}, "machine code": {"options": {"cpp_wrapper": True}}}
+
+
+@pytest.mark.usefixtures("compiler", "fresh_compiler")
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_compiles_whole(settings):
+    """One program, forward and backward, for all: a compilation takes some seconds, mostly whatever its size."""
+    pairs = [pair(activation) for activation, _ in PROGRAMS]
     nets, torchs = ([both[i][0] for both in pairs] for i in (0, 1))
-    ours, theirs = ([loss_of(loss, package) for _, loss in programs] for package in (torchbp.nn, nn))
+    ours, theirs = ([loss_of(loss, package) for _, loss in PROGRAMS] for package in (torchbp.nn, nn))
     x, y = pairs[0][2:]
 
     def losses(x, y):
         return torch.stack([loss(net(x), y) for net, loss in zip(nets, ours, strict=True)])
 
-    compiled = torch.compile(losses, fullgraph=True, dynamic=dynamic, **settings)
-    for rows in (6, 4) if dynamic else (6,):
+    compiled = torch.compile(losses, fullgraph=True, dynamic=True, **settings)
+    for rows in (6, 4):
         a = x[:rows].clone().requires_grad_()
         values = compiled(a, y[:rows])
         dx, *dparameters = torch.autograd.grad(values.sum(), [a, *(p for net in nets for p in net.parameters())])
@@ -243,19 +259,6 @@ def assert_compiles_whole(programs, dynamic, **settings):
         torch.testing.assert_close(values.detach(), torch.stack([value for value, *_ in each]))
         torch.testing.assert_close(dx, sum(dx for _, dx, *_ in each))
         torch.testing.assert_close(dparameters, [g for _, _, *of_net in each for g in of_net])
-
-
-@pytest.mark.usefixtures("fresh_compiler")
-@pytest.mark.parametrize("dynamic", [False, True])
-@pytest.mark.parametrize("program", PROGRAMS, ids=", ".join)
-def test_is_traced_whole(program, dynamic):
-    assert_compiles_whole([program], dynamic, backend="aot_eager")
-
-
-@pytest.mark.usefixtures("compiler", "fresh_compiler")
-def test_compiles_whole():
-    """One program of C++, forward and backward, for all: each takes the compiler some seconds."""
-    assert_compiles_whole(PROGRAMS, True, options={"cpp_wrapper": True})
 
 
 @pytest.mark.usefixtures("fresh_compiler")

@@ -1,9 +1,12 @@
 """Extreme values, saturated units, and bad input: as torch, in number and in error class."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+import torchbp
 from torchbp import ops
 
 PAIRS = {
@@ -23,9 +26,52 @@ def test_saturated_logits(device):
     z = torch.tensor([0.0, 17, -17, 100, -100, 1e4, -1e4, torch.inf, -torch.inf], device=device)
     z, y = (t.flatten() for t in torch.meshgrid(z, torch.tensor([0.0, 0.25, 1], device=device), indexing="ij"))
     ours, torchs = (loss_and_gradient(function, z, y) for function in PAIRS["logits"])
-    torch.testing.assert_close(ours, torchs, equal_nan=True, rtol=1e-6, atol=0)
+    torch.testing.assert_close(ours[0], torchs[0], equal_nan=True, rtol=1e-6, atol=0)
+    torch.testing.assert_close(ours[1], torchs[1], rtol=1e-6, atol=1e-7)
     assert ours[1].isfinite().all()
-    torch.testing.assert_close(ours[1], torch.sigmoid(z) - y, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("pos_weight", [None, 3.0])
+def test_the_gradient_of_a_hard_label_is_exact_at_any_logit(dtype, pos_weight, device):
+    """σ(Z) − y is 0 in float32 at Z = 17 and y = 1, and so is torch's gradient."""
+    z = torch.tensor([0.0, 0.3, 5, 12, 17, 30, 60, 80], device=device, dtype=dtype)
+    z = torch.cat([z, -z]).requires_grad_()
+    p = None if pos_weight is None else torch.tensor(pos_weight, device=device, dtype=dtype)
+    for label in (0.0, 1.0):
+        y = torch.full_like(z, label)
+        exact = z.double().sigmoid() if label == 0 else -(pos_weight or 1) * (-z.double()).sigmoid()
+        loss = ops.binary_cross_entropy_with_logits(z, y, pos_weight=p, reduction="sum")
+        (dz,) = torch.autograd.grad(loss, z, create_graph=True)
+        torch.testing.assert_close(dz.double(), exact, rtol=2 * torch.finfo(dtype).eps, atol=0)
+        slope = (pos_weight or 1) ** label * z.double().sigmoid() * (-z.double()).sigmoid()
+        (second,) = torch.autograd.grad(dz.sum(), z)
+        torch.testing.assert_close(
+            second.double(), slope, rtol=4 * torch.finfo(dtype).eps, atol=4 * torch.finfo(dtype).eps
+        )
+
+
+@pytest.mark.parametrize(("dtype", "z"), [(torch.float32, 17.0), (torch.float64, 40.0), (torch.bfloat16, 12.0)])
+@pytest.mark.parametrize("weights", [{}, {"weight": 2.0}, {"pos_weight": 3.0}, {"weight": 2.0, "pos_weight": 3.0}])
+def test_every_way_to_the_gradient_of_a_hard_label_is_exact(dtype, z, weights):
+    """The engine, an ensemble and the fused network: in float32 at Z = 17 and y = 1 the gradient is −4.14e−08."""
+    loss = torchbp.nn.BCEWithLogitsLoss(**{name: torch.tensor([w], dtype=dtype) for name, w in weights.items()})
+    expected = -math.prod(weights.values()) / (1 + math.exp(z))
+    x, y = torch.ones(1, 1, dtype=dtype), torch.ones(1, 1, dtype=dtype)
+    models = [torchbp.nn.MLP(1, 1, dtype=dtype, **members) for members in ({}, {"members": 2})]
+    models += [torchbp.nn.FusedMLP(1, 1, dtype=dtype) for _ in range(1 if weights else 2)]
+    for number, model in enumerate(models):
+        *_, bias = model.parameters()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.zero_()
+            bias.fill_(z)
+        if number < 2:
+            torchbp.backprop(model, x, y, loss)
+        else:
+            (loss(model(x), y) if number == 2 else model.loss(x, y)).backward()
+        found = bias.grad.double()
+        torch.testing.assert_close(found, torch.full_like(found, expected), rtol=4 * torch.finfo(dtype).eps, atol=0)
 
 
 def test_saturated_probabilities(device):
@@ -55,58 +101,11 @@ def test_only_the_logit_form_learns_from_a_saturated_wrong_answer():
     assert torch.autograd.grad(ops.binary_cross_entropy_with_logits(z, y), z)[0] == 1
 
 
-half = torch.full((2, 3), 0.5)
-BAD = {
-    "another shape": ((half, half[0]), {}),
-    "a broadcastable shape": ((half, half[:, :1]), {}),
-    "an integer target": ((half, half.long()), {}),
-    "an unknown reduction": ((half, half), {"reduction": "median"}),
-    "a weight that does not broadcast": ((half, half), {"weight": torch.ones(2)}),
-    "a weight of more dimensions": ((half, half), {"weight": torch.ones(1, 2, 3)}),
-    "a weight that requires grad": ((half, half), {"weight": torch.ones(3, requires_grad=True)}),
-}
-BAD_PROBABILITIES = {
-    "a target above 1": ((half, half + 1), {}),
-    "a target below 0": ((half, half - 1), {}),
-    "an input outside [0, 1]": ((half + 1, half), {}),
-    "a nan input": ((half * torch.nan, half), {}),
-    "a target of another dtype": ((half, half.double()), {}),
-}
-
-
-@pytest.mark.parametrize(
-    ("pair", "arguments", "options"),
-    [pytest.param(pair, *bad, id=f"{pair}, {name}") for pair in PAIRS for name, bad in BAD.items()]
-    + [pytest.param("probabilities", *bad, id=f"probabilities, {name}") for name, bad in BAD_PROBABILITIES.items()],
-)
-def test_bad_input_raises_torchs_class(pair, arguments, options):
-    value, target = arguments
-    classes = []
-    for function in PAIRS[pair]:
-        with pytest.raises((ValueError, RuntimeError)) as caught:
-            function(value.clone().requires_grad_(), target, **options)
-        assert str(caught.value)
-        classes.append(caught.type)
-    assert classes[0] is classes[1]
-
-
 def test_linear_raises_torchs_class():
     x, weight = torch.randn(4, 3, requires_grad=True), torch.randn(2, 5)
     for function in (ops.linear, F.linear):
         with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
             function(x, weight)
-
-
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_a_weighted_squared_error_is_torchs(reduction, device):
-    x, y, weight = torch.randn(3, 4, 3, dtype=torch.double, device=device).unbind()
-    weight = weight.abs() + 0.1
-    results = []
-    for function in (ops.mse_loss, F.mse_loss):
-        leaf = x.clone().requires_grad_()
-        loss = function(leaf, y, weight=weight, reduction=reduction)
-        results.append([loss.detach(), *torch.autograd.grad(loss.sum(), leaf)])
-    torch.testing.assert_close(*results)
 
 
 @pytest.mark.parametrize("pair", PAIRS)

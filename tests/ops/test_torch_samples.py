@@ -1,13 +1,17 @@
 """torch's own sample inputs for these operations and modules: the same results as torch, or its class of error."""
 
+import functools
 import warnings
 
 import pytest
 import torch
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 import torchbp
 from tests import cases
+from torchbp.ops.registry import of_torch
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # torch's test helpers import deprecated parts of torch
@@ -18,66 +22,120 @@ OURS = {name: operation.ours for operation in cases.OPERATIONS for name in opera
 OPERATIONS = [info for info in op_db if info.name in OURS]
 MODULES = [info for info in module_db if hasattr(torchbp.nn, info.module_cls.__name__)]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.complex128]
+WARNINGS = (
+    "broadcast",
+    "There is a performance",
+    "Casting complex",
+    "Using padding='same'",
+    "reduction.{1,2}.mean. divides",
+)
+MOST = 24  # samples of an operation and dtype: of pooling torch has over a thousand
 
 
 def test_torch_has_samples_of_every_operation_and_module():
     assert {info.name for info in OPERATIONS} == set(OURS)
     missing = set(torchbp.nn.__all__) - {info.module_cls.__name__ for info in MODULES}
-    assert missing == {"MLP", "FusedMLP", "EnsembleLinear"}
+    dropouts = {"Dropout", "Dropout1d", "Dropout2d", "Dropout3d"}
+    assert missing <= {"MLP", "FusedMLP", "EnsembleLinear", "Flatten", "Hardsigmoid", *dropouts}
+
+
+class OursInstead(TorchFunctionMode):
+    """torch's functions that a rule stands for are replaced by ours."""
+
+    def __init__(self):
+        super().__init__()
+        self.replaced = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        ours = of_torch(function)
+        self.replaced += ours is not None
+        return (ours or function)(*args, **(kwargs or {}))
+
+
+def replaced(operation, *args, **kwargs):
+    with OursInstead() as mode:
+        result = operation(*args, **kwargs)
+    assert mode.replaced
+    return result
+
+
+def our_function(info):
+    """Ours with the arguments of torch's sample: some samples stand for a call with its arguments in another order."""
+    if info.op.__name__ == "<lambda>":
+        return functools.partial(replaced, info.op)
+    return of_torch(info.op) or OURS[info.name]
 
 
 def samples():
     for info in OPERATIONS:
         for dtype in DTYPES:
             if dtype in info.dtypes:
-                yield pytest.param(info, dtype, id=f"{info.name}-{dtype}")
+                yield pytest.param(
+                    info, dtype, id=f"{info.name}{info.variant_test_name and '-'}{info.variant_test_name}-{dtype}"
+                )
 
 
 def differentiable(values):
     """Where the tensors are that can have a gradient."""
-    return [
-        i for i, v in enumerate(values)
-        if isinstance(v, torch.Tensor) and (v.is_floating_point() or v.is_complex()) and v.requires_grad
-    ]  # fmt: skip
+    return [i for i, v in enumerate(values) if isinstance(v, torch.Tensor) and v.requires_grad]
 
 
 def outcome(function):
     """Its value, or the class of the error that it raises."""
+    torch.manual_seed(0)
     try:
         return function()
     except Exception as error:
         return type(error)
 
 
+_chosen = {}
+
+
+def chosen_samples(info, device, dtype):
+    """At most `MOST` of torch's samples, made once: to make all of them can take a second."""
+    key = id(info), device, dtype
+    if key not in _chosen:
+        samples = list(info.sample_inputs(device, dtype, requires_grad=dtype in info.backward_dtypes))
+        _chosen[key] = samples[:: -(-len(samples) // MOST)]
+    return _chosen[key]
+
+
 def each_sample(info, device, dtype):
-    """Function of flat arguments, ours and torch's, with the arguments, of every sample."""
-    for sample in info.sample_inputs(device, dtype, requires_grad=dtype in info.backward_dtypes):
+    """Function of flat arguments, ours and torch's, with the arguments, of every sample, or of so many of them."""
+    for sample in chosen_samples(info, device, dtype):
         flat, spec = tree_flatten(((sample.input, *sample.args), sample.kwargs))
 
         def call(function, values, spec=spec):
             args, kwargs = tree_unflatten(values, spec)
             return function(*args, **kwargs)
 
-        yield flat, lambda values: call(OURS[info.name], values), lambda values: call(info.op, values)
+        ours = our_function(info)
+
+        def by_torch(values, call=call):
+            with sdpa_kernel(SDPBackend.MATH):  # torch's fused attention has no second derivative
+                return call(info.op, values)
+
+        yield flat, lambda values, ours=ours, call=call: call(ours, values), by_torch
 
 
-def derivatives(function, flat):
-    """Value, gradients and second gradients."""
-    flat = [v.detach().clone().requires_grad_(v.requires_grad) if isinstance(v, torch.Tensor) else v for v in flat]
+def derivatives(function, flat, twice=True):
+    """Values, gradients and second gradients."""
+    flat = tree_map(lambda v: v.detach().clone().requires_grad_(v.requires_grad) if is_tensor(v) else v, flat)
     inputs = [flat[i] for i in differentiable(flat)]
-    output = function(flat)
-    found = [output.detach()]
-    if inputs:
-        incoming = torch.linspace(-1, 2, output.numel(), device=output.device).to(output.dtype).view(output.shape)
-        first = torch.autograd.grad(output, inputs, incoming, create_graph=True)
-        second = torch.autograd.grad(
-            [g * g for g in first],
-            inputs,
-            [torch.ones_like(g) for g in first],
-            allow_unused=True,
-            materialize_grads=True,
-        )
-        found += [*first, *second]
+    outputs = tree_leaves(function(flat))
+    found = [output.detach() for output in outputs]
+    outputs = [output for output in outputs if output.requires_grad]
+    if inputs and outputs:
+        options = {"allow_unused": True, "materialize_grads": True}
+        incoming = [torch.linspace(-1, 2, out.numel()).to(out).view(out.shape) for out in outputs]
+        first = torch.autograd.grad(outputs, inputs, incoming, create_graph=twice, **options)
+        found += first
+        wanted = [g * g for g in first if g.requires_grad]
+        if not wanted:  # the operation is linear, or saves so little that it need not be differentiated twice
+            found += [torch.zeros_like(v) for v in inputs]
+        else:
+            found += torch.autograd.grad(wanted, inputs, [torch.ones_like(g) for g in wanted], **options)
     return found
 
 
@@ -96,38 +154,74 @@ def jvp(function, flat):
 
 def over_a_batch(function, flat):
     """vmap over a new leading dimension of the first tensor argument."""
-    return torch.func.vmap(lambda first: function([first, *flat[1:]]))(torch.stack([flat[0], flat[0]]))
+    batched = torch.func.vmap(lambda first: function([first, *flat[1:]]), randomness="same")
+    return batched(torch.stack([flat[0], flat[0]]))
 
 
-def tensor(value):
-    return isinstance(value, torch.Tensor) and value.is_floating_point()
+def is_tensor(value):
+    return isinstance(value, torch.Tensor)
 
 
-def assert_as_near(ours, torchs, exact):
-    """In three digits, two right answers differ: ours must be about as near as torch's to that of float64."""
+def in_float64(flat):
+    return [
+        v.detach().double().requires_grad_(v.requires_grad) if is_tensor(v) and v.is_floating_point() else v
+        for v in flat
+    ]
+
+
+def same_bits(ours, torchs):
+    """As of what is drawn at random in this dtype, and differently in another."""
+    return all(
+        torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(tree_leaves(ours), tree_leaves(torchs), strict=True)
+    )
+
+
+def assert_as_near(ours, torchs, exact, condition=1):
+    """In three digits, two right answers differ: ours must be about as near as torch's to that of float64.
+
+    condition: what a relative error of the operation's inputs is multiplied by.
+    """
     for a, b, x in zip(*(tree_flatten(result)[0] for result in (ours, torchs, exact)), strict=True):
         assert a.dtype is b.dtype
+        if not a.is_floating_point():  # indices
+            assert torch.equal(a, b)
+            continue
         error, allowed = ((value.double() - x).abs().nan_to_num().amax() if value.numel() else 0 for value in (a, b))
         unit = torch.finfo(a.dtype).eps * x.abs().nan_to_num().amax() if x.numel() else 0
-        assert error <= 2 * allowed + 4 * unit, (a, b, x)
+        rounded = 1e-7  # what float32, in which some operations compute, leaves of numbers about 1 that cancel to 0
+        assert error <= 2 * allowed + 4 * condition * unit + rounded, (a, b, x)
+    return True
+
+
+def torch_is_inexact(info, flat, dtype):
+    """Of one feature x̂ is 0; in float32 torch's gradient of w is the rounding of x rstd − μ rstd."""
+    return dtype is torch.float32 and info.name == "nn.functional.layer_norm" and flat[0].numel() == 1
+
+
+# the scores of the samples are about 100, and a relative error of theirs is one of softmax, times 100
+ILL_CONDITIONED = {"nn.functional.scaled_dot_product_attention": 100}
 
 
 @pytest.mark.parametrize(("info", "dtype"), list(samples()))
 @pytest.mark.parametrize("what", [derivatives, jvp, over_a_batch])
+@pytest.mark.filterwarnings(*(f"ignore:.*{words}:UserWarning" for words in WARNINGS))
 def test_operation(info, dtype, what, device):
     if what is jvp and not (info.supports_forward_ad and dtype in info.backward_dtypes):
         pytest.skip("torch has no forward mode here")
     count = 0
+    if what is derivatives:
+        what = functools.partial(derivatives, twice=info.supports_gradgrad)
     for flat, ours, torchs in each_sample(info, device, dtype):
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*(broadcast|There is a performance drop)", UserWarning)
-            results = [outcome(lambda f=f, x=flat: what(f, x)) for f in (ours, torchs)]
-        if isinstance(results[1], type):
+        results = [outcome(lambda f=f, x=flat: what(f, x)) for f in (ours, torchs)]
+        if results[1] is NotImplementedError:
+            pass  # torch has no kernel for this dtype, which ours does not need
+        elif isinstance(results[1], type):
             assert results[0] is results[1], flat
         elif dtype is torch.bfloat16:
-            exact = [v.detach().double().requires_grad_(v.requires_grad) if tensor(v) else v for v in flat]
-            assert_as_near(*results, what(torchs, exact))
-        else:
+            assert same_bits(*results) or assert_as_near(*results, what(torchs, in_float64(flat)))
+        elif dtype is torch.float32 and info.name in ILL_CONDITIONED:
+            assert_as_near(*results, what(torchs, in_float64(flat)), ILL_CONDITIONED[info.name])
+        elif not torch_is_inexact(info, flat, dtype) or not assert_as_near(*results, what(torchs, in_float64(flat))):
             torch.testing.assert_close(
                 results[0], results[1], equal_nan=True, rtol=1e-5, atol=2e-5, msg=lambda m, x=flat: f"{x}\n{m}"
             )
@@ -138,6 +232,7 @@ def test_operation(info, dtype, what, device):
 @pytest.mark.parametrize("info", MODULES, ids=lambda info: info.module_cls.__name__)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("training", [True, False])
+@pytest.mark.filterwarnings(f"ignore:{WARNINGS[-1]}", "ignore:Converting a tensor with requires_grad")
 def test_module(info, dtype, training, device):
     count = 0
     for sample in info.module_inputs_func(info, device=device, dtype=dtype, requires_grad=True, training=training):
@@ -147,16 +242,25 @@ def test_module(info, dtype, training, device):
             torch.manual_seed(3)
             module = made(*sample.constructor_input.args, **sample.constructor_input.kwargs).to(device, dtype)
             module.train(training)
-            inputs = [
-                v.detach().clone().requires_grad_(v.requires_grad) if isinstance(v, torch.Tensor) else v
-                for v in sample.forward_input.args
+            args, kwargs = tree_map(
+                lambda v: v.detach().clone().requires_grad_(v.requires_grad) if is_tensor(v) else v,
+                (sample.forward_input.args, sample.forward_input.kwargs),
+            )
+            torch.manual_seed(4)
+            outputs = [output for output in tree_leaves(module(*args, **kwargs)) if output is not None]
+            leaves = [
+                v for v in (*tree_leaves((args, kwargs)), *module.parameters()) if is_tensor(v) and v.requires_grad
             ]
-            output = module(*inputs, **sample.forward_input.kwargs)
-            leaves = [v for v in (*inputs, *module.parameters()) if isinstance(v, torch.Tensor) and v.requires_grad]
-            results.append([output, *torch.autograd.grad(output.sum(), leaves)])
+            found = [*outputs, *module.buffers()]
+            if wanted := [output.sum() for output in outputs if output.requires_grad]:
+                found += torch.autograd.grad(wanted, leaves, allow_unused=True, materialize_grads=True)
+            results.append(found)
         torch.testing.assert_close(results[0], results[1], equal_nan=True)
         if sample.reference_fn is not None:
-            expected = sample.reference_fn(module, *sample.forward_input.args, **sample.forward_input.kwargs)
-            torch.testing.assert_close(results[0][0], expected, equal_nan=True, check_dtype=False)
+            torch.manual_seed(4)
+            args, kwargs = tree_map(lambda v: v.detach() if is_tensor(v) else v, (args, kwargs))
+            expected = tree_leaves(sample.reference_fn(module, *args, **kwargs))
+            for a, b in zip(results[0], expected, strict=False):  # it may lack what torch returns beside the result
+                torch.testing.assert_close(a, b, equal_nan=True, check_dtype=False, rtol=1e-5, atol=1e-5)
         count += 1
     assert count

@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,9 +27,11 @@ BENCHMARKS = {
     "ensemble": ("A step of many networks at once, beside a loop over them; growth with size.", 4.0),
     "training": ("A step of training in whole runs, beside plain Lightning and scikit-learn; a large table.", 20.0),
     "memory": ("The most memory that a step takes, beside what it cannot do without.", None),
+    "models": ("A step of whole networks, converted, beside torch.nn: time, memory, what is reached.", 8.0),
 }
+ACCURACY = "The worst error of each operation, forward and backward, in ulp, beside torch's."
 COMPILED = ("layers", "step", "ensemble", "all")
-ALL = "All of these, each in a process of its own."
+ALL = "All of these timings, each in a process of its own."
 THREADS = {"cpu": [1, 2], "cuda": [1]}  # on a GPU they only start its kernels
 
 
@@ -37,8 +40,8 @@ def main(arguments):
     command = _parser()
     settings = vars(command.parse_args(arguments[1:]))
     if not settings["benchmark"]:
-        command.error(f"name a benchmark: {', '.join([*BENCHMARKS, 'all'])}")
-    name, file, picture = (settings.pop(key) for key in ("benchmark", "json", "plot"))
+        command.error(f"name a benchmark: {', '.join([*BENCHMARKS, 'all', 'accuracy'])}")
+    name, file, picture, book = (settings.pop(key, None) for key in ("benchmark", "json", "plot", "book"))
     if "threads" in settings:
         settings["threads"] = settings["threads"] or THREADS[settings["device"]]
     if settings.get("with_compile") and (why := cannot_compile()):
@@ -49,19 +52,21 @@ def main(arguments):
     with extra_needed("bench", f"torchbp bench {name}"):
         benchmark = importlib.import_module(f"torchbp.benchmarks.commands.{name}")
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    report = {"machine": _machine(settings["device"]), "benchmark": name, "results": [], "notes": []}
+    report = {"machine": _machine(settings.get("device", "cpu")), "benchmark": name, "results": [], "notes": []}
     console.print(report["machine"])
     for record in benchmark.measure(**settings):
         if "note" in record:
             report["notes"].append(record["note"])
             continue
         report["results"].append(record)
-        progress(f"{record['network']}, {record['variant']} …")
+        progress(", ".join(record[key] for key in ("network", "variant", "operation", "dtype") if key in record) + " …")
     progress("")
-    tables.show(console, benchmark, report["results"])
+    getattr(benchmark, "show", partial(tables.show, benchmark=benchmark))(console, records=report["results"])
     report["notes"] = list(dict.fromkeys(report["notes"]))
     for note in report["notes"]:
         console.print(note, markup=False, soft_wrap=True)
+    if book:
+        benchmark.write(book, report["results"])
     if file:
         file.write_text(json.dumps(report, indent=1) + "\n")
     if picture:
@@ -124,6 +129,10 @@ def _parser():
         benchmark.add_argument(
             "--plot", metavar="FILE.png", type=_new_pictures if each else _new_picture, help=f"draw a picture{each}"
         )
+    accuracy = benchmarks.add_parser("accuracy", help=ACCURACY, description=ACCURACY)
+    accuracy.add_argument("--only", nargs="*", default=None, metavar="OPERATION", help="of these alone; of none")
+    accuracy.add_argument("--book", metavar="FILE", type=Path, help="write the tables of the formula book there, too")
+    accuracy.add_argument("--json", metavar="FILE", type=_new_file, help="write the results to this file too")
     return parser
 
 

@@ -59,6 +59,7 @@ class CapturedStep:
         rules = rules_at(of_copies, indices)
         written = [p.detach() for of_layer in parameters for p in of_layer if p is not None]
         written += [rule.momentum_buffer for rule in unique if rule.momentum_buffer is not None]
+        written += self.network.buffers()
         if self.pool is None and x.is_cuda:
             self.pool = torch.cuda.graph_pool_handle()
         return record(lambda: self.run(parameters, rules, x, y), written, self.pool)
@@ -79,7 +80,8 @@ def record(function, written, pool):
         before = [t.clone() for t in written]
         stream = warm_up_stream(written[0].device)
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # libraries set themselves up, which a capture does not allow
+        # libraries set themselves up, which a capture does not allow
+        with torch.random.fork_rng([stream.device]), torch.cuda.stream(stream):
             for _ in range(WARM_UP):
                 function()
         torch.cuda.current_stream().wait_stream(stream)

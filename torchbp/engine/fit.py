@@ -132,7 +132,7 @@ def trouble(network, rows, chunk):
     """The first layer that gives nan or inf, or else the one with the largest weights."""
     parameters = network.parameters()
     places = torch.arange(min(rows.count, 1024), device=rows.x.device)
-    with torch.no_grad():
+    with torch.no_grad(), network.only_read():
         for members in network.chunks(chunk):
             x, _ = (rows if members is None else rows.of_members(members)).of(places)
             of = parameters

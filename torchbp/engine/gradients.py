@@ -65,17 +65,22 @@ def gradient(parameter):
     return parameter.grad
 
 
-@torch.no_grad()
 def gradient_norms(network, loss, decays, pieces, members=None):
     """‖∇L‖₂ by all parameters that learn, of the loss over all rows plus ½ λ ‖W‖²; of an ensemble (E), one a member.
 
-    It touches no `.grad`.
+    It touches no `.grad`, no running statistics and no random stream. A layer that takes statistics of the rows, as
+    batch norm in training, takes those of each piece.
 
     Args:
         decays: λ of each parameter, a dictionary of those that learn: numbers, or tensors of one for each member.
         pieces: the rows x and y, a piece at a time.
         members: a slice of an ensemble, whose rows those are; None is all.
     """
+    with torch.no_grad(), network.only_read():
+        return _gradient_norms(network, loss, decays, pieces, members)
+
+
+def _gradient_norms(network, loss, decays, pieces, members):
     mine = ... if members is None else members  # an index
     whole = network.parameters()
     parameters = [tuple(p if p is None else p[mine] for p in of_layer) for of_layer in whole]

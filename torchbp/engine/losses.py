@@ -20,7 +20,7 @@ def checked_loss(loss):
         )
     reduction = getattr(loss, "reduction", None)
     if reduction not in ("mean", "sum"):
-        raise TypeError(f"a loss with reduction={reduction!r} is no number to descend on; use mean or sum")
+        raise TypeError(f"loss={loss!r} has reduction={reduction!r}; the engine descends on a mean or a sum")
     if why := refusal(loss):
         raise TypeError(f"loss={loss!r} is not supported: {why}")
     return loss
@@ -35,29 +35,43 @@ def value_and_derivative(loss, output, y, members=None):
 
     Raises:
         ValueError: a target that does not fit.
+        IndexError, RuntimeError: a class, or a weight of the loss, that does not.
     """
     rule, reduction = rule_of(loss), loss.reduction
     options = rule.options_of(loss)
     if members and y.dim() < output.dim() - (rule.target == "classes"):
         y = y.expand(len(output), *y.shape)
     rule.check(output, y)
-    if not members:
-        in_one = rule.value or rule.mean_or_sum  # without another call around it
-        value = in_one(output, y, reduction, **options)
-        scale = 1.0 if reduction == "sum" else 1 / count(rule, y, options)
-    else:
-        each = rule.each(output, y, **options).flatten(1)
-        if reduction == "sum":
-            value, scale = each.sum(1), 1.0
-        elif rule.count is None:
-            value, scale = each.mean(1), 1 / max(each.shape[1], 1)
-        else:
-            counts = rule.count(y, **options)
-            value, scale = each.sum(1) / counts, 1 / counts
-    derivative = rule.derivative(output, y, **options)
+    try:
+        value, scale = (of_members if members else of_one)(rule, reduction, output, y, options)
+        derivative = rule.derivative(output, y, **options)
+    except (RuntimeError, IndexError):
+        if rule.target == "classes":
+            output, y = output.flatten(0, -2), y.expand(output.shape[:-1]).flatten()
+        rule.apply(output, y, reduction=reduction, **options)  # it raises an error that names the argument
+        raise
+    if derivative.dtype is not output.dtype:  # as of float64 weights
+        derivative = derivative.to(output.dtype)
     if derivative is output or derivative is y:  # the engine writes over it
         derivative = derivative.clone()
     return value, derivative, scale
+
+
+def of_one(rule, reduction, output, y, options):
+    """L of one network, and s."""
+    in_one = rule.value or rule.mean_or_sum  # without another call around it
+    return in_one(output, y, reduction, **options), 1.0 if reduction == "sum" else 1 / count(rule, y, options)
+
+
+def of_members(rule, reduction, output, y, options):
+    """L of each member, and s, which may be a tensor of them."""
+    each = rule.each(output, y, **options).flatten(1)
+    if reduction == "sum":
+        return each.sum(1), 1.0
+    if rule.count is None:
+        return each.mean(1), 1 / max(each.shape[1], 1)
+    counts = rule.count(y, **options)
+    return each.sum(1) / counts, 1 / counts
 
 
 def count(rule, y, options):

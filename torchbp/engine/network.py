@@ -1,5 +1,6 @@
 """A model as the engine runs it: its layers in order, forward, and backward by the formulas of their rules."""
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
@@ -9,7 +10,7 @@ import torch
 from torch.nn.modules.module import _has_any_global_hook
 
 from torchbp.ops._dispatch import any_autocast
-from torchbp.ops.registry import refusal, rule_of
+from torchbp.ops.registry import is_converted, refusal, rule_of
 from torchbp.ops.rules import Activation, Layer
 
 SUPPORTED = (
@@ -86,6 +87,7 @@ class Network:
         self._with_options = [(rule, layer) for _, layer in self.named if (rule := rule_of(layer)).options]
         self._hooks = [hooks for _, module in self.modules for hooks in hooks_of(module)]
         self._attributes = [module.__dict__ for _, module in self.modules]
+        self._converted = [module.forward if is_converted(module) else None for _, module in self.modules]
         self._children = [(table, list(table.values())) for _, module in self.modules if (table := module._modules)]
         self._most_ones = self.last_ones = None  # for the most rows so far, and of the last step
         self.strict = False
@@ -138,8 +140,10 @@ class Network:
             name, module = next(pair for pair in self.modules if any(hooks_of(pair[1])))
             raise TypeError(f"{described(name, module)} has a hook, which the engine would not call; use autograd")
         for place, attributes in enumerate(self._attributes):
-            if "forward" in attributes:
+            if "forward" in attributes and attributes["forward"] is not self._converted[place]:
                 name, module = self.modules[place]
+                if is_converted(module):
+                    continue
                 raise TypeError(
                     f"{described(name, module)} has another forward than its class, which the engine would not call"
                 )
@@ -241,6 +245,21 @@ class Network:
             self._most_ones = most = dz.new_ones(rows)
         self.last_ones = most[:rows]
         return self.last_ones
+
+    def buffers(self):
+        """What a layer keeps beside its parameters, such as running statistics."""
+        return [tensor for _, layer in self.named for tensor in layer._buffers.values() if tensor is not None]
+
+    @contextlib.contextmanager
+    def only_read(self):
+        """A context for a pass that is no step: after it, buffers and the random stream are as they were before."""
+        device, before = self.first_parameter.device, [buffer.clone() for buffer in self.buffers()]
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            try:
+                yield
+            finally:
+                for buffer, value in zip(self.buffers(), before, strict=True):
+                    buffer.copy_(value)
 
     def names(self):
         """Of each layer with a rule for layers, for a message."""

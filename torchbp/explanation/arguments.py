@@ -142,7 +142,10 @@ def supported_loss(loss, chain):
             f"{name} compares rows with classes, and explain does not show such a loss yet; use {either(_shown())}"
         )
     if rule.equation is None or rule.slope is None:
-        raise TypeError(f"{name} has no equation for each element of y in its rule, and explain shows equations")
+        raise TypeError(
+            f"{name} has no equation for each element of y in its rule, and explain shows equations; use "
+            f"{either(_shown())}"
+        )
     if rule.answers is None and rule.domain is not None and not _lies_within(gives, rule.domain):
         low, high = rule.domain
         activations = [class_name(r) for r in rules(Activation).values() if _lies_within(r.range, rule.domain)]

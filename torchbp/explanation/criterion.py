@@ -73,4 +73,5 @@ class Criterion:
     def computed_how(self, name, prime=False):
         """The sentence on what is computed in place of the expression "equation" or "slope"."""
         a, z = (quantity.after() if prime else quantity for quantity in (self.answer, self.output))
-        return getattr(self.rule, f"{name}_computed").why.format(a=a.name, z=z.name)
+        why = getattr(self.rule, f"{name}_computed").why
+        return (why(self.given) if callable(why) else why).format(a=a.name, z=z.name)

@@ -46,7 +46,7 @@ class DifferenceQuotients:
             (s.gives, indicator.replace(equations.nodes(s)))
             for s in self.chain.steps
             if not s.is_layer
-            for indicator in equations.indicators(s.rule.slope)
+            for indicator in equations.indicators(s.rule.tree("slope", **s.options))
         ]
         self.conditions += [(None, indicator) for indicator in equations.indicators(step.criterion.tree("slope"))]
 

@@ -29,7 +29,7 @@ def layer_output(step, prime):
     Raises:
         TypeError: the equation does not say what a missing parameter changes.
     """
-    tree = step.rule.equation
+    tree = step.rule.equation if step.is_layer else step.rule.tree("equation", **step.options)
     for parameter in step.missing:
         if not isinstance(tree, Sum) or Symbol(parameter.symbol) not in tree.terms:
             raise TypeError(

@@ -30,7 +30,8 @@ def reference_module(module, like, parameters=None):
     if getattr(made, "inplace", False):
         made.inplace = False
     if module_of(module) == "torch":
-        return functools.partial(rule_of(module).torch_module.forward, made)
+        rule = rule_of(module)
+        return functools.partial(rule.reference or rule.torch_module.forward, made)
     return made
 
 

@@ -9,6 +9,7 @@ from torchbp.engine.losses import value_and_derivative
 from torchbp.explanation import equations
 from torchbp.explanation.agreement import differences, disagreement
 from torchbp.explanation.criterion import Criterion
+from torchbp.explanation.digits import CLOSE
 from torchbp.explanation.equations import ALPHA, K, N
 from torchbp.explanation.loss_record import loss_record
 from torchbp.explanation.numeric_examples import example, largest_place
@@ -95,7 +96,7 @@ class TrainingStep:
         z = self.values[output.name]
         if answers := self.criterion.rule.answers:
             answer = self.criterion.answer.after() if prime else self.criterion.answer
-            side = answers.equation.replace({"Z": output})
+            side = answers.tree("equation").replace({"Z": output})
             reason = AGAIN if prime else self.criterion.rule.answers_description.format(z=output.name, a=answer.name)
             self._add(answer, "answer", stage, self.chain.steps[-1], [side], answers.forward(z), [reason])
         self.records.append(loss_record(self, z, prime))
@@ -152,8 +153,8 @@ class TrainingStep:
             return
         rule, a, z = self.criterion.rule.answers, self.values[answer.name], self.values[output.name]
         local = Derivative(answer, output)
-        product = d(answer) * rule.slope.replace({"A": answer, "Z": output})
-        sides, tree = [product], None
+        product = d(answer) * rule.tree("slope").replace({"A": answer, "Z": output})
+        sides, tree, excused = [product], None, None
         slope_is = rule.slope_description.format(a=answer.name, z=output.name)
         reason = ["Chain rule: multiply by the slope ", local, f", {slope_is}."]
         if self.criterion.rule.error is not None:
@@ -163,6 +164,9 @@ class TrainingStep:
             words = self.criterion.rule.error_description
             words = words(self.criterion.given) if callable(words) else words
             reason = [words.format(a=answer.name, z=output.name)]
+            if self.criterion.rule.error_computed and (rounded := self._rounded(tree, gradient)).any():
+                reason[0] += f" {self.criterion.computed_how('error')}"
+                excused = rounded, self.criterion.divided(self.criterion.tree("error", computed=True))
         factors = (Factor(d(answer), da), Factor(local, rule.derivative(a, z)))
         self._add(
             d(output),
@@ -173,9 +177,15 @@ class TrainingStep:
             gradient,
             reason,
             tree,
+            excused=excused,
             chain=(d(answer), local),
             factors=factors,
         )
+
+    def _rounded(self, tree, gradient):
+        """Where the equation gives other digits than the gradient has, since its numbers are rounded."""
+        errors, bounds = differences(tree, gradient, self.symbols)
+        return (errors > CLOSE * gradient.abs()) & (errors <= bounds)
 
     def _add_derivative_of_activation(self, step, da):
         values, a, z = self.values, step.gives, step.takes
@@ -187,7 +197,7 @@ class TrainingStep:
             "derivative",
             "backward",
             step,
-            [d(a) * step.rule.slope.replace(equations.nodes(step))],
+            [d(a) * step.rule.tree("slope", **step.options).replace(equations.nodes(step))],
             dz,
             ["Chain rule: multiply by the activation's slope ", local, f", {slope}."],
             chain=(d(a), local),

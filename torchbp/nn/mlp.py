@@ -23,7 +23,7 @@ def is_hooked(module):
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
-        or "forward" in module.__dict__
+        or ("forward" in module.__dict__ and not registry.is_converted(module))
     )
 
 
@@ -205,7 +205,7 @@ class FusedMLP(MLP):
         return self._network(None, x)
 
     def loss(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """The mean cross-entropy of σ(Z_L) and y, shape `(…, sizes[-1])`, fused: dZ_L = (σ(Z_L) − y)/N, exact."""
+        """The mean cross-entropy of σ(Z_L) and y, shape `(…, sizes[-1])`, fused: dZ_L = (σ(Z_L) − y)/N."""
         return self._network(y, x)
 
     def _network(self, y, x):

@@ -2,7 +2,7 @@
 
 import torch
 from torch.autograd import forward_ad
-from torch.compiler import is_dynamo_compiling
+from torch.compiler import is_dynamo_compiling, is_exporting
 from torch.overrides import has_torch_function_variadic
 
 no_torch_function = torch._C._disabled_torch_function_impl
@@ -41,13 +41,19 @@ def short_apply(function):
 
 
 def is_left_to_torch(args):
-    """Whether a tensor subclass brings its own kernels, or a tracer records torch's operations, where torch's
-    `has_torch_function` says so. It says so in any mode too: `with torch.device(…)` is one, and so is
+    """Whether a tensor of a subclass, nested or quantised brings its own kernels, or a tracer records operations.
+
+    torch's `has_torch_function` says so in any mode too: `with torch.device(…)` is one, and so is
     `torch.set_default_device`. A mode sees the operations in our formulas.
     """
     if dispatch_includes(torch._C.DispatchKey.PreDispatch):  # torch.export
         return True
-    return torch._C._is_torch_function_enabled() and any(overrides(type(arg)) for arg in args)
+    if not torch._C._is_torch_function_enabled():
+        return False
+    if any(overrides(type(arg)) for arg in args):
+        return True
+    with torch._C.DisableTorchFunction():  # a mode would be asked for each attribute, at 1 µs each
+        return any(isinstance(arg, torch.Tensor) and (arg.is_nested or arg.is_quantized) for arg in args)
 
 
 def overrides(cls):
@@ -62,8 +68,8 @@ def operation(function, by_torch, cast=None):
     Args:
         function: the Function; its tensor arguments first.
         by_torch: torch's operation of the same arguments. It does the work where no graph is recorded, inside
-            torch.jit.trace (a trace records operations, not Functions), and for tensor subclasses, which bring their
-            own kernels.
+            torch.jit.trace (a trace records operations, not Functions), for quantised tensors, which have no gradient,
+            and for nested tensors and tensor subclasses, which bring their own kernels.
         cast: autocast's rule for the operation, `lower_precision` or `float32`; None where it has none.
     """
     # torch.compile refuses a Function with a `jvp`
@@ -73,17 +79,32 @@ def operation(function, by_torch, cast=None):
     def apply(*args):
         if not torch.is_grad_enabled() or tracing_state() is not None:
             return by_torch(*args)
-        if has_torch_function_variadic(*args) and is_left_to_torch(args):
+        if has_torch_function_variadic(*args):
+            if is_left_to_torch(args):
+                return by_torch(*args)
+        elif args[0].is_nested or args[0].is_quantized:
             return by_torch(*args)
         if not (any_autocast() or transforms_active() or is_dynamo_compiling()):
             return short(*args)
+        if is_dynamo_compiling() and is_exporting():  # strict=True would record a Function without its gradient
+            return by_torch(*args)
         if cast is not None and torch.is_autocast_enabled(args[0].device.type):
             args = cast(args)
         if is_dynamo_compiling():
-            return compilable.apply(*args)
+            return compilable.apply(*_distinct(args))
         return function.apply(*args) if transforms_active() else short(*args)
 
     return apply
+
+
+def _distinct(args):
+    """The arguments; a view of a tensor that occurs twice, such as Q and K of self-attention: torch.compile refuses
+    it."""
+    seen = []
+    for arg in args:
+        again = isinstance(arg, torch.Tensor) and any(arg is other for other in seen)
+        seen.append(arg.view_as(arg) if again else arg)
+    return seen
 
 
 def lower_precision(args):
@@ -96,14 +117,61 @@ def float32(args):
     return _cast(args, torch.float32)
 
 
+def float32_on_cuda(args):
+    """Autocast's rule for softmax and layer norm: float32 on CUDA alone."""
+    return float32(args) if args[0].device.type == "cuda" else args
+
+
 def _cast(args, dtype):
     # outside the Function, where autograd sees the cast, so that each gradient has its tensor's dtype
     return tuple(
-        arg.to(dtype)
+        _cast_tensor(arg, dtype)
         if isinstance(arg, torch.Tensor) and arg.is_floating_point() and arg.dtype is not torch.float64
         else arg
         for arg in args
     )
+
+
+def _cast_tensor(tensor, dtype):
+    """The tensor in this dtype. Of a parameter that autocast would keep, the one that it keeps: a layer that runs often
+    in one autocast context has one cast weight."""
+    if not (
+        tensor.dim() > 1
+        and tensor.dim() in _PROBES
+        and tensor.requires_grad
+        and tensor.dtype is torch.float32 is not dtype
+        and tensor.is_leaf
+        and torch.is_autocast_cache_enabled()
+        and not (is_dynamo_compiling() or transforms_active())
+    ):
+        return tensor.to(dtype)
+    with torch._C.DisableTorchFunction():  # a mode would replace the operation by ours
+        cast = _PROBES[tensor.dim()](tensor, dtype)
+    return cast if cast.requires_grad and cast.dtype is dtype else tensor.to(dtype)
+
+
+# torch has no function that casts through its cache. An operation of no rows does, and saves the cast for its backward.
+
+
+def _by_product(matrix, dtype):
+    rows = torch.empty(0, len(matrix), dtype=dtype, device=matrix.device, requires_grad=True)
+    return torch.mm(rows, matrix).grad_fn._saved_mat2
+
+
+def _by_convolution(convolution):
+    def cast(weight, dtype):
+        rows = torch.empty(0, *weight.shape[1:], dtype=dtype, device=weight.device, requires_grad=True)
+        return convolution(rows, weight).grad_fn._saved_weight
+
+    return cast
+
+
+_PROBES = {
+    2: _by_product,
+    3: _by_convolution(torch.conv1d),
+    4: _by_convolution(torch.conv2d),
+    5: _by_convolution(torch.conv3d),
+}  # by the dimensions of the parameter
 
 
 def values(tensor):

@@ -10,6 +10,7 @@ MathML, LaTeX, Markdown and JSON, with its symbols or with numbers in their plac
 
 import functools
 import importlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -303,8 +304,25 @@ def _factors(value):
 
 
 def _larger(left, right):
+    return torch.maximum(*_tensors(left, right))
+
+
+def _smaller(left, right):
+    return torch.minimum(*_tensors(left, right))
+
+
+def _tensors(left, right):
+    """Both as tensors; one of them may be a number."""
     tensor = left if isinstance(left, torch.Tensor) else right
-    return torch.maximum(*(torch.as_tensor(v, dtype=tensor.dtype, device=tensor.device) for v in (left, right)))
+    return (torch.as_tensor(v, dtype=tensor.dtype, device=tensor.device) for v in (left, right))
+
+
+def _root(number):
+    return number.sqrt() if isinstance(number, torch.Tensor) else math.sqrt(number)
+
+
+def _softplus(z):
+    return z.clamp(min=0) + (-z.abs()).exp().log1p()
 
 
 def _mpmath(name, number):
@@ -313,6 +331,14 @@ def _mpmath(name, number):
 
 def _exact_sigma(z):
     return 1 / (1 + _mpmath("exp", -z))
+
+
+def _exact_softplus(z):
+    return _mpmath("log1p", _mpmath("exp", z))
+
+
+def _exact_sign(number):
+    return (number > 0) - (number < 0)
 
 
 def _exactly(name):
@@ -325,7 +351,13 @@ exp = Function("exp", torch.exp, r"\exp", exact=_exactly("exp"))
 ln = Function("ln", torch.log, r"\ln", brackets=False, exact=_exactly("log"))
 sin = Function("sin", torch.sin, r"\sin", exact=_exactly("sin"))
 cos = Function("cos", torch.cos, r"\cos", exact=_exactly("cos"))
+erf = Function("erf", torch.erf, r"\operatorname{erf}", exact=_exactly("erf"))
+sqrt = Function("sqrt", _root, r"\operatorname{sqrt}", exact=_exactly("sqrt"))
+softplus = Function("softplus", _softplus, r"\operatorname{softplus}", exact=_exact_softplus)  # ln(1 + e^z)
 maximum = Function("max", _larger, r"\max", exact=max)
+absolute = Function("abs", torch.abs, r"\operatorname{abs}", exact=abs)
+sign = Function("sgn", torch.sgn, r"\operatorname{sgn}", exact=_exact_sign)
+minimum = Function("min", _smaller, r"\min", exact=min)
 
 A, N, W, X, Z, b, p, w, y = map(Symbol, ("A", "N", "W", "X", "Z", "b", "p", "w", "y"))
 dZ = Symbol("dZ")

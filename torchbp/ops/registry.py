@@ -3,20 +3,26 @@
 register(rule)          makes a rule known
 @implements(rule)       above a class: it is our module of the rule
 rule_of(module)         the rule of a module, ours or torch's
+of_torch(function)      our function with the arguments of torch's
+is_converted(module)    whether a module of torch computes by our formulas
 rules(Activation)       all rules of a kind
 """
 
+from collections.abc import Callable
+
+from torchbp._instance_forward import function_set
 from torchbp.ops.rules import Activation, Rule
 
 _named: dict[tuple[type, str], Rule] = {}
 _rules: dict[type, Rule] = {}  # of the classes of modules, ours and torch's
+_functions: dict[Callable, Callable] = {}  # of torch's functions, ours
 
 
 def register(rule):
-    """Make the rule known by its name and by torch's module; it is returned.
+    """Make the rule known by its name, and by torch's module and functions; it is returned.
 
     Raises:
-        ValueError: another rule has the name, or the module of torch.
+        ValueError: another rule has the name, or the module or a function of torch.
     """
     key = type(rule), rule.name
     if key in _named:
@@ -26,7 +32,11 @@ def register(rule):
         )
     if rule.torch_module in _rules:
         raise ValueError(f"{rule.torch_module.__name__} has the rule {_rules[rule.torch_module].name!r} already")
+    for function in rule.torch_functions:
+        if function in _functions:
+            raise ValueError(f"{function} of torch has the operation {_functions[function].__name__!r} already")
     _named[key] = rule
+    _functions.update(rule.torch_functions)
     if rule.torch_module is not None:
         _rules[rule.torch_module] = rule
     return rule
@@ -35,6 +45,8 @@ def register(rule):
 def unregister(rule):
     """The inverse of `register` and `implements`: for tests, and for a notebook's cell that is run again."""
     _named.pop((type(rule), rule.name), None)
+    for function in rule.torch_functions:
+        _functions.pop(function, None)
     object.__setattr__(rule, "module_class", None)
     for cls in [cls for cls, r in _rules.items() if r is rule]:
         del _rules[cls]
@@ -71,6 +83,22 @@ def rule_of(module):
     return _rules.get(type(module))
 
 
+def of_torch(function):
+    """Our function with the arguments of this function of torch; None where there is none."""
+    return _functions.get(function)
+
+
+def our_classes():
+    """{torch's class of modules: ours}, and of operations that torch does not have {ours: ours}, of all rules."""
+    return {rule.known_class: rule.module_class for rule in _named.values() if rule.module_class}
+
+
+def is_converted(module):
+    """Whether `torchbp.convert` gave this module the forward of our class, and it still has it."""
+    function = function_set(module)
+    return function is not None and any(function is cls.forward for cls in our_classes().values())
+
+
 def refusal(module):
     """Why the formulas of its rule do not compute what this module does; None where they do."""
     refuses = rule_of(module).refuses
@@ -78,7 +106,7 @@ def refusal(module):
 
 
 def rules(kind):
-    """{name: rule} of a kind, `Activation`, `Layer` or `Loss`, by the alphabet."""
+    """{name: rule} of a kind, `Activation`, `Layer`, `Loss` or `Operation`, by the alphabet."""
     return {name: rule for (of, name), rule in sorted(_named.items(), key=lambda item: item[0][1]) if of is kind}
 
 

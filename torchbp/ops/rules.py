@@ -13,7 +13,7 @@ rules; none of them has a table of operations. A new operation is one `autograd.
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import torch
@@ -32,18 +32,24 @@ class Rule(Checked):
     apply: the operation as a user calls it, which records its formulas for autograd: of tensors, and of the options as
         keywords.
     torch_module: the module of torch that computes the same, or None.
+    torch_functions: the functions of torch that compute the same, each with ours, which takes the same arguments:
+        `{F.linear: linear}`.
     options: names of the module's attributes that are constants of the operation, such as the slope of a leaky relu.
         `forward`, `backward` and the other formulas take them as keywords.
     module_class: our module, the class that `@implements(rule)` is above; None where there is none.
     refuses(module): why the formulas do not compute what this module does, the end of the sentence "layer … is not
         supported: …"; or None where they do. For options of torch's module that the rule does not have.
+    reference(module, *inputs): what torch's module gives, by other operations of torch, where its own are not exact
+        enough to compare with; None is its forward.
     """
 
     name: Annotated[str, "the name of the operation"] = REQUIRED
     apply: Annotated[Callable, "the operation with its autograd.Function"] = REQUIRED
     torch_module: Annotated[type | None, "torch's module, or None"] = None
+    torch_functions: Annotated[dict, "{torch's function: ours}"] = field(default_factory=dict)
     options: Annotated[tuple[str, ...], "a tuple of names of constants"] = ()
     refuses: Annotated[Callable | None, "refuses(module) → why, or None"] = None
+    reference: Annotated[Callable | None, "reference(module, inputs) → output, by torch, or None"] = None
     module_class = None  # no part: it is set by `implements`
 
     @property
@@ -59,6 +65,11 @@ class Rule(Checked):
         return options
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Operation(Rule):
+    """Any other operation, such as one of several inputs. `convert` reaches it; the engine does not run it."""
+
+
 SAVES = "input", "output", "returned"
 
 
@@ -70,7 +81,8 @@ class Activation(Rule):
         as for one that saves its input.
     backward(da, saved) → dz = da ∘ f′. backward_(da, saved) → dz, which may be written over da; or None.
     saves: what the derivative is a function of: "output", A, or "input", Z.
-    equation: f, of the symbol Z.
+    equation: f, of the symbol Z. It and `slope` may also be a function of the options, as keywords with the defaults
+        of the module: it returns the expression.
     slope: f′, of A where the output is saved, otherwise of Z.
     description: what f does, the end of the sentence "The activation …".
     slope_description: how large f′ is, the end of the sentence "Its slope is …"; `{a}` and `{z}` are replaced by names.
@@ -83,8 +95,8 @@ class Activation(Rule):
     forward: Annotated[Callable, "forward(z) → a"] = REQUIRED
     backward: Annotated[Callable, "backward(da, saved) → dz"] = REQUIRED
     saves: Annotated[str, 'what backward needs, "input" or "output"'] = REQUIRED
-    equation: Annotated[Expression, "A as an expression in Z"] = REQUIRED
-    slope: Annotated[Expression, "∂A/∂Z as an expression in A, where the output is saved, or in Z"] = REQUIRED
+    equation: Annotated[Expression | Callable, "A as an expression in Z"] = REQUIRED
+    slope: Annotated[Expression | Callable, "∂A/∂Z as an expression in A, where that is saved, or in Z"] = REQUIRED
     description: Annotated[str, 'the end of the sentence "The activation …"'] = REQUIRED
     slope_description: Annotated[str, 'the end of the sentence "Its slope is …"'] = REQUIRED
     steepest: Annotated[float, "the largest slope"] = REQUIRED
@@ -108,6 +120,14 @@ class Activation(Rule):
 
     def sentences(self):
         return {"slope_description": ("a", "z")}
+
+    def trees(self, name):
+        return [self.tree(name)]
+
+    def tree(self, name, **options):
+        """The expression `name`, "equation" or "slope", of these options; those that are not given are the module's."""
+        tree = getattr(self, name)
+        return tree(**options) if callable(tree) else tree
 
     def derivative(self, a, z, **options):
         """f′ of each element, from A and Z."""
@@ -210,11 +230,11 @@ class Computed:
 
     expression: of the symbols A, Z, the network's output, y, and those of the loss's options; or a function of the set
         of the options that are given, which returns it.
-    why: a sentence; `{a}` and `{z}` are replaced by names.
+    why: a sentence, or a function of that set; `{a}` and `{z}` are replaced by names.
     """
 
     expression: Expression | Callable
-    why: str
+    why: str | Callable
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -237,7 +257,8 @@ class Loss(Rule):
     slope: ∂ℓ/∂A, of the same symbols.
     error: ∂ℓ/∂Z of a loss that takes logits, of the same: the slope times that of `answers`,
         simplified. None where it is not simplified, or where there are no logits.
-    equation_computed, slope_computed: a `Computed`, where ℓ or ∂ℓ/∂A is not always computed by its equation.
+    equation_computed, slope_computed, error_computed: a `Computed`, where ℓ, ∂ℓ/∂A or ∂ℓ/∂Z is not always computed by
+        its equation.
     domain: the least and the largest number that A and y may be; None is any.
     description: what it measures, a sentence. answers_description: what `answers` makes of the logits, a sentence;
         error_description: why `error` is the slope times that of `answers`, a sentence, or a function of the options
@@ -258,6 +279,7 @@ class Loss(Rule):
     )
     equation_computed: Annotated[Computed | None, "how ℓ is computed"] = None
     slope_computed: Annotated[Computed | None, "how ∂ℓ/∂A is computed"] = None
+    error_computed: Annotated[Computed | None, "how ∂ℓ/∂Z is computed"] = None
     domain: Annotated[tuple[float, float] | None, "the least and the largest A and y, or None"] = None
     option_symbols: Annotated[tuple[str, ...], "the symbol of each option"] = ()
     value: Annotated[Callable | None, "value(output, y, reduction) → L"] = None
@@ -273,7 +295,7 @@ class Loss(Rule):
             )
         if self.error is not None and self.answers is None:
             raise ValueError(f"{self._described()} has `error` without `answers`, whose logits it is of; give both")
-        for name in ("equation_computed", "slope_computed"):
+        for name in ("equation_computed", "slope_computed", "error_computed"):
             if (computed := getattr(self, name)) is not None:
                 for tree in self._alternatives(computed.expression):
                     self._check_tree(name, tree, ("A", "Z", "y", *self.option_symbols))
@@ -322,4 +344,4 @@ class Loss(Rule):
         return tree(frozenset(given)) if callable(tree) else tree
 
 
-KINDS = Activation, Layer, Loss
+KINDS = Activation, Layer, Loss, Operation

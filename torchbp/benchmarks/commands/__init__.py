@@ -1,1 +1,1 @@
-"""What `torchbp bench layers`, `step`, `ensemble`, `training` and `memory` measure, a module each."""
+"""What `torchbp bench layers`, `step`, `ensemble`, `training`, `memory` and `models` measure, a module each."""

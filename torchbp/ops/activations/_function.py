@@ -1,9 +1,9 @@
-"""The base of the activations whose derivative is a function of their output A, so that A is all that they save.
+"""The bases of the activations' Functions: of those whose derivative is a function of the output, and of the input.
 
-    σ′ = A (1 − A)        tanh′ = 1 − A²        relu′ = [A > 0]
+    σ′ = A (1 − A)        tanh′ = 1 − A²        relu′ = [A > 0]        the others: f′(Z)
 
-Since A is an output of the Function, and not a tensor of its own, differentiating the derivative once more is right
-too: it goes through A back to Z.
+Each saves one tensor, A or Z. Both are arguments or results of the Function, and not tensors of its own; so
+differentiating the derivative once more is right too: it goes through A, or from Z, back to the graph.
 """
 
 from torchbp.ops._dispatch import VmappableFunction, save_for_jvp
@@ -16,3 +16,21 @@ class ActivationFunction(VmappableFunction):
     def setup_context(ctx, inputs, a):
         ctx.save_for_backward(a)
         save_for_jvp(ctx, a)
+
+
+class InputActivationFunction(VmappableFunction):
+    """A = f(Z; constants), elementwise, with dZ = dA ∘ conj(f′) as a function of dA, Z and the constants.
+
+    `ctx.constants` are those, in the order of `forward`.
+    """
+
+    @staticmethod
+    def setup_context(ctx, inputs, a):
+        z, *ctx.constants = inputs
+        ctx.save_for_backward(z)
+        save_for_jvp(ctx, z)
+
+
+def in_float32(tensor):
+    """The tensor itself, or that of a half precision in float32, in which formulas of several steps are computed."""
+    return tensor.float() if tensor.dtype.itemsize < 4 else tensor

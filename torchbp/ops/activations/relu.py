@@ -71,6 +71,7 @@ RULE = register(
         name="relu",
         apply=relu,
         torch_module=torch.nn.ReLU,
+        torch_functions=dict.fromkeys((torch.nn.functional.relu, torch.relu, torch.Tensor.relu), relu),
         forward=torch.relu,
         forward_=torch.relu_,
         backward=relu_dz,

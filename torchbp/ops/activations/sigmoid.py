@@ -67,6 +67,7 @@ RULE = register(
         name="sigmoid",
         apply=sigmoid,
         torch_module=torch.nn.Sigmoid,
+        torch_functions=dict.fromkeys((torch.sigmoid, torch.Tensor.sigmoid, torch.special.expit), sigmoid),
         forward=torch.sigmoid,
         forward_=torch.sigmoid_,
         backward=sigmoid_dz,

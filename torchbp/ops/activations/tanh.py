@@ -68,6 +68,7 @@ RULE = register(
         name="tanh",
         apply=tanh,
         torch_module=torch.nn.Tanh,
+        torch_functions=dict.fromkeys((torch.tanh, torch.Tensor.tanh), tanh),
         forward=torch.tanh,
         forward_=torch.tanh_,
         backward=tanh_dz,

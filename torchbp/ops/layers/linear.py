@@ -169,6 +169,7 @@ RULE = register(
         name="linear",
         apply=linear,
         torch_module=torch.nn.Linear,
+        torch_functions={F.linear: linear},
         forward=F.linear,
         backward=_backward,
         saves="input",

@@ -181,6 +181,7 @@ RULE = register(
         name="binary_cross_entropy",
         apply=binary_cross_entropy,
         torch_module=torch.nn.BCELoss,
+        torch_functions={F.binary_cross_entropy: binary_cross_entropy},
         options=("weight",),
         option_symbols=("w",),
         each=functools.partial(_value, reduction="none"),

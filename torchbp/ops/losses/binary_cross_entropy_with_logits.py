@@ -1,12 +1,15 @@
 """Binary cross-entropy of logits Z, with A = σ(Z), weighted by w and, where y = 1, by p; and its derivatives.
 
     forward     ℓ  = w ∘ [ (1 − y) Z − (1 + (p − 1) y) ln σ(Z) ]       L = (1/N) Σ ℓ
-    backward    dZ = dℓ ∘ w ∘ [ (1 + (p − 1) y) A − p y ]              dℓ = dL/N;  for p = 1 it is (A − y)/N
+    backward    dZ = dℓ ∘ w ∘ [ (1 − y) σ(Z) − p y σ(−Z) ]             dℓ = dL/N;  for p = 1 it is (A − y)/N
                 dy = dℓ ∘ w ∘ [ −Z − (p − 1) ln σ(Z) ]
     tangent     ℓ̇  = dZ/dℓ ∘ Ż + dy/dℓ ∘ ẏ + ẇ ∘ ℓ/w − ṗ ∘ w ∘ y ∘ ln σ(Z)
 
-ln σ(Z) = min(Z, 0) − ln(1 + e^−|Z|) is finite for every finite Z. The gradient is exact at any logit, where the
-product dA ∘ A ∘ (1 − A) of the two separate formulas is 0 in float32 from Z = 17 on: there 1 − A rounds to 0.
+ln σ(Z) = min(Z, 0) − ln(1 + e^−|Z|) is finite for every finite Z. At hard labels, y = 0 or 1, one of the two terms of
+dZ is 0, so nothing cancels: dZ has every digit, as long as it is a normal number, up to |Z| = 87 in float32 and 708 in
+float64. A − y has not: in float32 at Z = 17 and y = 1 it is 0, and dZ −4.14e−8; and in the product dA ∘ A ∘ (1 − A) the
+last factor rounds to 0. At soft labels the terms cancel where A is near y, and dZ is exact to the rounding of y. ℓ is
+exact to the rounding of Z: at y = 0 and Z = −40, where it is 4e−18, the two terms give 0, as in torch.
 """
 
 import functools
@@ -16,7 +19,7 @@ import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp
 from torchbp.ops.activations.sigmoid import RULE as SIGMOID
-from torchbp.ops.expressions import A, Z, exp, ln, p, w, y
+from torchbp.ops.expressions import A, Z, exp, ln, p, sigma, w, y
 from torchbp.ops.losses._reduction import check, chosen_reduction, fit_weight, reduce_backward, reduced
 from torchbp.ops.losses.binary_cross_entropy import DESCRIPTION, SLOPE_COMPUTED, entropy, slope
 from torchbp.ops.losses.binary_cross_entropy import RULE as BINARY_CROSS_ENTROPY
@@ -34,7 +37,7 @@ class BinaryCrossEntropyWithLogits(VmappableFunction):
             log_sigmoid = log_sigmoid * (1 + (pos_weight - 1) * y)
         loss = (1 - y) * z - log_sigmoid
         loss = reduced(loss if weight is None else loss * weight, reduction)
-        return loss if loss.dtype is y.dtype else in_dtype_of(y, loss)
+        return loss.to(y.dtype)  # as torch's is
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -69,17 +72,17 @@ class BinaryCrossEntropyWithLogits(VmappableFunction):
 
 
 def bce_dz(dloss, z, y, pos_weight=None):
-    """dZ = dℓ ∘ (σ(Z) − y), or with pos_weight p: dℓ ∘ [ (1 + (p − 1) y) σ(Z) − p y ]."""
+    """dZ = dℓ ∘ [ (1 − y) σ(Z) − p y σ(−Z) ]."""
     return dloss * bce_error(z, y, pos_weight)
 
 
 def bce_error(z, y, pos_weight=None):
-    """dℓ/dZ = σ(Z) − y, or with pos_weight p: (1 + (p − 1) y) σ(Z) − p y."""
-    a = torch.sigmoid(z)
-    if pos_weight is None:
-        return a - y
-    py = pos_weight * y
-    return (1 - y + py) * a - py
+    """dℓ/dZ = (1 − y) σ(Z) − p y σ(−Z); without pos_weight, where p = 1, it is σ(Z) − y."""
+    right, wrong = torch.sigmoid(z), -torch.sigmoid(-z)  # σ(Z) − y for y = 0 and for y = 1
+    if pos_weight is None and y.dtype is z.dtype:
+        return torch.lerp(right, wrong, y)  # the last line, with p = 1, in one pass
+    py = y if pos_weight is None else pos_weight * y
+    return (1 - y) * right + py * wrong
 
 
 def bce_logits_dy(dloss, z, pos_weight=None):
@@ -87,13 +90,6 @@ def bce_logits_dy(dloss, z, pos_weight=None):
     if pos_weight is None:
         return -dloss * z
     return dloss * (-z - (pos_weight - 1) * F.logsigmoid(z))
-
-
-def in_dtype_of(y, loss):
-    """The loss in the dtype of its target, as torch's is."""
-    if not y.is_floating_point():
-        raise RuntimeError(f"target is {y.dtype}; make it floating, for example target.float()")
-    return loss.to(y.dtype)
 
 
 def _by_torch(z, y, weight, pos_weight, reduction):
@@ -112,7 +108,10 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    r"""Cross-entropy between `σ(input)` and targets, exact at any logit (equations at the top of this file).
+    r"""Cross-entropy between `σ(input)` and targets (equations at the top of this file).
+
+    At hard labels, 0 and 1, the gradient is exact at any logit, where `σ(input) − target` would round to 0; at soft
+    ones it is exact to the rounding of `target`, and the loss to that of `input`.
 
     Args:
         input: Z, logits, any shape, floating.
@@ -127,13 +126,18 @@ def binary_cross_entropy_with_logits(
 
     Raises:
         ValueError: `target` has another shape, or `reduction` is unknown.
-        RuntimeError: an integer `target`, or a weight that does not broadcast or requires grad.
+        NotImplementedError: integers or complex numbers as `input`.
+        RuntimeError: an integer or complex `target`, or a weight that does not broadcast or requires grad.
 
     Example:
         >>> torchbp.ops.binary_cross_entropy_with_logits(torch.zeros(1), torch.ones(1))  # ln 2 = 0.6931
     """
     reduction = chosen_reduction(size_average, reduce, reduction)
     check(input, target, reduction)
+    if not input.is_floating_point():
+        raise NotImplementedError(f"input is {input.dtype}; logits are real floating numbers")
+    if not target.is_floating_point():
+        raise RuntimeError(f"target is {target.dtype}; make it floating, for example target.float()")
     if weight is not None:
         weight = fit_weight("weight", weight, input)
     if pos_weight is not None:
@@ -160,6 +164,12 @@ def error(given):
     return w * difference if "weight" in given else difference
 
 
+def error_of_logits(given):
+    """∂ℓ/∂Z of the logits, as an expression."""
+    loss = (1 - y) * sigma(Z) - (p * y if "pos_weight" in given else y) * sigma(-Z)
+    return w * loss if "weight" in given else loss
+
+
 def entropy_of_logits(given):
     """ℓ of the logits, as an expression."""
     negative_log = ln(1 + exp(-Z))  # −ln σ(Z)
@@ -167,11 +177,26 @@ def entropy_of_logits(given):
     return w * loss if "weight" in given else loss
 
 
-def error_description(given):
+def explained_loss(given):
+    times = "(1 − y + p y) " if "pos_weight" in given else ""
+    return (
+        "Where {a} rounds to 0 or 1, this equation is not accurate: L is computed from {z}, as "
+        f"(1 − y) {{z}} + {times}ln(1 + exp(−{{z}})){', times w' * ('weight' in given)}."
+    )
+
+
+def explained_digits(given):
+    return (
+        "Where {a} is almost y, their difference has few digits: it is computed from {z}, as (1 − y) σ({z}) − "
+        f"{'p ' * ('pos_weight' in given)}y σ(−{{z}}){', times w' * ('weight' in given)}."
+    )
+
+
+def explained_error(given):
     times = f"{', with y weighted by p' * ('pos_weight' in given)}{', times w' * ('weight' in given)}"
     return (
         "Chain rule: multiply by σ's slope {a} (1 − {a}). It cancels the denominator above and leaves prediction minus "
-        f"target, {{a}} − y{times}. Computed this way it stays accurate even when {{a}} is almost 0 or 1."
+        f"target, {{a}} − y{times}: no factor of it vanishes where {{a}} is almost 0 or 1."
     )
 
 
@@ -180,6 +205,7 @@ RULE = register(
         name="binary_cross_entropy_with_logits",
         apply=binary_cross_entropy_with_logits,
         torch_module=torch.nn.BCEWithLogitsLoss,
+        torch_functions={F.binary_cross_entropy_with_logits: binary_cross_entropy_with_logits},
         options=("weight", "pos_weight"),
         option_symbols=("w", "p"),
         each=functools.partial(_value, reduction="none"),
@@ -190,15 +216,12 @@ RULE = register(
         equation=entropy,
         slope=slope,
         error=error,
-        equation_computed=Computed(
-            expression=entropy_of_logits,
-            why="Where {a} rounds to 0 or 1, this equation is not accurate: L is computed from {z}, as "
-            "(1 − y) {z} + ln(1 + exp(−{z})).",
-        ),
+        equation_computed=Computed(expression=entropy_of_logits, why=explained_loss),
         slope_computed=SLOPE_COMPUTED,
+        error_computed=Computed(expression=error_of_logits, why=explained_digits),
         domain=(0.0, 1.0),
         description=DESCRIPTION,
         answers_description="The answer is a probability: σ turns the logit {z} into {a} = P(y = 1 | x).",
-        error_description=error_description,
+        error_description=explained_error,
     )
 )

@@ -7,47 +7,32 @@ tangent     ℓ̇  = 2 (X − Y) ∘ (Ẋ − Ẏ)
 """
 
 import functools
-import warnings
 
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp
+from torchbp.ops._dispatch import float32, operation
 from torchbp.ops.expressions import A, y
-from torchbp.ops.losses._reduction import check_reduction, chosen_reduction, reduce_backward, reduced
+from torchbp.ops.losses._difference import DifferenceLoss, difference_backward, difference_loss, difference_tangent
+from torchbp.ops.losses._reduction import chosen_reduction, reduced
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Loss
 
 
-class MSELoss(VmappableFunction):
+class MSELoss(DifferenceLoss):
     """L = reduced(ℓ): X and Y of one shape; reduction "mean", "sum" or "none"."""
 
     @staticmethod
     def forward(x, y, reduction):
-        loss = (x - y).square()
-        if not loss.is_floating_point():
-            raise NotImplementedError(f"the squared error of {x.dtype} and {y.dtype} is not a floating number")
-        return reduced(loss, reduction)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        x, y, ctx.reduction = inputs
-        ctx.save_for_backward(x, y)
-        save_for_jvp(ctx, x, y)
+        return reduced((x - y).square(), reduction)
 
     @staticmethod
     def backward(ctx, dloss):
-        if dloss is None:
-            return None, None, None
-        x, y = ctx.saved_tensors
-        dx = mse_dx(reduce_backward(dloss, ctx.reduction, x.numel()), x, y)
-        needs_dx, needs_dy, _ = ctx.needs_input_grad
-        return dx if needs_dx else None, -dx if needs_dy else None, None
+        return difference_backward(ctx, dloss, mse_dx)
 
     @staticmethod
-    def jvp(ctx, x_t, y_t, _):
-        x, y = ctx.saved_tensors
-        return reduced(mse_dx(x_t - y_t, x, y), ctx.reduction)
+    def jvp(ctx, x_t, y_t, *_):
+        return difference_tangent(ctx, x_t, y_t, mse_dx)
 
 
 def mse_dx(dloss, x, y):
@@ -90,23 +75,7 @@ def mse_loss(
         >>> torchbp.ops.mse_loss(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 1.0]))  # (0 + 4)/2 = 2
     """
     reduction = chosen_reduction(size_average, reduce, reduction)
-    check_reduction(reduction)
-    if weight is not None and weight.shape != input.shape:
-        raise ValueError(f"weight has the shape {tuple(weight.shape)} and input {tuple(input.shape)}; use the same")
-    if target.shape != input.shape:
-        warnings.warn(
-            f"target has the shape {tuple(target.shape)} and input {tuple(input.shape)}: they are broadcast, which is "
-            "seldom what is meant; give them the same shape",
-            stacklevel=2,
-        )
-        input, target = torch.broadcast_tensors(input, target)
-    if input.dtype is not target.dtype:
-        dtype = torch.promote_types(input.dtype, target.dtype)
-        input, target = input.to(dtype), target.to(dtype)
-    if weight is None:
-        return apply_mse_loss(input, target, reduction)
-    loss = weight * apply_mse_loss(input, target, "none")
-    return loss.sum() / weight.sum() if reduction == "mean" else reduced(loss, reduction)
+    return difference_loss(apply_mse_loss, input, target, reduction, weight=weight)
 
 
 def _value(x, y, reduction):
@@ -122,6 +91,7 @@ RULE = register(
         name="mse_loss",
         apply=mse_loss,
         torch_module=torch.nn.MSELoss,
+        torch_functions={F.mse_loss: mse_loss},
         each=functools.partial(_value, reduction="none"),
         value=_value,
         derivative=_derivative,

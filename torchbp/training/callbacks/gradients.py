@@ -37,7 +37,8 @@ def backward_pass(classifier, x, y):
     """
     network = Network(classifier.net, allow_hooks=True)
     parameters = network.parameters()
-    output, saved = network.forward(parameters, classifier.standardize(x))
+    with network.only_read():
+        output, saved = network.forward(parameters, classifier.standardize(x))
     _, dz, scale = value_and_derivative(classifier.loss, output, y, network.members)
     passes = reversed(list(network.backward(parameters, saved, dz * (scale * len(x)))))
     _, dzs, inputs = zip(*passes, strict=True)

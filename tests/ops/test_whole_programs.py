@@ -1,0 +1,126 @@
+"""Each operation of the table inside a program: compiled, exported, under autocast, and checkpointed.
+
+A compilation takes long, mostly whatever its size: so all operations are compiled in one program.
+"""
+
+import re
+
+import pytest
+import torch
+from torch._inductor import config
+from torch.utils.checkpoint import checkpoint
+
+from tests.cases import CASES, OPERATIONS, that_require, with_gradients
+from torchbp import ops
+
+
+def one_of_each():
+    """A case of each operation with its first options, and one with its last, where it has more."""
+    for operation in OPERATIONS:
+        cases = [c for c in CASES if c.operation is operation and c.layout == "contiguous" and 0 not in c.shapes[0]]
+        first = next((c for c in cases if len(c.shapes[0]) >= 2), cases[0])
+        yield first
+        yield from [c for c in cases if c.shapes == first.shapes and c is not first][-1:]
+
+
+EACH = list(one_of_each())
+FIRST = list({case.operation.name: case for case in reversed(EACH)}.values())
+# of conv1d, conv2d and conv3d, which have the same formulas, one
+SIMPLEST = list({re.sub(r"\dd$", "", case.operation.name): case for case in FIRST}.values())
+
+
+def program(functions):
+    """One function of the leaves of each, which returns the output of each."""
+
+    def run(inputs):
+        return [function(*leaves) for function, leaves in zip(functions, inputs, strict=True)]
+
+    return run
+
+
+def outputs_and_gradients(function, inputs):
+    torch.manual_seed(0)
+    outputs = function(inputs)
+    wanted = [leaf for leaves in inputs for leaf in that_require(leaves)]
+    incoming = [torch.linspace(-1, 2, out.numel(), device=out.device).to(out.dtype).view(out.shape) for out in outputs]
+    return [*outputs, *torch.autograd.grad(outputs, wanted, incoming)]
+
+
+def ours_and_torchs(cases, device="cpu", dtype=torch.float64):
+    calls = [case.calls(device, dtype) for case in cases]
+    inputs = [case.leaves(device, dtype, requires_grad=True) for case in cases]
+    return *map(program, zip(*calls, strict=True)), inputs
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.parametrize(("dynamic", "cases"), [(False, EACH), (True, SIMPLEST)], ids=["these shapes", "any shapes"])
+def test_all_in_one_traced_program(dynamic, cases):
+    ours, torchs, inputs = ours_and_torchs(cases)
+    compiled = torch.compile(ours, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    torch.testing.assert_close(outputs_and_gradients(compiled, inputs), outputs_and_gradients(torchs, inputs))
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_a_tensor_may_be_several_arguments():
+    def of(package, attention):
+        return lambda x: attention(x, x, x) + package.matmul(x, x)
+
+    x = torch.randn(2, 3, 3, dtype=torch.float64, requires_grad=True)
+    compiled = torch.compile(of(ops, ops.scaled_dot_product_attention), fullgraph=True, backend="aot_eager")
+    expected = of(torch, torch.nn.functional.scaled_dot_product_attention)(x)
+    torch.testing.assert_close(compiled(x), expected)
+    gradients = [torch.autograd.grad(z.square().sum(), x) for z in (compiled(x), expected)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.usefixtures("compiler", "fresh_compiler")
+@config.patch(fallback_random=True)
+def test_all_in_one_program_of_machine_code():
+    ours, torchs, inputs = ours_and_torchs(SIMPLEST)
+    compiled = torch.compile(ours, fullgraph=True, options={"cpp_wrapper": True})
+    torch.testing.assert_close(outputs_and_gradients(compiled, inputs), outputs_and_gradients(torchs, inputs))
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.parametrize("strict", [False, True])
+def test_all_in_one_exported_program(strict):
+    ours, torchs, inputs = ours_and_torchs(EACH)
+
+    class Module(torch.nn.Module):
+        def forward(self, *inputs):
+            return ours(inputs)
+
+    exported = torch.export.export(Module(), tuple(inputs), strict=strict).module()
+    torch.manual_seed(0)
+    found = exported(*inputs)
+    torch.manual_seed(0)
+    torch.testing.assert_close(list(found), torchs(inputs))
+
+
+@pytest.mark.parametrize("inner", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("case", EACH, ids=str)
+def test_autocast_gives_torchs_dtypes(case, inner, device):
+    """Of float32, of the lower precision itself, and of float64, which autocast leaves alone."""
+    for dtype in (torch.float32, inner, torch.float64):
+        functions = [program([function]) for function in case.calls(device, dtype)]
+        leaves, results = case.leaves(device, dtype), []
+        for function in functions:
+            with torch.autocast(device, dtype=inner):
+                try:
+                    results.append(outputs_and_gradients(function, [with_gradients([t.clone() for t in leaves])]))
+                except RuntimeError as error:
+                    results.append(type(error))
+        if isinstance(results[1], type):
+            assert results[0] is results[1]
+            continue
+        for a, b in zip(*results, strict=True):
+            assert a.dtype is b.dtype
+            torch.testing.assert_close(a, b, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("case", FIRST, ids=str)
+def test_checkpointing(case, device):
+    ours, leaves = case.calls(device)[0], case.leaves(device, requires_grad=True)
+    expected = outputs_and_gradients(program([ours]), [leaves])
+    again = program([lambda *leaves: checkpoint(ours, *leaves, use_reentrant=False)])
+    torch.testing.assert_close(outputs_and_gradients(again, [leaves]), expected)

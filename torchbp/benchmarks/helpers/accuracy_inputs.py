@@ -1,0 +1,269 @@
+"""The operations whose results are sums of many numbers: their inputs, and their equations once more, in NumPy.
+
+`exact` is what the operation computes, of arrays of real or complex numbers. Its gradient needs no formula: of an input
+with a small imaginary part ih, the imaginary part of the result is h times the derivative, and nothing is subtracted.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """How an operation is measured.
+
+    shapes: of its tensors; a tensor instead of a shape is given as it is. scales: what the first is multiplied by.
+    torchs: torch's function. call(function, *tensors): how ours and torch's are called. exact: the same of NumPy's
+        arrays.
+    """
+
+    shapes: tuple
+    torchs: Callable
+    exact: Callable
+    call: Callable = lambda function, *tensors: function(*tensors)
+    scales: tuple = (1e-30, 1e-3, 1.0, 1e3, 1e30)
+
+
+LOGITS = 1e-3, 1.0, 10.0, 100.0, 1e4
+CLASSES = torch.tensor([0, 5, 2, 9, 2, 15])
+
+
+def shifted(z):
+    """Z − max Z and ln Σ exp of it, in each row: what softmax and its relatives are made of."""
+    z = z - z.real.max(-1, keepdims=True)
+    return z, np.log(np.exp(z).sum(-1, keepdims=True))
+
+
+def log_softmax(z, dim=-1):
+    z, log_sum = shifted(z)
+    return z - log_sum
+
+
+def normalised(x, axes, mean=True, eps=1e-5):
+    """(X − μ) / √(σ² + ε), with the mean and variance over these axes; without `mean` X over its root mean square."""
+    x = x - x.mean(axes, keepdims=True) if mean else x
+    return x / np.sqrt((x * x).mean(axes, keepdims=True) + np.longdouble(eps))
+
+
+def per_channel(parameter, x):
+    return parameter.reshape(-1, *[1] * (x.ndim - 2))
+
+
+def batch_norm(x, weight, bias):
+    axes = (0, *range(2, x.ndim))
+    return normalised(x, axes) * per_channel(weight, x) + per_channel(bias, x)
+
+
+def group_norm(groups):
+    def norm(x, weight, bias):
+        grouped = normalised(x.reshape(len(x), groups, -1), -1).reshape(x.shape)
+        return grouped * per_channel(weight, x) + per_channel(bias, x)
+
+    return norm
+
+
+def windows(x, size, stride):
+    """(…, places, size): the windows of each dimension after the second, their elements last."""
+    found = np.lib.stride_tricks.sliding_window_view(x, size, tuple(range(2, x.ndim)))
+    return found[(slice(None), slice(None), *[slice(None, None, stride)] * (x.ndim - 2))]
+
+
+def convolution(x, weight, bias):
+    size = weight.shape[2:]
+    places = windows(x, size, 1)  # (N, in, …, …size)
+    kernel = range(x.ndim, x.ndim + len(size))
+    z = np.tensordot(places, weight, ((1, *kernel), (1, *range(2, weight.ndim))))  # (N, …, out)
+    return np.moveaxis(z, -1, 1) + per_channel(bias, x)
+
+
+def transposed_convolution(x, weight, bias):
+    size = weight.shape[2:]
+    padded = np.pad(x, ((0, 0), (0, 0), *[(s - 1, s - 1) for s in size]))
+    flipped = np.flip(weight.swapaxes(0, 1), tuple(range(2, weight.ndim)))
+    return convolution(padded, flipped, bias)
+
+
+def average_pool(x, size=2):
+    return windows(x, (size,) * (x.ndim - 2), size).mean(tuple(range(x.ndim, 2 * x.ndim - 2)))
+
+
+def largest(x, size=2):
+    found = windows(x, (size,) * (x.ndim - 2), size)
+    found = found.reshape(*found.shape[: x.ndim], -1)
+    return np.take_along_axis(found, found.real.argmax(-1)[..., None], -1)[..., 0]
+
+
+def attention(q, k, v):
+    z, log_sum = shifted(q @ k.swapaxes(-1, -2) / np.sqrt(np.longdouble(q.shape[-1])))
+    return np.exp(z - log_sum) @ v
+
+
+def multi_head_attention(x, w, b, w_o, b_o, heads=2):
+    """Of (L, N, E), and its own keys."""
+    q, k, v = (t.reshape(*t.shape[:2], heads, -1).transpose(1, 2, 0, 3) for t in np.split(x @ w.T + b, 3, -1))
+    return attention(q, k, v).transpose(2, 0, 1, 3).reshape(x.shape) @ w_o.T + b_o
+
+
+def seeded(dropout, x):
+    torch.manual_seed(0)
+    return dropout(x, 0.3)
+
+
+def dropping(name, shape):
+    """A dropout, whose mask is drawn as it is for a tensor of ones."""
+    torchs = getattr(F, name)
+
+    def exact(x):
+        kept = seeded(torchs, torch.ones(x.shape)).numpy() > 0
+        return np.where(kept, x / (1 - np.longdouble(0.3)), 0)
+
+    return Inputs(shapes=(shape,), torchs=torchs, call=seeded, exact=exact)
+
+
+def of_classes(z, classes):
+    return -np.take_along_axis(z, classes[:, None], 1).mean()
+
+
+def divergence(x, y):
+    y = np.where(y.real > 0, y, -y)
+    return (y * (np.log(y) - x)).sum() / len(x)
+
+
+def convolutions(name, exact):
+    return {
+        f"{name}{d}d": Inputs(
+            shapes=((2, 3, *[size] * d), (3, 3, *[kernel] * d), (3,)), torchs=getattr(F, f"{name}{d}d"), exact=exact
+        )
+        for d, size, kernel in ((1, 8, 3), (2, 5, 3), (3, 3, 2))
+    }
+
+
+def pools(name, exact):
+    """Windows of 2, or an output of 2."""
+    return {
+        f"{name}{d}d": Inputs(
+            shapes=((2, 3, *[size] * d),), torchs=getattr(F, f"{name}{d}d"), call=lambda f, x: f(x, 2), exact=exact
+        )
+        for d, size in ((1, 8), (2, 6), (3, 4))
+    }
+
+
+# {rule: keywords whose values are names or flags}, each of them measured; of the others the defaults
+VARIANTS = {"gelu": ({}, {"approximate": "tanh"})}
+
+INPUTS = {
+    "linear": Inputs(shapes=((4, 48), (5, 48), (5,)), torchs=F.linear, exact=lambda x, w, b: x @ w.T + b),
+    "matmul": Inputs(shapes=((4, 48), (48, 5)), torchs=torch.matmul, exact=lambda a, b: a @ b),
+    "addmm": Inputs(
+        shapes=((5,), (4, 48), (48, 5)),
+        torchs=torch.addmm,
+        call=lambda f, c, a, b: f(c, a, b, beta=0.5, alpha=3),
+        exact=lambda c, a, b: c / 2 + 3 * (a @ b),
+    ),
+    "baddbmm": Inputs(
+        shapes=((5,), (3, 4, 32), (3, 32, 5)),
+        torchs=torch.baddbmm,
+        call=lambda f, c, a, b: f(c, a, b, beta=0.5, alpha=3),
+        exact=lambda c, a, b: c / 2 + 3 * (a @ b),
+    ),
+    "ensemble_linear": Inputs(
+        shapes=((3, 4, 32), (3, 5, 32), (3, 5)),
+        torchs=lambda x, w, b: torch.baddbmm(b.unsqueeze(1), x, w.mT),
+        exact=lambda x, w, b: x @ w.swapaxes(1, 2) + b[:, None],
+    ),
+    "prelu": Inputs(
+        shapes=((6, 4, 8), (4,)),
+        torchs=F.prelu,
+        exact=lambda x, w: np.where(x.real > 0, x, x * w[:, None]),
+    ),
+    "softmax": Inputs(
+        shapes=((6, 16),),
+        torchs=F.softmax,
+        call=lambda f, z: f(z, dim=-1),
+        exact=lambda z: np.exp(log_softmax(z)),
+        scales=LOGITS,
+    ),
+    "log_softmax": Inputs(
+        shapes=((6, 16),), torchs=F.log_softmax, call=lambda f, z: f(z, dim=-1), exact=log_softmax, scales=LOGITS
+    ),
+    "glu": Inputs(
+        shapes=((6, 16),),
+        torchs=F.glu,
+        exact=lambda x: x[:, :8] / (1 + np.exp(-x[:, 8:])),
+        scales=(1e-30, 1e-3, 1.0, 10.0, 30.0),
+    ),
+    "cross_entropy": Inputs(
+        shapes=((6, 16), CLASSES),
+        torchs=F.cross_entropy,
+        exact=lambda z, y: of_classes(log_softmax(z), y),
+        scales=LOGITS,
+    ),
+    "kl_div": Inputs(
+        shapes=((6, 16), (6, 16)),
+        torchs=F.kl_div,
+        call=lambda f, x, y: f(x, y.abs(), reduction="batchmean"),
+        exact=divergence,
+        scales=LOGITS,
+    ),
+    "nll_loss": Inputs(shapes=((6, 16), CLASSES), torchs=F.nll_loss, exact=of_classes),
+    "layer_norm": Inputs(
+        shapes=((6, 32), (32,), (32,)),
+        torchs=F.layer_norm,
+        call=lambda f, x, w, b: f(x, (32,), w, b),
+        exact=lambda x, w, b: normalised(x, -1) * w + b,
+    ),
+    "rms_norm": Inputs(
+        shapes=((6, 32), (32,)),
+        torchs=F.rms_norm,
+        call=lambda f, x, w: f(x, (32,), w, 1e-5),
+        exact=lambda x, w: normalised(x, -1, mean=False) * w,
+    ),
+    "batch_norm": Inputs(
+        shapes=((4, 3, 8), (3,), (3,)),
+        torchs=F.batch_norm,
+        call=lambda f, x, w, b: f(x, None, None, w, b, training=True),
+        exact=batch_norm,
+    ),
+    "group_norm": Inputs(
+        shapes=((3, 4, 8), (4,), (4,)), torchs=F.group_norm, call=lambda f, x, w, b: f(x, 2, w, b), exact=group_norm(2)
+    ),
+    "instance_norm": Inputs(
+        shapes=((3, 4, 8), (4,), (4,)),
+        torchs=F.instance_norm,
+        call=lambda f, x, w, b: f(x, weight=w, bias=b),
+        exact=group_norm(4),
+    ),
+    "embedding": Inputs(
+        shapes=((16, 8), CLASSES),
+        torchs=F.embedding,
+        call=lambda f, weight, indices: f(indices, weight),
+        exact=lambda weight, indices: weight[indices],
+    ),
+    "dropout": dropping("dropout", (6, 16)),
+    "dropout1d": dropping("dropout1d", (4, 6, 3)),
+    "dropout2d": dropping("dropout2d", (4, 6, 3, 1)),
+    "dropout3d": dropping("dropout3d", (4, 6, 3, 1, 1)),
+    "flatten": Inputs(shapes=((2, 3, 4),), torchs=torch.flatten, exact=np.ravel),
+    **convolutions("conv", convolution),
+    **convolutions("conv_transpose", transposed_convolution),
+    **pools("avg_pool", average_pool),
+    **pools("max_pool", largest),
+    **pools("adaptive_avg_pool", lambda x: average_pool(x, x.shape[-1] // 2)),
+    "scaled_dot_product_attention": Inputs(
+        shapes=((2, 2, 8, 4), (2, 2, 8, 4), (2, 2, 8, 4)),
+        torchs=F.scaled_dot_product_attention,
+        exact=attention,
+        scales=(1e-3, 1.0, 10.0, 100.0),
+    ),
+    "multi_head_attention_forward": Inputs(
+        shapes=((6, 2, 4), (12, 4), (12,), (4, 4), (4,)),
+        torchs=F.multi_head_attention_forward,
+        call=lambda f, x, w, b, w_o, b_o: f(x, x, x, 4, 2, w, b, None, None, False, 0.0, w_o, b_o)[0],
+        exact=multi_head_attention,
+        scales=(1e-3, 1.0, 10.0),
+    ),
+}

@@ -1,0 +1,35 @@
+"""Flatten: some dimensions become one. It changes no number, so torch's view is both passes; the engine needs its rule.
+
+forward     Z  = X in the shape (…, n, …)
+backward    dX = dZ in the shape of X
+"""
+
+import torch
+
+from torchbp.ops.registry import register
+from torchbp.ops.rules import Layer
+
+
+def _forward(x, start_dim, end_dim):
+    return x.flatten(start_dim, end_dim)
+
+
+def _backward(dz, x, start_dim, end_dim):
+    return dz.reshape(x.shape)
+
+
+RULE = register(
+    Layer(
+        name="flatten",
+        apply=torch.flatten,
+        torch_module=torch.nn.Flatten,
+        options=("start_dim", "end_dim"),
+        forward=_forward,
+        backward=_backward,
+        saves="input",
+        parameters=(),
+        equation=None,
+        backward_equation=None,
+        description="Each row becomes a vector.",
+    )
+)

@@ -1,0 +1,92 @@
+"""Gated linear unit: the first half of X along `dim`, P, times the sigmoid of the second half, Q.
+
+forward     Z  = P ∘ σ(Q)                   X = [P, Q]
+backward    dP = dZ ∘ σ(Q)                  dQ = dZ ∘ P ∘ σ(Q) ∘ σ(−Q)
+tangent     Ż  = Ṗ ∘ σ(Q) + P ∘ σ(Q) ∘ σ(−Q) ∘ Q̇
+"""
+
+import torch
+import torch.nn.functional as F
+
+from torchbp.ops._dispatch import VmappableFunction, operation, save_for_jvp
+from torchbp.ops.registry import register
+from torchbp.ops.rules import Layer
+
+
+def glu_dx(dz, x, dim):
+    """dX = [dZ ∘ σ(Q), dZ ∘ P ∘ σ(Q) ∘ σ(−Q)]: by torch's kernel where nobody differentiates it. Forward
+    and backward of 512 × 1024 numbers take twice as long without it."""
+    return written_out(dz, x, dim) if torch.is_grad_enabled() else torch.ops.aten.glu_backward(dz, x, dim)
+
+
+def written_out(dz, x, dim):
+    """[dZ ∘ σ(Q), dZ ∘ P ∘ σ(Q) ∘ σ(−Q)], by operations that can be differentiated."""
+    p, q = x.chunk(2, dim)
+    dp = dz * torch.sigmoid(q)
+    return torch.cat([dp, dp * p * torch.sigmoid(-q)], dim)
+
+
+class GLU(VmappableFunction):
+    """Z = P ∘ σ(Q), of the halves of X along `dim`."""
+
+    @staticmethod
+    def forward(x, dim):
+        return F.glu(x, dim)
+
+    @staticmethod
+    def setup_context(ctx, inputs, z):
+        x, ctx.dim = inputs
+        ctx.save_for_backward(x)
+        save_for_jvp(ctx, x)
+
+    @staticmethod
+    def backward(ctx, dz):
+        return None if dz is None else glu_dx(dz, *ctx.saved_tensors, ctx.dim), None
+
+    @staticmethod
+    def jvp(ctx, x_t, _):
+        (x,) = ctx.saved_tensors
+        (p, q), (p_t, q_t) = x.chunk(2, ctx.dim), x_t.chunk(2, ctx.dim)
+        return torch.sigmoid(q) * (p_t + p * torch.sigmoid(-q) * q_t)
+
+
+apply_glu = operation(GLU, F.glu)
+
+
+def glu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
+    r"""Gated linear unit: `Z = P ∘ σ(Q)`, of the halves of X (equations at the top of this file).
+
+    Args:
+        input: X, with an even size along `dim`; floating.
+        dim: along which X is halved.
+
+    Returns:
+        Z, half as large as `input` along `dim`.
+
+    Raises:
+        RuntimeError: the size along `dim` is odd, or there is no dimension.
+        IndexError: `dim` is out of range.
+
+    Example:
+        >>> z = torchbp.ops.glu(torch.tensor([2.0, 0.0]))  # tensor([1.])
+    """
+    return apply_glu(input, dim)
+
+
+RULE = register(
+    Layer(
+        name="glu",
+        apply=glu,
+        torch_module=torch.nn.GLU,
+        torch_functions={F.glu: glu},
+        options=("dim",),
+        forward=F.glu,
+        backward=glu_dx,
+        saves="input",
+        new_memory=True,
+        parameters=(),
+        equation=None,
+        backward_equation=None,
+        description="The first half of each row is multiplied by the sigmoid of the second half.",
+    )
+)

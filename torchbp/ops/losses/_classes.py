@@ -1,0 +1,111 @@
+"""What the losses of classes share: the classes of the rows, their weights, and what a mean divides by.
+
+A row is what one class is given for: of Z `(N, C)` each of the N rows, of Z `(N, C, d1, …)` each place of each row.
+"""
+
+import torch
+
+from torchbp.ops._dispatch import is_dynamo_compiling, transforms_active
+from torchbp.ops.losses._reduction import check_tensor, wants_gradient
+
+
+def class_dim(z):
+    """The dimension of the classes: 1, or of an input without a batch 0."""
+    return 1 if z.dim() > 1 else 0
+
+
+def per_class(weight, z, dim):
+    """w in a shape that broadcasts to Z along its dimension of classes."""
+    return weight.view([-1 if d == dim else 1 for d in range(z.dim())])
+
+
+def class_weights(y, weight, ignore_index, dtype):
+    """(y with 0 in the place of `ignore_index`; w_y of each row, 0 where it is ignored; which rows are kept)."""
+    kept = y != ignore_index
+    index = torch.where(kept, y, 0)
+    return index, kept.to(dtype) if weight is None else torch.where(kept, weight[index], 0), kept
+
+
+def row_gradient(dloss, w_y, kept, reduction):
+    """dℓ of each row: dL for a sum, dL / Σ w_y for a mean, and 0 where the row is ignored, also where all are."""
+    if reduction == "mean":
+        dloss = dloss / w_y.sum()
+    return torch.where(kept, dloss, 0)
+
+
+def may_write():
+    """Whether a formula may write into the tensor that it has just made: nobody records it or maps over it."""
+    return not (torch.is_grad_enabled() or is_dynamo_compiling() or transforms_active())
+
+
+def put(out, dim, at, values):
+    """`out` with these values, or this number, at the classes `at`; over `out` itself where that may be."""
+    return (out.scatter_ if may_write() else out.scatter)(dim, at, values)
+
+
+def check_rows(z, y):
+    """Classes y, one for each row of Z.
+
+    Raises:
+        NotImplementedError: Z has no real floating numbers.
+        ValueError, RuntimeError: y has another shape, of which torch raises a ValueError for another number of rows.
+        RuntimeError: y has another dtype than int64 or uint8.
+    """
+    check_floating(z)
+    if not z.dim():
+        raise ValueError("input is a single number; give a number for each class")
+    rows = (*z.shape[:1], *z.shape[2:]) if z.dim() > 1 else ()
+    fits = y.shape == rows or (z.dim() == 1 and y.shape == (1,))
+    is_index = y.dtype in (torch.int64, torch.uint8)
+    if fits and is_index:
+        return
+    error = ValueError if is_index and (z.dim() == 1 or y.shape[:1] != z.shape[:1]) else RuntimeError
+    raise error(
+        f"target is {y.dtype} in the shape {tuple(y.shape)}, and input has the shape {tuple(z.shape)}; give the class "
+        f"of each row, as int64 in the shape {rows}"
+    )
+
+
+def as_index(y, z):
+    """Classes as an int64 tensor without a dimension of 1 that Z has not; of N-D ones a contiguous one, as torch does
+    it: less to save."""
+    if y.dtype is not torch.int64:
+        y = y.long()
+    if y.dim() > 1:
+        return y.contiguous()
+    return y if z.dim() > 1 else y.reshape(())
+
+
+def check_floating(z):
+    if not z.is_floating_point():
+        raise NotImplementedError(f"input is {z.dtype}; give real floating numbers")
+
+
+def outside(error, z):
+    """torch's IndexError about a class, which names that class, with what it should be."""
+    last = z.shape[class_dim(z)] - 1
+    return IndexError(f"{str(error).rstrip('.')}: input has the shape {tuple(z.shape)}, so classes are 0 to {last}")
+
+
+def check_class_weight(weight, z):
+    """A weight for each class.
+
+    Raises:
+        RuntimeError: it has another shape, dtype or device, or requires a gradient, which torch does not have either.
+    """
+    if weight is None:
+        return
+    check_tensor("weight", weight)
+    dim = class_dim(z)
+    classes = z.shape[dim] if z.dim() else 1
+    if weight.shape != (classes,):
+        raise RuntimeError(
+            f"weight has the shape {tuple(weight.shape)}; give one number for each of the {classes} classes of input, "
+            f"whose shape is {tuple(z.shape)}"
+        )
+    if weight.dtype is not z.dtype and not torch.is_autocast_enabled(z.device.type):
+        raise RuntimeError(f"weight is {weight.dtype} and input {z.dtype}; give weight.to({z.dtype})")
+    if weight.device != z.device:
+        raise RuntimeError(f"weight is on {weight.device} and input on {z.device}; give weight.to({str(z.device)!r})")
+    if weight.requires_grad and torch.is_grad_enabled():
+        raise RuntimeError(wants_gradient("weight", weight))

@@ -1,0 +1,181 @@
+"""Negative log-likelihood of classes: the loss of log-probabilities X, of which it takes that of the class y.
+
+    forward     ℓ  = −w_y X_y                         L = Σ ℓ / Σ w_y
+    backward    dX = −dℓ w_y onehot(y)                dℓ = dL / Σ w_y
+    tangent     ℓ̇  = −w_y Ẋ_y
+
+The mean runs over the weights of the rows' classes. Rows whose class is `ignore_index` have the weight 0.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp
+from torchbp.ops.losses._classes import (
+    as_index,
+    check_class_weight,
+    check_rows,
+    class_dim,
+    class_weights,
+    outside,
+    put,
+    row_gradient,
+)
+from torchbp.ops.losses._reduction import check_reduction, chosen_reduction
+from torchbp.ops.registry import register
+from torchbp.ops.rules import Loss
+
+
+class NLLLoss(VmappableFunction):
+    """L = reduced(−w_y X_y): X (N, C, …) or (C), y without the dimension of classes, w (C) or None."""
+
+    @staticmethod
+    def forward(x, y, weight, ignore_index, reduction):
+        return no_view(nll_of(x, y, weight, ignore_index, reduction), x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, loss):
+        x, y, weight, ctx.ignore_index, ctx.reduction = inputs
+        ctx.shape, ctx.dtype = x.shape, x.dtype
+        ctx.save_for_backward(y, weight)
+        save_for_jvp(ctx, y, weight)
+
+    @staticmethod
+    def backward(ctx, dloss):
+        if dloss is None:
+            return (None,) * 5
+        y, weight = ctx.saved_tensors
+        index, w_y, kept = class_weights(y, weight, ctx.ignore_index, ctx.dtype)
+        dloss = row_gradient(dloss, w_y, kept, ctx.reduction)
+        return nll_dx(dloss, index, w_y, ctx.shape), None, None, None, None
+
+    @staticmethod
+    def jvp(ctx, x_t, *_):
+        y, weight = ctx.saved_tensors
+        index, w_y, _ = class_weights(y, weight, ctx.ignore_index, ctx.dtype)
+        dim = class_dim(x_t)
+        return reduced_rows(-w_y * x_t.gather(dim, index.unsqueeze(dim)).squeeze(dim), w_y, ctx.reduction)
+
+
+def no_view(loss, x):
+    """ℓ, which torch's function may return as a view: autograd lets nobody write into a view that a Function made."""
+    return loss.detach() if x.dim() > 2 else loss
+
+
+def nll_dx(dloss, index, w_y, shape):
+    """dX = −dℓ w_y onehot(y), in the shape of X. `index` is y without the ignored classes, `w_y` their weights."""
+    dim = 1 if len(shape) > 1 else 0
+    values = -dloss * w_y
+    return put(values.new_zeros(shape), dim, index.unsqueeze(dim), values.unsqueeze(dim))
+
+
+def reduced_rows(loss, w_y, reduction):
+    """L = Σ ℓ / Σ w_y for "mean", Σ ℓ for "sum", ℓ itself for "none"."""
+    if reduction == "mean":
+        return loss.sum() / w_y.sum()
+    return loss.sum() if reduction == "sum" else loss
+
+
+def nll_of(x, y, weight, ignore_index, reduction):
+    """L = reduced(−w_y X_y), by torch's function."""
+    return F.nll_loss(x, y, weight, ignore_index=ignore_index, reduction=reduction)
+
+
+apply_nll_loss = operation(NLLLoss, nll_of, float32)
+
+
+def nll_loss(
+    input: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> torch.Tensor:
+    r"""The negative of the log-probability of the right class (equations at the top of this file).
+
+    Args:
+        input: X, log-probabilities, shape `(C)`, `(N, C)` or `(N, C, d1, …)`, floating.
+        target: y, the index of a class for each row, shape `()`, `(N)` or `(N, d1, …)`, int64.
+        weight: w, a number for each class, shape `(C)`, the dtype of `input`, or None; it gets no gradient.
+        size_average, reduce: torch's old way to say the reduction.
+        ignore_index: rows of this class do not count.
+        reduction: "mean", the sum divided by Σ w_y, "sum", or "none".
+
+    Returns:
+        L, a scalar, or ℓ in the shape of `target` for "none".
+
+    Raises:
+        IndexError: a class that is not below C.
+        ValueError: another number of rows, or an unknown reduction.
+        RuntimeError: other shapes or dtypes that do not fit, or a weight that requires grad.
+        NotImplementedError: integers or complex numbers as `input`.
+
+    Example:
+        >>> log_p = torch.tensor([[0.7, 0.3]]).log()
+        >>> torchbp.ops.nll_loss(log_p, torch.tensor([0]))  # −ln 0.7 = 0.3567
+    """
+    reduction = chosen_reduction(size_average, reduce, reduction)
+    check_reduction(reduction)
+    check_rows(input, target)
+    check_class_weight(weight, input)
+    try:
+        return apply_nll_loss(input, as_index(target, input), weight, ignore_index, reduction)
+    except IndexError as error:
+        raise outside(error, input) from None
+
+
+# --- the engine's forms: the classes are the last dimension ---------------------------------------------------------
+
+
+def check_classes(output, y):
+    """A class for each row of the network's output.
+
+    Raises:
+        ValueError: another shape, or numbers that are no classes.
+    """
+    if y.is_floating_point() or y.shape != output.shape[:-1]:
+        raise ValueError(
+            f"y has the shape {tuple(y.shape)} and dtype {y.dtype}; give a class for each of "
+            f"{tuple(output.shape[:-1])} rows, as int64"
+        )
+
+
+def count(y, weight=None, ignore_index=-100, **_):
+    """What the mean of one network's loss, or of each member's, divides by: Σ w_y."""
+    if weight is None and ignore_index < 0:
+        return y.shape[-1]  # no class is negative
+    _, w_y, _ = class_weights(y, weight, ignore_index, torch.get_default_dtype())
+    return w_y.sum(-1)
+
+
+def _each(x, y, **options):
+    rows = x.shape[:-1]
+    loss = F.nll_loss(x.flatten(0, -2), y.expand(rows).flatten(), reduction="none", **options)
+    return loss.view(rows)
+
+
+def _derivative(x, y, weight=None, ignore_index=-100):
+    index, w_y, _ = class_weights(y.expand(x.shape[:-1]), weight, ignore_index, x.dtype)
+    return torch.zeros_like(x).scatter_(-1, index.unsqueeze(-1), -w_y.unsqueeze(-1))
+
+
+RULE = register(
+    Loss(
+        name="nll_loss",
+        apply=nll_loss,
+        torch_module=torch.nn.NLLLoss,
+        torch_functions={F.nll_loss: nll_loss},
+        options=("weight", "ignore_index"),
+        option_symbols=("w", "i"),
+        each=_each,
+        derivative=_derivative,
+        check=check_classes,
+        count=count,
+        target="classes",
+        equation=None,
+        slope=None,
+        description="The loss is the negative of the logarithm of the right class's probability.",
+    )
+)

@@ -1,0 +1,1 @@
+"""Layers that shift numbers to mean 0 and scale them to variance 1."""
