@@ -172,6 +172,7 @@ REACHED = {  # the name of the Function, the shapes of tensors, a call
     "torch.conv2d": ("Conv", [IMAGE, KERNEL], lambda x, w: torch.conv2d(input=x, weight=w, bias=None, stride=(2, 1))),
     "F.max_pool2d": ("MaxPool", [IMAGE], lambda x: F.max_pool2d(x, 2)),
     "torch.max_pool2d": ("MaxPool", [IMAGE], lambda x: torch.max_pool2d(x, 2, (), 1, ceil_mode=True)),
+    "with indices": ("MaxPool", [IMAGE], lambda x: F.max_pool2d(x, 2, return_indices=True)[0]),
     "torch.special.log_softmax": ("LogSoftmax", [A], lambda x: torch.special.log_softmax(x, 1)),
     "F.cross_entropy": ("CrossEntropy", [A], lambda x: F.cross_entropy(x, torch.tensor([0, 1, 2, -100]))),
     "F.gumbel_softmax": ("Softmax", [A], lambda x: F.gumbel_softmax(x, 0.5)),  # which calls softmax

@@ -140,5 +140,13 @@ def test_keywords_and_a_loss():
     ],
 )
 def test_a_loss_that_cannot_be_differentiated(loss, message):
+    net = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    before = copy.deepcopy(net.state_dict())
     with pytest.raises(ValueError, match=message):
-        torchbp.coverage(nn.Linear(3, 2), torch.randn(4, 3), loss=loss)
+        torchbp.coverage(net, torch.randn(4, 3), loss=loss)
+    torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
+
+
+def test_a_model_that_learns_nothing():
+    with pytest.raises(ValueError, match="the loss depends on no parameter that requires a gradient"):
+        torchbp.coverage(nn.Linear(3, 2).requires_grad_(False), torch.randn(4, 3, requires_grad=True))

@@ -20,10 +20,10 @@ class formulas(TorchFunctionMode):
     """A context in which each function and method of torch that torchbp has computes by our formulas.
 
     It reaches `F.linear`, `F.relu`, `F.cross_entropy`, `torch.sigmoid(x)`, `x.sigmoid()`, `x @ weight.T`, …, and those
-    that a function of `torch.nn.functional` calls, such as `F.multi_head_attention_forward`; but for these last also in
-    `torch.compile`. Left to torch are what is called without gradients, in-place functions and `out=`, `torch.einsum`,
-    and what a backward calls, such as the recomputation of a checkpointed closure. It holds for the thread that enters
-    it. Outside of it nothing is slower.
+    that a function of `torch.nn.functional` calls, such as `F.gumbel_softmax`. In `torch.compile` it reaches all but
+    these last. Left to torch are what is called without gradients, in-place functions and `out=`, `torch.einsum`,
+    `torch.kl_div` and `torch.binary_cross_entropy_with_logits` (`F.kl_div` is ours), and what a backward calls, such as
+    the recomputation of a checkpointed closure. It holds for the thread that enters it. Elsewhere nothing is slower.
 
     Example:
         >>> x, weight = torch.randn(32, 30), torch.randn(16, 30, requires_grad=True)

@@ -1,7 +1,6 @@
 """How much of a model's training step torchbp's formulas compute: what ran, as autograd's graph and torch's operations
 show it, and not what was converted."""
 
-import contextlib
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +11,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+
+from torchbp._unchanged import unchanged
 
 
 @dataclass
@@ -94,16 +95,18 @@ def coverage(
     found = Coverage()
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     counter = _FlopCounter(_codes())
-    with _as_before(model), torch.enable_grad(), counter:
+    with unchanged(lambda: list(model.buffers()), {p.device for p in model.parameters()}), torch.enable_grad(), counter:
         output = model(*inputs, **keywords)
         value = _sum(output) if loss is None else loss(output)
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise ValueError(f"coverage: the loss is {_described(value)}; give a loss that is one number")
         if value.grad_fn is None:
-            raise ValueError("coverage: the loss depends on no parameter")
+            raise ValueError("coverage: the loss depends on no parameter that requires a gradient")
         readers = _readers(value.grad_fn)  # before the backward, which frees the graph
         _count_nodes(readers, found)
         _count_parameters(readers, parameters, found)
+        if not found.parameters:
+            raise ValueError("coverage: the loss depends on no parameter that requires a gradient")
         torch.autograd.grad(value, list(parameters.values()), torch.ones_like(value), allow_unused=True)
     found.flops, found.flops_of_ours = counter.all, counter.ours
     return found
@@ -121,18 +124,6 @@ def _sum(output):
 
 def _described(value):
     return f"of the shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
-
-
-@contextlib.contextmanager
-def _as_before(model):
-    """Within it, what the model changes in its buffers and draws is undone in the end."""
-    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
-    with torch.random.fork_rng([device.index for device in devices]):
-        yield
-    with torch.no_grad():
-        for buffer, before in kept:
-            buffer.copy_(before)
 
 
 # Nodes without arithmetic in either direction, by which a parameter may come into an operation.

@@ -1,6 +1,5 @@
 """A model as the engine runs it: its layers in order, forward, and backward by the formulas of their rules."""
 
-import contextlib
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
@@ -9,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.modules.module import _has_any_global_hook
 
+from torchbp._unchanged import unchanged
 from torchbp.ops._dispatch import any_autocast
 from torchbp.ops.registry import is_converted, refusal, rule_of
 from torchbp.ops.rules import Activation, Layer
@@ -250,16 +250,9 @@ class Network:
         """What a layer keeps beside its parameters, such as running statistics."""
         return [tensor for _, layer in self.named for tensor in layer._buffers.values() if tensor is not None]
 
-    @contextlib.contextmanager
     def only_read(self):
         """A context for a pass that is no step: after it, buffers and the random stream are as they were before."""
-        device, before = self.first_parameter.device, [buffer.clone() for buffer in self.buffers()]
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            try:
-                yield
-            finally:
-                for buffer, value in zip(self.buffers(), before, strict=True):
-                    buffer.copy_(value)
+        return unchanged(self.buffers, [self.first_parameter.device])
 
     def names(self):
         """Of each layer with a rule for layers, for a message."""

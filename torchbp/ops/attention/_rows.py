@@ -35,7 +35,7 @@ def attention_in_parts(q, k, v, mask, kept, factor, causal, scale):
 def attention_by_flash(q, k, v, mask, causal, scale):
     """O by torch's kernel for the CPU, where it `fits_flash`. Of a row whose every key is masked it makes 0."""
     if mask is not None and mask.dtype is torch.bool:
-        mask = torch.zeros_like(mask, dtype=q.dtype).masked_fill(mask.logical_not(), -math.inf)
+        mask = seen_as_numbers(mask, q.dtype)
     tensors, mask = (folded(t) for t in (q, k, v)), folded_mask(mask, q, k)
     out, _ = flash(*tensors, 0.0, causal, attn_mask=mask, scale=scale)
     return out.reshape(q.shape)
@@ -62,13 +62,18 @@ def attention_backward_in_parts(do, q, k, v, mask, kept, factor, causal, scale, 
     return *gradients, dmask
 
 
+def seen_as_numbers(mask, dtype):
+    """0 where a boolean mask is True, and −∞ elsewhere."""
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(mask.logical_not(), -math.inf)
+
+
 def in_numbers(mask, dtype):
     """The mask as numbers that are added to S, with 0 in a row whose every key is masked; and these rows, (…, 1), or
     None where there are none: there O and its gradient are 0."""
     if mask is None:
         return None, None
     if mask.dtype is torch.bool:
-        mask = torch.zeros_like(mask, dtype=dtype).masked_fill_(mask.logical_not(), -math.inf)
+        mask = seen_as_numbers(mask, dtype)
     sees_no_key = (mask == -math.inf).all(-1, keepdim=True)
     return (mask.masked_fill(sees_no_key, 0.0), sees_no_key) if sees_no_key.any() else (mask, None)
 

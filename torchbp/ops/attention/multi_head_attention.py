@@ -109,9 +109,9 @@ def multi_head_attention_forward(
     v = v if static_v is None else static_keys("static_v", static_v, rows, num_heads, q)
 
     hint = is_causal and key_padding_mask is None and not need_weights
-    mask = None if hint else in_numbers("attn_mask", attn_mask, query.dtype)
+    mask = None if hint else hidden_as_numbers("attn_mask", attn_mask, query.dtype)
     mask = mask.unflatten(0, (rows, num_heads)) if mask is not None and mask.dim() == 3 else mask
-    padding = in_numbers("key_padding_mask", key_padding_mask, query.dtype)
+    padding = hidden_as_numbers("key_padding_mask", key_padding_mask, query.dtype)
     padding = None if padding is None else padding[:, None, None]
 
     if (bias_k is None) != (bias_v is None):
@@ -177,7 +177,7 @@ def static_keys(name, t, rows, heads, q):
     return t.unflatten(0, (rows, heads))
 
 
-def in_numbers(name, mask, dtype):
+def hidden_as_numbers(name, mask, dtype):
     """The mask as numbers that are added to the scores: −∞ where a boolean one is True."""
     if mask is None or mask.is_floating_point():
         return mask

@@ -39,6 +39,7 @@ from torchbp.ops.attention._rows import (
     fits_flash,
 )
 from torchbp.ops.attention._shapes import as_heads_of, checked, checked_mask, heads_summed
+from torchbp.ops.normalisation._normalised import is_differentiated
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Operation
 
@@ -54,7 +55,7 @@ class ScaledDotProductAttention(VmappableFunction):
         factor = dropout_factor(dropout_p)
         if is_compiled_alone() and kept is None and fits_flash(q, k, v):
             out = attention_by_flash(q, k, v, mask, causal, scale)
-        elif whole():
+        elif needs_whole_matrix():
             out = attention(q, k, v, mask, kept, factor, causal, scale)
         else:
             out = attention_in_parts(q, k, v, mask, kept, factor, causal, scale)
@@ -78,7 +79,7 @@ class ScaledDotProductAttention(VmappableFunction):
             return (None,) * 7
         if is_compiled_alone() and do.device.type == "cpu" and not ctx.dropout:
             formulas = attention_backward_as_operator
-        elif torch.is_grad_enabled() or whole():
+        elif is_differentiated() or needs_whole_matrix():
             formulas = attention_backward
         else:
             formulas = attention_backward_in_parts
@@ -131,11 +132,16 @@ def scores(q, k, mask=None, causal=False, scale=1.0):
     """S = scale Q Kᵀ + mask, with −∞ where the mask is False or, if causal, where a key comes after its query."""
     s = (q * scale) @ k.mT
     if causal:
-        rows, columns = (torch.arange(t.shape[-2], device=t.device) for t in (q, k))
-        s = s.masked_fill(columns > rows.unsqueeze(-1), -math.inf)
+        s = s.masked_fill(later_keys(q, k), -math.inf)
     if mask is not None:
         s = s.masked_fill(mask.logical_not(), -math.inf) if mask.dtype is torch.bool else s + mask
     return s
+
+
+def later_keys(q, k):
+    """(L, S), True where a key comes after its query."""
+    rows, columns = (torch.arange(t.shape[-2], device=t.device) for t in (q, k))
+    return columns > rows.unsqueeze(-1)
 
 
 def probabilities(q, k, mask=None, causal=False, scale=1.0):
@@ -178,7 +184,7 @@ def is_compiled_alone():
     return is_dynamo_compiling() and not transforms_active()
 
 
-def whole():
+def needs_whole_matrix():
     """Whether the formulas compute with the whole matrix: parts of it are written in place, which a transform cannot
     map, and a compiler would unroll the loop over them."""
     if is_dynamo_compiling() or torch.compiler.is_compiling():  # first: dynamo cannot trace what is below
@@ -250,12 +256,8 @@ def scaled_dot_product_attention(
     if attn_mask is not None:
         attn_mask = checked_mask(attn_mask, q, k)
     if attn_mask is not None and is_causal:
-        rows, columns = (torch.arange(t.shape[-2], device=t.device) for t in (q, k))
-        above = columns > rows.unsqueeze(-1)
-        attn_mask, is_causal = (
-            attn_mask.masked_fill(above, False if attn_mask.dtype is torch.bool else -math.inf),
-            False,
-        )
+        hidden = False if attn_mask.dtype is torch.bool else -math.inf
+        attn_mask, is_causal = attn_mask.masked_fill(later_keys(q, k), hidden), False
     if scale is None:
         scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] > 0 else 1.0
     return apply_scaled_dot_product_attention(q, k, v, attn_mask, dropout_p, is_causal, scale)[0]

@@ -10,6 +10,7 @@ I counts the places of a plane, of all spatial dimensions, from 0. I is all that
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp
 from torchbp.ops.convolution._windows import MAX_POOL, layout
@@ -163,11 +164,11 @@ def _refuses(module):
     return "it returns indices; use return_indices=False" if module.return_indices else None
 
 
-def _of_torch(apply):
-    """The same with the arguments of `torch.max_pool2d`, whose `stride` is () where here it is None."""
+def _with_indices(apply):
+    """The same with the arguments of `F.max_pool2d_with_indices`, which returns them always."""
 
-    def pool(input, kernel_size, stride=(), padding=0, dilation=1, ceil_mode=False):
-        return apply(input, kernel_size, None if stride in ((), []) else stride, padding, dilation, ceil_mode)
+    def pool(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+        return apply(input, kernel_size, stride, padding, dilation, ceil_mode, True)
 
     return pool
 
@@ -185,7 +186,11 @@ def _rule(dims, apply):
             name=f"max_pool{dims}d",
             apply=apply,
             torch_module=getattr(torch.nn, f"MaxPool{dims}d"),
-            torch_functions={MAX_POOL[dims]: apply, getattr(torch, f"max_pool{dims}d"): _of_torch(apply)},
+            torch_functions={
+                MAX_POOL[dims]: apply,
+                getattr(torch, f"max_pool{dims}d"): apply,
+                getattr(F, f"max_pool{dims}d_with_indices"): _with_indices(apply),
+            },
             options=("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
             refuses=_refuses,
             forward=forward,
