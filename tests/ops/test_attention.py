@@ -56,7 +56,7 @@ def test_rows_give_what_the_whole_matrix_gives(shapes, options, monkeypatch):
     monkeypatch.setattr("torchbp.ops.attention._rows.CACHED", 4096)
     leaves = draw(*shapes)
     found = with_gradients(ops.scaled_dot_product_attention, leaves, options)
-    monkeypatch.setattr(formulas, "whole", lambda: True)
+    monkeypatch.setattr(formulas, "needs_whole_matrix", lambda: True)
     torch.testing.assert_close(found, with_gradients(ops.scaled_dot_product_attention, leaves, options))
     torch.testing.assert_close(found, with_gradients(F.scaled_dot_product_attention, leaves, options))
 
