@@ -27,7 +27,7 @@ BENCHMARKS = {
     "ensemble": ("A step of many networks at once, beside a loop over them; growth with size.", 4.0),
     "training": ("A step of training in whole runs, beside plain Lightning and scikit-learn; a large table.", 20.0),
     "memory": ("The most memory that a step takes, beside what it cannot do without.", None),
-    "models": ("A step of whole networks, converted, beside torch.nn: time, memory, what is reached.", 8.0),
+    "models": ("A step of whole networks, converted, beside torch.nn: time and memory.", 8.0),
 }
 ACCURACY = "The worst error of each operation, forward and backward, in ulp, beside torch's."
 COMPILED = ("layers", "step", "ensemble", "all")

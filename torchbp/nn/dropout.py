@@ -9,7 +9,7 @@ from torchbp.ops.registry import implements
 
 @implements(RULE)
 class Dropout(torch.nn.Dropout):
-    """`torch.nn.Dropout` with its backward written out: `Z = X ∘ m`, `dX = dZ ∘ m`, with torch's random numbers.
+    """`torch.nn.Dropout` with its backward written out: `Z = X ∘ m`, `dX = dZ ∘ m`; on a CPU m is torch's.
 
     Example:
         >>> torchbp.nn.Dropout(0.5)(torch.ones(4))  # zeros and twos
