@@ -39,6 +39,8 @@ def value_and_derivative(loss, output, y, members=None):
     """
     rule, reduction = rule_of(loss), loss.reduction
     options = rule.options_of(loss)
+    if rule.target == "classes" and output.dim() > (3 if members else 2):
+        return of_classes_in_the_middle(loss, output, y, members)
     if members and y.dim() < output.dim() - (rule.target == "classes"):
         y = y.expand(len(output), *y.shape)
     rule.check(output, y)
@@ -55,6 +57,16 @@ def value_and_derivative(loss, output, y, members=None):
     if derivative is output or derivative is y:  # the engine writes over it
         derivative = derivative.clone()
     return value, derivative, scale
+
+
+def of_classes_in_the_middle(loss, output, y, members):
+    """The same of an output (N, C, …), such as an image's, and a class for each of the places, y (N, …)."""
+    rows = output.movedim(1, -1)
+    if members or y.shape != rows.shape[:-1]:
+        places = "the members of an ensemble have outputs (N, C)" if members else f"give {tuple(rows.shape[:-1])}"
+        raise ValueError(f"y has the shape {tuple(y.shape)}, and the output {tuple(output.shape)}; {places}")
+    value, derivative, scale = value_and_derivative(loss, rows.flatten(0, -2), y.flatten())
+    return value, derivative.view(rows.shape).movedim(-1, 1), scale
 
 
 def of_one(rule, reduction, output, y, options):
