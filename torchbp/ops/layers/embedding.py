@@ -11,8 +11,7 @@ gets no gradient.
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import VmappableFunction, operation, save_for_jvp
-from torchbp.ops.normalisation._normalised import may_overwrite, widened
+from torchbp.ops._dispatch import VmappableFunction, may_overwrite, operation, save_for_jvp, widened
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter
 

@@ -5,7 +5,7 @@ A row is what one class is given for: of Z `(N, C)` each of the N rows, of Z `(N
 
 import torch
 
-from torchbp.ops._dispatch import is_dynamo_compiling, transforms_active
+from torchbp.ops._dispatch import may_overwrite
 from torchbp.ops.losses._reduction import check_tensor, wants_gradient
 
 
@@ -33,14 +33,9 @@ def row_gradient(dloss, w_y, kept, reduction):
     return torch.where(kept, dloss, 0)
 
 
-def may_write():
-    """Whether a formula may write into the tensor that it has just made: nobody records it or maps over it."""
-    return not (torch.is_grad_enabled() or is_dynamo_compiling() or transforms_active())
-
-
 def put(out, dim, at, values):
     """`out` with these values, or this number, at the classes `at`; over `out` itself where that may be."""
-    return (out.scatter_ if may_write() else out.scatter)(dim, at, values)
+    return (out.scatter_ if may_overwrite() else out.scatter)(dim, at, values)
 
 
 def check_rows(z, y):

@@ -2,7 +2,7 @@
 
 import torch
 
-from torchbp.ops.normalisation._normalised import HALVES, widened
+from torchbp.ops._dispatch import HALVES, widened
 
 fused_backward = torch.ops.aten.native_batch_norm_backward.default
 

@@ -9,27 +9,8 @@ a group of channels of a row (group norm). The Jacobian of x̂ is symmetric, so 
 """
 
 import torch
-from torch.autograd import forward_ad
-from torch.compiler import is_dynamo_compiling
 
-from torchbp.ops._dispatch import transforms_active
-
-HALVES = torch.float16, torch.bfloat16
-
-
-def is_differentiated():
-    """Whether somebody may differentiate what is computed now: statistics are then functions of x, not constants."""
-    return torch.is_grad_enabled() or forward_ad._current_level >= 0
-
-
-def may_overwrite():
-    """Whether a formula may write over tensors that it made: no graph, no transform and no compiler sees them."""
-    return not (is_differentiated() or transforms_active() or is_dynamo_compiling())
-
-
-def widened(tensor):
-    """float16 and bfloat16 in float32, as torch's kernels compute them; None and others as they are."""
-    return tensor.float() if tensor is not None and tensor.dtype in HALVES else tensor
+from torchbp.ops._dispatch import HALVES, may_overwrite
 
 
 def statistics(x, dims, eps):

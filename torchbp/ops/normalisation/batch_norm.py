@@ -18,12 +18,11 @@ and in evaluation 33 ms against 19 ms. A test compares both.
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import VmappableFunction, operation, save_for_jvp
+from torchbp.ops._dispatch import VmappableFunction, is_differentiated, operation, save_for_jvp, widened
 from torchbp.ops.normalisation._batch_kernels import by_kernel, forward_by_batch
 from torchbp.ops.normalisation._normalised import (
     channel_dbias,
     channel_dweight,
-    is_differentiated,
     normalised,
     normalised_dx,
     normalised_tangent,
@@ -32,7 +31,6 @@ from torchbp.ops.normalisation._normalised import (
     scaled_and_shifted,
     statistics,
     times,
-    widened,
 )
 from torchbp.ops.normalisation._running_statistics import check_dims, check_tensors, next_step
 from torchbp.ops.registry import register

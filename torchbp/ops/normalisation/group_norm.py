@@ -15,13 +15,20 @@ import torch.nn.functional as F
 from torch._prims_common import suggest_memory_format
 from torch.compiler import is_dynamo_compiling
 
-from torchbp.ops._dispatch import VmappableFunction, float32_on_cuda, operation, save_for_jvp, transforms_active
-from torchbp.ops.normalisation._normalised import (
+from torchbp.ops._dispatch import (
     HALVES,
+    VmappableFunction,
+    float32_on_cuda,
+    is_differentiated,
+    operation,
+    save_for_jvp,
+    transforms_active,
+    widened,
+)
+from torchbp.ops.normalisation._normalised import (
     channel_dbias,
     channel_dweight,
     check_dtypes,
-    is_differentiated,
     normalised,
     normalised_dx,
     normalised_tangent,
@@ -29,7 +36,6 @@ from torchbp.ops.normalisation._normalised import (
     scaled_and_shifted,
     statistics,
     times,
-    widened,
 )
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter

@@ -15,18 +15,16 @@ import functools
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import VmappableFunction, operation, save_for_jvp
+from torchbp.ops._dispatch import VmappableFunction, is_differentiated, operation, save_for_jvp, widened
 from torchbp.ops.normalisation import batch_norm
 from torchbp.ops.normalisation._batch_kernels import by_kernel, forward_by_batch
 from torchbp.ops.normalisation._normalised import (
     channel_dbias,
-    is_differentiated,
     normalised,
     normalised_tangent,
     per_channel,
     scaled_and_shifted,
     statistics,
-    widened,
 )
 from torchbp.ops.normalisation._running_statistics import check_dims, check_tensors
 from torchbp.ops.registry import register

@@ -14,19 +14,24 @@ gradients in one pass: by the formulas here they take 0.75 ms against 0.40 ms fo
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import VmappableFunction, float32_on_cuda, operation, save_for_jvp
-from torchbp.ops.normalisation._normalised import (
+from torchbp.ops._dispatch import (
     HALVES,
+    VmappableFunction,
+    float32_on_cuda,
+    is_differentiated,
+    operation,
+    save_for_jvp,
+    widened,
+)
+from torchbp.ops.normalisation._normalised import (
     check_dtypes,
     features,
-    is_differentiated,
     normalised,
     normalised_dx,
     normalised_tangent,
     scaled_and_shifted,
     statistics,
     times,
-    widened,
 )
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter
