@@ -12,7 +12,7 @@ From Z = 20 on, A is Z and its slope 1 in every dtype; E is bounded there, or it
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import operation, widened
+from torchbp.ops._dispatch import is_differentiated, operation, widened
 from torchbp.ops.activations._function import InputActivationFunction
 from torchbp.ops.expressions import Z, sigma
 from torchbp.ops.expressions import softplus as softplus_of
@@ -42,7 +42,7 @@ def mish_slope(z):
 
 def mish_dz(da, z):
     """dZ = dA ∘ (w / (w + 2) + 4 Z E (E + 1) / (w + 2)²)."""
-    if torch.is_grad_enabled():
+    if is_differentiated():
         return (da * mish_slope(z)).to(da.dtype)
     bounded = widened(z).clamp(max=LINEAR)  # the same in little memory, which is twice as fast
     e = bounded.exp()
