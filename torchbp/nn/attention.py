@@ -12,7 +12,7 @@ class MultiheadAttention(torch.nn.MultiheadAttention):
     """`torch.nn.MultiheadAttention` with its backward written out: `dS = P ∘ (dP − Σ_j P ∘ dP)` in each head.
 
     P = softmax(Q Kᵀ / √(E/H) + mask), O = P V, Z = [O_1 … O_H] W_oᵀ + b_o; Q, K and V are projections of the query
-    (L, N, E), the key and the value (S, N, E), (N, L, E) and (N, S, E) with batch_first, or those of one row, without N.
+    (L, N, E), the key and the value (S, N, E); with batch_first (N, L, E) and (N, S, E); or of one row, without N.
     Without gradients it is torch's own, with the fused kernel that torch has for evaluation.
 
     Raises:
