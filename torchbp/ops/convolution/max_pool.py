@@ -183,7 +183,7 @@ def _refuses(module):
     return "it returns indices; use return_indices=False" if module.return_indices else None
 
 
-def torch_max_pool(apply):
+def max_pool_of_torch(apply):
     """The same with the arguments of `torch.max_pool2d`, whose `stride` is () where here it is None."""
 
     def pool(input, kernel_size, stride=(), padding=0, dilation=1, ceil_mode=False):
@@ -205,7 +205,7 @@ def _rule(dims, apply):
             name=f"max_pool{dims}d",
             apply=apply,
             torch_module=getattr(torch.nn, f"MaxPool{dims}d"),
-            torch_functions={MAX_POOL[dims]: apply, getattr(torch, f"max_pool{dims}d"): torch_max_pool(apply)},
+            torch_functions={MAX_POOL[dims]: apply, getattr(torch, f"max_pool{dims}d"): max_pool_of_torch(apply)},
             options=("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
             refuses=_refuses,
             forward=forward,

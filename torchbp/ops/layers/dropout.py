@@ -136,7 +136,7 @@ def dropout3d(input: torch.Tensor, p: float = 0.5, training: bool = True, inplac
     return dropped(F.dropout3d, input, p, training, inplace, spatial=3, dims=(5,))
 
 
-def torch_dropout(input, p, train):
+def dropout_of_torch(input, p, train):
     """`dropout` with the arguments of `torch.dropout`."""
     return dropout(input, p, train)
 
@@ -180,7 +180,7 @@ def _rule(function, module, by_torch, spatial, what, others=()):
     )
 
 
-RULE = _rule(dropout, torch.nn.Dropout, F.dropout, 0, "Each number", {torch.dropout: torch_dropout})
+RULE = _rule(dropout, torch.nn.Dropout, F.dropout, 0, "Each number", {torch.dropout: dropout_of_torch})
 RULE1D = _rule(dropout1d, torch.nn.Dropout1d, F.dropout1d, 1, "Each channel")
 RULE2D = _rule(dropout2d, torch.nn.Dropout2d, F.dropout2d, 2, "Each channel")
 RULE3D = _rule(dropout3d, torch.nn.Dropout3d, F.dropout3d, 3, "Each channel")

@@ -165,7 +165,7 @@ def check(x, running_mean, running_var, weight, bias, training, eps):
         raise ValueError(f"batch_norm: eps={eps} is not {'positive' if training else 'at least 0'}")
 
 
-def torch_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled):
+def batch_norm_of_torch(input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled):
     """`batch_norm` with the arguments of `torch.batch_norm`."""
     return batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
 
@@ -222,6 +222,6 @@ def _rule(name, module, functions):
     )
 
 
-RULE1D = _rule("batch_norm1d", torch.nn.BatchNorm1d, {F.batch_norm: batch_norm, torch.batch_norm: torch_batch_norm})
+RULE1D = _rule("batch_norm1d", torch.nn.BatchNorm1d, {F.batch_norm: batch_norm, torch.batch_norm: batch_norm_of_torch})
 RULE2D = _rule("batch_norm2d", torch.nn.BatchNorm2d, {})
 RULE3D = _rule("batch_norm3d", torch.nn.BatchNorm3d, {})

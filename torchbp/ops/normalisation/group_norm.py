@@ -182,7 +182,7 @@ def fits(x, groups, weight, bias):
     return all(p is None or p.shape == (x.shape[1],) for p in (weight, bias))
 
 
-def torch_group_norm(input, num_groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=True):
+def group_norm_of_torch(input, num_groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=True):
     """`group_norm` with the arguments of `torch.group_norm`."""
     return group_norm(input, num_groups, weight, bias, eps)
 
@@ -214,7 +214,7 @@ RULE = register(
         name="group_norm",
         apply=group_norm,
         torch_module=torch.nn.GroupNorm,
-        torch_functions={F.group_norm: group_norm, torch.group_norm: torch_group_norm},
+        torch_functions={F.group_norm: group_norm, torch.group_norm: group_norm_of_torch},
         options=("num_groups", "eps"),
         forward=_forward,
         backward=_backward,

@@ -156,7 +156,9 @@ def instance_norm(
     return apply_instance_norm(input.contiguous(), weight, bias, running_mean, running_var, momentum, eps)[0]
 
 
-def torch_instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, cudnn_enabled):
+def instance_norm_of_torch(
+    input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, cudnn_enabled
+):
     """`instance_norm` with the arguments of `torch.instance_norm`."""
     return instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
 
@@ -226,6 +228,8 @@ def _rule(places, module, functions):
     )
 
 
-RULE1D = _rule(1, torch.nn.InstanceNorm1d, {F.instance_norm: instance_norm, torch.instance_norm: torch_instance_norm})
+RULE1D = _rule(
+    1, torch.nn.InstanceNorm1d, {F.instance_norm: instance_norm, torch.instance_norm: instance_norm_of_torch}
+)
 RULE2D = _rule(2, torch.nn.InstanceNorm2d, {})
 RULE3D = _rule(3, torch.nn.InstanceNorm3d, {})

@@ -160,7 +160,7 @@ def layer_norm(
     return apply_layer_norm(input, weight, bias, tuple(normalized_shape), eps)[0]
 
 
-def torch_layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5, cudnn_enable=True):
+def layer_norm_of_torch(input, normalized_shape, weight=None, bias=None, eps=1e-5, cudnn_enable=True):
     """`layer_norm` with the arguments of `torch.layer_norm`."""
     return layer_norm(input, normalized_shape, weight, bias, eps)
 
@@ -187,7 +187,7 @@ RULE = register(
         name="layer_norm",
         apply=layer_norm,
         torch_module=torch.nn.LayerNorm,
-        torch_functions={F.layer_norm: layer_norm, torch.layer_norm: torch_layer_norm},
+        torch_functions={F.layer_norm: layer_norm, torch.layer_norm: layer_norm_of_torch},
         options=("normalized_shape", "eps"),
         forward=_forward,
         backward=_backward,
