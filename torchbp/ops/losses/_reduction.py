@@ -3,6 +3,8 @@
 import torch
 from torch.nn._reduction import legacy_get_string
 
+from torchbp.ops._dispatch import is_dynamo_compiling, transforms_active
+
 
 def chosen_reduction(size_average, reduce, reduction):
     """The reduction, which torch's old arguments decide where one of them is given, with its warning."""
@@ -106,3 +108,15 @@ def reduced(loss, reduction):
 def reduce_backward(dloss, reduction, numel):
     """dℓ = dL ∂L/∂ℓ: it is dL/N for "mean", where N counts every element, and dL otherwise."""
     return dloss / numel if reduction == "mean" else dloss
+
+
+def may_write():
+    """Whether a formula may write into the tensor that it has just made: nobody records it or maps over it."""
+    return not (torch.is_grad_enabled() or is_dynamo_compiling() or transforms_active())
+
+
+def times(new, factor):
+    """`new` ∘ factor, over `new` itself where that may be: memory that was just made, and is its dtype's."""
+    if may_write() and torch.result_type(new, factor) is new.dtype:
+        return new.mul_(factor)
+    return new * factor
