@@ -3,7 +3,9 @@
 import torch
 from torch.nn._reduction import legacy_get_string
 
-from torchbp.ops._dispatch import is_dynamo_compiling, transforms_active
+from torchbp.ops._dispatch import dispatch_includes, is_dynamo_compiling, transforms_active
+
+VMAP_MODE = torch._C._parse_dispatch_key("VmapMode")  # of the older vmap, behind `is_grads_batched`
 
 
 def chosen_reduction(size_average, reduce, reduction):
@@ -112,7 +114,9 @@ def reduce_backward(dloss, reduction, numel):
 
 def may_write():
     """Whether a formula may write into the tensor that it has just made: nobody records it or maps over it."""
-    return not (torch.is_grad_enabled() or is_dynamo_compiling() or transforms_active())
+    if torch.is_grad_enabled() or is_dynamo_compiling():
+        return False
+    return not (transforms_active() or dispatch_includes(VMAP_MODE))
 
 
 def times(new, factor):

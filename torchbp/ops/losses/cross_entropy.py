@@ -39,7 +39,7 @@ from torchbp.ops.losses._classes import (
     shares,
     weighted,
 )
-from torchbp.ops.losses._reduction import check_reduction, chosen_reduction
+from torchbp.ops.losses._reduction import check_reduction, chosen_reduction, times
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Loss
 
@@ -128,7 +128,7 @@ def cross_entropy_dz(dloss, log_p, index, dim):
     p, log_p_y = put(torch.exp(log_p), dim, at, 0), log_p.gather(dim, at)
     of_others = -p.sum(dim, keepdim=True)  # P_y − 1, exact from P_y = ½ on; below, e^(ln P_y) − 1 is
     dz = put(p, dim, at, torch.where(log_p_y < -0.7, torch.expm1(log_p_y), of_others))
-    return dz * dloss.unsqueeze(dim)  # not in place: dℓ alone may be one of a batch of gradients
+    return times(dz, dloss.unsqueeze(dim))
 
 
 def smoothed_dz(dloss, log_p, index, w_y, weight, smoothing, dim):
@@ -139,7 +139,7 @@ def smoothed_dz(dloss, log_p, index, w_y, weight, smoothing, dim):
     dz = torch.exp(log_p) * total.unsqueeze(dim) - q
     at = index.unsqueeze(dim)
     dz = put(dz, dim, at, dz.gather(dim, at) - (1 - smoothing) * w_y.unsqueeze(dim))
-    return dz * dloss.unsqueeze(dim)
+    return times(dz, dloss.unsqueeze(dim))
 
 
 def probabilities_dz(dloss, log_p, q, dim):
