@@ -11,6 +11,7 @@ from torch.overrides import has_torch_function_variadic
 no_torch_function = torch._C._disabled_torch_function_impl
 dispatch_includes = torch._C._dispatch_tls_is_dispatch_key_included
 HALVES = torch.float16, torch.bfloat16
+VMAP_MODE = torch._C._parse_dispatch_key("VmapMode")  # of the older vmap, behind `is_grads_batched`
 any_autocast = torch._C._is_any_autocast_enabled
 tracing_state = torch._C._get_tracing_state
 transforms_active = torch._C._are_functorch_transforms_active
@@ -40,7 +41,9 @@ def is_differentiated():
 
 def may_overwrite():
     """Whether a formula may write over tensors that it made: no graph, no transform and no compiler sees them."""
-    return not (is_differentiated() or transforms_active() or is_dynamo_compiling())
+    if is_differentiated() or is_dynamo_compiling():
+        return False
+    return not (transforms_active() or dispatch_includes(VMAP_MODE))
 
 
 def widened(tensor):

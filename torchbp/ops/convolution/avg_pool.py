@@ -185,7 +185,7 @@ def _rule(dims, apply):
             parameters=(),
             equation=None,
             backward_equation=None,
-            description="Of each window, the mean remains.",
+            description="The layer keeps the mean of each window.",
         )
     )
 

@@ -215,7 +215,7 @@ def _rule(dims, apply):
             parameters=(),
             equation=None,
             backward_equation=None,
-            description="Of each window, the largest number remains.",
+            description="The layer keeps the largest number of each window.",
         )
     )
 
