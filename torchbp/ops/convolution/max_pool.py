@@ -46,10 +46,10 @@ class MaxPool(VmappableFunction):
     def jvp(ctx, x_t, *_):
         (indices,) = ctx.saved_tensors
         dims = ctx.dims
-        return in_one_dim(x_t, dims).gather(-1, in_one_dim(indices, dims)).view(indices.shape), None
+        return as_line(x_t, dims).gather(-1, as_line(indices, dims)).view(indices.shape), None
 
 
-def in_one_dim(tensor, dims):
+def as_line(tensor, dims):
     """The spatial dimensions as one."""
     return tensor.reshape(*tensor.shape[:-dims], tensor.shape[-dims:].numel())
 
@@ -60,7 +60,7 @@ def max_pool_dx(dz, indices, size, channels_last):
     if channels_last and not torch.is_grad_enabled():
         return max_pool_dx_channels_last(dz, indices, size)
     dx = dz.new_zeros(*dz.shape[:-dims], size.numel())
-    return dx.scatter_add_(-1, in_one_dim(indices, dims), in_one_dim(dz, dims)).view(*dz.shape[:-dims], *size)
+    return dx.scatter_add_(-1, as_line(indices, dims), as_line(dz, dims)).view(*dz.shape[:-dims], *size)
 
 
 def max_pool_dx_channels_last(dz, indices, size):

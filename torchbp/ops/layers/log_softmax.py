@@ -90,7 +90,7 @@ def log_softmax(
     return apply_log_softmax(input if dtype is None else input.to(dtype), dim)
 
 
-def log_softmax_of_dim(input: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+def log_softmax_of_torch(input: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> torch.Tensor:
     """The same with the arguments of `torch.log_softmax` and `Tensor.log_softmax`."""
     return log_softmax(input, dim, dtype=dtype)
 
@@ -109,7 +109,7 @@ RULE = register(
         apply=log_softmax,
         torch_module=torch.nn.LogSoftmax,
         torch_functions={F.log_softmax: log_softmax}
-        | dict.fromkeys((torch.log_softmax, torch.special.log_softmax, torch.Tensor.log_softmax), log_softmax_of_dim),
+        | dict.fromkeys((torch.log_softmax, torch.special.log_softmax, torch.Tensor.log_softmax), log_softmax_of_torch),
         options=("dim",),
         forward=_forward,
         backward=_backward,

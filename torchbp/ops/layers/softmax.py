@@ -89,7 +89,7 @@ def softmax(
     return apply_softmax(input if dtype is None else input.to(dtype), dim)
 
 
-def softmax_of_dim(input: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+def softmax_of_torch(input: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> torch.Tensor:
     """The same with the arguments of `torch.softmax` and `Tensor.softmax`."""
     return softmax(input, dim, dtype=dtype)
 
@@ -108,7 +108,7 @@ RULE = register(
         apply=softmax,
         torch_module=torch.nn.Softmax,
         torch_functions={F.softmax: softmax}
-        | dict.fromkeys((torch.softmax, torch.special.softmax, torch.Tensor.softmax), softmax_of_dim),
+        | dict.fromkeys((torch.softmax, torch.special.softmax, torch.Tensor.softmax), softmax_of_torch),
         options=("dim",),
         forward=_forward,
         backward=_backward,
