@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
 
 from tests.cases import CASES, subsets, that_require, with_gradients
 
@@ -46,6 +46,32 @@ def test_gradgradcheck(case, device):
     plain = case.layout == "contiguous" and case.options == case.operation.options[0]
     for function, leaves in found if plain else found[-1:]:
         assert gradgradcheck(function, leaves, check_batched_grad=True, check_fwd_over_rev=True)
+
+
+FIRST = list({case.operation.name: case for case in reversed(CASES) if 0 not in case.shapes[0]}.values())[::-1]
+
+
+@pytest.mark.parametrize("case", FIRST, ids=str)
+def test_forward_over_reverse_is_double_backward(case, device):
+    """The tangent of the gradients, H t, once by dual numbers through a backward that records no graph."""
+    ours, _ = case.calls(device)
+    leaves = case.leaves(device, requires_grad=True)
+    wanted = that_require(leaves)
+    tangents = [torch.randn_like(leaf) for leaf in wanted]
+    incoming = torch.randn_like(ours(*leaves))
+    gradients = torch.autograd.grad(ours(*leaves), wanted, incoming, create_graph=True)
+    loss, expected = sum((g * t).sum() for g, t in zip(gradients, tangents, strict=True)), [None] * len(wanted)
+    if loss.requires_grad:
+        expected = torch.autograd.grad(loss, wanted, allow_unused=True)
+    with forward_ad.dual_level():
+        duals, given = list(leaves), iter(tangents)
+        for i, leaf in enumerate(leaves):
+            duals[i] = forward_ad.make_dual(leaf, next(given)) if leaf.requires_grad else leaf
+        found = torch.autograd.grad(ours(*duals), wanted, incoming)
+        found = [forward_ad.unpack_dual(g).tangent for g in found]
+    for got, value, leaf in zip(found, expected, wanted, strict=True):
+        got, value = (torch.zeros_like(leaf) if t is None else t for t in (got, value))
+        torch.testing.assert_close(got, value, **DOUBLE)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -116,7 +116,7 @@ def test_an_ignored_row_has_no_gradient_and_no_weight():
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_the_gradient_of_a_class_that_is_nearly_sure_is_exact(dtype):
+def test_the_gradient_of_a_class_that_is_nearly_sure_keeps_its_digits(dtype):
     """P_y − 1 rounds to 0 where P_y is 1: it is −Σ of the others' P."""
     margin = {torch.float64: 50.0, torch.float32: 20.0, torch.bfloat16: 12.0}[dtype]
     z = torch.tensor([[margin, 0.0]], dtype=dtype, requires_grad=True)
@@ -132,6 +132,18 @@ def test_the_gradient_of_a_class_that_is_nearly_sure_is_exact(dtype):
         torchbp.backprop(model, torch.zeros(1, 1, dtype=dtype), torch.tensor([0]), torch.nn.CrossEntropyLoss())
         for found in bias.grad.view(-1, 2):
             np.testing.assert_allclose(found.double(), exact, rtol=8 * torch.finfo(dtype).eps)
+
+
+def test_in_float16_the_probabilities_of_many_classes_are_not_lost():
+    """Each is 1.5e-8, less than half the smallest number of float16, and their sum is 7.6e-4."""
+    z = torch.zeros(1, 50_000, dtype=torch.float16)
+    z[0, 0] = 18
+    z.requires_grad_()
+    (dz,) = torch.autograd.grad(ops.cross_entropy(z, torch.tensor([0])), z)
+    log_p = z.detach().log_softmax(1).double()  # in 16 bits: the relative error of dZ is its absolute one
+    np.testing.assert_allclose(float(dz[0, 0]), -float(log_p[0, 1:].exp().sum()), rtol=1e-3)
+    others = 49_999 * np.exp(-18)
+    np.testing.assert_allclose(float(dz[0, 0]), -others / (1 + others), rtol=1e-2)
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])

@@ -11,15 +11,16 @@ import torchbp
 from tests.ops.test_rules import trained_alike
 from torchbp import ops
 from torchbp.ops.normalisation import batch_norm, group_norm
-from torchbp.ops.normalisation.layer_norm import by_formulas, by_kernel
+from torchbp.ops.normalisation._in_evaluation import in_evaluation_by_formulas
+from torchbp.ops.normalisation.layer_norm import layer_norm_by_formulas, layer_norm_by_kernel
 
 
 def test_the_kernel_of_layer_norm_computes_the_formulas():
     x, dz, weight = torch.randn(4, 2, 3).double(), torch.randn(4, 2, 3).double(), torch.rand(2, 3).double()
     for w, needs in ((weight, [True] * 3), (None, [True, False, False])):
         _, mean, rstd = torch.native_layer_norm(x, (2, 3), w, w, 1e-5)
-        found = by_kernel(dz, x, mean, rstd, w, (2, 3), needs)
-        for a, b in zip(found, by_formulas(dz, x, w, (2, 3), 1e-5, needs), strict=True):
+        found = layer_norm_by_kernel(dz, x, mean, rstd, w, (2, 3), needs)
+        for a, b in zip(found, layer_norm_by_formulas(dz, x, w, (2, 3), 1e-5, needs), strict=True):
             assert (a is None) == (b is None)
             if a is not None:
                 torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
@@ -33,12 +34,12 @@ def test_the_kernel_of_batch_norm_computes_the_formulas(weighted, needs):
     _, *of_batch = torch.native_batch_norm(x, weight, None, None, None, True, 0.0, 1e-5)
     for found, expected in (
         (
-            batch_norm.by_kernel(dz, x, weight, None, None, *of_batch, True, 1e-5, needs),
-            batch_norm.by_formulas(dz, x, weight, 1e-5, needs),
+            batch_norm.batch_norm_by_kernel(dz, x, weight, None, None, *of_batch, True, 1e-5, needs),
+            batch_norm.batch_norm_by_formulas(dz, x, weight, 1e-5, needs),
         ),
         (
-            batch_norm.by_kernel(dz, x, weight, mean, var, None, None, False, 1e-5, needs),
-            batch_norm.by_formulas_in_evaluation(dz, x, weight, mean, var, 1e-5, needs),
+            batch_norm.batch_norm_by_kernel(dz, x, weight, mean, var, None, None, False, 1e-5, needs),
+            in_evaluation_by_formulas(dz, x, weight, mean, var, 1e-5, needs),
         ),
     ):
         assert [a is not None for a in found] == [b is not None for b in expected] == needs
@@ -52,8 +53,8 @@ def test_the_kernel_of_group_norm_computes_the_formulas(layout):
     x, dz = (torch.randn(3, 4, 2, 2).double().contiguous(memory_format=layout) for _ in range(2))
     for weight, needs in ((torch.rand(4).double(), [True] * 3), (None, [True, False, False])):
         _, mean, rstd = group_norm.forward_and_statistics(x, weight, None, 2, 1e-5)
-        found = group_norm.by_kernel(dz, x, mean, rstd, weight, 2, needs)
-        for a, b in zip(found, group_norm.by_formulas(dz, x, weight, 2, 1e-5, needs), strict=True):
+        found = group_norm.group_norm_by_kernel(dz, x, mean, rstd, weight, 2, needs)
+        for a, b in zip(found, group_norm.group_norm_by_formulas(dz, x, weight, 2, 1e-5, needs), strict=True):
             assert (a is None) == (b is None)
             if a is not None:
                 torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
@@ -259,6 +260,31 @@ def test_the_engine_runs_every_layer_that_normalises(name, training):
     for p in net[1].parameters():
         torch.nn.init.uniform_(p, 0.5, 1.5)
     trained_alike(net, torch.nn.MSELoss(), torch.randn(shape).double(), torch.randn(*shape[:-1], 2).double(), steps=4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["BatchNorm1d", "InstanceNorm1d"])
+def test_the_engine_is_as_exact_in_half_precision(name, dtype):
+    """In evaluation: rstd = 1/√(σ²_r + eps) is not rounded before it is used, nor is x̂."""
+    torch.manual_seed(0)
+    layer = getattr(torch.nn, name)(8, affine=True, track_running_stats=True).eval()
+    for tensor in (*layer.parameters(), layer.running_mean, layer.running_var):
+        torch.nn.init.uniform_(tensor, 0.5, 2.0)
+    layer = layer.to(dtype)
+    x, y, loss = (3 * torch.randn(64, 8, 5) + 5).to(dtype), torch.randn(64, 8, 5).to(dtype), torch.nn.MSELoss()
+
+    def gradients(to, step):
+        net = torch.nn.Sequential(copy.deepcopy(layer), copy.deepcopy(layer)).to(to)  # dx of the second, dw of both
+        step(net, x.to(to), y.to(to))
+        return torch.stack([p.grad.double() for p in net.parameters()])
+
+    def by_autograd(net, x, y):
+        loss(net(x), y).backward()
+
+    exact, torchs = (gradients(to, by_autograd) for to in (torch.float64, dtype))
+    ours = gradients(dtype, lambda net, x, y: torchbp.backprop(net, x, y, loss))
+    errors = [(found - exact).norm() / exact.norm() for found in (ours, torchs)]
+    assert errors[0] <= 1.05 * errors[1], errors
 
 
 def test_the_engine_sees_a_change_of_mode():

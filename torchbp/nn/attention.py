@@ -9,9 +9,14 @@ from torchbp.ops.registry import implements
 
 @implements(RULE)
 class MultiheadAttention(torch.nn.MultiheadAttention):
-    """`torch.nn.MultiheadAttention` with its backward written out.
+    """`torch.nn.MultiheadAttention` with its backward written out: `dS = P ∘ (dP − Σ_j P ∘ dP)` in each head.
 
+    P = softmax(Q Kᵀ / √(E/H) + mask), O = P V, Z = [O_1 … O_H] W_oᵀ + b_o; Q, K and V are projections of the query
+    (L, N, E), the key and the value (S, N, E); with batch_first (N, L, E) and (N, S, E); or of one row, without N.
     Without gradients it is torch's own, with the fused kernel that torch has for evaluation.
+
+    Raises:
+        AssertionError, RuntimeError: shapes or dtypes that do not fit.
 
     Example:
         >>> attention, x = torchbp.nn.MultiheadAttention(8, 4, batch_first=True), torch.randn(2, 5, 8)

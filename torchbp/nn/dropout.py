@@ -21,7 +21,7 @@ class Dropout(torch.nn.Dropout):
 
 @implements(RULE1D)
 class Dropout1d(torch.nn.Dropout1d):
-    """`torch.nn.Dropout1d` with its backward written out: one m for each channel of (N, C, L) or (C, L).
+    """`torch.nn.Dropout1d`, `Z = X ∘ m` and `dX = dZ ∘ m`: one m for each channel of (N, C, L) or (C, L).
 
     Example:
         >>> torchbp.nn.Dropout1d(0.5)(torch.ones(2, 3, 5)).shape  # (2, 3, 5)
@@ -33,7 +33,7 @@ class Dropout1d(torch.nn.Dropout1d):
 
 @implements(RULE2D)
 class Dropout2d(torch.nn.Dropout2d):
-    """`torch.nn.Dropout2d` with its backward written out: one m for each channel of (N, C, H, W).
+    """`torch.nn.Dropout2d`, `Z = X ∘ m` and `dX = dZ ∘ m`: one m for each channel of (N, C, H, W).
 
     Example:
         >>> torchbp.nn.Dropout2d(0.5)(torch.ones(2, 3, 4, 4)).shape  # (2, 3, 4, 4)
@@ -45,7 +45,7 @@ class Dropout2d(torch.nn.Dropout2d):
 
 @implements(RULE3D)
 class Dropout3d(torch.nn.Dropout3d):
-    """`torch.nn.Dropout3d` with its backward written out: one m for each channel of (N, C, D, H, W).
+    """`torch.nn.Dropout3d`, `Z = X ∘ m` and `dX = dZ ∘ m`: one m for each channel of (N, C, D, H, W).
 
     Example:
         >>> torchbp.nn.Dropout3d(0.5)(torch.ones(2, 3, 2, 2, 2)).shape  # (2, 3, 2, 2, 2)

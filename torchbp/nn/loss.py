@@ -1,4 +1,4 @@
-"""The losses as modules. Their equations are in `torchbp/ops/`."""
+"""The losses as modules. Their equations are in `torchbp/ops/losses/`."""
 
 import torch
 
@@ -13,8 +13,8 @@ LOSSES = rules(Loss)
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
     """`torch.nn.CrossEntropyLoss` with its backward written out, of logits Z: `dZ = (softmax(Z) − onehot(y)) / N`.
 
-    Arguments and results are those of `torch.nn.CrossEntropyLoss`, but for the gradient of a class that is nearly sure:
-    without label smoothing it is exact, where torch's rounds to 0.
+    Arguments and results are those of `torch.nn.CrossEntropyLoss`. Without label smoothing the gradient of a class that
+    is nearly sure keeps its leading digits, where torch's rounds to 0; its relative error is that of ln P.
 
     Example:
         >>> torchbp.nn.CrossEntropyLoss()(torch.zeros(1, 4), torch.tensor([2]))  # ln 4 = 1.3863

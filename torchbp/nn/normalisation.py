@@ -61,7 +61,13 @@ def by_batch_norm(module, x):
 
 @implements(batch_norm.RULE1D)
 class BatchNorm1d(torch.nn.BatchNorm1d):
-    """`torch.nn.BatchNorm1d` with its backward written out, of (N, C) or (N, C, L); running statistics as torch's.
+    """`torch.nn.BatchNorm1d` with its backward written out: `dX = w rstd ∘ (dZ − db/n − x̂ ∘ dw/n)`.
+
+    X is (N, C) or (N, C, L), with n numbers in each of the C channels. The running statistics are torch's.
+
+    Raises:
+        ValueError: X has other dimensions; or, in training, n is 1.
+        RuntimeError: C is not `num_features`, the size of the module's tensors.
 
     Example:
         >>> torchbp.nn.BatchNorm1d(3)(torch.randn(5, 3)).shape  # (5, 3)
@@ -73,7 +79,13 @@ class BatchNorm1d(torch.nn.BatchNorm1d):
 
 @implements(batch_norm.RULE2D)
 class BatchNorm2d(torch.nn.BatchNorm2d):
-    """`torch.nn.BatchNorm2d` with its backward written out, of (N, C, H, W); running statistics as torch's.
+    """`torch.nn.BatchNorm2d` with its backward written out: `dX = w rstd ∘ (dZ − db/n − x̂ ∘ dw/n)`.
+
+    X is (N, C, H, W), with n numbers in each of the C channels. The running statistics are torch's.
+
+    Raises:
+        ValueError: X has other dimensions; or, in training, n is 1.
+        RuntimeError: C is not `num_features`, the size of the module's tensors.
 
     Example:
         >>> torchbp.nn.BatchNorm2d(3)(torch.randn(5, 3, 4, 4)).shape  # (5, 3, 4, 4)
@@ -85,7 +97,13 @@ class BatchNorm2d(torch.nn.BatchNorm2d):
 
 @implements(batch_norm.RULE3D)
 class BatchNorm3d(torch.nn.BatchNorm3d):
-    """`torch.nn.BatchNorm3d` with its backward written out, of (N, C, D, H, W); running statistics as torch's.
+    """`torch.nn.BatchNorm3d` with its backward written out: `dX = w rstd ∘ (dZ − db/n − x̂ ∘ dw/n)`.
+
+    X is (N, C, D, H, W), with n numbers in each of the C channels. The running statistics are torch's.
+
+    Raises:
+        ValueError: X has other dimensions; or, in training, n is 1.
+        RuntimeError: C is not `num_features`, the size of the module's tensors.
 
     Example:
         >>> torchbp.nn.BatchNorm3d(3)(torch.randn(5, 3, 2, 2, 2)).shape  # (5, 3, 2, 2, 2)
@@ -120,7 +138,14 @@ def by_instance_norm(module, x):
 
 @implements(instance_norm.RULE1D)
 class InstanceNorm1d(torch.nn.InstanceNorm1d):
-    """`torch.nn.InstanceNorm1d` with its backward written out, of (N, C, L) or (C, L).
+    """`torch.nn.InstanceNorm1d` with its backward written out: `dX = rstd ∘ (g − mean(g) − x̂ ∘ mean(g ∘ x̂))`.
+
+    X is (N, C, L) or (C, L); g = dZ ∘ w, and the means run over the places of a channel in a row.
+
+    Raises:
+        ValueError: X has other dimensions; a channel has one number, and its statistics are used; or, with affine=True,
+            C is not `num_features`.
+        RuntimeError: C is not that of the running statistics.
 
     Example:
         >>> torchbp.nn.InstanceNorm1d(3)(torch.randn(5, 3, 4)).shape  # (5, 3, 4)
@@ -132,7 +157,14 @@ class InstanceNorm1d(torch.nn.InstanceNorm1d):
 
 @implements(instance_norm.RULE2D)
 class InstanceNorm2d(torch.nn.InstanceNorm2d):
-    """`torch.nn.InstanceNorm2d` with its backward written out, of (N, C, H, W) or (C, H, W).
+    """`torch.nn.InstanceNorm2d` with its backward written out: `dX = rstd ∘ (g − mean(g) − x̂ ∘ mean(g ∘ x̂))`.
+
+    X is (N, C, H, W) or (C, H, W); g = dZ ∘ w, and the means run over the places of a channel in a row.
+
+    Raises:
+        ValueError: X has other dimensions; a channel has one number, and its statistics are used; or, with affine=True,
+            C is not `num_features`.
+        RuntimeError: C is not that of the running statistics.
 
     Example:
         >>> torchbp.nn.InstanceNorm2d(3)(torch.randn(5, 3, 4, 4)).shape  # (5, 3, 4, 4)
@@ -144,7 +176,14 @@ class InstanceNorm2d(torch.nn.InstanceNorm2d):
 
 @implements(instance_norm.RULE3D)
 class InstanceNorm3d(torch.nn.InstanceNorm3d):
-    """`torch.nn.InstanceNorm3d` with its backward written out, of (N, C, D, H, W) or (C, D, H, W).
+    """`torch.nn.InstanceNorm3d` with its backward written out: `dX = rstd ∘ (g − mean(g) − x̂ ∘ mean(g ∘ x̂))`.
+
+    X is (N, C, D, H, W) or (C, D, H, W); g = dZ ∘ w, and the means run over the places of a channel in a row.
+
+    Raises:
+        ValueError: X has other dimensions; a channel has one number, and its statistics are used; or, with affine=True,
+            C is not `num_features`.
+        RuntimeError: C is not that of the running statistics.
 
     Example:
         >>> torchbp.nn.InstanceNorm3d(3)(torch.randn(5, 3, 2, 2, 2)).shape  # (5, 3, 2, 2, 2)

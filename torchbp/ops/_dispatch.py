@@ -1,4 +1,7 @@
-"""How an operation's `autograd.Function` is called, and when torch's own operation is. No formula is here."""
+"""How an operation's `autograd.Function` is called, and when torch's own operation is. No formula is here.
+
+What a formula may do in its circumstances is said here too: write over what it made, compute in half precision.
+"""
 
 import torch
 from torch.autograd import forward_ad
@@ -7,6 +10,8 @@ from torch.overrides import has_torch_function_variadic
 
 no_torch_function = torch._C._disabled_torch_function_impl
 dispatch_includes = torch._C._dispatch_tls_is_dispatch_key_included
+HALVES = torch.float16, torch.bfloat16
+VMAP_MODE = torch._C._parse_dispatch_key("VmapMode")  # of the older vmap, behind `is_grads_batched`
 any_autocast = torch._C._is_any_autocast_enabled
 tracing_state = torch._C._get_tracing_state
 transforms_active = torch._C._are_functorch_transforms_active
@@ -27,6 +32,23 @@ def save_for_jvp(ctx, *tensors):
     ctx.set_materialize_grads(tangents)
     if tangents:
         ctx.save_for_forward(*tensors)
+
+
+def is_differentiated():
+    """Whether somebody may differentiate what is computed now: statistics are then functions of x, not constants."""
+    return torch.is_grad_enabled() or forward_ad._current_level >= 0
+
+
+def may_overwrite():
+    """Whether a formula may write over tensors that it made: no graph, no transform and no compiler sees them."""
+    if is_differentiated() or is_dynamo_compiling():
+        return False
+    return not (transforms_active() or dispatch_includes(VMAP_MODE))
+
+
+def widened(tensor):
+    """float16 and bfloat16 in float32, in which formulas of several steps are computed; None and others as they are."""
+    return tensor.float() if tensor is not None and tensor.dtype in HALVES else tensor
 
 
 def short_apply(function):

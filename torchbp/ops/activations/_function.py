@@ -29,8 +29,3 @@ class InputActivationFunction(VmappableFunction):
         z, *ctx.constants = inputs
         ctx.save_for_backward(z)
         save_for_jvp(ctx, z)
-
-
-def in_float32(tensor):
-    """The tensor itself, or that of a half precision in float32, in which formulas of several steps are computed."""
-    return tensor.float() if tensor.dtype.itemsize < 4 else tensor

@@ -14,8 +14,8 @@ import math
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import operation
-from torchbp.ops.activations._function import InputActivationFunction, in_float32
+from torchbp.ops._dispatch import operation, widened
+from torchbp.ops.activations._function import InputActivationFunction
 from torchbp.ops.expressions import Z, erf, exp, sqrt
 from torchbp.ops.expressions import tanh as tanh_of
 from torchbp.ops.registry import register
@@ -29,7 +29,7 @@ def gelu_of(z, approximate="none"):
     """A = Z ∘ Φ(Z), by torch's kernel, or with "tanh" Z ∘ σ(2u)."""
     if approximate != "tanh":
         return F.gelu(z, approximate=approximate)
-    z32 = in_float32(z)
+    z32 = widened(z)
     return (z32 * torch.sigmoid(z32 * (2 * K + 2 * K * CUBIC * (z32 * z32)))).to(z.dtype)
 
 
@@ -37,7 +37,7 @@ def gelu_dz(da, z, approximate="none"):
     """dZ = dA ∘ (Φ(Z) + Z ∘ φ(Z)), in one pass, or with "tanh" dA ∘ σ(2u) ∘ (1 + 2 Z ∘ u′ ∘ σ(−2u))."""
     if approximate != "tanh":
         return torch.ops.aten.gelu_backward(da, z)
-    bounded = in_float32(z).clamp(-SATURATED, SATURATED)
+    bounded = widened(z).clamp(-SATURATED, SATURATED)
     square = bounded * bounded
     twice_u = bounded * (2 * K + 2 * K * CUBIC * square)
     twice_slope = 2 * K + 6 * K * CUBIC * square

@@ -8,7 +8,7 @@ tangent     Ȧ  = Ż ∘ [Z > −3] ∘ [Z < 3] / 6
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import operation
+from torchbp.ops._dispatch import is_differentiated, operation
 from torchbp.ops.activations._function import InputActivationFunction
 from torchbp.ops.expressions import Indicator, Z, maximum, minimum
 from torchbp.ops.registry import register
@@ -26,7 +26,7 @@ above = torch.ops.aten.threshold_backward.default  # dA ∘ [Z > t] in one pass,
 def hardsigmoid_dz(da, z):
     """dZ = dA ∘ [Z > −3] ∘ [−Z > −3] / 6: by torch's kernel, unless it takes 1/6 in float32 for float64, or somebody
     differentiates it, to 0, which torch cannot."""
-    if not torch.is_grad_enabled() and z.dtype is not torch.float64:
+    if not is_differentiated() and z.dtype is not torch.float64:
         return torch.ops.aten.hardsigmoid_backward(da, z)
     return above(above(da, z, -3), -z, -3) / 6
 

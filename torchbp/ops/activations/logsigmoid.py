@@ -8,8 +8,8 @@ tangent     Ȧ  = Ż ∘ σ(−Z)
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import operation
-from torchbp.ops.activations._function import InputActivationFunction, in_float32
+from torchbp.ops._dispatch import operation, widened
+from torchbp.ops.activations._function import InputActivationFunction
 from torchbp.ops.activations.softplus import softplus_dz
 from torchbp.ops.expressions import Z, sigma
 from torchbp.ops.expressions import softplus as softplus_of
@@ -22,7 +22,7 @@ SATURATED = 40.0  # σ(z) is 1 in every dtype where z is larger
 def logsigmoid_dz(da, z):
     """dZ = dA ∘ σ(−Z), the derivative of softplus at −Z. Its kernel computes e^−Z / (1 + e^−Z), which unlike
     1 / (1 + e^Z) is no 0 where e^Z overflows."""
-    return softplus_dz(in_float32(da), -in_float32(z), 1.0, SATURATED).to(da.dtype)
+    return softplus_dz(widened(da), -widened(z), 1.0, SATURATED).to(da.dtype)
 
 
 class LogSigmoid(InputActivationFunction):

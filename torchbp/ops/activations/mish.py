@@ -12,8 +12,8 @@ From Z = 20 on, A is Z and its slope 1 in every dtype; E is bounded there, or it
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import operation
-from torchbp.ops.activations._function import InputActivationFunction, in_float32
+from torchbp.ops._dispatch import is_differentiated, operation, widened
+from torchbp.ops.activations._function import InputActivationFunction
 from torchbp.ops.expressions import Z, sigma
 from torchbp.ops.expressions import softplus as softplus_of
 from torchbp.ops.expressions import tanh as tanh_of
@@ -25,7 +25,7 @@ LINEAR = 20.0  # w / (w + 2) rounds to 1 in every dtype where Z is larger
 
 def mish_of(z):
     """A = Z ∘ w / (w + 2)."""
-    z32 = in_float32(z)
+    z32 = widened(z)
     e = z32.clamp(max=LINEAR).exp()
     w = (e + 2).mul_(e)
     return (w / (w + 2)).mul(z32).to(z.dtype)
@@ -33,7 +33,7 @@ def mish_of(z):
 
 def mish_slope(z):
     """w / (w + 2) + 4 Z E (E + 1) / (w + 2)²."""
-    bounded = in_float32(z).clamp(max=LINEAR)
+    bounded = widened(z).clamp(max=LINEAR)
     e = bounded.exp()
     w = e * (e + 2)
     share = 1 / (w + 2)
@@ -42,9 +42,9 @@ def mish_slope(z):
 
 def mish_dz(da, z):
     """dZ = dA ∘ (w / (w + 2) + 4 Z E (E + 1) / (w + 2)²)."""
-    if torch.is_grad_enabled():
+    if is_differentiated():
         return (da * mish_slope(z)).to(da.dtype)
-    bounded = in_float32(z).clamp(max=LINEAR)  # the same in little memory, which is twice as fast
+    bounded = widened(z).clamp(max=LINEAR)  # the same in little memory, which is twice as fast
     e = bounded.exp()
     w = (e + 2).mul_(e)
     share = (w + 2).reciprocal_()

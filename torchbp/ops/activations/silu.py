@@ -8,7 +8,7 @@ tangent     Ȧ  = Ż ∘ σ(Z) ∘ (1 + Z ∘ σ(−Z))
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import operation
+from torchbp.ops._dispatch import is_differentiated, operation
 from torchbp.ops.activations._function import InputActivationFunction
 from torchbp.ops.expressions import Z, sigma
 from torchbp.ops.registry import register
@@ -22,7 +22,7 @@ def silu_slope(z):
 
 def silu_dz(da, z):
     """dZ = dA ∘ σ(Z) ∘ (1 + Z ∘ σ(−Z)): in one pass, which torch cannot differentiate, where nobody does."""
-    if torch.is_grad_enabled():
+    if is_differentiated():
         return da * silu_slope(z)
     return torch.ops.aten.silu_backward(da, z)
 

@@ -73,7 +73,17 @@ def adaptive_avg_pool1d(
     input: torch.Tensor,
     output_size: int | tuple[int | None, ...] | None,
 ) -> torch.Tensor:
-    r"""`adaptive_avg_pool2d` of one spatial dimension: `input` `(N, C, L)` or `(C, L)`.
+    r"""The mean of each window, `Z[i] = Σ X[window i] / n[i]`, in one spatial dimension.
+
+    Args:
+        input: X, shape `(N, C, L)` or `(C, L)`; real.
+        output_size: the number of windows.
+
+    Returns:
+        Z, shape `(N, C, output_size)` or `(C, output_size)`.
+
+    Raises:
+        RuntimeError: shapes that do not fit, as `torch.nn.functional.adaptive_avg_pool1d` words it.
 
     Example:
         >>> torchbp.ops.adaptive_avg_pool1d(torch.tensor([[1.0, 3.0, 2.0, 0.0]]), 2)  # tensor([[2., 1.]])
@@ -107,7 +117,17 @@ def adaptive_avg_pool3d(
     input: torch.Tensor,
     output_size: int | tuple[int | None, ...] | None,
 ) -> torch.Tensor:
-    r"""`adaptive_avg_pool2d` of three spatial dimensions: `input` `(N, C, D, H, W)` or `(C, D, H, W)`.
+    r"""The mean of each window, `Z[i] = Σ X[window i] / n[i]`, in three spatial dimensions.
+
+    Args:
+        input: X, shape `(N, C, D, H, W)` or `(C, D, H, W)`; real.
+        output_size: the number of windows, as in `adaptive_avg_pool2d`.
+
+    Returns:
+        Z, shape `(N, C, *output_size)` or `(C, *output_size)`.
+
+    Raises:
+        RuntimeError: shapes that do not fit, as `torch.nn.functional.adaptive_avg_pool3d` words it.
 
     Example:
         >>> torchbp.ops.adaptive_avg_pool3d(torch.ones(1, 2, 2, 2), 1).item()  # 1.0

@@ -4,7 +4,7 @@
     backward    dX   = (dZ / n) ⋆ᵀ 1
     tangent     Ż[i] = Σ Ẋ[window i] / n[i]
 
-n[i] is the number of places of window i; see `places`. Nothing is saved.
+n[i] is the number of places of window i; see `window_counts`. Nothing is saved.
 """
 
 import math
@@ -47,7 +47,7 @@ def _by_torch(x, dims, kernel_size, stride, padding, ceil_mode, count_include_pa
     return AVG_POOL[dims](x, kernel_size, stride, padding, ceil_mode, count_include_pad, *options)
 
 
-def places(windows, size, kernel, stride, padding, count_include_pad):
+def window_counts(windows, size, kernel, stride, padding, count_include_pad):
     """The number of places of each window of a dimension, those of zeros at the sides included or not, but none of
     those beyond them, which windows reach with `ceil_mode`."""
     low, high = (-padding, size + padding) if count_include_pad else (0, size)
@@ -68,7 +68,7 @@ def avg_pool_dx(dz, layout, kernel_size, stride, padding, ceil_mode, count_inclu
     else:
         shares = dz
         for dim, settings in enumerate(zip(dz.shape[-dims:], size, kernel, stride, padding, strict=True), -dims):
-            n = torch.tensor(places(*settings, count_include_pad), dtype=dz.dtype, device=dz.device)
+            n = torch.tensor(window_counts(*settings, count_include_pad), dtype=dz.dtype, device=dz.device)
             shares = shares / n.view(-1, *(1,) * (-1 - dim))
     return spread(shares, size, channels_last, kernel, stride, padding)
 
@@ -84,7 +84,17 @@ def avg_pool1d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> torch.Tensor:
-    r"""`avg_pool2d` of one spatial dimension: `input` `(N, C, L)` or `(C, L)`.
+    r"""The mean of each window, `Z[i] = Σ X[window i] / n[i]`, in one spatial dimension.
+
+    Args:
+        input: X, shape `(N, C, L)` or `(C, L)`; real.
+        kernel_size, stride, padding, ceil_mode, count_include_pad: as in `avg_pool2d`.
+
+    Returns:
+        Z, shape `(N, C, L')` or `(C, L')`.
+
+    Raises:
+        RuntimeError: shapes or settings that do not fit, as `torch.nn.functional.avg_pool1d` words it.
 
     Example:
         >>> torchbp.ops.avg_pool1d(torch.tensor([[1.0, 3.0, 2.0, 0.0]]), 2)  # tensor([[2., 1.]])
@@ -133,7 +143,17 @@ def avg_pool3d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> torch.Tensor:
-    r"""`avg_pool2d` of three spatial dimensions: `input` `(N, C, D, H, W)` or `(C, D, H, W)`.
+    r"""The mean of each window, `Z[i] = Σ X[window i] / n[i]`, in three spatial dimensions.
+
+    Args:
+        input: X, shape `(N, C, D, H, W)` or `(C, D, H, W)`; real.
+        kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override: as in `avg_pool2d`.
+
+    Returns:
+        Z, shape `(N, C, D', H', W')` or `(C, D', H', W')`.
+
+    Raises:
+        RuntimeError: shapes or settings that do not fit, as `torch.nn.functional.avg_pool3d` words it.
 
     Example:
         >>> torchbp.ops.avg_pool3d(torch.ones(1, 2, 2, 2), 2).item()  # 1.0
@@ -165,7 +185,7 @@ def _rule(dims, apply):
             parameters=(),
             equation=None,
             backward_equation=None,
-            description="Of each window, the mean remains.",
+            description="The layer keeps the mean of each window.",
         )
     )
 

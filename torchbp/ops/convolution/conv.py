@@ -59,11 +59,11 @@ apply_conv = operation(Conv, _by_torch, cast=lower_precision)
 def _conv(dims, x, weight, bias, stride, padding, dilation, groups):
     if weight.dim() != dims + 2:
         return CONV[dims](x, weight, bias, stride, padding, dilation, groups)  # it raises
-    x, settings = padded(x, weight, stride, padding, dilation)
+    x, settings = padded_input(x, weight, stride, padding, dilation)
     return apply_conv(x, weight, bias, *settings, groups)
 
 
-def padded(x, weight, stride, padding, dilation):
+def padded_input(x, weight, stride, padding, dilation):
     """X, and (stride, padding, dilation) as numbers for each dimension. Of an even kernel "same" has one more zero at
     the end of a dimension than at its start: X comes with that one.
 
@@ -95,7 +95,18 @@ def conv1d(
     dilation: int | tuple[int, ...] = 1,
     groups: int = 1,
 ) -> torch.Tensor:
-    r"""`conv2d` of one spatial dimension: `input` `(N, C, L)` or `(C, L)`, `weight` `(O, C/groups, k)`.
+    r"""Convolution in one spatial dimension, `Z = X ⋆ W + b` (equations at the top of this file).
+
+    Args:
+        input: X, shape `(N, C, L)` or `(C, L)`; floating or complex.
+        weight: W, shape `(O, C/groups, k)`, the dtype of `input`.
+        bias, stride, padding, dilation, groups: as in `conv2d`.
+
+    Returns:
+        Z, shape `(N, O, L')` or `(O, L')` with `L' = ⌊(L + 2 padding − dilation (k − 1) − 1) / stride⌋ + 1`.
+
+    Raises:
+        RuntimeError: shapes, dtypes or settings that do not fit, as `torch.nn.functional.conv1d` words it.
 
     Example:
         >>> torchbp.ops.conv1d(torch.ones(1, 1, 3), torch.ones(1, 1, 2))  # tensor([[[2., 2.]]])
@@ -144,7 +155,18 @@ def conv3d(
     dilation: int | tuple[int, ...] = 1,
     groups: int = 1,
 ) -> torch.Tensor:
-    r"""`conv2d` of three spatial dimensions: `input` `(N, C, D, H, W)` or without N, `weight` `(O, C/groups, …)`.
+    r"""Convolution in three spatial dimensions, `Z = X ⋆ W + b` (equations at the top of this file).
+
+    Args:
+        input: X, shape `(N, C, D, H, W)` or `(C, D, H, W)`; floating or complex.
+        weight: W, shape `(O, C/groups, kD, kH, kW)`, the dtype of `input`.
+        bias, stride, padding, dilation, groups: as in `conv2d`.
+
+    Returns:
+        Z, shape `(N, O, D', H', W')` or `(O, D', H', W')`, each size as in `conv2d`.
+
+    Raises:
+        RuntimeError: shapes, dtypes or settings that do not fit, as `torch.nn.functional.conv3d` words it.
 
     Example:
         >>> torchbp.ops.conv3d(torch.ones(1, 1, 2, 2, 2), torch.ones(1, 1, 2, 2, 2)).item()  # 8.0
@@ -154,17 +176,17 @@ def conv3d(
 
 def _backward(dz, x, weight, bias, stride, padding, dilation, groups):
     size = x.shape[2 - weight.dim() :]
-    x, settings = padded(x, weight, stride, padding, dilation)
+    x, settings = padded_input(x, weight, stride, padding, dilation)
     dx = conv_dx(dz, weight, x.shape[2 - weight.dim() :], *settings, groups)
     for dim, n in enumerate(size, -len(size)):
-        dx = dx.narrow(dim, 0, n)  # without the zeros that `padded` has added
+        dx = dx.narrow(dim, 0, n)  # without the zeros that `padded_input` has added
     return dx
 
 
 def _dweight(dz, x, kernel_size, stride, padding, dilation, groups):
     dims = len(kernel_size)
     weight = dz.new_empty(dz.shape[-dims - 1], x.shape[-dims - 1] // groups, *kernel_size)  # only its shape counts
-    x, settings = padded(x, weight, stride, padding, dilation)
+    x, settings = padded_input(x, weight, stride, padding, dilation)
     return conv_dweight(dz, x.conj(), weight, *settings, groups)
 
 

@@ -103,7 +103,19 @@ def conv_transpose1d(
     groups: int = 1,
     dilation: int | tuple[int, ...] = 1,
 ) -> torch.Tensor:
-    r"""`conv_transpose2d` of one spatial dimension: `input` `(N, C, L)` or `(C, L)`, `weight` `(C, O/groups, k)`.
+    r"""Transposed convolution in one spatial dimension, `Z = X ⋆ᵀ W + b` (equations at the top of this file).
+
+    Args:
+        input: X, shape `(N, C, L)` or `(C, L)`; floating or complex.
+        weight: W, shape `(C, O/groups, k)`, the dtype of `input`.
+        bias, stride, padding, output_padding, groups, dilation: as in `conv_transpose2d`.
+
+    Returns:
+        Z, shape `(N, O, L')` or `(O, L')` with
+        `L' = (L − 1) stride − 2 padding + dilation (k − 1) + output_padding + 1`.
+
+    Raises:
+        RuntimeError: shapes, dtypes or settings that do not fit, as `torch.nn.functional.conv_transpose1d` words it.
 
     Example:
         >>> torchbp.ops.conv_transpose1d(torch.ones(1, 1, 2), torch.ones(1, 1, 2))  # tensor([[[1., 2., 1.]]])
@@ -156,7 +168,18 @@ def conv_transpose3d(
     groups: int = 1,
     dilation: int | tuple[int, ...] = 1,
 ) -> torch.Tensor:
-    r"""`conv_transpose2d` of three spatial dimensions: `input` `(N, C, D, H, W)` or without N.
+    r"""Transposed convolution in three spatial dimensions, `Z = X ⋆ᵀ W + b` (equations at the top of this file).
+
+    Args:
+        input: X, shape `(N, C, D, H, W)` or `(C, D, H, W)`; floating or complex.
+        weight: W, shape `(C, O/groups, kD, kH, kW)`, the dtype of `input`.
+        bias, stride, padding, output_padding, groups, dilation: as in `conv_transpose2d`.
+
+    Returns:
+        Z, shape `(N, O, D', H', W')` or `(O, D', H', W')`, each size as in `conv_transpose2d`.
+
+    Raises:
+        RuntimeError: shapes, dtypes or settings that do not fit, as `torch.nn.functional.conv_transpose3d` words it.
 
     Example:
         >>> torchbp.ops.conv_transpose3d(torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 2, 2, 2)).shape  # (1, 1, 2, 2, 2)

@@ -47,10 +47,10 @@ class MaxPool(VmappableFunction):
     def jvp(ctx, x_t, *_):
         (indices,) = ctx.saved_tensors
         dims = ctx.dims
-        return places(x_t, dims).gather(-1, places(indices, dims)).view(indices.shape), None
+        return as_line(x_t, dims).gather(-1, as_line(indices, dims)).view(indices.shape), None
 
 
-def places(tensor, dims):
+def as_line(tensor, dims):
     """The spatial dimensions as one."""
     return tensor.reshape(*tensor.shape[:-dims], tensor.shape[-dims:].numel())
 
@@ -61,7 +61,7 @@ def max_pool_dx(dz, indices, size, channels_last):
     if channels_last and not torch.is_grad_enabled():
         return max_pool_dx_channels_last(dz, indices, size)
     dx = dz.new_zeros(*dz.shape[:-dims], size.numel())
-    return dx.scatter_add_(-1, places(indices, dims), places(dz, dims)).view(*dz.shape[:-dims], *size)
+    return dx.scatter_add_(-1, as_line(indices, dims), as_line(dz, dims)).view(*dz.shape[:-dims], *size)
 
 
 def max_pool_dx_channels_last(dz, indices, size):
@@ -103,7 +103,17 @@ def max_pool1d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    r"""`max_pool2d` of one spatial dimension: `input` `(N, C, L)` or `(C, L)`.
+    r"""The largest number of each window, `Z[i] = max X[window i]`, in one spatial dimension.
+
+    Args:
+        input: X, shape `(N, C, L)` or `(C, L)`; real.
+        kernel_size, stride, padding, dilation, ceil_mode, return_indices: as in `max_pool2d`.
+
+    Returns:
+        Z, shape `(N, C, L')` or `(C, L')`; with `return_indices` `(Z, I)`.
+
+    Raises:
+        RuntimeError: shapes or settings that do not fit, as `torch.nn.functional.max_pool1d` words it.
 
     Example:
         >>> torchbp.ops.max_pool1d(torch.tensor([[1.0, 3.0, 2.0, 0.0]]), 2)  # tensor([[3., 2.]])
@@ -152,7 +162,17 @@ def max_pool3d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    r"""`max_pool2d` of three spatial dimensions: `input` `(N, C, D, H, W)` or `(C, D, H, W)`.
+    r"""The largest number of each window, `Z[i] = max X[window i]`, in three spatial dimensions.
+
+    Args:
+        input: X, shape `(N, C, D, H, W)` or `(C, D, H, W)`; real.
+        kernel_size, stride, padding, dilation, ceil_mode, return_indices: as in `max_pool2d`.
+
+    Returns:
+        Z, shape `(N, C, D', H', W')` or `(C, D', H', W')`; with `return_indices` `(Z, I)`.
+
+    Raises:
+        RuntimeError: shapes or settings that do not fit, as `torch.nn.functional.max_pool3d` words it.
 
     Example:
         >>> torchbp.ops.max_pool3d(torch.ones(1, 2, 2, 2), 2).item()  # 1.0
@@ -200,7 +220,7 @@ def _rule(dims, apply):
             parameters=(),
             equation=None,
             backward_equation=None,
-            description="Of each window, the largest number remains.",
+            description="The layer keeps the largest number of each window.",
         )
     )
 

@@ -22,7 +22,7 @@ class AddMatmul(VmappableFunction):
 
     @staticmethod
     def forward(c, a, b, beta, alpha):
-        return (torch.addmm if a.dim() == 2 else torch.baddbmm)(c, a, b, beta=beta, alpha=alpha)
+        return _by_torch(c, a, b, beta, alpha)
 
     @staticmethod
     def setup_context(ctx, inputs, z):
@@ -69,11 +69,11 @@ def _times(factor, tensor):
     return tensor if factor == 1 else tensor * factor.conjugate()
 
 
-def _add_by_torch(c, a, b, beta, alpha):
+def _by_torch(c, a, b, beta, alpha):
     return (torch.addmm if a.dim() == 2 else torch.baddbmm)(c, a, b, beta=beta, alpha=alpha)
 
 
-apply_addmm = operation(AddMatmul, _add_by_torch, cast=lower_precision)
+apply_addmm = operation(AddMatmul, _by_torch, cast=lower_precision)
 
 
 def addmm(

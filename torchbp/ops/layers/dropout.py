@@ -78,7 +78,18 @@ def dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace:
 
 
 def dropout1d(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
-    r"""`dropout` of whole channels of (N, C, L) or (C, L); arguments and errors as there.
+    r"""Zero whole channels with probability p: `Z = X ∘ m`, with one m ∈ {0, 1/(1 − p)} for each channel.
+
+    Args:
+        input: X, shape (N, C, L) or (C, L).
+        p, training, inplace: as in `dropout`.
+
+    Returns:
+        Z, the shape of `input`. On a CPU the mask is that of torch for the same seed.
+
+    Raises:
+        ValueError: p is not in [0, 1].
+        RuntimeError: `input` has other dimensions.
 
     Example:
         >>> z = torchbp.ops.dropout1d(torch.ones(2, 3, 5))  # each row of 5 is zeros or twos
@@ -87,7 +98,18 @@ def dropout1d(input: torch.Tensor, p: float = 0.5, training: bool = True, inplac
 
 
 def dropout2d(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
-    r"""`dropout` of whole channels of (N, C, H, W); arguments and errors as there.
+    r"""Zero whole channels with probability p: `Z = X ∘ m`, with one m ∈ {0, 1/(1 − p)} for each channel.
+
+    Args:
+        input: X, shape (N, C, H, W); torch takes other dimensions too, and warns of them.
+        p, training, inplace: as in `dropout`.
+
+    Returns:
+        Z, the shape of `input`. On a CPU the mask is that of torch for the same seed.
+
+    Raises:
+        ValueError: p is not in [0, 1].
+        RuntimeError: `input` has less than two dimensions.
 
     Example:
         >>> z = torchbp.ops.dropout2d(torch.ones(2, 3, 4, 4))  # each channel is zeros or twos
@@ -96,7 +118,17 @@ def dropout2d(input: torch.Tensor, p: float = 0.5, training: bool = True, inplac
 
 
 def dropout3d(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
-    r"""`dropout` of whole channels of (N, C, D, H, W); arguments and errors as there.
+    r"""Zero whole channels with probability p: `Z = X ∘ m`, with one m ∈ {0, 1/(1 − p)} for each channel.
+
+    Args:
+        input: X, shape (N, C, D, H, W); torch takes other dimensions too, and warns of them.
+        p, training, inplace: as in `dropout`.
+
+    Returns:
+        Z, the shape of `input`. On a CPU the mask is that of torch for the same seed.
+
+    Raises:
+        ValueError: p is not in [0, 1].
 
     Example:
         >>> z = torchbp.ops.dropout3d(torch.ones(2, 3, 2, 2, 2))  # each channel is zeros or twos
@@ -104,7 +136,7 @@ def dropout3d(input: torch.Tensor, p: float = 0.5, training: bool = True, inplac
     return dropped(F.dropout3d, input, p, training, inplace, spatial=3, dims=(5,))
 
 
-def of_torch(input, p, train):
+def dropout_of_torch(input, p, train):
     """`dropout` with the arguments of `torch.dropout`."""
     return dropout(input, p, train)
 
@@ -148,7 +180,7 @@ def _rule(function, module, by_torch, spatial, what, others=()):
     )
 
 
-RULE = _rule(dropout, torch.nn.Dropout, F.dropout, 0, "Each number", {torch.dropout: of_torch})
+RULE = _rule(dropout, torch.nn.Dropout, F.dropout, 0, "Each number", {torch.dropout: dropout_of_torch})
 RULE1D = _rule(dropout1d, torch.nn.Dropout1d, F.dropout1d, 1, "Each channel")
 RULE2D = _rule(dropout2d, torch.nn.Dropout2d, F.dropout2d, 2, "Each channel")
 RULE3D = _rule(dropout3d, torch.nn.Dropout3d, F.dropout3d, 3, "Each channel")

@@ -11,8 +11,7 @@ gets no gradient.
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import VmappableFunction, operation, save_for_jvp
-from torchbp.ops.normalisation._normalised import may_overwrite, widened
+from torchbp.ops._dispatch import VmappableFunction, may_overwrite, operation, save_for_jvp, widened
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter
 
@@ -125,7 +124,7 @@ def embedding(
         ) from None
 
 
-def of_torch(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
+def embedding_of_torch(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
     """`embedding` with the arguments of `torch.embedding`."""
     padding_idx = padding_idx if padding_idx >= 0 else None
     return embedding(indices, weight, padding_idx, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse)
@@ -146,7 +145,7 @@ RULE = register(
         name="embedding",
         apply=embedding,
         torch_module=torch.nn.Embedding,
-        torch_functions={F.embedding: embedding, torch.embedding: of_torch},
+        torch_functions={F.embedding: embedding, torch.embedding: embedding_of_torch},
         options=("num_embeddings", "padding_idx", "scale_grad_by_freq"),
         refuses=_refuses,
         forward=lambda i, weight, **options: torch.embedding(weight, i),

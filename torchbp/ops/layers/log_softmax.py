@@ -8,7 +8,14 @@ tangent     Ȧ  = Ẋ − Σ Ẋ ∘ e^A
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import VmappableFunction, float32_on_cuda, operation, save_for_jvp
+from torchbp.ops._dispatch import (
+    VmappableFunction,
+    float32_on_cuda,
+    is_differentiated,
+    operation,
+    save_for_jvp,
+    widened,
+)
 from torchbp.ops.layers._dim import chosen_dim
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
@@ -17,24 +24,22 @@ from torchbp.ops.rules import Layer
 def log_softmax_dx(da, a, dim):
     """dX = dA − e^A ∘ Σ dA: by torch's kernel where nobody differentiates it. Forward and backward of 512 × 1024
     numbers take twice as long without it."""
-    if not torch.is_grad_enabled():
+    if not is_differentiated():
         return torch._log_softmax_backward_data(da, a, dim, a.dtype)
-    return written_out(da, a, dim)
+    return log_softmax_dx_written_out(da, a, dim)
 
 
-def written_out(da, a, dim):
+def log_softmax_dx_written_out(da, a, dim):
     """dA − e^A ∘ Σ dA, by operations that can be differentiated."""
-    if a.dtype.itemsize < 4:  # the sum of a half precision in float32
-        return written_out(da.float(), a.float(), dim).to(a.dtype)
-    return da - a.exp() * da.sum(dim, keepdim=True)
+    dtype, da, a = a.dtype, widened(da), widened(a)
+    return (da - a.exp() * da.sum(dim, keepdim=True)).to(dtype)
 
 
 def log_softmax_tangent(x_t, a, dim):
     """Ȧ = Ẋ − Σ Ẋ ∘ e^A. The sum is divided by that of e^A, which rounding keeps from 1."""
-    if a.dtype.itemsize < 4:
-        return log_softmax_tangent(x_t.float(), a.float(), dim).to(a.dtype)
+    dtype, x_t, a = a.dtype, widened(x_t), widened(a)
     share = a.exp()
-    return x_t - (x_t * share).sum(dim, keepdim=True) / share.sum(dim, keepdim=True)
+    return (x_t - (x_t * share).sum(dim, keepdim=True) / share.sum(dim, keepdim=True)).to(dtype)
 
 
 class LogSoftmax(VmappableFunction):
@@ -85,7 +90,7 @@ def log_softmax(
     return apply_log_softmax(input if dtype is None else input.to(dtype), dim)
 
 
-def of_dim(input: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+def log_softmax_of_torch(input: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> torch.Tensor:
     """The same with the arguments of `torch.log_softmax` and `Tensor.log_softmax`."""
     return log_softmax(input, dim, dtype=dtype)
 
@@ -104,7 +109,7 @@ RULE = register(
         apply=log_softmax,
         torch_module=torch.nn.LogSoftmax,
         torch_functions={F.log_softmax: log_softmax}
-        | dict.fromkeys((torch.log_softmax, torch.special.log_softmax, torch.Tensor.log_softmax), of_dim),
+        | dict.fromkeys((torch.log_softmax, torch.special.log_softmax, torch.Tensor.log_softmax), log_softmax_of_torch),
         options=("dim",),
         forward=_forward,
         backward=_backward,

@@ -112,6 +112,6 @@ RULE = register(
         ),
         equation=None,
         backward_equation=None,
-        description="What is positive passes, and of what is negative a share that is learnt.",
+        description="Positive numbers pass; negative ones are multiplied by a slope that is learnt.",
     )
 )

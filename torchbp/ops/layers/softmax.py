@@ -8,7 +8,14 @@ tangent     Ȧ  = A ∘ (Ẋ − Σ Ẋ ∘ A)
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import VmappableFunction, float32_on_cuda, operation, save_for_jvp
+from torchbp.ops._dispatch import (
+    VmappableFunction,
+    float32_on_cuda,
+    is_differentiated,
+    operation,
+    save_for_jvp,
+    widened,
+)
 from torchbp.ops.layers._dim import chosen_dim
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
@@ -17,23 +24,21 @@ from torchbp.ops.rules import Layer
 def softmax_dx(da, a, dim):
     """dX = A ∘ (dA − Σ dA ∘ A): by torch's kernel where nobody differentiates it. Forward and backward of 512 × 1024
     numbers take twice as long without it."""
-    if not torch.is_grad_enabled():
+    if not is_differentiated():
         return torch._softmax_backward_data(da, a, dim, a.dtype)
-    return written_out(da, a, dim)
+    return softmax_dx_written_out(da, a, dim)
 
 
-def written_out(da, a, dim):
+def softmax_dx_written_out(da, a, dim):
     """A ∘ (dA − Σ dA ∘ A), by operations that can be differentiated."""
-    if a.dtype.itemsize < 4:  # the sum of a half precision in float32
-        return written_out(da.float(), a.float(), dim).to(a.dtype)
-    return a * (da - (da * a).sum(dim, keepdim=True))
+    dtype, da, a = a.dtype, widened(da), widened(a)
+    return (a * (da - (da * a).sum(dim, keepdim=True))).to(dtype)
 
 
 def softmax_tangent(x_t, a, dim):
     """Ȧ = A ∘ (Ẋ − Σ Ẋ ∘ A). The sum is divided by that of A, which rounding keeps from 1."""
-    if a.dtype.itemsize < 4:
-        return softmax_tangent(x_t.float(), a.float(), dim).to(a.dtype)
-    return a * (x_t - (x_t * a).sum(dim, keepdim=True) / a.sum(dim, keepdim=True))
+    dtype, x_t, a = a.dtype, widened(x_t), widened(a)
+    return (a * (x_t - (x_t * a).sum(dim, keepdim=True) / a.sum(dim, keepdim=True))).to(dtype)
 
 
 class Softmax(VmappableFunction):
@@ -84,7 +89,7 @@ def softmax(
     return apply_softmax(input if dtype is None else input.to(dtype), dim)
 
 
-def of_dim(input: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+def softmax_of_torch(input: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> torch.Tensor:
     """The same with the arguments of `torch.softmax` and `Tensor.softmax`."""
     return softmax(input, dim, dtype=dtype)
 
@@ -103,7 +108,7 @@ RULE = register(
         apply=softmax,
         torch_module=torch.nn.Softmax,
         torch_functions={F.softmax: softmax}
-        | dict.fromkeys((torch.softmax, torch.special.softmax, torch.Tensor.softmax), of_dim),
+        | dict.fromkeys((torch.softmax, torch.special.softmax, torch.Tensor.softmax), softmax_of_torch),
         options=("dim",),
         forward=_forward,
         backward=_backward,

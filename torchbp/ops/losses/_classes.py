@@ -4,8 +4,9 @@ A row is what one class is given for: of Z `(N, C)` each of the N rows, of Z `(N
 """
 
 import torch
+import torch.nn.functional as F
 
-from torchbp.ops._dispatch import is_dynamo_compiling, transforms_active
+from torchbp.ops._dispatch import may_overwrite
 from torchbp.ops.losses._reduction import check_tensor, wants_gradient
 
 
@@ -17,6 +18,16 @@ def class_dim(z):
 def per_class(weight, z, dim):
     """w in a shape that broadcasts to Z along its dimension of classes."""
     return weight.view([-1 if d == dim else 1 for d in range(z.dim())])
+
+
+def weighted(x, weight, dim):
+    """w ∘ X."""
+    return x if weight is None else x * per_class(weight, x, dim)
+
+
+def shares(y, weight, smoothing, dim):
+    """q = w ∘ ((1 − ε) y + ε/C) of probabilities y."""
+    return weighted((1 - smoothing) * y + smoothing / y.shape[dim] if smoothing else y, weight, dim)
 
 
 def class_weights(y, weight, ignore_index, dtype):
@@ -33,14 +44,26 @@ def row_gradient(dloss, w_y, kept, reduction):
     return torch.where(kept, dloss, 0)
 
 
-def may_write():
-    """Whether a formula may write into the tensor that it has just made: nobody records it or maps over it."""
-    return not (torch.is_grad_enabled() or is_dynamo_compiling() or transforms_active())
-
-
 def put(out, dim, at, values):
     """`out` with these values, or this number, at the classes `at`; over `out` itself where that may be."""
-    return (out.scatter_ if may_write() else out.scatter)(dim, at, values)
+    return (out.scatter_ if may_overwrite() else out.scatter)(dim, at, values)
+
+
+def reduced_rows(loss, w_y, reduction):
+    """L = Σ ℓ / Σ w_y for "mean", Σ ℓ for "sum", ℓ itself for "none"."""
+    if reduction == "mean":
+        return loss.sum() / w_y.sum()
+    return loss.sum() if reduction == "sum" else loss
+
+
+def nll_of(x, y, weight, ignore_index, reduction):
+    """L = reduced(−w_y X_y), by torch's function."""
+    return F.nll_loss(x, y, weight, ignore_index=ignore_index, reduction=reduction)
+
+
+def no_view(loss, x):
+    """ℓ, which torch's function may return as a view: autograd lets nobody write into a view that a Function made."""
+    return loss.detach() if x.dim() > 2 else loss
 
 
 def check_rows(z, y):
@@ -66,9 +89,23 @@ def check_rows(z, y):
     )
 
 
+def check_probabilities(z, y, ignore_index):
+    """Raises a NotImplementedError for integers or complex numbers as Z, a RuntimeError for integers as y, and for a
+    class to ignore, where there are no classes."""
+    check_floating(z)
+    if not y.is_floating_point():
+        raise RuntimeError(
+            f"target has the shape of input, {tuple(z.shape)}, as probabilities have, and is {y.dtype}; "
+            "give probabilities as floats, or classes without the dimension of classes"
+        )
+    if ignore_index >= 0:
+        raise RuntimeError(f"ignore_index={ignore_index} has no meaning for a target of probabilities; leave it out")
+
+
 def as_index(y, z):
-    """Classes as an int64 tensor without a dimension of 1 that Z has not; of N-D ones a contiguous one, as torch does
-    it: less to save."""
+    """Classes, checked, as an int64 tensor without a dimension of 1 that Z has not; of N-D ones a contiguous one, as
+    torch does it: less to save."""
+    check_rows(z, y)
     if y.dtype is not torch.int64:
         y = y.long()
     if y.dim() > 1:
@@ -109,3 +146,27 @@ def check_class_weight(weight, z):
         raise RuntimeError(f"weight is on {weight.device} and input on {z.device}; give weight.to({str(z.device)!r})")
     if weight.requires_grad and torch.is_grad_enabled():
         raise RuntimeError(wants_gradient("weight", weight))
+
+
+# --- the engine's forms: the classes are the last dimension ---------------------------------------------------------
+
+
+def check_classes(output, y):
+    """A class for each row of the network's output.
+
+    Raises:
+        ValueError: another shape, or numbers that are no classes.
+    """
+    if y.is_floating_point() or y.shape != output.shape[:-1]:
+        raise ValueError(
+            f"y has the shape {tuple(y.shape)} and dtype {y.dtype}; give a class for each of "
+            f"{tuple(output.shape[:-1])} rows, as int64"
+        )
+
+
+def count(y, weight=None, ignore_index=-100, **_):
+    """What the mean of one network's loss, or of each member's, divides by: Σ w_y."""
+    if weight is None and ignore_index < 0:
+        return y.shape[-1]  # no class is negative
+    _, w_y, _ = class_weights(y, weight, ignore_index, torch.get_default_dtype())
+    return w_y.sum(-1)

@@ -3,6 +3,8 @@
 import torch
 from torch.nn._reduction import legacy_get_string
 
+from torchbp.ops._dispatch import may_overwrite
+
 
 def chosen_reduction(size_average, reduce, reduction):
     """The reduction, which torch's old arguments decide where one of them is given, with its warning."""
@@ -106,3 +108,10 @@ def reduced(loss, reduction):
 def reduce_backward(dloss, reduction, numel):
     """dℓ = dL ∂L/∂ℓ: it is dL/N for "mean", where N counts every element, and dL otherwise."""
     return dloss / numel if reduction == "mean" else dloss
+
+
+def times(new, factor):
+    """`new` ∘ factor, over `new` itself where that may be: memory that was just made, and is its dtype's."""
+    if may_overwrite() and torch.result_type(new, factor) is new.dtype:
+        return new.mul_(factor)
+    return new * factor

@@ -17,10 +17,17 @@ import functools
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp
+from torchbp.ops._dispatch import VmappableFunction, float32, may_overwrite, operation, save_for_jvp
 from torchbp.ops.activations.sigmoid import RULE as SIGMOID
 from torchbp.ops.expressions import A, Z, exp, ln, p, sigma, w, y
-from torchbp.ops.losses._reduction import check, chosen_reduction, fit_weight, reduce_backward, reduced
+from torchbp.ops.losses._reduction import (
+    check,
+    chosen_reduction,
+    fit_weight,
+    reduce_backward,
+    reduced,
+    times,
+)
 from torchbp.ops.losses.binary_cross_entropy import DESCRIPTION, SLOPE_COMPUTED, entropy, slope
 from torchbp.ops.losses.binary_cross_entropy import RULE as BINARY_CROSS_ENTROPY
 from torchbp.ops.registry import register
@@ -35,8 +42,8 @@ class BinaryCrossEntropyWithLogits(VmappableFunction):
         log_sigmoid = F.logsigmoid(z)
         if pos_weight is not None:
             log_sigmoid = log_sigmoid * (1 + (pos_weight - 1) * y)
-        loss = (1 - y) * z - log_sigmoid
-        loss = reduced(loss if weight is None else loss * weight, reduction)
+        loss = times(1 - y, z) - log_sigmoid
+        loss = reduced(loss if weight is None else times(loss, weight), reduction)
         return loss.to(y.dtype)  # as torch's is
 
     @staticmethod
@@ -73,16 +80,17 @@ class BinaryCrossEntropyWithLogits(VmappableFunction):
 
 def bce_dz(dloss, z, y, pos_weight=None):
     """dZ = dℓ ∘ [ (1 − y) σ(Z) − p y σ(−Z) ]."""
-    return dloss * bce_error(z, y, pos_weight)
+    return times(bce_error(z, y, pos_weight), dloss)
 
 
 def bce_error(z, y, pos_weight=None):
     """dℓ/dZ = (1 − y) σ(Z) − p y σ(−Z); without pos_weight, where p = 1, it is σ(Z) − y."""
-    right, wrong = torch.sigmoid(z), -torch.sigmoid(-z)  # σ(Z) − y for y = 0 and for y = 1
+    # σ(Z) − y for y = 0 and for y = 1
+    right, wrong = torch.sigmoid(z), torch.neg(z).sigmoid_().neg_() if may_overwrite() else -torch.sigmoid(-z)
     if pos_weight is None and y.dtype is z.dtype:
         return torch.lerp(right, wrong, y)  # the last line, with p = 1, in one pass
     py = y if pos_weight is None else pos_weight * y
-    return (1 - y) * right + py * wrong
+    return torch.addcmul((1 - y) * right, py, wrong)
 
 
 def bce_logits_dy(dloss, z, pos_weight=None):

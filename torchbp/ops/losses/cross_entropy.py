@@ -12,8 +12,8 @@ q says how much each class counts in a row:
 
 The mean divides by Σ w_y, and of probabilities by the number of rows. Where P_y is nearly 1, P_y − 1 rounds to 0, as in
 torch. Of a class y, without smoothing, it is computed as −Σ of the other classes' P, so a class that is right keeps its
-small gradient: in float32 −2.06e−9 at Z = (20, 0) and y = 0. With smoothing, and of probabilities y, dZ is exact to the
-rounding of q.
+small gradient: in float32 −2.06e−9 at Z = (20, 0) and y = 0. Its relative error is that of ln P. With smoothing, and of
+probabilities y, dZ is exact to the rounding of q.
 """
 
 import torch
@@ -24,17 +24,22 @@ from torchbp.ops.layers.log_softmax import log_softmax_dx, log_softmax_tangent
 from torchbp.ops.losses._classes import (
     as_index,
     check_class_weight,
-    check_floating,
-    check_rows,
+    check_classes,
+    check_probabilities,
     class_dim,
     class_weights,
+    count,
+    nll_of,
+    no_view,
     outside,
     per_class,
     put,
+    reduced_rows,
     row_gradient,
+    shares,
+    weighted,
 )
-from torchbp.ops.losses._reduction import check_reduction, chosen_reduction
-from torchbp.ops.losses.nll_loss import check_classes, count, nll_of, no_view, reduced_rows
+from torchbp.ops.losses._reduction import check_reduction, chosen_reduction, times
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Loss
 
@@ -63,8 +68,10 @@ class CrossEntropy(VmappableFunction):
         log_p, y, weight = ctx.saved_tensors
         dz = dy = None
         if dloss is not None:
-            backward = classes_backward if ctx.of_classes else probabilities_backward
-            dz, dy = backward(dloss, log_p, y, weight, *ctx.settings, ctx.needs_input_grad)
+            if ctx.of_classes:
+                dz = classes_backward(dloss, log_p, y, weight, *ctx.settings)
+            else:
+                dz, dy = probabilities_backward(dloss, log_p, y, weight, *ctx.settings[1:], ctx.needs_input_grad)
         if dlog_p is not None and ctx.needs_input_grad[0]:
             of_log_p = log_softmax_dx(dlog_p, log_p, class_dim(log_p))
             dz = of_log_p if dz is None else dz + of_log_p
@@ -91,27 +98,17 @@ def cross_entropy_of(log_p, y, weight, ignore_index, reduction, smoothing):
     return (1 - smoothing) * loss + smoothing / log_p.shape[dim] * reduced_rows(even, w_y, reduction)
 
 
-def weighted(x, weight, dim):
-    """w ∘ X."""
-    return x if weight is None else x * per_class(weight, x, dim)
-
-
-def shares(y, weight, smoothing, dim):
-    """q = w ∘ ((1 − ε) y + ε/C) of probabilities y."""
-    return weighted((1 - smoothing) * y + smoothing / y.shape[dim] if smoothing else y, weight, dim)
-
-
-def classes_backward(dloss, log_p, y, weight, ignore_index, reduction, smoothing, needs):
-    """dZ and None, of classes y."""
+def classes_backward(dloss, log_p, y, weight, ignore_index, reduction, smoothing):
+    """dZ, of classes y."""
     dim = class_dim(log_p)
     index, w_y, kept = class_weights(y, weight, ignore_index, log_p.dtype)
     dloss = row_gradient(dloss, w_y, kept, reduction)
     if not smoothing:
-        return cross_entropy_dz(dloss * w_y, log_p, index, dim), None
-    return smoothed_dz(dloss, log_p, index, w_y, weight, smoothing, dim), None
+        return cross_entropy_dz(dloss * w_y, log_p, index, dim)
+    return smoothed_dz(dloss, log_p, index, w_y, weight, smoothing, dim)
 
 
-def probabilities_backward(dloss, log_p, y, weight, ignore_index, reduction, smoothing, needs):
+def probabilities_backward(dloss, log_p, y, weight, reduction, smoothing, needs):
     """dZ and dy of probabilities y, each of them None where it is not needed."""
     dim = class_dim(log_p)
     if reduction == "mean":
@@ -124,12 +121,14 @@ def probabilities_backward(dloss, log_p, y, weight, ignore_index, reduction, smo
 
 
 def cross_entropy_dz(dloss, log_p, index, dim):
-    """dZ = dℓ (P − onehot(y)), where dℓ has w_y in it."""
+    """dZ = dℓ (P − onehot(y)), where dℓ has w_y in it; of numbers of 16 bits computed in float32."""
+    if log_p.dtype.itemsize == 2:  # in float16 a P below 3e-8 would be 0
+        return cross_entropy_dz(dloss.float(), log_p.float(), index, dim).to(log_p.dtype)
     at = index.unsqueeze(dim)
     p, log_p_y = put(torch.exp(log_p), dim, at, 0), log_p.gather(dim, at)
     of_others = -p.sum(dim, keepdim=True)  # P_y − 1, exact from P_y = ½ on; below, e^(ln P_y) − 1 is
     dz = put(p, dim, at, torch.where(log_p_y < -0.7, torch.expm1(log_p_y), of_others))
-    return dz * dloss.unsqueeze(dim)  # not in place: dℓ alone may be one of a batch of gradients
+    return times(dz, dloss.unsqueeze(dim))
 
 
 def smoothed_dz(dloss, log_p, index, w_y, weight, smoothing, dim):
@@ -140,7 +139,7 @@ def smoothed_dz(dloss, log_p, index, w_y, weight, smoothing, dim):
     dz = torch.exp(log_p) * total.unsqueeze(dim) - q
     at = index.unsqueeze(dim)
     dz = put(dz, dim, at, dz.gather(dim, at) - (1 - smoothing) * w_y.unsqueeze(dim))
-    return dz * dloss.unsqueeze(dim)
+    return times(dz, dloss.unsqueeze(dim))
 
 
 def probabilities_dz(dloss, log_p, q, dim):
@@ -205,18 +204,8 @@ def cross_entropy(
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing={label_smoothing!r} is not in [0, 1]")
     if target.shape == input.shape:
-        check_floating(input)
-        if not target.is_floating_point():
-            raise RuntimeError(
-                f"target has the shape of input, {tuple(input.shape)}, as probabilities have, and is {target.dtype}; "
-                "give probabilities as floats, or classes without the dimension of classes"
-            )
-        if ignore_index >= 0:
-            raise RuntimeError(
-                f"ignore_index={ignore_index} has no meaning for a target of probabilities; leave it out"
-            )
+        check_probabilities(input, target, ignore_index)
     else:
-        check_rows(input, target)
         target = as_index(target, input)
     try:
         return apply_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)[0]

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torchbp.ops._dispatch import float32, operation, transforms_active
 from torchbp.ops.expressions import A, Symbol, absolute, maximum, minimum, y
 from torchbp.ops.losses._difference import DifferenceLoss, difference_backward, difference_loss, difference_tangent
-from torchbp.ops.losses._reduction import reduced
+from torchbp.ops.losses._reduction import reduced, times
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Loss
 
@@ -48,7 +48,7 @@ def huber(x, y, delta):
 def huber_dx(dloss, x, y, delta):
     """dX = dℓ ∘ max(min(X − Y, δ), −δ)."""
     # hardtanh is clamp, but with the slope 0 at ±δ, which torch's loss has
-    return dloss * F.hardtanh(x - y, -delta, delta, inplace=True)
+    return times(F.hardtanh(x - y, -delta, delta, inplace=True), dloss)
 
 
 def _by_torch(x, y, reduction, delta):
@@ -109,6 +109,6 @@ RULE = register(
         derivative=_derivative,
         equation=minimum(absolute(A - y), δ) * (absolute(A - y) - minimum(absolute(A - y), δ) / 2),
         slope=maximum(minimum(A - y, δ), -δ),
-        description="Half the square of errors up to delta, and delta times the size of larger ones: no outlier rules.",
+        description="Half the square of errors up to delta, then a line, so the gradient of an outlier is at most δ.",
     )
 )

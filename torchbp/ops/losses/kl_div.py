@@ -8,7 +8,7 @@
 Where Y = 0, Y ln Y is 0. With `log_target` the target is T = ln Y:
 
     forward     ℓ  = e^T ∘ (T − X)
-    backward    dX = −dℓ ∘ e^T,    dT = dℓ ∘ e^T ∘ (T − X + 1)
+    backward    dX = −dℓ ∘ e^T     dT = dℓ ∘ e^T ∘ (T − X + 1)
 """
 
 import functools

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp
 from torchbp.ops.expressions import A, absolute, sign, y
 from torchbp.ops.losses._difference import difference_loss
-from torchbp.ops.losses._reduction import chosen_reduction, reduce_backward, reduced
+from torchbp.ops.losses._reduction import chosen_reduction, reduce_backward, reduced, times
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Loss
 
@@ -58,7 +58,7 @@ class L1Loss(VmappableFunction):
 
 def l1_dx(dloss, d):
     """dX = dℓ ∘ sgn(D)."""
-    return dloss * d.sgn()
+    return times(d.sgn(), dloss)
 
 
 def l1_tangent(d_t, d):
@@ -110,7 +110,7 @@ def l1_loss(
 
 
 def _derivative(x, y):
-    return (x - y).sgn_()
+    return l1_dx(1, x - y)
 
 
 RULE = register(
@@ -124,6 +124,6 @@ RULE = register(
         derivative=_derivative,
         equation=absolute(A - y),
         slope=sign(A - y),
-        description="How far the answers are from y: 0 for the right ones, and all errors weigh by their size.",
+        description="How far the answers are from y: 0 for the right ones; an error counts by its size.",
     )
 )

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torchbp.ops._dispatch import float32, operation
 from torchbp.ops.expressions import A, y
 from torchbp.ops.losses._difference import DifferenceLoss, difference_backward, difference_loss, difference_tangent
-from torchbp.ops.losses._reduction import chosen_reduction, reduced
+from torchbp.ops.losses._reduction import chosen_reduction, reduced, times
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Loss
 
@@ -24,7 +24,8 @@ class MSELoss(DifferenceLoss):
 
     @staticmethod
     def forward(x, y, reduction):
-        return reduced((x - y).square(), reduction)
+        d = x - y
+        return reduced(times(d, d), reduction)
 
     @staticmethod
     def backward(ctx, dloss):
@@ -37,7 +38,7 @@ class MSELoss(DifferenceLoss):
 
 def mse_dx(dloss, x, y):
     """dX = 2 dℓ ∘ (X − Y)."""
-    return 2 * dloss * (x - y)
+    return times(x - y, 2 * dloss)
 
 
 def _by_torch(x, y, reduction):
@@ -78,10 +79,6 @@ def mse_loss(
     return difference_loss(apply_mse_loss, input, target, reduction, weight=weight)
 
 
-def _value(x, y, reduction):
-    return F.mse_loss(x, y, reduction=reduction)
-
-
 def _derivative(x, y):
     return mse_dx(1, x, y)
 
@@ -92,8 +89,8 @@ RULE = register(
         apply=mse_loss,
         torch_module=torch.nn.MSELoss,
         torch_functions={F.mse_loss: mse_loss},
-        each=functools.partial(_value, reduction="none"),
-        value=_value,
+        each=functools.partial(_by_torch, reduction="none"),
+        value=_by_torch,
         derivative=_derivative,
         equation=(A - y) ** 2,
         slope=2 * (A - y),

@@ -14,9 +14,11 @@ from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_fo
 from torchbp.ops.losses._classes import (
     as_index,
     check_class_weight,
-    check_rows,
-    class_dim,
+    check_classes,
     class_weights,
+    count,
+    nll_of,
+    no_view,
     outside,
     put,
     row_gradient,
@@ -47,38 +49,18 @@ class NLLLoss(VmappableFunction):
         y, weight = ctx.saved_tensors
         index, w_y, kept = class_weights(y, weight, ctx.ignore_index, ctx.dtype)
         dloss = row_gradient(dloss, w_y, kept, ctx.reduction)
-        return nll_dx(dloss, index, w_y, ctx.shape), None, None, None, None
+        return nll_dx(dloss, index, w_y, ctx.shape, 1 if len(ctx.shape) > 1 else 0), None, None, None, None
 
     @staticmethod
     def jvp(ctx, x_t, *_):
         y, weight = ctx.saved_tensors
-        index, w_y, _ = class_weights(y, weight, ctx.ignore_index, ctx.dtype)
-        dim = class_dim(x_t)
-        return reduced_rows(-w_y * x_t.gather(dim, index.unsqueeze(dim)).squeeze(dim), w_y, ctx.reduction)
+        return nll_of(x_t, y, weight, ctx.ignore_index, ctx.reduction)  # it is linear in X
 
 
-def no_view(loss, x):
-    """ℓ, which torch's function may return as a view: autograd lets nobody write into a view that a Function made."""
-    return loss.detach() if x.dim() > 2 else loss
-
-
-def nll_dx(dloss, index, w_y, shape):
+def nll_dx(dloss, index, w_y, shape, dim):
     """dX = −dℓ w_y onehot(y), in the shape of X. `index` is y without the ignored classes, `w_y` their weights."""
-    dim = 1 if len(shape) > 1 else 0
     values = -dloss * w_y
     return put(values.new_zeros(shape), dim, index.unsqueeze(dim), values.unsqueeze(dim))
-
-
-def reduced_rows(loss, w_y, reduction):
-    """L = Σ ℓ / Σ w_y for "mean", Σ ℓ for "sum", ℓ itself for "none"."""
-    if reduction == "mean":
-        return loss.sum() / w_y.sum()
-    return loss.sum() if reduction == "sum" else loss
-
-
-def nll_of(x, y, weight, ignore_index, reduction):
-    """L = reduced(−w_y X_y), by torch's function."""
-    return F.nll_loss(x, y, weight, ignore_index=ignore_index, reduction=reduction)
 
 
 apply_nll_loss = operation(NLLLoss, nll_of, float32)
@@ -118,36 +100,12 @@ def nll_loss(
     """
     reduction = chosen_reduction(size_average, reduce, reduction)
     check_reduction(reduction)
-    check_rows(input, target)
+    target = as_index(target, input)
     check_class_weight(weight, input)
     try:
-        return apply_nll_loss(input, as_index(target, input), weight, ignore_index, reduction)
+        return apply_nll_loss(input, target, weight, ignore_index, reduction)
     except IndexError as error:
         raise outside(error, input) from None
-
-
-# --- the engine's forms: the classes are the last dimension ---------------------------------------------------------
-
-
-def check_classes(output, y):
-    """A class for each row of the network's output.
-
-    Raises:
-        ValueError: another shape, or numbers that are no classes.
-    """
-    if y.is_floating_point() or y.shape != output.shape[:-1]:
-        raise ValueError(
-            f"y has the shape {tuple(y.shape)} and dtype {y.dtype}; give a class for each of "
-            f"{tuple(output.shape[:-1])} rows, as int64"
-        )
-
-
-def count(y, weight=None, ignore_index=-100, **_):
-    """What the mean of one network's loss, or of each member's, divides by: Σ w_y."""
-    if weight is None and ignore_index < 0:
-        return y.shape[-1]  # no class is negative
-    _, w_y, _ = class_weights(y, weight, ignore_index, torch.get_default_dtype())
-    return w_y.sum(-1)
 
 
 def _each(x, y, **options):
@@ -158,7 +116,7 @@ def _each(x, y, **options):
 
 def _derivative(x, y, weight=None, ignore_index=-100):
     index, w_y, _ = class_weights(y.expand(x.shape[:-1]), weight, ignore_index, x.dtype)
-    return torch.zeros_like(x).scatter_(-1, index.unsqueeze(-1), -w_y.unsqueeze(-1))
+    return nll_dx(1, index, w_y, x.shape, -1)
 
 
 RULE = register(

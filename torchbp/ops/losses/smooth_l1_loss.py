@@ -13,10 +13,10 @@ import functools
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import float32, operation
+from torchbp.ops._dispatch import float32, may_overwrite, operation, widened
 from torchbp.ops.expressions import A, Symbol, absolute, maximum, minimum, y
 from torchbp.ops.losses._difference import DifferenceLoss, difference_backward, difference_loss, difference_tangent
-from torchbp.ops.losses._reduction import chosen_reduction
+from torchbp.ops.losses._reduction import chosen_reduction, times
 from torchbp.ops.losses.l1_loss import apply_l1_loss
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Loss
@@ -40,9 +40,10 @@ class SmoothL1Loss(DifferenceLoss):
 
 def smooth_l1_dx(dloss, x, y, beta):
     """dX = dℓ ∘ max(min((X − Y)/β, 1), −1), of numbers of 16 bits computed in float32."""
-    d = x.float() - y.float() if x.dtype.itemsize == 2 else x - y
+    d = widened(x) - widened(y)
     # hardtanh is clamp, but with the slope 0 at ±1, which torch's loss has
-    return (dloss * F.hardtanh(d / beta, inplace=True)).to(x.dtype)
+    slope = F.hardtanh((d.div_ if may_overwrite() else d.div)(beta), inplace=True)
+    return times(slope, dloss).to(x.dtype)
 
 
 def _by_torch(x, y, reduction, beta):

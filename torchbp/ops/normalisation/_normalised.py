@@ -9,27 +9,8 @@ a group of channels of a row (group norm). The Jacobian of x̂ is symmetric, so 
 """
 
 import torch
-from torch.autograd import forward_ad
-from torch.compiler import is_dynamo_compiling
 
-from torchbp.ops._dispatch import transforms_active
-
-HALVES = torch.float16, torch.bfloat16
-
-
-def is_differentiated():
-    """Whether somebody may differentiate what is computed now: statistics are then functions of x, not constants."""
-    return torch.is_grad_enabled() or forward_ad._current_level >= 0
-
-
-def may_overwrite():
-    """Whether a formula may write over tensors that it made: no graph, no transform and no compiler sees them."""
-    return not (is_differentiated() or transforms_active() or is_dynamo_compiling())
-
-
-def widened(tensor):
-    """float16 and bfloat16 in float32, as torch's kernels compute them; None and others as they are."""
-    return tensor.float() if tensor is not None and tensor.dtype in HALVES else tensor
+from torchbp.ops._dispatch import HALVES, may_overwrite, widened
 
 
 def statistics(x, dims, eps):
@@ -43,16 +24,17 @@ def normalised(x, mean, rstd):
     return (x - mean).mul_(rstd) if may_overwrite() else (x - mean) * rstd
 
 
-def normalised_dx(g, xhat, rstd, mean_g, mean_gx):
-    """dx = rstd ∘ (g − mean(g) − x̂ ∘ mean(g ∘ x̂)), of the two means."""
+def normalised_dx(g, xhat, rstd, dims):
+    """dx = rstd ∘ (g − mean(g) − x̂ ∘ mean(g ∘ x̂)), the means over `dims`. With ẋ in the place of g it is the tangent
+    of x̂."""
+    return dx_of_means(g, xhat, rstd, g.mean(dims, keepdim=True), (g * xhat).mean(dims, keepdim=True))
+
+
+def dx_of_means(g, xhat, rstd, mean_g, mean_gx):
+    """dx = rstd ∘ (g − mean(g) − x̂ ∘ mean(g ∘ x̂)), of its two means."""
     if may_overwrite():
         return (g - mean_g).addcmul_(xhat, mean_gx, value=-1).mul_(rstd)
     return rstd * (g - mean_g - xhat * mean_gx)
-
-
-def normalised_tangent(x_t, xhat, rstd, dims):
-    """The tangent of x̂: the formula of dx with ẋ in the place of g."""
-    return normalised_dx(x_t, xhat, rstd, x_t.mean(dims, keepdim=True), (x_t * xhat).mean(dims, keepdim=True))
 
 
 def scaled_and_shifted(tangent, xhat, weight, weight_t, bias_t):
@@ -72,7 +54,7 @@ def features(shape):
     return tuple(range(-len(shape), 0))
 
 
-def rows(x):
+def channel_dims(x):
     """The dimensions over which the numbers of a channel lie: all but dimension 1."""
     return 0, *range(2, x.dim())
 
@@ -84,12 +66,35 @@ def per_channel(tensor, x):
 
 def channel_dweight(dz, xhat):
     """dw = Σ dz ∘ x̂, of each channel."""
-    return (dz * xhat).sum(rows(dz))
+    return (dz * xhat).sum(channel_dims(dz))
+
+
+def dweight_of_statistics(dz, x, mean, rstd):
+    """dw = Σ dz ∘ (x − μ) rstd, of each channel, with μ and rstd in the shape (C)."""
+    return channel_dweight(widened(dz), normalised(widened(x), per_channel(mean, x), per_channel(rstd, x)))
 
 
 def channel_dbias(dz):
     """db = Σ dz, of each channel."""
-    return dz.sum(rows(dz))
+    return dz.sum(channel_dims(dz))
+
+
+def is_half_on_cpu(x):
+    """Whether torch's kernels compute with x in half precision and take all else in float32."""
+    return x.dtype in HALVES and x.device.type == "cpu"
+
+
+def wide_beside(x, tensor):
+    """A tensor of a kernel beside x: in float32 where x `is_half_on_cpu`."""
+    return widened(tensor) if is_half_on_cpu(x) else tensor
+
+
+def wide_weight(weight, x, shape):
+    """w of a kernel beside x: in float32 where x `is_half_on_cpu`, for the kernel rounds μ and rstd to the dtype of w,
+    without one to that of x; ones are then in its place."""
+    if weight is None and is_half_on_cpu(x):
+        return torch.ones(shape, dtype=torch.float32, device=x.device)
+    return wide_beside(x, weight)
 
 
 def check_dtypes(operation, x, **parameters):

@@ -1,4 +1,4 @@
-"""What layers with running statistics take, and what they refuse."""
+"""Checks of the arguments of layers with running statistics, and what one step passes on."""
 
 from torchbp.ops.normalisation._normalised import check_dtypes
 

@@ -15,21 +15,27 @@ import torch.nn.functional as F
 from torch._prims_common import suggest_memory_format
 from torch.compiler import is_dynamo_compiling
 
-from torchbp.ops._dispatch import VmappableFunction, float32_on_cuda, operation, save_for_jvp, transforms_active
+from torchbp.ops._dispatch import (
+    VmappableFunction,
+    float32_on_cuda,
+    is_differentiated,
+    operation,
+    save_for_jvp,
+    transforms_active,
+    widened,
+)
 from torchbp.ops.normalisation._normalised import (
-    HALVES,
     channel_dbias,
     channel_dweight,
     check_dtypes,
-    is_differentiated,
     normalised,
     normalised_dx,
-    normalised_tangent,
     per_channel,
     scaled_and_shifted,
     statistics,
     times,
-    widened,
+    wide_beside,
+    wide_weight,
 )
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter
@@ -62,8 +68,8 @@ class GroupNorm(VmappableFunction):
             return None, None, channel_dbias(dz), None, None
         needs = list(ctx.needs_input_grad[:3])
         if is_differentiated():
-            return *by_formulas(dz, x, weight, ctx.groups, ctx.eps, needs), None, None
-        return *by_kernel(dz, x, mean, rstd, weight, ctx.groups, needs), None, None
+            return *group_norm_by_formulas(dz, x, weight, ctx.groups, ctx.eps, needs), None, None
+        return *group_norm_by_kernel(dz, x, mean, rstd, weight, ctx.groups, needs), None, None
 
     @staticmethod
     def jvp(ctx, x_t, weight_t, bias_t, *_):
@@ -71,29 +77,26 @@ class GroupNorm(VmappableFunction):
         grouped = in_groups(widened(x), ctx.groups)
         mean, rstd = statistics(grouped, -1, ctx.eps)
         xhat = normalised(grouped, mean, rstd)
-        tangent = normalised_tangent(in_groups(widened(x_t), ctx.groups), xhat, rstd, -1).reshape(x.shape)
+        tangent = normalised_dx(in_groups(widened(x_t), ctx.groups), xhat, rstd, -1).reshape(x.shape)
         weight, weight_t, bias_t = (per_channel(p, x) for p in (weight, weight_t, bias_t))
         return scaled_and_shifted(tangent, xhat.reshape(x.shape), weight, weight_t, bias_t).to(x.dtype), None, None
 
 
 def forward_and_statistics(x, weight, bias, groups, eps):
     """z, μ and rstd by torch's kernel, which gives all three. Of half precision μ and rstd are in float32."""
-    if x.dtype in HALVES and x.device.type == "cpu":  # it rounds them to the dtype of w
-        weight = x.new_ones(x.shape[1], dtype=torch.float32) if weight is None else weight.float()
-        bias = widened(bias)
+    weight, bias = wide_weight(weight, x, x.shape[1]), wide_beside(x, bias)
     z, mean, rstd = torch.native_group_norm(x, weight, bias, *sizes(x), groups, eps)
     return z.to(x.dtype), mean, rstd  # under vmap z is float32
 
 
-def by_kernel(dz, x, mean, rstd, weight, groups, needs):
+def group_norm_by_kernel(dz, x, mean, rstd, weight, groups, needs):
     """dx, dw and db by torch's kernel, those that are needed. In half precision w is in float32, and so are its
     sums."""
-    if x.dtype in HALVES and x.device.type == "cpu":
-        weight = x.new_ones(x.shape[1], dtype=torch.float32) if weight is None else weight.float()
+    weight = wide_weight(weight, x, x.shape[1])
     return fused_backward(laid_out(dz, like=x), x, mean, rstd, weight, *sizes(x), groups, needs)
 
 
-def by_formulas(dz, x, weight, groups, eps, needs):
+def group_norm_by_formulas(dz, x, weight, groups, eps, needs):
     """dx, dw and db by the equations, as functions of x: those that are needed."""
     needs_dx, needs_dweight, needs_dbias = needs
     dtype, dz = x.dtype, widened(dz)
@@ -108,8 +111,7 @@ def by_formulas(dz, x, weight, groups, eps, needs):
 def group_norm_dx(dz, xhat, rstd, weight, groups):
     """dx = rstd ∘ (g − mean(g) − x̂ ∘ mean(g ∘ x̂)), g = dz ∘ w; the means over a group. x̂ and rstd are `in_groups`."""
     g = in_groups(times(dz, per_channel(weight, dz)), groups)
-    dx = normalised_dx(g, xhat, rstd, g.mean(-1, keepdim=True), (g * xhat).mean(-1, keepdim=True))
-    return dx.reshape(dz.shape)
+    return normalised_dx(g, xhat, rstd, -1).reshape(dz.shape)
 
 
 def in_groups(x, groups):
@@ -180,7 +182,7 @@ def fits(x, groups, weight, bias):
     return all(p is None or p.shape == (x.shape[1],) for p in (weight, bias))
 
 
-def of_torch(input, num_groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=True):
+def group_norm_of_torch(input, num_groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=True):
     """`group_norm` with the arguments of `torch.group_norm`."""
     return group_norm(input, num_groups, weight, bias, eps)
 
@@ -194,13 +196,13 @@ def _forward(x, weight, bias, num_groups, eps):
 
 
 def _backward(dz, saved, weight, bias, num_groups, eps):
-    return by_kernel(dz, *saved, weight, num_groups, [True, False, False])[0]
+    return group_norm_by_kernel(dz, *saved, weight, num_groups, [True, False, False])[0]
 
 
 def _dweight(dz, saved, num_groups, eps):
     x, *statistics = saved
     mean, rstd = (s.unsqueeze(-1) for s in statistics)
-    return channel_dweight(dz, normalised(in_groups(x, num_groups), mean, rstd).reshape(x.shape))
+    return channel_dweight(widened(dz), normalised(in_groups(widened(x), num_groups), mean, rstd).reshape(x.shape))
 
 
 def _dbias(dz, saved, num_groups, eps):
@@ -212,7 +214,7 @@ RULE = register(
         name="group_norm",
         apply=group_norm,
         torch_module=torch.nn.GroupNorm,
-        torch_functions={F.group_norm: group_norm, torch.group_norm: of_torch},
+        torch_functions={F.group_norm: group_norm, torch.group_norm: group_norm_of_torch},
         options=("num_groups", "eps"),
         forward=_forward,
         backward=_backward,

@@ -15,20 +15,25 @@ import functools
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import VmappableFunction, operation, save_for_jvp
-from torchbp.ops.normalisation import batch_norm
-from torchbp.ops.normalisation._batch_kernels import by_kernel, forward_by_batch
+from torchbp.ops._dispatch import VmappableFunction, is_differentiated, operation, save_for_jvp, widened
+from torchbp.ops.normalisation._batch_kernels import batch_norm_by_kernel, forward_by_batch
+from torchbp.ops.normalisation._in_evaluation import (
+    apply_in_evaluation,
+    by_torch_in_evaluation,
+    in_evaluation_dx,
+    running_rstd,
+)
 from torchbp.ops.normalisation._normalised import (
     channel_dbias,
-    is_differentiated,
+    dweight_of_statistics,
     normalised,
-    normalised_tangent,
+    normalised_dx,
     per_channel,
     scaled_and_shifted,
     statistics,
-    widened,
 )
 from torchbp.ops.normalisation._running_statistics import check_dims, check_tensors
+from torchbp.ops.normalisation.batch_norm import batch_norm_by_formulas
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter
 
@@ -60,9 +65,9 @@ class InstanceNorm(VmappableFunction):
             return None, None, channel_dbias(dz), None, None, None, None
         one_row, of_dz, repeated = as_one_row(x), as_one_row(dz), of_each_row(weight, x)
         if is_differentiated():
-            gradients = batch_norm.by_formulas(of_dz, one_row, repeated, ctx.eps, needs)
+            gradients = batch_norm_by_formulas(of_dz, one_row, repeated, ctx.eps, needs)
         else:
-            gradients = by_kernel(of_dz, one_row, repeated, None, None, mean, rstd, True, ctx.eps, needs)
+            gradients = batch_norm_by_kernel(of_dz, one_row, repeated, None, None, mean, rstd, True, ctx.eps, needs)
         dx, *others = gradients
         dweight, dbias = (None if g is None else over_rows(g, x) for g in others)
         return None if dx is None else dx.reshape(x.shape), dweight, dbias, None, None, None, None
@@ -73,7 +78,7 @@ class InstanceNorm(VmappableFunction):
         dtype, x, x_t, places = x.dtype, widened(x), widened(x_t), tuple(range(2, x.dim()))
         mean, rstd = statistics(x, places, ctx.eps)
         xhat = normalised(x, mean, rstd)
-        tangent = normalised_tangent(x_t, xhat, rstd, places)
+        tangent = normalised_dx(x_t, xhat, rstd, places)
         weight, weight_t, bias_t = (per_channel(p, x) for p in (weight, weight_t, bias_t))
         return scaled_and_shifted(tangent, xhat, weight, weight_t, bias_t).to(dtype), None, None
 
@@ -135,9 +140,10 @@ def instance_norm(
         Z, the shape of `input`.
 
     Raises:
-        ValueError: one number in a channel, whose variance is 0; or one of the running statistics without the other.
+        ValueError: one number in a channel, whose variance is 0, so also an `input` of less than three dimensions; or
+            one of the running statistics without the other.
         RuntimeError: shapes or dtypes that do not fit.
-        IndexError: an `input` of less than two dimensions.
+        IndexError: without `use_input_stats`, an `input` of less than two dimensions.
 
     Example:
         >>> torchbp.ops.instance_norm(torch.tensor([[[1.0, 3.0], [2.0, 6.0]]]))  # tensor([[[-1., 1.], [-1., 1.]]])
@@ -146,11 +152,13 @@ def instance_norm(
     if input.numel() == 0:
         return F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
     if not use_input_stats:
-        return batch_norm.apply_in_evaluation(input, weight, bias, running_mean, running_var, eps)
+        return apply_in_evaluation(input, weight, bias, running_mean, running_var, eps)
     return apply_instance_norm(input.contiguous(), weight, bias, running_mean, running_var, momentum, eps)[0]
 
 
-def of_torch(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, cudnn_enabled):
+def instance_norm_of_torch(
+    input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, cudnn_enabled
+):
     """`instance_norm` with the arguments of `torch.instance_norm`."""
     return instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
 
@@ -168,8 +176,8 @@ def _forward(x, weight, bias, running_mean, running_var, track_running_stats, tr
     of_input = training or not track_running_stats
     check_input(rows, running_mean, running_var, weight, bias, of_input)
     if not of_input:
-        z = F.batch_norm(rows, running_mean, running_var, weight, bias, False, 0.0, eps)
-        return z.view(x.shape), (rows, running_mean, (running_var + eps).rsqrt(), False)
+        z = by_torch_in_evaluation(rows, weight, bias, running_mean, running_var, eps)
+        return z.view(x.shape), (rows, running_mean, running_rstd(running_var, eps), False)
     momentum = 0.0 if momentum is None else momentum
     z, mean, rstd = forward_by_rows(rows, weight, bias, running_mean, running_var, momentum, eps)
     return z.view(x.shape), (rows, mean, rstd, True)
@@ -178,17 +186,18 @@ def _forward(x, weight, bias, running_mean, running_var, track_running_stats, tr
 def _backward(dz, saved, weight, bias, eps, **options):
     x, mean, rstd, of_input = saved
     rows = dz.reshape(x.shape)
-    if of_input:
-        saved, rows, weight = (as_one_row(x), mean, rstd, True), as_one_row(rows), of_each_row(weight, x)
-    return batch_norm._backward(rows, saved, weight, bias, eps=eps).reshape(dz.shape)
+    if not of_input:
+        return in_evaluation_dx(rows, weight, rstd).reshape(dz.shape)
+    rows, x, weight, needs = as_one_row(rows), as_one_row(x), of_each_row(weight, x), [True, False, False]
+    return batch_norm_by_kernel(rows, x, weight, None, None, mean, rstd, True, eps, needs)[0].reshape(dz.shape)
 
 
 def _dweight(dz, saved, **options):
     x, mean, rstd, of_input = saved
     rows = dz.reshape(x.shape)
     if not of_input:
-        return batch_norm._dweight(rows, saved)
-    return over_rows(batch_norm._dweight(as_one_row(rows), (as_one_row(x), mean, rstd, True)), x)
+        return dweight_of_statistics(rows, x, mean, rstd)
+    return over_rows(dweight_of_statistics(as_one_row(rows), as_one_row(x), mean, rstd), x)
 
 
 def _dbias(dz, saved, **options):
@@ -219,6 +228,8 @@ def _rule(places, module, functions):
     )
 
 
-RULE1D = _rule(1, torch.nn.InstanceNorm1d, {F.instance_norm: instance_norm, torch.instance_norm: of_torch})
+RULE1D = _rule(
+    1, torch.nn.InstanceNorm1d, {F.instance_norm: instance_norm, torch.instance_norm: instance_norm_of_torch}
+)
 RULE2D = _rule(2, torch.nn.InstanceNorm2d, {})
 RULE3D = _rule(3, torch.nn.InstanceNorm3d, {})

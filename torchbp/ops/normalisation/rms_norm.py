@@ -16,16 +16,17 @@ import math
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import VmappableFunction, float32_on_cuda, operation, save_for_jvp
-from torchbp.ops.normalisation._normalised import (
+from torchbp.ops._dispatch import (
     HALVES,
-    features,
+    VmappableFunction,
+    float32_on_cuda,
     is_differentiated,
     may_overwrite,
-    scaled_and_shifted,
-    times,
+    operation,
+    save_for_jvp,
     widened,
 )
+from torchbp.ops.normalisation._normalised import features, scaled_and_shifted, times
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter
 
