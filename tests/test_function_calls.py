@@ -200,6 +200,45 @@ def test_what_is_reached_and_what_is_left(name):
     assert functions_of(output) == ([] if ours is None else [ours])
 
 
+class Closure(nn.Module):
+    """It checkpoints a method, whose recomputation is outside of every context, and a module."""
+
+    def __init__(self):
+        super().__init__()
+        self.w, self.calls = nn.Parameter(torch.randn(4, 4)), Calls()
+
+    def method(self, x):
+        return F.softmax(F.rms_norm(x @ self.w, (4,)), -1)
+
+    def forward(self, x, module=None):  # a name that a wrapper may use, too
+        x = checkpoint(self.method, F.silu(x), use_reentrant=False)
+        return checkpoint(self.calls, x, use_reentrant=False)
+
+
+def test_checkpoints_that_a_model_makes():
+    torch.manual_seed(0)
+    model, x = Closure(), torch.randn(3, 4, requires_grad=True)
+    expected = results(model, x)
+    ours = torchbp.convert(copy.deepcopy(model), functional=True)
+    torch.testing.assert_close(results(ours, x), expected)
+    assert functions_of(ours(x, module=3)) == sorted([*NAMES, "SiLU"])
+    with torchbp.formulas():
+        torch.testing.assert_close(results(model, x), expected)
+
+
+def test_a_forward_that_is_no_plain_method_is_left():
+    def later(module, x):
+        yield x.sigmoid()
+
+    async def awaited(module, x):
+        return x.sigmoid()
+
+    for forward in (staticmethod(torch.sigmoid), classmethod(lambda cls, x: x.sigmoid()), later, awaited):
+        made, reports = type("Made", (nn.Module,), {"forward": forward})(), []
+        torchbp.convert(made, functional=True, report=reports.append)
+        assert reports[0].functional == []
+
+
 def test_attention_of_torch():
     """`F.multi_head_attention_forward`: its products and its softmax are ours."""
     torch.manual_seed(0)

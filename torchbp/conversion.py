@@ -2,6 +2,7 @@
 look at, and no parameter is copied, so whatever holds one stays right: tied layers, hooks, parametrizations,
 optimizers."""
 
+import inspect
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -162,6 +163,8 @@ def _calls_functions(module):
     known = tuple(registry.our_classes().items())
     if was_set(module) or "forward" in vars(module) or isinstance(module, torch.jit.ScriptModule):
         return False
+    if not _runs_at_once(inspect.getattr_static(cls, "forward")):
+        return False
     if cls.forward is torch.nn.Module.forward or cls.forward is torch.nn.Sequential.forward:
         return False
     base = next((pair for pair in known if isinstance(module, pair)), None)
@@ -170,6 +173,12 @@ def _calls_functions(module):
     if cls.__module__.startswith("torchbp.nn."):
         return False
     return not cls.__module__.startswith("torch.") or next(module.children(), None) is not None
+
+
+def _runs_at_once(forward):
+    """Whether it is a plain method: not static, not one of the class, no generator and no coroutine."""
+    kinds = inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction
+    return inspect.isfunction(forward) and not any(kind(forward) for kind in kinds)
 
 
 def _revert_layer(module):

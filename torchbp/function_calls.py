@@ -35,7 +35,7 @@ class formulas(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         ours, composite = of_torch(function), _COMPOSITE.get(function)
-        if (ours is None and composite is None) or not torch.is_grad_enabled() or kwargs.get("out") is not None:
+        if (ours is None and composite is None) or not torch.is_grad_enabled() or self._leaves(kwargs):
             return function(*args, **kwargs)
         if ours is not None:
             return ours(*args, **{name: value for name, value in kwargs.items() if name != "out"})
@@ -44,6 +44,23 @@ class formulas(TorchFunctionMode):
             return function(*args, **kwargs)
         with self:
             return composite(*args, **kwargs)
+
+    def __enter__(self):
+        self.checkpoint = _checkpoint()
+        return super().__enter__()
+
+    def _leaves(self, kwargs):
+        """Whether torch's own is called: it writes into `out`, or it is in a checkpoint that was begun in this context.
+        The recomputation of that is outside of the context, and must save the same."""
+        if kwargs.get("out") is not None or kwargs.get("out_dtype") is not None:
+            return True
+        return not is_dynamo_compiling() and _checkpoint() is not self.checkpoint
+
+
+def _checkpoint():
+    """What saves tensors for the innermost non-reentrant checkpoint, or recomputes them; or None."""
+    hooks = None if is_dynamo_compiling() else torch._C._autograd._top_saved_tensors_default_hooks(True)
+    return hooks[0] if hooks is not None and hooks[0].__module__ == "torch.utils.checkpoint" else None
 
 
 def _composite():
@@ -77,7 +94,7 @@ def set_formulas(module):
 @functools.cache
 def _forward_with_formulas(cls):
     @functools.wraps(cls.forward)  # libraries read its signature
-    def forward(module, *args, **kwargs):
+    def forward(module, /, *args, **kwargs):
         if not torch.is_grad_enabled() or _are_on():
             return cls.forward(module, *args, **kwargs)
         with formulas():
@@ -88,7 +105,9 @@ def _forward_with_formulas(cls):
 
 
 def _are_on():
+    """Whether this context is on, and no checkpoint was begun in it."""
     for place in range(torch._C._len_torch_function_stack()):
-        if isinstance(torch._C._get_function_stack_at(place), formulas):
+        mode = torch._C._get_function_stack_at(place)
+        if isinstance(mode, formulas) and mode.checkpoint is _checkpoint():
             return True
     return False

@@ -15,6 +15,7 @@ VMAP_MODE = torch._C._parse_dispatch_key("VmapMode")  # of the older vmap, behin
 any_autocast = torch._C._is_any_autocast_enabled
 tracing_state = torch._C._get_tracing_state
 transforms_active = torch._C._are_functorch_transforms_active
+FORWARD_MODE = torch._C._functorch.TransformType.Jvp
 
 
 class VmappableFunction(torch.autograd.Function):
@@ -104,11 +105,13 @@ def operation(function, by_torch, cast=None):
         if has_torch_function_variadic(*args):
             if is_left_to_torch(args):
                 return by_torch(*args)
-        elif args[0].is_nested or args[0].is_quantized:
-            return by_torch(*args)
+        elif not isinstance(args[0], torch.Tensor) or args[0].is_nested or args[0].is_quantized:
+            return by_torch(*args)  # torch's error where it is no tensor
         if not (any_autocast() or transforms_active() or is_dynamo_compiling()):
             return short(*args)
         if is_dynamo_compiling() and is_exporting():  # strict=True would record a Function without its gradient
+            return by_torch(*args)
+        if not is_dynamo_compiling() and forward_levels() > 1:  # a Function's `jvp` is not differentiated once more
             return by_torch(*args)
         if cast is not None and torch.is_autocast_enabled(args[0].device.type):
             args = cast(args)
@@ -117,6 +120,12 @@ def operation(function, by_torch, cast=None):
         return function.apply(*args) if transforms_active() else short(*args)
 
     return apply
+
+
+def forward_levels():
+    """How many transforms of torch.func compute tangents, such as two of `jacfwd(jacfwd(f))`."""
+    levels = torch._C._functorch.get_interpreter_stack() if transforms_active() else None
+    return sum(level.key() is FORWARD_MODE for level in levels or ())
 
 
 def _distinct(args):

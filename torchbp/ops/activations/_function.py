@@ -6,7 +6,11 @@ Each saves one tensor, A or Z. Both are arguments or results of the Function, an
 differentiating the derivative once more is right too: it goes through A, or from Z, back to the graph.
 """
 
+import torch
+
 from torchbp.ops._dispatch import VmappableFunction, save_for_jvp
+
+REAL = {torch.float16, torch.bfloat16, torch.float32, torch.float64}  # what torch's kernels of real functions take
 
 
 class ActivationFunction(VmappableFunction):

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._dispatch import operation, widened
-from torchbp.ops.activations._function import InputActivationFunction
+from torchbp.ops.activations._function import REAL, InputActivationFunction
 from torchbp.ops.expressions import Z, erf, exp, sqrt
 from torchbp.ops.expressions import tanh as tanh_of
 from torchbp.ops.registry import register
@@ -50,7 +50,7 @@ class GELU(InputActivationFunction):
 
     @staticmethod
     def forward(z, approximate):
-        return gelu_of(z, approximate)
+        return gelu_of(z, approximate) if z.dtype in REAL else F.gelu(z, approximate=approximate)  # torch's error
 
     @staticmethod
     def backward(ctx, da):

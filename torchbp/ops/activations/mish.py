@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._dispatch import is_differentiated, operation, widened
-from torchbp.ops.activations._function import InputActivationFunction
+from torchbp.ops.activations._function import REAL, InputActivationFunction
 from torchbp.ops.expressions import Z, sigma
 from torchbp.ops.expressions import softplus as softplus_of
 from torchbp.ops.expressions import tanh as tanh_of
@@ -21,6 +21,7 @@ from torchbp.ops.registry import register
 from torchbp.ops.rules import Activation
 
 LINEAR = 20.0  # w / (w + 2) rounds to 1 in every dtype where Z is larger
+ZERO = -800.0  # e^Z is 0 in every dtype where Z is smaller
 
 
 def mish_of(z):
@@ -33,7 +34,7 @@ def mish_of(z):
 
 def mish_slope(z):
     """w / (w + 2) + 4 Z E (E + 1) / (w + 2)²."""
-    bounded = widened(z).clamp(max=LINEAR)
+    bounded = widened(z).clamp(ZERO, LINEAR)  # so that no factor of e^Z overflows
     e = bounded.exp()
     w = e * (e + 2)
     share = 1 / (w + 2)
@@ -57,7 +58,7 @@ class Mish(InputActivationFunction):
 
     @staticmethod
     def forward(z):
-        return mish_of(z)
+        return mish_of(z) if z.dtype in REAL else F.mish(z)  # torch's error
 
     @staticmethod
     def backward(ctx, da):

@@ -20,7 +20,7 @@ HEIGHT = 64  # rows of a block, where there are so many, however many keys there
 
 def attention_in_parts(q, k, v, mask, kept, factor, causal, scale):
     """The same as `attention`, without the whole matrix."""
-    if kept is None and fits_flash(q, k, v):
+    if kept is None and fits_flash(q, k, v, causal, scale):
         out = attention_by_flash(q, k, v, mask, causal, scale)
     else:
         fold = folding(q, k)
@@ -38,7 +38,8 @@ def attention_by_flash(q, k, v, mask, causal, scale):
         mask = seen_as_numbers(mask, q.dtype)
     tensors, mask = (folded(t) for t in (q, k, v)), folded_mask(mask, q, k)
     out, _ = flash(*tensors, 0.0, causal, attn_mask=mask, scale=scale)
-    return out.reshape(q.shape)
+    nan = q @ q.new_zeros(q.shape[-1])  # in rows with nan or infinity, of which the kernel makes numbers; 0 elsewhere
+    return out.reshape(q.shape).add_(nan.unsqueeze(-1))
 
 
 def attention_backward_in_parts(do, q, k, v, mask, kept, factor, causal, scale, needs):
@@ -78,9 +79,10 @@ def in_numbers(mask, dtype):
     return (mask.masked_fill(sees_no_key, 0.0), sees_no_key) if sees_no_key.any() else (mask, None)
 
 
-def fits_flash(q, k, v):
+def fits_flash(q, k, v, causal, scale):
     """Whether torch's kernel for the CPU computes this. It is a third faster than `attention_by_rows`."""
     same = q.device.type == "cpu" and q.shape[-1] == v.shape[-1]
+    same = same and (scale > 0 or not causal)  # it multiplies the −∞ of later keys by the scale
     return same and 0 not in q.shape and k.shape[-2] > 0 and all(t.stride(-1) == 1 for t in (q, k, v))
 
 
@@ -90,7 +92,7 @@ def attention_by_rows(q, k, v, mask, kept, factor, causal, scale):
     With `kept`, the elements of P that dropout keeps, they are multiplied by `factor` = 1/(1 − p).
     """
     out = torch.empty_like(q) if q.shape[3] == v.shape[3] else q.new_empty(*q.shape[:3], v.shape[3])
-    if 0 in (*q.shape, k.shape[2]):
+    if 0 in (*out.shape, k.shape[2]):
         return out.zero_()
     dtype, group = torch.promote_types(q.dtype, torch.float32), q.shape[1] // k.shape[1]
     kept = as_numbers(kept)
@@ -227,7 +229,8 @@ def of(t, place, dtype):
 
 def grouped(t, place, group, dtype):
     """The same of heads of q: (heads of k, G, rows, …)."""
-    return of(t, place, dtype).unflatten(0, (-1, group))
+    part = of(t, place, dtype)
+    return part.unflatten(0, (part.shape[0] // group, group))
 
 
 def stacked(t, rows):
@@ -237,4 +240,5 @@ def stacked(t, rows):
 
 def by_head(t, rows):
     """The inverse of `stacked`: (heads of q, r, …)."""
-    return t.view(-1, rows.stop - rows.start, t.shape[2])
+    height = rows.stop - rows.start
+    return t.view(t.shape[0] * t.shape[1] // height, height, t.shape[2])

@@ -55,7 +55,7 @@ def heads_summed(d, t):
     return (
         d
         if d.dim() < 3 or d.shape[-3] == t.shape[-3]
-        else d.reshape(*d.shape[:-3], t.shape[-3], -1, *d.shape[-2:]).sum(-3)
+        else d.unflatten(-3, (t.shape[-3], d.shape[-3] // t.shape[-3])).sum(-3)
     )
 
 
@@ -68,7 +68,7 @@ def folded(t):
 
 def in_one_batch(t):
     """(…, H, L, E) in four dimensions, with the heads of all batch entries in one."""
-    return t.reshape(1, -1, *t.shape[-2:])
+    return t.reshape(1, t.shape[:-2].numel(), *t.shape[-2:])
 
 
 def folding(q, k):

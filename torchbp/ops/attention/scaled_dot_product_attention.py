@@ -26,6 +26,7 @@ from torch.compiler import is_dynamo_compiling
 from torchbp.ops._dispatch import (
     VmappableFunction,
     dispatch_includes,
+    is_differentiated,
     lower_precision,
     operation,
     save_for_jvp,
@@ -39,7 +40,6 @@ from torchbp.ops.attention._rows import (
     fits_flash,
 )
 from torchbp.ops.attention._shapes import as_heads_of, checked, checked_mask, heads_summed
-from torchbp.ops.normalisation._normalised import is_differentiated
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Operation
 
@@ -53,7 +53,7 @@ class ScaledDotProductAttention(VmappableFunction):
     def forward(q, k, v, mask, dropout_p, causal, scale):
         kept = draw_kept(q, k, dropout_p) if dropout_p > 0 else None
         factor = dropout_factor(dropout_p)
-        if is_compiled_alone() and kept is None and fits_flash(q, k, v):
+        if is_compiled_alone() and kept is None and fits_flash(q, k, v, causal, scale):
             out = attention_by_flash(q, k, v, mask, causal, scale)
         elif needs_whole_matrix():
             out = attention(q, k, v, mask, kept, factor, causal, scale)

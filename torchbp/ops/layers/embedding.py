@@ -43,7 +43,7 @@ class Embedding(VmappableFunction):
 
 def embedding_dweight(dz, i, rows, padding_idx=-1, by_frequency=False, sparse=False):
     """dW_v = Σ_{n: i_n = v} dZ_n, without the row of the padding; sums of half precision are made in float32."""
-    i, dz = i.reshape(-1).long(), dz.reshape(-1, dz.shape[-1])
+    i, dz = i.reshape(-1).long(), dz.reshape(i.numel(), dz.shape[-1])
     if sparse:
         used = i != padding_idx
         return torch.sparse_coo_tensor(i[used].unsqueeze(0), dz[used], (rows, dz.shape[1]), check_invariants=False)

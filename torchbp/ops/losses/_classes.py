@@ -166,7 +166,7 @@ def check_classes(output, y):
 
 def count(y, weight=None, ignore_index=-100, **_):
     """What the mean of one network's loss, or of each member's, divides by: Σ w_y."""
-    if weight is None and ignore_index < 0:
-        return y.shape[-1]  # no class is negative
+    if weight is None:
+        return (y != ignore_index).sum(-1)
     _, w_y, _ = class_weights(y, weight, ignore_index, torch.get_default_dtype())
     return w_y.sum(-1)
