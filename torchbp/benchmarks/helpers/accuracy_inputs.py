@@ -38,7 +38,7 @@ def shifted(z):
     return z, np.log(np.exp(z).sum(-1, keepdims=True))
 
 
-def log_softmax(z, dim=-1):
+def log_softmax(z):
     z, log_sum = shifted(z)
     return z - log_sum
 

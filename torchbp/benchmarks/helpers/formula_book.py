@@ -18,6 +18,7 @@ FOLDER = Path(importlib.import_module("torchbp.ops").__file__).parent
 ROOMS = "activations", "layers", "losses", "normalisation", "convolution", "attention"
 BEGIN, END = "<!-- The tables: torchbp bench accuracy --book FILE writes them. -->", "<!-- The end of the tables. -->"
 HEADS = "operation", "forward", "backward", "saves"
+FORMULA = r"(?:def )?((?!add_|write_|of_)[a-z]\w*_d(?:[a-z]|weight|bias|mask))(?: =|\()"  # gelu_dz, conv_dweight
 
 
 def rules_of(room):
@@ -51,30 +52,47 @@ def equations(text):
     return ["; ".join(parts[name]).replace("|", "\\|") for name in ("forward", "backward")]
 
 
-def link(path, lines, pattern):
-    """Links to the lines of the file that begin with the pattern, whose first group is the text."""
+def link(path, pattern, names=None):
+    """Links to the lines of the file that begin with the pattern, whose first group is the text, one of these names."""
     found = {}
-    for number, line in enumerate(lines, 1):
-        if named := re.match(pattern, line):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if (named := re.match(pattern, line)) and (names is None or named[1] in names):
             found.setdefault(named[1], number)
     return [f"[`{text}`]({path.relative_to(FOLDER).as_posix()}#L{number})" for text, number in found.items()]
 
 
+def backward_links(path):
+    """Links to the backward formulas of a file: its own and those that it imports; if it is made of other operations,
+    theirs; and if there are none, its `backward`."""
+    others = list(imports(path))
+    found = link(path, FORMULA) + [links for other, names in others for links in link(other, FORMULA, names)]
+    found = found or [links for other, _ in others for links in link(other, FORMULA)]
+    return found or link(path, r"\s*(def _?backward)\(")
+
+
+def imports(path):
+    """(file, names) of what a file imports of torchbp/ops; of a whole file None in the place of the names."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("torchbp.ops."):
+            place = FOLDER.joinpath(*node.module.split(".")[2:])
+            names = [alias.name for alias in node.names]
+            if place.is_dir():
+                yield from ((place / f"{name}.py", None) for name in names)
+            else:
+                yield place.with_suffix(".py"), names
+
+
 def row(path, of_file):
     """The cells of one file's operations: the names, both equations with their lines, and what is saved."""
-    text = path.read_text(encoding="utf-8")
-    lines = text.splitlines()
-    forward, backward = equations(text)
+    forward, backward = equations(path.read_text(encoding="utf-8"))
     names = dict.fromkeys(rule.apply.__name__ for rule in of_file)
-    names = [link(path, lines, rf"(?:def | +name=\")({name})[(\"]")[0] for name in names]
-    formulas = link(path, lines, r"(?:def )?((?!add_|write_|of_)[a-z]\w*_d(?:[a-z]|weight|bias|mask)+)(?: =|\()")
-    backward_lines = formulas or link(path, lines, r"\s*(def _?backward)\(")
+    names = [link(path, rf"(?:def | +name=\")({name})[(\"]")[0] for name in names]
     # an operation that is made of others has no forward of its own
-    forward_lines = link(path, lines, r"(?:    )?(def _?forward)") or names
+    forward_lines = link(path, r"(?:    )?(def _?forward)") or names
     return (
         ", ".join(names),
         f"{forward} {forward_lines[0]}",
-        f"{backward} {', '.join(backward_lines)}",
+        f"{backward} {', '.join(backward_links(path))}",
         "; ".join(dict.fromkeys(map(saved, of_file))),
     )
 
@@ -82,37 +100,36 @@ def row(path, of_file):
 def saved(rule):
     """What the operation saves for backward, by the names of its arguments, where each of them requires a gradient."""
     if not inspect.isfunction(rule.apply):
-        return "it is torch's own function"
+        return "nothing"
     inputs = INPUTS.get(rule.apply.__name__)
     tensors = drawn(inputs, 1.0, 0, torch.float32) if inputs else [torch.rand(3), torch.rand(3)]
     if inputs is None and "target" not in inspect.signature(rule.apply).parameters:
         tensors = tensors[:1]
     leaves = [t.requires_grad_(t.is_floating_point() and (inputs is not None or i == 0)) for i, t in enumerate(tensors)]
-    names, kept = {}, []
+    arguments, kept = {}, []
 
     def called(*args, **kwargs):
-        for name, value in inspect.signature(rule.apply).bind(*args, **kwargs).arguments.items():
-            if isinstance(value, torch.Tensor):
-                names[value.data_ptr()] = name
-        output = rule.apply(*args, **kwargs)
-        first = output[0] if isinstance(output, tuple) else output
-        names.setdefault(first.data_ptr(), "its output")
-        return output
+        bound = inspect.signature(rule.apply).bind(*args, **kwargs).arguments
+        arguments.update({name: value for name, value in bound.items() if isinstance(value, torch.Tensor)})
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+            return rule.apply(*args, **kwargs)
 
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        output = inputs.call(called, *leaves) if inputs else called(*leaves)
-    found = [names.get(t.data_ptr(), described(t, output)) for t in kept]
-    return ", ".join(dict.fromkeys(filter(None, found))) or "nothing"
+    output = inputs.call(called, *leaves) if inputs else called(*leaves)
+    arguments["its output"] = output[0] if isinstance(output, tuple) else output
+    return ", ".join(dict.fromkeys(described(t, arguments) for t in kept if t.numel())) or "nothing"
 
 
-def described(tensor, output):
-    """A tensor that is neither an argument nor the output."""
-    if not tensor.numel():
-        return ""
+def described(tensor, arguments):
+    """A saved tensor: the name of the argument or output that it is, or its dtype and shape."""
+    for name, argument in arguments.items():
+        if tensor.data_ptr() == argument.data_ptr():
+            return name
     dtype = str(tensor.dtype).removeprefix("torch.")
-    if tensor.numel() == output.numel():
-        return f"{dtype} for each number of its output"
-    return f"{tensor.numel()} of {dtype} for an output of {output.numel()}"
+    for name, argument in arguments.items():
+        if tensor.shape == argument.shape:
+            return f"{dtype} in the shape of {name}"
+    output = arguments["its output"]
+    return f"{dtype} of the shape {tuple(tensor.shape)} for an output of {tuple(output.shape)}"
 
 
 def table(heads, rows):

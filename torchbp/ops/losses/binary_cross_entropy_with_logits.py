@@ -42,7 +42,7 @@ class BinaryCrossEntropyWithLogits(VmappableFunction):
         log_sigmoid = F.logsigmoid(z)
         if pos_weight is not None:
             log_sigmoid = log_sigmoid * (1 + (pos_weight - 1) * y)
-        loss = times(1 - y, z) - log_sigmoid
+        loss = (1 - y) * z - log_sigmoid
         loss = reduced(loss if weight is None else times(loss, weight), reduction)
         return loss.to(y.dtype)  # as torch's is
 

@@ -81,7 +81,7 @@ def kl_dy(dloss, x, y, log_target):
     """dY = dℓ ∘ (ln Y − X + 1), or dT = dℓ ∘ e^T ∘ (T − X + 1) where the target is T."""
     if log_target:
         return dloss * y.exp() * (y - x + 1)
-    return dloss * (y.log() - x + 1)
+    return dloss * (y.log() + 1 - x)
 
 
 REDUCTIONS = {"none": 0, "mean": 1, "sum": 2, "batchmean": 2}
