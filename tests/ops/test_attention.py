@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import profile
 
 import torchbp
@@ -307,3 +308,34 @@ def test_two_masks_of_two_dtypes_warn():
     masks = {"attn_mask": torch.zeros(3, 3), "key_padding_mask": torch.zeros(2, 3, dtype=torch.bool)}
     with pytest.warns(UserWarning, match=re.escape("key_padding_mask is torch.bool and attn_mask torch.float32")):
         torchbp.nn.MultiheadAttention(8, 2)(X, X, X, **masks)
+
+
+def by_mathematics(*args, **kwargs):
+    with sdpa_kernel(SDPBackend.MATH):
+        return F.scaled_dot_product_attention(*args, **kwargs)
+
+
+@pytest.mark.parametrize("leading", [(), (2,), (2, 3)], ids=str)
+def test_scores_of_nothing_are_equal(leading):
+    """With E = 0 each row of O is the mean of V."""
+    shapes = (*leading, 4, 0), (*leading, 5, 0), (*leading, 5, 3)
+    leaves = [torch.randn(shape, requires_grad=True) for shape in shapes]
+    out = ops.scaled_dot_product_attention(*leaves)
+    torch.testing.assert_close(out, leaves[2].mean(-2, keepdim=True).expand_as(out))
+    out.sum().backward()
+    torch.testing.assert_close(leaves[2].grad, torch.full_like(leaves[2], 4 / 5))
+
+
+@pytest.mark.parametrize("leading", [(), (2,), (2, 3)], ids=str)
+def test_numbers_that_a_kernel_gets_wrong(leading):
+    """torch's kernel makes numbers of a query that is nan, and nan of later keys times a scale that is not positive."""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(*leading, 5, 4, requires_grad=True) for _ in range(3))
+    for scale in (-0.5, 0.0):
+        found = ops.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+        torch.testing.assert_close(found, by_mathematics(q, k, v, is_causal=True, scale=scale))
+    with torch.no_grad():
+        q[..., 1, 0] = math.nan
+    found = ops.scaled_dot_product_attention(q, k, v)
+    assert found[..., 1, :].isnan().all()
+    torch.testing.assert_close(found, by_mathematics(q, k, v), equal_nan=True)

@@ -114,3 +114,52 @@ def test_without_a_graph_a_weight_may_require_a_gradient(pair):
     with torch.no_grad():
         results = [function(value, y, weight.clone().requires_grad_()) for function in PAIRS[pair]]
     torch.testing.assert_close(*results)
+
+
+ELEMENTS = {
+    "gelu": ops.gelu,
+    "gelu tanh": lambda z: ops.gelu(z, approximate="tanh"),
+    "mish": ops.mish,
+    "silu": ops.silu,
+}
+TORCHS = {"gelu": F.gelu, "gelu tanh": lambda z: F.gelu(z, approximate="tanh"), "mish": F.mish, "silu": F.silu}
+
+
+@pytest.mark.parametrize("name", ELEMENTS)
+@pytest.mark.parametrize("z", [torch.tensor([1, 2]), torch.tensor([True]), None, [1.0]], ids=str)
+def test_what_is_no_tensor_of_real_numbers_is_torchs_error(name, z):
+    errors = []
+    for function in (ELEMENTS[name], TORCHS[name]):
+        with pytest.raises((TypeError, RuntimeError, NotImplementedError)) as error:
+            function(z)
+        errors.append(error.type)
+    assert errors[0] is errors[1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_second_derivative_far_below_0(dtype):
+    for ours in (ops.mish, ops.silu, ELEMENTS["gelu tanh"]):
+        z = torch.tensor([-3e38, -900.0, -90.0], dtype=dtype, requires_grad=True)
+        (first,) = torch.autograd.grad(ours(z).sum(), z, create_graph=True)
+        (second,) = torch.autograd.grad(first.sum(), z)
+        assert first.abs().max() < 1e-30
+        assert second.abs().max() < 1e-30
+
+
+def test_forward_mode_of_forward_mode():
+    """torch's Functions with a `jvp` give zeros there."""
+    torch.manual_seed(0)
+    weights = torch.randn(3, 2, dtype=torch.double), torch.randn(1, 3, dtype=torch.double)
+
+    def network(package, x):
+        return package.linear(package.tanh(package.layer_norm(package.linear(x, weights[0]), (3,))), weights[1]).sum()
+
+    x = torch.randn(2, dtype=torch.double)
+    for transform in (torch.func.jacfwd, torch.func.jacrev):
+        found, expected = (transform(torch.func.jacfwd(lambda x, p=p: network(p, x)))(x) for p in (ops, Torchs))
+        torch.testing.assert_close(found, expected)
+        assert expected.abs().max() > 0.01
+
+
+class Torchs:
+    linear, tanh, layer_norm = staticmethod(F.linear), staticmethod(torch.tanh), staticmethod(F.layer_norm)

@@ -394,3 +394,17 @@ def test_instance_norm_of_other_channels():
     with pytest.warns(UserWarning, match="has 4 channels, and num_features=3, which is not used with affine=False"):
         z = torchbp.nn.InstanceNorm1d(3)(x)
     torch.testing.assert_close(z, F.instance_norm(x))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_parameters_of_any_stride(training):
+    """torch's own kernel for matrices reads them as contiguous."""
+    torch.manual_seed(0)
+    x, dz = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3)
+    wide = torch.rand(3, 4) + 0.5
+    gradients = []
+    for weight, bias, mean, var in (wide.T, wide.T.contiguous()):
+        running = () if training else (mean, var)
+        z = ops.batch_norm(x, *(running or (None, None)), weight, bias, training)
+        gradients.append(torch.autograd.grad(z, x, dz)[0])
+    torch.testing.assert_close(*gradients)

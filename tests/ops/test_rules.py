@@ -289,7 +289,7 @@ def test_the_parts_of_a_loss(rule):
         if rule.equation is not None:
             torch.testing.assert_close(rule.tree("equation", have).evaluate(values), each)
         for reduction in ("mean", "sum"):
-            expected = each.sum() / (1 if reduction == "sum" else count(rule, y, options))
+            expected = each.sum() / (1 if reduction == "sum" else count(rule, y, options, each.dtype))
             torch.testing.assert_close(rule.mean_or_sum(output, y, reduction, **options), expected)
         (derivative,) = torch.autograd.grad(each.sum(), output, retain_graph=True)
         torch.testing.assert_close(rule.derivative(output.detach(), y, **options), derivative)
@@ -373,3 +373,27 @@ def test_expressions_take_numbers_on_each_side():
     assert (2**A).evaluate({"A": a}).tolist() == [0.5, 4]
     with pytest.raises(ValueError, match="Indicator has the relation '=='; use >, <, ≥, ≤"):
         Indicator(A, "==", 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"weight": torch.tensor([1.0, 2.0, 0.5])}, {"ignore_index": 1}], ids=str)
+@pytest.mark.parametrize("loss", [torch.nn.CrossEntropyLoss, torch.nn.NLLLoss])
+@pytest.mark.parametrize("size", [(6,), (2, 3, 3), (2, 5, 5), (3, 4, 7)], ids=str)
+def test_the_engine_takes_classes_where_torch_does(size, loss, options):
+    """Of an output (N, C, …) they are dimension 1, and −100 is a row that is left out."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(2, 3) if len(size) == 1 else torch.nn.Conv2d(2, 3, 1))
+    x, y = torch.randn(size[0], 2, *size[1:]), torch.randint(3, size)
+    y[0] = options.get("ignore_index", -100)
+    loss = loss(**options)
+    value = torchbp.backprop(net, x, y, loss=loss)
+    found = [p.grad.clone() for p in net.parameters()]
+    expected = loss(net(x), y)
+    torch.testing.assert_close(value, expected.detach())
+    torch.testing.assert_close(found, list(torch.autograd.grad(expected, list(net.parameters()))))
+
+
+def test_images_of_classes_in_other_shapes_are_refused():
+    net, x = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 1)), torch.randn(2, 2, 4, 5)
+    message = r"y has the shape \(2, 5, 4\), and the output \(2, 3, 4, 5\); give \(2, 4, 5\)"
+    with pytest.raises(ValueError, match=message):
+        torchbp.backprop(net, x, torch.randint(3, (2, 5, 4)), loss=torch.nn.CrossEntropyLoss())

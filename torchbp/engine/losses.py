@@ -1,5 +1,7 @@
 """The losses of the engine: the value, and the derivative by the network's output, both from the loss's rule."""
 
+import torch
+
 from torchbp import nn
 from torchbp.ops.registry import refusal, rule_of, rules
 from torchbp.ops.rules import Loss
@@ -72,7 +74,8 @@ def of_classes_in_the_middle(loss, output, y, members):
 def of_one(rule, reduction, output, y, options):
     """L of one network, and s."""
     in_one = rule.value or rule.mean_or_sum  # without another call around it
-    return in_one(output, y, reduction, **options), 1.0 if reduction == "sum" else 1 / count(rule, y, options)
+    scale = 1.0 if reduction == "sum" else 1 / count(rule, y, options, output.dtype)
+    return in_one(output, y, reduction, **options), scale
 
 
 def of_members(rule, reduction, output, y, options):
@@ -82,10 +85,13 @@ def of_members(rule, reduction, output, y, options):
         return each.sum(1), 1.0
     if rule.count is None:
         return each.mean(1), 1 / max(each.shape[1], 1)
-    counts = rule.count(y, **options)
+    counts = count(rule, y, options, output.dtype)
     return each.sum(1) / counts, 1 / counts
 
 
-def count(rule, y, options):
-    """What the mean of one network's loss divides by."""
-    return max(y.numel(), 1) if rule.count is None else rule.count(y, **options)
+def count(rule, y, options, dtype):
+    """What the mean of one network's loss divides by, or of each member's: a number, or a tensor of this dtype."""
+    if rule.count is None:
+        return max(y.numel(), 1)
+    counts = rule.count(y, **options)
+    return counts.to(dtype) if isinstance(counts, torch.Tensor) else counts

@@ -28,7 +28,7 @@ class Criterion:
         self.output = self.answer = chain.output
         if self.rule.answers is not None:
             self.answer = Quantity("A" if chain.steps[-1].is_layer else "P", chain.output.number)
-        self.divisor = count(self.rule, y, self.options) if self.mean else 1
+        self.divisor = count(self.rule, y, self.options, y.dtype) if self.mean else 1
 
     def weights(self, y):
         """The tensors among the options of the loss, by their symbols, in the shape of y."""

@@ -15,7 +15,7 @@ VMAP_MODE = torch._C._parse_dispatch_key("VmapMode")  # of the older vmap, behin
 any_autocast = torch._C._is_any_autocast_enabled
 tracing_state = torch._C._get_tracing_state
 transforms_active = torch._C._are_functorch_transforms_active
-FORWARD_MODE = torch._C._functorch.TransformType.Jvp
+FORWARD_MODE, REVERSE_MODE = torch._C._functorch.TransformType.Jvp, torch._C._functorch.TransformType.Grad
 
 
 class VmappableFunction(torch.autograd.Function):
@@ -111,7 +111,7 @@ def operation(function, by_torch, cast=None):
             return short(*args)
         if is_dynamo_compiling() and is_exporting():  # strict=True would record a Function without its gradient
             return by_torch(*args)
-        if not is_dynamo_compiling() and forward_levels() > 1:  # a Function's `jvp` is not differentiated once more
+        if transforms_active() and not is_dynamo_compiling() and differentiates_tangents():
             return by_torch(*args)
         if cast is not None and torch.is_autocast_enabled(args[0].device.type):
             args = cast(args)
@@ -122,10 +122,12 @@ def operation(function, by_torch, cast=None):
     return apply
 
 
-def forward_levels():
-    """How many transforms of torch.func compute tangents, such as two of `jacfwd(jacfwd(f))`."""
-    levels = torch._C._functorch.get_interpreter_stack() if transforms_active() else None
-    return sum(level.key() is FORWARD_MODE for level in levels or ())
+def differentiates_tangents():
+    """Whether transforms of torch.func differentiate a tangent, as in `jacfwd(jacfwd(f))`. What a Function's `jvp` gives
+    is a constant there."""
+    kinds = [level.key() for level in torch._C._functorch.get_interpreter_stack()]
+    kinds = [kind for kind in kinds if kind in (FORWARD_MODE, REVERSE_MODE)]
+    return FORWARD_MODE in kinds[1:]
 
 
 def _distinct(args):

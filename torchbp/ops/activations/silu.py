@@ -64,8 +64,8 @@ def silu(input: torch.Tensor, inplace: bool = False) -> torch.Tensor:
     Example:
         >>> a = torchbp.ops.silu(torch.tensor([-1.0, 2.0]))  # tensor([-0.2689,  1.7616])
     """
-    # of complex numbers torch has no derivative, and says so
-    return F.silu(input, inplace) if inplace or input.is_complex() else apply_silu(input)
+    is_complex = isinstance(input, torch.Tensor) and input.is_complex()  # torch has no derivative of it, and says so
+    return F.silu(input, inplace) if inplace or is_complex else apply_silu(input)
 
 
 RULE = register(

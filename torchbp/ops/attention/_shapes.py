@@ -55,7 +55,7 @@ def heads_summed(d, t):
     return (
         d
         if d.dim() < 3 or d.shape[-3] == t.shape[-3]
-        else d.unflatten(-3, (t.shape[-3], d.shape[-3] // t.shape[-3])).sum(-3)
+        else d.reshape(*d.shape[:-3], t.shape[-3], d.shape[-3] // t.shape[-3], *d.shape[-2:]).sum(-3)
     )
 
 

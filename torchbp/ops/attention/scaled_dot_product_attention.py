@@ -31,6 +31,7 @@ from torchbp.ops._dispatch import (
     operation,
     save_for_jvp,
     transforms_active,
+    widened,
 )
 from torchbp.ops.attention._operator import attention_backward_as_operator
 from torchbp.ops.attention._rows import (
@@ -104,20 +105,20 @@ class ScaledDotProductAttention(VmappableFunction):
 def attention(q, k, v, mask, kept, factor, causal, scale):
     """O = P V, by the whole matrix."""
     p = probabilities(q, as_heads_of(q, k), mask, causal, scale)
-    return ((p if kept is None else p * kept * factor) @ as_heads_of(q, in_float32(v))).to(q.dtype)
+    return ((p if kept is None else p * kept * factor) @ as_heads_of(q, widened(v))).to(q.dtype)
 
 
 def attention_backward(do, q, k, v, mask, kept, factor, causal, scale, needs):
     """dQ, dK, dV and dmask by the whole matrix; each may be differentiated."""
     in_dtype = q.dtype
-    q, k_, do = in_float32(q), as_heads_of(q, in_float32(k)), in_float32(do)
+    q, k_, do = widened(q), as_heads_of(q, widened(k)), widened(do)
     p = probabilities(q, k_, mask, causal, scale)
     dropped = None if kept is None else kept * factor
     dq = dk = dv = dmask = None
     if needs[2]:
         dv = heads_summed(attention_dv(do, p if kept is None else p * dropped), k).to(in_dtype)
     if needs[0] or needs[1] or needs[3]:
-        dp = attention_dp(do, as_heads_of(q, in_float32(v)))
+        dp = attention_dp(do, as_heads_of(q, widened(v)))
         ds = attention_ds(dp if kept is None else dp * dropped, p)
         if needs[0]:
             dq = attention_dq(ds, k_, scale).to(in_dtype)
@@ -146,7 +147,7 @@ def later_keys(q, k):
 
 def probabilities(q, k, mask=None, causal=False, scale=1.0):
     """P = softmax(S), and 0 in a row whose every key is masked."""
-    s = scores(in_float32(q), in_float32(k), mask, causal, scale)
+    s = scores(widened(q), widened(k), mask, causal, scale)
     if mask is None or s.shape[-1] == 0:
         return torch.softmax(s, -1)
     sees_no_key = s.amax(-1, keepdim=True) == -math.inf
@@ -202,10 +203,6 @@ def draw_kept(q, k, p):
 
 def dropout_factor(p):
     return 0.0 if p == 1 else 1 / (1 - p)
-
-
-def in_float32(t):
-    return t.float() if t.dtype in (torch.float16, torch.bfloat16) else t
 
 
 def _by_torch(q, k, v, mask, dropout_p, causal, scale):

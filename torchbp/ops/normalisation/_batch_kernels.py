@@ -20,11 +20,17 @@ def forward_by_batch(x, weight, bias, running_mean, running_var, momentum, eps):
     return results
 
 
+def contiguous(tensor):
+    return None if tensor is None else tensor.contiguous()
+
+
 def batch_norm_by_kernel(dz, x, weight, running_mean, running_var, mean, rstd, training, eps, needs):
     """dx, dw and db by torch's kernel, those that are needed. Beside numbers in half precision it takes all else in
     float32, and then sums in that."""
     weight = wide_weight(weight, x, x.shape[1])
     running_mean, running_var = wide_beside(x, running_mean), wide_beside(x, running_var)
+    # its way for matrices reads these as contiguous, whatever they are
+    weight, running_mean, running_var = map(contiguous, (weight, running_mean, running_var))
     if x.shape[0] == 1:  # torch's kernel reads the order of the numbers from the stride of the row, which may be any
         dz, x = dz.contiguous(), x.contiguous()
     return fused_backward(dz, x, weight, running_mean, running_var, mean, rstd, training, eps, needs)
