@@ -35,12 +35,22 @@ def measure(only=None, count=150, draws=3):
         if (why := missing(rule)) is not None:
             yield {"note": f"missing: {name}: {why}"}
             continue
-        for variant, dtype in itertools.product(VARIANTS.get(name, ({},)), DTYPES):
+        for (operation, row, variant), dtype in itertools.product(cases(name), DTYPES):
             yield {
-                "operation": ", ".join([name, *(f"{key}={value}" for key, value in variant.items())]),
+                "operation": operation,
                 "dtype": str(dtype).removeprefix("torch."),
-                **errors_of(rule, dtype, count, draws, variant),
+                **errors_of(rule, dtype, count, draws, variant, row),
             }
+
+
+def cases(name):
+    """(what it is called, its row of INPUTS or None, its keywords) of each way in which an operation is measured."""
+    if name in INPUTS:
+        return [(key, row, {}) for key, row in INPUTS.items() if key.split(",")[0] == name]
+    return [
+        (", ".join([name, *(f"{key}={value}" for key, value in variant.items())]), None, variant)
+        for variant in VARIANTS.get(name, ({},))
+    ]
 
 
 def all_rules():
@@ -70,14 +80,14 @@ def by_elements(rule):
     return isinstance(rule, Activation) or (isinstance(rule, Loss) and rule.target == "elements" and rule.equation)
 
 
-def errors_of(rule, dtype, count, draws, variant):
+def errors_of(rule, dtype, count, draws, variant, row=None):
     """{"forward": ours, "forward_torch": torch's, "forward_at": where ours is worst, …}; nothing for a dtype that
     torch's operation has not."""
     found = {}
     if dtype is torch.float64 and not IS_FINER:
         return found
     try:
-        if (row := INPUTS.get(rule.apply.__name__)) is not None:
+        if row is not None:
             results = list(accuracy_sums.measured(rule, row, dtype, draws))
         else:
             results = list(accuracy_elements.measured(rule, dtype, count, variant))

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 class Inputs:
     """How an operation is measured.
 
-    shapes: of its tensors; a tensor instead of a shape is given as it is. scales: what the first is multiplied by.
+    shapes: of its tensors; a tensor instead of a shape is given as it is. scales: what the first shape's is multiplied
+        by.
     torchs: torch's function. call(function, *tensors): how ours and torch's are called. exact: the same of NumPy's
         arrays.
     """
@@ -155,6 +156,7 @@ def pools(name, exact):
 # {rule: keywords whose values are names or flags}, each of them measured; of the others the defaults
 VARIANTS = {"gelu": ({}, {"approximate": "tanh"})}
 
+# {rule, or rule and what is special about these inputs}
 INPUTS = {
     "linear": Inputs(shapes=((4, 48), (5, 48), (5,)), torchs=F.linear, exact=lambda x, w, b: x @ w.T + b),
     "matmul": Inputs(shapes=((4, 48), (48, 5)), torchs=torch.matmul, exact=lambda a, b: a @ b),
@@ -201,6 +203,12 @@ INPUTS = {
         torchs=F.cross_entropy,
         exact=lambda z, y: of_classes(log_softmax(z), y),
         scales=LOGITS,
+    ),
+    "cross_entropy, of a sure class": Inputs(
+        shapes=(20 * torch.eye(1, 16), torch.tensor([0])),
+        torchs=F.cross_entropy,
+        exact=lambda z, y: np.log1p(np.exp(z[0, 1:] - z[0, 0]).sum()),  # −ln P_0, of which nothing cancels
+        scales=(1.0,),
     ),
     "kl_div": Inputs(
         shapes=((6, 16), (6, 16)),

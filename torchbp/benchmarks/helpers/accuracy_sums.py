@@ -31,7 +31,7 @@ def drawn(row, scale, seed, dtype):
     made = []
     for i, shape in enumerate(row.shapes):
         if isinstance(shape, torch.Tensor):
-            made.append(shape)
+            made.append(shape.to(dtype) if shape.is_floating_point() else shape)
             continue
         numbers = torch.randn(shape, generator=generator, dtype=torch.float64)
         made.append((numbers * (scale if i == 0 else 1)).to(dtype))
