@@ -123,8 +123,8 @@ def operation(function, by_torch, cast=None):
 
 
 def differentiates_tangents():
-    """Whether transforms of torch.func differentiate a tangent, as in `jacfwd(jacfwd(f))`. What a Function's `jvp` gives
-    is a constant there."""
+    """Whether transforms of torch.func differentiate a tangent, as in `jacfwd(jacfwd(f))`. What a Function's `jvp`
+    gives is a constant there."""
     kinds = [level.key() for level in torch._C._functorch.get_interpreter_stack()]
     kinds = [kind for kind in kinds if kind in (FORWARD_MODE, REVERSE_MODE)]
     return FORWARD_MODE in kinds[1:]
