@@ -14,9 +14,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook is firing")  
 
 
 @pytest.fixture(autouse=True)
-def settable_flags(monkeypatch):
+def settable_flags():
     """Opacus sets flags of cudnn, which is refused once a test has imported torch's own test utilities."""
-    monkeypatch.setattr(torch.backends, "__allow_nonbracketed_mutation_flag", True)
+    with torch.backends.__allow_nonbracketed_mutation():
+        yield
 
 
 @pytest.mark.parametrize("name", NETWORKS)
