@@ -1,6 +1,7 @@
 """torchbp.coverage: what of a step our formulas computed."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -150,3 +151,10 @@ def test_a_loss_that_cannot_be_differentiated(loss, message):
 def test_a_model_that_learns_nothing():
     with pytest.raises(ValueError, match="the loss depends on no parameter that requires a gradient"):
         torchbp.coverage(nn.Linear(3, 2).requires_grad_(False), torch.randn(4, 3, requires_grad=True))
+
+
+def test_what_torch_does_not_count():
+    found = torchbp.coverage(nn.LSTM(3, 2), torch.randn(4, 1, 3))
+    assert "  FLOPs       0 of 0 (no operation that torch counts)" in str(found).splitlines()
+    assert math.isnan(found.share_of_flops)
+    assert found.share_of_parameters == 0

@@ -1,6 +1,7 @@
 """How much of a model's training step torchbp's formulas compute: what ran, as autograd's graph and torch's operations
 show it, and not what was converted."""
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -47,6 +48,7 @@ class Coverage:
 
     @property
     def share_of_flops(self) -> float:
+        """Of those that torch counts; nan where it counts none, as of an LSTM."""
         return _share(self.flops_of_ours, self.flops - self.flops_of_ours)
 
     def __str__(self) -> str:
@@ -56,7 +58,8 @@ class Coverage:
         lines = ["by torchbp's formulas:"]
         lines += [f"  operations  {ours:,} of {ours + torchs:,} ({self.share_of_operations:.1%})"]
         lines += [f"  parameters  {of_ours:,} of {numbers:,} numbers ({self.share_of_parameters:.1%})"]
-        lines += [f"  FLOPs       {self.flops_of_ours:,} of {self.flops:,} ({self.share_of_flops:.1%})"]
+        share = f"({self.share_of_flops:.1%})" if self.flops else "(no operation that torch counts)"
+        lines += [f"  FLOPs       {self.flops_of_ours:,} of {self.flops:,} {share}"]
         if self.torchs:
             counted = sorted(self.torchs.items(), key=lambda item: (-item[1], item[0]))
             lines += ["by torch: " + ", ".join(f"{name} {count}" for name, count in counted)]
@@ -71,7 +74,7 @@ def coverage(
 
     Args:
         model: any module, converted or not, in the mode that it is in. It is as before afterwards, its buffers and
-            gradients too, and so is the random stream.
+            gradients too, and so is the random stream; but an `Embedding(max_norm=…)` has changed its weight.
         *inputs, **keywords: what it is called with.
         loss: of its output, the number that is differentiated; by default the sum of all numbers in the output.
 
@@ -113,7 +116,7 @@ def coverage(
 
 
 def _share(part, rest):
-    return part / (part + rest) if part + rest else 1.0
+    return part / (part + rest) if part + rest else math.nan
 
 
 def _sum(output):
