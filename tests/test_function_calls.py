@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import torchbp
+from tests.graphs import ours_of
 from torchbp.ops import registry
 
 
@@ -46,16 +47,7 @@ NAMES = ["Linear", "ReLU", "Sigmoid", "Sigmoid", "AddMatmul", "Tanh", "Matmul", 
 
 def functions_of(output):
     """The names of our Functions in the graph, sorted."""
-    seen, nodes, names = set(), [output.grad_fn], []  # None of an output without a graph
-    while nodes:
-        node = nodes.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
-            names.append(type(node)._forward_cls.__name__)
-        nodes += [inner for inner, _ in node.next_functions]
-    return sorted(names)
+    return sorted(type(node)._forward_cls.__name__ for node in ours_of(output))
 
 
 def results(model, x):

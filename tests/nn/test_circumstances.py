@@ -10,6 +10,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 import torchbp
 from tests.cases import with_gradients
+from tests.graphs import ours_of
 from tests.inputs.modules import made
 from tests.inputs.operation import draw
 
@@ -76,32 +77,15 @@ def test_an_output_may_be_written_into_where_torchs_may(name, more):
             torch.testing.assert_close(found, expected)
 
 
-def is_ours(node):
-    return getattr(type(node), "_forward_cls", type).__module__.startswith("torchbp.")
-
-
-def runs_our_formulas(output):
-    nodes, seen = [output.grad_fn], set()
-    while nodes:
-        node = nodes.pop()
-        if node is None or node in seen:
-            continue
-        if is_ours(node):
-            return True
-        seen.add(node)
-        nodes += [inner for inner, _ in node.next_functions]
-    return False
-
-
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "Flatten"])  # a view, which is torch's
 def test_our_formulas_run_under_a_default_device(name):
     _, ours, inputs = pair(name)
-    assert runs_our_formulas(called(ours, inputs))
+    assert ours_of(called(ours, inputs))
     with torch.device("cpu"):
-        assert runs_our_formulas(called(ours, inputs))
+        assert ours_of(called(ours, inputs))
     torch.set_default_device("cpu")
     try:
-        assert runs_our_formulas(called(ours, inputs))
+        assert ours_of(called(ours, inputs))
     finally:
         torch.set_default_device(None)
 

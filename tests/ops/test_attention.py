@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import profile
 
 import torchbp
+from tests.graphs import nodes_of
 from torchbp import ops
 from torchbp.ops.attention import scaled_dot_product_attention as formulas
 
@@ -251,10 +252,7 @@ def test_weights_come_from_our_formulas():
     assert type(attention) is nn.MultiheadAttention
     for need_weights in (True, False):
         z, _ = attention(x, x, x, need_weights=need_weights)
-        nodes, names = [z.grad_fn], set()
-        for node in nodes:
-            names.add(node.name())
-            nodes += [before for before, _ in node.next_functions if before is not None]
+        names = {node.name() for node in nodes_of(z)}
         assert not names & {"AddmmBackward0", "BmmBackward0", "BaddbmmBackward0", "SoftmaxBackward0"}
         assert ("ScaledDotProductAttentionBackward" in names) is not need_weights
         assert "LinearBackward" in names

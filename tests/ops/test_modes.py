@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import torchbp
 from tests.cases import CASES
+from tests.graphs import ours_of
 
 ONE_OF_EACH = list({case.operation.name: case for case in CASES if case.shapes[0] in ((4, 3), (2, 4, 3))}.values())
 
@@ -53,16 +54,10 @@ MODES = {
 
 
 def ours_that_run(output):
-    """How many nodes that are written in Python run in the backward of this output."""
-    ran, seen, nodes = [], set(), [output.grad_fn]
-    while nodes:
-        node = nodes.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
-            node.register_hook(lambda *_: ran.append(1))
-        nodes += [below for below, _ in node.next_functions]
+    """How many nodes of our Functions run in the backward of this output."""
+    ran = []
+    for node in ours_of(output):
+        node.register_hook(lambda *_: ran.append(1))
     output.sum().backward()
     return len(ran)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import torchbp
+from tests.graphs import is_ours, nodes_of
 from torchbp.ops.lessons import gpt2_block, makemore
 from torchbp.ops.lessons._comparison import Comparison
 
@@ -37,23 +38,12 @@ def test_gpt2_block(block):
     assert comparison.largest < 1e-14
 
 
-def nodes_of(tensor):
-    nodes = [tensor.grad_fn]
-    for node in nodes:
-        nodes += [before for before, _ in node.next_functions if before is not None and before not in nodes]
-    return nodes
-
-
 def test_every_gradient_is_from_our_formulas(network, block):
     x, _ = makemore.letters_in_names()
     tensors = network(x)["Z2"], block(gpt2_block.letters_of_poem(2)[0])["Z"]
     names = {node.name().split("::")[-1] for tensor in tensors for node in nodes_of(tensor) if not is_ours(node)}
     sums_and_views = {"AccumulateGrad", "AddBackward0", "SplitBackward0", "TransposeBackward0", "ViewBackward0"}
     assert names <= sums_and_views | {"CloneBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0"}
-
-
-def is_ours(node):
-    return isinstance(node, torch.autograd.function.BackwardCFunction)
 
 
 def test_a_wrong_formula_is_seen(network, monkeypatch):
