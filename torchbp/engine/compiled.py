@@ -1,99 +1,146 @@
-"""Several steps of gradient descent as one graph of torch.compile: for a small network most of a step is its calls."""
+"""Many steps of gradient descent in one call of a program in C, made for the network: most of a small step is calls."""
 
-import functools
-import os
-import tempfile
-import types
-from pathlib import Path
+import time
+import warnings
 
 import torch
 
-from torchbp.engine.network import Network, with_options
+from torchbp.engine.native.build import CannotBuild
+from torchbp.engine.native.lowering import NotKnown
+from torchbp.engine.native.program import Program
+from torchbp.engine.native.trace import TracedNetwork, tensors_of, with_tensors_at
+from torchbp.engine.network import Network
 from torchbp.engine.step import step
+from torchbp.engine.step_rows import StepRows
 from torchbp.engine.update_rule import rules_at, unique_rules
-from torchbp.ops._accumulate import per_member
 from torchbp.ops.registry import rule_of
 
 MOST = 32  # programs that are kept, each for a shape of the rows
-
-
-class TracedNetwork(Network):
-    """`Network` in a form that the compiler fuses: whole expressions in place of products that accumulate."""
-
-    def __init__(self, model):
-        super().__init__(model)
-        self.accumulate = [list(traced_formulas(rule_of(layer), layer)) for _, layer in self.layers]
-
-    def ones(self, dz):
-        return None
-
-
-def traced_formulas(rule, module):
-    """For each parameter out ← β out + s dP, and that it takes what the layer saved."""
-    for parameter in rule.parameters:
-        gradient = with_options(parameter.gradient, rule, module)
-        yield functools.partial(accumulate_traced, gradient), False
-
-
-def accumulate_traced(gradient, out, dz, saved, beta, scale):
-    out.copy_(times(beta, out) + times(scale, gradient(dz, saved)))
-
-
-def times(scale, tensor):
-    return per_member(scale, tensor) * tensor if isinstance(scale, torch.Tensor) else scale * tensor
+CHECKED = 3  # steps that a new program makes beside the engine's own
+OF_CHANGE = 0.02  # how far apart the two may come, as a part of what the steps change, beside rounding
 
 
 class CompiledSteps:
-    """K steps of a network on the rows x (K, …, in_features) and y, compiled for each shape of x and y."""
+    """Steps of a network as programs in C, one for each shape of the rows.
+
+    A new program makes some steps beside the engine's own, both on copies. It is used if it comes to the same numbers,
+    and where it is faster.
+    """
 
     def __init__(self, model, loss):
-        self.network, self.loss, self.programs = TracedNetwork(model), loss, {}
+        self.network, self.traced, self.loss, self.programs = Network(model), TracedNetwork(model), loss, {}
 
     @torch.no_grad()
-    def __call__(self, parameters, rules, x, y):
-        """The losses (K, …) of before each step."""
+    def __call__(self, parameters, rules, x, y, count=None, places=None):
+        """The losses (K, …) of before each step; None where the engine's own step is faster, or has to do.
+
+        Args:
+            x, y, count, places: the rows of K steps, as `StepRows` takes them.
+
+        Raises:
+            TypeError: an operation that has no C, by name.
+            IndexError: a class or another index that is out of range.
+        """
+        members = self.network.members
+        rows = StepRows(x, y, count, places, members, rule_of(self.loss).target == "classes")
         unique, indices = unique_rules(rules)
-        structure = [rule.structure_key() for rule in unique]
-        key = (x.shape, x.dtype, y.shape, y.dtype, indices, *structure, self.network.constants())
-        program = cached(self.programs, key, lambda: self.compile(x.device.type == "cpu"))
-        parameters = [tuple(p if p is None else p.detach() for p in of_layer) for of_layer in parameters]
+        of_tensors, counts = with_common_counts([rule.with_tensors(x) for rule in unique], members)
+        tensors = tensors_of(parameters, of_tensors)
+        if not rows.fit_program() or not all(t.is_contiguous() for t in tensors):
+            return None
+        key = (rows.key, indices, *(rule.structure_key() for rule in of_tensors), *self.options())
+        program = cached(self.programs, key, lambda: self.made(parameters, unique, of_tensors, indices, rows))
+        if program is None or not program.is_faster(rows.steps):
+            return None
+        rows.check(program.limits, getattr(self.loss, "ignore_index", None))
+        losses = program(tensors, rows)
+        for count_of_rule, common in counts:
+            count_of_rule.copy_(common if count_of_rule.dim() == common.dim() else common[0])
+        return losses
+
+    def options(self):
+        """What a program is made for, beside the shapes: constants of the layers and of the loss."""
+        of_loss = rule_of(self.loss).options_of(self.loss).values()
+        addresses = (t.data_ptr() if isinstance(t, torch.Tensor) else t for t in of_loss)
+        return *addresses, self.loss.reduction, self.network.constants()
+
+    def made(self, parameters, unique, of_tensors, indices, rows):
+        """A program that was found to make the engine's steps; None where it cannot be built, or makes others."""
         try:
-            return program(parameters, rules_at([with_tensors(rule, x) for rule in unique], indices), x, y)
-        except torch._dynamo.exc.BackendCompilerFailed:  # the parameters are as they were
-            if not (why := cannot_compile()):
-                raise
-            raise RuntimeError(f"compile=True is not possible here: {why}, or leave compile out") from None
+            program = Program(self.traced, self.loss, parameters, of_tensors, indices, rows)
+        except NotKnown as error:
+            raise TypeError(f"compile=True is not possible: {error} has no form in C; leave compile out") from None
+        except CannotBuild as error:
+            warnings.warn(f"steps are not compiled, since {error}", stacklevel=2)
+            return None
+        rows = rows.first(CHECKED)
+        rows.check(program.limits, getattr(self.loss, "ignore_index", None))
+        copies = [tuple(p if p is None else p.clone() for p in row) for row in parameters]
+        rules = [rule._replace(**{name: t.clone() for name, t in rule.state.items()}) for rule in unique]
+        losses = self.steps_of_engine(copies, rules, indices, rows)
+        tensors = [t.clone() for t in tensors_of(parameters, of_tensors)]
+        losses_of_program = program(tensors, rows)
+        found, of_found = with_tensors_at(tensors, parameters, of_tensors)
+        if not (
+            agree(losses_of_program, torch.stack(losses))
+            and all(map(agree, kept(found, of_found), kept(copies, rules), kept(parameters, unique)))
+        ):
+            warnings.warn(
+                "steps are not compiled, since the program does not make the engine's own steps, which is a defect of "
+                "torchbp or of the C compiler",
+                stacklevel=2,
+            )
+            return None
+        start = time.perf_counter()
+        self.steps_of_engine(copies, rules, indices, rows)
+        program.measure(tensors, rows, (time.perf_counter() - start) / rows.steps)
+        return program
 
-    def compile(self, cpp_wrapper):
-        network, loss = self.network, self.loss
-
-        def steps(parameters, rules, x, y):
-            return torch.stack([step(network, loss, parameters, rules, *rows) for rows in zip(x, y, strict=True)])
-
-        # torch counts recompilations by code object, over all networks: each network gets a copy of the code
-        copy = types.FunctionType(steps.__code__.replace(), steps.__globals__, "steps", None, steps.__closure__)
-        return torch.compile(copy, fullgraph=True, dynamic=False, options={"cpp_wrapper": cpp_wrapper})
+    def steps_of_engine(self, parameters, unique, indices, rows):
+        rules = rules_at(unique, indices)
+        with torch.inference_mode():
+            return [step(self.network, self.loss, parameters, rules, *rows.of_step(k)) for k in range(rows.steps)]
 
 
-def cannot_compile():
-    """Why torch.compile cannot build here, and what would help; "" if nothing is known to be in its way."""
-    from torch._inductor import cpp_builder, exc
+def kept(parameters, rules):
+    """What a step changes, counts apart."""
+    yield from (p for row in parameters for p in row if p is not None)
+    for rule in rules:
+        yield from (tensor for name, tensor in rule.state.items() if name not in rule.COUNTS)
 
-    try:
-        cpp_builder.get_cpp_compiler()
-    except exc.InvalidCxxCompiler:
-        return "torch.compile needs a C++ compiler, and finds none on the PATH; install g++"
-    paths = str(Path(torch.__file__).parent), tempfile.gettempdir(), os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
-    for path in paths:
-        if " " in path:
-            return f"torch.compile takes no path with a space, and builds with {path}; move that folder"
-    return ""
+
+def agree(found, expected, before=None):
+    """Whether two are the same but for rounding, as a part of how far the steps have come from `before`."""
+    change = (expected - before).nan_to_num(0, 0, 0).norm() if before is not None else 0
+    rounding = 64 * torch.finfo(expected.dtype).eps * expected.nan_to_num(0, 0, 0).norm()
+    apart = (found - expected).where(found != expected, 0)
+    both = found.isnan() & expected.isnan()
+    return bool(apart.where(~both, 0).norm() <= OF_CHANGE * change + rounding)
+
+
+def with_common_counts(rules, members):
+    """The rules with one tensor for all counts of steps that are equal, of an ensemble with a number for each member;
+    and pairs of a count that was replaced, and of what replaces it."""
+    common, pairs, result = [], [], []
+    for rule in rules:
+        for name in rule.COUNTS:
+            count = getattr(rule, name)
+            used = next((c for c in common if bool((c == count).all())), None)
+            if used is None:
+                used = count.expand(members).clone() if members and not count.dim() else count
+                common.append(used)
+            if used is not count:
+                pairs.append((count, used))
+                rule = rule._replace(**{name: used})
+        result.append(rule)
+    return result, pairs
 
 
 def cached(programs, key, make):
     """programs[key], made where it is missing. Of more than MOST, the least recently used one is dropped."""
-    program = programs.pop(key, None)
-    if program is None:
+    if key in programs:
+        program = programs.pop(key)
+    else:
         program = make()
         if len(programs) >= MOST:
             del programs[next(iter(programs))]
@@ -101,13 +148,7 @@ def cached(programs, key, make):
     return program
 
 
-def with_tensors(rule, x):
-    """The rule with tensors for numbers, so that another learning rate is not compiled anew."""
-    return rule._replace(**{k: as_tensor_like(v, x) for k, v in rule.numbers().items()})
-
-
-def as_tensor_like(value, x):
-    """A tensor of the number, as precise as x or as float32, whichever is more."""
+def as_tensor_like(value, x):  # TEMPORARY, until the rules have with_tensors
     if isinstance(value, torch.Tensor):
         return value
     return torch.full((), value, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)

@@ -1,0 +1,106 @@
+"""A C compiler, and a folder of what it has made: nothing is loaded that was not made of this text, for this CPU."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+
+FLAGS = "-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fwrapv"
+FUNCTIONS = Path(__file__).with_name("functions.h")
+OWN_ONLY = stat.S_IRWXU
+
+
+class CannotBuild(RuntimeError):
+    """Why there is no program: a sentence."""
+
+
+@functools.cache
+def compiler():
+    """The command of the C compiler, $CC or cc, gcc or clang, and what it says of its version and of this CPU.
+
+    Raises:
+        CannotBuild: there is none.
+    """
+    for command in filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")):
+        program = shutil.which(shlex.split(command)[0])
+        if program is None:
+            continue
+        command = [program, *shlex.split(command)[1:]]
+        made_for = subprocess.run([*command, *FLAGS[:2], "-dM", "-E", "-x", "c", os.devnull], capture_output=True)
+        if made_for.returncode == 0:
+            return command, made_for.stdout
+    raise CannotBuild("there is no C compiler on the PATH; install gcc or clang")
+
+
+def vector_bytes():
+    """How many bytes the widest vectors of this CPU have, 16 where the compiler does not say."""
+    macros = compiler()[1]
+    return 64 if b"__AVX512F__" in macros else 32 if b"__AVX__" in macros else 16
+
+
+def cache_folder():
+    """$TORCHBP_CACHE_DIR, or torchbp in the user's folder for caches: of this user, and not for others to write in.
+
+    Raises:
+        CannotBuild: it is not, or cannot be made.
+    """
+    base = os.environ.get("TORCHBP_CACHE_DIR")
+    folder = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchbp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=OWN_ONLY)
+        found = folder.stat()
+    except OSError as error:
+        raise CannotBuild(f"the folder of compiled programs {folder} cannot be made: {error.strerror}") from None
+    if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+        raise CannotBuild(
+            f"the folder of compiled programs {folder} may be written to by others; remove it, or name another one in "
+            "TORCHBP_CACHE_DIR"
+        )
+    return folder
+
+
+def load(text):
+    """The library of this C, from the folder of those that were made, or made now.
+
+    Raises:
+        CannotBuild: there is no compiler, or no folder to keep the library in, or the compiler fails.
+    """
+    command, made_for = compiler()
+    of_cpu = [flag for flag in ("-mprefer-vector-width=512",) if vector_bytes() == 64]
+    flags = [*FLAGS, *of_cpu]
+    source = FUNCTIONS.read_text() + text
+    key = hashlib.sha256("\0".join([source, *command, *flags, platform.machine()]).encode() + made_for).hexdigest()
+    folder = cache_folder()
+    library, digest = folder / f"{key}.so", folder / f"{key}.sha256"
+    if not is_intact(library, digest):
+        make(source, [*command, *flags], library, digest)
+    return ctypes.CDLL(str(library))
+
+
+def is_intact(library, digest):
+    try:
+        return hashlib.sha256(library.read_bytes()).hexdigest() == digest.read_text()
+    except OSError:
+        return False
+
+
+def make(source, command, library, digest):
+    """Compile, and put the library into its place once it is whole: two processes may do so at once."""
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        made = Path(folder) / "program.so"
+        arguments = [*command, "-x", "c", "-", "-o", str(made), "-lm"]
+        done = subprocess.run(arguments, input=source, capture_output=True, text=True)
+        if done.returncode:
+            raise CannotBuild(f"{command[0]} failed: {done.stderr.strip()[:2000]}")
+        of_made = Path(folder) / "digest"
+        of_made.write_text(hashlib.sha256(made.read_bytes()).hexdigest())
+        os.replace(of_made, digest)
+        os.replace(made, library)

@@ -1,0 +1,118 @@
+"""A compiled program, and how it is called: on the memory of tensors, its members divided among threads."""
+
+import ctypes
+import itertools
+import threading
+import time
+
+import torch
+
+from torchbp.engine.native.build import load, vector_bytes
+from torchbp.engine.native.source import Source
+from torchbp.engine.native.trace import traced_step
+
+PRODUCTS_IN_LANES = 1e5  # multiplications of a member's step up to which members go side by side
+WORTH_A_THREAD = 5e-4  # seconds
+CALL = 5e-5  # seconds that a call takes, its steps apart
+long, pointer = ctypes.c_long, ctypes.c_void_p
+
+
+class Program:
+    """K steps of gradient descent in C.
+
+    Args:
+        network: a `TracedNetwork`. loss: as in `torchbp.SGD`.
+        parameters, rules, indices: of the step: parameters of each layer, the different rules with tensors for numbers,
+            and which parameter has which rule.
+        rows: a `StepRows`. The program takes all that have its key.
+
+    Raises:
+        NotKnown: an operation that has no C here.
+        CannotBuild: no compiler, or no folder for what it compiles.
+    """
+
+    def __init__(self, network, loss, parameters, rules, indices, rows):
+        self.members = network.members
+        if self.members:
+            parameters = [tuple(p if p is None else p[:1] for p in row) for row in parameters]
+            rules = with_tensors(rules, lambda t: t[:1] if t.dim() else t)
+        graph = traced_step(network, loss, parameters, rules, indices, *rows.example())
+        self.lanes = 1
+        if self.members and self.members >= 4 and multiplications(graph) <= PRODUCTS_IN_LANES:
+            self.lanes = 64 // rows.x.dtype.itemsize
+        ordered = rows.places is not None
+        self.source = Source(graph, bool(self.members), rows.shared, ordered, self.lanes, vector_bytes())
+        self.limits = self.source.limits
+        self.library = load(self.source.text)
+        self.function = self.library.run
+        self.function.restype = None
+        self.seconds, self.seconds_of_engine = 0.0, 0.0  # of a step, once they are measured
+
+    def is_faster(self, steps):
+        """Whether a call for so many steps takes less time than the engine's own steps."""
+        return CALL + steps * self.seconds < steps * self.seconds_of_engine
+
+    def measure(self, tensors, rows, seconds_of_engine):
+        """Find out how long a step takes, by steps that change the tensors."""
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            self(tensors, rows)
+            times.append((time.perf_counter() - start) / rows.steps)
+        self.seconds, self.seconds_of_engine = max(0, min(times) - CALL / rows.steps), seconds_of_engine
+
+    def __call__(self, tensors, rows):
+        """The losses (steps) or (steps, members) of steps that change `tensors`, those of `tensors_of`."""
+        count, places = self.members or 1, rows.places
+        losses = torch.empty(rows.steps, count, dtype=rows.x.dtype)
+        given = [*tensors, *self.source.constants, rows.x, rows.y, losses]
+        between = [0 if buffer.uniform else buffer.size for buffer in self.source.inputs]
+        arguments = [
+            long(count),
+            long(rows.steps),
+            pointer(places.data_ptr() if places is not None else None),
+            long(places.stride(0) if places is not None and places.dim() > 1 else 0),
+            *((long * 2)(*strides) for strides in rows.strides()),
+            (pointer * len(given))(*[t.data_ptr() for t in given]),
+            (long * len(between))(*between),
+        ]
+        parts = self._parts(count, rows.steps)
+        threads = [threading.Thread(target=self._run, args=(*part, arguments)) for part in parts[1:]]
+        for thread in threads:
+            thread.start()
+        self._run(*parts[0], arguments)
+        for thread in threads:
+            thread.join()
+        return losses if self.members else losses[:, 0]
+
+    def _parts(self, count, steps):
+        """The members of each thread, first and last: of as many threads as torch uses, where that is worth it."""
+        blocks = -(-count // self.lanes)
+        threads = max(1, min(torch.get_num_threads(), blocks, int(self.seconds * steps / WORTH_A_THREAD)))
+        bounds = [min(count, blocks * part // threads * self.lanes) for part in range(threads + 1)]
+        return list(itertools.pairwise(bounds))
+
+    def _run(self, first, last, arguments):
+        workspace = torch.empty(self.source.workspace + 64, dtype=torch.uint8)
+        aligned = -(-workspace.data_ptr() // 64) * 64
+        self.function(long(first), long(last), *arguments, pointer(aligned))
+
+
+def with_tensors(rules, function):
+    """The rules with a function of each tensor in place of it; of one that is in two places once."""
+    new = {}
+    for rule in rules:
+        for value in rule:
+            if isinstance(value, torch.Tensor) and id(value) not in new:
+                new[id(value)] = function(value)
+    return [type(rule)(*(new.get(id(value), value) for value in rule)) for rule in rules]
+
+
+def multiplications(graph):
+    """How many numbers are multiplied in the matrix products of a step."""
+    count = 0
+    for node in graph.graph.nodes:
+        name = getattr(node.target, "_opname", "")
+        if name in ("mm", "bmm", "addmm", "baddbmm"):
+            count += node.meta["val"].numel() * node.args[-1].meta["val"].shape[-2]
+    return count

@@ -1,0 +1,82 @@
+"""The engine's own step as a graph of torch's operations."""
+
+import functools
+import itertools
+
+import torch
+import torch._decomp
+from torch.func import functionalize
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from torchbp.engine.native.lowering import is_known
+from torchbp.engine.network import Network, with_options
+from torchbp.engine.step import step
+from torchbp.engine.update_rule import rules_at
+from torchbp.ops._accumulate import per_member
+from torchbp.ops.registry import rule_of
+
+
+class TracedNetwork(Network):
+    """`Network` in a form that a compiler fuses: whole expressions in place of products that accumulate."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.accumulate = [list(traced_formulas(rule_of(layer), layer)) for _, layer in self.layers]
+
+    def ones(self, dz):
+        return None
+
+
+def traced_formulas(rule, module):
+    """For each parameter out ← β out + s dP, and that it takes what the layer saved."""
+    for parameter in rule.parameters:
+        gradient = with_options(parameter.gradient, rule, module)
+        yield functools.partial(accumulate_traced, gradient), False
+
+
+def accumulate_traced(gradient, out, dz, saved, beta, scale):
+    out.copy_(times(beta, out) + times(scale, gradient(dz, saved)))
+
+
+def times(scale, tensor):
+    return per_member(scale, tensor) * tensor if isinstance(scale, torch.Tensor) else scale * tensor
+
+
+@functools.cache
+def decompositions():
+    """How torch makes operations, of those that have no C here, of simpler ones."""
+    table = torch._decomp.decomposition_table
+    return {op: of for op, of in table.items() if isinstance(op, torch._ops.OpOverload) and not is_known(op)}
+
+
+def traced_step(network, loss, parameters, unique, indices, x, y):
+    """The graph of a step of a `TracedNetwork` on the tensors in `parameters` and in the rules `unique`, and on x, y.
+
+    Its placeholders are those tensors in the order of `tensors_of`, each once, then x and y. It returns the loss, and
+    copies into the placeholders that change their new values. The tensors themselves are not changed.
+    """
+
+    def function(tensors, x, y):
+        of_layers, of_rules = with_tensors_at(tensors, parameters, unique)
+        return [step(network, loss, of_layers, rules_at(of_rules, indices), x, y)]
+
+    with torch.no_grad():
+        tensors = [t.detach().clone() for t in tensors_of(parameters, unique)]
+        function = functionalize(function, remove="mutations_and_views")
+        graph = make_fx(function, decomposition_table=decompositions())(tensors, x.clone(), y.clone())
+    graph.graph.eliminate_dead_code()
+    return graph
+
+
+def tensors_of(parameters, rules):
+    """The tensors in the parameters and in the rules, each once."""
+    held = (p for row in parameters for p in row if p is not None)
+    of_rules = (value for rule in rules for value in rule if isinstance(value, torch.Tensor))
+    return list({id(t): t for t in itertools.chain(held, of_rules)}.values())
+
+
+def with_tensors_at(tensors, parameters, rules):
+    """Parameters and rules with these tensors in the places of theirs, in the order of `tensors_of`."""
+    new = dict(zip(map(id, tensors_of(parameters, rules)), tensors, strict=True))
+    rows = [tuple(p if p is None else new[id(p)] for p in row) for row in parameters]
+    return rows, [type(rule)(*(new.get(id(v), v) for v in rule)) for rule in rules]

@@ -1,0 +1,98 @@
+"""The rows of several steps: those of each step, or tables of rows and their places in them."""
+
+import torch
+
+
+class StepRows:
+    """The rows of K steps.
+
+    x, y: (K, N, …) or, of each member of an ensemble its own, (K, E, N, …). With `places`, (K · N) or (E, K · N), the
+    tables where the rows lie at those places, (rows, …) or (E, rows, …); N is `count` then.
+    shared: of x and of y, whether all members have the same rows.
+    """
+
+    def __init__(self, x, y, count, places, members, of_classes=False):
+        self.x, self.y, self.places, self.members = x.contiguous(), y.contiguous(), places, members
+        self.of_classes = of_classes  # whether y has no last dimension
+        least_x, least_y = (2, 1 if of_classes else 2) if places is not None else (3, 2 if of_classes else 3)
+        own = places is not None and places.dim() > 1
+        self.shared = (
+            members is None or not (own or x.dim() > least_x),
+            members is None or not (own or y.dim() > least_y),
+        )
+        self.steps = len(x) if places is None else places.shape[-1] // count
+        self.count = x.shape[-2] if places is None else count
+        self.tables_of_members = x.dim() > least_x, y.dim() > least_y
+
+    def fit_program(self):
+        """Whether a program can take them: rows of numbers on the CPU, and one of them at least."""
+        return self.x.device.type == "cpu" and self.count > 0 and self.x.numel() > 0 and self.y.numel() > 0
+
+    @property
+    def key(self):
+        tails = self.x.shape[-1], self.y.shape[-1] if not self.of_classes else None
+        return self.count, tails, self.x.dtype, self.y.dtype, self.shared, self.places is None
+
+    def example(self):
+        """The rows of a first step, of one network or of a first member, (1, N, …) where they are not shared."""
+        if self.places is None:
+            return [t[0] if shared else t[0, :1] for t, shared in zip((self.x, self.y), self.shared, strict=True)]
+        places = self.places[..., : self.count]
+        rows = []
+        for t, shared, of_members in zip((self.x, self.y), self.shared, self.tables_of_members, strict=True):
+            first = places if places.dim() == 1 else places[0]
+            table = t[0] if of_members else t
+            rows.append(table[first] if shared else table[first].unsqueeze(0))
+        return rows
+
+    def of_step(self, step):
+        """x and y of one step, as the engine's step takes them."""
+        if self.places is None:
+            return self.x[step], self.y[step]
+        places = self.places[..., step * self.count : (step + 1) * self.count]
+        return tuple(
+            taken(t, places, of_members) for t, of_members in zip((self.x, self.y), self.tables_of_members, strict=True)
+        )
+
+    def strides(self):
+        """Of x and of y: how far it is from one member's rows to the next one's, and from one step's."""
+        for t, shared, of_members in zip((self.x, self.y), self.shared, self.tables_of_members, strict=True):
+            if self.places is None:
+                yield (0 if shared else t.stride(1)), t.stride(0)
+            else:
+                yield (t.stride(0) if of_members else 0), 0
+
+    def first(self, steps):
+        """The rows of so many steps at most."""
+        steps = min(steps, self.steps)
+        if self.places is None:
+            return StepRows(self.x[:steps], self.y[:steps], None, None, self.members, self.of_classes)
+        places = self.places[..., : steps * self.count].contiguous()
+        return StepRows(self.x, self.y, self.count, places, self.members, self.of_classes)
+
+    def check(self, limits, ignored):
+        """Raises an IndexError for an index among the rows, such as a class, that is out of range.
+
+        Args:
+            limits: "x" or "y", which hold indices: the number that they must be under.
+            ignored: a number that y may be all the same, or None.
+        """
+        for name, limit in limits.items():
+            t = getattr(self, name)
+            low, high = (bound.item() for bound in t.aminmax())
+            if 0 <= low and high < limit:
+                continue
+            wrong = (t < 0) | (t >= limit)
+            if name == "y" and ignored is not None:
+                wrong &= t != ignored
+            if wrong.any():
+                raise IndexError(f"{name} holds {t[wrong][0].item()}, which is not in 0 … {limit - 1}")
+
+
+def taken(t, places, of_members):
+    """The rows at the places, of a table or of each member's."""
+    if places.dim() == 1:
+        return t[:, places] if of_members else t[places]
+    if not of_members:
+        return t[places]
+    return torch.stack([table[of] for table, of in zip(t, places, strict=True)])
