@@ -40,10 +40,14 @@ class Lowering:
         for node in graph.nodes:
             if node.op == "output":
                 results = [self.writer.in_memory(self.values[n]) for n in node.args[0]]
-            elif node.op == "call_function" and is_copy(node.target):
+            elif node.op == "call_function" and is_copy(node.target) and node.args[0].op == "placeholder":
                 copies.append([self.values[arg] for arg in node.args])
             elif node.op == "call_function":
                 self.values[node] = self.once(node)
+                if writes_in_place(node.target):  # into a result of before: whoever reads it from now on, reads this
+                    if node.args[0].op == "get_attr":
+                        raise NotKnown("a layer that changes its buffers in each step")
+                    self.values[node.args[0]] = self.values[node]
         self.set(copies)
         return results
 
@@ -109,7 +113,11 @@ REDUCTIONS = "amax", "amin", "mean", "sum"  # where −1 may be another name of 
 
 def name_of(target):
     """As torch calls the operation, "add.Tensor", and its view where it is a copy of one; without ".default"."""
-    name = target._opname if target._opname in ("copy", "_to_copy") else target._opname.replace("_copy", "")
+    name = target._opname
+    if writes_in_place(target):
+        name = name[:-1]
+    if name not in ("copy", "_to_copy"):
+        name = name.replace("_copy", "")
     return name if target._overloadname == "default" else f"{name}.{target._overloadname}"
 
 
@@ -129,6 +137,11 @@ def is_at_same_place(read, target):
         return False
     pairs = zip(read.strides, target.expression.strides, target.shape, strict=True)
     return all(a == b or n == 1 for a, b, n in pairs)
+
+
+def writes_in_place(target):
+    name = getattr(target, "_opname", "")
+    return name.endswith("_") and not name.endswith("__")
 
 
 def is_copy(target):
