@@ -4,6 +4,8 @@ import copy
 
 import torch
 
+from torchbp.engine.update_rule import of_each_member
+
 
 class ActiveMembers:
     """The members of an ensemble that still descend: once half of them have stopped, a smaller ensemble of the others
@@ -28,6 +30,7 @@ class ActiveMembers:
         which = active.nonzero().flatten()
         if 2 * len(which) <= self.optimizer.network.members and self.all.compiled is None:
             self.put_back()
+            self.all._spread_state()
             of_device = which.to(self.all_rows.x.device)
             self.optimizer, self.rows = part(self.all, of_device), self.all_rows.of_members(of_device)
             self.which = which
@@ -35,7 +38,7 @@ class ActiveMembers:
         self.optimizer.active = None if active.all() else active.to(self.rows.x.device)
 
     def put_back(self):
-        """Copy the weights and momentum buffers of the smaller ensemble back into the whole one."""
+        """Copy the weights and the state of the smaller ensemble back into the whole one."""
         if self.which is not None:
             which = self.which.to(self.all_rows.x.device)
             for whole, of_active in zip(tensors(self.all), tensors(self.optimizer), strict=True):
@@ -44,24 +47,24 @@ class ActiveMembers:
 
 
 def part(optimizer, which):
-    """An optimizer of these members alone, with copies of their weights, momentum buffers and options."""
+    """An optimizer of these members alone, with copies of their weights, state and options."""
     optimizer = copy.deepcopy(optimizer)
     optimizer._settings["active"] = None
     for module in optimizer._settings["model"].modules():
         if hasattr(module, "members"):
             module.members = len(which)
     for group in optimizer.param_groups:
-        group.update({k: v[which] for k, v in group.items() if isinstance(v, torch.Tensor) and v.dim()})
+        group.update({name: of_each_member(lambda t: t[which], value) for name, value in group.items()})
         for p in group["params"]:
             p.data = p.data[which]
             state = optimizer.state.get(p, {})
-            state.update({name: buffer[which] for name, buffer in state.items()})
+            state.update({name: tensor[which] for name, tensor in state.items()})
     optimizer._prepare()
     return optimizer
 
 
 def tensors(optimizer):
-    """Weights and momentum buffers."""
+    """Weights, and what the optimizer keeps of them."""
     for group in optimizer.param_groups:
         for p in group["params"]:
             yield from (p.data, *optimizer.state.get(p, {}).values())

@@ -146,9 +146,3 @@ def cached(programs, key, make):
             del programs[next(iter(programs))]
     programs[key] = program
     return program
-
-
-def as_tensor_like(value, x):  # TEMPORARY, until the rules have with_tensors
-    if isinstance(value, torch.Tensor):
-        return value
-    return torch.full((), value, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)

@@ -1,4 +1,4 @@
-"""The loop over rows in memory: `torchbp.SGD.fit`."""
+"""The loop over rows in memory: `fit` of the engine's optimizers."""
 
 import contextlib
 import importlib.util
@@ -83,7 +83,12 @@ def at_once(optimizer, rows, batch_size):
 def norms_of(optimizer, rows, batch_size):
     """‖∇L‖ over all rows, on the CPU."""
     network, groups = optimizer.network, optimizer.param_groups
-    decays = {p: group["weight_decay"] for group in groups for p in group["params"] if p.requires_grad}
+    decays = {
+        p: 0.0 if group.get("decoupled_weight_decay") else group["weight_decay"]
+        for group in groups
+        for p in group["params"]
+        if p.requires_grad
+    }
     places = torch.arange(rows.count, device=rows.x.device).split(batch_size * at_once(optimizer, rows, batch_size))
     norms = []
     for members in network.chunks(optimizer.chunk):
