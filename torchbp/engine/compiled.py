@@ -81,9 +81,11 @@ class CompiledSteps:
         tensors = [t.clone() for t in tensors_of(parameters, of_tensors)]
         losses_of_program = program(tensors, rows)
         found, of_found = with_tensors_at(tensors, parameters, of_tensors)
+        losses = torch.stack(losses)
+        triples = zip(kept(found, of_found), kept(copies, rules), kept(parameters, unique), strict=True)
         if not (
-            agree(losses_of_program, torch.stack(losses))
-            and all(map(agree, kept(found, of_found), kept(copies, rules), kept(parameters, unique)))
+            agree(losses_of_program, losses, 0.1 * losses)
+            and all(agree(ours, theirs, theirs - before) for ours, theirs, before in triples)
         ):
             warnings.warn(
                 "steps are not compiled, since the program does not make the engine's own steps, which is a defect of "
@@ -109,13 +111,15 @@ def kept(parameters, rules):
         yield from (tensor for name, tensor in rule.state.items() if name not in rule.COUNTS)
 
 
-def agree(found, expected, before=None):
-    """Whether two are the same but for rounding, as a part of how far the steps have come from `before`."""
-    change = (expected - before).nan_to_num(0, 0, 0).norm() if before is not None else 0
-    rounding = 64 * torch.finfo(expected.dtype).eps * expected.nan_to_num(0, 0, 0).norm()
-    apart = (found - expected).where(found != expected, 0)
-    both = found.isnan() & expected.isnan()
-    return bool(apart.where(~both, 0).norm() <= OF_CHANGE * change + rounding)
+def agree(found, expected, change):
+    """Whether two tensors are the same but for rounding and a small part of `change`, what the steps have changed."""
+    scale, rounding = finite_norm(change), torch.finfo(expected.dtype).eps ** 0.75 * finite_norm(expected)
+    same = (found == expected) | (found.isnan() & expected.isnan())
+    return bool((found - expected).where(~same, 0).norm() <= OF_CHANGE * scale + rounding)
+
+
+def finite_norm(tensor):
+    return tensor.where(tensor.isfinite(), 0).norm()
 
 
 def with_common_counts(rules, members):

@@ -58,7 +58,11 @@ def traced_step(network, loss, parameters, unique, indices, x, y):
 
     def function(tensors, x, y):
         of_layers, of_rules = with_tensors_at(tensors, parameters, unique)
-        return [step(network, loss, of_layers, rules_at(of_rules, indices), x, y)]
+        of_rules, counts = with_own_counts(of_rules)
+        value = step(network, loss, of_layers, rules_at(of_rules, indices), x, y)
+        for count, counted in counts.items():
+            count.copy_(counted)
+        return [value]
 
     with torch.no_grad():
         tensors = [t.detach().clone() for t in tensors_of(parameters, unique)]
@@ -66,6 +70,18 @@ def traced_step(network, loss, parameters, unique, indices, x, y):
         graph = make_fx(function, decomposition_table=decompositions())(tensors, x.clone(), y.clone())
     graph.graph.eliminate_dead_code()
     return graph
+
+
+def with_own_counts(rules):
+    """The rules with a copy of each count of steps, which several of them may share; and of each count one of its copies."""
+    counts, result = {}, []
+    for rule in rules:
+        for name in rule.COUNTS:
+            count = getattr(rule, name)
+            rule = rule._replace(**{name: count.clone()})
+            counts[count] = getattr(rule, name)
+        result.append(rule)
+    return result, counts
 
 
 def tensors_of(parameters, rules):
