@@ -44,11 +44,12 @@ class CompiledSteps:
         members = self.network.members
         rows = StepRows(x, y, count, places, members, rule_of(self.loss).target == "classes")
         unique, indices = unique_rules(rules)
-        of_tensors, counts = with_common_counts([rule.with_tensors(x) for rule in unique], members)
+        of_tensors, numbers = with_common_numbers(unique, x)
+        of_tensors, counts = with_common_counts(of_tensors, members)
         tensors = tensors_of(parameters, of_tensors)
         if not rows.fit_program() or not all(t.is_contiguous() for t in tensors):
             return None
-        key = (rows.key, indices, *(rule.structure_key() for rule in of_tensors), *self.options())
+        key = (rows.key, indices, numbers, *(rule.structure_key() for rule in of_tensors), *self.options())
         program = cached(self.programs, key, lambda: self.made(parameters, unique, of_tensors, indices, rows))
         if program is None or not program.is_faster(rows.steps):
             return None
@@ -120,6 +121,18 @@ def agree(found, expected, change):
 
 def finite_norm(tensor):
     return tensor.where(tensor.isfinite(), 0).norm()
+
+
+def with_common_numbers(rules, x):
+    """The rules with tensors for numbers, one for those that are equal; and which number of which rule is which."""
+    tensors, result, pattern = {}, [], []
+    for rule in rules:
+        of_rule = rule.with_tensors(x)
+        numbers = {name: value for name, value in rule.numbers().items() if not isinstance(value, torch.Tensor)}
+        common = {name: tensors.setdefault(value, getattr(of_rule, name)) for name, value in numbers.items()}
+        pattern.append(tuple(map(list(tensors).index, numbers.values())))
+        result.append(of_rule._replace(**common))
+    return result, tuple(pattern)
 
 
 def with_common_counts(rules, members):

@@ -86,6 +86,8 @@ class Lowering:
 
     def of_operation(self, name, node, args, options):
         example = node.meta["val"]
+        if isinstance(example, torch.Tensor):
+            args = [self.computed_once(arg, example) if isinstance(arg, Value) else arg for arg in args]
         if template_of(name):
             alpha = options.get("alpha")
             if name == "rsub.Scalar" and len(args) == 3:
@@ -95,6 +97,10 @@ class Lowering:
         if handler is None:
             raise NotKnown(f"torch's operation {name}")
         return handler(self, example, *args, **options)
+
+    def computed_once(self, value, result):
+        """The value, in memory if it would be computed for each of many numbers of a larger result."""
+        return self.writer.in_memory(value) if value.numel < result.numel() and not is_cheap(value) else value
 
     def looked(self, buffer, offset, strides, place, of_place, size):
         """A `Looked`; of what its place is made of, the limit is known from now on."""
