@@ -116,7 +116,6 @@ INLINE double log_double(double x) {
   INLINE T cos_##T(T x) { return cos##F(x); }                                                                         \
   INLINE T erf_##T(T x) { return erf##F(x); }                                                                         \
   INLINE T erfc_##T(T x) { return erfc##F(x); }                                                                       \
-  INLINE T pow_##T(T x, T y) { return pow##F(x, y); }                                                                 \
   INLINE T sign_##T(T x) { return x != x ? x : (T)((x > 0) - (x < 0)); }                                              \
   INLINE T max_##T(T x, T y) { return x > y || x != x ? x : y; }                                                      \
   INLINE T min_##T(T x, T y) { return x < y || x != x ? x : y; }                                                      \
@@ -135,6 +134,15 @@ INLINE double log_double(double x) {
   }
 OF_BOTH(float, f)
 OF_BOTH(double, )
+
+/* |x|^y = e^(y log |x|); of a negative x the sign is that of its integer power, and others are none */
+INLINE double pow_double(double x, double y) {
+  double size = exp_double(y * log_double(abs_double(x))), whole = floor_double(y);
+  double odd = whole - 2 * floor_double(whole / 2), negative = whole == y ? (odd == 1 ? -size : size) : NAN;
+  double power = x < 0 ? negative : size;
+  return y == 0 || x == 1 ? 1 : power;
+}
+INLINE float pow_float(float x, float y) { return (float)pow_double(x, y); }
 
 INLINE int64 max_long_long(int64 x, int64 y) { return x > y ? x : y; }
 INLINE int64 min_long_long(int64 x, int64 y) { return x < y ? x : y; }

@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from torchbp.engine.native.build import load, vector_bytes
+from torchbp.engine.native.build import OF_LANES, OF_MATRICES, load, vector_bytes
 from torchbp.engine.native.source import Source
 from torchbp.engine.native.trace import traced_step
 
@@ -43,7 +43,7 @@ class Program:
         ordered = rows.places is not None
         self.source = Source(graph, bool(self.members), rows.shared, ordered, self.lanes, vector_bytes())
         self.limits = self.source.limits
-        self.library = load(self.source.text)
+        self.library = load(self.source.text, OF_LANES if self.lanes > 1 else OF_MATRICES)
         self.function = self.library.run
         self.function.restype = None
         self.seconds, self.seconds_of_engine = 0.0, 0.0  # of a step, once they are measured
