@@ -217,14 +217,6 @@ def test_an_option_is_read_from_the_module():
         fused(x)
 
 
-def test_classes_are_refused_by_what_takes_numbers():
-    x, y = torch.randn(5, 3), torch.tensor([0, 1, 1, 0, 1])
-    with pytest.raises(TypeError, match="fit takes numbers as targets, and CrossEntropyLoss takes classes"):
-        torchbp.SGD(torchbp.nn.MLP(3, 2), loss=torch.nn.CrossEntropyLoss()).fit(x, y)
-    with pytest.raises(ValueError, match="chunk=1 needs numbers as targets"):
-        torchbp.SGD(torchbp.nn.MLP(3, 2, members=2), loss=torch.nn.CrossEntropyLoss(), chunk=1)
-
-
 def test_every_rule_has_cases():
     found = {rule.apply for kind in KINDS for rule in OF_TORCHBP[kind]}
     without = {torch.flatten, torchbp.ops.multi_head_attention_forward}  # a view, and one that is made of the others

@@ -247,6 +247,8 @@ class Loss(Rule):
         a sum, and 1 over the count for a mean.
     count(y) → what the mean divides by, of one network: a number or tensor; None is the number of y's elements, which
         are those of ℓ. Of an ensemble's y it is the count of each member.
+    terms(output, y) → (ℓ, D, count), the three in one, where they share work, as a softmax; None is `each`,
+        `derivative` and `count`.
     check(output, y): raises a ValueError for a y that does not fit; by default for one of another shape.
     target: "elements", a number for each of the output's; or "classes", the index of a class for each row.
     answers: the rule of the activation that turns outputs into answers, of a loss that takes logits; or None.
@@ -286,6 +288,7 @@ class Loss(Rule):
     target: Annotated[str, 'what y is: "elements" or "classes"'] = "elements"
     check: Annotated[Callable, "check(output, y), which raises a ValueError for a y that does not fit"] = check_shape
     count: Annotated[Callable | None, "count(y) → what the mean divides by"] = None
+    terms: Annotated[Callable | None, "terms(output, y) → (ℓ, ∂ℓ/∂output, count)"] = None
 
     def __post_init__(self):
         super().__post_init__()
