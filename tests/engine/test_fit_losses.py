@@ -178,7 +178,5 @@ def test_classes_are_no_numbers():
     x, y = table()
     with pytest.raises(ValueError, match=r"y has the shape \(50,\); give \(N, outputs\)"):
         fitted(mlp((4, 3)), x, y, torch.nn.MSELoss())
-    with pytest.raises(
-        ValueError, match=r"y is torch.int64, and MSELoss takes real numbers; give y.to\("
-    ):
+    with pytest.raises(ValueError, match=r"y is torch.int64, and MSELoss takes real numbers; give y.to\("):
         fitted(mlp((4, 3)), x, y.unsqueeze(1), torch.nn.MSELoss())

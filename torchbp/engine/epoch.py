@@ -71,6 +71,7 @@ def uneven_steps(optimizer, rows, places, batch_size, mean):
             if start >= rows.least:  # who has no row takes no step
                 optimizer.active = y.counts > 0 if active is None else active & (y.counts > 0)
             mean.add(optimizer.backprop_step(x, y), y)
+            del x, y
     finally:
         optimizer.active, optimizer.captured = active, captured
 
@@ -95,7 +96,7 @@ def loss_on(optimizer, rows):
                 parameters = [tuple(p if p is None else p[members] for p in of_layer) for of_layer in whole]
             mean = MeanLoss(loss)
             for x, y in of.pieces(max(1, ACTIVATIONS // bytes_of_activations(parameters, network.members))):
-                output, _ = network.forward(parameters, x)
+                output = network.forward(parameters, x)[0]
                 mean.add(value_and_derivative(loss, output, y, network.members)[0], y)
                 del x, y, output
             found.append(mean.value())
@@ -103,9 +104,10 @@ def loss_on(optimizer, rows):
 
 
 def bytes_of_activations(parameters, members):
-    """About how many bytes the layers' inputs and outputs of a row take, for all members."""
-    first = [p for of_layer in parameters for p in of_layer if p is not None and p.dim() > (members is not None)]
-    return sum(2 * p.shape[0 if members is None else 1] * (1 if members is None else len(p)) for p in first) * 8
+    """About how many bytes the inputs and outputs of the layers take, for a row of all members."""
+    matrices = [p for of_layer in parameters for p in of_layer if p is not None and p.dim() > 1 + (members is not None)]
+    bytes_of_each = sum(sum(p.shape[-2:]) * p.element_size() for p in matrices)
+    return max(1, bytes_of_each * (1 if members is None or not matrices else len(matrices[0])))
 
 
 @contextlib.contextmanager
