@@ -1,6 +1,7 @@
 """Backpropagation and gradient descent without an autograd graph."""
 
+from torchbp.engine.dropout_seeds import seed_dropout
 from torchbp.engine.gradients import backprop
 from torchbp.engine.sgd import SGD
 
-__all__ = ["SGD", "backprop"]
+__all__ = ["SGD", "backprop", "seed_dropout"]

@@ -45,6 +45,11 @@ def one_epoch(optimizer, rows, order, batch_size):
     A member's steps are those that it would take alone: one for each `batch_size` of its own rows, in this order, and
     a last one on what is left.
     """
+    with keys_of_active(optimizer):
+        return steps_of_epoch(optimizer, rows, order, batch_size)
+
+
+def steps_of_epoch(optimizer, rows, order, batch_size):
     mean, places = MeanLoss(optimizer.loss), rows.ordered(order)
     whole = rows.least // batch_size * batch_size
     for start in range(0, whole, block := batch_size * at_once(optimizer, rows, batch_size)):
@@ -70,10 +75,22 @@ def uneven_steps(optimizer, rows, places, batch_size, mean):
             x, y = rows.batch(places, start, batch_size)
             if start >= rows.least:  # who has no row takes no step
                 optimizer.active = y.counts > 0 if active is None else active & (y.counts > 0)
-            mean.add(optimizer.backprop_step(x, y), y)
+            with keys_of_active(optimizer):
+                mean.add(optimizer.backprop_step(x, y), y)
             del x, y
     finally:
         optimizer.active, optimizer.captured = active, captured
+
+
+@contextlib.contextmanager
+def keys_of_active(optimizer):
+    """A context in which the keys of random numbers are advanced for the members that are active at its start alone."""
+    active = optimizer.active
+    keys = [] if active is None else [layer.key for layer in optimizer.network.keyed]
+    before = [key.clone() for key in keys]
+    yield
+    for key, old in zip(keys, before, strict=True):
+        key.copy_(torch.where(active.unsqueeze(1), key, old))
 
 
 def at_once(optimizer, rows, batch_size):

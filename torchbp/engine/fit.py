@@ -45,6 +45,7 @@ def fit(
     members = optimizer.network.members
     limits = batch_size, max_epochs, bagging, min_delta, patience, min_grad_norm
     check_arguments(optimizer.network, optimizer.loss, x, y, *limits)
+    optimizer.network.draw_keys(generator)
     training, held_out = chosen_rows(optimizer, x, y, rows, bagging, validation, generator)
     with torch.device("cpu"):  # which may not be the default
         kind = Minimum if held_out is None else ValidationMinimum
@@ -143,7 +144,8 @@ def trouble(network, rows, chunk):
                 of = [tuple(p if p is None else p[members] for p in of_layer) for of_layer in parameters]
             try:
                 network.strict = True
-                network.forward(of, x)
+                with network.of_members(members):
+                    network.forward(of, x)
             except FloatingPointError as error:
                 return str(error)
             finally:

@@ -119,7 +119,7 @@ def gradient_norms(network, loss, decays, pieces, members=None):
         pieces: the rows x and y, a piece at a time.
         members: a slice of an ensemble, whose rows those are; None is all.
     """
-    with torch.no_grad(), network.only_read():
+    with torch.no_grad(), network.only_read(), network.of_members(members):
         return _gradient_norms(network, loss, decays, pieces, members)
 
 

@@ -255,7 +255,8 @@ class SGD(torch.optim.SGD):
             ]
             index = (slice(None), chunk) if steps else chunk
             rows = (t if t.dim() == of_all else t[index] for t, of_all in zip((x, y), shared, strict=True))
-            values.append(run(of_chunk, rules_of_chunk, *rows))
+            with self.network.of_members(chunk):
+                values.append(run(of_chunk, rules_of_chunk, *rows))
         return torch.cat(values, -1)
 
     def _is_first(self):

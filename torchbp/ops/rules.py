@@ -180,6 +180,8 @@ class Layer(Rule):
     backward(dz, saved, *parameters) → dx.
     saves: what the derivatives need: "input", X, "output", Z, or what `forward` has "returned" beside it.
     parameters: a `Parameter` for each, in the order of `forward`.
+    keyed: whether `forward` takes `key`, too: None, or the key of random numbers (`torchbp/ops/_counter_random.py`), in
+        the place of torch's random stream, which it advances in place. The engine gives it.
     new_memory: whether what `forward` and `backward` return lies in memory of its own, and is no argument or a view of
         one. The engine may then overwrite it.
     equation: Z, of the symbols X and the parameters'; backward_equation: dX, of dZ and those.
@@ -201,6 +203,7 @@ class Layer(Rule):
     description_without: Annotated[dict[tuple[str, ...], str] | None, "the same by missing parameters"] = None
     backward_why: Annotated[str, 'the end of the sentence "Chain rule: …"'] = "{z} changes with {x}"
     new_memory: Annotated[bool, "whether results are in new memory"] = False
+    keyed: Annotated[bool, "whether forward takes a key"] = False
 
     def __post_init__(self):
         super().__post_init__()
