@@ -2,12 +2,17 @@
 downhill at once, and holds no gradient."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from torchbp.engine.compiled import CompiledSteps
 from torchbp.engine.cuda_graph import CapturedStep
-from torchbp.engine.fit import fit
+from torchbp.engine.fit import History, fit
+from torchbp.engine.fit_arguments import row_dims_of
+from torchbp.engine.lean_step import LeanStep
+from torchbp.engine.losses import has_value_of_steps, values_of_steps
 from torchbp.engine.network import Network
 from torchbp.engine.optimizer_options import OptimizerOptions
 from torchbp.engine.step import step
@@ -32,6 +37,7 @@ class EngineOptimizer(OptimizerOptions):
         self._active = settings.get("active")
         self.captured = CapturedStep(self._run, self.network, self.loss) if settings["capture"] else None
         self.compiled = CompiledSteps(settings["model"], self.loss) if settings["compile"] else None
+        self._lean = LeanStep(self)
 
     def backprop_step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """One step of gradient descent on the rows x, y. It neither reads nor writes `.grad`.
@@ -51,11 +57,20 @@ class EngineOptimizer(OptimizerOptions):
             FloatingPointError: under `torch.autograd.detect_anomaly`, nan or inf in x, or of the layer that it names;
                 no parameter has changed then (with `chunk`: of that chunk).
         """
-        network = self.network
         self._check()
+        if self._is_lean():
+            parameters, rules, rate, kinds, begun = self._lean.arguments()
+            with inference_mode(True):  # where every operation is cheaper than under no_grad
+                value = self._lean.program(kinds, rate)(parameters, rules, rate, x, y)
+            return self._committed(begun, value)
+        network = self.network
         network.strict = torch.is_anomaly_enabled()
         run = self._run if self.captured is None or network.strict or self._is_first() else self.captured
         return self._run_and_commit(run, x, y)
+
+    def _is_lean(self):
+        """Whether a step is one of all members at once, not captured, and looks for no nan."""
+        return self.captured is None and self.chunk is None and not torch.is_anomaly_enabled()
 
     def _check(self):
         """Raises a TypeError for a hook that the step would not call, or another model than at the start."""
@@ -67,8 +82,11 @@ class EngineOptimizer(OptimizerOptions):
         """Run one step or several. State that begins is stored only if it succeeds."""
         parameters = self.network.parameters()
         rules, begun = update_rules(self, parameters)
-        value = run(parameters, rules, x, y)
-        self._store(begun)
+        return self._committed(begun, run(parameters, rules, x, y))
+
+    def _committed(self, begun, value):
+        if begun:
+            self._store(begun)
         self._opt_called = True  # what learning-rate schedulers ask for
         return value
 
@@ -77,10 +95,10 @@ class EngineOptimizer(OptimizerOptions):
             self.state[p].update(state)
 
     def _run(self, parameters, rules, x, y):
-        with inference_mode(True):  # where every operation is cheaper than under no_grad
+        with inference_mode(True):
             if self.chunk is None:
                 return step(self.network, self.loss, parameters, rules, x, y)
-            return self._in_chunks(functools.partial(step, self.network, self.loss), 2, parameters, rules, x, y)
+            return self._in_chunks(functools.partial(step, self.network, self.loss), 0, parameters, rules, x, y)
 
     def backprop_steps(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """A step on each of the batches x[0], x[1], …; in one call of a program, where `compile` was asked for.
@@ -98,22 +116,33 @@ class EngineOptimizer(OptimizerOptions):
             raise ValueError(f"x has {len(x)} batches and y {len(y)}; give as many")
         if not len(x):
             return x.new_zeros(0) if self.network.members is None else x.new_zeros(0, self.network.members)
-        losses = None
         if self.compiled is not None and not torch.is_anomaly_enabled() and not self._is_first():
             self._check()
             losses = self._run_and_commit(self.compiled, x, y)
-        if losses is None:
-            losses = torch.stack([self.backprop_step(*rows) for rows in zip(x, y, strict=True)])
-        return losses
+            if losses is not None:
+                return losses
+        if len(x) == 1 or not self._is_lean() or self._is_first() or not has_value_of_steps(self.loss, self.network.members):
+            return torch.stack([self.backprop_step(*rows) for rows in zip(x, y, strict=True)])
+        return self._lean_steps(x, y)
 
-    def _in_chunks(self, run, shared, parameters, rules, x, y):
+    def _lean_steps(self, x, y):
+        """The steps one after the other, and the losses of all from their outputs."""
+        self._check()
+        parameters, rules, rate, kinds, begun = self._lean.arguments()
+        program = self._lean.program(kinds, rate, keeps_output=True)
+        with inference_mode(True):
+            outputs = [program(parameters, rules, rate, *rows) for rows in zip(x.unbind(), y.unbind(), strict=True)]
+            values = values_of_steps(self.loss, torch.stack(outputs), y, self.network.members)
+        return self._committed(begun, values)
+
+    def _in_chunks(self, run, steps, parameters, rules, x, y):
         """The losses of `run` on one chunk of members after the other.
 
-        `shared` is the number of dimensions of rows that all members have.
+        `steps` is the number of dimensions of the rows before that of the members: 1 where they are of several steps.
         """
-        members = self.network.members
-        for name, t in (("x", x), ("y", y)):
-            if t.dim() not in (shared, shared + 1) or (t.dim() > shared and t.shape[-3] != members):
+        members, shared = self.network.members, (steps + 2, steps + 1 + row_dims_of(self.loss))
+        for name, t, of_all in zip("xy", (x, y), shared, strict=True):
+            if t.dim() not in (of_all, of_all + 1) or (t.dim() > of_all and t.shape[steps] != members):
                 raise ValueError(
                     f"{name} has the shape {tuple(t.shape)}; give rows for all, or of each of {members} members"
                 )
@@ -123,8 +152,10 @@ class EngineOptimizer(OptimizerOptions):
             rules_of_chunk = [
                 tuple(rule if rule is None else rule.of_members(chunk) for rule in of_layer) for of_layer in rules
             ]
-            rows = (t if t.dim() == shared else t[..., chunk, :, :] for t in (x, y))
-            values.append(run(of_chunk, rules_of_chunk, *rows))
+            index = (slice(None), chunk) if steps else chunk
+            rows = (t if t.dim() == of_all else t[index] for t, of_all in zip((x, y), shared, strict=True))
+            with self.network.of_members(chunk):
+                values.append(run(of_chunk, rules_of_chunk, *rows))
         return torch.cat(values, -1)
 
     def _is_first(self):
@@ -140,31 +171,40 @@ class EngineOptimizer(OptimizerOptions):
         max_epochs: int = 100,
         shuffle: bool = True,
         bagging: bool = False,
+        rows: torch.Tensor | Sequence[Any] | None = None,
+        validation: tuple[torch.Tensor, torch.Tensor] | str | None = None,
         generator: torch.Generator | None = None,
         min_delta: float = 1e-4,
         patience: int = 20,
         min_grad_norm: float = 0.0,
         progress: bool | None = None,
-    ) -> torch.Tensor:
+    ) -> torch.Tensor | History:
         """Descend until the loss reaches its minimum, on rows in memory.
 
         One network stops where its loss, the mean over an epoch, has not fallen by more than `min_delta` in `patience`
         epochs, or where ‖∇L‖₂ is under `min_grad_norm` at an epoch's end. Each member of an ensemble does so on its
-        own: it keeps its weights from then on, and the others go on.
+        own: it keeps its weights from then on, and the others go on. With `validation` it is the loss over those rows
+        that must fall, and at the end each network is as it was after the epoch in which it was lowest, with its
+        weights and what the optimizer keeps of them.
 
         Args:
-            x, y: `(N, in_features)` and `(N, outputs)`, of the dtype and device of the model; of an ensemble also
-                `(E, N, …)`, rows of each member's own.
+            x: `(N, in_features)`, of the dtype and device of the model; of an ensemble also `(E, N, in_features)`, rows
+                of each member's own.
+            y: `(N, outputs)`, real numbers; for a loss of classes `(N)`, int64; of an ensemble also `(E, N, …)`.
             batch_size: rows of a step; an epoch's last one has what is left.
             max_epochs: at most so many times over all rows.
             shuffle: whether each epoch has an order of its own, the same for all members.
             bagging: whether each member has N rows of its own, drawn with replacement, once.
+            rows: those that are trained on: bools `(N)`, or the places of the rows. Of an ensemble bools `(E, N)`, or a
+                list of the places of each member's rows, of any number; a member takes the steps that it would alone.
+            validation: `(x, y)`, or "rest": the rows that `rows` or `bagging` leave out, of each member its own.
             generator: a `torch.Generator` of the CPU, for the order and the bags; None is torch's global one.
             progress: a bar on stderr: None on a terminal if it takes more than two seconds, True, or False.
 
         Returns:
-            The history of the loss, float64 on the CPU, `(epochs)` or `(epochs, E)`. `print(optimizer.minimum)` says
-            why it stopped, after how many epochs, and how low the loss was.
+            The history of the loss, float64 on the CPU, `(epochs)` or `(epochs, E)`; with `validation` a named tuple of
+            two, `training` and `validation`. `print(optimizer.minimum)` says why it stopped, after how many epochs, and
+            how low the loss was.
 
         Raises:
             ValueError: an argument out of range, rows that do not fit, or nan or inf in them, with their place.
@@ -179,13 +219,15 @@ class EngineOptimizer(OptimizerOptions):
             self,
             x,
             y,
-            batch_size,
-            max_epochs,
-            shuffle,
-            bagging,
-            generator,
-            min_delta,
-            patience,
-            min_grad_norm,
-            progress,
+            batch_size=batch_size,
+            max_epochs=max_epochs,
+            shuffle=shuffle,
+            bagging=bagging,
+            rows=rows,
+            validation=validation,
+            generator=generator,
+            min_delta=min_delta,
+            patience=patience,
+            min_grad_norm=min_grad_norm,
+            progress=progress,
         )

@@ -11,7 +11,6 @@ from torchbp.engine.losses import checked_loss
 from torchbp.engine.step import add_gradient
 from torchbp.engine.update_rule import check_number, is_per_member, of_each_member, per_member_tensor
 from torchbp.nn._validation import is_positive_int
-from torchbp.ops.registry import rule_of
 
 
 class OptimizerOptions(torch.optim.Optimizer):
@@ -40,8 +39,6 @@ class OptimizerOptions(torch.optim.Optimizer):
         network = self.network
         if chunk is not None and (network.members is None or not is_positive_int(chunk)):
             raise ValueError(f"chunk={chunk!r} must be a positive number of members of an ensemble")
-        if chunk is not None and rule_of(self.loss).target == "classes":
-            raise ValueError(f"chunk={chunk!r} needs numbers as targets, and {type(self.loss).__name__} takes classes")
         held = [p for of_layer in network.parameters() for p in of_layer if p is not None]
         if len(set(held)) < len(held):
             raise TypeError(
