@@ -2,6 +2,7 @@
 
 from torchbp.engine.dropout_seeds import seed_dropout
 from torchbp.engine.gradients import backprop
+from torchbp.engine.pack import Pack
 from torchbp.engine.sgd import SGD
 
-__all__ = ["SGD", "backprop", "seed_dropout"]
+__all__ = ["SGD", "Pack", "backprop", "seed_dropout"]

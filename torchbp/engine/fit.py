@@ -24,7 +24,14 @@ class History(NamedTuple):
     validation: torch.Tensor
 
 
-def fit(
+def fit(optimizer, x, y, **options):
+    """See `torchbp.SGD.fit`."""
+    history, rows = descended(optimizer, x, y, **options)
+    report(optimizer, optimizer.minimum, rows)
+    return history[0] if options["validation"] is None else History(*history)
+
+
+def descended(
     optimizer,
     x,
     y,
@@ -32,7 +39,6 @@ def fit(
     batch_size,
     max_epochs,
     shuffle,
-    bagging,
     rows,
     validation,
     generator,
@@ -40,8 +46,9 @@ def fit(
     patience,
     min_grad_norm,
     progress,
+    bagging=False,
 ):
-    """See `torchbp.SGD.fit`."""
+    """The history of the loss and of that which was watched, (2, epochs, …), and the `Rows` of the training."""
     members = optimizer.network.members
     limits = batch_size, max_epochs, bagging, min_delta, patience, min_grad_norm
     check_arguments(optimizer.network, optimizer.loss, x, y, *limits)
@@ -81,9 +88,7 @@ def fit(
         running.put_back()
         best.put_back()
         optimizer.active = given
-    report(optimizer, minimum, training)
-    losses, watched = torch.stack(history, 1)
-    return losses if held_out is None else History(losses, watched)
+    return torch.stack(history, 1), training
 
 
 def norms_of(optimizer, rows, batch_size):
