@@ -11,7 +11,7 @@ class ActiveMembers:
     """The members of an ensemble that still descend: once half of them have stopped, a smaller ensemble of the others
     goes on. `rows` and `held_out` are its rows; `held_out` is None without validation.
 
-    One network, and a step that is compiled for a number of members, are left as they are.
+    One network is left as it is.
     """
 
     def __init__(self, optimizer, rows, held_out=None):
@@ -29,7 +29,7 @@ class ActiveMembers:
         if self.members is None:
             return
         which = active.nonzero().flatten()
-        if 2 * len(which) <= self.optimizer.network.members and self.all.compiled is None:
+        if 2 * len(which) <= self.optimizer.network.members:
             self.put_back()
             self.all._spread_state()
             of_device = which.to(self.all_rows.x.device)

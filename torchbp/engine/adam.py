@@ -1,6 +1,7 @@
 """`torchbp.Adam` and `torchbp.AdamW`: as torch's, with a step that goes forward, backward and downhill at once."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 
@@ -83,7 +84,7 @@ class Adam(_ByMoments, torch.optim.Adam):
         decoupled_weight_decay: bool = False,
         loss: torch.nn.Module | None = None,
         chunk: int | None = None,
-        compile: bool = False,
+        compile: bool | Literal["auto"] = "auto",
         capture: bool = False,
     ) -> None:
         numbers = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
@@ -119,7 +120,7 @@ class AdamW(_ByMoments, torch.optim.AdamW):
         *,
         loss: torch.nn.Module | None = None,
         chunk: int | None = None,
-        compile: bool = False,
+        compile: bool | Literal["auto"] = "auto",
         capture: bool = False,
     ) -> None:
         numbers = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}

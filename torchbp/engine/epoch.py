@@ -5,8 +5,9 @@ import contextlib
 import torch
 
 from torchbp.engine.losses import value_and_derivative, weight_of
+from torchbp.engine.rows import gathered
 
-AT_ONCE = 16  # steps on rows that are gathered at once, and compiled into one graph
+AT_ONCE = 16  # steps on rows that are gathered at once
 GATHERED = 2**26  # bytes of rows that are gathered at once, where one step does not need more
 ACTIVATIONS = 2**24  # bytes of activations at once, where only the loss is computed
 
@@ -52,7 +53,8 @@ def one_epoch(optimizer, rows, order, batch_size):
 def steps_of_epoch(optimizer, rows, order, batch_size):
     mean, places = MeanLoss(optimizer.loss), rows.ordered(order)
     whole = rows.least // batch_size * batch_size
-    for start in range(0, whole, block := batch_size * at_once(optimizer, rows, batch_size)):
+    stop = steps_of_program(optimizer, rows, places, batch_size, whole, mean) if optimizer.compiled is not None else 0
+    for start in range(stop, whole, block := batch_size * at_once(optimizer, rows, batch_size)):
         stop = min(start + block, whole)
         steps = (stop - start) // batch_size
         x, y = rows.of(places[..., start:stop], steps)
@@ -64,6 +66,27 @@ def steps_of_epoch(optimizer, rows, order, batch_size):
         x, y = rows.of(places[..., whole:])
         mean.add(optimizer.backprop_step(x, y), y)
     return mean.value()
+
+
+def steps_of_program(optimizer, rows, places, batch_size, whole, mean):
+    """Steps on the rows at places[…, :whole], in calls of a program that gathers them. Returns how many of the places
+    they took: none of them where no program makes the steps."""
+    places, done = places if rows.bag is None else rows.bag[:, places], 0
+    if optimizer._is_first() and whole:  # a step that has another rule
+        first = places[..., :batch_size]
+        x, y = gathered(rows.x, first, 1, None), gathered(rows.y, first, rows.row_dims, None)
+        mean.add(optimizer.backprop_step(x, y), y)
+        done = batch_size
+    block = batch_size * max(AT_ONCE, GATHERED // max(1, rows.bytes_of(batch_size)))
+    for start in range(done, whole, block):
+        stop = min(start + block, whole)
+        of_block, steps = places[..., start:stop].contiguous(), (stop - start) // batch_size
+        losses = optimizer._steps_of_program(rows.x, rows.y, batch_size, of_block)
+        if losses is None:
+            break
+        mean.add(losses, gathered(rows.y, of_block, rows.row_dims, steps), steps)
+        done = stop
+    return done
 
 
 def uneven_steps(optimizer, rows, places, batch_size, mean):
@@ -95,7 +118,7 @@ def keys_of_active(optimizer):
 
 def at_once(optimizer, rows, batch_size):
     """How many batches are gathered at once; one where the memory is to be bounded."""
-    if optimizer.chunk is not None and optimizer.compiled is None:
+    if optimizer.chunk is not None:
         return 1
     return max(1, min(AT_ONCE, GATHERED // max(1, rows.bytes_of(batch_size))))
 

@@ -13,6 +13,7 @@ from torchbp.engine.best_weights import BestWeights
 from torchbp.engine.epoch import at_once, loss_on, one_epoch
 from torchbp.engine.fit_arguments import check_arguments
 from torchbp.engine.gradients import gradient_norms
+from torchbp.engine.pace import Pace
 from torchbp.engine.row_choice import chosen_rows
 from torchbp.engine.stopping import NOT_FINITE, Minimum, ValidationMinimum
 
@@ -58,7 +59,7 @@ def descended(
     with torch.device("cpu"):  # which may not be the default
         kind = Minimum if held_out is None else ValidationMinimum
         minimum = optimizer.minimum = kind(min_delta, patience, min_grad_norm, members)
-    given, history, why = optimizer.active, [], ""
+    given, history, why, pace = optimizer.active, [], "", Pace(max_epochs)
     allowed = torch.tensor(True, device="cpu") if given is None else given.cpu()
     running, best = ActiveMembers(optimizer, training, held_out), BestWeights(optimizer)
     try:
@@ -85,6 +86,7 @@ def descended(
                 if not active.any():
                     break
                 running.go_on_with(active)
+                pace.epoch(running.optimizer)
     finally:
         running.put_back()
         if (minimum.why == NOT_FINITE).all():

@@ -36,7 +36,7 @@ class EngineOptimizer(OptimizerOptions):
         self.network, self.loss, self.chunk = Network(settings["model"]), settings["loss"], settings["chunk"]
         self._active = settings.get("active")
         self.captured = CapturedStep(self._run, self.network, self.loss) if settings["capture"] else None
-        self.compiled = CompiledSteps(settings["model"], self.loss) if settings["compile"] else None
+        self.compiled = CompiledSteps(settings["model"], self.loss) if settings["compile"] is True else None
         self._lean = LeanStep(self)
 
     def backprop_step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -110,20 +110,30 @@ class EngineOptimizer(OptimizerOptions):
         Returns:
             The K losses, `(K)` or `(K, E)`, as `backprop_step` returns each.
 
-        Raises: as `backprop_step` does; a RuntimeError where torch.compile has no compiler, or a path with a space.
+        Raises: as `backprop_step` does; with `compile=True` a TypeError for a layer or loss that has no form in C.
         """
         if len(x) != len(y):
             raise ValueError(f"x has {len(x)} batches and y {len(y)}; give as many")
         if not len(x):
             return x.new_zeros(0) if self.network.members is None else x.new_zeros(0, self.network.members)
-        if self.compiled is not None and not torch.is_anomaly_enabled() and not self._is_first():
-            self._check()
-            losses = self._run_and_commit(self.compiled, x, y)
-            if losses is not None:
-                return losses
-        if len(x) == 1 or not self._is_lean() or self._is_first() or not has_value_of_steps(self.loss, self.network.members):
+        losses = self._steps_of_program(x, y)
+        if losses is not None:
+            return losses
+        if (
+            len(x) == 1
+            or not self._is_lean()
+            or self._is_first()
+            or not has_value_of_steps(self.loss, self.network.members)
+        ):
             return torch.stack([self.backprop_step(*rows) for rows in zip(x, y, strict=True)])
         return self._lean_steps(x, y)
+
+    def _steps_of_program(self, x, y, count=None, places=None):
+        """The losses of the steps on these rows, as `CompiledSteps` takes them; None where no program makes them."""
+        if self.compiled is None or torch.is_anomaly_enabled() or self._is_first():
+            return None
+        self._check()
+        return self._run_and_commit(functools.partial(self.compiled, count=count, places=places), x, y)
 
     def _lean_steps(self, x, y):
         """The steps one after the other, and the losses of all from their outputs."""

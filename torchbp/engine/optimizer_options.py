@@ -45,6 +45,7 @@ class OptimizerOptions(torch.optim.Optimizer):
                 "two layers share a parameter, which the step would change before it has gone back through both; use "
                 f"torchbp.backprop and torch.optim.{type(self).__name__}"
             )
+        check_compile(compile, held[0])
         if capture and not held[0].is_cuda:
             raise ValueError(
                 f"capture=True makes a CUDA graph, and the model is on {held[0].device}; move it there first"
@@ -148,3 +149,13 @@ def largest(value):
 def lr_as_factor(options):
     """Store the members' learning rates in `lr_of_members`; `lr` becomes a common factor, 1, that schedulers change."""
     return options | ({"lr": 1.0, "lr_of_members": options["lr"]} if "lr" in options else {})
+
+
+def check_compile(compile, p):
+    """Raises an error for a `compile` that is none, or for a model whose parameter p no program takes."""
+    if compile not in (True, False, "auto"):
+        raise ValueError(f"compile={compile!r} must be True, False or 'auto'")
+    if compile is True and p.device.type != "cpu":
+        raise ValueError(f"compile=True makes a program for the CPU, and the model is on {p.device}; use capture=True")
+    if compile is True and p.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"compile=True takes float32 and float64, and the model is {p.dtype}; leave compile out")

@@ -1,6 +1,7 @@
 """`torchbp.SGD`: gradient descent whose step goes forward, backward and downhill at once, and holds no gradient."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 
@@ -26,9 +27,10 @@ class SGD(EngineOptimizer, torch.optim.SGD):
             then holds those of lr as `lr_of_members`, and its lr is their factor, 1, which schedulers change.
         loss: as in `torchbp.backprop`.
         chunk: how many members of an ensemble go through a step at once, which bounds its memory; None is all.
-        compile: whether `backprop_steps` and `fit` compile their steps into one graph, for each shape of the rows anew:
-            some seconds at first, and then less time where the network is small, by `torchbp bench step`. It needs a
-            C++ compiler.
+        compile: whether `backprop_steps` and `fit` make their steps in one call of a program in C, which is made of the
+            trace of a step for each shape of the rows, in a second or two; it is kept on disk. It needs a C compiler,
+            gcc or clang. "auto" leaves `backprop_steps` as it is, and compiles in `fit` once the
+            epochs to come would take some seconds without.
         capture: whether `backprop_step` is a CUDA graph, for each shape of the rows anew. Of these graphs, and of the
             programs of `compile`, the 32 that were used last are kept.
 
@@ -62,7 +64,7 @@ class SGD(EngineOptimizer, torch.optim.SGD):
         *,
         loss: torch.nn.Module | None = None,
         chunk: int | None = None,
-        compile: bool = False,
+        compile: bool | Literal["auto"] = "auto",
         capture: bool = False,
     ) -> None:
         numbers = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}

@@ -80,7 +80,7 @@ class StepRows:
         for name, limit in limits.items():
             t = getattr(self, name)
             low, high = (bound.item() for bound in t.aminmax())
-            if 0 <= low and high < limit:
+            if low >= 0 and high < limit:
                 continue
             wrong = (t < 0) | (t >= limit)
             if name == "y" and ignored is not None:

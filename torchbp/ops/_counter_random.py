@@ -20,10 +20,10 @@ MASK64 = 2**64 - 1
 def bits(key, count):
     """`count` int32, uniform over all of them: of a key (2) the shape is (count), of keys (E, 2) it is (E, count)."""
     h = torch.arange(count, dtype=torch.int32, device=key.device) ^ key[..., :1]
-    h ^= (h >> 16).bitwise_and_(0xFFFF)  # ≫ of a negative number brings in ones
+    h.bitwise_xor_((h >> 16).bitwise_and_(0xFFFF))  # ≫ of a negative number brings in ones
     h *= M1
     h += key[..., 1:]
-    h ^= (h >> 15).bitwise_and_(0x1FFFF)
+    h.bitwise_xor_((h >> 15).bitwise_and_(0x1FFFF))
     h *= M2
     return h
 

@@ -12,7 +12,6 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-
 FLAGS = "-march=native", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fwrapv"
 # of GCC 12: -O3 makes products of matrices 2.5 times faster, and members side by side 2.5 times slower
 OF_MATRICES, OF_LANES = ("-O3",), ("-O2", "-fvect-cost-model=dynamic")

@@ -325,8 +325,7 @@ def _mean(lowering, example, value, dims=None, keepdim=False, **_):
 
 
 def _var_mean(lowering, example, value, dims=None, *, correction=1, keepdim=False):
-    variance, mean = example
-    of_rows = _mean(lowering, torch.empty(_kept(value, dims), dtype=mean.dtype), value, dims, True)
+    of_rows = _mean(lowering, torch.empty(_kept(value, dims), dtype=example[1].dtype), value, dims, True)
     of_rows = lowering.writer.in_memory(of_rows)
     difference = elementwise("sub.Tensor", (value, of_rows), None, value.shape, value.dtype)
     squares = elementwise("square", (lowering.writer.in_memory(difference),), None, value.shape, value.dtype)
@@ -453,7 +452,7 @@ def _scatter(lowering, example, value, dim, place, source, statement):
 def _embedding_backward(lowering, example, dz, place, count, padding, scale_by_frequency):
     if scale_by_frequency:
         raise NotKnown("an embedding that scales by frequency")
-    writer, width = lowering.writer, dz.shape[-1]
+    width = dz.shape[-1]
     rows = lowering.reshape(dz, (-1, width))
     places = lowering.reshape(place, (-1,))
     if padding >= 0:

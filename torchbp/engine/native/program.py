@@ -36,7 +36,8 @@ class Program:
         if self.members:
             parameters = [tuple(p if p is None else p[:1] for p in row) for row in parameters]
             rules = with_tensors(rules, lambda t: t[:1] if t.dim() else t)
-        graph = traced_step(network, loss, parameters, rules, indices, *rows.example())
+        buffers = [t[:1] if self.members and t.dim() else t for t in network.buffers()]
+        graph = traced_step(network, loss, parameters, rules, indices, buffers, *rows.example())
         self.lanes = 1
         if self.members and self.members >= 4 and multiplications(graph) <= PRODUCTS_IN_LANES:
             self.lanes = 64 // rows.x.dtype.itemsize
@@ -62,7 +63,8 @@ class Program:
         self.seconds, self.seconds_of_engine = max(0, min(times) - CALL / rows.steps), seconds_of_engine
 
     def __call__(self, tensors, rows):
-        """The losses (steps) or (steps, members) of steps that change `tensors`, those of `tensors_of`."""
+        """The losses (steps) or (steps, members) of steps that change `tensors`, those of
+        `tensors_of` and the buffers of the network."""
         count, places = self.members or 1, rows.places
         losses = torch.empty(rows.steps, count, dtype=rows.x.dtype)
         given = [*tensors, *self.source.constants, rows.x, rows.y, losses]

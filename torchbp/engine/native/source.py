@@ -5,8 +5,8 @@ from torchbp.engine.native.values import C_TYPES, Buffer, in_buffer
 from torchbp.engine.native.writer import Writer
 
 SIGNATURE = """\
-/* `tensors`: the inputs, x, y, and the losses (steps, members); `between`: from one member's to the next, of each input.
-   `order`: the places of the rows in the tables x and y, or none: then they are the rows of one step after the other. */
+/* tensors: the inputs, x, y, and the losses (steps, members). between: from one member's to the next, of each input.
+   order: the places of the rows in the tables x and y, or none: then x and y are the rows of one step after the other. */
 void run(long first, long last, long members, long steps, const int64 *order, long of_order, const long *of_x,
          const long *of_y, void *const *tensors, const long *between, char *workspace) {"""
 
@@ -139,7 +139,8 @@ class Source:
             place = f"order[{member} * of_order + step * {self.batch} + n] * {width}"
         row = f"all_{name} + {member} * of_{name}[0] + {place}"
         if member == "e":
-            yield f"for (long n = 0; n < {self.batch}; n++) memcpy({name} + n * {width}, {row}, {width} * sizeof({ctype}));"
+            yield f"for (long n = 0; n < {self.batch}; n++)"
+            yield f"memcpy({name} + n * {width}, {row}, {width} * sizeof({ctype}));"
             return
         yield f"for (long l = 0; l < {self.lanes}; l++) {{"
         yield "long m = e + (l < of_block ? l : of_block - 1);"

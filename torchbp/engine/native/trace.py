@@ -1,5 +1,6 @@
 """The engine's own step as a graph of torch's operations."""
 
+import contextlib
 import functools
 import itertools
 
@@ -26,6 +27,21 @@ class TracedNetwork(Network):
     def ones(self, dz):
         return None
 
+    @contextlib.contextmanager
+    def with_buffers(self, buffers):
+        """A context in which the layers have these in place of their buffers, in the order of `buffers()`."""
+        places = [
+            (layer._buffers, name) for _, layer in self.named for name, t in layer._buffers.items() if t is not None
+        ]
+        before = self.buffers()
+        try:
+            for (table, name), buffer in zip(places, buffers, strict=True):
+                table[name] = buffer
+            yield
+        finally:
+            for (table, name), buffer in zip(places, before, strict=True):
+                table[name] = buffer
+
 
 def traced_formulas(rule, module):
     """For each parameter out ← β out + s dP, and that it takes what the layer saved."""
@@ -49,31 +65,32 @@ def decompositions():
     return {op: of for op, of in table.items() if isinstance(op, torch._ops.OpOverload) and not is_known(op)}
 
 
-def traced_step(network, loss, parameters, unique, indices, x, y):
+def traced_step(network, loss, parameters, unique, indices, buffers, x, y):
     """The graph of a step of a `TracedNetwork` on the tensors in `parameters` and in the rules `unique`, and on x, y.
 
-    Its placeholders are those tensors in the order of `tensors_of`, each once, then x and y. It returns the loss, and
-    copies into the placeholders that change their new values. The tensors themselves are not changed.
+    Its placeholders are those tensors in the order of `tensors_of`, each once, the buffers, then x and y. It returns
+    the loss, and copies into the placeholders that change their new values. The tensors themselves are not changed.
     """
 
-    def function(tensors, x, y):
+    def function(tensors, buffers, x, y):
         of_layers, of_rules = with_tensors_at(tensors, parameters, unique)
         of_rules, counts = with_own_counts(of_rules)
-        value = step(network, loss, of_layers, rules_at(of_rules, indices), x, y)
+        with network.with_buffers(buffers):
+            value = step(network, loss, of_layers, rules_at(of_rules, indices), x, y)
         for count, counted in counts.items():
             count.copy_(counted)
         return [value]
 
     with torch.no_grad():
-        tensors = [t.detach().clone() for t in tensors_of(parameters, unique)]
+        tensors, buffers = ([t.detach().clone() for t in of] for of in (tensors_of(parameters, unique), buffers))
         function = functionalize(function, remove="mutations_and_views")
-        graph = make_fx(function, decomposition_table=decompositions())(tensors, x.clone(), y.clone())
+        graph = make_fx(function, decomposition_table=decompositions())(tensors, buffers, x.clone(), y.clone())
     graph.graph.eliminate_dead_code()
     return graph
 
 
 def with_own_counts(rules):
-    """The rules with a copy of each count of steps, which several of them may share; and of each count one of its copies."""
+    """The rules with a copy of each count of steps, which several may share; and of each count one of its copies."""
     counts, result = {}, []
     for rule in rules:
         for name in rule.COUNTS:
