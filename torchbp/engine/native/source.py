@@ -6,7 +6,7 @@ from torchbp.engine.native.writer import Writer
 
 SIGNATURE = """\
 /* tensors: the inputs, x, y, and the losses (steps, members). between: from one member's to the next, of each input.
-   order: the places of the rows in the tables x and y, or none: then x and y are the rows of one step after the other. */
+   order: the places of the rows in the tables x and y, or none: then x and y are the rows of the steps in turn. */
 void run(long first, long last, long members, long steps, const int64 *order, long of_order, const long *of_x,
          const long *of_y, void *const *tensors, const long *between, char *workspace) {"""
 
