@@ -18,21 +18,27 @@ class LeanStep:
     """
 
     def __init__(self, optimizer):
-        self.optimizer, self.network, self.loss = optimizer, optimizer.network, optimizer.loss
-        self.evaluate = evaluator(self.loss, self.network.members)
+        self.optimizer, self.network = optimizer, optimizer.network
         self.tables = [table for _, table in self.network.tables]
-        self.programs, self.objects, self.kept = {}, None, None
+        self.objects = self.kept = self.loss = None
 
-    def arguments(self):
-        """Parameters, rules and rate for `program`; the kinds of rules; and the state that begins with this step."""
+    def prepared(self, keeps_output=False):
+        """Parameters, rules and rate, for the function `step`; that function; and the state that begins with the step.
+
+        `step` returns L, or with keeps_output the network's output.
+        """
         objects = self._objects()
         last = self.objects
-        if last is None or len(objects) != len(last) or not all(map(is_, objects, last)):
-            return self._made_anew(objects)
-        for tensor, version in self.versions:
-            if tensor._version != version:
-                return self._made_anew(objects)
-        return self.kept
+        if last is None or len(objects) != len(last) or not all(map(is_, objects, last)) or self._have_changed():
+            self._make_anew(objects)
+        parameters, rules, rate, kinds, begun = self.kept
+        if keeps_output not in self.steps:
+            self.steps[keeps_output] = self._step(kinds, rate is not None, keeps_output)
+        return parameters, rules, rate, self.steps[keeps_output], begun
+
+    def _have_changed(self):
+        """Whether numbers of the options were changed in place."""
+        return any(tensor._version != version for tensor, version in self.versions) if self.versions else False
 
     def _objects(self):
         """All that rules are made of."""
@@ -48,10 +54,13 @@ class LeanStep:
             found += group["params"]
         for state in optimizer.state.values():
             found += state.values()
-        found.append(optimizer.active)
+        found += (optimizer.active, optimizer.loss)
         return found
 
-    def _made_anew(self, objects):
+    def _make_anew(self, objects):
+        if self.loss is not self.optimizer.loss:
+            self.loss, self.programs = self.optimizer.loss, {}
+            self.evaluate = evaluator(self.loss, self.network.members)
         parameters = self.network.parameters()
         rules, begun = update_rules(self.optimizer, parameters)
         rate, rules = common_rate(rules)
@@ -60,19 +69,15 @@ class LeanStep:
             tuple(rule.rate if kind == "rate" else rule for rule, kind in zip(*pair, strict=True))
             for pair in zip(rules, kinds, strict=True)
         ]
-        self.kept = parameters, rules, rate, kinds, begun
-        self.objects = None
+        self.kept, self.steps, self.objects = (parameters, rules, rate, kinds, begun), {}, None
         options = [option for group in self.optimizer.param_groups for option in group.values()]
         tensors = [t for option in (*options, self.optimizer.active) for t in tensors_in(option)]
         if not begun and not any(t.is_inference() for t in tensors):  # which count no versions
             self.objects = objects
             self.versions = [(t, t._version) for t in tensors]
-        return self.kept
 
-    def program(self, kinds, rate, keeps_output=False):
-        key = kinds, rate is not None, keeps_output
-        arguments = self.network, self.evaluate, kinds, rate is not None, keeps_output
-        return self.programs.get(key) or cached(self.programs, key, lambda: straight_line(*arguments))
+    def _step(self, *key):
+        return cached(self.programs, key, lambda: straight_line(self.network, self.evaluate, *key))
 
 
 def tensors_in(option):
