@@ -146,7 +146,7 @@ def test_options_of_layers_and_losses_are_read_in_each_step():
 
 
 @optimizers
-@pytest.mark.parametrize("members", [None, 3])
+@pytest.mark.parametrize("members", [None, 1, 3])
 @pytest.mark.parametrize("loss", [torchbp.nn.BCEWithLogitsLoss(), torch.nn.MSELoss(reduction="sum"), None], ids=str)
 def test_several_steps_are_the_steps_one_by_one(make, members, loss):
     models = [mlp((3, 4, 2), members) for _ in range(2)]
@@ -185,3 +185,42 @@ def test_an_error_shows_the_line_of_the_step():
     files = [entry.frame.code.path for entry in raised.traceback]
     (name,) = [str(file) for file in files if str(file).startswith("<torchbp")]
     assert "z1 = forward_0(z0, p0_0, p0_1)" in "".join(linecache.getlines(name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (torchbp.SGD, {"lr": [0.3], "weight_decay": 0.1}),
+        (torchbp.SGD, {"lr": 0.3, "momentum": [0.9], "nesterov": True}),
+        (torchbp.AdamW, {"lr": 0.02}),
+        (torchbp.AdamW, {"lr": [0.02], "betas": ([0.8], 0.99)}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("activation", ["sigmoid", "gelu"])
+def test_one_member_runs_by_the_formulas_of_one_network(kind, options, activation):
+    ensemble = torchbp.nn.MLP(3, 4, 2, activation=activation, members=1, dtype=torch.double)
+    (net,) = torchbp.unstack(ensemble)
+    alone = {name: value[0] if isinstance(value, list) else value for name, value in options.items()}
+    if "betas" in options and isinstance(options["betas"][0], list):
+        alone["betas"] = (0.8, 0.99)
+    pair = kind(ensemble, **options), kind(net, **alone)
+    assert pair[0]._lean.is_only_member
+    for number in range(6):
+        x, y = rows(5)
+        of_each = number % 2
+        losses = pair[0].backprop_step(x[None] if of_each else x, y[None] if number in (2, 3) else y)
+        torch.testing.assert_close(losses, pair[1].backprop_step(x, y)[None], rtol=1e-12, atol=1e-13)
+        if number == 3:
+            for model in (ensemble, net):
+                model[0].weight.data = model[0].weight.data * 0.5
+        if number == 4:
+            pair[0].active = torch.tensor([False])
+            before = copy.deepcopy(ensemble)
+            pair[0].backprop_step(x, y)
+            assert_same(ensemble, before, 0)
+            pair[0].active = torch.tensor([True])
+    assert_same(ensemble, torchbp.stack([net]))
+    for bad_x, bad_y in ((x[None].expand(2, -1, -1), y), (x, y[None].expand(2, -1, -1)), (x, y[:3])):
+        with pytest.raises(ValueError, match="has the shape"):
+            pair[0].backprop_step(bad_x, bad_y)

@@ -43,7 +43,7 @@ class AdamRule(Common, _Fields):
     def of_members(self, members):
         """The same t of all members counts once: all slices but the last one get a copy of it."""
         rule = AdamRule(*(v[members] if isinstance(v, torch.Tensor) and v.dim() else v for v in self))
-        if self.step.dim() or members.stop >= len(self.exp_avg):
+        if self.step.dim() or not isinstance(members, slice) or members.stop >= len(self.exp_avg):
             return rule
         return rule._replace(step=self.step.clone())
 

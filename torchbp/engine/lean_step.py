@@ -5,7 +5,7 @@ from operator import is_
 import torch
 
 from torchbp.engine.compiled import cached
-from torchbp.engine.losses import evaluator
+from torchbp.engine.losses import evaluator, evaluator_of_only_member
 from torchbp.engine.straight_line import straight_line
 from torchbp.engine.update_rule import common_rate, update_rules
 
@@ -19,6 +19,8 @@ class LeanStep:
 
     def __init__(self, optimizer):
         self.optimizer, self.network = optimizer, optimizer.network
+        one = self.network.of_only_member() if self.network.members == 1 else None
+        self.is_only_member, self.run = one is not None, one or self.network
         self.tables = [table for _, table in self.network.tables]
         self.objects = self.kept = self.loss = None
 
@@ -60,10 +62,16 @@ class LeanStep:
     def _make_anew(self, objects):
         if self.loss is not self.optimizer.loss:
             self.loss, self.programs = self.optimizer.loss, {}
-            self.evaluate = evaluator(self.loss, self.network.members)
+            members = self.network.members
+            self.evaluate = (
+                evaluator_of_only_member(self.loss) if self.is_only_member else evaluator(self.loss, members)
+            )
         parameters = self.network.parameters()
         rules, begun = update_rules(self.optimizer, parameters)
         rate, rules = common_rate(rules)
+        if self.is_only_member:
+            rate = rate if rate is None else rate.squeeze(0)
+            rules = [tuple(rule and rule.of_members(0) for rule in of_layer) for of_layer in rules]
         kinds = tuple(tuple(rule and rule.kind for rule in of_layer) for of_layer in rules)
         rules = [
             tuple(rule.rate if kind == "rate" else rule for rule, kind in zip(*pair, strict=True))
@@ -77,7 +85,7 @@ class LeanStep:
             self.versions = [(t, t._version) for t in tensors]
 
     def _step(self, *key):
-        return cached(self.programs, key, lambda: straight_line(self.network, self.evaluate, *key))
+        return cached(self.programs, key, lambda: straight_line(self.run, self.evaluate, *key, self.is_only_member))
 
 
 def tensors_in(option):

@@ -1,6 +1,7 @@
 """A model as the engine runs it: its layers in order, forward, and backward by the formulas of their rules."""
 
 import contextlib
+import copy
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
@@ -191,6 +192,20 @@ class Network:
             return [get(table) for get, table in self.tables]
         except KeyError as error:
             raise TypeError(f"a layer has lost its {error}; the engine runs no parametrized layer") from None
+
+    def of_only_member(self):
+        """The network of one member, with the formulas of a network alone: it takes parameters, rows and outputs
+        without the dimension of members. None where a layer has no such formulas."""
+        one = copy.copy(self)
+        one.members, one.steps, one.accumulate = None, [], []
+        for (_, layer), step in zip(self.named, self.steps, strict=True):
+            if (rule := rule_of(layer)) and isinstance(rule, Layer):
+                rule = rule.of_member
+                if rule is None:
+                    return None
+                one.accumulate.append([(with_options(p.accumulate, rule, layer), p.ones) for p in rule.parameters])
+            one.steps.append(Step.of(rule, layer, step.place))
+        return one
 
     def chunks(self, size):
         """Slices of at most so many members, one after the other. One network, or size None, is a single None."""

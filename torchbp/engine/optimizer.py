@@ -131,7 +131,10 @@ class EngineOptimizer(OptimizerOptions):
         parameters, rules, rate, step, begun = self._lean.prepared(keeps_output=True)
         with inference_mode(True):
             outputs = [step(parameters, rules, rate, *rows) for rows in zip(x.unbind(), y.unbind(), strict=True)]
-            values = values_of_steps(self.loss, torch.stack(outputs), y, self.network.members)
+            outputs = torch.stack(outputs)
+            if self._lean.is_only_member:
+                outputs = outputs.unsqueeze(1)
+            values = values_of_steps(self.loss, outputs, y, self.network.members)
         return self._committed(begun, values)
 
     def _in_chunks(self, run, steps, parameters, rules, x, y):

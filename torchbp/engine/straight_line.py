@@ -52,7 +52,7 @@ class Lines:
         return "\n    ".join(text)
 
 
-def straight_line(network, loss, kinds, is_scaled, keeps_output):
+def straight_line(network, loss, kinds, is_scaled, keeps_output, is_only_member=False):
     """A function of (parameters, rules, rate, x, y), the step; it returns L, or with keeps_output the network's output.
 
     Args:
@@ -60,6 +60,7 @@ def straight_line(network, loss, kinds, is_scaled, keeps_output):
         kinds: of each parameter, None if it does not learn, "rate" if its update is p ← p + rate dL/dp, whose rate then
             stands for its rule, and "rule" otherwise.
         is_scaled: whether `rate`, a number for each member, is multiplied into dL/dŷ once for all parameters.
+        is_only_member: whether parameters and rows have a dimension of members that the network does not know.
     """
     formulas, lines = {"network": network, "loss": loss, "per_member": per_member}, Lines()
     places = range(len(kinds))
@@ -67,7 +68,12 @@ def straight_line(network, loss, kinds, is_scaled, keeps_output):
         of_layers = ["".join(f"{letter}{place}_{i}, " for i in range(len(kinds[place]))) for place in places]
         lines.add("".join(f"({names}), " for names in of_layers) + f"= {values}")
     arguments = ["".join(f", p{place}_{i}" for i in range(len(kinds[place]))) for place in places]
-    if network.members:
+    if is_only_member:
+        for name in (f"p{place}_{i}" for place in places for i in range(len(kinds[place]))):
+            lines.add(f"{name} = None if {name} is None else {name}.squeeze(0)")
+        lines.add("z0 = x if x.dim() == 2 else of_each(x, 1).squeeze(0)", ["z0"])
+        formulas["of_each"] = network.of_each
+    elif network.members:
         lines.add("z0 = network.of_each(x, members)", ["z0"])
         formulas["members"] = network.members
     else:
