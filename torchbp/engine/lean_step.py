@@ -72,9 +72,9 @@ class LeanStep:
         if self.is_only_member:
             rate = rate if rate is None else rate.squeeze(0)
             rules = [tuple(rule and rule.of_members(0) for rule in of_layer) for of_layer in rules]
-        kinds = tuple(tuple(rule and rule.kind for rule in of_layer) for of_layer in rules)
+        kinds = tuple(map(kinds_of, rules))
         rules = [
-            tuple(rule.rate if kind == "rate" else rule for rule, kind in zip(*pair, strict=True))
+            tuple(rule if kind in (None, "rule") else rule.rate for rule, kind in zip(*pair, strict=True))
             for pair in zip(rules, kinds, strict=True)
         ]
         self.kept, self.steps, self.objects = (parameters, rules, rate, kinds, begun), {}, None
@@ -91,3 +91,13 @@ class LeanStep:
 def tensors_in(option):
     """The tensors of an option, whose numbers may change in place: itself, or those of a tuple, as the betas."""
     return [t for t in (option if isinstance(option, tuple) else [option]) if isinstance(t, torch.Tensor)]
+
+
+def kinds_of(rules):
+    """For `straight_line`, the kind of each rule of a layer."""
+    kinds = tuple(rule and rule.kind for rule in rules)
+    if len(rules) > 1 and set(kinds) == {"rate"}:
+        rates = {None if isinstance(rule.rate, torch.Tensor) else rule.rate for rule in rules}
+        if len(rates) == 1 and None not in rates:
+            return ("all",) * len(rules)
+    return kinds
