@@ -10,6 +10,9 @@ import torch
 
 import torchbp
 from tests.networks import assert_same, mlp, rows
+from torchbp.engine.lean_step import LeanStep
+from torchbp.ops.registry import rules as rules_of
+from torchbp.ops.rules import Layer
 
 MAKE = {
     "plain": lambda net: torchbp.SGD(net, lr=0.3),
@@ -121,13 +124,25 @@ def test_a_change_in_place_is_noticed(option):
     assert_same(*models, 0)
 
 
+def test_betas_that_are_tensors_may_change_in_place():
+    models = [mlp((3, 4, 2)) for _ in range(2)]
+    pair = [torchbp.AdamW(model, lr=0.1, betas=(torch.tensor(0.8), torch.tensor(0.9))) for model in models]
+    for _ in range(3):
+        x, y = rows(6)
+        for optimizer in pair:
+            optimizer.backprop_step(x, y)
+            optimizer.param_groups[0]["betas"][0].mul_(0.5)
+        pair[1]._prepare()
+    assert_same(*models, 0)
+
+
 def test_options_of_layers_and_losses_are_read_in_each_step():
     torch.manual_seed(0)
     layers = [torch.nn.Linear(3, 4), torch.nn.LeakyReLU(0.1), torch.nn.Dropout(0.5), torch.nn.Linear(4, 2)]
     models = [torch.nn.Sequential(*layers).double()]
     models.append(copy.deepcopy(models[0]))
     pair = [torchbp.SGD(model, lr=0.3, loss=torchbp.nn.BCEWithLogitsLoss()) for model in models]
-    for number in range(4):
+    for number in range(5):
         x, y = rows(6)
         for model, optimizer in zip(models, pair, strict=True):
             if number == 1:
@@ -136,8 +151,10 @@ def test_options_of_layers_and_losses_are_read_in_each_step():
             if number == 2:
                 model.eval()
                 optimizer.loss.reduction = "sum"
+            if number == 4:
+                optimizer.loss = torch.nn.MSELoss()
         pair[0].backprop_step(x, y)
-        pair[1]._prepare()
+        pair[1]._lean = LeanStep(pair[1])
         if models[0].training:
             models[1].load_state_dict(models[0].state_dict())  # the masks were others
         else:
@@ -224,3 +241,18 @@ def test_one_member_runs_by_the_formulas_of_one_network(kind, options, activatio
     for bad_x, bad_y in ((x[None].expand(2, -1, -1), y), (x, y[None].expand(2, -1, -1)), (x, y[:3])):
         with pytest.raises(ValueError, match="has the shape"):
             pair[0].backprop_step(bad_x, bad_y)
+
+
+@pytest.mark.parametrize("leading", [(5,), (2, 3)])
+def test_all_parameters_of_a_layer_at_once_are_those_one_by_one(leading):
+    found = [rule for rule in rules_of(Layer).values() if rule.accumulate_all is not None]
+    assert found
+    for rule in found:
+        dz, x = torch.randn(*leading, 4).double(), torch.randn(*leading, 3).double()
+        ones = torch.ones(dz[..., 0].numel()).double()
+        together = [torch.randn(4, 3).double(), torch.randn(4).double()]
+        apart = [p.clone() for p in together]
+        rule.accumulate_all(*together, dz, x, ones, -0.3)
+        for p, parameter in zip(apart, rule.parameters, strict=True):
+            parameter.accumulate(p, dz, ones if parameter.ones else x, 1, -0.3)
+        torch.testing.assert_close(together, apart, rtol=1e-13, atol=1e-13)

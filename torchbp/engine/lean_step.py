@@ -70,7 +70,6 @@ class LeanStep:
         rules, begun = update_rules(self.optimizer, parameters)
         rate, rules = common_rate(rules)
         if self.is_only_member:
-            rate = rate if rate is None else rate.squeeze(0)
             rules = [tuple(rule and rule.of_members(0) for rule in of_layer) for of_layer in rules]
         kinds = tuple(map(kinds_of, rules))
         rules = [
