@@ -86,6 +86,22 @@ def test_a_second_fit_goes_on():
             close(net.state_dict(), other.state_dict())
 
 
+@pytest.mark.parametrize("affine", [False, True])
+def test_layer_norm_without_weights_is_one_for_all_members(affine):
+    def make(seed):
+        net = network(seed=seed)
+        return torch.nn.Sequential(net[0], torch.nn.LayerNorm(5, elementwise_affine=affine).double(), *net[1:])
+
+    nets, (x, y) = [make(seed) for seed in range(3)], table()
+    alone, loss = copy.deepcopy(nets), torch.nn.CrossEntropyLoss()
+    pack = Pack(nets, lr=[0.1, 0.2, 0.3], loss=loss)
+    assert pack.groups == ([[0], [1], [2]] if affine else [[0, 1, 2]])
+    pack.fit(x, y, generator=generator(), **OPTIONS)
+    for i, net in enumerate(alone):
+        torchbp.SGD(net, (0.1, 0.2, 0.3)[i], loss=loss).fit(x, y, generator=generator(), **OPTIONS)
+        close(nets[i].state_dict(), net.state_dict())
+
+
 def test_rows_of_each_network_and_numbers_as_targets():
     nets = [mlp(sizes) for sizes in ((4, 5, 2), (4, 2), (4, 5, 2))]
     alone, x, y = copy.deepcopy(nets), torch.randn(3, 40, 4).double(), torch.rand(3, 40, 2).double()

@@ -29,6 +29,8 @@ def layer_signature(layer):
         return (Linear, layer.in_features, layer.out_features, *learns)
     if isinstance(layer, torch.nn.Dropout) and not isinstance(layer.p, torch.Tensor):
         return (Dropout,)
+    if isinstance(layer, (torch.nn.LayerNorm, torch.nn.RMSNorm)) and layer.weight is None:
+        return (rule.name, *rule.options_of(layer).values())
     if isinstance(rule, Activation):
         return (rule.name, *rule.options_of(layer).values())
     return None
