@@ -3,8 +3,6 @@
 import argparse
 import importlib
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -16,6 +14,7 @@ from rich.console import Console
 
 from torchbp._imports import extra_needed
 from torchbp.benchmarks.helpers import tables
+from torchbp.benchmarks.helpers.machine import machine
 from torchbp.cli.parser import Parser
 from torchbp.engine.compiled import cannot_compile
 from torchbp.printing import complain
@@ -52,8 +51,8 @@ def main(arguments):
     with extra_needed("bench", f"torchbp bench {name}"):
         benchmark = importlib.import_module(f"torchbp.benchmarks.commands.{name}")
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    report = {"machine": _machine(settings.get("device", "cpu")), "benchmark": name, "results": [], "notes": []}
-    console.print(report["machine"])
+    report = {"machine": machine(settings.get("device", "cpu")), "benchmark": name, "results": [], "notes": []}
+    console.print(report["machine"], soft_wrap=True)
     for record in benchmark.measure(**settings):
         if "note" in record:
             report["notes"].append(record["note"])
@@ -184,13 +183,3 @@ def _new_pictures(text):
 
 def _picture_of(path, name):
     return path.with_stem(f"{path.stem}-{name}")
-
-
-def _machine(device="cpu"):
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        name = names[0] if names else name
-    gpu = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}; " if device == "cuda" else ""
-    return f"{gpu}{name}, {os.cpu_count()} cores; Python {platform.python_version()}, torch {torch.__version__}"

@@ -182,6 +182,9 @@ class Layer(Rule):
     parameters: a `Parameter` for each, in the order of `forward`.
     new_memory: whether what `forward` and `backward` return lies in memory of its own, and is no argument or a view of
         one. The engine may then overwrite it.
+    large(gives_dx) → the same layer by products that are faster where they are large, a `Layer` that is not registered;
+        or None. The engine takes it for a parameter of many numbers. gives_dx: whether dX is in memory while the
+        parameters change.
     equation: Z, of the symbols X and the parameters'; backward_equation: dX, of dZ and those.
     backward_why: the end of the sentence "Chain rule: …", on that equation; `{z}` and `{x}` are replaced by names.
     description: what it does, a sentence. description_without: another one for a module that lacks parameters, by the
@@ -201,6 +204,7 @@ class Layer(Rule):
     description_without: Annotated[dict[tuple[str, ...], str] | None, "the same by missing parameters"] = None
     backward_why: Annotated[str, 'the end of the sentence "Chain rule: …"'] = "{z} changes with {x}"
     new_memory: Annotated[bool, "whether results are in new memory"] = False
+    large: Annotated[Callable | None, "large(gives_dx) → the same layer by other products, or None"] = None
 
     def __post_init__(self):
         super().__post_init__()

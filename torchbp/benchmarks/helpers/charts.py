@@ -3,6 +3,8 @@
 A bar is a ratio on a logarithmic axis and begins at 1, the peer: to the left is less, to the right is more.
 """
 
+import textwrap
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -37,7 +39,8 @@ def draw(path, benchmark, report):
     with plot_style("#222222"):
         canvas = Figure((3 + 2.4 * columns, sum(heights) + 0.9), dpi=110)
         canvas.set_layout_engine("constrained")
-        canvas.suptitle(f"{what}: to the left of 1 is less\n{report['machine']}", fontsize=11)
+        machine = textwrap.fill(report["machine"], 40 + 25 * columns)
+        canvas.suptitle(f"{what}: to the left of 1 is less\n{machine}", fontsize=11)
         parts = canvas.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
         for (title, panels), part in zip(rows, parts, strict=True):
             if _curved(panels):
