@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch.overrides import get_testing_overrides
 
 import torchbp
+from torchbp.engine.optimizer import EngineOptimizer
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import Loss
 
@@ -37,7 +38,14 @@ def of_argument(argument):
 
 OPS = [name for name in torchbp.ops.__all__ if hasattr(F, name)]
 MODULES = [name for name in torchbp.nn.__all__ if hasattr(torch.nn, name)]
-METHODS = [name for name in vars(torchbp.SGD) if hasattr(torch.optim.SGD, name) and not name.startswith("__")]
+OPTIMIZERS = "SGD", "Adam", "AdamW"
+METHODS = [
+    name
+    for name in dir(EngineOptimizer)
+    if getattr(EngineOptimizer, name) is not getattr(torch.optim.Optimizer, name, None)
+    and hasattr(torch.optim.SGD, name)
+    and not name.startswith("__")
+]
 
 
 def test_what_has_a_namesake():
@@ -60,17 +68,20 @@ def test_a_module_has_torchs_signatures(name):
     assert parameters(ours.forward) == parameters(torchs.forward)
 
 
-def test_what_may_be_given_to_sgd_by_position_is_torchs():
-    ours, torchs = parameters(torchbp.SGD), parameters(torch.optim.SGD)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_what_may_be_given_to_an_optimizer_by_position_is_torchs(name):
+    ours, torchs = (parameters(getattr(package, name)) for package in (torchbp, torch.optim))
     by_position = [p for p in torchs if p[1] is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     assert ours[0][0] == "model"
     assert ours[1 : len(by_position)] == by_position[1:]
     assert {kind for _, kind, _ in ours[len(by_position) :]} == {inspect.Parameter.KEYWORD_ONLY}
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", [name for name in METHODS if callable(getattr(torchbp.SGD, name))])
-def test_a_method_of_sgd_has_torchs_signature(name):
-    assert parameters(getattr(torchbp.SGD, name)) == parameters(getattr(torch.optim.SGD, name))
+def test_a_method_of_an_optimizer_has_torchs_signature(name, optimizer):
+    ours, torchs = (getattr(getattr(package, optimizer), name) for package in (torchbp, torch.optim))
+    assert parameters(ours) == parameters(torchs)
 
 
 def test_an_ensembles_layer_takes_what_a_linear_layer_takes_after_its_members():
@@ -79,11 +90,21 @@ def test_an_ensembles_layer_takes_what_a_linear_layer_takes_after_its_members():
     assert own[1:] == parameters(torch.nn.Linear)
 
 
-@pytest.mark.parametrize("arguments", [(0.5, 0.9, 0.25), (0.5, 0.9, 0, 0.1, True)], ids=str)
-def test_positional_arguments_of_sgd_mean_what_torchs_mean(arguments):
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("SGD", (0.5, 0.9, 0.25)),
+        ("SGD", (0.5, 0.9, 0, 0.1, True)),
+        ("Adam", (0.1, (0.8, 0.9), 0.01, 0.2)),
+        ("AdamW", (0.1, (0.8, 0.9), 0.01, 0.2)),
+    ],
+    ids=str,
+)
+def test_positional_arguments_of_an_optimizer_mean_what_torchs_mean(name, arguments):
     ours = torchbp.nn.MLP(3, 4, 1, dtype=torch.double)
     theirs = copy.deepcopy(ours)
-    optimizers = torchbp.SGD(ours, *arguments), torch.optim.SGD(theirs.parameters(), *arguments)
+    own, torchs = (getattr(package, name) for package in (torchbp, torch.optim))
+    optimizers = own(ours, *arguments), torchs(theirs.parameters(), *arguments)
     x, y = torch.randn(5, 3, dtype=torch.double), torch.rand(5, 1, dtype=torch.double)
     for _ in range(3):
         optimizers[0].backprop_step(x, y)

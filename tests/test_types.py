@@ -20,7 +20,7 @@ import torchbp
 torchbp.convert(3)
 torchbp.nn.MLP(3, 4, 1, activation=5)
 torchbp.SGD(torchbp.nn.MLP(3, 1), lr="fast")
-torchbp.Adam
+torchbp.RMSprop
 torchbp.ops.sigmoid([0.0])
 """
 # parts of torch, and what they import, that no public type of ours comes from; they are half of mypy's work

@@ -12,6 +12,7 @@ Gradient descent without autograd:
 
     torchbp.backprop(net, x, y)             fills .grad by the formulas
     optimizer = torchbp.SGD(net, lr=0.5)    optimizer.backprop_step(x, y) is a step, optimizer.fit(x, y) the loop
+    torchbp.Adam, torchbp.AdamW             the same by Adam
     torchbp.stack(networks)                 many MLPs as one ensemble; torchbp.unstack gives them back
 
 Looking at gradients:
@@ -30,7 +31,7 @@ from torchbp._imports import lazy
 if TYPE_CHECKING:
     from torchbp import engine, explanation, nn, ops, testing, training
     from torchbp.conversion import convert, is_converted, revert
-    from torchbp.engine import SGD, backprop
+    from torchbp.engine import SGD, Adam, AdamW, backprop
     from torchbp.explanation import explain
     from torchbp.function_calls import formulas
     from torchbp.nn.mlp import stack, unstack
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "SGD",
+    "Adam",
+    "AdamW",
     "backprop",
     "check",
     "convert",
@@ -63,6 +66,8 @@ if not TYPE_CHECKING:
         __name__,
         __all__,
         {
+            "Adam": "torchbp.engine",
+            "AdamW": "torchbp.engine",
             "SGD": "torchbp.engine",
             "backprop": "torchbp.engine",
             "check": "torchbp.testing",

@@ -10,12 +10,13 @@ from torch._inductor import cpp_builder
 import torchbp
 from tests.networks import rows
 from torchbp.engine import compiled, cuda_graph
+from torchbp.engine.optimizer import EngineOptimizer
 
 
-def trained(model, x, y, **options):
+def trained(model, x, y, optimizer=torchbp.SGD, **options):
     """The losses of steps on the batches, with a learning rate that changes on the way."""
     model = copy.deepcopy(model)
-    optimizer = torchbp.SGD(model, **options)
+    optimizer = optimizer(model, **options)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
     losses = []
     for start in (0, 2, 4):
@@ -76,8 +77,8 @@ def test_why_torch_cannot_compile_is_said(monkeypatch):
 
 @pytest.fixture
 def captures(monkeypatch):
-    """The functions that were captured, and what makes every SGD capture. It is everything but the capture itself,
-    which needs a GPU: a graph here is a function that is called once more."""
+    """The functions that were captured, and what makes every optimizer capture. It is everything but the capture
+    itself, which needs a GPU: a graph here is a function that is called once more."""
     recorded = []
 
     def record(function, written, pool):
@@ -88,7 +89,7 @@ def captures(monkeypatch):
         recorded.append(function)
         return lambda: result.copy_(function()), result
 
-    init = torchbp.SGD._prepare
+    init = EngineOptimizer._prepare
 
     def prepare(self):
         init(self)
@@ -96,7 +97,7 @@ def captures(monkeypatch):
 
     def start_capturing():
         monkeypatch.setattr(cuda_graph, "record", record)
-        monkeypatch.setattr(torchbp.SGD, "_prepare", prepare)
+        monkeypatch.setattr(EngineOptimizer, "_prepare", prepare)
 
     return recorded, start_capturing
 
@@ -107,12 +108,14 @@ def captures(monkeypatch):
         {"lr": 0.3},
         {"lr": 0.3, "momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1},
         {"lr": [0.1, 0.2, 0.3], "momentum": [0.9, 0.5, 0.0], "nesterov": False},
+        {"optimizer": torchbp.AdamW, "lr": 0.3},
+        {"optimizer": torchbp.Adam, "lr": [0.1, 0.2, 0.3], "betas": (0.5, [0.9, 0.8, 0.7]), "weight_decay": 0.1},
     ],
     ids=str,
 )
 def test_a_captured_step_reads_what_changes(options, captures, monkeypatch):
     torch.manual_seed(0)
-    members = 3 if isinstance(options["lr"], list) else None
+    options, members = dict(options), 3 if isinstance(options["lr"], list) else None
     model = torchbp.nn.MLP(3, 4, 2, members=members, dtype=torch.double)
     x, y = rows(6, 8)
     recorded, start_capturing = captures
@@ -124,7 +127,8 @@ def test_a_captured_step_reads_what_changes(options, captures, monkeypatch):
     # a graph for each number of rows and for each weight of the loss, of which the last ones used are kept
     monkeypatch.setattr(compiled, "MOST", 2)
     other, loss = copy.deepcopy(model), torchbp.nn.BCEWithLogitsLoss(pos_weight=torch.ones(2, dtype=torch.double))
-    optimizers = [torchbp.SGD(net, **options, loss=copy.deepcopy(loss)) for net in (model, other)]
+    optimizer = options.pop("optimizer", torchbp.SGD)
+    optimizers = [optimizer(net, **options, loss=copy.deepcopy(loss)) for net in (model, other)]
     optimizers[1].captured = None
     for optimizer in optimizers:
         for size in (8, 3, 8, 5, 8, 3):

@@ -9,7 +9,7 @@ import torch
 
 import torchbp
 from tests.networks import assert_same, mlp, rows
-from torchbp.engine import compiled, fit
+from torchbp.engine import compiled, epoch
 
 needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -314,7 +314,7 @@ def test_memory_of_bags_is_bounded(device, monkeypatch):
     x, y = rows(50, device=device)
     nets = [network(6, device) for _ in range(3)]
     for net, bound, chunk in zip(nets, (2**26, 1000, 1000), (None, None, 4), strict=True):
-        monkeypatch.setattr(fit, "GATHERED", bound)
+        monkeypatch.setattr(epoch, "GATHERED", bound)
         optimizer = torchbp.SGD(net, lr=[0.0, 0.1, 0.2, 0.3, 0.4, 0.0], momentum=0.5, chunk=chunk)
         options = {"max_epochs": 4, "batch_size": 8, "patience": 2, "min_grad_norm": 1e-9, "bagging": True}
         optimizer.fit(x, y, generator=torch.Generator().manual_seed(3), progress=False, **options)

@@ -5,7 +5,7 @@ import torch
 
 import torchbp
 from torchbp.benchmarks.helpers.memory_use import peak_bytes
-from torchbp.engine import fit, fit_arguments
+from torchbp.engine import epoch, fit_arguments
 
 SIZES = (256, 192, 224, 40)
 
@@ -70,7 +70,7 @@ def test_bags_of_rows_take_the_memory_of_a_block(monkeypatch):
     x, y = torch.randn(4 * batch, features), torch.rand(4 * batch, 1)
     peaks = {}
     for blocks, chunk in ((2, None), (1, 4)):
-        monkeypatch.setattr(fit, "GATHERED", int(1.01 * blocks * one))
+        monkeypatch.setattr(epoch, "GATHERED", int(1.01 * blocks * one))
         optimizer = torchbp.SGD(torchbp.nn.MLP(features, 4, 1, members=members), chunk=chunk)
         options = {"batch_size": batch, "max_epochs": 1, "bagging": True, "min_grad_norm": 1e-9, "progress": False}
         peaks[blocks, chunk] = peak_bytes(lambda: None, lambda o=optimizer, options=options: o.fit(x, y, **options))

@@ -1,6 +1,8 @@
 """Backpropagation and gradient descent without an autograd graph."""
 
+from torchbp.engine.adam import Adam, AdamW
+from torchbp.engine.dropout_seeds import seed_dropout
 from torchbp.engine.gradients import backprop
 from torchbp.engine.sgd import SGD
 
-__all__ = ["SGD", "backprop"]
+__all__ = ["SGD", "Adam", "AdamW", "backprop", "seed_dropout"]

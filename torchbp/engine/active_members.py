@@ -4,16 +4,19 @@ import copy
 
 import torch
 
+from torchbp.engine.update_rule import of_each_member
+
 
 class ActiveMembers:
     """The members of an ensemble that still descend: once half of them have stopped, a smaller ensemble of the others
-    goes on.
+    goes on. `rows` and `held_out` are its rows; `held_out` is None without validation.
 
     One network, and a step that is compiled for a number of members, are left as they are.
     """
 
-    def __init__(self, optimizer, rows):
-        self.all, self.all_rows = self.optimizer, self.rows = optimizer, rows
+    def __init__(self, optimizer, rows, held_out=None):
+        self.all, self.optimizer = optimizer, optimizer
+        self.all_rows, self.rows, self.all_held_out, self.held_out = rows, rows, held_out, held_out
         self.members, self.which = optimizer.network.members, None
 
     def whole(self, values):
@@ -28,40 +31,55 @@ class ActiveMembers:
         which = active.nonzero().flatten()
         if 2 * len(which) <= self.optimizer.network.members and self.all.compiled is None:
             self.put_back()
+            self.all._spread_state()
             of_device = which.to(self.all_rows.x.device)
             self.optimizer, self.rows = part(self.all, of_device), self.all_rows.of_members(of_device)
+            self.held_out = self.all_held_out and self.all_held_out.of_members(of_device)
             self.which = which
         active = active if self.which is None else active[self.which]
         self.optimizer.active = None if active.all() else active.to(self.rows.x.device)
 
     def put_back(self):
-        """Copy the weights and momentum buffers of the smaller ensemble back into the whole one."""
+        """Copy what the smaller ensemble has learned back into the whole one."""
         if self.which is not None:
             which = self.which.to(self.all_rows.x.device)
             for whole, of_active in zip(tensors(self.all), tensors(self.optimizer), strict=True):
-                whole[which] = of_active
-        self.optimizer, self.rows, self.which = self.all, self.all_rows, None
+                if is_of_members(whole, self.members):
+                    whole[which] = of_active
+                else:
+                    whole.copy_(of_active)
+        self.optimizer, self.rows, self.held_out, self.which = self.all, self.all_rows, self.all_held_out, None
 
 
 def part(optimizer, which):
-    """An optimizer of these members alone, with copies of their weights, momentum buffers and options."""
+    """An optimizer of these members alone, with copies of their weights, state and options."""
+    members = optimizer.network.members
     optimizer = copy.deepcopy(optimizer)
     optimizer._settings["active"] = None
     for module in optimizer._settings["model"].modules():
-        if hasattr(module, "members"):
+        if getattr(module, "members", None) is not None:
             module.members = len(which)
+        module._buffers.update({k: b[which] for k, b in module._buffers.items() if is_of_members(b, members)})
     for group in optimizer.param_groups:
-        group.update({k: v[which] for k, v in group.items() if isinstance(v, torch.Tensor) and v.dim()})
+        group.update({name: of_each_member(lambda t: t[which], value) for name, value in group.items()})
         for p in group["params"]:
             p.data = p.data[which]
             state = optimizer.state.get(p, {})
-            state.update({name: buffer[which] for name, buffer in state.items()})
+            state.update({name: t[which] for name, t in state.items() if is_of_members(t, members)})
     optimizer._prepare()
     return optimizer
 
 
 def tensors(optimizer):
-    """Weights and momentum buffers."""
+    """Everything that a step changes: weights, what the optimizer keeps of each, such as a momentum buffer, and what
+    the layers keep, such as running statistics."""
     for group in optimizer.param_groups:
         for p in group["params"]:
-            yield from (p.data, *optimizer.state.get(p, {}).values())
+            yield p.data
+            yield from (t for t in optimizer.state.get(p, {}).values() if isinstance(t, torch.Tensor))
+    yield from optimizer.network.buffers()
+
+
+def is_of_members(tensor, members):
+    """Whether it has a part for each member, in its first dimension."""
+    return members is not None and isinstance(tensor, torch.Tensor) and tensor.dim() > 0 and len(tensor) == members

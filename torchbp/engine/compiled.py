@@ -36,7 +36,8 @@ def traced_formulas(rule, module):
 
 
 def accumulate_traced(gradient, out, dz, saved, beta, scale):
-    out.copy_(times(beta, out) + times(scale, gradient(dz, saved)))
+    change = times(scale, gradient(dz, saved))
+    out.copy_(change if not isinstance(beta, torch.Tensor) and beta == 0 else times(beta, out) + change)
 
 
 def times(scale, tensor):
@@ -58,7 +59,7 @@ class CompiledSteps:
         program = cached(self.programs, key, lambda: self.compile(x.device.type == "cpu"))
         parameters = [tuple(p if p is None else p.detach() for p in of_layer) for of_layer in parameters]
         try:
-            return program(parameters, rules_at([with_tensors(rule, x) for rule in unique], indices), x, y)
+            return program(parameters, rules_at([rule.with_tensors(x) for rule in unique], indices), x, y)
         except torch._dynamo.exc.BackendCompilerFailed:  # the parameters are as they were
             if not (why := cannot_compile()):
                 raise
@@ -99,15 +100,3 @@ def cached(programs, key, make):
             del programs[next(iter(programs))]
     programs[key] = program
     return program
-
-
-def with_tensors(rule, x):
-    """The rule with tensors for numbers, so that another learning rate is not compiled anew."""
-    return rule._replace(**{k: as_tensor_like(v, x) for k, v in rule.numbers().items()})
-
-
-def as_tensor_like(value, x):
-    """A tensor of the number, as precise as x or as float32, whichever is more."""
-    if isinstance(value, torch.Tensor):
-        return value
-    return torch.full((), value, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)

@@ -4,7 +4,7 @@ import functools
 
 import torch
 
-from torchbp.engine.compiled import as_tensor_like, cached
+from torchbp.engine.compiled import cached
 from torchbp.engine.update_rule import rules_at, unique_rules
 from torchbp.ops.registry import rule_of
 
@@ -25,7 +25,7 @@ class CapturedStep:
     def __call__(self, parameters, rules, x, y):
         unique, indices = unique_rules(rules)
         inputs = [x, y, *(value for rule in unique for value in rule.numbers().values())]
-        read = [t for of_layer in parameters for t in of_layer] + [rule.momentum_buffer for rule in unique]
+        read = [t for of_layer in parameters for t in of_layer] + [t for rule in unique for t in rule.state.values()]
         options = rule_of(self.loss).options_of(self.loss).values()
         memory = [t.data_ptr() if isinstance(t, torch.Tensor) else t for t in (*read, *options)]
         rows = [(t.shape, t.dtype, t.device) for t in (x, y)]
@@ -46,19 +46,22 @@ class CapturedStep:
     def _captured(self, parameters, unique, indices, inputs):
         """The memory that the graph reads, copies of its inputs and the vector of ones; the values of the inputs now;
         the function that replays it; and the loss."""
-        x = inputs[0]
+        x, y, *_ = inputs
         with torch.inference_mode(False):  # so that they can be written to in any mode
-            copies = [v.detach().clone() if isinstance(v, torch.Tensor) else as_tensor_like(v, x) for v in inputs]
+            numbers = [t for rule in unique for t in rule.with_tensors(x).numbers().values()]
+            copies = [t.detach().clone() for t in (x, y, *numbers)]
         replay, loss = self._capture(parameters, unique, indices, copies)
         return copies, self.network.last_ones, [None, None, *inputs[2:]], replay, loss
 
     def _capture(self, parameters, unique, indices, copies):
         x, y, *numbers = copies
         numbers = iter(numbers)
-        of_copies = [rule._replace(**{name: next(numbers) for name in rule.numbers()}) for rule in unique]
+        of_copies = [
+            rule.with_tensors(x)._replace(**{name: next(numbers) for name in rule.numbers()}) for rule in unique
+        ]
         rules = rules_at(of_copies, indices)
         written = [p.detach() for of_layer in parameters for p in of_layer if p is not None]
-        written += [rule.momentum_buffer for rule in unique if rule.momentum_buffer is not None]
+        written += [t for rule in unique for t in rule.state.values()]
         written += self.network.buffers()
         if self.pool is None and x.is_cuda:
             self.pool = torch.cuda.graph_pool_handle()

@@ -1,94 +1,104 @@
-"""The loop over rows in memory: `torchbp.SGD.fit`."""
+"""The loop over rows in memory: `fit` of the engine's optimizers."""
 
 import contextlib
 import importlib.util
 import warnings
+from typing import NamedTuple
 
 import torch
 
 from torchbp._imports import extra_needed
 from torchbp.engine.active_members import ActiveMembers
+from torchbp.engine.best_weights import BestWeights
+from torchbp.engine.epoch import at_once, loss_on, one_epoch
 from torchbp.engine.fit_arguments import check_arguments
 from torchbp.engine.gradients import gradient_norms
-from torchbp.engine.rows import Rows
-from torchbp.engine.stopping import NOT_FINITE, Minimum
+from torchbp.engine.row_choice import chosen_rows
+from torchbp.engine.stopping import NOT_FINITE, Minimum, ValidationMinimum
 
-AT_ONCE = 16  # steps on rows that are gathered at once, and compiled into one graph
-GATHERED = 2**26  # bytes of rows that are gathered at once, where one step does not need more
+
+class History(NamedTuple):
+    """The losses of the epochs, float64 on the CPU, each `(epochs)` or `(epochs, E)`."""
+
+    training: torch.Tensor
+    validation: torch.Tensor
 
 
 def fit(
-    optimizer, x, y, batch_size, max_epochs, shuffle, bagging, generator, min_delta, patience, min_grad_norm, progress
+    optimizer,
+    x,
+    y,
+    *,
+    batch_size,
+    max_epochs,
+    shuffle,
+    bagging,
+    rows,
+    validation,
+    generator,
+    min_delta,
+    patience,
+    min_grad_norm,
+    progress,
 ):
     """See `torchbp.SGD.fit`."""
     members = optimizer.network.members
     limits = batch_size, max_epochs, bagging, min_delta, patience, min_grad_norm
     check_arguments(optimizer.network, optimizer.loss, x, y, *limits)
-    bag = torch.randint(x.shape[-2], (members, x.shape[-2]), generator=generator, device="cpu") if bagging else None
-    chunk = None if optimizer.captured is not None else optimizer.chunk
-    rows = Rows(x, y, None if bag is None else bag.to(x.device), chunk)
+    optimizer.network.draw_keys(generator)
+    training, held_out = chosen_rows(optimizer, x, y, rows, bagging, validation, generator)
     with torch.device("cpu"):  # which may not be the default
-        minimum = optimizer.minimum = Minimum(min_delta, patience, min_grad_norm, members)
+        kind = Minimum if held_out is None else ValidationMinimum
+        minimum = optimizer.minimum = kind(min_delta, patience, min_grad_norm, members)
     given, history = optimizer.active, []
     allowed = torch.tensor(True, device="cpu") if given is None else given.cpu()
-    running = ActiveMembers(optimizer, rows)
+    running, best = ActiveMembers(optimizer, training, held_out), BestWeights(optimizer)
     try:
         with bar(max_epochs, progress) as shown:
             for _ in range(max_epochs):
-                order = torch.arange(rows.count, device="cpu")
+                order = torch.arange(training.table, device="cpu")
                 if shuffle:
-                    order = torch.randperm(rows.count, generator=generator, device="cpu")
+                    order = torch.randperm(training.table, generator=generator, device="cpu")
                 before = minimum.active & allowed
                 losses = running.whole(one_epoch(running.optimizer, running.rows, order.to(x.device), batch_size))
-                history.append(torch.where(before, losses, history[-1]) if history else losses)
+                watched = losses
+                if held_out is not None:
+                    watched = running.whole(loss_on(running.optimizer, running.held_out))
+                now = torch.stack([losses, watched])
+                history.append(torch.where(before, now, history[-1]) if history else now)
                 norms = None
                 if min_grad_norm:
                     norms = running.whole(norms_of(running.optimizer, running.rows, batch_size))
-                active = minimum.update(losses, norms) & allowed
+                active = minimum.update(torch.where(losses.isfinite(), watched, torch.nan), norms) & allowed
+                if held_out is not None:
+                    best.keep(running, minimum.lower & before)
                 shown.update()
-                shown.set_postfix_str(f"loss {losses[losses.isfinite()].mean().item():.4f}", refresh=False)
+                shown.set_postfix_str(f"loss {watched[watched.isfinite()].mean().item():.4f}", refresh=False)
                 if not active.any():
                     break
                 running.go_on_with(active)
     finally:
         running.put_back()
+        best.put_back()
         optimizer.active = given
-    report(optimizer, minimum, rows)
-    return torch.stack(history)
-
-
-def one_epoch(optimizer, rows, order, batch_size):
-    """The mean loss over all rows, each of before the step that it was in; on the CPU, which waits for a GPU once.
-
-    With reduction="sum" it is the sum over all rows.
-    """
-    total, whole = 0, rows.count // batch_size * batch_size
-    mean = optimizer.loss.reduction == "mean"
-    for places in order[:whole].split(batch_size * at_once(optimizer, rows, batch_size)) if whole else ():
-        losses = optimizer.backprop_steps(*rows.of(places, len(places) // batch_size))
-        total = total + losses.double().sum(0) * (batch_size if mean else 1)
-    if whole < rows.count:
-        last = optimizer.backprop_step(*rows.of(order[whole:])).double()
-        total = total + last * (rows.count - whole if mean else 1)
-    return total.cpu() / (rows.count if mean else 1)
-
-
-def at_once(optimizer, rows, batch_size):
-    """How many batches are gathered at once; one where the memory is to be bounded."""
-    if optimizer.chunk is not None and optimizer.compiled is None:
-        return 1
-    return max(1, min(AT_ONCE, GATHERED // max(1, rows.bytes_of(batch_size))))
+    report(optimizer, minimum, training)
+    losses, watched = torch.stack(history, 1)
+    return losses if held_out is None else History(losses, watched)
 
 
 def norms_of(optimizer, rows, batch_size):
     """‖∇L‖ over all rows, on the CPU."""
     network, groups = optimizer.network, optimizer.param_groups
-    decays = {p: group["weight_decay"] for group in groups for p in group["params"] if p.requires_grad}
-    places = torch.arange(rows.count, device=rows.x.device).split(batch_size * at_once(optimizer, rows, batch_size))
-    norms = []
+    decays = {
+        p: 0.0 if group.get("decoupled_weight_decay") else group["weight_decay"]
+        for group in groups
+        for p in group["params"]
+        if p.requires_grad
+    }
+    size, norms = batch_size * at_once(optimizer, rows, batch_size), []
     for members in network.chunks(optimizer.chunk):
         of = rows if members is None else rows.of_members(members)
-        norms.append(gradient_norms(network, optimizer.loss, decays, map(of.of, places), members))
+        norms.append(gradient_norms(network, optimizer.loss, decays, of.pieces(size), members))
     return (norms[0] if len(norms) == 1 else torch.cat(norms)).cpu()
 
 
@@ -131,16 +141,16 @@ def report(optimizer, minimum, rows):
 def trouble(network, rows, chunk):
     """The first layer that gives nan or inf, or else the one with the largest weights."""
     parameters = network.parameters()
-    places = torch.arange(min(rows.count, 1024), device=rows.x.device)
     with torch.no_grad(), network.only_read():
         for members in network.chunks(chunk):
-            x, _ = (rows if members is None else rows.of_members(members)).of(places)
+            x, _ = next((rows if members is None else rows.of_members(members)).pieces(1024))
             of = parameters
             if members is not None:
                 of = [tuple(p if p is None else p[members] for p in of_layer) for of_layer in parameters]
             try:
                 network.strict = True
-                network.forward(of, x)
+                with network.of_members(members):
+                    network.forward(of, x)
             except FloatingPointError as error:
                 return str(error)
             finally:

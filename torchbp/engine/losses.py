@@ -1,8 +1,11 @@
 """The losses of the engine: the value, and the derivative by the network's output, both from the loss's rule."""
 
+from typing import NamedTuple
+
 import torch
 
 from torchbp import nn
+from torchbp.ops._accumulate import per_member
 from torchbp.ops.registry import refusal, rule_of, rules
 from torchbp.ops.rules import Loss
 
@@ -28,36 +31,65 @@ def checked_loss(loss):
     return loss
 
 
+class CountedRows(NamedTuple):
+    """A target y (E, N, …) of which the first `counts[e]` rows of member e count, and the others are there to fill up.
+
+    Like the tensor y where the rows of some members are taken: `y[:3]`.
+    """
+
+    y: torch.Tensor
+    counts: torch.Tensor
+
+    @property
+    def shape(self):
+        return self.y.shape
+
+    def dim(self):
+        return self.y.dim()
+
+    def __getitem__(self, members):
+        return CountedRows(self.y[members], self.counts[members])
+
+
 def value_and_derivative(loss, output, y, members=None):
     """L; D = ∂ℓ/∂output, in the shape of `output`; and s, so that ∂L/∂output = s D.
 
-    s is 1 for a sum, and 1 over what the mean counts. Everything after D is linear in it: multiplying the update by s
-    saves a pass over D. Of an ensemble, `output` (E, N, …), L is a tensor (E) of each member's own loss; y may
-    lack the dimension of members.
+    s is a number: 1 for a sum, and 1 over what the mean counts. Everything after D is linear in it: multiplying the
+    update by s saves a pass over D. Where the count depends on y, D is multiplied by it, and s is 1. Of an ensemble,
+    `output` (E, N, …), L is a tensor (E) of each member's own loss; y may lack the dimension of members, or be
+    `CountedRows`.
 
     Raises:
         ValueError: a target that does not fit.
         IndexError, RuntimeError: a class, or a weight of the loss, that does not.
     """
-    rule, reduction = rule_of(loss), loss.reduction
-    options = rule.options_of(loss)
+    rule, options = rule_of(loss), None
+    if rule.options:
+        options = rule.options_of(loss)
     if rule.target == "classes" and output.dim() > (3 if members else 2):
         return of_classes_in_the_middle(loss, output, y, members)
+    counts = None
+    if type(y) is CountedRows:
+        y, counts = y
     if members and y.dim() < output.dim() - (rule.target == "classes"):
         y = y.expand(len(output), *y.shape)
     rule.check(output, y)
     try:
-        value, scale = (of_members if members else of_one)(rule, reduction, output, y, options)
-        derivative = rule.derivative(output, y, **options)
+        if counts is not None:
+            value, derivative, scale = of_counted(rule, loss.reduction, output, y, counts, options or {})
+        else:
+            value, derivative, scale = of_all(rule, loss.reduction, output, y, options or {}, members)
     except (RuntimeError, IndexError):
         if rule.target == "classes":
             output, y = output.flatten(0, -2), y.expand(output.shape[:-1]).flatten()
-        rule.apply(output, y, reduction=reduction, **options)  # it raises an error that names the argument
+        rule.apply(output, y, reduction=loss.reduction, **(options or {}))  # it raises an error that names the argument
         raise
     if derivative.dtype is not output.dtype:  # as of float64 weights
         derivative = derivative.to(output.dtype)
     if derivative is output or derivative is y:  # the engine writes over it
         derivative = derivative.clone()
+    if isinstance(scale, torch.Tensor):  # once, and not for each parameter
+        return value, derivative.mul_(per_member(scale, derivative)), 1.0
     return value, derivative, scale
 
 
@@ -71,22 +103,48 @@ def of_classes_in_the_middle(loss, output, y, members):
     return value, derivative.view(rows.shape).movedim(-1, 1), scale
 
 
+def of_all(rule, reduction, output, y, options, members):
+    """L, D and s, where all rows count that the loss does not ignore."""
+    if rule.terms is not None:
+        each, derivative, counts = rule.terms(output, y, **options)
+        total = each.flatten(1).sum(1) if members else each.sum()
+        if reduction == "sum":
+            return total, derivative, 1.0
+        return total / counts, derivative, inverse(counts)
+    value, scale = (of_members if members else of_one)(rule, reduction, output, y, options)
+    return value, rule.derivative(output, y, **options), scale
+
+
 def of_one(rule, reduction, output, y, options):
     """L of one network, and s."""
     in_one = rule.value or rule.mean_or_sum  # without another call around it
-    scale = 1.0 if reduction == "sum" else 1 / count(rule, y, options, output.dtype)
+    scale = 1.0 if reduction == "sum" else inverse(count(rule, y, options, output.dtype))
     return in_one(output, y, reduction, **options), scale
 
 
 def of_members(rule, reduction, output, y, options):
-    """L of each member, and s, which may be a tensor of them."""
+    """L of each member, and s, a number or a tensor of them."""
     each = rule.each(output, y, **options).flatten(1)
     if reduction == "sum":
         return each.sum(1), 1.0
     if rule.count is None:
         return each.mean(1), 1 / max(each.shape[1], 1)
     counts = count(rule, y, options, output.dtype)
-    return each.sum(1) / counts, 1 / counts
+    return each.sum(1) / counts, inverse(counts)
+
+
+def of_counted(rule, reduction, output, y, counts, options):
+    """L of each member, D and s, where the first `counts[e]` rows of member e count, (E, N, …)."""
+    kept = torch.arange(y.shape[1], device=y.device) < counts.unsqueeze(1)
+    if "ignore_index" in options:
+        return of_all(rule, reduction, output, torch.where(kept, y, options["ignore_index"]), options, len(output))
+    kept = kept.view(*kept.shape, *[1] * (output.dim() - 2))
+    total = torch.where(kept, rule.each(output, y, **options), 0).flatten(1).sum(1)
+    derivative = torch.where(kept, rule.derivative(output, y, **options), 0)
+    if reduction == "sum":
+        return total, derivative, 1.0
+    counts = (counts * y[0, 0].numel()).to(output.dtype)
+    return total / counts, derivative, inverse(counts)
 
 
 def count(rule, y, options, dtype):
@@ -95,3 +153,26 @@ def count(rule, y, options, dtype):
         return max(y.numel(), 1)
     counts = rule.count(y, **options)
     return counts.to(dtype) if isinstance(counts, torch.Tensor) else counts
+
+
+def inverse(counts):
+    """1 / counts; 0 where nothing counts, so that the gradient is 0 there, and not 0/0."""
+    if not isinstance(counts, torch.Tensor):
+        return 1 / counts
+    return torch.where(counts == 0, 0, 1 / counts)
+
+
+def weight_of(loss, y):
+    """How much the mean over y weighs in the mean over several batches: its number of rows, or for a loss that counts
+    otherwise, such as by Σ w_y, what it counts.
+
+    y is the target of a batch, or of several, (K, …). A tensor of weights has the dimensions that y has before its
+    rows.
+    """
+    rule = rule_of(loss)
+    if type(y) is CountedRows:
+        if rule.count is None:
+            return y.counts
+        kept = torch.arange(y.shape[-1], device=y.y.device) < y.counts.unsqueeze(-1)
+        y = torch.where(kept, y.y, loss.ignore_index)
+    return y.shape[-2] if rule.count is None else rule.count(y, **rule.options_of(loss))

@@ -1,5 +1,6 @@
 """A model as the engine runs it: its layers in order, forward, and backward by the formulas of their rules."""
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
@@ -9,6 +10,7 @@ import torch
 from torch.nn.modules.module import _has_any_global_hook
 
 from torchbp._unchanged import unchanged
+from torchbp.ops._counter_random import drawn_keys
 from torchbp.ops._dispatch import any_autocast
 from torchbp.ops.registry import is_converted, refusal, rule_of
 from torchbp.ops.rules import Activation, Layer
@@ -77,13 +79,15 @@ class Network:
         with_parameters = [layer for _, layer in self.layers if rule_of(layer).parameters]
         if not with_parameters:
             raise TypeError(f"{described('', model)} has no layer with parameters; the engine runs {SUPPORTED}")
-        sizes = {getattr(layer, "members", None) for layer in with_parameters}
+        of_members = [layer for _, layer in self.named if getattr(layer, "members", None) is not None]
+        sizes = {getattr(layer, "members", None) for layer in (*with_parameters, *of_members)}
         if len(sizes) > 1:
             raise ValueError(
                 f"{described('', model)} has layers of {sizes} members; all must be of one ensemble, or none"
             )
         (self.members,) = sizes
-        self.steps, self.tables = [], []
+        self.steps, self.tables, self.keyed = [], [], []
+        self.part = None  # the members, a slice, whose parameters and rows `forward` is given; None is all
         self.accumulate = []  # of each layer, a pair for each parameter: `accumulate`, and whether it takes ones
         for _, layer in self.named:
             rule, place = rule_of(layer), None
@@ -93,6 +97,9 @@ class Network:
                 self.tables.append((getter([p.name for p in rule.parameters]), layer._parameters))
                 self.accumulate.append([(with_options(p.accumulate, rule, layer), p.ones) for p in rule.parameters])
             self.steps.append(Step.of(rule, layer, place))
+            if isinstance(rule, Layer) and rule.keyed:
+                self.steps[-1] = self.steps[-1]._replace(forward=partial(self._forward_by_key, rule, layer))
+                self.keyed.append(layer)
         self._with_options = [(rule, layer) for _, layer in self.named if (rule := rule_of(layer)).options]
         self._hooks = [hooks for _, module in self.modules for hooks in hooks_of(module)]
         self._attributes = [module.__dict__ for _, module in self.modules]
@@ -135,6 +142,27 @@ class Network:
         """
         self.check_autocast()
         self.check_modules()
+        if self.keyed:
+            self.draw_keys()
+
+    def draw_keys(self, generator=None):
+        """Give a key to each layer with random numbers that has none: the masks of a step are then a function of it.
+
+        The layer keeps it, as a buffer of the name "key" that no `state_dict` has: int32, (2) or (E, 2).
+        """
+        shape = () if self.members is None else (self.members,)
+        for layer in self.keyed:
+            if layer._buffers.get("key") is None:
+                key = drawn_keys(shape, generator).to(self.first_parameter.device)
+                layer.register_buffer("key", key, persistent=False)
+
+    def _forward_by_key(self, rule, layer, x):
+        """forward of a layer with random numbers: by its key, or without one by torch's random stream."""
+        key, options = layer._buffers.get("key"), rule.options_of(layer)
+        if self.part is not None:
+            options = {k: v[self.part] if isinstance(v, torch.Tensor) else v for k, v in options.items()}
+            key = key if key is None else key[self.part]
+        return rule.forward(x, key=key, **options)
 
     def check_autocast(self):
         if any_autocast() and torch.is_autocast_enabled(self.first_parameter.device.type):
@@ -178,6 +206,15 @@ class Network:
         if size is None:
             return [None]
         return [slice(start, start + size) for start in range(0, self.members, size)]
+
+    @contextlib.contextmanager
+    def of_members(self, members):
+        """A context in which `forward` is given the parameters and rows of these members, a slice; None is all."""
+        self.part = members
+        try:
+            yield
+        finally:
+            self.part = None
 
     def forward(self, parameters, x):
         """The network's output, and for each step what its backward needs. `parameters` are those here.

@@ -18,6 +18,8 @@ class Minimum:
         members: E, or None for one network: the shape of every tensor here is (E) or ().
     """
 
+    of = "loss"
+
     def __init__(self, min_delta, patience, min_grad_norm=0.0, members=None):
         shape = () if members is None else (members,)
         self.min_delta, self.patience, self.min_grad_norm = min_delta, patience, min_grad_norm
@@ -28,21 +30,24 @@ class Minimum:
 
     def __repr__(self):
         """Of one network a sentence; of an ensemble a line, and one for each reason, with the number of members."""
-        epochs, best = (t.flatten().tolist() for t in (self.epochs, self.best))
+        epochs = self.epochs.flatten().tolist()
         networks = f"{len(epochs)} networks, " if self.why.dim() else ""
-        first = f"{networks}after {_span(epochs)} epochs, lowest loss {_span(best)}: "
+        first = f"{networks}after {_span(epochs)} epochs, {self.lowest_words()}: "
         if not self.why.dim():
             return first + self.reason(self.why.item())
         counts = collections.Counter(self.why.tolist())
         return "\n  ".join([first.rstrip(), *(f"{counts[why]}: {self.reason(why)}" for why in sorted(counts))])
 
+    def lowest_words(self):
+        return f"lowest {self.of} {_span(self.best.flatten().tolist())}"
+
     def reason(self, why):
         """One of the values of `self.why` in words."""
         return {
-            DESCENDS: "the loss still falls, and max_epochs is reached",
-            PATIENCE: f"the loss has not fallen by more than {self.min_delta:g} in {self.patience} epochs",
+            DESCENDS: f"the {self.of} still falls, and max_epochs is reached",
+            PATIENCE: f"the {self.of} has not fallen by more than {self.min_delta:g} in {self.patience} epochs",
             GRADIENT: f"the norm of the gradient is under {self.min_grad_norm:g}",
-            NOT_FINITE: "the loss is nan or infinite; a smaller lr helps",
+            NOT_FINITE: f"the {self.of} is nan or infinite; a smaller lr helps",
         }[why]
 
     @property
@@ -71,6 +76,29 @@ class Minimum:
     def load_state_dict(self, state):
         for name, value in state.items():
             setattr(self, name, value.clone())
+
+
+class ValidationMinimum(Minimum):
+    """The same of the validation loss. `lowest` is the lowest one, and `lowest_epochs` the epoch that it was after,
+    whose weights `fit` puts back; `best` may lie above it, by less than `min_delta`."""
+
+    of = "validation loss"
+
+    def __init__(self, min_delta, patience, min_grad_norm=0.0, members=None):
+        super().__init__(min_delta, patience, min_grad_norm, members)
+        self.lowest, self.lowest_epochs = self.best.clone(), torch.zeros_like(self.epochs)
+        self.lower = torch.zeros_like(self.active)  # whether the loss of the last epoch was the lowest so far
+
+    def update(self, loss, grad_norm=None):
+        self.lower = self.active & (loss < self.lowest)
+        self.lowest = torch.where(self.lower, loss.double(), self.lowest)
+        active = super().update(loss, grad_norm)
+        self.lowest_epochs = torch.where(self.lower, self.epochs, self.lowest_epochs)
+        return active
+
+    def lowest_words(self):
+        lowest, epochs = (_span(t.flatten().tolist()) for t in (self.lowest, self.lowest_epochs))
+        return f"lowest validation loss {lowest} in epoch {epochs}, whose weights are put back"
 
 
 def _span(numbers):

@@ -1,60 +1,71 @@
-"""How a parameter descends: the options of torch.optim.SGD's groups, as the terms and factors of an update."""
+"""What all update rules have in common: how a parameter descends, as the terms and factors of its update.
+
+A rule is a NamedTuple of numbers, each a number or a tensor of one or of one for each member of an ensemble, and of the
+tensors that a parameter's update keeps:
+
+    rule.descend(p, scale, accumulate, dz, saved)   makes the step of p; accumulate(out, dZ, saved, β, s) is
+                                                    out ← β out + s dL/dp, but for the factor `scale`
+    rule.state                                      what it keeps and changes, name: tensor, as in the optimizer's state
+    rule.numbers()                                  the numbers that may change, name: value
+    rule.structure_key()                            which terms it has: the key of a program that is made for it
+    rule.with_tensors(x)                            the same rule with tensors for numbers
+    rule.of_members(members)                        that of some members, a slice
+    rule.without_rate()                             the same rule with a rate of 1, where it is linear in dL/dp and has
+                                                    a rate for each member; otherwise None
+"""
 
 import math
-from typing import NamedTuple
 
 import torch
 
-PER_MEMBER = "lr", "momentum", "weight_decay"  # the options that may differ between the members of an ensemble
 
+class Common:
+    """The methods that do not depend on the terms of a rule. `STATE` names the fields that it changes."""
 
-class UpdateRule(NamedTuple):
-    """The factors of an update. Each number may be a tensor of one for each member of an ensemble.
+    __slots__ = ()
+    STATE = ()
 
-        without V    W ← W + decay_step W + rate dL/dW
-        with V       V ← momentum V + undampened (dL/dW + decay W);   W ← W + rate V, or with nesterov
-                     W ← W + decay_step W + rate dL/dW + rate nesterov V
-
-    V is the momentum buffer. rate is −α, decay λ, decay_step −αλ, momentum μ and undampened 1 − τ, or 0 and 1 in the
-    first step of a momentum buffer; nesterov is μ, or None. Where W + decay_step W would round to W, `decay_first` is
-    true: rate then multiplies the sum dL/dW + decay W.
-    """
-
-    rate: float
-    decay: float = 0
-    decay_step: float = 0
-    decay_first: bool = False
-    momentum_buffer: torch.Tensor | None = None
-    momentum: float = 0
-    undampened: float = 1
-    nesterov: float | None = None
+    @property
+    def state(self):
+        tensors = {name: getattr(self, name) for name in self.STATE}
+        return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
     def numbers(self):
         """Those that may change, name: value. 0, 1 and None stand for terms and factors that are not there."""
-        fields = self._asdict()
-        del fields["momentum_buffer"]
-        return {k: v for k, v in fields.items() if isinstance(v, torch.Tensor) or v not in (0, 1, None)}
+        fields = {name: value for name, value in self._asdict().items() if name not in self.STATE}
+        return {name: v for name, v in fields.items() if isinstance(v, torch.Tensor) or v not in (0, 1, None)}
 
     def structure_key(self):
-        """Which terms the update has, without their values: the cache key of a graph that is made for it."""
+        """Which terms the update has, without their values."""
         numbers = self.numbers()
-        return tuple(k if k in numbers else v for k, v in self._asdict().items() if k != "momentum_buffer")
+        terms = (name if name in numbers else value for name, value in self._asdict().items() if name not in self.STATE)
+        return *terms, *((name, tensor.dim()) for name, tensor in self.state.items())
 
-    def of_members(self, members):
-        """The rule of these members, a slice."""
-        return UpdateRule(*(v[members] if isinstance(v, torch.Tensor) and v.dim() else v for v in self))
+    def with_tensors(self, x):
+        """The rule with tensors for numbers, so that a program serves for another learning rate too."""
+        dtype = self.dtype_of_numbers(x)
+        return self._replace(**{name: as_tensor(v, dtype, x.device) for name, v in self.numbers().items()})
+
+    def dtype_of_numbers(self, x):
+        return torch.promote_types(x.dtype, torch.float32)
+
+    def without_rate(self):
+        return None
+
+
+def as_tensor(value, dtype, device):
+    return value if isinstance(value, torch.Tensor) else torch.full((), value, dtype=dtype, device=device)
 
 
 def update_rules(optimizer, parameters):
-    """The rule of each layer's parameters, and the momentum buffers that begin with this step, {parameter: tensor},
-    which are not in the optimizer's state yet.
+    """The rule of each layer's parameters, and the state that begins with this step, {parameter: {name: tensor}}, which
+    is not in the optimizer yet.
 
     The rule is None for a parameter that is not there, does not learn, or is not the optimizer's.
     """
     groups = optimizer.param_groups
-    if len(groups) == 1 and not is_used(groups[0]["momentum"]):
+    if len(groups) == 1 and (rule := optimizer._rule_of_all(groups[0])) is not None:
         held = iter(groups[0]["params"])
-        rule = without_momentum(groups[0], optimizer.active)  # of all of them
         rules = []
         for of_layer in parameters:
             of_rules = []
@@ -70,7 +81,11 @@ def update_rules(optimizer, parameters):
             return rules, {}
     begun = {}
     groups = {p: group for group in groups for p in group["params"]}
-    rules = [tuple(update_rule(p, groups.get(p), optimizer, begun) for p in of_layer) for of_layer in parameters]
+    rules = []
+    for of_layer in parameters:
+        learn = [p is not None and p.requires_grad and p in groups for p in of_layer]
+        pairs = zip(of_layer, learn, strict=True)
+        rules.append(tuple(optimizer._rule(p, groups[p], begun) if learns else None for p, learns in pairs))
     return rules, begun
 
 
@@ -86,52 +101,32 @@ def rules_at(unique, indices):
     return [tuple(None if index is None else unique[index] for index in of_layer) for of_layer in indices]
 
 
-def update_rule(p, group, optimizer, begun):
-    if p is None or not p.requires_grad or group is None:
-        return None
-    rule, active = without_momentum(group, optimizer.active), optimizer.active
-    momentum = number_like(p, group["momentum"])
-    if not is_used(momentum):
-        return rule
-    nesterov = momentum if group["nesterov"] else None
-    state = optimizer.state.get(p, {})
-    buffer = state.get("momentum_buffer")
-    if buffer is None:
-        begun[p] = buffer = torch.zeros_like(p, requires_grad=False)
-        momentum, undampened = 0, 1
-    else:
-        if buffer.dtype is not p.dtype or buffer.device != p.device:  # the model was moved
-            state["momentum_buffer"] = buffer = buffer.to(p)
-        undampened = 1 - group["dampening"]
-        if undampened != 1 and isinstance(momentum, torch.Tensor):  # without momentum nothing is dampened
-            undampened = torch.where(momentum == 0, 1, momentum.new_full((), undampened))
-    if active is not None:  # the other members' momentum buffers stay as they are
-        moves = number_like(p, active)
-        momentum, undampened = momentum * moves + (1 - moves), undampened * moves
-    return rule._replace(momentum_buffer=buffer, momentum=momentum, undampened=undampened, nesterov=nesterov)
-
-
-def without_momentum(group, active):
-    """The rule of a group without momentum.
-
-    Raises:
-        ValueError: an option of torch.optim.SGD that the engine has no formula for.
-    """
-    if group["maximize"] or group["differentiable"]:
-        name = "maximize" if group["maximize"] else "differentiable"
-        raise ValueError(f"{name}=True: the engine descends, without a graph; use torch.optim.SGD")
-    lr, decay = group["lr"], group["weight_decay"]
+def rate_of(group, active):
+    """α of a group, and 0 for the members that are not active."""
+    lr, p = group["lr"], group["params"][0]
     if active is not None or "lr_of_members" in group or isinstance(lr, torch.Tensor):
-        lr = number_like(group["params"][0], lr)
+        lr = number_like(p, lr)
         for factor in (group.get("lr_of_members"), active):
             if factor is not None:
-                lr = lr * number_like(group["params"][0], factor)
-    if not is_used(decay):
-        return UpdateRule(-lr)
-    p = group["params"][0]
-    decay_step = -lr * number_like(p, decay)
-    decay_first = not isinstance(decay_step, torch.Tensor) and -decay_step < 16 * torch.finfo(p.dtype).eps
-    return UpdateRule(-lr, number_like(p, decay), decay_step, decay_first)
+                lr = lr * number_like(p, factor)
+    return lr
+
+
+def check_group(group, unsupported, torchs):
+    """Raises a ValueError for an option of torch's optimizer that the engine has no formula for."""
+    for name in unsupported:
+        if group[name]:
+            raise ValueError(
+                f"{name}=True: the engine has no formula for it; leave it out, or use torch.optim.{torchs}"
+            )
+
+
+def of_device(state, name, p):
+    """state[name], moved to the dtype and device of p if the model was."""
+    tensor = state[name]
+    if tensor.dtype is not p.dtype or tensor.device != p.device:
+        state[name] = tensor = tensor.to(p)
+    return tensor
 
 
 def number_like(p, number):
@@ -149,6 +144,13 @@ def is_used(number):
 def is_per_member(value):
     """Whether this option has a number for each member."""
     return isinstance(value, (list, tuple)) or (isinstance(value, torch.Tensor) and value.dim() > 0)
+
+
+def of_each_member(function, value):
+    """The value of an option, with `function` of each tensor of a number for each member in it."""
+    if isinstance(value, tuple):
+        return tuple(of_each_member(function, part) for part in value)
+    return function(value) if isinstance(value, torch.Tensor) and value.dim() else value
 
 
 def per_member_tensor(name, value, members, device):

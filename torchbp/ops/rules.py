@@ -180,6 +180,8 @@ class Layer(Rule):
     backward(dz, saved, *parameters) → dx.
     saves: what the derivatives need: "input", X, "output", Z, or what `forward` has "returned" beside it.
     parameters: a `Parameter` for each, in the order of `forward`.
+    keyed: whether `forward` takes `key`, too: None, or the key of random numbers (`torchbp/ops/_counter_random.py`), in
+        the place of torch's random stream, which it advances in place. The engine gives it.
     new_memory: whether what `forward` and `backward` return lies in memory of its own, and is no argument or a view of
         one. The engine may then overwrite it.
     large(gives_dx) → the same layer by products that are faster where they are large, a `Layer` that is not registered;
@@ -205,6 +207,7 @@ class Layer(Rule):
     backward_why: Annotated[str, 'the end of the sentence "Chain rule: …"'] = "{z} changes with {x}"
     new_memory: Annotated[bool, "whether results are in new memory"] = False
     large: Annotated[Callable | None, "large(gives_dx) → the same layer by other products, or None"] = None
+    keyed: Annotated[bool, "whether forward takes a key"] = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -251,6 +254,8 @@ class Loss(Rule):
         a sum, and 1 over the count for a mean.
     count(y) → what the mean divides by, of one network: a number or tensor; None is the number of y's elements, which
         are those of ℓ. Of an ensemble's y it is the count of each member.
+    terms(output, y) → (ℓ, D, count), the three in one, where they share work, as a softmax; None is `each`,
+        `derivative` and `count`.
     check(output, y): raises a ValueError for a y that does not fit; by default for one of another shape.
     target: "elements", a number for each of the output's; or "classes", the index of a class for each row.
     answers: the rule of the activation that turns outputs into answers, of a loss that takes logits; or None.
@@ -290,6 +295,7 @@ class Loss(Rule):
     target: Annotated[str, 'what y is: "elements" or "classes"'] = "elements"
     check: Annotated[Callable, "check(output, y), which raises a ValueError for a y that does not fit"] = check_shape
     count: Annotated[Callable | None, "count(y) → what the mean divides by"] = None
+    terms: Annotated[Callable | None, "terms(output, y) → (ℓ, ∂ℓ/∂output, count)"] = None
 
     def __post_init__(self):
         super().__post_init__()

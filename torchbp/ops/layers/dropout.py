@@ -4,8 +4,11 @@
     backward    dx = dz ∘ m
     tangent     ż  = ẋ ∘ m
 
-The expected value of z is x. m is drawn from torch's random stream, in the same order as torch draws it on a CPU, so
-that the same seed gives the same m; it is all that is saved. `dropout1d`, `2d` and `3d` draw one m for each channel.
+The expected value of z is x. p is a number, or of an ensemble one for each member e: x (E, …), p (E). m is drawn from
+torch's random stream, in the same order as torch draws it on a CPU, so that the same seed gives the same m; it is all
+that is saved. `dropout1d`, `2d` and `3d` draw one m for each channel. In a step of the engine's optimizers m comes
+from `torchbp/ops/_counter_random.py`: it is the same compiled or not, and for a member of an ensemble as for the
+network alone.
 """
 
 import functools
@@ -14,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch.compiler import is_dynamo_compiling, is_exporting
 
+from torchbp.ops._accumulate import per_member
+from torchbp.ops._counter_random import advance, kept
 from torchbp.ops._dispatch import VmappableFunction, is_left_to_torch, operation, save_for_jvp
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
@@ -45,23 +50,40 @@ def dropout_dx(dz, mask):
     return dz * mask
 
 
-def drawn_mask(x, p, spatial=0):
+def drawn_mask(x, p, spatial=0, key=None):
     """m, 0 with probability p, otherwise 1/(1 − p); one for all the numbers in the last `spatial` dimensions."""
-    if p == 1:
+    if isinstance(p, torch.Tensor):
+        check_members(x, p)
+    elif p == 1:
         return x.new_zeros(())  # torch draws no number then
     mask = x.new_empty((*x.shape[:-spatial], *[1] * spatial)) if spatial else torch.empty_like(x)
-    return mask.bernoulli_(1 - p).div_(1 - p)
+    if key is None:
+        keep = 1 - per_member(p, x) if isinstance(p, torch.Tensor) else 1 - p
+        mask = mask.bernoulli_(keep.expand_as(mask) if isinstance(p, torch.Tensor) else keep)
+    else:
+        numbers = kept(key, mask.numel() // (len(key) if key.dim() > 1 else 1), p)
+        mask = numbers.view(mask.shape).to(x.dtype)
+    if isinstance(p, torch.Tensor):
+        return mask.mul_(per_member(torch.where(p < 1, 1 / (1 - p), 0).to(x.dtype), x))
+    return mask.div_(1 - p)
+
+
+def check_members(x, p):
+    if x.dim() < 2 or len(x) != len(p):
+        raise RuntimeError(f"p has {len(p)} numbers, one for each member; give an input ({len(p)}, N, …)")
 
 
 apply_mask = operation(Dropout, torch.mul)
 
 
-def dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
+def dropout(
+    input: torch.Tensor, p: float | torch.Tensor = 0.5, training: bool = True, inplace: bool = False
+) -> torch.Tensor:
     r"""Zero with probability p, and 1/(1 − p) times the others: `Z = X ∘ m` (equations at the top of this file).
 
     Args:
         input: X, any shape and strides; floating or complex.
-        p: the probability of 0, in [0, 1].
+        p: the probability of 0, in [0, 1]; of an ensemble, input (E, …), also a tensor (E) of one for each member.
         training: False returns `input` as it is, and so does p = 0.
         inplace: write Z over X; this is then torch's own operation.
 
@@ -143,6 +165,8 @@ def dropout_of_torch(input, p, train):
 
 def dropped(by_torch, x, p, training, inplace, spatial=0, dims=None):
     """Z; torch refuses an x of other dimensions than `dims`, or warns of them."""
+    if isinstance(p, torch.Tensor):  # of each member
+        return apply_mask(x, drawn_mask(x, p, spatial)) if training else x
     wrong = not 0 <= p <= 1 or (dims is not None and x.dim() not in dims)
     left = is_exporting() if is_dynamo_compiling() else is_left_to_torch((x,))
     if wrong or inplace or x.numel() == 0 or left:
@@ -150,10 +174,14 @@ def dropped(by_torch, x, p, training, inplace, spatial=0, dims=None):
     return apply_mask(x, drawn_mask(x, p, spatial)) if training and p > 0 else x
 
 
-def _forward(x, p, training, spatial=0):
-    if not training or p == 0:
+def _forward(x, p, training, spatial=0, key=None):
+    if not training:
         return x, None
-    mask = drawn_mask(x, p, spatial)
+    if key is not None:
+        advance(key)  # whatever p is
+    if not isinstance(p, torch.Tensor) and p == 0:
+        return x, None
+    mask = drawn_mask(x, p, spatial, key)
     return x * mask, mask
 
 
@@ -172,6 +200,7 @@ def _rule(function, module, by_torch, spatial, what, others=()):
             forward=functools.partial(_forward, spatial=spatial),
             backward=_backward,
             saves="returned",
+            keyed=True,
             parameters=(),
             equation=None,
             backward_equation=None,

@@ -120,12 +120,15 @@ def probabilities_backward(dloss, log_p, y, weight, reduction, smoothing, needs)
     return dz, dy
 
 
-def cross_entropy_dz(dloss, log_p, index, dim):
-    """dZ = dℓ (P − onehot(y)), where dℓ has w_y in it; of numbers of 16 bits computed in float32."""
+def cross_entropy_dz(dloss, log_p, index, dim, log_p_y=None):
+    """dZ = dℓ (P − onehot(y)), where dℓ has w_y in it; of numbers of 16 bits computed in float32. `log_p_y` is ln P_y,
+    with the dimension of classes, where it is known."""
     if log_p.dtype.itemsize == 2:  # in float16 a P below 3e-8 would be 0
         return cross_entropy_dz(dloss.float(), log_p.float(), index, dim).to(log_p.dtype)
     at = index.unsqueeze(dim)
-    p, log_p_y = put(torch.exp(log_p), dim, at, 0), log_p.gather(dim, at)
+    if log_p_y is None:
+        log_p_y = log_p.gather(dim, at)
+    p = put(torch.exp(log_p), dim, at, 0)
     of_others = -p.sum(dim, keepdim=True)  # P_y − 1, exact from P_y = ½ on; below, e^(ln P_y) − 1 is
     dz = put(p, dim, at, torch.where(log_p_y < -0.7, torch.expm1(log_p_y), of_others))
     return times(dz, dloss.unsqueeze(dim))
@@ -213,18 +216,18 @@ def cross_entropy(
         raise outside(error, input) from None
 
 
-def _each(z, y, **options):
-    rows = z.shape[:-1]
-    loss = F.cross_entropy(z.flatten(0, -2), y.expand(rows).flatten(), reduction="none", **options)
-    return loss.view(rows)
-
-
-def _derivative(z, y, weight=None, ignore_index=-100, label_smoothing=0.0):
+def _terms(z, y, weight=None, ignore_index=-100, label_smoothing=0.0):
+    """ℓ, D = ∂ℓ/∂Z and Σ w_y of classes y, where those of Z are the last dimension."""
     log_p = torch.log_softmax(z, -1)
     index, w_y, kept = class_weights(y.expand(z.shape[:-1]), weight, ignore_index, z.dtype)
+    log_p_y = log_p.gather(-1, index.unsqueeze(-1))
+    loss = torch.where(kept, -log_p_y.squeeze(-1) if weight is None else -w_y * log_p_y.squeeze(-1), 0)
     if not label_smoothing:
-        return cross_entropy_dz(w_y, log_p, index, z.dim() - 1)
-    return smoothed_dz(kept.to(z.dtype), log_p, index, w_y, weight, label_smoothing, z.dim() - 1)
+        return loss, cross_entropy_dz(w_y, log_p, index, z.dim() - 1, log_p_y), w_y.sum(-1)
+    even = torch.where(kept, -weighted(log_p, weight, z.dim() - 1).sum(-1), 0)
+    loss = (1 - label_smoothing) * loss + label_smoothing / z.shape[-1] * even
+    dz = smoothed_dz(kept.to(z.dtype), log_p, index, w_y, weight, label_smoothing, z.dim() - 1)
+    return loss, dz, w_y.sum(-1)
 
 
 RULE = register(
@@ -235,8 +238,9 @@ RULE = register(
         torch_functions={F.cross_entropy: cross_entropy},
         options=("weight", "ignore_index", "label_smoothing"),
         option_symbols=("w", "i", "ε"),
-        each=_each,
-        derivative=_derivative,
+        each=lambda z, y, **options: _terms(z, y, **options)[0],
+        derivative=lambda z, y, **options: _terms(z, y, **options)[1],
+        terms=_terms,
         check=check_classes,
         count=count,
         target="classes",

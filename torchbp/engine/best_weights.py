@@ -1,0 +1,42 @@
+"""The weights of the epoch in which the validation loss was lowest, of one network or of each member."""
+
+import torch
+
+from torchbp.engine.active_members import is_of_members, tensors
+
+
+class BestWeights:
+    """Copies of everything that a step changes, weights, momentum buffers and running statistics, as they were after
+    the best epoch: what is put back is the optimizer of that epoch."""
+
+    def __init__(self, optimizer):
+        self.optimizer, self.copies = optimizer, {}
+        members = optimizer.network.members
+        self.found = torch.zeros(() if members is None else (members,), dtype=torch.bool, device="cpu")
+
+    def keep(self, running, better):
+        """Copy what those networks have now whose loss is the lowest so far, bools of all members on the CPU."""
+        if not better.any():
+            return
+        self.found |= better
+        running.all._spread_state()
+        for number, (whole, now) in enumerate(zip(tensors(running.all), tensors(running.optimizer), strict=True)):
+            copy = self.copies.get(number)
+            if copy is None:
+                copy = self.copies[number] = whole.clone()
+            if running.members is None or not is_of_members(whole, running.members):
+                copy.copy_(now)
+                continue
+            to = better.to(whole.device)
+            copy[to] = now[to if running.which is None else to[running.which.to(to.device)]]
+
+    def put_back(self):
+        """Once all members are in the whole ensemble again."""
+        if not self.found.any():
+            return
+        for number, whole in enumerate(tensors(self.optimizer)):
+            if is_of_members(whole, len(self.found) if self.found.dim() else None):
+                which = self.found.to(whole.device)
+                whole[which] = self.copies[number][which]
+            else:
+                whole.copy_(self.copies[number])

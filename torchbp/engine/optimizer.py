@@ -1,0 +1,206 @@
+"""What `torchbp.SGD`, `torchbp.Adam` and `torchbp.AdamW` have in common: a step that goes forward, backward and
+downhill at once, and holds no gradient."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from torchbp.engine.compiled import CompiledSteps
+from torchbp.engine.cuda_graph import CapturedStep
+from torchbp.engine.fit import History, fit
+from torchbp.engine.fit_arguments import row_dims_of
+from torchbp.engine.network import Network
+from torchbp.engine.optimizer_options import OptimizerOptions
+from torchbp.engine.step import step
+from torchbp.engine.update_rule import update_rules
+
+inference_mode = torch._C._InferenceMode  # torch.inference_mode without its Python, which costs 2 µs
+
+
+class EngineOptimizer(OptimizerOptions):
+    """The base of the engine's optimizers.
+
+    A subclass says by `_rule(p, group, begun)` how a parameter descends, and by `_rule_of_all(group)` how all do where
+    one rule serves for them.
+    """
+
+    def _rule_of_all(self, group):
+        return None
+
+    def _prepare(self):
+        settings = self._settings
+        self.network, self.loss, self.chunk = Network(settings["model"]), settings["loss"], settings["chunk"]
+        self._active = settings.get("active")
+        self.captured = CapturedStep(self._run, self.network, self.loss) if settings["capture"] else None
+        self.compiled = CompiledSteps(settings["model"], self.loss) if settings["compile"] else None
+
+    def backprop_step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """One step of gradient descent on the rows x, y. It neither reads nor writes `.grad`.
+
+        Args:
+            x: `(…, in_features)`, the dtype and device of the model; of an ensemble `(N, in_features)`, rows that all
+                members share, or `(E, N, in_features)`, those of each.
+            y: the target, in the shape of the model's output; of an ensemble it may be shared too.
+
+        Returns:
+            L of before the step, a scalar tensor; of an ensemble (E), of each member its own. Reading it is the
+            caller's, so that a GPU is not waited for; it is an inference tensor, which `.clone()` makes a usual one.
+
+        Raises:
+            TypeError: a hook was added.
+            ValueError, RuntimeError: shapes or dtypes that do not fit.
+            FloatingPointError: under `torch.autograd.detect_anomaly`, nan or inf in x, or of the layer that it names;
+                no parameter has changed then (with `chunk`: of that chunk).
+        """
+        network = self.network
+        self._check()
+        network.strict = torch.is_anomaly_enabled()
+        run = self._run if self.captured is None or network.strict or self._is_first() else self.captured
+        return self._run_and_commit(run, x, y)
+
+    def _check(self):
+        """Raises a TypeError for a hook that the step would not call, or another model than at the start."""
+        self.network.check()
+        if self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks:
+            raise TypeError("the optimizer has a hook of its step, which backprop_step would not call; use step")
+
+    def _run_and_commit(self, run, x, y):
+        """Run one step or several. State that begins is stored only if it succeeds."""
+        parameters = self.network.parameters()
+        rules, begun = update_rules(self, parameters)
+        value = run(parameters, rules, x, y)
+        self._store(begun)
+        self._opt_called = True  # what learning-rate schedulers ask for
+        return value
+
+    def _store(self, begun):
+        for p, state in begun.items():
+            self.state[p].update(state)
+
+    def _run(self, parameters, rules, x, y):
+        with inference_mode(True):  # where every operation is cheaper than under no_grad
+            if self.chunk is None:
+                return step(self.network, self.loss, parameters, rules, x, y)
+            return self._in_chunks(functools.partial(step, self.network, self.loss), 0, parameters, rules, x, y)
+
+    def backprop_steps(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """A step on each of the batches x[0], x[1], …; all in one compiled graph, where `compile` was asked for.
+
+        Args:
+            x: `(K, N, in_features)`, the rows of K steps; of an ensemble also `(K, E, N, in_features)`.
+            y: the targets, K of them.
+
+        Returns:
+            The K losses, `(K)` or `(K, E)`, as `backprop_step` returns each.
+
+        Raises: as `backprop_step` does; a RuntimeError where torch.compile has no compiler, or a path with a space.
+        """
+        if len(x) != len(y):
+            raise ValueError(f"x has {len(x)} batches and y {len(y)}; give as many")
+        if not len(x):
+            return x.new_zeros(0) if self.network.members is None else x.new_zeros(0, self.network.members)
+        # a first step that has another rule is not worth a graph
+        if self.compiled is None or torch.is_anomaly_enabled() or len(x) == 1 or self._is_first():
+            return torch.stack([self.backprop_step(*rows) for rows in zip(x, y, strict=True)])
+        self._check()
+        run = self.compiled if self.chunk is None else functools.partial(self._in_chunks, self.compiled, 1)
+        return self._run_and_commit(run, x, y)
+
+    def _in_chunks(self, run, steps, parameters, rules, x, y):
+        """The losses of `run` on one chunk of members after the other.
+
+        `steps` is the number of dimensions of the rows before that of the members: 1 where they are of several steps.
+        """
+        members, shared = self.network.members, (steps + 2, steps + 1 + row_dims_of(self.loss))
+        for name, t, of_all in zip("xy", (x, y), shared, strict=True):
+            if t.dim() not in (of_all, of_all + 1) or (t.dim() > of_all and t.shape[steps] != members):
+                raise ValueError(
+                    f"{name} has the shape {tuple(t.shape)}; give rows for all, or of each of {members} members"
+                )
+        values = []
+        for chunk in self.network.chunks(self.chunk):
+            of_chunk = [tuple(p if p is None else p[chunk] for p in of_layer) for of_layer in parameters]
+            rules_of_chunk = [
+                tuple(rule if rule is None else rule.of_members(chunk) for rule in of_layer) for of_layer in rules
+            ]
+            index = (slice(None), chunk) if steps else chunk
+            rows = (t if t.dim() == of_all else t[index] for t, of_all in zip((x, y), shared, strict=True))
+            with self.network.of_members(chunk):
+                values.append(run(of_chunk, rules_of_chunk, *rows))
+        return torch.cat(values, -1)
+
+    def _is_first(self):
+        """Whether the next step has another rule than those after it."""
+        return False
+
+    def fit(
+        self,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        *,
+        batch_size: int = 32,
+        max_epochs: int = 100,
+        shuffle: bool = True,
+        bagging: bool = False,
+        rows: torch.Tensor | Sequence[Any] | None = None,
+        validation: tuple[torch.Tensor, torch.Tensor] | str | None = None,
+        generator: torch.Generator | None = None,
+        min_delta: float = 1e-4,
+        patience: int = 20,
+        min_grad_norm: float = 0.0,
+        progress: bool | None = None,
+    ) -> torch.Tensor | History:
+        """Descend until the loss reaches its minimum, on rows in memory.
+
+        One network stops where its loss, the mean over an epoch, has not fallen by more than `min_delta` in `patience`
+        epochs, or where ‖∇L‖₂ is under `min_grad_norm` at an epoch's end. Each member of an ensemble does so on its
+        own: it keeps its weights from then on, and the others go on. With `validation` it is the loss over those rows
+        that must fall, and at the end each network is as it was after the epoch in which it was lowest, with its
+        weights and what the optimizer keeps of them.
+
+        Args:
+            x: `(N, in_features)`, of the dtype and device of the model; of an ensemble also `(E, N, in_features)`, rows
+                of each member's own.
+            y: `(N, outputs)`, real numbers; for a loss of classes `(N)`, int64; of an ensemble also `(E, N, …)`.
+            batch_size: rows of a step; an epoch's last one has what is left.
+            max_epochs: at most so many times over all rows.
+            shuffle: whether each epoch has an order of its own, the same for all members.
+            bagging: whether each member has N rows of its own, drawn with replacement, once.
+            rows: those that are trained on: bools `(N)`, or the places of the rows. Of an ensemble bools `(E, N)`, or a
+                list of the places of each member's rows, of any number; a member takes the steps that it would alone.
+            validation: `(x, y)`, or "rest": the rows that `rows` or `bagging` leave out, of each member its own.
+            generator: a `torch.Generator` of the CPU, for the order and the bags; None is torch's global one.
+            progress: a bar on stderr: None on a terminal if it takes more than two seconds, True, or False.
+
+        Returns:
+            The history of the loss, float64 on the CPU, `(epochs)` or `(epochs, E)`; with `validation` a named tuple of
+            two, `training` and `validation`. `print(optimizer.minimum)` says why it stopped, after how many epochs, and
+            how low the loss was.
+
+        Raises:
+            ValueError: an argument out of range, rows that do not fit, or nan or inf in them, with their place.
+            FloatingPointError: a loss that is no finite number any more, with the layer; where members remain that go
+                on, it is a warning that names the others.
+
+        Example:
+            >>> optimizer = torchbp.SGD(torchbp.nn.MLP(30, 16, 1, members=8), lr=0.5)
+            >>> history = optimizer.fit(torch.randn(256, 30), torch.rand(256, 1).round(), max_epochs=10)  # (10, 8)
+        """
+        return fit(
+            self,
+            x,
+            y,
+            batch_size=batch_size,
+            max_epochs=max_epochs,
+            shuffle=shuffle,
+            bagging=bagging,
+            rows=rows,
+            validation=validation,
+            generator=generator,
+            min_delta=min_delta,
+            patience=patience,
+            min_grad_norm=min_grad_norm,
+            progress=progress,
+        )

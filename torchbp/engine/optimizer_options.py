@@ -1,0 +1,150 @@
+"""The options of `torchbp.SGD`, `torchbp.Adam` and `torchbp.AdamW`, of which some may differ between members: how they
+are checked, kept, saved and loaded; and the step of torch's optimizers with them."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from torchbp.engine.losses import checked_loss
+from torchbp.engine.step import add_gradient
+from torchbp.engine.update_rule import check_number, is_per_member, of_each_member, per_member_tensor
+from torchbp.nn._validation import is_positive_int
+
+
+class OptimizerOptions(torch.optim.Optimizer):
+    """An optimizer that is also one of torch's, whose `param_groups`, `state_dict` and `step` it keeps.
+
+    PER_MEMBER are the options that may differ between the members of an ensemble.
+    """
+
+    PER_MEMBER = "lr", "weight_decay"
+
+    def _begin(self, model, options, *, loss, chunk, compile, capture):
+        """What comes before torch's constructor: checks, and the network.
+
+        Returns:
+            The options for torch's constructor, where the largest stands for the numbers of all members; and those that
+            have a number for each, as tensors.
+        """
+        self._settings = {
+            "model": model,
+            "loss": checked_loss(loss),
+            "chunk": chunk,
+            "compile": compile,
+            "capture": capture,
+        }
+        self._prepare()
+        network = self.network
+        if chunk is not None and (network.members is None or not is_positive_int(chunk)):
+            raise ValueError(f"chunk={chunk!r} must be a positive number of members of an ensemble")
+        held = [p for of_layer in network.parameters() for p in of_layer if p is not None]
+        if len(set(held)) < len(held):
+            raise TypeError(
+                "two layers share a parameter, which the step would change before it has gone back through both; use "
+                f"torchbp.backprop and torch.optim.{type(self).__name__}"
+            )
+        if capture and not held[0].is_cuda:
+            raise ValueError(
+                f"capture=True makes a CUDA graph, and the model is on {held[0].device}; move it there first"
+            )
+        of_members = self._per_member_options(options)
+        return options | {name: largest(value) for name, value in of_members.items()}, of_members
+
+    def _set_of_members(self, of_members):
+        """Put the numbers of each member where torch's constructor put the largest."""
+        for group in (self.defaults, *self.param_groups):
+            group.update(lr_as_factor(of_members))
+
+    def _per_member_options(self, options):
+        """The options with a number for each member, as tensors; the others are checked."""
+        tensors = {name: self._of_members(name, options[name]) for name in self.PER_MEMBER if name in options}
+        return {name: tensor for name, tensor in tensors.items() if is_per_member(tensor)}
+
+    def _of_members(self, name, value):
+        """The option, as a tensor if it has a number for each member."""
+        if is_per_member(value):
+            return per_member_tensor(name, value, self.network.members, self.network.first_parameter.device)
+        if not isinstance(value, torch.Tensor):
+            check_number(name, value)
+        return value
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As in torch; what may differ between members may be a list here too."""
+        if "lr" in param_group and not is_per_member(param_group["lr"]):
+            param_group = {"lr_of_members": None, **param_group}
+        super().add_param_group(param_group | lr_as_factor(self._per_member_options(param_group)))
+
+    @property
+    def active(self):
+        return self._active
+
+    @active.setter
+    def active(self, which):
+        members = self.network.members
+        if which is not None and (members is None or which.shape != (members,) or which.dtype is not torch.bool):
+            raise ValueError(
+                f"active is of the shape {tuple(which.shape)} and {which.dtype}; give None or ({members},) bools"
+            )
+        self._active = self._settings["active"] = which
+
+    def __getstate__(self):
+        return super().__getstate__() | {"_settings": self._settings}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "_settings" in state:  # a copy or a pickle, and not load_state_dict
+            self._prepare()
+        for group in self.param_groups:
+            for name, value in group.items():
+                group[name] = of_each_member(functools.partial(self._loaded, name, group["params"][0].device), value)
+
+    def _loaded(self, name, device, numbers):
+        """The numbers of each member, as they come from a state, on the device of the model."""
+        if len(numbers) != self.network.members:
+            raise ValueError(f"{name} of the state is of {len(numbers)} members, the model of {self.network.members}")
+        return numbers.to(device)  # torch moves only the state of parameters
+
+    def _spread_state(self):
+        """Let each member have its own part of all that the optimizer keeps."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """The step of torch's optimizer by `.grad`, also for an ensemble whose members have different options."""
+        if self.active is None and not self._differ():
+            return self._torch_step(closure)
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        begun = {}
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None and p.requires_grad:
+                    self._rule(p, group, begun).descend(p, 1.0, add_gradient, p.grad, None)
+        self._store(begun)
+        return loss
+
+    def _differ(self):
+        """Whether members have numbers of their own, which torch's step does not know."""
+        names = *self.PER_MEMBER, "lr_of_members"
+        values = [group[name] for group in self.param_groups for name in names if group.get(name) is not None]
+        return any(is_per_member(part) for value in values for part in (value if isinstance(value, tuple) else [value]))
+
+
+def without_hooks(torchs):
+    """The step of torch's class without the hooks that torch wraps around each class's step: ours has them already."""
+    return getattr(torchs.step, "__wrapped__", torchs.step)
+
+
+def largest(value):
+    """The largest of the members' numbers, which torch's constructor checks."""
+    if isinstance(value, tuple):
+        return tuple(largest(part) for part in value)
+    return value.max().item() if isinstance(value, torch.Tensor) else value
+
+
+def lr_as_factor(options):
+    """Store the members' learning rates in `lr_of_members`; `lr` becomes a common factor, 1, that schedulers change."""
+    return options | ({"lr": 1.0, "lr_of_members": options["lr"]} if "lr" in options else {})
