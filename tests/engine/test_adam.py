@@ -269,6 +269,25 @@ def test_fit_stops_each_member_where_it_would_stop_alone(kind):
     assert counts.tolist() == [3 * count for count in epochs]
 
 
+@kinds
+def test_fit_puts_back_weights_and_state_of_the_best_epoch_of_each(kind):
+    """With rows that differ in number, so that the members make different numbers of steps."""
+    x, y = rows(24)
+    own, settings = KINDS[kind][0], {"batch_size": 4, "max_epochs": 15, "patience": 3, "shuffle": False}
+    chosen = torch.arange(24) < torch.tensor([[12], [16], [9], [20]])
+    ensemble = network(4)
+    nets = torchbp.unstack(ensemble)
+    together = own(ensemble, **EACH)
+    together.fit(x, y, rows=chosen, validation=(held_out := rows(10)), **settings)
+    counts = together.state[ensemble[0].weight]["step"]
+    assert len(set(counts.tolist())) > 1
+    for number, net in enumerate(nets):
+        optimizer = own(net, **of_member(EACH, number))
+        optimizer.fit(x, y, rows=chosen[number], validation=held_out, **settings)
+        assert optimizer.state[net[0].weight]["step"] == counts[number]
+    assert_same(ensemble, torchbp.stack(nets), 1e-11)
+
+
 def test_the_gradient_that_vanishes_has_the_decay_of_adam_and_not_that_of_adamw():
     model = network()
     x, y = rows(5)

@@ -37,8 +37,8 @@ class _ByMoments(EngineOptimizer):
         return super()._differ() or any(state["step"].dim() for state in self.state.values() if state)
 
     def _spread_state(self):
-        for p, state in self.state.items():
-            count_of_each(state, len(p))
+        for state in self.state.values() if self.network.members else ():
+            count_of_each(state, self.network.members)
 
 
 class Adam(_ByMoments, torch.optim.Adam):

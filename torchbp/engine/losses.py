@@ -63,34 +63,64 @@ def value_and_derivative(loss, output, y, members=None):
         ValueError: a target that does not fit.
         IndexError, RuntimeError: a class, or a weight of the loss, that does not.
     """
-    rule, options = rule_of(loss), None
-    if rule.options:
-        options = rule.options_of(loss)
-    if rule.target == "classes" and output.dim() > (3 if members else 2):
-        return of_classes_in_the_middle(loss, output, y, members)
-    counts = None
-    if type(y) is CountedRows:
-        y, counts = y
-    if members and y.dim() < output.dim() - (rule.target == "classes"):
-        y = y.expand(len(output), *y.shape)
-    rule.check(output, y)
-    try:
-        if counts is not None:
-            value, derivative, scale = of_counted(rule, loss.reduction, output, y, counts, options or {})
-        else:
-            value, derivative, scale = of_all(rule, loss.reduction, output, y, options or {}, members)
-    except (RuntimeError, IndexError):
-        if rule.target == "classes":
-            output, y = output.flatten(0, -2), y.expand(output.shape[:-1]).flatten()
-        rule.apply(output, y, reduction=loss.reduction, **(options or {}))  # it raises an error that names the argument
-        raise
-    if derivative.dtype is not output.dtype:  # as of float64 weights
-        derivative = derivative.to(output.dtype)
-    if derivative is output or derivative is y:  # the engine writes over it
-        derivative = derivative.clone()
-    if isinstance(scale, torch.Tensor):  # once, and not for each parameter
-        return value, derivative.mul_(per_member(scale, derivative)), 1.0
-    return value, derivative, scale
+    return evaluator(loss, members)(output, y)
+
+
+def evaluator(loss, members=None):
+    """The function (output, y) → L, D, s of `value_and_derivative`, for many steps: it looks nothing up twice that
+    does not change. With `with_value=False` L is None, if it is not made on the way to D."""
+    rule, none = rule_of(loss), {}
+    of_classes, check, options_of = rule.target == "classes", rule.check, rule.options_of if rule.options else None
+
+    def evaluate(output, y, with_value=True):
+        options = none if options_of is None else options_of(loss)
+        if of_classes and output.dim() > (3 if members else 2):
+            return of_classes_in_the_middle(loss, output, y, members)
+        counts = None
+        if type(y) is CountedRows:
+            y, counts = y
+        if members and y.dim() < output.dim() - of_classes:
+            y = y.expand(len(output), *y.shape)
+        check(output, y)
+        try:
+            if counts is not None:
+                value, derivative, scale = of_counted(rule, loss.reduction, output, y, counts, options)
+            else:
+                value, derivative, scale = of_all(rule, loss.reduction, output, y, options, members, with_value)
+        except (RuntimeError, IndexError):
+            if of_classes:
+                output, y = output.flatten(0, -2), y.expand(output.shape[:-1]).flatten()
+            rule.apply(output, y, reduction=loss.reduction, **options)  # it raises an error that names the argument
+            raise
+        if derivative.dtype is not output.dtype:  # as of float64 weights
+            derivative = derivative.to(output.dtype)
+        if derivative is output or derivative is y:  # the engine writes over it
+            derivative = derivative.clone()
+        if isinstance(scale, torch.Tensor):  # once, and not for each parameter
+            return value, derivative.mul_(per_member(scale, derivative)), 1.0
+        return value, derivative, scale
+
+    return evaluate
+
+
+def values_of_steps(loss, outputs, ys, members=None):
+    """L of each of K steps, (K) or (K, E), from the outputs and targets of all."""
+    rule = rule_of(loss)
+    if members is None:
+        return of_members(rule, loss.reduction, outputs, ys, rule.options_of(loss))[0]
+    if ys.dim() < outputs.dim():
+        ys = ys.unsqueeze(1).expand(outputs.shape)
+    together = (t.flatten(0, 1) for t in (outputs, ys))
+    return of_members(rule, loss.reduction, *together, rule.options_of(loss))[0].view(len(outputs), members)
+
+
+def has_value_of_steps(loss, members):
+    """Whether `values_of_steps` gives the values: L is a mean or sum over elements, and no weight is of one member."""
+    rule = rule_of(loss)
+    if rule.target != "elements" or rule.terms is not None or rule.count is not None:
+        return False
+    options = rule.options_of(loss).values()
+    return members is None or not any(isinstance(t, torch.Tensor) and t.dim() > 2 for t in options)
 
 
 def of_classes_in_the_middle(loss, output, y, members):
@@ -103,7 +133,7 @@ def of_classes_in_the_middle(loss, output, y, members):
     return value, derivative.view(rows.shape).movedim(-1, 1), scale
 
 
-def of_all(rule, reduction, output, y, options, members):
+def of_all(rule, reduction, output, y, options, members, with_value=True):
     """L, D and s, where all rows count that the loss does not ignore."""
     if rule.terms is not None:
         each, derivative, counts = rule.terms(output, y, **options)
@@ -111,14 +141,24 @@ def of_all(rule, reduction, output, y, options, members):
         if reduction == "sum":
             return total, derivative, 1.0
         return total / counts, derivative, inverse(counts)
-    value, scale = (of_members if members else of_one)(rule, reduction, output, y, options)
+    if with_value:
+        value, scale = (of_members if members else of_one)(rule, reduction, output, y, options)
+    else:
+        value, scale = None, 1.0 if reduction == "sum" else scale_of(rule, output, y, options, members)
     return value, rule.derivative(output, y, **options), scale
+
+
+def scale_of(rule, output, y, options, members):
+    """s of a mean."""
+    if rule.count is None:
+        return 1 / max(y.numel() // (members or 1), 1)
+    return inverse(count(rule, y, options, output.dtype))
 
 
 def of_one(rule, reduction, output, y, options):
     """L of one network, and s."""
     in_one = rule.value or rule.mean_or_sum  # without another call around it
-    scale = 1.0 if reduction == "sum" else inverse(count(rule, y, options, output.dtype))
+    scale = 1.0 if reduction == "sum" else scale_of(rule, output, y, options, None)
     return in_one(output, y, reduction, **options), scale
 
 

@@ -11,6 +11,8 @@ from torchbp.engine.compiled import CompiledSteps
 from torchbp.engine.cuda_graph import CapturedStep
 from torchbp.engine.fit import History, fit
 from torchbp.engine.fit_arguments import row_dims_of
+from torchbp.engine.lean_step import LeanStep
+from torchbp.engine.losses import has_value_of_steps, values_of_steps
 from torchbp.engine.network import Network
 from torchbp.engine.optimizer_options import OptimizerOptions
 from torchbp.engine.step import step
@@ -35,6 +37,7 @@ class EngineOptimizer(OptimizerOptions):
         self._active = settings.get("active")
         self.captured = CapturedStep(self._run, self.network, self.loss) if settings["capture"] else None
         self.compiled = CompiledSteps(settings["model"], self.loss) if settings["compile"] else None
+        self._lean = LeanStep(self)
 
     def backprop_step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """One step of gradient descent on the rows x, y. It neither reads nor writes `.grad`.
@@ -54,11 +57,20 @@ class EngineOptimizer(OptimizerOptions):
             FloatingPointError: under `torch.autograd.detect_anomaly`, nan or inf in x, or of the layer that it names;
                 no parameter has changed then (with `chunk`: of that chunk).
         """
-        network = self.network
         self._check()
+        if self._is_lean():
+            parameters, rules, rate, kinds, begun = self._lean.arguments()
+            with inference_mode(True):  # where every operation is cheaper than under no_grad
+                value = self._lean.program(kinds, rate)(parameters, rules, rate, x, y)
+            return self._committed(begun, value)
+        network = self.network
         network.strict = torch.is_anomaly_enabled()
         run = self._run if self.captured is None or network.strict or self._is_first() else self.captured
         return self._run_and_commit(run, x, y)
+
+    def _is_lean(self):
+        """Whether a step is one of all members at once, not captured, and looks for no nan."""
+        return self.captured is None and self.chunk is None and not torch.is_anomaly_enabled()
 
     def _check(self):
         """Raises a TypeError for a hook that the step would not call, or another model than at the start."""
@@ -70,8 +82,11 @@ class EngineOptimizer(OptimizerOptions):
         """Run one step or several. State that begins is stored only if it succeeds."""
         parameters = self.network.parameters()
         rules, begun = update_rules(self, parameters)
-        value = run(parameters, rules, x, y)
-        self._store(begun)
+        return self._committed(begun, run(parameters, rules, x, y))
+
+    def _committed(self, begun, value):
+        if begun:
+            self._store(begun)
         self._opt_called = True  # what learning-rate schedulers ask for
         return value
 
@@ -80,7 +95,7 @@ class EngineOptimizer(OptimizerOptions):
             self.state[p].update(state)
 
     def _run(self, parameters, rules, x, y):
-        with inference_mode(True):  # where every operation is cheaper than under no_grad
+        with inference_mode(True):
             if self.chunk is None:
                 return step(self.network, self.loss, parameters, rules, x, y)
             return self._in_chunks(functools.partial(step, self.network, self.loss), 0, parameters, rules, x, y)
@@ -103,10 +118,22 @@ class EngineOptimizer(OptimizerOptions):
             return x.new_zeros(0) if self.network.members is None else x.new_zeros(0, self.network.members)
         # a first step that has another rule is not worth a graph
         if self.compiled is None or torch.is_anomaly_enabled() or len(x) == 1 or self._is_first():
-            return torch.stack([self.backprop_step(*rows) for rows in zip(x, y, strict=True)])
+            if not self._is_lean() or self._is_first() or not has_value_of_steps(self.loss, self.network.members):
+                return torch.stack([self.backprop_step(*rows) for rows in zip(x, y, strict=True)])
+            return self._lean_steps(x, y)
         self._check()
         run = self.compiled if self.chunk is None else functools.partial(self._in_chunks, self.compiled, 1)
         return self._run_and_commit(run, x, y)
+
+    def _lean_steps(self, x, y):
+        """The steps one after the other, and the losses of all from their outputs."""
+        self._check()
+        parameters, rules, rate, kinds, begun = self._lean.arguments()
+        program = self._lean.program(kinds, rate, keeps_output=True)
+        with inference_mode(True):
+            outputs = [program(parameters, rules, rate, *rows) for rows in zip(x.unbind(), y.unbind(), strict=True)]
+            values = values_of_steps(self.loss, torch.stack(outputs), y, self.network.members)
+        return self._committed(begun, values)
 
     def _in_chunks(self, run, steps, parameters, rules, x, y):
         """The losses of `run` on one chunk of members after the other.

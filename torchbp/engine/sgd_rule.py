@@ -37,6 +37,10 @@ class SGDRule(Common, _Fields):
     def of_members(self, members):
         return SGDRule(*(v[members] if isinstance(v, torch.Tensor) and v.dim() else v for v in self))
 
+    @property
+    def kind(self):
+        return "rule" if self.momentum_buffer is not None or self.decay_first or is_used(self.decay) else "rate"
+
     def without_rate(self):
         if self.momentum_buffer is None and isinstance(self.rate, torch.Tensor):
             return self._replace(rate=1)

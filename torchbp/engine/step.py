@@ -1,6 +1,7 @@
 """A step of gradient descent, as a function of tensors: forward, backward, and each parameter's update on the way."""
 
 from torchbp.engine.losses import value_and_derivative
+from torchbp.engine.update_rule import common_rate
 from torchbp.ops._accumulate import accumulate as accumulate_gradient
 from torchbp.ops._accumulate import per_member
 
@@ -25,10 +26,7 @@ def derivatives(network, loss, parameters, learns, x, y, rate=None):
 
 def step(network, loss, parameters, rules, x, y):
     """L of before the step, which `parameters` then have made. `rules` are `update_rules`, None for what is frozen."""
-    rate, last = None, rules[-1][0] if rules[-1] else None
-    unit = last and last.without_rate()
-    if unit and all(rule is None or rule is last for of_layer in rules for rule in of_layer):
-        rate, rules = last.rate, [tuple(rule and unit for rule in of_layer) for of_layer in rules]  # once, on dL/dŷ
+    rate, rules = common_rate(rules)
     value, scale, ones, passes = derivatives(network, loss, parameters, rules, x, y, rate)
     forms = network.accumulate
     for place, dz, saved in passes:

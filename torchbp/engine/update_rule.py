@@ -10,6 +10,7 @@ tensors that a parameter's update keeps:
     rule.structure_key()                            which terms it has: the key of a program that is made for it
     rule.with_tensors(x)                            the same rule with tensors for numbers
     rule.of_members(members)                        that of some members, a slice
+    rule.kind                                       "rate", if all that it does is p ← p + rate dL/dp; otherwise "rule"
     rule.without_rate()                             the same rule with a rate of 1, where it is linear in dL/dp and has
                                                     a rate for each member; otherwise None
 """
@@ -24,6 +25,7 @@ class Common:
 
     __slots__ = ()
     STATE = ()
+    kind = "rule"
 
     @property
     def state(self):
@@ -87,6 +89,16 @@ def update_rules(optimizer, parameters):
         pairs = zip(of_layer, learn, strict=True)
         rules.append(tuple(optimizer._rule(p, groups[p], begun) if learns else None for p, learns in pairs))
     return rules, begun
+
+
+def common_rate(rules):
+    """The rate of all rules, of each member its own, and the rules without it: it is multiplied into dL/dŷ, once, and
+    not into a copy of each layer's dZ. None, and the rules as they are, where they are not one."""
+    last = rules[-1][0] if rules[-1] else None
+    unit = last and last.without_rate()
+    if unit and all(rule is None or rule is last for of_layer in rules for rule in of_layer):
+        return last.rate, [tuple(rule and unit for rule in of_layer) for of_layer in rules]
+    return None, rules
 
 
 def unique_rules(rules):
