@@ -22,14 +22,16 @@ from torchbp.printing import complain
 # benchmark: what it measures, and for how many seconds each; its module is imported when it is called
 BENCHMARKS = {
     "layers": ("Forward and backward of whole networks, beside torch.nn.", 4.0),
-    "step": ("Forward, backward and update, beside torch.nn with torch.optim.SGD, numpy and JAX.", 4.0),
+    "step": ("Forward, backward and update by SGD and AdamW, beside torch.nn, numpy and JAX.", 4.0),
+    "fit": ("Whole trainings on rows in memory, beside loops of torch.nn, scikit-learn and JAX.", 20.0),
     "ensemble": ("A step of many networks at once, beside a loop over them; growth with size.", 4.0),
     "training": ("A step of training in whole runs, beside plain Lightning and scikit-learn; a large table.", 20.0),
     "memory": ("The most memory that a step takes, beside what it cannot do without.", None),
     "models": ("A step of whole networks, converted, beside torch.nn: time and memory.", 8.0),
 }
 ACCURACY = "The worst error of each operation, forward and backward, in ulp, beside torch's."
-COMPILED = ("layers", "step", "ensemble", "all")
+COMPILED = ("layers", "step", "fit", "ensemble", "all")
+ON_CPU = ("fit",)
 ALL = "All of these timings, each in a process of its own."
 THREADS = {"cpu": [1, 2], "cuda": [1]}  # on a GPU they only start its kernels
 
@@ -42,7 +44,7 @@ def main(arguments):
         command.error(f"name a benchmark: {', '.join([*BENCHMARKS, 'all', 'accuracy'])}")
     name, file, picture, book = (settings.pop(key, None) for key in ("benchmark", "json", "plot", "book"))
     if "threads" in settings:
-        settings["threads"] = settings["threads"] or THREADS[settings["device"]]
+        settings["threads"] = settings["threads"] or THREADS[settings.get("device", "cpu")]
     if settings.get("with_compile") and (why := cannot_compile()):
         complain(f"{why}, or add --no-compile")
         return 1
@@ -58,7 +60,10 @@ def main(arguments):
             report["notes"].append(record["note"])
             continue
         report["results"].append(record)
-        progress(", ".join(record[key] for key in ("network", "variant", "operation", "dtype") if key in record) + " …")
+        progress(
+            ", ".join(record[key] for key in ("task", "network", "variant", "operation", "dtype") if key in record)
+            + " …"
+        )
     progress("")
     getattr(benchmark, "show", partial(tables.show, benchmark=benchmark))(console, records=report["results"])
     report["notes"] = list(dict.fromkeys(report["notes"]))
@@ -86,8 +91,12 @@ def _run_all(file, picture, threads, seconds, with_compile, device):
     status, reports = 0, []
     with tempfile.TemporaryDirectory() as folder:
         for name, (_, default) in BENCHMARKS.items():
+            if name in ON_CPU and device != "cpu":
+                continue
             written = Path(folder) / f"{name}.json"
-            command = [sys.executable, "-m", "torchbp", "bench", name, "--json", str(written), "--device", device]
+            command = [sys.executable, "-m", "torchbp", "bench", name, "--json", str(written)]
+            if name not in ON_CPU:
+                command += ["--device", device]
             if picture:
                 command += ["--plot", str(_picture_of(picture, name))]
             if default:
@@ -122,7 +131,8 @@ def _parser():
             benchmark.add_argument(
                 "--no-compile", dest="with_compile", action="store_false", help="leave out what torch.compile compiles"
             )
-        benchmark.add_argument("--device", type=device, default="cpu", help="cpu or cuda")
+        if name not in ON_CPU:
+            benchmark.add_argument("--device", type=device, default="cpu", help="cpu or cuda")
         benchmark.add_argument("--json", metavar="FILE", type=_new_file, help="write the results to this file too")
         each = ", one for each benchmark: FILE-layers.png, …" if name == "all" else ""
         benchmark.add_argument(
