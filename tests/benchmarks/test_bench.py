@@ -226,10 +226,10 @@ assert "pytorch_lightning" not in sys.modules
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "name a benchmark: layers, step, ensemble, training, memory, models, all, accuracy"),
+        ("", "name a benchmark: layers, step, fit, ensemble, training, memory, models, all, accuracy"),
         (
             "tables",
-            "invalid choice: 'tables'; there are layers, step, ensemble, training, memory, models, all, accuracy",
+            "invalid choice: 'tables'; there are layers, step, fit, ensemble, training, memory, models, all, accuracy",
         ),
         ("layers --threads 0", "argument --threads: 0 must be a positive number"),
         ("layers --threads many", "argument --threads: invalid int value: 'many'"),

@@ -3,8 +3,6 @@
 import argparse
 import importlib
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -16,6 +14,7 @@ from rich.console import Console
 
 from torchbp._imports import extra_needed
 from torchbp.benchmarks.helpers import tables
+from torchbp.benchmarks.helpers.machine import machine
 from torchbp.cli.parser import Parser
 from torchbp.engine.compiled import cannot_compile
 from torchbp.printing import complain
@@ -23,14 +22,16 @@ from torchbp.printing import complain
 # benchmark: what it measures, and for how many seconds each; its module is imported when it is called
 BENCHMARKS = {
     "layers": ("Forward and backward of whole networks, beside torch.nn.", 4.0),
-    "step": ("Forward, backward and update, beside torch.nn with torch.optim.SGD, numpy and JAX.", 4.0),
+    "step": ("Forward, backward and update by SGD and AdamW, beside torch.nn, numpy and JAX.", 4.0),
+    "fit": ("Whole trainings on rows in memory, beside loops of torch.nn, scikit-learn and JAX.", 20.0),
     "ensemble": ("A step of many networks at once, beside a loop over them; growth with size.", 4.0),
     "training": ("A step of training in whole runs, beside plain Lightning and scikit-learn; a large table.", 20.0),
     "memory": ("The most memory that a step takes, beside what it cannot do without.", None),
     "models": ("A step of whole networks, converted, beside torch.nn: time and memory.", 8.0),
 }
 ACCURACY = "The worst error of each operation, forward and backward, in ulp, beside torch's."
-COMPILED = ("layers", "step", "ensemble", "all")
+COMPILED = ("layers", "step", "fit", "ensemble", "all")
+ON_CPU = ("fit",)
 ALL = "All of these timings, each in a process of its own."
 THREADS = {"cpu": [1, 2], "cuda": [1]}  # on a GPU they only start its kernels
 
@@ -43,7 +44,7 @@ def main(arguments):
         command.error(f"name a benchmark: {', '.join([*BENCHMARKS, 'all', 'accuracy'])}")
     name, file, picture, book = (settings.pop(key, None) for key in ("benchmark", "json", "plot", "book"))
     if "threads" in settings:
-        settings["threads"] = settings["threads"] or THREADS[settings["device"]]
+        settings["threads"] = settings["threads"] or THREADS[settings.get("device", "cpu")]
     if settings.get("with_compile") and (why := cannot_compile()):
         complain(f"{why}, or add --no-compile")
         return 1
@@ -52,14 +53,17 @@ def main(arguments):
     with extra_needed("bench", f"torchbp bench {name}"):
         benchmark = importlib.import_module(f"torchbp.benchmarks.commands.{name}")
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    report = {"machine": _machine(settings.get("device", "cpu")), "benchmark": name, "results": [], "notes": []}
-    console.print(report["machine"])
+    report = {"machine": machine(settings.get("device", "cpu")), "benchmark": name, "results": [], "notes": []}
+    console.print(report["machine"], soft_wrap=True)
     for record in benchmark.measure(**settings):
         if "note" in record:
             report["notes"].append(record["note"])
             continue
         report["results"].append(record)
-        progress(", ".join(record[key] for key in ("network", "variant", "operation", "dtype") if key in record) + " …")
+        progress(
+            ", ".join(record[key] for key in ("task", "network", "variant", "operation", "dtype") if key in record)
+            + " …"
+        )
     progress("")
     getattr(benchmark, "show", partial(tables.show, benchmark=benchmark))(console, records=report["results"])
     report["notes"] = list(dict.fromkeys(report["notes"]))
@@ -87,8 +91,12 @@ def _run_all(file, picture, threads, seconds, with_compile, device):
     status, reports = 0, []
     with tempfile.TemporaryDirectory() as folder:
         for name, (_, default) in BENCHMARKS.items():
+            if name in ON_CPU and device != "cpu":
+                continue
             written = Path(folder) / f"{name}.json"
-            command = [sys.executable, "-m", "torchbp", "bench", name, "--json", str(written), "--device", device]
+            command = [sys.executable, "-m", "torchbp", "bench", name, "--json", str(written)]
+            if name not in ON_CPU:
+                command += ["--device", device]
             if picture:
                 command += ["--plot", str(_picture_of(picture, name))]
             if default:
@@ -123,7 +131,8 @@ def _parser():
             benchmark.add_argument(
                 "--no-compile", dest="with_compile", action="store_false", help="leave out what torch.compile compiles"
             )
-        benchmark.add_argument("--device", type=device, default="cpu", help="cpu or cuda")
+        if name not in ON_CPU:
+            benchmark.add_argument("--device", type=device, default="cpu", help="cpu or cuda")
         benchmark.add_argument("--json", metavar="FILE", type=_new_file, help="write the results to this file too")
         each = ", one for each benchmark: FILE-layers.png, …" if name == "all" else ""
         benchmark.add_argument(
@@ -184,13 +193,3 @@ def _new_pictures(text):
 
 def _picture_of(path, name):
     return path.with_stem(f"{path.stem}-{name}")
-
-
-def _machine(device="cpu"):
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        name = names[0] if names else name
-    gpu = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}; " if device == "cuda" else ""
-    return f"{gpu}{name}, {os.cpu_count()} cores; Python {platform.python_version()}, torch {torch.__version__}"

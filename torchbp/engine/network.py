@@ -16,6 +16,7 @@ from torchbp.ops._dispatch import any_autocast
 from torchbp.ops.registry import is_converted, refusal, rule_of
 from torchbp.ops.rules import Activation, Layer
 
+LARGE = 2**13  # numbers of a parameter, whose products with a batch may be large
 SUPPORTED = (
     "modules of torchbp.nn, and of torch.nn with their names, that take one tensor: layers and activations, in a "
     "Sequential or an MLP"
@@ -45,6 +46,13 @@ class Step(NamedTuple):
             formulas = rule.forward, rule.forward_ or rule.forward, rule.backward, rule.backward_ or rule.backward
         new_memory = isinstance(rule, Layer) and rule.new_memory
         return cls(place, *(with_options(f, rule, module) for f in formulas), rule.saves, new_memory)
+
+
+def rule_for_size(rule, module, gives_dx):
+    """The rule of the layer, or the one with other products where a parameter is large."""
+    if rule.large is None or all(p is None or p.numel() < LARGE for p in module._parameters.values()):
+        return rule
+    return rule.large(gives_dx)
 
 
 def with_options(formula, rule, module):
@@ -87,6 +95,7 @@ class Network:
         for _, layer in self.named:
             rule, place = rule_of(layer), None
             if isinstance(rule, Layer):
+                rule = rule_for_size(rule, layer, gives_dx=bool(self.tables))
                 place = len(self.tables)
                 self.tables.append((getter([p.name for p in rule.parameters]), layer._parameters))
                 self._add_accumulate(rule, layer)

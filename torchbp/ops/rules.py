@@ -184,6 +184,9 @@ class Layer(Rule):
         the place of torch's random stream, which it advances in place. The engine gives it.
     new_memory: whether what `forward` and `backward` return lies in memory of its own, and is no argument or a view of
         one. The engine may then overwrite it.
+    large(gives_dx) → the same layer by products that are faster where they are large, a `Layer` that is not registered;
+        or None. The engine takes it for a parameter of many numbers. gives_dx: whether dX is in memory while the
+        parameters change.
     equation: Z, of the symbols X and the parameters'; backward_equation: dX, of dZ and those.
     backward_why: the end of the sentence "Chain rule: …", on that equation; `{z}` and `{x}` are replaced by names.
     description: what it does, a sentence. description_without: another one for a module that lacks parameters, by the
@@ -209,6 +212,7 @@ class Layer(Rule):
     new_memory: Annotated[bool, "whether results are in new memory"] = False
     accumulate_all: Annotated[Callable | None, "accumulate_all(*parameters, dz, saved, ones, scale)"] = None
     of_member: Annotated[Rule | None, "of an ensemble's layer, the rule of a member's layer, or None"] = None
+    large: Annotated[Callable | None, "large(gives_dx) → the same layer by other products, or None"] = None
     keyed: Annotated[bool, "whether forward takes a key"] = False
 
     def __post_init__(self):

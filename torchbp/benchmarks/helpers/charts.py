@@ -3,11 +3,13 @@
 A bar is a ratio on a logarithmic axis and begins at 1, the peer: to the left is less, to the right is more.
 """
 
+import textwrap
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from torchbp.benchmarks.helpers.tables import by_variant, figure, grouped
+from torchbp.benchmarks.helpers.tables import by_variant, figure, grouped, summary_of
 from torchbp.training.report.figures import DASHES, plot_style, whole_decades
 
 OURS = "#1f7fc4"
@@ -18,6 +20,7 @@ OTHERS = {
     "JAX": "#00936b",
     "numpy": "#8a7400",
     "raw loop, torch.nn": "#555555",
+    "DataLoader": "#555555",
     "scikit-learn": "#c0609a",
     "Lightning": "#555555",
     "pandas": "#555555",
@@ -30,14 +33,17 @@ PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 
 def draw(path, benchmark, report):
     """Write the picture of `report["results"]` to the path."""
-    what, key = benchmark.SUMMARY
+    tasks = dict.fromkeys(record.get("task") for record in report["results"])
+    lines, keys = zip(*(summary_of(benchmark, task) for task in tasks), strict=True)
+    what, key = "\n".join(lines), keys[0]
     rows = list(_rows_of(benchmark, report["results"]))
     columns = max(len(panels) for _, panels in rows)
     heights = [4.4 if _curved(panels) else 0.9 + 0.25 * len(_names_of(panels)) for _, panels in rows]
     with plot_style("#222222"):
         canvas = Figure((3 + 2.4 * columns, sum(heights) + 0.9), dpi=110)
         canvas.set_layout_engine("constrained")
-        canvas.suptitle(f"{what}: to the left of 1 is less\n{report['machine']}", fontsize=11)
+        machine = textwrap.fill(report["machine"], 40 + 25 * columns)
+        canvas.suptitle(f"{what}: to the left of 1 is less\n{machine}", fontsize=11)
         parts = canvas.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
         for (title, panels), part in zip(rows, parts, strict=True):
             if _curved(panels):
@@ -51,12 +57,13 @@ def _rows_of(benchmark, records):
     """(title, {network: its variants}) of each row of panels: of a number of threads, and of one peer or of growth."""
     for threads, mine in grouped([{"threads": None, **record} for record in records], "threads").items():
         of_threads = f"{threads} thread{'s' * (threads > 1)}" if threads else ""
-        rows = {}
-        for network, variants in grouped(mine, "network").items():
-            rows.setdefault("growth" in variants[0] or variants[0]["variant"], {})[network] = variants
-        for peer, panels in rows.items():
-            other_peer = "" if peer in (True, getattr(benchmark, "PEER", peer)) else f", beside {peer}"
-            yield of_threads + other_peer, panels
+        for task, of_task in grouped([{"task": "", **record} for record in mine], "task").items():
+            rows = {}
+            for network, variants in grouped(of_task, "network").items():
+                rows.setdefault("growth" in variants[0] or variants[0]["variant"], {})[network] = variants
+            for peer, panels in rows.items():
+                other_peer = "" if peer in (True, getattr(benchmark, "PEER", peer)) else f"beside {peer}"
+                yield ", ".join(filter(None, (task, of_threads, other_peer))), panels
 
 
 def _curved(panels):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import torch
 
 from torchbp.benchmarks.helpers import ensemble_variants, step_variants
-from torchbp.benchmarks.helpers.networks import data_and_peer
+from torchbp.benchmarks.helpers.networks import classes_and_peer, data_and_peer
 from torchbp.benchmarks.helpers.timing import by_clock, interleaved
 
 
@@ -31,11 +31,37 @@ def _loss(parameters, x, y):
     return jnp.mean(jax.nn.softplus(z) - y * z)
 
 
-def _descend(parameters, x, y):
-    """The parameters after one step, and the loss before it."""
-    value, gradients = jax.value_and_grad(_loss)(parameters, x, y)
-    return jax.tree.map(lambda p, g: p - step_variants.LR * g, parameters, gradients), value
+def _cross_entropy(parameters, x, y):
+    """y: the class of each row."""
+    logs = jax.nn.log_softmax(_logits(parameters, x))
+    return -jnp.mean(jnp.take_along_axis(logs, y[:, None], axis=1))
 
+
+def _descend(parameters, x, y, lr=step_variants.LR, loss=_loss):
+    """The parameters after one step, and the loss before it."""
+    value, gradients = jax.value_and_grad(loss)(parameters, x, y)
+    return jax.tree.map(lambda p, g: p - lr * g, parameters, gradients), value
+
+
+def _descend_by_adamw(state, x, y, lr=step_variants.ADAMW_LR, decay=0.01, betas=(0.9, 0.999), eps=1e-8):
+    """AdamW as `torch.optim.AdamW` computes it."""
+    p, m, v = (state[name] for name in ("parameters", "m", "v"))
+    value, g = jax.value_and_grad(_loss)(p, x, y)
+    t = state["t"] + 1
+    m = jax.tree.map(lambda m, g: betas[0] * m + (1 - betas[0]) * g, m, g)
+    v = jax.tree.map(lambda v, g: betas[1] * v + (1 - betas[1]) * g * g, v, g)
+    of_m, root_of_v = 1 - betas[0] ** t, jnp.sqrt(1 - betas[1] ** t)
+    p = jax.tree.map(lambda p, m, v: p * (1 - lr * decay) - lr / of_m * m / (jnp.sqrt(v) / root_of_v + eps), p, m, v)
+    return {"parameters": p, "m": m, "v": v, "t": t}, value
+
+
+def _adamw_state(parameters):
+    m, v = (jax.tree.map(jnp.zeros_like, parameters) for _ in range(2))
+    return {"parameters": parameters, "m": m, "v": v, "t": jnp.zeros(())}
+
+
+DESCENTS = {"SGD": _descend, "AdamW": _descend_by_adamw}
+STATES = {"SGD": lambda parameters: parameters, "AdamW": _adamw_state}  # of the parameters
 
 _descend_all = jax.vmap(_descend, in_axes=(0, None, None))  # members, which share the rows
 
@@ -52,16 +78,22 @@ class Descent:
         program: of the parameters and the batch to new parameters and the loss.
         parameters: tensors W_1, b_1, …, which are copied.
         batch: tensors.
+        state: of the parameters, to what the program changes.
     """
 
-    def __init__(self, program, parameters, *batch):
+    def __init__(self, program, parameters, *batch, state=STATES["SGD"]):
         self.program = jax.jit(program, donate_argnums=0)
-        arrays = [_array(p) for p in parameters]
-        self.parameters = list(zip(arrays[::2], arrays[1::2], strict=True))
+        self.parameters = state(pairs_of(parameters))
         self.batch = [_array(t) for t in batch]
 
     def __call__(self):
         self.parameters, self.loss = self.program(self.parameters, *self.batch)
+
+
+def pairs_of(parameters):
+    """[(W_1, b_1), …] of the tensors W_1, b_1, …"""
+    arrays = [_array(p) for p in parameters]
+    return list(zip(arrays[::2], arrays[1::2], strict=True))
 
 
 def _array(tensor):
@@ -80,10 +112,28 @@ def _jax_step(sizes, rows):
 def jax_steps(sizes, rows):
     """The same, and JAX's program of several steps."""
     x, y, net = data_and_peer(sizes, rows)
-    name = f"JAX lax.scan, {step_variants.STEPS} steps"
-    variants, _ = _jax_step(sizes, rows)
-    return variants | {
-        name: Descent(partial(_scanned, _descend), net.parameters(), *step_variants.repeated_rows(x, y))
+    return _one_and_several(step_variants.torch_step(net, x, y), _descend, net, x, y)
+
+
+def _jax_adamw(sizes, rows):
+    x, y, net = data_and_peer(sizes, rows)
+    peer = step_variants.torch_step(net, x, y, step_variants.adamw)
+    return _one_and_several(peer, _descend_by_adamw, net, x, y, state=_adamw_state)
+
+
+def _jax_classes(sizes, rows):
+    x, y, net = classes_and_peer(sizes, rows)
+    peer = step_variants.torch_step(net, x, y, loss=torch.nn.CrossEntropyLoss())
+    return _one_and_several(peer, partial(_descend, loss=_cross_entropy), net, x, y)
+
+
+def _one_and_several(peer, descend, net, x, y, **state):
+    """The peer's step, JAX's step, and JAX's program of several; and how many steps that is."""
+    name, batches = f"JAX lax.scan, {step_variants.STEPS} steps", step_variants.repeated_rows(x, y)
+    return {
+        step_variants.PEER: peer,
+        "JAX jit": Descent(descend, net.parameters(), x, y, **state),
+        name: Descent(partial(_scanned, descend), net.parameters(), *batches, **state),
     }, {name: step_variants.STEPS}
 
 
@@ -108,7 +158,14 @@ def jax_ensembles(count, sizes, rows):
     return variants | {name: several}, steps | {name: step_variants.STEPS}
 
 
-KINDS = {"step": _jax_step, "steps": jax_steps, "ensemble": _jax_ensemble, "ensembles": jax_ensembles}
+KINDS = {
+    "step": _jax_step,
+    "steps": jax_steps,
+    "AdamW": _jax_adamw,
+    "classes": _jax_classes,
+    "ensemble": _jax_ensemble,
+    "ensembles": jax_ensembles,
+}
 
 
 def main(arguments):

@@ -5,12 +5,12 @@ import copy
 import numpy as np
 import torch
 
-from torchbp.benchmarks.helpers.networks import data_and_peer
-from torchbp.engine import SGD, backprop
+from torchbp.benchmarks.helpers.networks import classes_and_peer, data_and_peer
+from torchbp.engine import SGD, AdamW, backprop
 from torchbp.engine.cuda_graph import record
-from torchbp.nn import MLP, FusedMLP
+from torchbp.nn import MLP, CrossEntropyLoss, FusedMLP
 
-LR = 0.1
+LR, ADAMW_LR = 0.1, 1e-3
 STEPS = 16  # of a call that makes several
 PEER = "torch.nn"  # with autograd and torch.optim.SGD(fused=True)
 
@@ -94,16 +94,19 @@ def compiled_steps(sizes, rows):
     }
 
 
-STEPS_OF = dict.fromkeys(("torch.compile, 16 steps", "SGD.backprop_steps, compiled"), STEPS)
+STEPS_OF = dict.fromkeys(
+    ("torch.compile, 16 steps", "SGD.backprop_steps, compiled", "AdamW.backprop_steps, compiled"), STEPS
+)
 
 
-def torch_step(net, x, y):
-    loss = torch.nn.BCEWithLogitsLoss()
-    return _with_autograd(net, lambda: loss(net(x), y))
+def torch_step(net, x, y, optimizer=None, loss=None):
+    """A step of torch.nn with `optimizer(net)`, SGD where it is None; with BCEWithLogitsLoss, or another loss."""
+    loss = loss or torch.nn.BCEWithLogitsLoss()
+    return _with_autograd(net, lambda: loss(net(x), y), optimizer)
 
 
-def _with_autograd(net, loss):
-    optimizer = _torch_sgd(net)
+def _with_autograd(net, loss, optimizer=None):
+    optimizer = (optimizer or _torch_sgd)(net)
 
     def step():
         optimizer.zero_grad()
@@ -117,6 +120,34 @@ def _with_autograd(net, loss):
 
 def _torch_sgd(net):
     return torch.optim.SGD(net.parameters(), lr=LR, fused=True)
+
+
+def adamw(net):
+    return torch.optim.AdamW(net.parameters(), lr=ADAMW_LR, fused=True)
+
+
+def adamw_steps(sizes, rows, compiled=False):
+    """The step of AdamW, of torch.nn and ours; `compiled` is ours alone beside the peer."""
+    x, y, peer = data_and_peer(sizes, rows)
+    ours = _our_steps("AdamW", AdamW, ADAMW_LR, None, compiled, peer, sizes, x, y)
+    return {PEER: torch_step(peer, x, y, adamw), **ours}
+
+
+def classes_steps(sizes, rows, compiled=False):
+    """The step of SGD with softmax and cross-entropy, of torch.nn and ours; `compiled` as above."""
+    x, y, peer = classes_and_peer(sizes, rows)
+    ours = _our_steps("SGD", SGD, LR, CrossEntropyLoss(), compiled, peer, sizes, x, y)
+    return {PEER: torch_step(peer, x, y, loss=torch.nn.CrossEntropyLoss()), **ours}
+
+
+def _our_steps(name, optimizer, lr, loss, compiled, peer, sizes, x, y):
+    engine = MLP(*sizes)
+    engine.load_state_dict(peer.state_dict())
+    descent = optimizer(engine, lr=lr, loss=loss, compile=compiled)
+    if not compiled:
+        return {f"{name}.backprop_step": lambda: descent.backprop_step(x, y)}
+    batches = repeated_rows(x, y)
+    return {f"{name}.backprop_steps, compiled": lambda: descent.backprop_steps(*batches)}
 
 
 def backprop_and_torch_step(net, x, y):
@@ -163,7 +194,7 @@ def compiled_program(step, x):
 
 def repeated_rows(*batch):
     """The same rows for each of 16 steps, as copies: other rows would be in other memory too."""
-    return [t.repeat(STEPS, 1, 1) for t in batch]
+    return [t.repeat(STEPS, *[1] * t.dim()) for t in batch]
 
 
 def numpy_by_hand(parameters, x, y):

@@ -6,18 +6,24 @@ from rich.table import Table
 
 
 def show(console, benchmark, records):
-    """The tables of each number of threads, with their summary, and of what grows, each under its title."""
-    for threads in dict.fromkeys(record.get("threads") for record in records):
+    """The tables of each number of threads and task, with their summary, and of what grows, each under its title."""
+    for threads, task in dict.fromkeys((record.get("threads"), record.get("task")) for record in records):
+        title = f", {task}" * bool(task)
         of_threads = f", {threads} thread{'s' * (threads > 1)}" if threads else ""
-        mine = [record for record in records if record.get("threads") == threads]
+        mine = [record for record in records if (record.get("threads"), record.get("task")) == (threads, task)]
         networks = grouped(mine, "network")
         for name, variants in networks.items():
             grows = "growth" in variants[0]
-            console.print(f"{name}{', µs a step' * grows}{of_threads}", soft_wrap=True)
+            console.print(f"{name}{title}{', µs a step' * grows}{of_threads}", soft_wrap=True)
             console.print(growth(variants) if grows else network(benchmark, variants))
-        what, key = benchmark.SUMMARY
+        what, key = summary_of(benchmark, task)
         console.print(f"{what}{of_threads}", soft_wrap=True)
         console.print(summary(_compared(benchmark, networks), key))
+
+
+def summary_of(benchmark, task):
+    """What the summary of a task shows, a line and the key of its figures."""
+    return benchmark.SUMMARIES[task] if task else benchmark.SUMMARY
 
 
 def grouped(records, key):

@@ -7,9 +7,13 @@
 The sum over n runs over every leading dimension of X. For real numbers conj(·) is the number itself.
 """
 
+import dataclasses
+from functools import cache, partial
+
 import torch
 import torch.nn.functional as F
 
+from torchbp.ops import _onednn
 from torchbp.ops._accumulate import per_member
 from torchbp.ops._dispatch import VmappableFunction, lower_precision, operation, save_for_jvp
 from torchbp.ops.expressions import SumOver, Symbol, W, X, dZ
@@ -74,16 +78,16 @@ def linear_dbias(dz):
     return dz.sum(tuple(range(dz.dim() - 1))) if dz.dim() > 1 else dz  # sum(()) would sum everything
 
 
-def add_dweight(out, dz, x, beta, scale):
+def add_dweight(out, dz, x, beta, scale, addmm_=torch.Tensor.addmm_):
     """out ← β out + s dW in place, in one GEMM: a gradient, a velocity, or with s = −α a step of gradient descent.
 
-    β and s are numbers, or tensors of one number; of an ensemble, of one for each member.
+    β and s are numbers, or tensors of one number; of an ensemble, of one for each member. `addmm_` is the GEMM.
     """
     if dz.dim() != 2:
         dz, x = dz.reshape(-1, dz.shape[-1]), x.reshape(-1, x.shape[-1])
     if isinstance(beta, torch.Tensor) or isinstance(scale, torch.Tensor):
         beta, dz, scale = fold_scales(out, beta, dz, scale)
-    out.addmm_(dz.t(), x.conj(), beta=beta, alpha=scale)
+    addmm_(out, dz.t(), x.conj(), beta=beta, alpha=scale)
 
 
 def add_dbias(out, dz, ones, beta, scale):
@@ -141,6 +145,19 @@ def _backward(dz, x, weight, bias):
     return linear_dx(dz, weight)
 
 
+@cache
+def _large(gives_dx):
+    """The rule with products that oneDNN may compute; of a layer without dX, they may take as much memory as that."""
+    add_large_dweight = partial(add_dweight, addmm_=partial(_onednn.addmm_, part=_onednn.PART if gives_dx else 1))
+    return dataclasses.replace(
+        RULE,
+        forward=_onednn.linear,
+        backward=lambda dz, x, weight, bias: _onednn.matmul(dz, weight),
+        parameters=parameters(linear_dweight, linear_dbias, add_large_dweight, add_dbias),
+        accumulate_all=None,
+    )
+
+
 def parameters(dweight, dbias, add_dweight, add_dbias):
     """W and b, of one network or of an ensemble: the equations of a member are the same."""
     return (
@@ -183,6 +200,7 @@ RULE = register(
         backward=_backward,
         saves="input",
         new_memory=True,
+        large=_large,
         parameters=parameters(linear_dweight, linear_dbias, add_dweight, add_dbias),
         accumulate_all=add_both,
         **EQUATIONS,
