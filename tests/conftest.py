@@ -1,4 +1,5 @@
 import contextlib
+import gc
 import io
 import os
 import tempfile
@@ -16,6 +17,7 @@ from torchbp.engine.compiled import cannot_compile
 # tensors of a few numbers gain nothing from threads, which wait for each other where a core is busy with something else
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")  # no trial programs for each kind of vectors that the CPU has
 # torch takes from its cache what it has compiled for another kind of vectors, and computes wrong numbers
 if kind := os.environ.get("ATEN_CPU_CAPABILITY"):
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{kind}")
@@ -28,6 +30,12 @@ def pytest_collection_modifyitems(items):
         for name in MARKED:
             if name in item.fixturenames:
                 item.add_marker(name)
+
+
+def pytest_collection_finish():
+    """What is imported by now stays. A collection of garbage, which many a test asks for, need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
