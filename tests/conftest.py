@@ -1,7 +1,9 @@
 import contextlib
 import gc
 import io
+import multiprocessing
 import os
+import signal
 import tempfile
 import warnings
 from pathlib import Path
@@ -21,6 +23,9 @@ os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")  # no trial programs for 
 # torch takes from its cache what it has compiled for another kind of vectors, and computes wrong numbers
 if kind := os.environ.get("ATEN_CPU_CAPABILITY"):
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{kind}")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as of what a shell runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MARKED = ("browser", "compiler", "processes")  # a test that takes this fixture has the mark of the same name
 
@@ -56,6 +61,14 @@ def compiler():
     """For a test whose code torch.compile builds, and not only traces."""
     if why := cannot_compile():
         pytest.skip(why)
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """Where processes come from that have imported the command: a new interpreter takes longer than a run."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torchbp.training.cli.command", "tests.training.pairs"])
+    return context
 
 
 @pytest.fixture

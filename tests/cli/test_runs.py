@@ -307,7 +307,6 @@ def test_interruption_says_how_to_go_on(run):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it
     )
     for line in process.stderr:
         if line.startswith("epoch"):

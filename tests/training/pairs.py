@@ -1,4 +1,4 @@
-"""The command in other processes: one, or two that are one run. They are forked from a process that has imported it."""
+"""The command in other processes: one, or two that are one run. They come from a process that has imported it."""
 
 import contextlib
 import os
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import torch
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from tests.commands import without_pictures
 from torchbp.cli import main
@@ -22,7 +23,21 @@ def run_here(folder, arguments, environment, name):
         os.dup2(out.fileno(), 1)
         os.dup2(err.fileno(), 2)
     with without_pictures():
-        sys.exit(main(arguments))
+        status = main(arguments)
+    if status:
+        sys.exit(status)
+
+
+def of_torchrun(folder, arguments):
+    """One of the processes that torchrun's agent starts."""
+    run_here(folder, arguments, {}, os.environ["RANK"])
+
+
+def torchrun_here(folder, arguments):
+    """torchrun with two processes, as the whole of this one: without its interpreters, which take seconds to start."""
+    settings = {"nproc_per_node": 2, "rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": "test"}
+    config = LaunchConfig(min_nodes=1, max_nodes=1, max_restarts=0, start_method="forkserver", **settings)
+    elastic_launch(config, of_torchrun)(folder, arguments)
 
 
 class Pair:
