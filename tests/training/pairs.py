@@ -35,20 +35,24 @@ def of_torchrun(folder, arguments):
 
 def torchrun_here(folder, arguments):
     """torchrun with two processes, as the whole of this one: without its interpreters, which take seconds to start."""
-    settings = {"nproc_per_node": 2, "rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": "test"}
-    config = LaunchConfig(min_nodes=1, max_nodes=1, max_restarts=0, start_method="forkserver", **settings)
+    settings = {"nproc_per_node": 2, "max_restarts": 0, "monitor_interval": 0.05, "start_method": "forkserver"}
+    meeting = {"rdzv_backend": "static", "rdzv_endpoint": f"127.0.0.1:{free_port()}", "rdzv_configs": {"rank": 0}}
+    config = LaunchConfig(min_nodes=1, max_nodes=1, run_id="test", **settings, **meeting)
     elastic_launch(config, of_torchrun)(folder, arguments)
+
+
+def free_port():
+    with contextlib.closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 class Pair:
     """Two processes of one run, with the environment that torchrun gives them."""
 
     def __init__(self, context, arguments):
-        with contextlib.closing(socket.socket()) as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         same = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0, "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}  # fmt: skip
+                "MASTER_PORT": free_port(), "TORCHELASTIC_RUN_ID": "test"}  # fmt: skip
         self.folder = Path.cwd()
         self.processes = []
         for rank in range(2):
