@@ -1,6 +1,9 @@
 import contextlib
+import gc
 import io
+import multiprocessing
 import os
+import signal
 import tempfile
 import warnings
 from pathlib import Path
@@ -16,9 +19,13 @@ from torchbp.engine.compiled import cannot_compile
 # tensors of a few numbers gain nothing from threads, which wait for each other where a core is busy with something else
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")  # no trial programs for each kind of vectors that the CPU has
 # torch takes from its cache what it has compiled for another kind of vectors, and computes wrong numbers
 if kind := os.environ.get("ATEN_CPU_CAPABILITY"):
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{kind}")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as of what a shell runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MARKED = ("browser", "compiler", "processes")  # a test that takes this fixture has the mark of the same name
 
@@ -28,6 +35,12 @@ def pytest_collection_modifyitems(items):
         for name in MARKED:
             if name in item.fixturenames:
                 item.add_marker(name)
+
+
+def pytest_collection_finish():
+    """What is imported by now stays. A collection of garbage, which many a test asks for, need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
@@ -48,6 +61,14 @@ def compiler():
     """For a test whose code torch.compile builds, and not only traces."""
     if why := cannot_compile():
         pytest.skip(why)
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """Where processes come from that have imported the command: a new interpreter takes longer than a run."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torchbp.training.cli.command", "tests.training.pairs"])
+    return context
 
 
 @pytest.fixture

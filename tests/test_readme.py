@@ -5,7 +5,6 @@ import itertools
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from sklearn.datasets import load_breast_cancer
 
 from tests.documentation import ROOT, code_blocks, documentation, headings
+from tests.training.pairs import Pair
 from torchbp.cli import main
 
 TEXTS = documentation()
@@ -50,8 +50,7 @@ def commands():
     return [line.split("&& .venv/bin/")[-1] for line in lines if "torchbp " in line]
 
 
-@pytest.mark.processes
-def test_commands_run_in_order_and_print_what_the_readme_says(tmp_path, monkeypatch, capsys):
+def test_commands_run_in_order_and_print_what_the_readme_says(tmp_path, monkeypatch, capsys, processes):
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     monkeypatch.chdir(tmp_path)
     cancer = load_breast_cancer(as_frame=True).frame.rename(columns={"target": "diagnosis"})
@@ -62,8 +61,8 @@ def test_commands_run_in_order_and_print_what_the_readme_says(tmp_path, monkeypa
     printed = []
     with warnings.catch_warnings():
         for command in commands():
-            if "ddp" in command:  # it starts this program again
-                subprocess.run([sys.executable, "-m", *shlex.split(command)], check=True, capture_output=True)
+            if "ddp" in command:  # it starts a second process: tests/training/test_processes.py
+                assert Pair(processes, shlex.split(command)[1:]).join() == [0, 0]
                 continue
             assert main(shlex.split(command)[1:]) == 0
             printed.append("".join(reversed(capsys.readouterr())))

@@ -8,12 +8,14 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from tests.training.pairs import run_here
 from torchbp.training import Classifier, TabularData
 from torchbp.training.callbacks.progress import is_due
 
@@ -298,23 +300,19 @@ def test_other_precisions(precision, run):
     assert (status, out) == (0, "wrote    predictions.csv: 569 rows\n")
 
 
-@pytest.mark.processes
-def test_interruption_says_how_to_go_on(run):
-    """Of a real process. Each moment of a run that a signal may come at: tests/training/test_resume.py."""
+def test_interruption_says_how_to_go_on(run, processes):
+    """Of a process of its own. Each moment of a run that a signal may come at: tests/training/test_resume.py."""
     endless = ["--trainer.max_epochs", "100000", "--stopping.min_grad_norm", "0", "--stopping.patience", "100000"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "torchbp", "fit", "-c", CANCER, *endless],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it
-    )
-    for line in process.stderr:
-        if line.startswith("epoch"):
-            break
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
-    assert process.returncode == 130
+    process = processes.Process(target=run_here, args=(Path.cwd(), ["fit", "-c", CANCER, *endless], {}, "run"))
+    process.start()
+    printed, said = Path("run.out"), Path("run.err")
+    while not (said.exists() and "\nepoch" in said.read_text()):
+        assert process.is_alive()
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    out, err = printed.read_text(), said.read_text()
+    assert process.exitcode == 130
     assert "Traceback" not in err
     assert [line.split()[0] for line in out.splitlines()] == ["stopped", "run", "resume"]
     assert "interrupted" in out

@@ -142,6 +142,5 @@ def trains_as_one(rank, wrapping):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12, msg=lambda m: f"{wrapping}: {m}")
 
 
-@pytest.mark.processes
-def test_two_processes_train_as_one_with_ddp_and_fsdp2(tmp_path):
-    mp.spawn(worker, (str(tmp_path),), nprocs=2)
+def test_two_processes_train_as_one_with_ddp_and_fsdp2(tmp_path, processes):
+    mp.start_processes(worker, (str(tmp_path),), nprocs=2, start_method=processes.get_start_method())

@@ -96,18 +96,18 @@ def test_graph_can_be_walked_twice(case):
 
 
 @pytest.mark.parametrize("case", PLAIN, ids=str)
-@pytest.mark.parametrize("backward", [False, True])
-def test_graph_is_freed_without_the_garbage_collector(case, backward):
+def test_graph_is_freed_without_the_garbage_collector(case):
     ours, _ = case.calls()
-    inputs = [leaf.clone() for leaf in case.leaves(requires_grad=True)]
     gc.disable()
     try:
-        output = ours(*inputs)
-        alive = [weakref.ref(t) for t in (*inputs, output)]
-        if backward:
-            torch.autograd.grad(output.sum(), that_require(inputs))
-        del inputs, output
-        assert [ref() for ref in alive] == [None] * len(alive)
+        for backward in (False, True):
+            inputs = [leaf.clone() for leaf in case.leaves(requires_grad=True)]
+            output = ours(*inputs)
+            alive = [weakref.ref(t) for t in (*inputs, output)]
+            if backward:
+                torch.autograd.grad(output.sum(), that_require(inputs))
+            del inputs, output
+            assert [ref() for ref in alive] == [None] * len(alive), f"backward={backward}"
     finally:
         gc.enable()
 
@@ -235,13 +235,9 @@ def loss_of(name, package):
     return lambda z, y: loss(sigmoid(z), y)
 
 
-SETTINGS = {"traced": {"backend": "aot_eager"}, "machine code": {"options": {"cpp_wrapper": True}}}
-
-
-@pytest.mark.usefixtures("compiler", "fresh_compiler")
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_compiles_whole(settings):
-    """One program, forward and backward, for all: a compilation takes some seconds, mostly whatever its size."""
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compiles_whole():
+    """One program, forward and backward, for all. Machine code of each operation: test_whole_programs.py."""
     pairs = [pair(activation) for activation, _ in PROGRAMS]
     nets, torchs = ([both[i][0] for both in pairs] for i in (0, 1))
     ours, theirs = ([loss_of(loss, package) for _, loss in PROGRAMS] for package in (torchbp.nn, nn))
@@ -250,7 +246,7 @@ def test_compiles_whole(settings):
     def losses(x, y):
         return torch.stack([loss(net(x), y) for net, loss in zip(nets, ours, strict=True)])
 
-    compiled = torch.compile(losses, fullgraph=True, dynamic=True, **settings)
+    compiled = torch.compile(losses, fullgraph=True, dynamic=True, backend="aot_eager")
     for rows in (6, 4):
         a = x[:rows].clone().requires_grad_()
         values = compiled(a, y[:rows])

@@ -307,10 +307,10 @@ def test_autocast_is_torchs():
 
 
 @pytest.mark.usefixtures("fresh_compiler")
-@pytest.mark.parametrize("dynamic", [False, True])
-def test_a_compiled_network(dynamic):
+def test_a_compiled_network():
+    """Of these sizes. Of any sizes, each operation by itself: test_whole_programs.py."""
     model, x = torchbp.convert(nn.Sequential(*layers()).double()), double(5, 2, 12, 9)
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager", dynamic=False)
     found = []
     for call in (model, compiled):
         value = call(x).square().sum()

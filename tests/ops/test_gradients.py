@@ -16,13 +16,13 @@ def case(request):
     return request.param
 
 
-def each_subset(case, device):
-    """Our function of the leaves of each requires_grad subset, the other leaves fixed."""
+def each_subset(case, device, chosen):
+    """Our function of the leaves of each of these requires_grad subsets, the other leaves fixed."""
     ours, _ = case.calls(device)
     leaves = case.leaves(device)
     if not ours(*leaves).isfinite().all():
         pytest.skip("the mean of an empty batch is nan, as in torch")
-    for subset in subsets(case.differentiable):
+    for subset in chosen:
 
         def function(*chosen, subset=subset):
             arguments = list(leaves)
@@ -34,17 +34,20 @@ def each_subset(case, device):
 
 
 def test_gradcheck(case, device):
-    for function, leaves in each_subset(case, device):
+    """In the other layouts all leaves together."""
+    chosen = subsets(case.differentiable)
+    for function, leaves in each_subset(case, device, chosen if case.layout == "contiguous" else chosen[-1:]):
         assert gradcheck(
             function, leaves, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True
         )
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case.layout == "contiguous"], ids=str)
 def test_gradgradcheck(case, device):
-    """Each subset with the first options in contiguous memory; else all leaves together: the formulas are the same."""
-    found = list(each_subset(case, device))
-    plain = case.layout == "contiguous" and case.options == case.operation.options[0]
-    for function, leaves in found if plain else found[-1:]:
+    """All leaves together; with the first options each alone, too. In the other layouts the second gradient is torch's:
+    see `test_equals_torch`."""
+    alone = [] if case.options != case.operation.options[0] else [(i,) for i in case.differentiable]
+    for function, leaves in each_subset(case, device, {*alone, tuple(case.differentiable)}):
         assert gradgradcheck(function, leaves, check_batched_grad=True, check_fwd_over_rev=True)
 
 
@@ -74,35 +77,35 @@ def test_forward_over_reverse_is_double_backward(case, device):
         torch.testing.assert_close(got, value, **DOUBLE)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_equals_torch(case, device, dtype):
-    ours, torchs = case.calls(device, dtype)
-    leaves = case.leaves(device, dtype)
-    results = []
-    for function in (ours, torchs):
-        inputs = with_gradients([leaf.clone() for leaf in leaves])
-        output = function(*inputs)
-        wanted = that_require(inputs)
-        incoming = torch.linspace(-1, 2, output.numel(), dtype=dtype, device=device).view(output.shape)
-        first = torch.autograd.grad(output, wanted, incoming, create_graph=True)
-        loss = sum((g * (1 + g)).sum() for g in first)
-        second = []
-        if loss.requires_grad:  # it does not where the operation is linear in all its arguments
-            second = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
-        results.append((output, *first, *second))
-    for got, expected in zip(*results, strict=False):  # of torch's, some zeros more
-        torch.testing.assert_close(got, expected, equal_nan=True, **TOLERANCE[dtype])
+def test_equals_torch(case, device):
+    for dtype in (torch.float32, torch.float64):
+        ours, torchs = case.calls(device, dtype)
+        leaves = case.leaves(device, dtype)
+        results = []
+        for function in (ours, torchs):
+            inputs = with_gradients([leaf.clone() for leaf in leaves])
+            output = function(*inputs)
+            wanted = that_require(inputs)
+            incoming = torch.linspace(-1, 2, output.numel(), dtype=dtype, device=device).view(output.shape)
+            first = torch.autograd.grad(output, wanted, incoming, create_graph=True)
+            loss = sum((g * (1 + g)).sum() for g in first)
+            second = []
+            if loss.requires_grad:  # it does not where the operation is linear in all its arguments
+                second = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
+            results.append((output, *first, *second))
+        for got, expected in zip(*results, strict=False):  # of torch's, some zeros more
+            torch.testing.assert_close(got, expected, equal_nan=True, **TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
 @pytest.mark.parametrize("case", [case for case in CASES if case.operation.complex], ids=str)
-def test_complex_equals_torch(case, device, dtype):
-    ours, torchs = case.calls(device, dtype)
-    leaves = [torch.complex(leaf, torch.randn_like(leaf)).to(dtype) for leaf in case.leaves(device)]
-    results = []
-    for function in (ours, torchs):
-        inputs = [leaf.clone().requires_grad_() for leaf in leaves]
-        output = function(*inputs)
-        incoming = torch.full_like(output, 0.5 - 2j if output.is_complex() else 0.5)
-        results.append((output, *torch.autograd.grad(output, inputs, incoming)))
-    torch.testing.assert_close(results[0], results[1], equal_nan=True, **TOLERANCE[dtype])
+def test_complex_equals_torch(case, device):
+    for dtype in (torch.complex64, torch.complex128):
+        ours, torchs = case.calls(device, dtype)
+        leaves = [torch.complex(leaf, torch.randn_like(leaf)).to(dtype) for leaf in case.leaves(device)]
+        results = []
+        for function in (ours, torchs):
+            inputs = [leaf.clone().requires_grad_() for leaf in leaves]
+            output = function(*inputs)
+            incoming = torch.full_like(output, 0.5 - 2j if output.is_complex() else 0.5)
+            results.append((output, *torch.autograd.grad(output, inputs, incoming)))
+        torch.testing.assert_close(results[0], results[1], equal_nan=True, **TOLERANCE[dtype])

@@ -31,7 +31,8 @@ WARNINGS = (
     "reduction.{1,2}.mean. divides",
 )
 # samples of an operation and dtype: of pooling torch has over a thousand, which take seconds to make
-MOST, MOST_TRANSFORMED, MADE = 24, 8, 240
+MADE, MOST, MOST_TRANSFORMED = 240, {torch.float32: 24}, 8
+FEWER = 12  # the same formulas in another dtype
 
 
 def test_torch_has_samples_of_every_operation_and_module():
@@ -91,22 +92,8 @@ def outcome(function):
         return type(error)
 
 
-_chosen = {}
-
-
-def chosen_samples(info, device, dtype):
-    """Some of torch's samples, made once."""
-    key = id(info), device, dtype
-    if key not in _chosen:
-        _chosen[key] = list(
-            itertools.islice(info.sample_inputs(device, dtype, requires_grad=dtype in info.backward_dtypes), MADE)
-        )
-    return _chosen[key]
-
-
-def each_sample(info, device, dtype, most):
+def each_sample(info, samples, most):
     """Function of flat arguments, ours and torch's, with the arguments, of every sample, or of so many of them."""
-    samples = chosen_samples(info, device, dtype)
     for sample in samples[:: -(-len(samples) // most)]:
         flat, spec = tree_flatten(((sample.input, *sample.args), sample.kwargs))
 
@@ -214,33 +201,34 @@ ILL_CONDITIONED = {"nn.functional.scaled_dot_product_attention": 100}
 
 
 @pytest.mark.parametrize(("info", "dtype"), list(samples()))
-@pytest.mark.parametrize("what", [derivatives, jvp, over_a_batch])
 @pytest.mark.filterwarnings(*(f"ignore:.*{words}:UserWarning" for words in WARNINGS))
-def test_operation(info, dtype, what, device):
-    if what is jvp and not (info.supports_forward_ad and dtype in info.backward_dtypes):
-        pytest.skip("torch has no forward mode here")
-    count, most = 0, MOST if what is derivatives else MOST_TRANSFORMED
-    if what is derivatives:
-        what = functools.partial(derivatives, twice=info.supports_gradgrad)
-    for flat, ours, torchs in each_sample(info, device, dtype, most):
+def test_operation(info, dtype, device):
+    made = info.sample_inputs(device, dtype, requires_grad=dtype in info.backward_dtypes)
+    made = list(itertools.islice(made, MADE))
+    assert made
+    compare(info, dtype, made, MOST.get(dtype, FEWER), functools.partial(derivatives, twice=info.supports_gradgrad))
+    compare(info, dtype, made, MOST_TRANSFORMED, over_a_batch)
+    if info.supports_forward_ad and dtype in info.backward_dtypes:
+        compare(info, dtype, made, MOST_TRANSFORMED, jvp)
+
+
+def compare(info, dtype, samples, most, what):
+    for flat, ours, torchs in each_sample(info, samples, most):
         results = [outcome(lambda f=f, x=flat: what(f, x)) for f in (ours, torchs)]
         if results[1] is NotImplementedError:
             pass  # torch has no kernel for this dtype, which ours does not need
         elif isinstance(results[1], type):
-            assert results[0] is results[1], flat
+            assert results[0] is results[1], (what, flat)
         elif dtype is torch.bfloat16:
             assert same_bits(*results) or assert_as_near(*results, what(torchs, in_float64(flat)))
         elif dtype is torch.float32 and info.name in ILL_CONDITIONED:
             assert_as_near(*results, what(torchs, in_float64(flat)), ILL_CONDITIONED[info.name])
         elif not torch_is_inexact(info, flat, dtype) or not assert_as_near(*results, what(torchs, in_float64(flat))):
-            assert_near(*results, lambda m, x=flat: f"{x}\n{m}")
-        count += 1
-    assert count
+            assert_near(*results, lambda m, x=flat: f"{what}, {x}\n{m}")
 
 
 @pytest.mark.parametrize("info", MODULES, ids=lambda info: info.module_cls.__name__)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("dtype", "training"), [(torch.float32, True), (torch.float64, False)])
 @pytest.mark.filterwarnings(f"ignore:{WARNINGS[-1]}", "ignore:Converting a tensor with requires_grad")
 def test_module(info, dtype, training, device):
     count = 0

@@ -52,12 +52,14 @@ def test_the_auditor_finds_it(entry):
 
 
 @EACH
+@pytest.mark.usefixtures("in_this_process")
 def test_the_auditor_passes_its_twin(entry):
     report = audit(entry.sound_twin, entry)
     assert not report.failed, str(report)
 
 
 @pytest.mark.parametrize("entry", SOUND, ids=lambda entry: entry.name)
+@pytest.mark.usefixtures("in_this_process")
 def test_the_auditor_passes_sound_ones(entry):
     report = audit(entry.subject, entry)
     assert not report.failed, str(report)

@@ -14,6 +14,8 @@ from torchbp.testing.numerics.finite_differences import slopes
 from torchbp.testing.numerics.tensors import evened, symmetric, weights
 from torchbp.testing.numerics.verdict import Block, judge
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def scaled(right, wrong=1.0):
     """A Function of a function, whose gradient is multiplied by a number."""

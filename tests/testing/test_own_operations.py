@@ -1,8 +1,6 @@
 """Our own operations and modules pass every check, some cases of each. Whether they compile is asked in one program for
 all modules here, and in one for all operations in tests/ops."""
 
-import itertools
-
 import pytest
 import torch
 
@@ -11,17 +9,20 @@ from tests.cases import CASES, OPERATIONS, with_gradients
 from tests.inputs.modules import MODULES, made
 from tests.inputs.operation import draw
 from torchbp import nn, ops
-from torchbp.ops.registry import rules
-from torchbp.ops.rules import Activation
+
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
 def chosen():
-    """Of each operation two cases with its first options, of different shapes, and one with each of the others."""
+    """Of each operation one case, of two dimensions or more where it has one, with each of its options."""
     for operation in OPERATIONS:
         cases = [c for c in CASES if c.operation is operation and c.layout == "contiguous" and 0 not in c.shapes[0]]
-        first = [c for c in cases if c.options == operation.options[0] and len(c.shapes[0]) >= 1]
-        others = [c for c in cases if c.options != operation.options[0] and c.shapes == first[-1].shapes]
-        yield from itertools.chain(first[:2], others)
+        first = next((c for c in cases if len(c.shapes[0]) >= 2), cases[0])
+        yield from (c for c in cases if c.shapes == first.shapes)
+
+
+def has_state(name):
+    return bool(made(name)[0].state_dict())
 
 
 @pytest.mark.parametrize("case", list(chosen()), ids=str)
@@ -36,7 +37,7 @@ def test_operations(case):
     required = ("second_order", "jvp", "batched_grad", "vmap", "hessian")
     report = torchbp.check(ours, inputs, require=required, reference=torchs, **settings)
     if failed := {result.check for result in report.failed}:  # such as a nan from an infinity, which is torch's too
-        of_torch = torchbp.check(torchs, inputs, checks=tuple(failed), **settings)
+        of_torch = torchbp.check(torchs, inputs, checks=tuple(failed), require=required, **settings)
         assert failed == {result.check for result in of_torch.failed}, str(report)
 
 
@@ -53,7 +54,11 @@ def inputs_of(rows):
     return tuple(with_gradients([draw(*row) for row in rows]))
 
 
-@pytest.mark.parametrize("name", nn.__all__)
+# the others are their operation, which is checked above
+WITH_STATE = [name for name in nn.__all__ if has_state(name)]
+
+
+@pytest.mark.parametrize("name", WITH_STATE)
 def test_modules(name):
     module, rows = made(name)
     domain = (0.01, 0.99) if any(how == "probability" for how, _ in rows) else None
@@ -72,9 +77,7 @@ def test_all_modules_compile(fresh_compiler):
         def forward(self, inputs):
             return [module(*of) for module, of in zip(self.each, inputs, strict=True)]
 
-    elementwise = {rule.module_class.__name__ for rule in rules(Activation).values() if rule.module_class}
-    names = [name for name in nn.__all__ if not name.endswith(("1d", "3d")) and "Dropout" not in name]
-    names = [name for name in names if name not in elementwise or name == "GELU"]
+    names = [name for name in WITH_STATE if not name.endswith(("1d", "3d"))]
     modules, rows = zip(*map(made, names), strict=True)
     report = torchbp.check(All(modules), ([inputs_of(of) for of in rows],), checks="compile", require="compile")
     assert not report.failed

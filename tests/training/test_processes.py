@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 import torch
 
-from tests.training.pairs import Pair
+from tests.training.pairs import Pair, torchrun_here
 from torchbp.cli import main
 from torchbp.training.data.batches import Batches
 
@@ -23,16 +23,9 @@ CONFIGS = Path(__file__).parent.parent.parent / "configs"
 CANCER = ["-c", str(CONFIGS / "breast_cancer.yaml"), "--trainer.accelerator", "cpu"]
 TWO = ["-c", str(CONFIGS / "ddp.yaml")]
 TORCHBP = [sys.executable, "-m", "torchbp"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "torchbp"]
 RUN = Path("runs/breast_cancer/version_0")
 
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("in_an_empty_folder")]
-
-
-def run(program, *arguments, status=0):
-    done = subprocess.run([*program, *arguments], capture_output=True, text=True)
-    assert done.returncode == status, done.stderr
-    return done.stdout, done.stderr
 
 
 @pytest.fixture
@@ -69,7 +62,10 @@ def test_batches_hold_each_row_once(processes):
 
 def test_two_processes_are_one_with_the_doubled_batch(alone, processes):
     fit = ["fit", *CANCER, "--trainer.precision", "64-true", "--trainer.max_epochs", "4", "--model.momentum", "0.5"]
-    run(TORCHRUN, *fit, *TWO, "--data.batch_size", "16")
+    torchrun = processes.Process(target=torchrun_here, args=(Path.cwd(), [*fit, *TWO, "--data.batch_size", "16"]))
+    torchrun.start()
+    torchrun.join()
+    assert torchrun.exitcode == 0
     pair = Pair(processes, [*fit, *TWO, "--data.batch_size", "16"])
     assert pair.join() == [0, 0]
     assert [line.split()[0] for line in pair.text(0, "out").splitlines()] == ["stopped", "best", "page", "next"]

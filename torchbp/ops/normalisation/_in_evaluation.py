@@ -43,7 +43,8 @@ class BatchNormInEvaluation(VmappableFunction):
         x, weight, mean, var = ctx.saved_tensors
         if needs_dweight and not is_differentiated():
             needs = [needs_dx, needs_dweight, needs_dbias]
-            gradients = batch_norm_by_kernel(dz, x, weight, mean, var, None, None, False, ctx.eps, needs)
+            none = widened(var).new_empty(0)  # the mean and rstd of a batch; torch's rule for vmap refuses None
+            gradients = batch_norm_by_kernel(dz, x, weight, mean, var, none, none, False, ctx.eps, needs)
         else:
             gradients = in_evaluation_by_formulas(dz, x, weight, mean, var, ctx.eps, ctx.needs_input_grad)
         return *gradients, None, None, None
