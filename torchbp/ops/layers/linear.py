@@ -14,11 +14,13 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops import _onednn
-from torchbp.ops._accumulate import per_member
+from torchbp.ops._accumulate import accumulate, per_member
 from torchbp.ops._dispatch import VmappableFunction, lower_precision, operation, save_for_jvp
 from torchbp.ops.expressions import SumOver, Symbol, W, X, dZ
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter
+
+FEW_ROWS = 64
 
 
 class Linear(VmappableFunction):
@@ -96,7 +98,16 @@ def add_dbias(out, dz, ones, beta, scale):
         dz = dz.reshape(-1, dz.shape[-1])
     if isinstance(beta, torch.Tensor) or isinstance(scale, torch.Tensor):
         beta, dz, scale = fold_scales(out, beta, dz, scale)
-    out.addmv_(dz.t(), ones, beta=beta, alpha=scale)
+    add_sum(out, dz, dz.t(), ones, beta, scale)
+
+
+def add_sum(out, dz, transposed, ones, beta, scale):
+    """out ← β out + s Σ_n dZ in place. Of few rows it is dZᵀ 1, one product; that adds row after row to `out`, and each
+    sum is rounded as a number of the size of `out`, so many rows are added up first."""
+    if len(ones) < FEW_ROWS:
+        out.addmv_(transposed, ones, beta=beta, alpha=scale)
+    else:
+        accumulate(lambda dz, saved: dz.sum(0), out, dz, None, beta, scale)
 
 
 def add_both(weight, bias, dz, x, ones, scale):
@@ -105,7 +116,7 @@ def add_both(weight, bias, dz, x, ones, scale):
         dz, x = dz.reshape(-1, dz.shape[-1]), x.reshape(-1, x.shape[-1])
     transposed = dz.t()
     weight.addmm_(transposed, x.conj(), alpha=scale)
-    bias.addmv_(transposed, ones, alpha=scale)
+    add_sum(bias, dz, transposed, ones, 1, scale)
 
 
 def fold_scales(out, beta, dz, scale):
