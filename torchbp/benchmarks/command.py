@@ -16,7 +16,7 @@ from torchbp._imports import extra_needed
 from torchbp.benchmarks.helpers import tables
 from torchbp.benchmarks.helpers.machine import machine
 from torchbp.cli.parser import Parser
-from torchbp.engine.compiled import cannot_compile
+from torchbp.benchmarks.helpers.inductor import cannot_compile
 from torchbp.printing import complain
 
 # benchmark: what it measures, and for how many seconds each; its module is imported when it is called
