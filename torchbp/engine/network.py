@@ -73,7 +73,8 @@ class Network:
         if not with_parameters:
             raise TypeError(f"{described('', model)} has no layer with parameters; the engine runs {SUPPORTED}")
         of_members = [layer for _, layer in self.named if getattr(layer, "members", None) is not None]
-        sizes = {getattr(layer, "members", None) for layer in (*with_parameters, *of_members)}
+        holders = [layer for layer in with_parameters if any(p is not None for p in layer._parameters.values())]
+        sizes = {getattr(layer, "members", None) for layer in (*holders, *of_members)}
         if len(sizes) > 1:
             raise ValueError(
                 f"{described('', model)} has layers of {sizes} members; all must be of one ensemble, or none"
