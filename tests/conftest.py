@@ -13,8 +13,8 @@ import torch
 
 from tests.browser import CHROMIUM, Browser
 from tests.commands import command_in, without_pictures
-from torchbp.cli import main
 from torchbp.benchmarks.helpers.inductor import cannot_compile
+from torchbp.cli import main
 
 # tensors of a few numbers gain nothing from threads, which wait for each other where a core is busy with something else
 torch.set_num_threads(1)

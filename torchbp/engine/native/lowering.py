@@ -449,18 +449,15 @@ def _scatter(lowering, example, value, dim, place, source, statement):
     return in_buffer(out, value.shape)
 
 
-def _embedding_backward(lowering, example, dz, place, count, padding, scale_by_frequency):
-    if scale_by_frequency:
-        raise NotKnown("an embedding that scales by frequency")
-    width = dz.shape[-1]
-    rows = lowering.reshape(dz, (-1, width))
-    places = lowering.reshape(place, (-1,))
-    if padding >= 0:
-        skip = Value(places.shape, torch.bool, Apply(f"({{0}} == {padding})", (places.expression,)))
-        rows = _where(lowering, torch.empty(rows.shape, dtype=rows.dtype, device="meta"), unsqueezed(skip, 1), 0, rows)
-    zeros = filled(0, (count, width), dz.dtype)
-    places = expanded(unsqueezed(places, 1), rows.shape)
-    return _scatter(lowering, example, zeros, 0, places, rows, "{0} += {1};")
+def _index_put(lowering, example, value, places, source, accumulate=False):
+    """value with value[places[0][n], …] = source[n, …], or += it."""
+    if [d for d, place in enumerate(places) if place is not None] != [0] or places[0].dtype is torch.bool:
+        raise NotKnown("an assignment at several tensors, or at bools")
+    rest = value.shape[1:]
+    source = expanded(cast(source, example.dtype), (*places[0].shape, *rest))
+    source, place = lowering.reshape(source, (-1, *rest)), lowering.reshape(places[0], (-1, *[1] * len(rest)))
+    statement = "{0} += {1};" if accumulate else "{0} = {1};"
+    return _scatter(lowering, example, value, 0, expanded(place, source.shape), source, statement)
 
 
 HANDLERS = {
@@ -488,7 +485,6 @@ HANDLERS = {
     "detach": _same,
     "dot": _dot,
     "embedding": _rows_of,
-    "embedding_dense_backward": _embedding_backward,
     "empty": _filled(0),
     "empty_like": _filled(0),
     "empty_permuted": _filled(0),
@@ -500,6 +496,7 @@ HANDLERS = {
     "gather": _gathered,
     "hardtanh": lambda lowering, example, value, low=-1, high=1: _clamp(lowering, example, value, low, high),
     "index.Tensor": _indexed,
+    "index_put": _index_put,
     "index_select": _index_select,
     "lift_fresh": _same,
     "mean": _mean,
