@@ -14,9 +14,9 @@ from rich.console import Console
 
 from torchbp._imports import extra_needed
 from torchbp.benchmarks.helpers import tables
+from torchbp.benchmarks.helpers.inductor import cannot_compile
 from torchbp.benchmarks.helpers.machine import machine
 from torchbp.cli.parser import Parser
-from torchbp.benchmarks.helpers.inductor import cannot_compile
 from torchbp.printing import complain
 
 # benchmark: what it measures, and for how many seconds each; its module is imported when it is called

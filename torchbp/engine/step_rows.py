@@ -14,19 +14,24 @@ class StepRows:
     def __init__(self, x, y, count, places, members, of_classes=False):
         self.x, self.y, self.places, self.members = x.contiguous(), y.contiguous(), places, members
         self.of_classes = of_classes  # whether y has no last dimension
-        least_x, least_y = (2, 1 if of_classes else 2) if places is not None else (3, 2 if of_classes else 3)
-        own = places is not None and places.dim() > 1
-        self.shared = (
-            members is None or not (own or x.dim() > least_x),
-            members is None or not (own or y.dim() > least_y),
-        )
-        self.steps = len(x) if places is None else places.shape[-1] // count
-        self.count = x.shape[-2] if places is None else count
-        self.tables_of_members = x.dim() > least_x, y.dim() > least_y
+        of_steps = places is None
+        self.least = 2 + of_steps, 2 + of_steps - of_classes  # dimensions of what all members share
+        self.tables_of_members = x.dim() > self.least[0], y.dim() > self.least[1]
+        own = not of_steps and places.dim() > 1
+        self.shared = tuple(members is None or not (own or of_members) for of_members in self.tables_of_members)
+        self.steps = len(x) if of_steps else places.shape[-1] // count
+        self.count = x.shape[-2] if of_steps else count
 
     def fit_program(self):
-        """Whether a program can take them: rows of numbers on the CPU, and one of them at least."""
-        return self.x.device.type == "cpu" and self.count > 0 and self.x.numel() > 0 and self.y.numel() > 0
+        """Whether a program can take them: rows on the CPU, as many of x as of y, and as many members as there are."""
+        of_steps, heights = self.places is None, []
+        for t, least, of_members in zip((self.x, self.y), self.least, self.tables_of_members, strict=True):
+            if t.dim() != least + of_members or (of_members and t.shape[of_steps] != self.members):
+                return False
+            heights.append(t.shape[of_steps + of_members])
+        if self.places is not None and self.places.dim() > 1 and len(self.places) != self.members:
+            return False
+        return self.x.device.type == "cpu" and heights[0] == heights[1] and self.x.numel() > 0 and self.count > 0
 
     @property
     def key(self):

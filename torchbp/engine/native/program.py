@@ -40,7 +40,7 @@ class Program:
         graph = traced_step(network, loss, parameters, rules, indices, buffers, *rows.example())
         self.lanes = 1
         if self.members and self.members >= 4 and multiplications(graph) <= PRODUCTS_IN_LANES:
-            self.lanes = 64 // rows.x.dtype.itemsize
+            self.lanes = 64 // network.first_parameter.dtype.itemsize
         ordered = rows.places is not None
         self.source = Source(graph, bool(self.members), rows.shared, ordered, self.lanes, vector_bytes())
         self.limits = self.source.limits
@@ -66,7 +66,7 @@ class Program:
         """The losses (steps) or (steps, members) of steps that change `tensors`, those of
         `tensors_of` and the buffers of the network."""
         count, places = self.members or 1, rows.places
-        losses = torch.empty(rows.steps, count, dtype=rows.x.dtype)
+        losses = torch.empty(rows.steps, count, dtype=self.source.loss_dtype)
         given = [*tensors, *self.source.constants, rows.x, rows.y, losses]
         between = [0 if buffer.uniform else buffer.size for buffer in self.source.inputs]
         arguments = [

@@ -61,7 +61,7 @@ class Source:
         self.of_constants = [buffer for buffer in buffers.values() if buffer.name.startswith("c")]
         lowering = Lowering(self.writer, values)
         (loss,) = lowering.run(graph.graph)
-        self.limits = lowering.limits
+        self.limits, self.loss_dtype = lowering.limits, loss.dtype
         self.batch = x.meta["val"].shape[-2]
         self.workspace = 0  # bytes
         self.text = "\n".join(self._lines(loss))
