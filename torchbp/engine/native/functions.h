@@ -65,8 +65,10 @@ INLINE float expm1_float(float x) {
   c = c < -20.f ? -20.f : c;
   float n = rounded_float(c * 1.44269504f);
   float r = (c - n * 0.693359375f) + n * 2.12194440e-4f;
-  float s = scaled_float(1, integer_float(n)), e = r + exp_tail_float(r);
-  return n == 0 ? (x == 0 ? x : e) : s * e + (s - 1);
+  int i = integer_float(n);
+  float e = r + exp_tail_float(r);
+  float s = scaled_float(1, i), whole = i > 100 ? scaled_float(1 + e, i) : s * e + (s - 1);
+  return n == 0 ? (x == 0 ? x : e) : whole;
 }
 INLINE double expm1_double(double x) {
   double c = x > 710. ? 710. : x;
@@ -116,7 +118,7 @@ INLINE double log_double(double x) {
   INLINE T cos_##T(T x) { return cos##F(x); }                                                                         \
   INLINE T erf_##T(T x) { return erf##F(x); }                                                                         \
   INLINE T erfc_##T(T x) { return erfc##F(x); }                                                                       \
-  INLINE T sign_##T(T x) { return x != x ? x : (T)((x > 0) - (x < 0)); }                                              \
+  INLINE T sign_##T(T x) { return (x > 0) - (x < 0); }                                                              \
   INLINE T max_##T(T x, T y) { return x > y || x != x ? x : y; }                                                      \
   INLINE T min_##T(T x, T y) { return x < y || x != x ? x : y; }                                                      \
   INLINE T sigmoid_##T(T x) { return 1 / (1 + exp_##T(-x)); }                                                         \

@@ -1,0 +1,123 @@
+"""The compiler, and the folder of what it has made."""
+
+import os
+import stat
+
+import pytest
+import torch
+
+import torchbp
+from tests.networks import mlp, rows
+from torchbp.engine.native import build
+
+
+@pytest.fixture
+def own_folder(native, tmp_path, monkeypatch):
+    folder = tmp_path / "a folder"
+    monkeypatch.setenv("TORCHBP_CACHE_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+    """The calls of the compiler."""
+    calls, make = [], build.make
+    monkeypatch.setattr(build, "make", lambda *args: (calls.append(args), make(*args)))
+    return calls
+
+
+def steps():
+    """Weights after steps, by a program where one can be made."""
+    model = mlp((3, 4, 2))
+    torch.manual_seed(1)
+    torchbp.SGD(model, lr=0.5, compile=True).backprop_steps(*rows(4, 8))
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def without_program():
+    model = mlp((3, 4, 2))
+    torch.manual_seed(1)
+    torchbp.SGD(model, lr=0.5, compile=False).backprop_steps(*rows(4, 8))
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_what_was_compiled_is_used_again(own_folder, compilations):
+    expected = without_program()
+    torch.testing.assert_close(steps(), expected)
+    torch.testing.assert_close(steps(), expected)
+    assert len(compilations) == 1
+    assert stat.S_IMODE(own_folder.stat().st_mode) == 0o700
+    assert sorted(path.suffix for path in own_folder.iterdir()) == [".sha256", ".so"]
+
+
+@pytest.mark.parametrize("name", ["*.so", "*.sha256"])
+@pytest.mark.parametrize("content", [None, b"", b"another program"], ids=["gone", "empty", "another"])
+def test_a_library_that_is_not_whole_is_made_anew(name, content, own_folder, compilations):
+    expected = steps()
+    (path,) = own_folder.glob(name)
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    torch.testing.assert_close(steps(), expected)
+    assert len(compilations) == 2
+
+
+def test_a_compiler_that_was_killed_leaves_nothing_to_load(own_folder, monkeypatch):
+    run = build.subprocess.run
+
+    def killed(command, **options):
+        done = run(command, **options)
+        if "-o" in command:
+            raise KeyboardInterrupt
+        return done
+
+    build.compiler()
+    monkeypatch.setattr(build.subprocess, "run", killed)
+    with pytest.raises(KeyboardInterrupt):
+        steps()
+    assert not list(own_folder.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="there are no owners of folders here")
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_a_folder_that_others_may_write_to_is_refused(mode, own_folder):
+    own_folder.mkdir()
+    own_folder.chmod(mode)
+    with pytest.warns(UserWarning, match=r"a folder may be written to by others; remove it, or name another"):
+        found = steps()
+    torch.testing.assert_close(found, without_program())
+    assert not list(own_folder.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="there are no owners of folders here")
+def test_a_folder_of_somebody_else_is_refused(own_folder, monkeypatch):
+    own_folder.mkdir(mode=0o700)
+    monkeypatch.setattr(os, "getuid", lambda: own_folder.stat().st_uid + 1)
+    with pytest.warns(UserWarning, match="may be written to by others"):
+        steps()
+
+
+def test_a_folder_that_cannot_be_made(own_folder):
+    own_folder.write_text("a file")
+    with pytest.warns(UserWarning, match=r"the folder of compiled programs .*a folder cannot be made: File exists"):
+        steps()
+
+
+def test_without_a_compiler_the_engine_makes_the_steps(own_folder, monkeypatch):
+    build.compiler.cache_clear()
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    try:
+        with pytest.warns(UserWarning, match="there is no C compiler on the PATH; install gcc or clang") as warned:
+            found = steps()
+        assert len(warned) == 1
+    finally:
+        build.compiler.cache_clear()
+    torch.testing.assert_close(found, without_program())
+
+
+def test_a_compiler_that_fails_is_quoted(own_folder, monkeypatch):
+    monkeypatch.setattr(build, "OF_MATRICES", ("-O3", "--no-such-option"))
+    monkeypatch.setattr("torchbp.engine.native.program.OF_MATRICES", ("--no-such-option",))
+    with pytest.warns(UserWarning, match="steps are not compiled, since .* failed: .*no-such-option"):
+        steps()
