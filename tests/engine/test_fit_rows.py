@@ -208,6 +208,14 @@ def test_members_that_were_not_active_keep_their_weights():
     assert optimizer.minimum.why.tolist() == [DESCENDS] * 3
 
 
+def test_a_loss_that_is_no_number_is_an_error_with_the_layer_as_it_was_then():
+    net, (x, y) = mlp((4, 5, 2)), table(20)
+    optimizer = torchbp.SGD(net, lr=1e30, loss=torch.nn.MSELoss())
+    with pytest.raises(FloatingPointError, match=r"in epoch 2: layer '2', a Linear, has weights of .*e\+18\d;"):
+        optimizer.fit(x, y, validation=(x, y), **OPTIONS)
+    assert all(p.isfinite().all() for p in net.parameters())  # of the best epoch
+
+
 def test_the_mode_of_the_model_is_as_it_was():
     net = with_memory()
     net[1].eval()

@@ -64,6 +64,27 @@ def test_looking_for_nan_takes_no_memory_that_grows_with_the_rows(place, of_each
     assert all(message is None if expected is None else message.startswith(expected) for message in found)
 
 
+@pytest.mark.parametrize("wrong", [False, True])
+def test_looking_at_classes_takes_no_memory_that_grows_with_the_rows(wrong, monkeypatch):
+    monkeypatch.setattr(fit_arguments, "AT_ONCE", 1024)
+    y, loss, found = torch.randint(5, (300_000,)), torch.nn.CrossEntropyLoss(), []
+    y[7] = -100  # which the loss ignores
+    y[200_000] = 5 if wrong else 0
+
+    def look():
+        try:
+            fit_arguments.check_classes("y", y, loss, 5)
+            found.append("")
+        except ValueError as error:
+            found.append(str(error))
+
+    assert peak_bytes(lambda: None, look) < y.nbytes / 20
+    assert all(
+        words.startswith("y[200000] is 5, one of 1; give classes from 0 to 4" if wrong else "") for words in found
+    )
+    assert bool(found[0]) == wrong
+
+
 def test_bags_of_rows_take_the_memory_of_a_block(monkeypatch):
     members, batch, features = 16, 64, 256
     one = 4 * members * batch * features  # bytes of a batch of all members

@@ -3,6 +3,7 @@
 from torchbp.engine.adam import Adam, AdamW
 from torchbp.engine.dropout_seeds import seed_dropout
 from torchbp.engine.gradients import backprop
+from torchbp.engine.pack import Pack
 from torchbp.engine.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "backprop", "seed_dropout"]
+__all__ = ["SGD", "Adam", "AdamW", "Pack", "backprop", "seed_dropout"]

@@ -8,6 +8,7 @@ from torchbp.engine.update_rule import Common, check_group, is_used, number_like
 from torchbp.ops._accumulate import add_multiple, per_member
 
 UNSUPPORTED = "amsgrad", "maximize", "differentiable"
+ONE = torch.ones((), dtype=torch.float32, device="cpu")
 
 
 class _Fields(NamedTuple):
@@ -42,7 +43,7 @@ class AdamRule(Common, _Fields):
     def of_members(self, members):
         """The same t of all members counts once: all slices but the last one get a copy of it."""
         rule = AdamRule(*(v[members] if isinstance(v, torch.Tensor) and v.dim() else v for v in self))
-        if self.step.dim() or members.stop >= len(self.exp_avg):
+        if self.step.dim() or not isinstance(members, slice) or members.stop >= len(self.exp_avg):
             return rule
         return rule._replace(step=self.step.clone())
 
@@ -86,7 +87,7 @@ class AdamRule(Common, _Fields):
 
     def update_in_one_kernel(self, p, gradient):
         rate, beta1, beta2, eps, decay, decoupled, _, _, step, m, v = self
-        step.add_(1)
+        step.add_(ONE)  # a tensor: the number 1 would be made one first, at twice the cost
         kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
         options = {"lr": -rate, "beta1": beta1, "beta2": beta2, "weight_decay": decay, "eps": eps}
         kernel([p], [gradient], [m], [v], [], [step], **options, amsgrad=False, maximize=False)

@@ -24,7 +24,14 @@ class History(NamedTuple):
     validation: torch.Tensor
 
 
-def fit(
+def fit(optimizer, x, y, **options):
+    """See `torchbp.SGD.fit`."""
+    history, why = descended(optimizer, x, y, **options)
+    report(optimizer.minimum, why)
+    return history[0] if options["validation"] is None else History(*history)
+
+
+def descended(
     optimizer,
     x,
     y,
@@ -32,7 +39,6 @@ def fit(
     batch_size,
     max_epochs,
     shuffle,
-    bagging,
     rows,
     validation,
     generator,
@@ -40,8 +46,10 @@ def fit(
     patience,
     min_grad_norm,
     progress,
+    bagging=False,
 ):
-    """See `torchbp.SGD.fit`."""
+    """The history of the loss and of that which was watched, (2, epochs, …); and where nothing goes on, since the
+    loss is nan or inf, the layer that it comes from in words, else ""."""
     members = optimizer.network.members
     limits = batch_size, max_epochs, bagging, min_delta, patience, min_grad_norm
     check_arguments(optimizer.network, optimizer.loss, x, y, *limits)
@@ -50,7 +58,7 @@ def fit(
     with torch.device("cpu"):  # which may not be the default
         kind = Minimum if held_out is None else ValidationMinimum
         minimum = optimizer.minimum = kind(min_delta, patience, min_grad_norm, members)
-    given, history = optimizer.active, []
+    given, history, why = optimizer.active, [], ""
     allowed = torch.tensor(True, device="cpu") if given is None else given.cpu()
     running, best = ActiveMembers(optimizer, training, held_out), BestWeights(optimizer)
     try:
@@ -79,11 +87,11 @@ def fit(
                 running.go_on_with(active)
     finally:
         running.put_back()
+        if (minimum.why == NOT_FINITE).all():
+            why = trouble(optimizer.network, training, optimizer.chunk)
         best.put_back()
         optimizer.active = given
-    report(optimizer, minimum, training)
-    losses, watched = torch.stack(history, 1)
-    return losses if held_out is None else History(losses, watched)
+    return torch.stack(history, 1), why
 
 
 def norms_of(optimizer, rows, batch_size):
@@ -125,14 +133,12 @@ def bar(max_epochs, progress):
     return tqdm(total=max_epochs, unit="epoch", delay=0 if progress else 2, leave=False, disable=disable)
 
 
-def report(optimizer, minimum, rows):
+def report(minimum, why):
     """A loss that became nan or inf is an error that names the layer, or a warning that names the members."""
     lost = (minimum.why == NOT_FINITE).flatten()
     if lost.all():
-        raise FloatingPointError(
-            f"the loss became nan or inf in epoch {int(minimum.epochs.max())}: "
-            f"{trouble(optimizer.network, rows, optimizer.chunk)}; a smaller lr helps"
-        )
+        epochs = int(minimum.epochs.max())
+        raise FloatingPointError(f"the loss became nan or inf in epoch {epochs}: {why}; a smaller lr helps")
     if lost.any():
         which = ", ".join(str(int(i)) for i in lost.nonzero())
         warnings.warn(f"the loss of these members became nan or inf: {which}; a smaller lr helps", stacklevel=4)

@@ -103,6 +103,23 @@ def evaluator(loss, members=None):
     return evaluate
 
 
+def evaluator_of_only_member(loss):
+    """As `evaluator` of an ensemble of one member, whose output has no dimension of members; the target may have it."""
+    of_one, of_members = evaluator(loss), evaluator(loss, 1)
+    dims = int(rule_of(loss).target == "classes")
+
+    def evaluate(output, y, with_value=True):
+        if type(y) is CountedRows or has_options_of_members(loss):
+            value, derivative, scale = of_members(output.unsqueeze(0), y, with_value)
+            return value, derivative.squeeze(0), scale
+        if y.dim() + dims > output.dim() and len(y) == 1:
+            y = y.squeeze(0)
+        value, derivative, scale = of_one(output, y, with_value)
+        return None if value is None else value.view(1), derivative, scale
+
+    return evaluate
+
+
 def values_of_steps(loss, outputs, ys, members=None):
     """L of each of K steps, (K) or (K, E), from the outputs and targets of all."""
     rule = rule_of(loss)
@@ -119,8 +136,13 @@ def has_value_of_steps(loss, members):
     rule = rule_of(loss)
     if rule.target != "elements" or rule.terms is not None or rule.count is not None:
         return False
-    options = rule.options_of(loss).values()
-    return members is None or not any(isinstance(t, torch.Tensor) and t.dim() > 2 for t in options)
+    return members is None or not has_options_of_members(loss)
+
+
+def has_options_of_members(loss):
+    """Whether a weight of the loss has a dimension of members."""
+    options = rule_of(loss).options_of(loss).values()
+    return any(isinstance(value, torch.Tensor) and value.dim() > 2 for value in options)
 
 
 def of_classes_in_the_middle(loss, output, y, members):

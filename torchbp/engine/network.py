@@ -1,6 +1,7 @@
 """A model as the engine runs it: its layers in order, forward, and backward by the formulas of their rules."""
 
 import contextlib
+import copy
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
@@ -80,7 +81,8 @@ class Network:
         if not with_parameters:
             raise TypeError(f"{described('', model)} has no layer with parameters; the engine runs {SUPPORTED}")
         of_members = [layer for _, layer in self.named if getattr(layer, "members", None) is not None]
-        sizes = {getattr(layer, "members", None) for layer in (*with_parameters, *of_members)}
+        holders = [layer for layer in with_parameters if any(p is not None for p in layer._parameters.values())]
+        sizes = {getattr(layer, "members", None) for layer in (*holders, *of_members)}
         if len(sizes) > 1:
             raise ValueError(
                 f"{described('', model)} has layers of {sizes} members; all must be of one ensemble, or none"
@@ -89,13 +91,14 @@ class Network:
         self.steps, self.tables, self.keyed = [], [], []
         self.part = None  # the members, a slice, whose parameters and rows `forward` is given; None is all
         self.accumulate = []  # of each layer, a pair for each parameter: `accumulate`, and whether it takes ones
+        self.accumulate_all = []  # of each layer, the rule's, or None
         for _, layer in self.named:
             rule, place = rule_of(layer), None
             if isinstance(rule, Layer):
                 rule = rule_for_size(rule, layer, gives_dx=bool(self.tables))
                 place = len(self.tables)
                 self.tables.append((getter([p.name for p in rule.parameters]), layer._parameters))
-                self.accumulate.append([(with_options(p.accumulate, rule, layer), p.ones) for p in rule.parameters])
+                self._add_accumulate(rule, layer)
             self.steps.append(Step.of(rule, layer, place))
             if isinstance(rule, Layer) and rule.keyed:
                 self.steps[-1] = self.steps[-1]._replace(forward=partial(self._forward_by_key, rule, layer))
@@ -110,6 +113,11 @@ class Network:
         if not allow_hooks:
             self.check_modules()
             self.check_parameters()
+
+    def _add_accumulate(self, rule, layer):
+        self.accumulate.append([(with_options(p.accumulate, rule, layer), p.ones) for p in rule.parameters])
+        of_all = rule.accumulate_all
+        self.accumulate_all.append(None if of_all is None else with_options(of_all, rule, layer))
 
     def _flat(self, name, module):
         """(name, layer) of each layer that the model runs, in order."""
@@ -200,6 +208,21 @@ class Network:
             return [get(table) for get, table in self.tables]
         except KeyError as error:
             raise TypeError(f"a layer has lost its {error}; the engine runs no parametrized layer") from None
+
+    def of_only_member(self):
+        """The network of one member, with the formulas of a network alone: it takes parameters, rows and outputs
+        without the dimension of members. None where a layer has no such formulas."""
+        one = copy.copy(self)
+        one.members, one.steps, one.accumulate, one.accumulate_all = None, [], [], []
+        for (_, layer), step in zip(self.named, self.steps, strict=True):
+            if (rule := rule_of(layer)) and isinstance(rule, Layer):
+                rule = rule.of_member
+                if rule is None:
+                    return None
+                rule = rule_for_size(rule, layer, gives_dx=bool(step.place))
+                one._add_accumulate(rule, layer)
+            one.steps.append(Step.of(rule, layer, step.place))
+        return one
 
     def chunks(self, size):
         """Slices of at most so many members, one after the other. One network, or size None, is a single None."""

@@ -59,9 +59,9 @@ class EngineOptimizer(OptimizerOptions):
         """
         self._check()
         if self._is_lean():
-            parameters, rules, rate, kinds, begun = self._lean.arguments()
+            parameters, rules, rate, step, begun = self._lean.prepared()
             with inference_mode(True):  # where every operation is cheaper than under no_grad
-                value = self._lean.program(kinds, rate)(parameters, rules, rate, x, y)
+                value = step(parameters, rules, rate, x, y)
             return self._committed(begun, value)
         network = self.network
         network.strict = torch.is_anomaly_enabled()
@@ -128,11 +128,13 @@ class EngineOptimizer(OptimizerOptions):
     def _lean_steps(self, x, y):
         """The steps one after the other, and the losses of all from their outputs."""
         self._check()
-        parameters, rules, rate, kinds, begun = self._lean.arguments()
-        program = self._lean.program(kinds, rate, keeps_output=True)
+        parameters, rules, rate, step, begun = self._lean.prepared(keeps_output=True)
         with inference_mode(True):
-            outputs = [program(parameters, rules, rate, *rows) for rows in zip(x.unbind(), y.unbind(), strict=True)]
-            values = values_of_steps(self.loss, torch.stack(outputs), y, self.network.members)
+            outputs = [step(parameters, rules, rate, *rows) for rows in zip(x.unbind(), y.unbind(), strict=True)]
+            outputs = torch.stack(outputs)
+            if self._lean.is_only_member:
+                outputs = outputs.unsqueeze(1)
+            values = values_of_steps(self.loss, outputs, y, self.network.members)
         return self._committed(begun, values)
 
     def _in_chunks(self, run, steps, parameters, rules, x, y):

@@ -15,13 +15,11 @@ The lines are those that `step` and `Network` go through: which formula runs on 
     del z3
     ones = network.ones(dz3)
     dz2 = backward_2(dz3, z2, p1_0, p1_1)
-    accumulate_1_0(p1_0, dz3, z2, 1, r1_0 * scale)
-    accumulate_1_1(p1_1, dz3, ones, 1, r1_1 * scale)
+    accumulate_all_1(p1_0, p1_1, dz3, z2, ones, r1_0 * scale)
     del dz3
     dz1 = backward_1(dz2, z2)
     del z2, dz2
-    accumulate_0_0(p0_0, dz1, z0, 1, r0_0 * scale)
-    accumulate_0_1(p0_1, dz1, ones, 1, r0_1 * scale)
+    accumulate_all_0(p0_0, p0_1, dz1, z0, ones, r0_0 * scale)
     return value
 """
 
@@ -52,14 +50,15 @@ class Lines:
         return "\n    ".join(text)
 
 
-def straight_line(network, loss, kinds, is_scaled, keeps_output):
+def straight_line(network, loss, kinds, is_scaled, keeps_output, is_only_member=False):
     """A function of (parameters, rules, rate, x, y), the step; it returns L, or with keeps_output the network's output.
 
     Args:
         network: a `Network`. loss: `evaluator(loss, …)` of `torchbp.engine.losses`.
         kinds: of each parameter, None if it does not learn, "rate" if its update is p ← p + rate dL/dp, whose rate then
-            stands for its rule, and "rule" otherwise.
+            stands for its rule, "all" if the rate is also a number and that of all of the layer, and "rule" otherwise.
         is_scaled: whether `rate`, a number for each member, is multiplied into dL/dŷ once for all parameters.
+        is_only_member: whether parameters and rows have a dimension of members that the network does not know.
     """
     formulas, lines = {"network": network, "loss": loss, "per_member": per_member}, Lines()
     places = range(len(kinds))
@@ -67,7 +66,12 @@ def straight_line(network, loss, kinds, is_scaled, keeps_output):
         of_layers = ["".join(f"{letter}{place}_{i}, " for i in range(len(kinds[place]))) for place in places]
         lines.add("".join(f"({names}), " for names in of_layers) + f"= {values}")
     arguments = ["".join(f", p{place}_{i}" for i in range(len(kinds[place]))) for place in places]
-    if network.members:
+    if is_only_member:
+        for name in (f"p{place}_{i}" for place in places for i in range(len(kinds[place]))):
+            lines.add(f"{name} = None if {name} is None else {name}.squeeze(0)")
+        lines.add("z0 = x if x.dim() == 2 else of_each(x, 1).squeeze(0)", ["z0"])
+        formulas["of_each"] = network.of_each
+    elif network.members:
         lines.add("z0 = network.of_each(x, members)", ["z0"])
         formulas["members"] = network.members
     else:
@@ -125,7 +129,12 @@ def _add_backward(network, lines, formulas, arguments, saved, kinds):
             accumulate, of_ones = network.accumulate[step.place][k]
             name, read = f"{step.place}_{k}", "ones" if of_ones else needed
             formulas[f"accumulate_{name}"] = accumulate
-            if kind == "rate":
+            if kind == "all" and network.accumulate_all[step.place] is not None:
+                if k == 0:
+                    formulas[f"accumulate_all_{step.place}"] = network.accumulate_all[step.place]
+                    call = f"{arguments[step.place][2:]}, {dz}, {needed}, ones, r{name} * scale"
+                    lines.add(f"accumulate_all_{step.place}({call})", (), [dz, needed, "scale"])
+            elif kind in ("rate", "all"):
                 lines.add(f"accumulate_{name}(p{name}, {dz}, {read}, 1, r{name} * scale)", (), [dz, read, "scale"])
             elif kind == "rule":
                 lines.add(f"r{name}.descend(p{name}, scale, accumulate_{name}, {dz}, {read})", (), [dz, read, "scale"])

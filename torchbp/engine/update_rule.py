@@ -9,7 +9,7 @@ tensors that a parameter's update keeps:
     rule.numbers()                                  the numbers that may change, name: value
     rule.structure_key()                            which terms it has: the key of a program that is made for it
     rule.with_tensors(x)                            the same rule with tensors for numbers
-    rule.of_members(members)                        that of some members, a slice
+    rule.of_members(members)                        that of some members, a slice, or of one, its number
     rule.kind                                       "rate", if all that it does is p ← p + rate dL/dp; otherwise "rule"
     rule.without_rate()                             the same rule with a rate of 1, where it is linear in dL/dp and has
                                                     a rate for each member; otherwise None

@@ -192,6 +192,10 @@ class Layer(Rule):
     description: what it does, a sentence. description_without: another one for a module that lacks parameters, by the
         tuple of their names.
 
+    accumulate_all(*parameters, dz, saved, ones, scale): p ← p + s dP in place for all parameters at once, as
+        `accumulate` of each with β = 1 and a number s, in less time; or None.
+    of_member: of a layer for ensembles, the rule of the layer that each member has alone; or None.
+
     Of a layer that `explain` does not show, such as a convolution, the equations may be None. The formulas of a layer
     for ensembles take X (E, N, …) and parameters (E, …) of all members; its module has the attribute `members`, E.
     """
@@ -207,6 +211,8 @@ class Layer(Rule):
     backward_why: Annotated[str, 'the end of the sentence "Chain rule: …"'] = "{z} changes with {x}"
     new_memory: Annotated[bool, "whether results are in new memory"] = False
     large: Annotated[Callable | None, "large(gives_dx) → the same layer by other products, or None"] = None
+    accumulate_all: Annotated[Callable | None, "accumulate_all(*parameters, dz, saved, ones, scale)"] = None
+    of_member: Annotated[Rule | None, "of an ensemble's layer, the rule of a member's layer, or None"] = None
     keyed: Annotated[bool, "whether forward takes a key"] = False
 
     def __post_init__(self):

@@ -11,6 +11,7 @@ import torch
 
 from torchbp.ops._dispatch import lower_precision, operation
 from torchbp.ops.layers.linear import EQUATIONS, WORDS, Linear, fold_scales, parameters
+from torchbp.ops.layers.linear import RULE as LINEAR
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
 
@@ -125,6 +126,7 @@ RULE = register(
         backward=_backward,
         saves="input",
         new_memory=True,
+        of_member=LINEAR,
         parameters=parameters(ensemble_dweight, ensemble_dbias, add_ensemble_dweight, add_ensemble_dbias),
         **EQUATIONS,
         **WORDS,

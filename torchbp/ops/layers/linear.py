@@ -99,6 +99,15 @@ def add_dbias(out, dz, ones, beta, scale):
     out.addmv_(dz.t(), ones, beta=beta, alpha=scale)
 
 
+def add_both(weight, bias, dz, x, ones, scale):
+    """W ← W + s dW and b ← b + s db in place, of a number s: as the two above, and dZᵀ is taken once."""
+    if dz.dim() != 2:
+        dz, x = dz.reshape(-1, dz.shape[-1]), x.reshape(-1, x.shape[-1])
+    transposed = dz.t()
+    weight.addmm_(transposed, x.conj(), alpha=scale)
+    bias.addmv_(transposed, ones, alpha=scale)
+
+
 def fold_scales(out, beta, dz, scale):
     """β, dZ and s for a product, which takes numbers: tensors of them are multiplied into out and dZ."""
     if isinstance(beta, torch.Tensor):
@@ -145,6 +154,7 @@ def _large(gives_dx):
         forward=_onednn.linear,
         backward=lambda dz, x, weight, bias: _onednn.matmul(dz, weight),
         parameters=parameters(linear_dweight, linear_dbias, add_large_dweight, add_dbias),
+        accumulate_all=None,
     )
 
 
@@ -192,6 +202,7 @@ RULE = register(
         new_memory=True,
         large=_large,
         parameters=parameters(linear_dweight, linear_dbias, add_dweight, add_dbias),
+        accumulate_all=add_both,
         **EQUATIONS,
         **WORDS,
     )
