@@ -136,9 +136,19 @@ def test_command(tmp_path, capsys):
 def test_step(capsys):
     assert main(["bench", "step", "--seconds", "0.01", "--no-compile", "--threads", "1"]) == 0
     out = capsys.readouterr().out
-    assert "3-3-1 × 2, 1 thread" in out
-    for variant in ("torch.nn", "MLP", "FusedMLP.loss", "backprop", "SGD.backprop_step", "numpy"):
+    for variant in (
+        "torch.nn",
+        "MLP",
+        "FusedMLP.loss",
+        "backprop",
+        "SGD.backprop_step",
+        "numpy",
+        "AdamW.backprop_step",
+    ):
         assert variant in out
+    for task, network in (("SGD", "3-3-1 × 2"), ("AdamW", "3-3-1 × 2"), ("cross-entropy", "3-3-10 × 2")):
+        assert f"{network}, {task}, 1 thread" in out
+    assert "with torch.optim.AdamW(fused=True), 1 thread" in out
     assert out.endswith("\nJAX is not installed: pip install 'torchbp[bench]'\n")
 
 

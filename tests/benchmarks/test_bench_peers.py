@@ -51,6 +51,61 @@ def of_steps(variant, steps):
     return variant()
 
 
+def losses_of_step(step, steps, count):
+    """Of `count` steps, of a function that makes `steps` of them."""
+    if steps > 1:
+        return step()[:count]
+    return torch.stack([step().detach().clone() for _ in range(count)])
+
+
+MORE = {"AdamW": (step_variants.adamw_steps, SIZES), "classes": (step_variants.classes_steps, (3, 4, 10))}
+
+
+@pytest.mark.parametrize("kind", list(MORE))
+def test_adamw_and_classes(kind, device):
+    make, sizes = MORE[kind]
+    variants = on(device, make, sizes, ROWS)
+    found = {name: losses_of_step(step, 1, 3) for name, step in variants.items()}
+    assert len(found) == 2
+    peer, ours = found.values()
+    assert (peer.diff() < 0).all()
+    torch.testing.assert_close(ours, peer)
+
+
+@pytest.mark.parametrize("kind", list(MORE))
+def test_adamw_and_classes_of_jax(kind):
+    jax_peers = pytest.importorskip("torchbp.benchmarks.helpers.jax_peers", exc_type=ImportError)
+    make, sizes = MORE[kind]
+    expected = losses_of_step(make(sizes, ROWS)[step_variants.PEER], 1, STEPS)
+    variants, steps = jax_peers.KINDS[kind](sizes, ROWS)
+    peer, one, several = variants.values()
+    torch.testing.assert_close(losses_of_step(peer, 1, STEPS), expected)
+    found = []
+    for _ in range(STEPS):
+        one()
+        found.append(torch.tensor(one.loss.tolist()))
+    several()
+    torch.testing.assert_close(torch.stack(found), expected)
+    torch.testing.assert_close(torch.tensor(several.loss.tolist()), expected)
+    assert list(steps.values()) == [STEPS]
+
+
+@pytest.mark.parametrize("kind", list(MORE))
+def test_compiled_adamw_and_classes(kind, monkeypatch):
+    """It is the optimizer that compiles, on a batch for each of its steps."""
+    make, sizes = MORE[kind]
+    calls = []
+    optimizer = step_variants.AdamW if kind == "AdamW" else step_variants.SGD
+    monkeypatch.setattr(optimizer, "backprop_steps", lambda self, x, y: calls.append((self.compiled, x.shape, len(y))))
+    _, (name, step) = make(sizes, ROWS, compiled=True).items()
+    step()
+    ((compiled, shape, count),) = calls
+    assert compiled is not None
+    assert shape == (STEPS, ROWS, sizes[0])
+    assert count == STEPS
+    assert name in step_variants.STEPS_OF
+
+
 def test_losses_fall(losses, losses_of_members):
     assert (losses.diff() < 0).all()
     assert (losses_of_members.diff(dim=0) < 0).all()

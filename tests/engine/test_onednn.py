@@ -180,6 +180,8 @@ def test_a_small_network_has_no_test_of_sizes():
     assert small.steps[0].forward is torch.nn.functional.linear
     assert large.steps[0].forward is _onednn.linear
     assert large.steps[2].forward is torch.nn.functional.linear
+    one = network.Network(torchbp.nn.MLP(128, 64, 1, members=1)).of_only_member()
+    assert [step.forward for step in one.steps[::2]] == [step.forward for step in large.steps[::2]]
 
 
 def test_no_memory_as_large_as_a_weight(setting):

@@ -219,6 +219,7 @@ class Network:
                 rule = rule.of_member
                 if rule is None:
                     return None
+                rule = rule_for_size(rule, layer, gives_dx=bool(step.place))
                 one._add_accumulate(rule, layer)
             one.steps.append(Step.of(rule, layer, step.place))
         return one
