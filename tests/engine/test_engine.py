@@ -382,3 +382,16 @@ def test_no_derivative_is_taken_that_nobody_needs(frozen, needed, monkeypatch):
         p.requires_grad_(False)
     torchbp.backprop(model, *rows(7))
     assert len(taken) == needed
+
+
+def test_a_small_change_of_a_bias_is_not_rounded_row_by_row():
+    """BLAS adds the rows of dZ to b one after the other, and would round each sum to the size of b."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1))
+    exact, (x, y) = copy.deepcopy(model).double(), rows(2048, outputs=1)
+    before = exact[0].bias.detach().clone()
+    for net in (model, exact):
+        dtype = net[0].bias.dtype
+        torchbp.SGD(net, lr=1e-3).backprop_step(x.to(dtype), y.to(dtype))
+    error, change = (model[0].bias - exact[0].bias).norm(), (exact[0].bias - before).norm()
+    assert error < 5e-8 * before.norm() + 1e-4 * change

@@ -13,9 +13,7 @@ from sklearn.datasets import load_breast_cancer
 import torchbp
 from tests.networks import mlp
 from torchbp.engine import fit
-from torchbp.engine.compiled import CompiledSteps
 from torchbp.engine.rows import Rows
-from torchbp.engine.step import step
 from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
 
 network = partial(mlp, (30, 16, 1))
@@ -371,20 +369,3 @@ def test_any_fit_of_an_ensemble_is_that_of_its_members_alone(data):
         assert together.minimum.why[number] == single.minimum.why
         torch.testing.assert_close(history[: len(expected), number], expected, rtol=1e-9, atol=1e-10)
         torch.testing.assert_close(one.state_dict(), net.state_dict(), rtol=1e-8, atol=1e-9)
-
-
-def test_it_compiles_its_steps(data, monkeypatch):
-    calls = []
-
-    def stand_in(self, parameters, rules, x, y):
-        calls.append(len(x))
-        return torch.stack([step(self.network, self.loss, parameters, rules, *rows) for rows in zip(x, y, strict=True)])
-
-    monkeypatch.setattr(CompiledSteps, "__call__", torch.no_grad()(stand_in))
-    for chunk in (None, 2):
-        compiled, plain = network(3), network(3)
-        for net, compile in ((compiled, True), (plain, False)):
-            optimizer = torchbp.SGD(net, lr=[0.5, 0.2, 0.0], momentum=0.5, compile=compile, chunk=chunk)
-            optimizer.fit(*data, max_epochs=4, patience=2, bagging=True, generator=generator(), progress=False)
-        torch.testing.assert_close(compiled.state_dict(), plain.state_dict(), rtol=1e-10, atol=1e-11)
-    assert set(calls) == {16}  # of 17 whole batches an epoch

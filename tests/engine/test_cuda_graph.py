@@ -1,11 +1,9 @@
-"""Compiled steps and CUDA graphs: the same trajectory as the steps one by one."""
+"""CUDA graphs: the same trajectory as the steps one by one."""
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 import torch
-from torch._inductor import cpp_builder
 
 import torchbp
 from tests.networks import rows
@@ -22,57 +20,7 @@ def trained(model, x, y, optimizer=torchbp.SGD, **options):
     for start in (0, 2, 4):
         losses.append(optimizer.backprop_steps(x[start : start + 2], y[start : start + 2]))
         schedule.step()
-    if optimizer.compiled is not None:
-        assert optimizer.compiled.programs  # it was used
     return torch.cat(losses), model.state_dict()
-
-
-@pytest.mark.usefixtures("compiler")
-@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated")  # torch's own, when it first compiles
-@pytest.mark.parametrize(
-    ("members", "options"),
-    [
-        (None, {"lr": 0.3, "momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1}),
-        (2, {"lr": [0.1, 0.2], "momentum": 0.9, "nesterov": True, "chunk": 1}),
-    ],
-    ids=["one network", "an ensemble in chunks"],
-)
-def test_compiled_steps_are_the_steps_one_by_one(members, options, device):
-    model = torchbp.nn.MLP(3, 4, 2, members=members, dtype=torch.double).to(device)
-    x, y = (t.to(device) for t in rows(6, 8))
-    one_by_one = trained(model, x, y, **options)
-    torch.testing.assert_close(trained(model, x, y, **options, compile=True), one_by_one, rtol=1e-12, atol=1e-12)
-    assert not torch.equal(one_by_one[1]["0.weight"], model[0].weight)
-
-
-def test_why_torch_cannot_compile_is_said(monkeypatch):
-    """For want of a compiler, or since torch's own command line falls apart at a space."""
-
-    def fails(*_):
-        raise torch._inductor.exc.InductorError(RuntimeError("200 lines"), None)
-
-    def absent():
-        raise torch._inductor.exc.InvalidCxxCompiler
-
-    monkeypatch.setattr(torch, "compile", lambda *_, **__: fails)
-    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", absent)
-    model = torchbp.nn.MLP(3, 4, 2, dtype=torch.double)
-    before = copy.deepcopy(model.state_dict())
-    optimizer = torchbp.SGD(model, lr=0.1, compile=True)
-    x, y = rows(4, 8)
-    with pytest.raises(RuntimeError, match=r"compile=True is not possible here: .* needs a C\+\+ compiler"):
-        optimizer.backprop_steps(x, y)
-    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", lambda: "g++")
-    monkeypatch.setattr(torch, "__file__", "/a folder/torch/__init__.py")
-    with pytest.raises(RuntimeError, match="space, and builds with /a folder/torch; move that folder, or leave"):
-        optimizer.backprop_steps(x, y)
-    monkeypatch.setattr(torch, "__file__", "/folder/torch/__init__.py")
-    monkeypatch.setattr(compiled, "tempfile", SimpleNamespace(gettempdir=lambda: "/tmp"))
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    assert compiled.cannot_compile() == ""
-    with pytest.raises(torch._inductor.exc.InductorError, match="200 lines"):  # a defect, of ours or torch's
-        optimizer.backprop_steps(x, y)
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
 @pytest.fixture
