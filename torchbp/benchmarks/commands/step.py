@@ -11,7 +11,7 @@ from torchbp.benchmarks.commands.layers import GRID
 from torchbp.benchmarks.helpers import jax_process
 from torchbp.benchmarks.helpers.step_variants import (
     PEER,
-    STEPS_OF,
+    Several,
     adamw_steps,
     captured_steps,
     classes_steps,
@@ -83,7 +83,7 @@ def _timed_steps(make, of, threads, seconds, device):
     with threadpool_limits(threads):
         with torch.device(device):
             variants = make(*of)
-        steps = {name: STEPS_OF[name] for name in variants if name in STEPS_OF}
+        steps = {name: variant.steps for name, variant in variants.items() if isinstance(variant, Several)}
         return interleaved(variants, seconds, steps=steps, timed=TIMED[device])
 
 

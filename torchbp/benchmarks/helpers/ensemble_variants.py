@@ -10,10 +10,10 @@ import torch
 from torchbp.benchmarks.helpers.networks import data_and_peer, torch_network
 from torchbp.benchmarks.helpers.step_variants import (
     LR,
-    STEPS,
     compiled_program,
     functional_loss,
     repeated_rows,
+    several,
     torch_step,
 )
 from torchbp.engine import SGD
@@ -99,6 +99,6 @@ def compiled_ensemble(members, sizes, rows):
     found = {PEER: loop, "torch.compile, vmap": compiled_program(vmapped_step(networks, x, y)[1], x)}
     if x.is_cuda:
         return found, {PEER: share}
-    xs, ys = repeated_rows(x, y)
+    xs, ys = repeated_rows(several(x), x, y)
     descent, name = SGD(our_ensemble(networks, sizes), lr=LR, compile=True), "SGD.backprop_steps, members, compiled"
-    return found | {name: lambda: descent.backprop_steps(xs, ys)}, {PEER: share, name: STEPS}
+    return found | {name: lambda: descent.backprop_steps(xs, ys)}, {PEER: share, name: len(xs)}

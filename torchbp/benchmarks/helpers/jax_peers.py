@@ -129,12 +129,13 @@ def _jax_classes(sizes, rows):
 
 def _one_and_several(peer, descend, net, x, y, **state):
     """The peer's step, JAX's step, and JAX's program of several; and how many steps that is."""
-    name, batches = f"JAX lax.scan, {step_variants.STEPS} steps", step_variants.repeated_rows(x, y)
+    steps = step_variants.several(x)
+    batches = step_variants.repeated_rows(steps, x, y)
     return {
         step_variants.PEER: peer,
         "JAX jit": Descent(descend, net.parameters(), x, y, **state),
-        name: Descent(partial(_scanned, descend), net.parameters(), *batches, **state),
-    }, {name: step_variants.STEPS}
+        "JAX lax.scan": Descent(partial(_scanned, descend), net.parameters(), *batches, **state),
+    }, {"JAX lax.scan": steps}
 
 
 def _jax_ensemble(count, sizes, rows):
@@ -148,14 +149,14 @@ def _jax_ensemble(count, sizes, rows):
 def jax_ensembles(count, sizes, rows):
     """The same, and JAX's program of several steps."""
     x, y, networks = ensemble_variants.data_and_networks(count, sizes, rows)
-    name = f"JAX lax.scan, vmap, {step_variants.STEPS} steps"
     variants, steps = _jax_ensemble(count, sizes, rows)
+    of_call = step_variants.several(x)
     several = Descent(
         partial(_scanned, _descend_all),
         ensemble_variants.stacked_parameters(networks).values(),
-        *step_variants.repeated_rows(x, y),
+        *step_variants.repeated_rows(of_call, x, y),
     )
-    return variants | {name: several}, steps | {name: step_variants.STEPS}
+    return variants | {"JAX lax.scan, vmap": several}, steps | {"JAX lax.scan, vmap": of_call}
 
 
 KINDS = {

@@ -11,7 +11,8 @@ from torchbp.engine.cuda_graph import record
 from torchbp.nn import MLP, CrossEntropyLoss, FusedMLP
 
 LR, ADAMW_LR = 0.1, 1e-3
-STEPS = 16  # of a call that makes several
+UNROLLED = 16  # steps of one program of torch.compile
+MOST_STEPS, MOST_BYTES = 1024, 2**25  # of a call that makes several, and of its rows
 PEER = "torch.nn"  # with autograd and torch.optim.SGD(fused=True)
 
 
@@ -86,17 +87,28 @@ def compiled_steps(sizes, rows):
     }
     if x.is_cuda:
         return found
-    steps, (xs, ys) = compiled_program(_unrolled(_functional_step(peer)), x), repeated_rows(x, y)
+    steps, batches = compiled_program(_unrolled(_functional_step(peer)), x), repeated_rows(UNROLLED, x, y)
+    xs, ys = repeated_rows(several(x), x, y)
     descent = SGD(engine, lr=LR, compile=True)
     return found | {
-        "torch.compile, 16 steps": lambda: steps(xs, ys),
-        "SGD.backprop_steps, compiled": lambda: descent.backprop_steps(xs, ys),
+        "torch.compile, 16 steps": Several(lambda: steps(*batches), UNROLLED),
+        "SGD.backprop_steps, compiled": Several(lambda: descent.backprop_steps(xs, ys), len(xs)),
     }
 
 
-STEPS_OF = dict.fromkeys(
-    ("torch.compile, 16 steps", "SGD.backprop_steps, compiled", "AdamW.backprop_steps, compiled"), STEPS
-)
+class Several:
+    """A call that makes several steps."""
+
+    def __init__(self, function, steps):
+        self.function, self.steps = function, steps
+
+    def __call__(self):
+        return self.function()
+
+
+def several(x):
+    """How many steps on rows like x a call makes."""
+    return max(UNROLLED, min(MOST_STEPS, MOST_BYTES // x.nbytes))
 
 
 def torch_step(net, x, y, optimizer=None, loss=None):
@@ -146,8 +158,8 @@ def _our_steps(name, optimizer, lr, loss, compiled, peer, sizes, x, y):
     descent = optimizer(engine, lr=lr, loss=loss, compile=compiled)
     if not compiled:
         return {f"{name}.backprop_step": lambda: descent.backprop_step(x, y)}
-    batches = repeated_rows(x, y)
-    return {f"{name}.backprop_steps, compiled": lambda: descent.backprop_steps(*batches)}
+    batches = repeated_rows(several(x), x, y)
+    return {f"{name}.backprop_steps, compiled": Several(lambda: descent.backprop_steps(*batches), len(batches[0]))}
 
 
 def backprop_and_torch_step(net, x, y):
@@ -192,9 +204,9 @@ def compiled_program(step, x):
     return torch.compile(step, fullgraph=True, options={"cpp_wrapper": not x.is_cuda})
 
 
-def repeated_rows(*batch):
-    """The same rows for each of 16 steps, as copies: other rows would be in other memory too."""
-    return [t.repeat(STEPS, *[1] * t.dim()) for t in batch]
+def repeated_rows(steps, *batch):
+    """The same rows for each of some steps, as copies: other rows would be in other memory too."""
+    return [t.repeat(steps, *[1] * t.dim()) for t in batch]
 
 
 def numpy_by_hand(parameters, x, y):
