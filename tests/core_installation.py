@@ -26,6 +26,8 @@ def use_everything():
     before = optimizer.backprop_step(x, y)
     optimizer.fit(x, y, max_epochs=20)
     yield "engine", (optimizer.backprop_step(x, y) < before).item()
+    compiled = torchbp.SGD(torchbp.nn.MLP(3, 4, 1), lr=0.5, compile=True)
+    yield "compiled", compiled.backprop_steps(x.expand(64, -1, -1), y.expand(64, -1, -1)).isfinite().all().item()
     z = torch.randn(3, dtype=torch.double, requires_grad=True)
     yield "check", torchbp.check(torchbp.ops.sigmoid, [z], checks=["values"]).sound
     explanation = torchbp.explain(net, x[0].tolist(), [1.0], lr=0.1)

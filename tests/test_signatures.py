@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch.overrides import get_testing_overrides
 
 import torchbp
-from torchbp.engine.optimizer import EngineOptimizer
+from torchbp.engine.optimizers.optimizer import EngineOptimizer
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import Loss
 

@@ -12,8 +12,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 import torchbp
 from tests.networks import assert_same, mlp, rows
 from torchbp.benchmarks.helpers.memory_use import peak_bytes
+from torchbp.engine.optimizers.update_rule import rules_at, unique_rules, update_rules
 from torchbp.engine.step import step
-from torchbp.engine.update_rule import rules_at, unique_rules, update_rules
 
 KINDS = {"Adam": (torchbp.Adam, torch.optim.Adam), "AdamW": (torchbp.AdamW, torch.optim.AdamW)}
 kinds = pytest.mark.parametrize("kind", KINDS)

@@ -7,8 +7,9 @@ import torch
 
 import torchbp
 from tests.networks import rows
-from torchbp.engine import compiled, cuda_graph
-from torchbp.engine.optimizer import EngineOptimizer
+from torchbp.engine.native import compiled
+from torchbp.engine.optimizers import cuda_graph
+from torchbp.engine.optimizers.optimizer import EngineOptimizer
 
 
 def trained(model, x, y, optimizer=torchbp.SGD, **options):

@@ -10,8 +10,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 import torchbp
 from tests.networks import with_masks_by_key
 from torchbp.engine import seed_dropout
+from torchbp.engine.optimizers.update_rule import update_rules
 from torchbp.engine.step import step
-from torchbp.engine.update_rule import update_rules
 from torchbp.ops._counter_random import M1, M2, advance, bits, drawn_keys, kept, key_of
 
 RATES = [0.1, 0.0, 0.5, 0.9]

@@ -9,7 +9,8 @@ import torch
 
 import torchbp
 from tests.networks import assert_same, mlp, rows
-from torchbp.engine import compiled, epoch
+from torchbp.engine.fitting import epoch
+from torchbp.engine.native import compiled
 
 needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 

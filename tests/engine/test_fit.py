@@ -12,9 +12,9 @@ from sklearn.datasets import load_breast_cancer
 
 import torchbp
 from tests.networks import mlp
-from torchbp.engine import fit
-from torchbp.engine.rows import Rows
-from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
+from torchbp.engine.fitting import fit
+from torchbp.engine.fitting.rows import Rows
+from torchbp.engine.fitting.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
 
 network = partial(mlp, (30, 16, 1))
 

@@ -7,8 +7,8 @@ import torch
 
 import torchbp
 from tests.networks import mlp
-from torchbp.engine import fit
-from torchbp.engine.rows import Rows
+from torchbp.engine.fitting import fit
+from torchbp.engine.fitting.rows import Rows
 
 double = partial(torch.tensor, dtype=torch.double)
 CLASSES = {

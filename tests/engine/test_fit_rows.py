@@ -10,9 +10,9 @@ from sklearn.model_selection import KFold
 import torchbp
 from tests.networks import mlp
 from torchbp.benchmarks.helpers.memory_use import peak_bytes
-from torchbp.engine import epoch
-from torchbp.engine.fit import History
-from torchbp.engine.stopping import DESCENDS, PATIENCE
+from torchbp.engine.fitting import epoch
+from torchbp.engine.fitting.fit import History
+from torchbp.engine.fitting.stopping import DESCENDS, PATIENCE
 
 network = partial(mlp, (4, 5, 2))
 FOLDS = [list(range(50)), list(range(0, 50, 2)), [3], list(range(33)), [1, 2, 49, 4, 5, 6, 7, 8]]

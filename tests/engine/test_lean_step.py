@@ -10,7 +10,7 @@ import torch
 
 import torchbp
 from tests.networks import assert_same, mlp, rows
-from torchbp.engine.lean_step import LeanStep
+from torchbp.engine.optimizers.lean_step import LeanStep
 from torchbp.ops.registry import rules as rules_of
 from torchbp.ops.rules import Layer
 

@@ -5,7 +5,7 @@ import torch
 
 import torchbp
 from torchbp.benchmarks.helpers.memory_use import peak_bytes
-from torchbp.engine import epoch, fit_arguments
+from torchbp.engine.fitting import epoch, fit_arguments
 
 SIZES = (256, 192, 224, 40)
 

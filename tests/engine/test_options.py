@@ -10,7 +10,7 @@ import torch
 import torchbp
 from tests.networks import assert_same, mlp, rows
 from torchbp.benchmarks.helpers.memory_use import peak_bytes
-from torchbp.engine.update_rule import update_rules
+from torchbp.engine.optimizers.update_rule import update_rules
 
 network = partial(mlp, (3, 4, 2))
 

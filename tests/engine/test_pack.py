@@ -9,7 +9,7 @@ import torch
 import torchbp
 from tests.networks import mlp
 from torchbp.engine import Pack, seed_dropout
-from torchbp.engine.stopping import NOT_FINITE
+from torchbp.engine.fitting.stopping import NOT_FINITE
 
 OPTIONS = {"batch_size": 8, "max_epochs": 12, "min_delta": 0.01, "patience": 2, "progress": False}
 ACTIVATIONS = torch.nn.Tanh, torch.nn.ReLU, torchbp.nn.GELU

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tests.training.trainers import quiet_trainer
 from torchbp import unstack
-from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE
+from torchbp.engine.fitting.stopping import DESCENDS, GRADIENT, NOT_FINITE
 from torchbp.training import Classifier, TabularData, UntilMinimum
 from torchbp.training.callbacks.gradients import full_gradient_norm, gradient_flow, hardest_rows
 from torchbp.training.cli.predictions import answer_table

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.training.trainers import quiet_trainer
-from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
+from torchbp.engine.fitting.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
 from torchbp.training import Classifier, TabularData, UntilMinimum
 from torchbp.training.callbacks.gradients import full_gradient_norm
 from torchbp.training.errors import SettingError

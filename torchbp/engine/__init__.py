@@ -1,9 +1,9 @@
 """Backpropagation and gradient descent without an autograd graph."""
 
-from torchbp.engine.adam import Adam, AdamW
 from torchbp.engine.dropout_seeds import seed_dropout
+from torchbp.engine.fitting.pack import Pack
 from torchbp.engine.gradients import backprop
-from torchbp.engine.pack import Pack
-from torchbp.engine.sgd import SGD
+from torchbp.engine.optimizers.adam import Adam, AdamW
+from torchbp.engine.optimizers.sgd import SGD
 
 __all__ = ["SGD", "Adam", "AdamW", "Pack", "backprop", "seed_dropout"]

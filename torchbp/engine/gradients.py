@@ -6,8 +6,8 @@ import torch
 
 from torchbp.engine.losses import checked_loss, weight_of
 from torchbp.engine.network import Network, first_parameter
+from torchbp.engine.optimizers.update_rule import is_per_member, number_like
 from torchbp.engine.step import derivatives
-from torchbp.engine.update_rule import is_per_member, number_like
 from torchbp.ops._accumulate import per_member
 
 

@@ -1,7 +1,7 @@
 """A step of gradient descent, as a function of tensors: forward, backward, and each parameter's update on the way."""
 
 from torchbp.engine.losses import value_and_derivative
-from torchbp.engine.update_rule import common_rate
+from torchbp.engine.optimizers.update_rule import common_rate
 from torchbp.ops._accumulate import accumulate as accumulate_gradient
 from torchbp.ops._accumulate import per_member
 

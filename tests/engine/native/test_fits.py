@@ -7,7 +7,7 @@ import torch
 
 import torchbp
 from tests.networks import mlp, rows
-from torchbp.engine import pace
+from torchbp.engine.fitting import pace
 
 pytestmark = pytest.mark.usefixtures("native")
 

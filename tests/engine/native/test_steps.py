@@ -8,8 +8,7 @@ import torch
 
 import torchbp
 from tests.networks import mlp, rows
-from torchbp.engine import compiled
-from torchbp.engine.native import elementwise, program
+from torchbp.engine.native import compiled, elementwise, program
 from torchbp.ops.registry import implements, register, rules, unregister
 from torchbp.ops.rules import Activation
 

@@ -11,8 +11,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from torchbp.engine.native.lowering import is_known
 from torchbp.engine.network import Network, with_options
+from torchbp.engine.optimizers.update_rule import rules_at
 from torchbp.engine.step import step
-from torchbp.engine.update_rule import rules_at
 from torchbp.ops._accumulate import per_member
 from torchbp.ops.registry import rule_of
 

@@ -5,7 +5,7 @@ import collections
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
 
-from torchbp.engine.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
+from torchbp.engine.fitting.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
 from torchbp.training.callbacks.gradients import full_gradient_norm
 from torchbp.training.errors import SettingError
 

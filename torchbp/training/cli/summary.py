@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from torchbp.engine.stopping import NOT_FINITE
+from torchbp.engine.fitting.stopping import NOT_FINITE
 from torchbp.printing import quoted, say
 from torchbp.training.callbacks.gradient_monitor import GradientMonitor
 from torchbp.training.callbacks.stopping import UntilMinimum

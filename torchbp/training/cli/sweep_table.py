@@ -2,7 +2,7 @@
 
 import math
 
-from torchbp.engine.stopping import NOT_FINITE
+from torchbp.engine.fitting.stopping import NOT_FINITE
 
 HEAD = "lr", "val/loss", "of members", "accuracy", "epochs", "stopped by"
 

@@ -5,16 +5,16 @@ from typing import Literal
 
 import torch
 
-from torchbp.engine.adam_rule import UNSUPPORTED, adam_rule, count_of_each
-from torchbp.engine.optimizer import EngineOptimizer
-from torchbp.engine.optimizer_options import without_hooks
-from torchbp.engine.update_rule import check_group
+from torchbp.engine.optimizers.adam_rule import UNSUPPORTED, adam_rule, count_of_each
+from torchbp.engine.optimizers.optimizer import EngineOptimizer
+from torchbp.engine.optimizers.optimizer_options import without_hooks
+from torchbp.engine.optimizers.update_rule import check_group
 
 Number = float | Sequence[float] | torch.Tensor
 
 
 class _ByMoments(EngineOptimizer):
-    """What both have in common: `torchbp.engine.adam_rule`."""
+    """What both have in common: `torchbp.engine.optimizers.adam_rule`."""
 
     PER_MEMBER = "lr", "betas", "eps", "weight_decay"
 

@@ -5,10 +5,10 @@ from typing import Literal
 
 import torch
 
-from torchbp.engine.optimizer import EngineOptimizer
-from torchbp.engine.optimizer_options import without_hooks
-from torchbp.engine.sgd_rule import sgd_rule, without_momentum
-from torchbp.engine.update_rule import is_used
+from torchbp.engine.optimizers.optimizer import EngineOptimizer
+from torchbp.engine.optimizers.optimizer_options import without_hooks
+from torchbp.engine.optimizers.sgd_rule import sgd_rule, without_momentum
+from torchbp.engine.optimizers.update_rule import is_used
 
 
 class SGD(EngineOptimizer, torch.optim.SGD):

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from torchbp.engine.fit import History, descended
-from torchbp.engine.fit_arguments import row_dims_of
-from torchbp.engine.row_choice import mask_of
-from torchbp.engine.sgd import SGD
+from torchbp.engine.fitting.fit import History, descended
+from torchbp.engine.fitting.fit_arguments import row_dims_of
+from torchbp.engine.fitting.row_choice import mask_of
+from torchbp.engine.fitting.stopping import NOT_FINITE
+from torchbp.engine.optimizers.sgd import SGD
 from torchbp.engine.stacking import grouped, networks_of, stacked, write_back
-from torchbp.engine.stopping import NOT_FINITE
 
 
 class Pack:

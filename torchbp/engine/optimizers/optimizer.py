@@ -7,16 +7,16 @@ from typing import Any
 
 import torch
 
-from torchbp.engine.compiled import CompiledSteps
-from torchbp.engine.cuda_graph import CapturedStep
-from torchbp.engine.fit import History, fit
-from torchbp.engine.fit_arguments import row_dims_of
-from torchbp.engine.lean_step import LeanStep
+from torchbp.engine.fitting.fit import History, fit
+from torchbp.engine.fitting.fit_arguments import row_dims_of
 from torchbp.engine.losses import has_value_of_steps, values_of_steps
+from torchbp.engine.native.compiled import CompiledSteps
 from torchbp.engine.network import Network
-from torchbp.engine.optimizer_options import OptimizerOptions
+from torchbp.engine.optimizers.cuda_graph import CapturedStep
+from torchbp.engine.optimizers.lean_step import LeanStep
+from torchbp.engine.optimizers.optimizer_options import OptimizerOptions
+from torchbp.engine.optimizers.update_rule import update_rules
 from torchbp.engine.step import step
-from torchbp.engine.update_rule import update_rules
 
 inference_mode = torch._C._InferenceMode  # torch.inference_mode without its Python, which costs 2 µs
 

@@ -4,8 +4,8 @@ import contextlib
 
 import torch
 
+from torchbp.engine.fitting.rows import gathered
 from torchbp.engine.losses import value_and_derivative, weight_of
-from torchbp.engine.rows import gathered
 
 AT_ONCE = 16  # steps on rows that are gathered at once
 GATHERED = 2**26  # bytes of rows that are gathered at once, where one step does not need more

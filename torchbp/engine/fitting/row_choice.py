@@ -2,8 +2,8 @@
 
 import torch
 
-from torchbp.engine.fit_arguments import check_rows, row_dims_of
-from torchbp.engine.rows import Rows
+from torchbp.engine.fitting.fit_arguments import check_rows, row_dims_of
+from torchbp.engine.fitting.rows import Rows
 
 REST = "rest"
 

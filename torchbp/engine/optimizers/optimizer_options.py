@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from torchbp.engine.losses import checked_loss
+from torchbp.engine.optimizers.update_rule import check_number, is_per_member, of_each_member, per_member_tensor
 from torchbp.engine.step import add_gradient
-from torchbp.engine.update_rule import check_number, is_per_member, of_each_member, per_member_tensor
 from torchbp.nn._validation import is_positive_int
 
 

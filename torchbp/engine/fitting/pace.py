@@ -2,7 +2,7 @@
 
 import time
 
-from torchbp.engine.compiled import CompiledSteps
+from torchbp.engine.native.compiled import CompiledSteps
 
 WORTH_IT = (
     3.0  # seconds that the epochs to come take at the pace of the one before; a program is made in less than one or two

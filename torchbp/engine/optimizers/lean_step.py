@@ -4,10 +4,10 @@ from operator import is_
 
 import torch
 
-from torchbp.engine.compiled import cached
 from torchbp.engine.losses import evaluator, evaluator_of_only_member
-from torchbp.engine.straight_line import straight_line
-from torchbp.engine.update_rule import common_rate, update_rules
+from torchbp.engine.native.compiled import cached
+from torchbp.engine.optimizers.straight_line import straight_line
+from torchbp.engine.optimizers.update_rule import common_rate, update_rules
 
 
 class LeanStep:

@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from torchbp.engine.update_rule import of_each_member
+from torchbp.engine.optimizers.update_rule import of_each_member
 
 
 class ActiveMembers:

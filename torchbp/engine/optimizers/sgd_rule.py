@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from torchbp.engine.update_rule import Common, check_group, is_used, number_like, of_device, rate_of
+from torchbp.engine.optimizers.update_rule import Common, check_group, is_used, number_like, of_device, rate_of
 from torchbp.ops._accumulate import add_multiple
 
 

@@ -8,12 +8,12 @@ import torch
 from torchbp.engine.native.build import CannotBuild
 from torchbp.engine.native.lowering import NotKnown
 from torchbp.engine.native.program import Program
+from torchbp.engine.native.step_rows import StepRows
 from torchbp.engine.native.trace import TracedNetwork, tensors_of, with_tensors_at
 from torchbp.engine.native.values import C_TYPES
 from torchbp.engine.network import Network
+from torchbp.engine.optimizers.update_rule import rules_at, unique_rules
 from torchbp.engine.step import step
-from torchbp.engine.step_rows import StepRows
-from torchbp.engine.update_rule import rules_at, unique_rules
 from torchbp.ops.registry import rule_of
 
 MOST = 32  # programs that are kept, each for a shape of the rows

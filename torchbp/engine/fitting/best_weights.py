@@ -2,7 +2,7 @@
 
 import torch
 
-from torchbp.engine.active_members import is_of_members, tensors
+from torchbp.engine.fitting.active_members import is_of_members, tensors
 
 
 class BestWeights:

@@ -8,14 +8,14 @@ from typing import NamedTuple
 import torch
 
 from torchbp._imports import extra_needed
-from torchbp.engine.active_members import ActiveMembers
-from torchbp.engine.best_weights import BestWeights
-from torchbp.engine.epoch import at_once, loss_on, one_epoch
-from torchbp.engine.fit_arguments import check_arguments
+from torchbp.engine.fitting.active_members import ActiveMembers
+from torchbp.engine.fitting.best_weights import BestWeights
+from torchbp.engine.fitting.epoch import at_once, loss_on, one_epoch
+from torchbp.engine.fitting.fit_arguments import check_arguments
+from torchbp.engine.fitting.pace import Pace
+from torchbp.engine.fitting.row_choice import chosen_rows
+from torchbp.engine.fitting.stopping import NOT_FINITE, Minimum, ValidationMinimum
 from torchbp.engine.gradients import gradient_norms
-from torchbp.engine.pace import Pace
-from torchbp.engine.row_choice import chosen_rows
-from torchbp.engine.stopping import NOT_FINITE, Minimum, ValidationMinimum
 
 
 class History(NamedTuple):

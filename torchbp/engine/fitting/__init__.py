@@ -1,0 +1,1 @@
+"""The loop over rows in memory, until the loss reaches its minimum."""
