@@ -45,7 +45,7 @@ def core():
 
 def test_layers_engine_check_and_explain_need_torch_and_numpy_alone(core):
     assert [name for name, done in core["python"].items() if done is True] == [
-        "layers", "engine", "check", "explain", "help"
+        "layers", "engine", "compiled", "check", "explain", "help"
     ]  # fmt: skip
     assert core["commands"]["check"] == core["commands"]["configs"] == [0, True, ""]
 
