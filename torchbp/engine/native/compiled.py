@@ -6,7 +6,7 @@ import warnings
 import torch
 
 from torchbp.engine.native.build import CannotBuild
-from torchbp.engine.native.lowering import NotKnown
+from torchbp.engine.native.elementwise import NotKnown
 from torchbp.engine.native.program import Program
 from torchbp.engine.native.step_rows import StepRows
 from torchbp.engine.native.trace import TracedNetwork, tensors_of, with_tensors_at

@@ -10,6 +10,11 @@ import torch
 
 from torchbp.engine.native.values import C_TYPES, Apply, Value, constant, expanded
 
+
+class NotKnown(NotImplementedError):
+    """An operation that has no form in C."""
+
+
 TEMPLATES = {
     "abs": "abs_{T}({0})",
     "add.Tensor": "({0} + {1})",

@@ -1,5 +1,6 @@
 """The text of a program: a function in C that makes K steps of each member, on rows that it gathers."""
 
+from torchbp.engine.native.elementwise import NotKnown
 from torchbp.engine.native.lowering import Lowering, is_copy
 from torchbp.engine.native.values import C_TYPES, Buffer, in_buffer
 from torchbp.engine.native.writer import Writer
@@ -11,7 +12,7 @@ void run(long first, long last, long members, long steps, const int64 *order, lo
          const long *of_y, void *const *tensors, const long *between, char *workspace) {"""
 
 
-ON_STACK = 4096  # bytes of the largest memory that is an array of the function
+ON_STACK, ALL_ON_STACK = 4096, 2**18  # bytes of the largest memory that is an array of the function, and of all arrays
 
 
 class Source:
@@ -46,6 +47,8 @@ class Source:
             buffer_of(name, n.meta["val"], uniform=all_share, rows=frozenset(name))
             for name, n, all_share in zip("xy", (x, y), shared, strict=True)
         ]
+        if of_members and any(buffer.is_state and buffer.uniform for buffer in self.inputs):
+            raise NotKnown("a number that all members share and change")
         buffers = dict(zip(placeholders, [*self.inputs, *self.rows], strict=True))
         self.constants = []
         for n in nodes:
@@ -63,7 +66,7 @@ class Source:
         (loss,) = lowering.run(graph.graph)
         self.limits, self.loss_dtype = lowering.limits, loss.dtype
         self.batch = x.meta["val"].shape[-2]
-        self.workspace = 0  # bytes
+        self.workspace = self.on_stack = 0  # bytes
         self.text = "\n".join(self._lines(loss))
 
     def _lines(self, loss):
@@ -125,7 +128,8 @@ class Source:
         ctype = C_TYPES[buffer.dtype]
         count = max(1, buffer.size) * (1 if buffer.uniform else self.lanes)
         size = count * buffer.dtype.itemsize
-        if size <= ON_STACK:
+        if size <= ON_STACK and self.on_stack + size <= ALL_ON_STACK:
+            self.on_stack += size
             return f"{ctype} {buffer.name}[{count}] __attribute__((aligned(64)));"
         start, self.workspace = self.workspace, self.workspace + -(-size // 64) * 64
         return f"{ctype} *restrict {buffer.name} = ({ctype} *)(workspace + {start});"
