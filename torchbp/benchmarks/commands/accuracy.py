@@ -9,7 +9,7 @@ import itertools
 
 import torch
 
-import torchbp.nn  # noqa: F401: its modules make all rules known
+import torchbp.nn  # noqa: F401  its modules make all rules known
 from torchbp.benchmarks.helpers import accuracy_elements, accuracy_sums, formula_book
 from torchbp.benchmarks.helpers.accuracy_inputs import INPUTS, VARIANTS
 from torchbp.benchmarks.helpers.formula_book import table
