@@ -47,14 +47,15 @@ class CompiledSteps:
         members = self.network.members
         rows = StepRows(x, y, count, places, members, rule_of(self.loss).target == "classes")
         unique, indices = unique_rules(rules)
-        of_tensors, numbers = with_common_numbers(unique, x)
-        of_tensors, counts = with_common_counts(of_tensors, members)
+        numbers = {}
+        of_tensors, counts = with_common_counts([rule.with_tensors(x, numbers) for rule in unique], members)
         tensors = [*tensors_of(parameters, of_tensors), *self.traced.buffers()]
-        if not rows.fit_program() or not all(
-            t.is_contiguous() and t.dtype in C_TYPES for t in (*tensors, rows.x, rows.y)
-        ):
+        given = *tensors, rows.x, rows.y
+        if not rows.fit_program() or not all(t.is_contiguous() and t.dtype in C_TYPES for t in given):
             return None
-        key = (rows.key, indices, numbers, *(rule.structure_key() for rule in of_tensors), *self.options())
+        place = {id(t): f"tensor {i}" for i, t in enumerate(tensors)}  # of those that several rules share too
+        of_rules = [tuple(place.get(id(v), v) for v in rule) for rule in of_tensors]
+        key = (rows.key, indices, *of_rules, *((t.shape, t.dtype) for t in tensors), *self.options())
         program = cached(self.programs, key, lambda: self.made(parameters, unique, of_tensors, indices, rows))
         if program is None or not program.is_faster(rows.steps):
             return None
@@ -68,7 +69,8 @@ class CompiledSteps:
         """What a program is made for, beside the shapes: constants of the layers and of the loss."""
         of_loss = rule_of(self.loss).options_of(self.loss).values()
         addresses = (t.data_ptr() if isinstance(t, torch.Tensor) else t for t in of_loss)
-        return *addresses, self.loss.reduction, self.network.constants()
+        of_layers = (value for value in self.network.constants() if not isinstance(value, torch.Tensor))
+        return *addresses, self.loss.reduction, *of_layers
 
     def made(self, parameters, unique, of_tensors, indices, rows):
         """A program that was found to make the engine's steps; None where it cannot be built, or makes others."""
@@ -137,29 +139,15 @@ def finite_norm(tensor):
     return tensor.where(tensor.isfinite(), 0).norm()
 
 
-def with_common_numbers(rules, x):
-    """The rules with tensors for numbers, one for those that are equal; and which number of which rule is which."""
-    tensors, result, pattern = {}, [], []
-    for rule in rules:
-        of_rule = rule.with_tensors(x)
-        numbers = {name: value for name, value in rule.numbers().items() if not isinstance(value, torch.Tensor)}
-        common = {name: tensors.setdefault(value, getattr(of_rule, name)) for name, value in numbers.items()}
-        pattern.append(tuple(map(list(tensors).index, numbers.values())))
-        result.append(of_rule._replace(**common))
-    return result, tuple(pattern)
-
-
 def with_common_counts(rules, members):
     """The rules with one tensor for all counts of steps that are equal, of an ensemble with a number for each member;
     and pairs of a count that was replaced, and of what replaces it."""
-    common, pairs, result = [], [], []
+    common, pairs, result = {}, [], []
     for rule in rules:
         for name in rule.COUNTS:
             count = getattr(rule, name)
-            used = next((c for c in common if bool((c == count).all())), None)
-            if used is None:
-                used = count.expand(members).clone() if members and not count.dim() else count
-                common.append(used)
+            of_members = count.expand(members).clone() if members and not count.dim() else count
+            used = common.setdefault(tuple(of_members.view(-1).tolist()), of_members)
             if used is not count:
                 pairs.append((count, used))
                 rule = rule._replace(**{name: used})

@@ -48,8 +48,8 @@ class AdamRule(Common, _Fields):
             return rule
         return rule._replace(step=self.step.clone())
 
-    def with_tensors(self, x):
-        return super().with_tensors(x)._replace(in_one_kernel=False)
+    def with_tensors(self, x, made=None):
+        return super().with_tensors(x, made)._replace(in_one_kernel=False)
 
     def dtype_of_numbers(self, x):
         return precise_dtype(x.device)  # in float32 1 − 0.999 has an error of 1e-5

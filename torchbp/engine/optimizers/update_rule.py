@@ -8,7 +8,7 @@ tensors that a parameter's update keeps:
     rule.state                                      what it keeps and changes, name: tensor, as in the optimizer's state
     rule.numbers()                                  the numbers that may change, name: value
     rule.structure_key()                            which terms it has: the key of a program that is made for it
-    rule.with_tensors(x)                            the same rule with tensors for numbers
+    rule.with_tensors(x, made)                      the same rule with tensors for numbers
     rule.of_members(members)                        that of some members, a slice, or of one, its number
     rule.kind                                       "rate", if all that it does is p ← p + rate dL/dp; otherwise "rule"
     rule.without_rate()                             the same rule with a rate of 1, where it is linear in dL/dp and has
@@ -45,20 +45,23 @@ class Common:
         terms = (name if name in numbers else value for name, value in self._asdict().items() if name not in self.STATE)
         return *terms, *((name, tensor.dim()) for name, tensor in self.state.items())
 
-    def with_tensors(self, x):
-        """The rule with tensors for numbers, so that a program serves for another learning rate too."""
-        dtype = self.dtype_of_numbers(x)
-        return self._replace(**{name: as_tensor(v, dtype, x.device) for name, v in self.numbers().items()})
+    def with_tensors(self, x, made=None):
+        """The rule with tensors for numbers, so that a program serves for another learning rate too.
+
+        With `made`, {number: tensor}, the same number is the same tensor.
+        """
+        dtype, made, tensors = self.dtype_of_numbers(x), {} if made is None else made, {}
+        for name, value in self.numbers().items():
+            if not isinstance(value, torch.Tensor) and value not in made:
+                made[value] = torch.full((), value, dtype=dtype, device=x.device)
+            tensors[name] = value if isinstance(value, torch.Tensor) else made[value]
+        return self._replace(**tensors)
 
     def dtype_of_numbers(self, x):
         return torch.promote_types(x.dtype, torch.float32)
 
     def without_rate(self):
         return None
-
-
-def as_tensor(value, dtype, device):
-    return value if isinstance(value, torch.Tensor) else torch.full((), value, dtype=dtype, device=device)
 
 
 def update_rules(optimizer, parameters):
