@@ -50,18 +50,16 @@ class Source:
         if of_members and any(buffer.is_state and buffer.uniform for buffer in self.inputs):
             raise NotKnown("a number that all members share and change")
         buffers = dict(zip(placeholders, [*self.inputs, *self.rows], strict=True))
-        self.constants = []
+        values = {n: in_buffer(buffer, n.meta["val"].shape) for n, buffer in buffers.items()}
+        self.constants, self.of_constants = [], []
         for n in nodes:
-            if n.op == "get_attr":
+            if n.op == "get_attr":  # such as a weight of the loss, whose numbers are read where they are
                 tensor = getattr(graph, n.target)
-                buffers[n] = buffer_of(f"c{len(self.constants)}", tensor, uniform=True, invariant=True)
+                buffer = buffer_of(f"c{len(self.constants)}", tensor, uniform=True, invariant=True)
+                values[n] = in_buffer(buffer, tensor.shape, tensor.stride())
                 self.constants.append(tensor)
-        values = {
-            n: in_buffer(b, n.meta["val"].shape if n.op == "placeholder" else getattr(graph, n.target).shape)
-            for n, b in buffers.items()
-        }
+                self.of_constants.append(buffer)
         self.writer = Writer(lanes, vector_bytes)
-        self.of_constants = [buffer for buffer in buffers.values() if buffer.name.startswith("c")]
         lowering = Lowering(self.writer, values)
         (loss,) = lowering.run(graph.graph)
         self.limits, self.loss_dtype = lowering.limits, loss.dtype
