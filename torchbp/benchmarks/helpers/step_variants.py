@@ -12,7 +12,7 @@ from torchbp.nn import MLP, CrossEntropyLoss, FusedMLP
 
 LR, ADAMW_LR = 0.1, 1e-3
 UNROLLED = 16  # steps of one program of torch.compile
-MOST_STEPS, MOST_BYTES = 1024, 2**25  # of a call that makes several, and of its rows
+MOST_STEPS, MOST_BYTES = 8192, 2**22  # of a call that makes several, and of its rows
 PEER = "torch.nn"  # with autograd and torch.optim.SGD(fused=True)
 
 
