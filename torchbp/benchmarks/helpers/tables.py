@@ -89,5 +89,5 @@ def _headed(first, *others):
     table = Table()
     table.add_column(first, no_wrap=True)
     for heading in others:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     return table
