@@ -86,7 +86,8 @@ def test_auto_compiles_once_it_pays(monkeypatch):
     optimizer = torchbp.SGD(mlp((3, 4, 2)), lr=0.3)
     optimizer.fit(x, y, max_epochs=3)
     assert optimizer.compiled is None  # a fit of milliseconds
-    monkeypatch.setattr(pace, "WORTH_IT", 0)
+    for name in ("WORTH_IT", "WORTH_IT_FOR_LONG_STEPS"):
+        monkeypatch.setattr(pace, name, 0)
     found, expected = mlp((3, 4, 2)), mlp((3, 4, 2))
     for net, compile in ((found, "auto"), (expected, False)):
         optimizer = torchbp.SGD(net, lr=0.3, compile=compile)
@@ -96,7 +97,8 @@ def test_auto_compiles_once_it_pays(monkeypatch):
 
 
 def test_auto_says_nothing_where_it_cannot(monkeypatch):
-    monkeypatch.setattr(pace, "WORTH_IT", 0)
+    for name in ("WORTH_IT", "WORTH_IT_FOR_LONG_STEPS"):
+        monkeypatch.setattr(pace, name, 0)
     monkeypatch.setattr("torchbp.engine.native.program.load", None)
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Dropout1d(0.5), torch.nn.Linear(2, 2)).double()
     x, y = rows(61)

@@ -130,7 +130,10 @@ LOSSES = {
     "Huber": (nn.HuberLoss(delta=0.3), "numbers"),
     "smooth": (nn.SmoothL1Loss(beta=0.3), "numbers"),
     "weighted": (nn.BCEWithLogitsLoss(weight=torch.tensor([0.5, 2]), pos_weight=torch.tensor([3, 0.2])), "numbers"),
-    "strided weights": (nn.BCEWithLogitsLoss(pos_weight=torch.tensor([3, 9, 0.2, 9], dtype=torch.double)[::2]), "numbers"),
+    "strided weights": (
+        nn.BCEWithLogitsLoss(pos_weight=torch.tensor([3, 9, 0.2, 9], dtype=torch.double)[::2]),
+        "numbers",
+    ),
     "one weight": (nn.BCEWithLogitsLoss(weight=torch.tensor(2.0, dtype=torch.double).expand(2)), "numbers"),
     "classes": (nn.CrossEntropyLoss(), "classes"),
     "all of it": (nn.CrossEntropyLoss(torch.tensor([0.3, 2]), ignore_index=5, label_smoothing=0.1), "ignored"),

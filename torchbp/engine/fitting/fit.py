@@ -59,7 +59,7 @@ def descended(
     with torch.device("cpu"):  # which may not be the default
         kind = Minimum if held_out is None else ValidationMinimum
         minimum = optimizer.minimum = kind(min_delta, patience, min_grad_norm, members)
-    given, history, why, pace = optimizer.active, [], "", Pace(max_epochs)
+    given, history, why, pace = optimizer.active, [], "", Pace(max_epochs, -(-training.most // batch_size))
     allowed = torch.tensor(True, device="cpu") if given is None else given.cpu()
     running, best = ActiveMembers(optimizer, training, held_out), BestWeights(optimizer)
     try:

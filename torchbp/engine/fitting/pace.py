@@ -4,21 +4,22 @@ import time
 
 from torchbp.engine.native.compiled import CompiledSteps
 
-WORTH_IT = (
-    3.0  # seconds that the epochs to come take at the pace of the one before; a program is made in less than one or two
-)
+# a program is made in one second or two; it makes a short step ten times as fast, and a long one twice at most
+LONG_STEP = 2e-4  # seconds
+WORTH_IT, WORTH_IT_FOR_LONG_STEPS = 1.5, 10.0  # seconds that the epochs to come take at the pace of the last one
 
 
 class Pace:
-    """How long an epoch of a training takes."""
+    """How long an epoch of a training takes, of so many steps."""
 
-    def __init__(self, max_epochs):
-        self.left, self.start = max_epochs, time.perf_counter()
+    def __init__(self, max_epochs, steps):
+        self.left, self.steps, self.start = max_epochs, steps, time.perf_counter()
 
     def epoch(self, optimizer):
         """An epoch is done. Of an optimizer with `compile="auto"`, the next ones are compiled if it pays."""
         of_epoch, self.left, self.start = time.perf_counter() - self.start, self.left - 1, time.perf_counter()
         if optimizer.compiled is not None or optimizer._settings["compile"] != "auto":
             return
-        if of_epoch * self.left > WORTH_IT and optimizer.network.first_parameter.device.type == "cpu":
+        worth_it = WORTH_IT if of_epoch < LONG_STEP * self.steps else WORTH_IT_FOR_LONG_STEPS
+        if of_epoch * self.left > worth_it and optimizer.network.first_parameter.device.type == "cpu":
             optimizer.compiled = CompiledSteps(optimizer._settings["model"], optimizer.loss, required=False)
