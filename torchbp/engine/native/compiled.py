@@ -53,6 +53,8 @@ class CompiledSteps:
         given = *tensors, rows.x, rows.y
         if not rows.fit_program() or not all(t.is_contiguous() and t.dtype in C_TYPES for t in given):
             return None
+        if rows.y.is_floating_point() and rows.y.dtype is not self.network.first_parameter.dtype:
+            return None
         place = {id(t): f"tensor {i}" for i, t in enumerate(tensors)}  # of those that several rules share too
         of_rules = [tuple(place.get(id(v), v) for v in rule) for rule in of_tensors]
         key = (rows.key, indices, *of_rules, *((t.shape, t.dtype) for t in tensors), *self.options())
