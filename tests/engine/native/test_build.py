@@ -121,3 +121,35 @@ def test_a_compiler_that_fails_is_quoted(own_folder, monkeypatch):
     monkeypatch.setattr("torchbp.engine.native.program.OF_MATRICES", ("--no-such-option",))
     with pytest.warns(UserWarning, match="steps are not compiled, since .* failed: .*no-such-option"):
         steps()
+
+
+def test_a_disk_that_is_full(own_folder, monkeypatch):
+    def full(**_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(build.tempfile, "TemporaryDirectory", full)
+    with pytest.warns(
+        UserWarning, match=r"a folder is no place for a library \(No space left on device\); name another"
+    ):
+        found = steps()
+    torch.testing.assert_close(found, without_program())
+
+
+def test_a_folder_of_which_nothing_may_be_executed(own_folder, monkeypatch):
+    def refused(path):
+        raise OSError(f"{path}: failed to map segment from shared object")
+
+    monkeypatch.setattr(build.ctypes, "CDLL", refused)
+    with pytest.warns(UserWarning, match="failed to map segment from shared object"):
+        steps()
+
+
+def test_a_user_without_a_home(native, monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    for variable in ("TORCHBP_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(build.Path, "home", nowhere)
+    with pytest.warns(UserWarning, match="no folder for caches; name one in TORCHBP_CACHE_DIR"):
+        steps()

@@ -54,7 +54,10 @@ def cache_folder():
         CannotBuild: it is not, or cannot be made.
     """
     base = os.environ.get("TORCHBP_CACHE_DIR")
-    folder = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchbp"
+    try:
+        folder = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchbp"
+    except RuntimeError:
+        raise CannotBuild("the user has no folder for caches; name one in TORCHBP_CACHE_DIR") from None
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=OWN_ONLY)
         found = folder.stat()
@@ -72,7 +75,7 @@ def load(text, flags):
     """The library of this C, from the folder of those that were made, or made now.
 
     Raises:
-        CannotBuild: there is no compiler, or no folder to keep the library in, or the compiler fails.
+        CannotBuild: there is no compiler, or it fails, or no folder that a library can be kept in and loaded from.
     """
     command, made_for = compiler()
     of_cpu = [flag for flag in ("-mprefer-vector-width=512",) if vector_bytes() == 64]
@@ -82,9 +85,15 @@ def load(text, flags):
     key = hashlib.sha256("\0".join([source, *command, *flags, platform.machine()]).encode() + made_for).hexdigest()
     folder = cache_folder()
     library, digest = folder / f"{key}.so", folder / f"{key}.sha256"
-    if not is_intact(library, digest):
-        make(source, [*command, *flags], library, digest)
-    return ctypes.CDLL(str(library))
+    try:
+        if not is_intact(library, digest):
+            make(source, [*command, *flags], library, digest)
+        return ctypes.CDLL(str(library))
+    except OSError as error:  # of a full disk, or a folder of which nothing may be executed
+        why = error.strerror or error
+        raise CannotBuild(
+            f"{folder} is no place for a library ({why}); name another one in TORCHBP_CACHE_DIR"
+        ) from None
 
 
 def is_intact(library, digest):
