@@ -78,11 +78,29 @@ def takes_a_step_of_torch(optimizer, x, y):
     return first, optimizer.backprop_steps(x, y)
 
 
+def gets_another_loss(optimizer, x, y):
+    first = optimizer.backprop_steps(x, y)
+    optimizer.loss = torch.nn.MSELoss()
+    second = optimizer.backprop_steps(x, y)
+    weights, losses = torch.tensor([2.0, 9.0, 5.0], dtype=torch.double), []
+    for weight in (weights[:1], weights[:2], weights[::2]):  # at one address
+        optimizer.loss = torch.nn.BCEWithLogitsLoss(pos_weight=weight)
+        losses.append(optimizer.backprop_steps(x, y))
+    return first, second, *losses
+
+
+def has_another_default_device(optimizer, x, y):
+    first = optimizer.backprop_steps(x, y)
+    with torch.device("meta"):
+        return first, optimizer.backprop_steps(x, y)
+
+
 CHANGES = [loads_its_state, gets_another_dtype, gets_other_data, is_copied, freezes, gets_other_options]
-CHANGES += [gets_another_group, takes_a_step_of_torch]
+CHANGES += [gets_another_group, takes_a_step_of_torch, gets_another_loss, has_another_default_device]
 OPTIMIZERS = {"momentum": (torchbp.SGD, {"momentum": 0.9}), "AdamW": (torchbp.AdamW, {})}
 
 
+@pytest.mark.filterwarnings("ignore:steps are not compiled, since a parameter or a row")
 @pytest.mark.parametrize("of", OPTIMIZERS)
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_an_optimizer(change, of):
@@ -112,8 +130,32 @@ def test_training_and_evaluation():
 
 
 @pytest.mark.parametrize("of_y", [torch.float, torch.double])
-def test_a_target_of_another_dtype(of_y):
+def test_a_target_of_another_dtype_is_said_once(of_y):
     dtype = torch.double if of_y is torch.float else torch.float
     x, y = rows(6, 8, dtype=dtype)
-    found = [torchbp.SGD(mlp((3, 2), dtype=dtype), compile=c).backprop_steps(x, y.to(of_y)) for c in (True, False)]
+    found = [torchbp.SGD(mlp((3, 2), dtype=dtype), compile=False).backprop_steps(x, y.to(of_y))]
+    optimizer = torchbp.SGD(mlp((3, 2), dtype=dtype), compile=True)
+    with pytest.warns(UserWarning, match=rf"y is {of_y}, and the model {dtype}; give y.to\({dtype}\)"):
+        found.append(optimizer.backprop_steps(x, y.to(of_y)))
+    optimizer.backprop_steps(x, y.to(of_y))  # a second warning would be an error
     torch.testing.assert_close(*found)
+
+
+def test_autograd_knows_that_parameters_were_changed():
+    model, (x, y) = mlp((3, 4, 2)), rows(6, 8)
+    optimizer = torchbp.SGD(model, lr=0.1, compile=True)
+    loss = model(x[0]).sum()
+    optimizer.backprop_steps(x, y)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_the_first_call_may_have_another_default_device():
+    x, y = rows(6, 8)
+    found = []
+    for compile in (True, False):
+        model = mlp((3, 4, 2))
+        with torch.device("meta"):
+            torchbp.SGD(model, lr=0.1, compile=compile).backprop_steps(x, y)
+        found.append(model.state_dict())
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-10)

@@ -89,6 +89,32 @@ def test_a_folder_that_others_may_write_to_is_refused(mode, own_folder):
     assert not list(own_folder.iterdir())
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="there are no owners of files here")
+@pytest.mark.parametrize("name", ["*.so", "*.sha256"])
+def test_a_library_that_others_may_write_to_is_not_loaded(name, own_folder, compilations):
+    steps()
+    (path,) = own_folder.glob(name)
+    path.chmod(0o777)
+    steps()
+    assert len(compilations) == 2
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("text", [" ", "'gcc"])
+def test_a_compiler_that_is_no_command(text, own_folder, monkeypatch):
+    build.compiler.cache_clear()
+    monkeypatch.setenv("CC", text)
+    try:
+        if text.strip():
+            with pytest.warns(UserWarning, match="CC=.* is no command: No closing quotation"):
+                steps()
+        else:
+            steps()
+            assert list(own_folder.glob("*.so"))
+    finally:
+        build.compiler.cache_clear()
+
+
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="there are no owners of folders here")
 def test_a_folder_of_somebody_else_is_refused(own_folder, monkeypatch):
     own_folder.mkdir(mode=0o700)

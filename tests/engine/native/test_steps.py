@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import time
 
 import pytest
 import torch
@@ -223,6 +224,26 @@ def test_members_among_threads(lanes, monkeypatch):
     monkeypatch.setattr(program.Program, "_run", counted)
     assert_same_steps(mlp((3, 4, 2), 20), *rows(6, 8), lr=0.1)
     assert len(parts) == 3
+
+
+def test_an_interruption_waits_for_all_threads(monkeypatch):
+    """They write to the weights."""
+    run, ended = program.Program._run, []
+
+    def interrupted(self, first, *rest):
+        if not first:
+            raise KeyboardInterrupt
+        time.sleep(0.2)
+        run(self, first, *rest)
+        ended.append(first)
+
+    optimizer, (x, y) = torchbp.SGD(mlp((3, 4, 2), 20), lr=0.1, compile=True), rows(6, 8)
+    optimizer.backprop_steps(x, y)
+    monkeypatch.setattr(program.Program, "_parts", lambda *_: [(0, 8), (8, 16), (16, 20)])
+    monkeypatch.setattr(program.Program, "_run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.backprop_steps(x, y)
+    assert sorted(ended) == [8, 16]
 
 
 def test_what_a_program_is_made_for(monkeypatch):

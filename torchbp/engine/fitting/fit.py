@@ -93,6 +93,8 @@ def descended(
             why = trouble(optimizer.network, training, optimizer.chunk)
         best.put_back()
         optimizer.active = given
+        if optimizer._settings["compile"] == "auto":
+            optimizer.compiled = None
     return torch.stack(history, 1), why
 
 

@@ -2,6 +2,8 @@
 
 import time
 
+import torch
+
 from torchbp.engine.native.compiled import CompiledSteps
 
 # a program is made in one second or two; it makes a short step ten times as fast, and a long one twice at most
@@ -19,6 +21,8 @@ class Pace:
         """An epoch is done. Of an optimizer with `compile="auto"`, the next ones are compiled if it pays."""
         of_epoch, self.left, self.start = time.perf_counter() - self.start, self.left - 1, time.perf_counter()
         if optimizer.compiled is not None or optimizer._settings["compile"] != "auto":
+            return
+        if torch.are_deterministic_algorithms_enabled():  # a measurement is not deterministic
             return
         worth_it = WORTH_IT if of_epoch < LONG_STEP * self.steps else WORTH_IT_FOR_LONG_STEPS
         if of_epoch * self.left > worth_it and optimizer.network.first_parameter.device.type == "cpu":

@@ -30,11 +30,15 @@ def compiler():
     Raises:
         CannotBuild: there is none.
     """
-    for command in filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")):
-        program = shutil.which(shlex.split(command)[0])
+    for text in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
+        try:
+            name, *options = shlex.split(text) or [""]
+        except ValueError as error:
+            raise CannotBuild(f"CC={text!r} is no command: {error}") from None
+        program = shutil.which(name) if name else None
         if program is None:
             continue
-        command = [program, *shlex.split(command)[1:]]
+        command = [program, *options]
         made_for = subprocess.run([*command, FLAGS[0], "-dM", "-E", "-x", "c", os.devnull], capture_output=True)
         if made_for.returncode == 0:
             return command, made_for.stdout
@@ -63,7 +67,7 @@ def cache_folder():
         found = folder.stat()
     except OSError as error:
         raise CannotBuild(f"the folder of compiled programs {folder} cannot be made: {error.strerror}") from None
-    if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+    if of_others(found):
         raise CannotBuild(
             f"the folder of compiled programs {folder} may be written to by others; remove it, or name another one in "
             "TORCHBP_CACHE_DIR"
@@ -98,9 +102,16 @@ def load(text, flags):
 
 def is_intact(library, digest):
     try:
+        if any(of_others(path.stat()) for path in (library, digest)):
+            return False
         return hashlib.sha256(library.read_bytes()).hexdigest() == digest.read_text()
     except OSError:
         return False
+
+
+def of_others(found):
+    """Whether a file or folder is somebody else's, or others may write to it."""
+    return hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def make(source, command, library, digest):
@@ -113,5 +124,7 @@ def make(source, command, library, digest):
             raise CannotBuild(f"{command[0]} failed: {done.stderr.strip()[:2000]}")
         of_made = Path(folder) / "digest"
         of_made.write_text(hashlib.sha256(made.read_bytes()).hexdigest())
+        for path in (made, of_made):
+            path.chmod(OWN_ONLY)
         os.replace(of_made, digest)
         os.replace(made, library)

@@ -1,5 +1,6 @@
 """Many steps of gradient descent in one call of a program in C, made for the network: most of a small step is calls."""
 
+import contextlib
 import time
 import warnings
 
@@ -18,7 +19,8 @@ from torchbp.ops.registry import rule_of
 
 MOST = 32  # programs that are kept, each for a shape of the rows
 CHECKED = 3  # steps that a new program makes beside the engine's own
-OF_CHANGE = 0.02  # how far apart the two may come, as a part of what the steps change, beside rounding
+# how far apart the two may come, as a part of what the steps change, beside rounding
+OF_CHANGE = {torch.float32: 1e-2, torch.float64: 1e-6}
 
 
 class CompiledSteps:
@@ -31,7 +33,7 @@ class CompiledSteps:
     def __init__(self, model, loss, required=True):
         """`required`: whether it is an error, or a warning, where there is no program."""
         self.network, self.traced, self.loss, self.programs = Network(model), TracedNetwork(model), loss, {}
-        self.required = required
+        self.required, self.said = required, set()
 
     @torch.no_grad()
     def __call__(self, parameters, rules, x, y, count=None, places=None):
@@ -47,18 +49,25 @@ class CompiledSteps:
         members = self.network.members
         rows = StepRows(x, y, count, places, members, rule_of(self.loss).target == "classes")
         unique, indices = unique_rules(rules)
-        numbers = {}
-        of_tensors, counts = with_common_counts([rule.with_tensors(x, numbers) for rule in unique], members)
+        numbers, first = {}, self.network.first_parameter
+        of_tensors, counts = with_common_counts([rule.with_tensors(first, numbers) for rule in unique], members)
         tensors = [*tensors_of(parameters, of_tensors), *self.traced.buffers()]
         given = *tensors, rows.x, rows.y
-        if not rows.fit_program() or not all(t.is_contiguous() and t.dtype in C_TYPES for t in given):
-            return None
-        if rows.y.is_floating_point() and rows.y.dtype is not self.network.first_parameter.dtype:
-            return None
+        if not rows.fit_program():
+            return self.not_compiled(
+                f"x has the shape {tuple(x.shape)} and y {tuple(y.shape)}; give rows of one dimension"
+            )
+        if rows.y.is_floating_point() and rows.y.dtype is not first.dtype:
+            return self.not_compiled(f"y is {rows.y.dtype}, and the model {first.dtype}; give y.to({first.dtype})")
+        if not all(t.is_contiguous() and t.dtype in C_TYPES for t in given):
+            return self.not_compiled(
+                "a parameter or a row is of another type than float32 and float64, or not contiguous"
+            )
         place = {id(t): f"tensor {i}" for i, t in enumerate(tensors)}  # of those that several rules share too
         of_rules = [tuple(place.get(id(v), v) for v in rule) for rule in of_tensors]
         key = (rows.key, indices, *of_rules, *((t.shape, t.dtype) for t in tensors), *self.options())
-        program = cached(self.programs, key, lambda: self.made(parameters, unique, of_tensors, indices, rows))
+        with torch.device("cpu") if key not in self.programs else contextlib.nullcontext():  # it may not be the default
+            program = cached(self.programs, key, lambda: self.made(parameters, unique, of_tensors, indices, rows))
         if program is None or not program.is_faster(rows.steps):
             return None
         rows.check(program.limits, getattr(self.loss, "ignore_index", None))
@@ -67,12 +76,18 @@ class CompiledSteps:
             count_of_rule.copy_(common if count_of_rule.dim() == common.dim() else common[0])
         return losses
 
+    def not_compiled(self, why):
+        """Say once why steps are not compiled, where that was asked for."""
+        if self.required and why not in self.said:
+            self.said.add(why)
+            warnings.warn(f"steps are not compiled, since {why}", stacklevel=3)
+
     def options(self):
         """What a program is made for, beside the shapes: constants of the layers and of the loss."""
         of_loss = rule_of(self.loss).options_of(self.loss).values()
-        addresses = (t.data_ptr() if isinstance(t, torch.Tensor) else t for t in of_loss)
+        memory = ((t.data_ptr(), t.shape, t.stride(), t.dtype) if isinstance(t, torch.Tensor) else t for t in of_loss)
         of_layers = (value for value in self.network.constants() if not isinstance(value, torch.Tensor))
-        return *addresses, self.loss.reduction, *of_layers
+        return rule_of(self.loss).name, *memory, self.loss.reduction, *of_layers
 
     def made(self, parameters, unique, of_tensors, indices, rows):
         """A program that was found to make the engine's steps; None where it cannot be built, or makes others."""
@@ -83,9 +98,7 @@ class CompiledSteps:
                 return None
             raise TypeError(f"compile=True is not possible: {error} has no form in C; leave compile out") from None
         except CannotBuild as error:
-            if self.required:
-                warnings.warn(f"steps are not compiled, since {error}", stacklevel=2)
-            return None
+            return self.not_compiled(error)
         rows = rows.first(CHECKED)
         rows.check(program.limits, getattr(self.loss, "ignore_index", None))
         tensors = [t.clone() for t in (*tensors_of(parameters, of_tensors), *self.traced.buffers())]
@@ -134,7 +147,7 @@ def agree(found, expected, before):
         return torch.equal(found, expected)
     change, rounding = finite_norm(expected - before), torch.finfo(expected.dtype).eps ** 0.75 * finite_norm(expected)
     same = (found == expected) | (found.isnan() & expected.isnan())
-    return bool((found - expected).where(~same, 0).norm() <= OF_CHANGE * change + rounding)
+    return bool((found - expected).where(~same, 0).norm() <= OF_CHANGE[expected.dtype] * change + rounding)
 
 
 def finite_norm(tensor):

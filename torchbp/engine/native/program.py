@@ -51,22 +51,26 @@ class Program:
 
     def is_faster(self, steps):
         """Whether a call for so many steps takes less time than the engine's own steps."""
+        if torch.are_deterministic_algorithms_enabled():  # a measurement is not deterministic
+            return True
         return CALL + steps * self.seconds < steps * self.seconds_of_engine
 
     def measure(self, tensors, rows, seconds_of_engine):
         """Find out how long a step takes, by steps that change the tensors."""
-        times = []
-        for _ in range(3):
+        times = {}
+        for of_call in (rows, rows.first(1)) * 5:
             start = time.perf_counter()
-            self(tensors, rows)
-            times.append((time.perf_counter() - start) / rows.steps)
-        self.seconds, self.seconds_of_engine = max(0, min(times) - CALL / rows.steps), seconds_of_engine
+            self(tensors, of_call)
+            seconds = time.perf_counter() - start
+            times[of_call.steps] = min(seconds, times.get(of_call.steps, seconds))
+        more = times[rows.steps] - times[1] if rows.steps > 1 else times[1] - CALL
+        self.seconds, self.seconds_of_engine = max(1e-8, more / max(1, rows.steps - 1)), seconds_of_engine
 
     def __call__(self, tensors, rows):
         """The losses (steps) or (steps, members) of steps that change `tensors`, those of
         `tensors_of` and the buffers of the network."""
         count, places = self.members or 1, rows.places
-        losses = torch.empty(rows.steps, count, dtype=self.source.loss_dtype)
+        losses = torch.empty(rows.steps, count, dtype=self.source.loss_dtype, device="cpu")
         given = [*tensors, *self.source.constants, rows.x, rows.y, losses]
         between = [0 if buffer.uniform else buffer.size for buffer in self.source.inputs]
         arguments = [
@@ -78,14 +82,31 @@ class Program:
             (pointer * len(given))(*[t.data_ptr() for t in given]),
             (long * len(between))(*between),
         ]
-        parts = self._parts(count, rows.steps)
-        threads = [threading.Thread(target=self._run, args=(*part, arguments)) for part in parts[1:]]
-        for thread in threads:
-            thread.start()
-        self._run(*parts[0], arguments)
-        for thread in threads:
-            thread.join()
+        self._run_parts(self._parts(count, rows.steps), arguments)
+        for tensor, buffer in zip(tensors, self.source.inputs, strict=True):
+            if buffer.is_state and not tensor.is_inference():  # so that autograd knows that it was changed
+                torch.autograd.graph.increment_version(tensor)
         return losses if self.members else losses[:, 0]
+
+    def _run_parts(self, parts, arguments):
+        """Run the parts, each in a thread; an interruption is raised once all of them have ended."""
+        size = self.source.workspace + 64
+        workspaces = [torch.empty(size, dtype=torch.uint8, device="cpu") for _ in parts]
+        of_parts = [(*part, arguments, workspace) for part, workspace in zip(parts, workspaces, strict=True)]
+        threads, interruption = [threading.Thread(target=self._run, args=args) for args in of_parts[1:]], None
+        try:
+            for thread in threads:
+                thread.start()
+            self._run(*of_parts[0])
+        finally:
+            for thread in threads:
+                while thread.is_alive():
+                    try:
+                        thread.join()
+                    except KeyboardInterrupt as error:
+                        interruption = error
+        if interruption is not None:
+            raise interruption
 
     def _parts(self, count, steps):
         """The members of each thread, first and last: of as many threads as torch uses, where that is worth it."""
@@ -94,8 +115,7 @@ class Program:
         bounds = [min(count, blocks * part // threads * self.lanes) for part in range(threads + 1)]
         return list(itertools.pairwise(bounds))
 
-    def _run(self, first, last, arguments):
-        workspace = torch.empty(self.source.workspace + 64, dtype=torch.uint8)
+    def _run(self, first, last, arguments, workspace):
         aligned = -(-workspace.data_ptr() // 64) * 64
         self.function(long(first), long(last), *arguments, pointer(aligned))
 

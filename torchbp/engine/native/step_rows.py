@@ -12,7 +12,8 @@ class StepRows:
     """
 
     def __init__(self, x, y, count, places, members, of_classes=False):
-        self.x, self.y, self.places, self.members = x.contiguous(), y.contiguous(), places, members
+        self.x, self.y = x.contiguous().resolve_neg(), y.contiguous().resolve_neg()
+        self.places, self.members = places, members
         self.of_classes = of_classes  # whether y has no last dimension
         of_steps = places is None
         self.least = 2 + of_steps, 2 + of_steps - of_classes  # dimensions of what all members share

@@ -26,7 +26,8 @@ class CapturedStep:
         unique, indices = unique_rules(rules)
         inputs = [x, y, *(value for rule in unique for value in rule.numbers().values())]
         read = [t for of_layer in parameters for t in of_layer] + [t for rule in unique for t in rule.state.values()]
-        options = rule_of(self.loss).options_of(self.loss).values()
+        rule = rule_of(self.loss)
+        options = [rule.name, self.loss.reduction, *rule.options_of(self.loss).values()]
         memory = [t.data_ptr() if isinstance(t, torch.Tensor) else t for t in (*read, *options)]
         rows = [(t.shape, t.dtype, t.device) for t in (x, y)]
         structure = [rule.structure_key() for rule in unique]

@@ -65,6 +65,8 @@ class EngineOptimizer(OptimizerOptions):
             return self._committed(begun, value)
         network = self.network
         network.strict = torch.is_anomaly_enabled()
+        if self.captured is not None:
+            self.captured.loss = self.loss
         run = self._run if self.captured is None or network.strict or self._is_first() else self.captured
         return self._run_and_commit(run, x, y)
 
@@ -133,7 +135,10 @@ class EngineOptimizer(OptimizerOptions):
         if self.compiled is None or torch.is_anomaly_enabled() or self._is_first():
             return None
         self._check()
-        return self._run_and_commit(functools.partial(self.compiled, count=count, places=places), x, y)
+        self.compiled.loss, parameters = self.loss, self.network.parameters()
+        rules, begun = update_rules(self, parameters)
+        losses = self.compiled(parameters, rules, x, y, count, places)
+        return None if losses is None else self._committed(begun, losses)
 
     def _lean_steps(self, x, y):
         """The steps one after the other, and the losses of all from their outputs."""
