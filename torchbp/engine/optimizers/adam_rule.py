@@ -89,6 +89,9 @@ class AdamRule(Common, _Fields):
     def update_in_one_kernel(self, p, gradient):
         rate, beta1, beta2, eps, decay, decoupled, _, _, step, m, v = self
         step.add_(ONE)  # a tensor: the number 1 would be made one first, at twice the cost
+        if decoupled and is_rounded(rate * decay, p.dtype, 50):  # the kernel takes the factor 1 − αλ, 1 % off or more
+            p.add_(p, alpha=rate * decay)
+            decay = 0
         kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
         options = {"lr": -rate, "beta1": beta1, "beta2": beta2, "weight_decay": decay, "eps": eps}
         kernel([p], [gradient], [m], [v], [], [step], **options, amsgrad=False, maximize=False)
@@ -129,7 +132,7 @@ def adam_rule(p, group, state, active, begun):
         and not state["step"].dim()
         and p.device.type in ("cpu", "cuda")
         and not any(isinstance(number, torch.Tensor) for number in numbers)
-        and not (group["decoupled_weight_decay"] and is_lost(numbers[0] * numbers[4], p.dtype))
+        and not (group["decoupled_weight_decay"] and is_rounded(numbers[0] * numbers[4], p.dtype, 16))
     )
     return AdamRule(*numbers, group["decoupled_weight_decay"], moves, in_one_kernel, state["step"], m, v)
 
@@ -145,6 +148,6 @@ def precise(beta, p):
     return beta.to(p.device, precise_dtype(p.device)) if isinstance(beta, torch.Tensor) else beta
 
 
-def is_lost(decay_step, dtype):
-    """Whether the factor 1 − αλ of torch's kernel, rounded to the dtype, is off by more than 1 % of αλ."""
-    return 0 < abs(decay_step) < 50 * torch.finfo(torch.promote_types(dtype, torch.float32)).eps
+def is_rounded(decay_step, dtype, units):
+    """Whether −αλ is under so many units of the rounding of 1: of a W − αλ W, half a unit at most is lost."""
+    return 0 < abs(decay_step) < units * torch.finfo(torch.promote_types(dtype, torch.float32)).eps
