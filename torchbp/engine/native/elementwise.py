@@ -76,7 +76,6 @@ TEMPLATES = {
     "tanh_backward": "({0} * (1 - {1} * {1}))",
 }
 COMPARISONS = {"eq": "==", "ge": ">=", "gt": ">", "le": "<=", "lt": "<", "ne": "!="}
-SCALED = "add.Tensor", "sub.Tensor", "add.Scalar", "sub.Scalar", "rsub.Scalar"  # these have an alpha
 POWERS = {-1.0: "(1 / {0})", -0.5: "(1 / sqrt_{T}({0}))", 0.5: "sqrt_{T}({0})", 1.0: "{0}", 2.0: "({0} * {0})"}
 POWERS[3.0] = "({0} * {0} * {0})"
 
@@ -139,5 +138,4 @@ def filled(number, shape, dtype):
 
 def _promoted(args):
     examples = [torch.empty((1,) * len(a.shape), dtype=a.dtype) if isinstance(a, Value) else a for a in args]
-    dtypes = examples[0] if len(examples) == 1 else None
-    return dtypes.dtype if dtypes is not None else torch.result_type(*examples)
+    return examples[0].dtype if len(examples) == 1 else torch.result_type(*examples)

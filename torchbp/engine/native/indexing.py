@@ -17,25 +17,17 @@ from torchbp.engine.native.values import (
 
 
 def gathered(lowering, example, value, dim, place, **_):
-    dim %= max(1, len(value.shape))
-    return looked_up(lowering, value, dim, place, example.shape)
-
-
-def looked_up(lowering, value, dim, place, shape):
     """value[…, place[index], …] at dimension `dim`, where the other dimensions are those of the index."""
+    dim %= max(1, len(value.shape))
     value = lowering.writer.in_memory(value)
     read = value.expression
     strides = tuple(0 if d == dim else s for d, s in enumerate(read.strides))
     looked = lowering.looked(read.buffer, read.offset, strides, place.expression, read.strides[dim], value.shape[dim])
-    return Value(tuple(shape), value.dtype, looked)
+    return Value(tuple(example.shape), value.dtype, looked)
 
 
 def rows_of(lowering, example, value, place, *_, **__):
-    """value[place], for an embedding."""
-    return _at_first(lowering, example, value, place)
-
-
-def _at_first(lowering, example, value, place):
+    """value[place], as of an embedding."""
     value = lowering.writer.in_memory(value)
     read, rest = value.expression, len(value.shape) - 1
     places = len(place.shape)
@@ -49,13 +41,13 @@ def indexed(lowering, example, value, places):
     used = [d for d, place in enumerate(places) if place is not None]
     if used != [0] or places[0].dtype is torch.bool:
         raise NotKnown("an index by several tensors, or by bools")
-    return _at_first(lowering, example, value, places[0])
+    return rows_of(lowering, example, value, places[0])
 
 
 def index_select(lowering, example, value, dim, place):
     if dim % max(1, len(value.shape)):
         raise NotKnown("index_select of another dimension than the first")
-    return _at_first(lowering, example, value, place)
+    return rows_of(lowering, example, value, place)
 
 
 def scattered(lowering, example, value, dim, place, source, **_):

@@ -12,10 +12,6 @@ class Matrix:
     def __init__(self, text, strides, uniform=True):
         self.text, self.strides, self.uniform = text, strides, uniform
 
-    @property
-    def t(self):
-        return Matrix(self.text, self.strides[::-1], self.uniform)
-
     def at(self, i, j):
         terms = [f"{k} * {s}" for k, s in zip((i, j), self.strides, strict=True) if s and k != "0"]
         return " + ".join(terms) or "0"

@@ -9,7 +9,7 @@ import torch
 
 from torchbp.engine.native.build import OF_LANES, OF_MATRICES, load, vector_bytes
 from torchbp.engine.native.source import Source
-from torchbp.engine.native.trace import traced_step
+from torchbp.engine.native.trace import tensors_of, traced_step, with_tensors_at
 
 PRODUCTS_IN_LANES = 1e5  # multiplications of a member's step up to which members go side by side
 WORTH_A_THREAD = 5e-4  # seconds
@@ -34,9 +34,9 @@ class Program:
     def __init__(self, network, loss, parameters, rules, indices, rows):
         self.members = network.members
         if self.members:
-            parameters = [tuple(p if p is None else p[:1] for p in row) for row in parameters]
-            rules = with_tensors(rules, lambda t: t[:1] if t.dim() else t)
-        buffers = [t[:1] if self.members and t.dim() else t for t in network.buffers()]
+            of_first = map(of_first_member, tensors_of(parameters, rules))
+            parameters, rules = with_tensors_at(of_first, parameters, rules)
+        buffers = [of_first_member(t) if self.members else t for t in network.buffers()]
         graph = traced_step(network, loss, parameters, rules, indices, buffers, *rows.example())
         self.lanes = 1
         if self.members and self.members >= 4 and multiplications(graph) <= PRODUCTS_IN_LANES:
@@ -120,14 +120,9 @@ class Program:
         self.function(long(first), long(last), *arguments, pointer(aligned))
 
 
-def with_tensors(rules, function):
-    """The rules with a function of each tensor in place of it; of one that is in two places once."""
-    new = {}
-    for rule in rules:
-        for value in rule:
-            if isinstance(value, torch.Tensor) and id(value) not in new:
-                new[id(value)] = function(value)
-    return [type(rule)(*(new.get(id(value), value) for value in rule)) for rule in rules]
+def of_first_member(tensor):
+    """With a first dimension of 1; a number that all members share is left as it is."""
+    return tensor[:1] if tensor.dim() else tensor
 
 
 def multiplications(graph):

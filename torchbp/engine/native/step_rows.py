@@ -1,6 +1,6 @@
 """The rows of several steps: those of each step, or tables of rows and their places in them."""
 
-import torch
+from torchbp.engine.fitting.rows import gathered
 
 
 class StepRows:
@@ -56,9 +56,7 @@ class StepRows:
         if self.places is None:
             return self.x[step], self.y[step]
         places = self.places[..., step * self.count : (step + 1) * self.count]
-        return tuple(
-            taken(t, places, of_members) for t, of_members in zip((self.x, self.y), self.tables_of_members, strict=True)
-        )
+        return gathered(self.x, places, 1, None), gathered(self.y, places, 1 - self.of_classes, None)
 
     def strides(self):
         """Of x and of y: how far it is from one member's rows to the next one's, and from one step's."""
@@ -93,12 +91,3 @@ class StepRows:
                 wrong &= t != ignored
             if wrong.any():
                 raise IndexError(f"{name} holds {t[wrong][0].item()}, which is not in 0 … {limit - 1}")
-
-
-def taken(t, places, of_members):
-    """The rows at the places, of a table or of each member's."""
-    if places.dim() == 1:
-        return t[:, places] if of_members else t[places]
-    if not of_members:
-        return t[places]
-    return torch.stack([table[of] for table, of in zip(t, places, strict=True)])

@@ -18,9 +18,9 @@ class _ByMoments(EngineOptimizer):
 
     PER_MEMBER = "lr", "betas", "eps", "weight_decay"
 
-    def _begin(self, model, options, amsgrad, **settings):
+    def __init__(self, model, options, amsgrad, **settings):
         check_group({"amsgrad": amsgrad}, UNSUPPORTED[:1], type(self).__name__)
-        return super()._begin(model, options, **settings)
+        super().__init__(model, options, **settings)
 
     def _of_members(self, name, value):
         if name != "betas":
@@ -89,9 +89,7 @@ class Adam(_ByMoments, torch.optim.Adam):
     ) -> None:
         numbers = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         settings = {"loss": loss, "chunk": chunk, "compile": compile, "capture": capture}
-        numbers, of_members = self._begin(model, numbers, amsgrad, **settings)
-        super().__init__(model.parameters(), **numbers, decoupled_weight_decay=decoupled_weight_decay)
-        self._set_of_members(of_members)
+        super().__init__(model, numbers, amsgrad, **settings, decoupled_weight_decay=decoupled_weight_decay)
 
 
 class AdamW(_ByMoments, torch.optim.AdamW):
@@ -124,7 +122,4 @@ class AdamW(_ByMoments, torch.optim.AdamW):
         capture: bool = False,
     ) -> None:
         numbers = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        settings = {"loss": loss, "chunk": chunk, "compile": compile, "capture": capture}
-        numbers, of_members = self._begin(model, numbers, amsgrad, **settings)
-        super().__init__(model.parameters(), **numbers)
-        self._set_of_members(of_members)
+        super().__init__(model, numbers, amsgrad, loss=loss, chunk=chunk, compile=compile, capture=capture)

@@ -21,13 +21,9 @@ class OptimizerOptions(torch.optim.Optimizer):
 
     PER_MEMBER = "lr", "weight_decay"
 
-    def _begin(self, model, options, *, loss, chunk, compile, capture):
-        """What comes before torch's constructor: checks, and the network.
-
-        Returns:
-            The options for torch's constructor, where the largest stands for the numbers of all members; and those that
-            have a number for each, as tensors.
-        """
+    def __init__(self, model, options, *, loss, chunk, compile, capture, **of_torch):
+        """Torch's constructor gets `of_torch` and the options; of those that have a number for each member the largest,
+        which it checks."""
         self._settings = {
             "model": model,
             "loss": checked_loss(loss),
@@ -51,10 +47,8 @@ class OptimizerOptions(torch.optim.Optimizer):
                 f"capture=True makes a CUDA graph, and the model is on {held[0].device}; move it there first"
             )
         of_members = self._per_member_options(options)
-        return options | {name: largest(value) for name, value in of_members.items()}, of_members
-
-    def _set_of_members(self, of_members):
-        """Put the numbers of each member where torch's constructor put the largest."""
+        numbers = options | {name: largest(value) for name, value in of_members.items()}
+        super().__init__(model.parameters(), **numbers, **of_torch)
         for group in (self.defaults, *self.param_groups):
             group.update(lr_as_factor(of_members))
 

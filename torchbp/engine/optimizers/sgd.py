@@ -68,9 +68,8 @@ class SGD(EngineOptimizer, torch.optim.SGD):
         capture: bool = False,
     ) -> None:
         numbers = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
-        numbers, of_members = self._begin(model, numbers, loss=loss, chunk=chunk, compile=compile, capture=capture)
-        super().__init__(model.parameters(), dampening=dampening, nesterov=nesterov, **numbers)
-        self._set_of_members(of_members)
+        settings = {"loss": loss, "chunk": chunk, "compile": compile, "capture": capture}
+        super().__init__(model, numbers, **settings, dampening=dampening, nesterov=nesterov)
 
     def _rule(self, p, group, begun):
         return sgd_rule(p, group, self.state.get(p, {}), self.active, begun)
