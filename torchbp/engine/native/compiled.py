@@ -58,7 +58,12 @@ class CompiledSteps:
             IndexError: a class or another index that is out of range.
         """
         rows = self.rows(x, y, count, places)
-        found = self.found(parameters, rules, rows)
+        try:
+            found = self.found(parameters, rules, rows)
+        except NotKnown as error:
+            if not self.required:
+                return None
+            raise TypeError(f"compile=True is not possible: {error} has no form in C; leave compile out") from None
         if found is None or not found.program.is_faster(rows.steps):
             return None
         check_indices(found.program.limits, rows.x, rows.y, getattr(self.loss, "ignore_index", None))
@@ -71,7 +76,11 @@ class CompiledSteps:
         return StepRows(x, y, count, places, self.network.members, rule_of(self.loss).target == "classes")
 
     def found(self, parameters, rules, rows):
-        """The program for these rows and what it is called on, a `Found`; None where there is none."""
+        """The program for these rows and what it is called on, a `Found`; None where there is none.
+
+        Raises:
+            NotKnown: an operation that has no C.
+        """
         members = self.network.members
         unique, indices = unique_rules(rules)
         numbers, first = {}, self.network.first_parameter
@@ -94,9 +103,14 @@ class CompiledSteps:
 
         def make():
             with torch.device("cpu"):  # it may not be the default
-                return self.of_process(key, parameters, unique, of_tensors, indices, rows)
+                try:
+                    return self.of_process(key, parameters, unique, of_tensors, indices, rows)
+                except NotKnown as error:  # found out once
+                    return error
 
         program = cached(self.programs, key, make)
+        if isinstance(program, NotKnown):
+            raise NotKnown(*program.args)
         return None if program is None else Found(program, tensors, counts)
 
     def not_compiled(self, why):
@@ -129,10 +143,6 @@ class CompiledSteps:
         """A program that was found to make the engine's steps; None where it cannot be built, or makes others."""
         try:
             program = Program(self.traced, self.loss, parameters, of_tensors, indices, rows)
-        except NotKnown as error:
-            if not self.required:
-                return None
-            raise TypeError(f"compile=True is not possible: {error} has no form in C; leave compile out") from None
         except CannotBuild as error:
             return self.not_compiled(error)
         rows = rows.repeated(CHECKED)

@@ -6,6 +6,7 @@ from operator import attrgetter, is_
 import torch
 from torch.autograd.graph import increment_version
 
+from torchbp.engine.native.elementwise import NotKnown
 from torchbp.engine.native.step_rows import check_indices
 from torchbp.engine.optimizers.rule_inputs import RuleInputs
 from torchbp.engine.optimizers.update_rule import update_rules
@@ -63,7 +64,10 @@ class SingleSteps:
         if begun:
             return None
         rows = self.compiled.rows(x.unsqueeze(0), y.unsqueeze(0))
-        found = self.compiled.found(parameters, rules, rows)
+        try:
+            found = self.compiled.found(parameters, rules, rows)
+        except NotKnown as error:
+            return self.compiled.not_compiled(f"{error} has no form in C")
         if found is None or not found.program.is_faster(1, CALL):
             return None
         parameters = [p for of_layer in parameters for p in of_layer if p is not None]

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from torchbp.engine.fitting import pace
 from torchbp.engine.fitting.fit import History, fit
 from torchbp.engine.fitting.fit_arguments import row_dims_of
 from torchbp.engine.losses import has_value_of_steps, values_of_steps
@@ -38,6 +39,7 @@ class EngineOptimizer(OptimizerOptions):
         self._active = settings.get("active")
         self.captured = CapturedStep(self._run, self.network, self.loss) if settings["capture"] else None
         self.compiled = CompiledSteps(settings["model"], self.loss) if settings["compile"] is True else None
+        self._single_steps = 0  # of the engine
         self._lean, self._single = LeanStep(self), None
 
     def backprop_step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -50,7 +52,7 @@ class EngineOptimizer(OptimizerOptions):
 
         Returns:
             L of before the step, a scalar tensor; of an ensemble (E), of each member its own. Reading it is the
-            caller's, so that a GPU is not waited for; it may be an inference tensor, which `.clone()` makes a usual one.
+            caller's, so that a GPU is not waited for. It may be an inference tensor; `.clone()` makes a usual one.
 
         Raises:
             TypeError: a hook was added.
@@ -60,6 +62,9 @@ class EngineOptimizer(OptimizerOptions):
         """
         if self.compiled is not None and (value := self._step_of_program(x, y)) is not None:
             return value
+        self._single_steps += 1
+        if self._single_steps == pace.MANY_STEPS:
+            pace.compile_if_auto(self)
         return self._step_of_engine(x, y)
 
     def _step_of_engine(self, x, y):

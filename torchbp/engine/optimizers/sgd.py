@@ -29,9 +29,8 @@ class SGD(EngineOptimizer, torch.optim.SGD):
         chunk: how many members of an ensemble go through a step at once, which bounds its memory; None is all.
         compile: whether `backprop_steps` and `fit` make their steps in one call of a program in C, and `backprop_step`
             its own from the eleventh on rows of a shape. It is made of the trace of a step for each shape of the rows,
-            in a second or two, and is kept on disk. It needs a C compiler, gcc or clang. "auto" leaves `backprop_step`
-            and `backprop_steps` as they are, and compiles in `fit` once the epochs to come would take some seconds
-            without.
+            in a second or two, and is kept on disk. It needs a C compiler, gcc or clang. "auto" compiles in `fit` once
+            the epochs to come would take some seconds without, and other steps after 20,000 calls of `backprop_step`.
         capture: whether `backprop_step` is a CUDA graph, for each shape of the rows anew. Of these graphs, and of the
             programs of `compile`, the 32 that were used last are kept.
 
