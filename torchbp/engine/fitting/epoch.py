@@ -58,7 +58,7 @@ def steps_of_epoch(optimizer, rows, order, batch_size):
         stop = min(start + block, whole)
         steps = (stop - start) // batch_size
         x, y = rows.of(places[..., start:stop], steps)
-        mean.add(optimizer.backprop_steps(x, y), y, steps)
+        mean.add(optimizer._steps_of_engine(x, y), y, steps)
         del x, y  # so that they are freed before the next are gathered
     if rows.counts is not None:
         uneven_steps(optimizer, rows, places, batch_size, mean)

@@ -130,16 +130,13 @@ class EngineOptimizer(OptimizerOptions):
         if not len(x):
             return x.new_zeros(0) if self.network.members is None else x.new_zeros(0, self.network.members)
         losses = self._steps_of_program(x, y)
-        if losses is not None:
-            return losses
-        if (
-            len(x) == 1
-            or not self._is_lean()
-            or self._is_first()
-            or not has_value_of_steps(self.loss, self.network.members)
-        ):
-            return torch.stack([self.backprop_step(*rows) for rows in zip(x, y, strict=True)])
-        return self._lean_steps(x, y)
+        return self._steps_of_engine(x, y) if losses is None else losses
+
+    def _steps_of_engine(self, x, y):
+        together = len(x) > 1 and self._is_lean() and not self._is_first()
+        if together and has_value_of_steps(self.loss, self.network.members):
+            return self._lean_steps(x, y)
+        return torch.stack([self._step_of_engine(*rows) for rows in zip(x, y, strict=True)])
 
     def _steps_of_program(self, x, y, count=None, places=None):
         """The losses of the steps on these rows, as `CompiledSteps` takes them; None where no program makes them."""
