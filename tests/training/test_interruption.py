@@ -21,6 +21,7 @@ from torchbp.training.callbacks import interruption
 from torchbp.training.callbacks.interruption import SIGNALS, Interruption
 
 CONFIG = str(Path(__file__).parent.parent.parent / "configs/breast_cancer.yaml")
+FIT = ["fit", "-c", CONFIG]
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "undrawn")
 
@@ -116,9 +117,9 @@ def interrupted_in(target, folder, arguments):
     run_here(folder, arguments, {}, "run")
 
 
-@pytest.mark.parametrize("target", ["torchbp.training.data.tabular.load_table", "torchbp.training.cli.arguments.packaged"])
+@pytest.mark.parametrize("target", ["data.tabular.load_table", "cli.arguments.packaged"])
 def test_before_the_first_step_it_is_one_line(target, processes):
-    process = processes.Process(target=interrupted_in, args=(target, Path.cwd(), ["fit", "-c", "breast_cancer"]))
+    process = processes.Process(target=interrupted_in, args=(f"torchbp.training.{target}", Path.cwd(), FIT))
     process.start()
     process.join()
     assert process.exitcode == 130
@@ -201,7 +202,7 @@ def at_a_terminal(folder, arguments, end):
 
 def run_with_new_streams(folder, arguments):
     """The command, after the files behind its streams were replaced."""
-    sys.stdout, sys.stderr = (open(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
+    sys.stdout, sys.stderr = (open(fd, "w", buffering=1, closefd=False) for fd in (1, 2))  # noqa: SIM115
     os.chdir(folder)
     torch.set_num_threads(1)
     sys.argv = ["torchbp"]
@@ -211,7 +212,7 @@ def run_with_new_streams(folder, arguments):
 def test_a_closed_terminal_ends_the_run(processes, capsys):
     """It is gone: what is printed afterwards would be an error."""
     terminal, end = pty.openpty()
-    endless = ["fit", "-c", CONFIG, "--trainer.max_epochs", "-1", "--stopping.patience", "100000"]
+    endless = [*FIT, "--trainer.max_epochs", "-1", "--stopping.patience", "100000"]
     process = processes.Process(target=at_a_terminal, args=(Path.cwd(), endless, multiprocessing.reduction.DupFd(end)))
     process.start()
     os.close(end)
@@ -236,7 +237,7 @@ def into_a_pipe(folder, arguments, end, streams):
 def test_a_reader_that_has_seen_enough_ends_the_run(streams, processes, capsys):
     """As of `torchbp fit … 2>&1 | head -1`; without 2>&1, after the last epoch."""
     reader, writer = os.pipe()
-    few = ["fit", "-c", CONFIG, "--trainer.max_epochs", "9" if streams == [1] else "-1", "--stopping.patience", "100000"]
+    few = [*FIT, "--stopping.patience", "100000", "--trainer.max_epochs", "9" if streams == [1] else "-1"]
     end = multiprocessing.reduction.DupFd(writer)
     process = processes.Process(target=into_a_pipe, args=(Path.cwd(), few, end, streams))
     process.start()

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import sys
 import time
 
 import torch
@@ -27,7 +26,7 @@ class Interruption(Callback):
     All processes of a run stop before the same batch: one that stopped alone would leave the others waiting.
 
     It is a context, at whose end the previous handlers are back. `listen` installs its own: for Ctrl-C when a run
-    begins; for SIGTERM and SIGHUP when its processes are connected, since Python runs no handler while they wait in C++.
+    begins; for SIGTERM and SIGHUP when its processes are connected, as Python runs no handler while they wait in C++.
     """
 
     number, since = 0, 0.0  # the signal, and the time when it came
