@@ -77,7 +77,8 @@ class Source:
                 yield self._memory(buffer)
         for i, buffer in enumerate(self.rows, len(fixed)):
             yield f"const {C_TYPES[buffer.dtype]} *restrict all_{buffer.name} = tensors[{i}];"
-            yield self._memory(buffer)
+            if not self._lies_there(buffer):
+                yield self._memory(buffer)
         yield f"{C_TYPES[loss.dtype]} *restrict losses = tensors[{len(fixed) + 2}];"
         yield from map(self._memory, self.writer.buffers)
         yield f"for (long e = first; e < last; e += {lanes}) {{"
@@ -132,9 +133,16 @@ class Source:
         start, self.workspace = self.workspace, self.workspace + -(-size // 64) * 64
         return f"{ctype} *restrict {buffer.name} = ({ctype} *)(workspace + {start});"
 
+    def _lies_there(self, buffer):
+        """Whether the rows of a step are read where the caller has them."""
+        return not self.ordered and (buffer.uniform or self.lanes == 1)
+
     def _gathered(self, buffer):
         """The rows of a step in the memory of `buffer`."""
         name, ctype, width = buffer.name, C_TYPES[buffer.dtype], buffer.size // self.batch
+        if self._lies_there(buffer):
+            yield f"const {ctype} *restrict {name} = all_{name} + e * of_{name}[0] + step * of_{name}[1];"
+            return
         member = "e" if buffer.uniform or self.lanes == 1 else "m"
         place = f"step * of_{name}[1] + n * {width}"
         if self.ordered:

@@ -81,6 +81,12 @@ class Writer:
         """buffer[offset + …] = value, everywhere."""
         out = Read(buffer, offset, strides or contiguous_strides(value.shape))
         extents, (out, expression) = merged(value.shape, [out, value.expression])
+        if is_transposition(extents, out, expression) and self.lanes == 1:
+            to, read = self.matrix(Value(tuple(extents), buffer.dtype, out)), expression
+            source = self.matrix(Value(tuple(extents), value.dtype, read)).text
+            sizes = f"{extents[0]}, {extents[1]}, {out.strides[0]}, {read.strides[1]}"
+            self.add([f"transpose_{C_TYPES[buffer.dtype]}({to.text}, {source}, {sizes});"], buffer.invariant)
+            return
         index, loops = self.loops(extents)
         lanes = self._in_lanes(buffer.uniform)
         if lanes and loops:
@@ -188,6 +194,14 @@ class Writer:
         uniform = read.buffer.uniform or self.lanes == 1
         offset = read.offset * (1 if uniform else self.lanes)
         return Matrix(f"{read.buffer.name} + {offset}" if offset else read.buffer.name, read.strides, uniform)
+
+
+def is_transposition(extents, out, expression):
+    """Whether a loop writes rows of what it reads in columns, many numbers of one floating type."""
+    if len(extents) != 2 or min(extents) < 8 or not isinstance(expression, Read) or expression.buffer is None:
+        return False
+    of_one_type = out.buffer.dtype is expression.buffer.dtype and out.buffer.dtype.is_floating_point
+    return of_one_type and out.strides[1] == 1 and expression.strides[0] == 1 and expression.strides[1] > 1
 
 
 def transpose(value):
