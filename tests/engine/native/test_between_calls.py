@@ -133,6 +133,22 @@ def test_an_optimizer(change, of, single):
     assert single is None or single  # programs have made steps
 
 
+def test_numbers_of_layers_and_the_norm(single):
+    """One program serves for all of them."""
+    layers = [torch.nn.Linear(3, 4), torch.nn.LeakyReLU(0.1), torch.nn.Dropout(0.3), torch.nn.Linear(4, 2)]
+    model = torch.nn.Sequential(*layers).double()
+    torchbp.engine.seed_dropout(model, 3)
+    other, (x, y) = copy.deepcopy(model), rows(6, 8)
+    for net in (model, other):
+        optimizer = torchbp.SGD(net, lr=0.1, compile=net is model, max_grad_norm=0.3)
+        for slope, p, norm in ((0.1, 0.3, 9.0), (0.1, 0.5, 0.1), (0.4, 0.5, 0.1), (0.4, 0, 0.02), (0.4, 1.0, 0.04)):
+            net[1].negative_slope, net[2].p, optimizer.max_grad_norm = slope, p, norm
+            optimizer.backprop_steps(x, y)
+        assert net is other or len(optimizer.compiled.programs) == 1
+    torch.testing.assert_close(model.state_dict(), other.state_dict(), rtol=1e-10, atol=1e-10)
+    assert single is None or single
+
+
 def test_training_and_evaluation(single):
     layers = [torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.3), torch.nn.Linear(4, 2)]
     model = torch.nn.Sequential(*layers).double()

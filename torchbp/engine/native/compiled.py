@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from torchbp.ops.registry import rule_of
 CHECKED = 3  # steps that a new program makes beside the engine's own
 TIMED = 4  # times that these steps of the engine are timed
 PROGRAMS = {}  # of this process, by all that they are made of, so that another optimizer needs no trace of its own
+OF_PROCESS = 256  # of them are remembered
 # how far apart the two may come, as a part of what the steps change, beside rounding
 OF_CHANGE = {torch.float32: 1e-2, torch.float64: 1e-6}
 
@@ -41,10 +43,20 @@ class CompiledSteps:
     and where it is faster.
     """
 
-    def __init__(self, model, loss, required=True):
-        """`required`: whether it is an error, or a warning, where there is no program."""
-        self.network, self.traced, self.loss, self.programs = Network(model), TracedNetwork(model), loss, {}
-        self.required, self.said = required, set()
+    def __init__(self, optimizer, required=True):
+        """The loss and `max_grad_norm` of the optimizer may change between calls. `required`: whether it is an error, or
+        a warning, where there is no program."""
+        model = optimizer._settings["model"]
+        self.optimizer, self.network, self.traced = optimizer, Network(model), TracedNetwork(model)
+        self.programs, self.required, self.said = {}, required, set()
+
+    @property
+    def loss(self):
+        return self.optimizer.loss
+
+    @property
+    def max_norm(self):
+        return self.optimizer.max_grad_norm
 
     @torch.no_grad()
     def __call__(self, parameters, rules, x, y, count=None, places=None):
@@ -85,7 +97,7 @@ class CompiledSteps:
         unique, indices = unique_rules(rules)
         numbers, first = {}, self.network.first_parameter
         of_tensors, counts = with_common_counts([rule.with_tensors(first, numbers) for rule in unique], members)
-        tensors = [*tensors_of(parameters, of_tensors), *self.traced.buffers()]
+        tensors = [*tensors_of(parameters, of_tensors), *self.traced.buffers(), *self.numbers()]
         given = *tensors, rows.x, rows.y
         if not rows.fit_program():
             return self.not_compiled(
@@ -123,8 +135,14 @@ class CompiledSteps:
         """What a program is made for, beside the shapes: constants of the layers and of the loss."""
         of_loss = rule_of(self.loss).options_of(self.loss).values()
         memory = ((t.data_ptr(), t.shape, t.stride(), t.dtype) if isinstance(t, torch.Tensor) else t for t in of_loss)
-        of_layers = (value for value in self.network.constants() if not isinstance(value, torch.Tensor))
-        return rule_of(self.loss).name, *memory, self.loss.reduction, *of_layers
+        return rule_of(self.loss).name, *memory, self.loss.reduction, self.max_norm is None, *self.traced.constants()
+
+    def values(self):
+        """The numbers that a program takes beside those of the rules: options of the layers, and the norm."""
+        return [*self.traced.values(), *([] if self.max_norm is None else [self.max_norm])]
+
+    def numbers(self):
+        return [torch.full((), value, dtype=torch.float64, device="cpu") for value in self.values()]
 
     def of_process(self, key, parameters, unique, of_tensors, indices, rows):
         """The program that this process has made for such layers before, or a new one; None where there is none."""
@@ -132,24 +150,20 @@ class CompiledSteps:
         layers = [(rule_of(layer), step.place) for (_, layer), step in steps]
         has = tuple(tuple(p is not None for p in of_layer) for of_layer in parameters)
         key = (*key, *layers, has, rule_of(self.loss), self.network.members, torch.get_default_dtype())
-        if key not in PROGRAMS:
-            program = self.made(parameters, unique, of_tensors, indices, rows)
-            if program is None:
-                return None
-            PROGRAMS[key] = program
-        return cached(PROGRAMS, key, None)
+        program = PROGRAMS.get(key) or self.made(parameters, unique, of_tensors, indices, rows)
+        return program and cached(PROGRAMS, key, lambda: program, OF_PROCESS)
 
     def made(self, parameters, unique, of_tensors, indices, rows):
         """A program that was found to make the engine's steps; None where it cannot be built, or makes others."""
         try:
-            program = Program(self.traced, self.loss, parameters, of_tensors, indices, rows)
+            program = Program(self.traced, self.loss, parameters, of_tensors, indices, self.numbers(), rows)
         except CannotBuild as error:
             return self.not_compiled(error)
         rows = rows.repeated(CHECKED)
         check_indices(program.limits, rows.x, rows.y, getattr(self.loss, "ignore_index", None))
         tensors = [t.clone() for t in (*tensors_of(parameters, of_tensors), *self.traced.buffers())]
         of_engine, seconds = self.steps_of_engine(parameters, unique, indices, rows)
-        losses = program(tensors, rows)
+        losses = program([*tensors, *self.numbers()], rows)
         count = len(tensors) - len(self.traced.buffers())
         of_program = [losses, *changed(*with_tensors_at(tensors[:count], parameters, of_tensors)), *tensors[count:]]
         before = [0.9 * losses, *changed(parameters, unique), *self.traced.buffers()]
@@ -161,24 +175,26 @@ class CompiledSteps:
                 stacklevel=2,
             )
             return None
-        program.measure(tensors, rows, seconds)
+        program.measure([*tensors, *self.numbers()], rows, seconds)
         return program
 
     def steps_of_engine(self, parameters, unique, indices, rows):
         """The losses, and what the steps change, after steps on copies; and the seconds of a step."""
         parameters = [tuple(p if p is None else p.clone() for p in row) for row in parameters]
         unique = [rule._replace(**{name: t.clone() for name, t in rule.state.items()}) for rule in unique]
-        rules, functions = rules_at(unique, indices), LeanFunctions(self.network, self.loss)
-        *arguments, kinds = functions.arguments(rules)
-        lean, batches = functions.function(kinds, arguments[1] is not None), list(map(rows.of_step, range(rows.steps)))
+        rules, batches = rules_at(unique, indices), list(map(rows.of_step, range(rows.steps)))
+        one_step = partial(step, self.network, self.loss, parameters, rules, max_norm=self.max_norm)
+        timed = one_step
+        if self.max_norm is None:
+            timed = LeanFunctions(self.network, self.loss).step_of(parameters, rules)
         with self.network.only_read(), torch.inference_mode():
-            losses = torch.stack([step(self.network, self.loss, parameters, rules, *batch) for batch in batches])
+            losses = torch.stack([one_step(*batch) for batch in batches])
             results = [losses, *(t.clone() for t in (*changed(parameters, unique), *self.network.buffers()))]
             seconds = []
             for _ in range(TIMED):
                 start = time.perf_counter()
                 for batch in batches:
-                    lean(parameters, *arguments, *batch)
+                    timed(*batch)
                 seconds.append((time.perf_counter() - start) / rows.steps)
         return results, min(seconds)
 

@@ -36,9 +36,10 @@ class EngineOptimizer(OptimizerOptions):
     def _prepare(self):
         settings = self._settings
         self.network, self.loss, self.chunk = Network(settings["model"]), settings["loss"], settings["chunk"]
+        self.max_grad_norm = settings["max_grad_norm"]
         self._active = settings.get("active")
         self.captured = CapturedStep(self._run, self.network, self.loss) if settings["capture"] else None
-        self.compiled = CompiledSteps(settings["model"], self.loss) if settings["compile"] is True else None
+        self.compiled = CompiledSteps(self) if settings["compile"] is True else None
         self._single_steps = 0  # of the engine
         self._lean, self._single = LeanStep(self), None
 
@@ -81,9 +82,13 @@ class EngineOptimizer(OptimizerOptions):
         run = self._run if self.captured is None or network.strict or self._is_first() else self.captured
         return self._run_and_commit(run, x, y)
 
-    def _is_lean(self):
+    def _is_plain(self):
         """Whether a step is one of all members at once, not captured, and looks for no nan."""
         return self.captured is None and self.chunk is None and not torch.is_anomaly_enabled()
+
+    def _is_lean(self):
+        """Whether a step is also made layer by layer, without the norm of the whole gradient."""
+        return self._is_plain() and self.max_grad_norm is None
 
     def _check(self):
         """Raises a TypeError for a hook that the step would not call, or another model than at the start."""
@@ -110,8 +115,9 @@ class EngineOptimizer(OptimizerOptions):
     def _run(self, parameters, rules, x, y):
         with inference_mode(True):
             if self.chunk is None:
-                return step(self.network, self.loss, parameters, rules, x, y)
-            return self._in_chunks(functools.partial(step, self.network, self.loss), 0, parameters, rules, x, y)
+                return step(self.network, self.loss, parameters, rules, x, y, self.max_grad_norm)
+            run = functools.partial(step, self.network, self.loss, max_norm=self.max_grad_norm)
+            return self._in_chunks(run, 0, parameters, rules, x, y)
 
     def backprop_steps(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """A step on each of the batches x[0], x[1], …; in one call of a program, where `compile` was asked for.
@@ -143,14 +149,14 @@ class EngineOptimizer(OptimizerOptions):
         if self.compiled is None or torch.is_anomaly_enabled() or self._is_first():
             return None
         self._check()
-        self.compiled.loss, parameters = self.loss, self.network.parameters()
+        parameters = self.network.parameters()
         rules, begun = update_rules(self, parameters)
         losses = self.compiled(parameters, rules, x, y, count, places)
         return None if losses is None else self._committed(begun, losses)
 
     def _step_of_program(self, x, y):
         """L of the step on these rows; None where no program makes it."""
-        if not self._is_lean():
+        if not self._is_plain():
             return None
         self._check()
         if self._single is None or self._single.compiled is not self.compiled:
