@@ -16,8 +16,8 @@ class StepRows:
         self.places, self.members = places, members
         self.of_classes = of_classes  # whether y has no last dimension
         of_steps = places is None
-        self.least = 2 + of_steps, 2 + of_steps - of_classes  # dimensions of what all members share
-        self.tables_of_members = x.dim() > self.least[0], y.dim() > self.least[1]
+        self.shared_dims = 2 + of_steps, 2 + of_steps - of_classes  # dimensions of what all members share
+        self.tables_of_members = x.dim() > self.shared_dims[0], y.dim() > self.shared_dims[1]
         own = not of_steps and places.dim() > 1
         self.shared = tuple(members is None or not (own or of_members) for of_members in self.tables_of_members)
         self.steps = len(x) if of_steps else places.shape[-1] // count
@@ -26,8 +26,8 @@ class StepRows:
     def fit_program(self):
         """Whether a program can take them: rows on the CPU, as many of x as of y, and as many members as there are."""
         of_steps, heights = self.places is None, []
-        for t, least, of_members in zip((self.x, self.y), self.least, self.tables_of_members, strict=True):
-            if t.dim() != least + of_members or (of_members and t.shape[of_steps] != self.members):
+        for t, dims, of_members in zip((self.x, self.y), self.shared_dims, self.tables_of_members, strict=True):
+            if t.dim() != dims + of_members or (of_members and t.shape[of_steps] != self.members):
                 return False
             heights.append(t.shape[of_steps + of_members])
         if self.places is not None and self.places.dim() > 1 and len(self.places) != self.members:
