@@ -15,7 +15,7 @@ import torch
 
 from torchbp.cli import main
 from torchbp.explanation.cli import command
-from torchbp.training import Classifier, TabularData
+from torchbp.training import Network, TabularData
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 
@@ -89,7 +89,7 @@ def test_weights_are_those_that_fit_would_begin_with(run, monkeypatch):
         run(f"{CANCER} --row 3 --seed_everything 5")
     data = TabularData("breast_cancer")
     torch.manual_seed(5)
-    model = Classifier(data.in_features, data.classes, data.columns, hidden=[16], lr=0.5)
+    model = Network(data.in_features, data.classes, data.columns, hidden=[16], lr=0.5)
     model.standardize.fit(data.rows("train")[0])
     for ours, theirs in zip(seen["net"].parameters(), model.net.parameters(), strict=True):
         assert torch.equal(ours, theirs.double())
@@ -108,7 +108,7 @@ def test_checkpoint_row_rate_and_files(run, checkpoint):
     assert "α = 0.25" in " ".join(out.split())
     assert out.endswith("wrote    e.json\nwrote    e.html\n")
     written = json.loads(Path("e.json").read_text())
-    model = Classifier.load_from_checkpoint(checkpoint)
+    model = Network.load_from_checkpoint(checkpoint)
     data = TabularData("breast_cancer")
     x, y = data.rows(torch.tensor([16]))
     assert written["from"] == pytest.approx(model.loss(model(x), y).item(), rel=1e-4)
@@ -193,7 +193,7 @@ def test_rows_of_any_file_go_through_a_trained_network(lines, arguments, title, 
     assert f"explain new.csv, {title}. Inputs standardised. Trained weights" in " ".join(out.split())
     written = json.loads(Path("e.json").read_text())
     assert written["given"]["y"]["values"] == y
-    model = Classifier.load_from_checkpoint(own[name])
+    model = Network.load_from_checkpoint(own[name])
     frame = pd.read_csv("new.csv").iloc[1:] if "--row 2" in more else pd.read_csv("new.csv")
     answers = {record["name"]: record for record in written["records"]}["A2"]["values"]
     torch.testing.assert_close(torch.tensor(answers), model.predict_proba(frame))

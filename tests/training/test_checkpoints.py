@@ -14,7 +14,7 @@ import torch
 
 from tests.commands import command_in
 from torchbp.cli import main
-from torchbp.training import Classifier, TabularData
+from torchbp.training import Network, TabularData
 from torchbp.training.checkpoints.compatibility import check_same_settings
 from torchbp.training.data import splitting
 from torchbp.training.data.batches import ROWS_AT_ONCE
@@ -191,7 +191,7 @@ def test_a_run_that_diverges_fails_and_leaves_no_best_checkpoint(settings, run):
     last = Path("runs/run/version_1/checkpoints/last.ckpt")
     assert list(last.parent.iterdir()) == [last]
     with pytest.raises(UserError, match="holds nan or inf"):
-        Classifier.load_from_checkpoint(last)
+        Network.load_from_checkpoint(last)
 
 
 def test_no_command_takes_weights_that_are_not_finite(run):
@@ -243,7 +243,7 @@ def test_members_that_diverge_leave_a_checkpoint_of_the_others(run):
     settings = ["--model.lr", "[0.1, 1e30]", "--model.members", "2", "--data.batch_size", "4"]
     assert run("fit", *SOURCE, *settings, "--model.activation", "relu", "--trainer.max_epochs", "3")[0] == 0
     path = Path("runs/run/version_1/checkpoints/best.ckpt")
-    model = Classifier.load_from_checkpoint(path)
+    model = Network.load_from_checkpoint(path)
     assert not model.net[0].weight[2:].isfinite().all()
     status, out, _ = run("test", *SOURCE, *settings, "--model.activation", "relu", "--ckpt_path", path)
     assert status == 0
@@ -252,7 +252,7 @@ def test_members_that_diverge_leave_a_checkpoint_of_the_others(run):
     content["state_dict"]["chosen"] = ~content["state_dict"]["chosen"]
     torch.save(content, path)
     with pytest.raises(UserError, match=r"net.0.weight holds nan or inf"):
-        Classifier.load_from_checkpoint(path)
+        Network.load_from_checkpoint(path)
 
 
 def test_an_answer_that_is_no_number_is_refused(run):
@@ -326,7 +326,7 @@ def test_weights_that_no_training_gave_are_refused(tensors, settings, message, r
     torch.save({**content, "hyper_parameters": settings, "state_dict": state}, "bad.ckpt")
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match=f"bad.ckpt.* {message}"):
-        Classifier.load_from_checkpoint("bad.ckpt")
+        Network.load_from_checkpoint("bad.ckpt")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most < 500 * 1024  # KiB
 
 
@@ -367,7 +367,7 @@ def test_weights_of_other_precisions_are_taken(run):
         other = copy.deepcopy(content)
         other["state_dict"] = {name: t.to(dtype) for name, t in content["state_dict"].items()}
         torch.save(other, "other.ckpt")
-        assert Classifier.load_from_checkpoint("other.ckpt").predict_proba(table()).isfinite().all()
+        assert Network.load_from_checkpoint("other.ckpt").predict_proba(table()).isfinite().all()
 
 
 @pytest.mark.parametrize(

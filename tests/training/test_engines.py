@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from tests.training.trainers import quiet_trainer
 from torchbp import unstack
 from torchbp.engine.fitting.stopping import DESCENDS, GRADIENT, NOT_FINITE
-from torchbp.training import Classifier, TabularData, UntilMinimum
+from torchbp.training import Network, TabularData, UntilMinimum
 from torchbp.training.callbacks.gradients import full_gradient_norm, gradient_flow, hardest_rows
 from torchbp.training.cli.predictions import answer_table
 from torchbp.training.errors import SettingError, UserError
@@ -35,7 +35,7 @@ def fit(data, model, callbacks=(), max_epochs=6, precision="64-true", train_data
 
 def made(data, **settings):
     torch.manual_seed(1)
-    return Classifier(data.in_features, data.classes, **{**NUMBERS, **settings})
+    return Network(data.in_features, data.classes, **{**NUMBERS, **settings})
 
 
 def weights(model):
@@ -101,7 +101,7 @@ def test_a_loader_of_ones_own_has_a_step_for_each_batch():
     found = []
     for engine in ("autograd", "explicit"):
         torch.manual_seed(1)
-        model = Classifier(4, ["a", "b"], engine=engine)
+        model = Network(4, ["a", "b"], engine=engine)
         batches = DataLoader(TensorDataset(x, y), batch_size=20)
         trainer = fit(None, model, precision="32-true", train_dataloaders=batches)
         assert trainer.global_step == 30
@@ -234,14 +234,14 @@ def test_scores_are_those_of_the_mean_probability(weighted, exclusive):
 
 
 def test_the_best_epoch_of_each_lr_is_the_first_with_the_lowest_loss(monkeypatch):
-    model = Classifier(1, ["a", "b"], lr=[0.1, 0.2], members=2)
+    model = Network(1, ["a", "b"], lr=[0.1, 0.2], members=2)
     own = torch.tensor([[[1.0, 3.0], [torch.nan, 2.0]], [[0.5, 0.7], [0.9, 0.8]]])  # loss and accuracy of each
     for epoch, losses, best, epochs, chosen in (
         (0, [1.5, 2.0], 0, [1, 1], [True, True, False, False]),
         (6, [1.5, 1.0], 1, [1, 7], [False, False, False, True]),
         (7, [1.25, torch.inf], 0, [8, 7], [True, True, False, False]),
     ):
-        monkeypatch.setattr(Classifier, "current_epoch", epoch)
+        monkeypatch.setattr(Network, "current_epoch", epoch)
         model.choose(own, torch.tensor([losses, [0.0] * 2, [0.0] * 2]), best)
         assert model.best_epoch.tolist() == epochs
         assert model.chosen.tolist() == chosen
@@ -260,8 +260,8 @@ def test_a_probability_of_one_half_is_the_second_class_everywhere():
     members, groups = scores.means(lambda sums: sums)
     assert members[1].item() == groups[1].item() == 0.5
     p = torch.tensor([[0.5], [0.4999]])
-    assert Classifier(1, ["a", "b"]).predicted_classes(p) == ["b", "a"]
-    frame = answer_table(Classifier(1, ["a", "b"], multilabel=True), p.expand(2, 2))
+    assert Network(1, ["a", "b"]).predicted_classes(p) == ["b", "a"]
+    frame = answer_table(Network(1, ["a", "b"], multilabel=True), p.expand(2, 2))
     assert frame[["a", "b"]].to_numpy().tolist() == [[1, 1], [0, 0]]
     assert "TP 1" in confusion(["a", "b"], True, np.array([[1, 1]]), p[:1].expand(1, 2).numpy())
     matrix = confusion(["a", "b"], False, y.numpy()[:1], p[:1].numpy())
@@ -313,7 +313,7 @@ def test_batches_at_once_are_the_engines():
 )
 def test_bad_settings_are_named(settings):
     with pytest.raises(SettingError, match=f"model.{next(iter(settings))}="):
-        Classifier(2, ["a", "b"], **settings)
+        Network(2, ["a", "b"], **settings)
 
 
 def test_nan_is_named_under_detect_anomaly():

@@ -107,8 +107,8 @@ def test_before_the_first_step_it_is_one_line(command, error, checkpoint, monkey
 
 
 BEFORE_A_BATCH = {
-    "validate": "torchbp.training.Classifier.on_validation_epoch_start",
-    "test": "torchbp.training.Classifier.on_test_epoch_start",
+    "validate": "torchbp.training.Network.on_validation_epoch_start",
+    "test": "torchbp.training.Network.on_test_epoch_start",
     "predict": "torchbp.training.cli.predictions.encode",
 }
 

@@ -15,7 +15,7 @@ from tests.training.trainers import quiet_trainer
 from torchbp.cli import main
 from torchbp.ops import expressions, registry
 from torchbp.ops.rules import Activation
-from torchbp.training import Classifier, TabularData
+from torchbp.training import Network, TabularData
 from torchbp.training.callbacks.gradient_monitor import GradientMonitor, constant_answer_loss
 from torchbp.training.callbacks.gradients import (
     backward_pass,
@@ -37,7 +37,7 @@ CASES = [
 
 
 def case(settings):
-    model = Classifier(5, **settings).double()
+    model = Network(5, **settings).double()
     x = torch.randn(7, 5, dtype=torch.double)
     model.standardize.fit(x)
     y = torch.randint(2, (7, model.net[-1].out_features)).double()
@@ -130,7 +130,7 @@ def smooth(request):
 
 
 def test_an_activation_that_saves_its_input_is_watched_by_its_rule(smooth):
-    model = Classifier(3, ["a", "b"], hidden=[5], activation="smooth")
+    model = Network(3, ["a", "b"], hidden=[5], activation="smooth")
     with torch.no_grad():
         model.net[0].bias[:2] = -9  # two units that are flat for all rows
     x, y = torch.randn(40, 3), torch.ones(40, 1)
@@ -153,7 +153,7 @@ def test_an_activation_that_saves_its_input_is_watched_by_its_rule(smooth):
 def test_it_watches_a_share_of_the_training_rows(rows, watched):
     data = SimpleNamespace(splits={"train": torch.arange(rows)}, rows=lambda which: (which[:, None], which[:, None]))
     monitor = GradientMonitor()
-    monitor.on_train_start(SimpleNamespace(is_global_zero=True, datamodule=data), Classifier(1, ["a", "b"]))
+    monitor.on_train_start(SimpleNamespace(is_global_zero=True, datamodule=data), Network(1, ["a", "b"]))
     assert [t.flatten().tolist() for t in monitor.sample] == [list(range(watched))] * 2
 
 
@@ -172,7 +172,7 @@ def test_it_watches_as_often_as_asked(every, monkeypatch):
 
 
 def test_saturation_is_of_each_hidden_layer():
-    model = Classifier(1, ["a", "b"], hidden=[3])
+    model = Network(1, ["a", "b"], hidden=[3])
     with torch.no_grad():
         model.net[0].weight.copy_(torch.tensor([[1.0], [10.0], [-10.0]]))
         model.net[0].bias.zero_()
@@ -182,7 +182,7 @@ def test_saturation_is_of_each_hidden_layer():
 
 def test_percentiles_are_those_of_the_rows():
     """41 rows with gradients of 0, 1, … times that of the second: 5 % of 40 is the third."""
-    model = Classifier(1, ["a", "b"], hidden=[1], activation="relu")
+    model = Network(1, ["a", "b"], hidden=[1], activation="relu")
     with torch.no_grad():
         for parameter, value in zip(model.net.parameters(), (1.0, 0.0, 1.0, 0.0), strict=True):
             parameter.fill_(value)
@@ -212,7 +212,7 @@ def test_the_guess_is_the_best_answer_without_features(weight):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_a_trouble_is_said_in_the_words_of_the_activation(activation):
     data = TabularData("breast_cancer")
-    model = Classifier(data.in_features, data.classes, hidden=[4, 4], activation=activation)
+    model = Network(data.in_features, data.classes, hidden=[4, 4], activation=activation)
     trainer = SimpleNamespace(callback_metrics={"train/loss": torch.tensor(0.6)}, datamodule=data)
     monitor = GradientMonitor()
     flat = registry.activation(activation).flat
@@ -233,7 +233,7 @@ def test_watching_does_not_change_training(tmp_path):
     def weights(every):
         torch.manual_seed(0)
         data = TabularData("breast_cancer")
-        model = Classifier(data.in_features, data.classes)
+        model = Network(data.in_features, data.classes)
         quiet_trainer(max_epochs=3, callbacks=[GradientMonitor(every)]).fit(model, data)
         return model.state_dict()
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from torchbp.cli import main
-from torchbp.training import Classifier, TabularData
+from torchbp.training import Network, TabularData
 from torchbp.training.data.columns import feature_names
 from torchbp.training.errors import SettingError, UserError
 
@@ -131,7 +131,7 @@ def test_missing_values_are_the_mean_of_the_training_rows():
         TabularData("a.csv", **ONE)
     data = TabularData("a.csv", **ONE, missing="mean")
     assert data.table.features.isnan().sum() == 2 + 3
-    model = Classifier(data.in_features, data.classes, data.columns, missing="mean")
+    model = Network(data.in_features, data.classes, data.columns, missing="mean")
     x = data.rows("train")[0]
     model.standardize.fit(x)
     torch.testing.assert_close(
@@ -140,7 +140,7 @@ def test_missing_values_are_the_mean_of_the_training_rows():
     blank = model.standardize(torch.full((1, data.in_features), torch.nan))
     assert torch.equal(blank, torch.zeros(1, data.in_features))
     assert torch.equal(blank, model.standardize(model.standardize.mean[None]))
-    assert Classifier(data.in_features, data.classes)(x[x.isnan().any(1)]).isnan().all()  # not asked for, not hidden
+    assert Network(data.in_features, data.classes)(x[x.isnan().any(1)]).isnan().all()  # not asked for, not hidden
 
 
 def fit(*arguments, status=0):
@@ -170,7 +170,7 @@ def test_predict_takes_a_file_without_the_target_and_keeps_the_ids(name, capsys,
     out = pd.read_csv("p.csv", dtype={"key": str})
     assert list(out) == ["key", "P(yes)", "class"]
     assert out.key.tolist() == new.key.tolist()
-    model = Classifier.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
+    model = Network.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
     expected = model.predict_proba(new)[:, 0]
     torch.testing.assert_close(torch.tensor(out["P(yes)"], dtype=torch.float32), expected, rtol=1e-5, atol=1e-6)
     assert out["class"].tolist() == ["yes" if p >= 0.5 else "no" for p in expected]
@@ -197,7 +197,7 @@ def test_a_category_that_is_new_is_named(capsys):
     assert main(["predict", "--ckpt_path", path, "--data.source", "b.csv"]) == 0
     assert capsys.readouterr().err == "note     column 'colour': 'pink' (2 rows) is new, and was treated as missing\n"
     new["colour"] = new.colour.replace("pink", None)
-    model = Classifier.load_from_checkpoint(path)
+    model = Network.load_from_checkpoint(path)
     torch.testing.assert_close(
         torch.tensor(pd.read_csv("predictions.csv")["P(yes)"], dtype=torch.float32),
         model.predict_proba(new)[:, 0],
@@ -239,24 +239,24 @@ def test_balanced_weights_are_negatives_over_positives():
     frame["rare"] = np.where(np.arange(200) % 10 == 0, "yes", "no")
     settings = ["--data.target", "rare", "--data.ignore", "[key,note,ill,fever,cough]"]
     fit("--data.source", write(frame), *settings, "--model.pos_weight", "balanced")
-    model = Classifier.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
+    model = Network.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
     data = TabularData("a.csv", target="rare", ignore=["key", "note", "ill", "fever", "cough"])
     y = data.rows("train")[1]
     assert model.loss.pos_weight.item() == pytest.approx(((len(y) - y.sum()) / y.sum()).item())
     fit("--data.source", "a.csv", *settings, "--model.pos_weight", "3")
     path = "runs/run/version_1/checkpoints/best.ckpt"
-    assert Classifier.load_from_checkpoint(path).loss.pos_weight.item() == 3
+    assert Network.load_from_checkpoint(path).loss.pos_weight.item() == 3
 
 
 def test_a_frame_of_raw_rows_is_scaled_by_the_network():
     fit("--data.source", write(table()), *options(ONE))
-    model = Classifier.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
+    model = Network.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
     data = TabularData("a.csv", **ONE)
     assert torch.equal(model.predict_proba(table()), model.predict_proba(data.table.features))
     with pytest.raises(UserError, match="no column 'code'"):
         model.predict_proba(table().drop(columns="code"))
     with pytest.raises(UserError, match="trained without names"):
-        Classifier(2, ["a", "b"]).predict_proba(table())
+        Network(2, ["a", "b"]).predict_proba(table())
 
 
 BAD = {
@@ -534,13 +534,13 @@ def test_predict_does_not_write_over_its_data_or_give_two_columns_one_name(capsy
 
 @pytest.mark.parametrize("shape", [(3,), (3, 6), (3, 1), (2, 3, 7)], ids=str)
 def test_rows_of_another_shape_are_refused(shape):
-    model = Classifier(7, ["a", "b"])
+    model = Network(7, ["a", "b"])
     with pytest.raises(UserError, match=r"must be \(N, 7\)"):
         model.predict_proba(torch.zeros(shape))
 
 
 def test_rows_of_any_type():
-    model = Classifier(7, ["a", "b"])
+    model = Network(7, ["a", "b"])
     expected = model.predict_proba(torch.ones(2, 7))
     for rows in (torch.ones(2, 7, dtype=torch.double), np.ones((2, 7)), torch.ones(2, 7, dtype=torch.int)):
         assert torch.equal(model.predict_proba(rows), expected)

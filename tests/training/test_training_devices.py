@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.training.trainers import quiet_trainer
 from torchbp.cli import main
-from torchbp.training import Classifier, TabularData, UntilMinimum
+from torchbp.training import Network, TabularData, UntilMinimum
 from torchbp.training.callbacks.gradient_monitor import GradientMonitor
 
 ACCELERATORS = {"cpu": "cpu", "cuda": "gpu"}
@@ -28,7 +28,7 @@ SETTINGS = [
 def fit(device, settings, epochs=2, precision="32-true", callbacks=(), path=None):
     torch.manual_seed(1)
     data = TabularData("breast_cancer", batch_size=50)
-    model = Classifier(data.in_features, data.classes, **{"lr": 0.3, "momentum": 0.5, "weight_decay": 0.01, **settings})
+    model = Network(data.in_features, data.classes, **{"lr": 0.3, "momentum": 0.5, "weight_decay": 0.01, **settings})
     trainer = quiet_trainer(
         max_epochs=epochs,
         callbacks=list(callbacks),
@@ -96,7 +96,7 @@ def test_a_network_predicts_on_the_cpu(device, tmp_path, monkeypatch, capsys):
         assert main(["predict", "-c", CONFIG, "--trainer.accelerator", "cpu", "--ckpt_path", path]) == 0
     written = torch.tensor(pd.read_csv("predictions.csv")["P(benign)"].to_numpy())
     x = TabularData("breast_cancer").table.features
-    model = Classifier.load_from_checkpoint(path, map_location=device)
+    model = Network.load_from_checkpoint(path, map_location=device)
     assert {t.device.type for t in model.state_dict().values()} == {device}
     torch.testing.assert_close(model.predict_proba(x).double().cpu()[:, 0], written, rtol=1e-4, atol=1e-5)
 

@@ -7,9 +7,9 @@ from torchbp.training.errors import SettingError
 WITHOUT_CASTS = ("32-true", "64-true", "bf16-true", "16-true")  # precisions in which all tensors have one dtype
 
 
-def check_trainer_settings(trainer, data, classifier):
+def check_trainer_settings(trainer, data, model):
     """Raise a SettingError for a setting that this network cannot be trained with; it names the remedy."""
-    engine = classifier.hparams.engine
+    engine = model.hparams.engine
     at_once = data.batches_in_a_step(engine) if hasattr(data, "batches_in_a_step") else 1
     if engine == "explicit":
         _check_explicit(trainer)
@@ -17,16 +17,16 @@ def check_trainer_settings(trainer, data, classifier):
             _check_counts(trainer, at_once)
     elif at_once > 1:
         raise SettingError(f"data.batches_at_once={at_once} needs model.engine explicit; leave it out for autograd")
-    if classifier.groups > 1 and trainer.limit_val_batches == 0:
+    if model.groups > 1 and trainer.limit_val_batches == 0:
         raise SettingError(
             "trainer.limit_val_batches=0: a sweep over model.lr chooses by the validation loss; leave it out"
         )
-    if classifier.members and trainer.gradient_clip_val:
+    if model.members and trainer.gradient_clip_val:
         raise SettingError(
             f"trainer.gradient_clip_val={trainer.gradient_clip_val} would clip the gradient of all members together; "
             "leave it out, or train one network"
         )
-    if classifier.members and trainer.precision == "16-mixed":
+    if model.members and trainer.precision == "16-mixed":
         raise SettingError(
             "trainer.precision=16-mixed skips a step of all members where one overflows; use bf16-mixed or 32-true"
         )
