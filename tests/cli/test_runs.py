@@ -16,6 +16,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from tests.training.pairs import run_here
+from tests.training.trainers import network
 from torchbp.training import Network, TabularData
 from torchbp.training.callbacks.progress import is_due
 
@@ -277,7 +278,7 @@ def test_a_checkpoint_made_in_python_needs_no_feature_names(run):
     data = TabularData("xor")
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = Trainer(max_epochs=1, enable_checkpointing=False, accelerator="cpu", **quiet)
-    trainer.fit(Network(data.in_features, data.classes), data)
+    trainer.fit(network(data), data)
     trainer.save_checkpoint("python.ckpt", weights_only=False)
     status, out, err = run("test", "--data.source", "xor", "--ckpt_path", "python.ckpt")
     assert (status, err) == (0, "")

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.training.trainers import network
 from torchbp.cli import main
 from torchbp.explanation.cli import command
 from torchbp.training import Network, TabularData
@@ -89,12 +90,12 @@ def test_weights_are_those_that_fit_would_begin_with(run, monkeypatch):
         run(f"{CANCER} --row 3 --seed_everything 5")
     data = TabularData("breast_cancer")
     torch.manual_seed(5)
-    model = Network(data.in_features, data.classes, data.columns, hidden=[16], lr=0.5)
-    model.standardize.fit(data.rows("train")[0])
+    model = network(data, hidden=[16], lr=0.5)
+    model.scaling.fit(data.rows("train")[0])
     for ours, theirs in zip(seen["net"].parameters(), model.net.parameters(), strict=True):
         assert torch.equal(ours, theirs.double())
     x, y = data.rows(torch.tensor([2]))
-    torch.testing.assert_close(seen["x"].float(), model.standardize(x))
+    torch.testing.assert_close(seen["x"].float(), model.scaling(x))
     assert torch.equal(seen["y"].float(), y)
 
 
@@ -111,10 +112,10 @@ def test_checkpoint_row_rate_and_files(run, checkpoint):
     model = Network.load_from_checkpoint(checkpoint)
     data = TabularData("breast_cancer")
     x, y = data.rows(torch.tensor([16]))
-    assert written["from"] == pytest.approx(model.loss(model(x), y).item(), rel=1e-4)
+    assert written["from"] == pytest.approx(model.task.criterion(model(x), y).item(), rel=1e-4)
     records = {record["name"]: record for record in written["records"]}
     assert records["dL/dW1"]["shape"] == [16, 30]
-    loss = model.loss(model(x), y)
+    loss = model.task.criterion(model(x), y)
     (gradient,) = torch.autograd.grad(loss, model.net[0].weight)
     torch.testing.assert_close(torch.tensor(records["dL/dW1"]["values"]), gradient, rtol=1e-3, atol=1e-6)
     assert records["dL/dW1"]["factors"][1]["name"] == "dZ1/dW1"
@@ -164,7 +165,7 @@ def test_one_layer_comes_with_all_that_its_equations_take(run):
 def test_row_of_a_file_with_names_and_texts(run):
     rows = [f"{i % 7},{'red' if i % 3 else 'blue'},{'yes' if i % 2 else 'no'}" for i in range(30)]
     Path("mine.csv").write_text("\n".join(["size,colour,ripe", *rows]))
-    status, out, err = run("--data.source mine.csv --data.target ripe --row 4 --model.pos_weight balanced")
+    status, out, err = run("--data.source mine.csv --data.target ripe --row 4 --model.class_weight balanced")
     assert (status, err) == (0, "")
     assert "explain  mine.csv, row 4: correct answer yes (y = 1). Inputs standardised." in out
     assert "3-16-1" in out

@@ -280,14 +280,14 @@ HOSTILE = {
     "complex": (lambda w, h: {W: w + 1j}, {}, "net.0.weight holds complex numbers, and a network needs real ones"),
     "8 bits": (lambda w, h: {W: w.to(torch.float8_e5m2)}, {}, "holds float8_e5m2 numbers, and a network needs real"),
     "too large for float32": (lambda w, h: {W: w.double() * 1e300}, {}, "net.0.weight holds nan or inf"),
-    "too small a std": (lambda w, h: {"standardize.std": w[0].double() ** 2 * 1e-60}, {}, "standardize.std holds nan"),
+    "too small a std": (lambda w, h: {"scaling.scale": w[0].double() ** 2 * 1e-60}, {}, "scaling.scale holds nan"),
     "sparse": (lambda w, h: {W: w.to_sparse()}, {}, "(net.0.weight is no tensor of plain numbers|is damaged)"),
     "meta": (lambda w, h: {W: w.to("meta")}, {}, "net.0.weight is no tensor of plain numbers"),
     "list": (lambda w, h: {W: w.tolist()}, {}, "net.0.weight is no tensor of plain numbers"),
     "transposed": (lambda w, h: {W: w.t()}, {}, r"net.0.weight has the shape \(5, 16\), but "),
     "more": (lambda w, h: {"more": w}, {}, "more is not one of its tensors"),
-    "mean nan": (lambda w, h: {"standardize.mean": w[0] * torch.nan}, {}, "standardize.mean holds nan or inf"),
-    "std 0": (lambda w, h: {"standardize.std": w[0] * 0}, {}, "standardize.std holds nan or inf"),
+    "mean nan": (lambda w, h: {"scaling.center": w[0] * torch.nan}, {}, "scaling.center holds nan or inf"),
+    "std 0": (lambda w, h: {"scaling.scale": w[0] * 0}, {}, "scaling.scale holds nan or inf"),
     "members": (lambda w, h: {}, {"members": 10**9}, "chosen is missing"),
     "members, all there": (
         lambda w, h: {W: w[:1, :1].clone().expand(10**9, 16, 5), "chosen": torch.ones(1, dtype=bool).expand(10**9)},
@@ -304,7 +304,7 @@ HOSTILE = {
     "wider": (lambda w, h: {}, {"hidden": [2**40, 2**40]}, "another program"),
     "widest": (lambda w, h: {}, {"hidden": [10**30]}, "another program"),
     "deep": (lambda w, h: {}, {"hidden": [1] * 10**4}, "it names 10000 hidden layers, and has 6 tensors"),
-    "features": (lambda w, h: {}, {"in_features": 10**12, "columns": None}, "standardize.mean has the shape"),
+    "features": (lambda w, h: {}, {"in_features": 10**12, "columns": None}, "scaling.median has the shape"),
     "a class": (lambda w, h: {}, {"classes": ["no"]}, "its classes are not"),
     "classes": (lambda w, h: {}, {"classes": [0, 1]}, "its classes are not"),
     "categories": (lambda w, h: {}, {"columns": {key: [] for key in "abcde"}}, "its columns are not"),
@@ -312,7 +312,8 @@ HOSTILE = {
         lambda w, h: {}, lambda h: {"columns": {**h["columns"], "colour": ["red"] * 2}}, "its columns are not"
     ),
     "many rates": (lambda w, h: {}, {"lr": [0.1] * 10**5}, "another program: .{,220}$"),
-    "missing": (lambda w, h: {}, {"missing": "0"}, "missing='0' must be refuse or mean"),
+    "scaling": (lambda w, h: {}, {"scaling": "0"}, "scaling='0' is not known"),
+    "task": (lambda w, h: {}, {"task": "0"}, "task='0' is not known"),
 }  # fmt: skip
 
 

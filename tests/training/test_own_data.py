@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.training.trainers import network
 from torchbp.cli import main
 from torchbp.training import Network, TabularData
 from torchbp.training.data.columns import feature_names
@@ -131,16 +132,13 @@ def test_missing_values_are_the_mean_of_the_training_rows():
         TabularData("a.csv", **ONE)
     data = TabularData("a.csv", **ONE, missing="mean")
     assert data.table.features.isnan().sum() == 2 + 3
-    model = Network(data.in_features, data.classes, data.columns, missing="mean")
+    model = network(data)
     x = data.rows("train")[0]
-    model.standardize.fit(x)
-    torch.testing.assert_close(
-        model.standardize.mean.numpy(), np.nanmean(x.double().numpy(), axis=0).astype(np.float32)
-    )
-    blank = model.standardize(torch.full((1, data.in_features), torch.nan))
-    assert torch.equal(blank, torch.zeros(1, data.in_features))
-    assert torch.equal(blank, model.standardize(model.standardize.mean[None]))
-    assert Network(data.in_features, data.classes)(x[x.isnan().any(1)]).isnan().all()  # not asked for, not hidden
+    model.scaling.fit(x)
+    torch.testing.assert_close(model.scaling.center.numpy(), np.nanmean(x.double().numpy(), axis=0).astype(np.float32))
+    torch.testing.assert_close(model.scaling.median.numpy(), np.nanmedian(x.numpy(), axis=0))
+    blank = model.scaling(torch.full((1, data.in_features), torch.nan))
+    assert torch.equal(blank, model.scaling(model.scaling.median[None]))
 
 
 def fit(*arguments, status=0):
@@ -234,18 +232,18 @@ def test_several_targets(capsys):
     assert "fever" in page
 
 
-def test_balanced_weights_are_negatives_over_positives():
+def test_balanced_weights_let_both_classes_weigh_the_same():
     frame = table(200)
     frame["rare"] = np.where(np.arange(200) % 10 == 0, "yes", "no")
     settings = ["--data.target", "rare", "--data.ignore", "[key,note,ill,fever,cough]"]
-    fit("--data.source", write(frame), *settings, "--model.pos_weight", "balanced")
+    fit("--data.source", write(frame), *settings, "--model.class_weight", "balanced")
     model = Network.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
     data = TabularData("a.csv", target="rare", ignore=["key", "note", "ill", "fever", "cough"])
     y = data.rows("train")[1]
-    assert model.loss.pos_weight.item() == pytest.approx(((len(y) - y.sum()) / y.sum()).item())
-    fit("--data.source", "a.csv", *settings, "--model.pos_weight", "3")
+    assert model.task.criterion.pos_weight.item() == pytest.approx(((len(y) - y.sum()) / y.sum()).item())
+    fit("--data.source", "a.csv", *settings, "--model.class_weight", "{yes: 3}")
     path = "runs/run/version_1/checkpoints/best.ckpt"
-    assert Network.load_from_checkpoint(path).loss.pos_weight.item() == 3
+    assert Network.load_from_checkpoint(path).task.criterion.pos_weight.item() == 3
 
 
 def test_a_frame_of_raw_rows_is_scaled_by_the_network():

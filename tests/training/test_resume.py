@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from tests.commands import command_in
-from tests.training.trainers import quiet_trainer
+from tests.training.trainers import network, quiet_trainer
 from torchbp.cli import main
 from torchbp.training.cli import run_page
 
@@ -392,7 +392,7 @@ def test_another_number_of_batches_at_once_is_refused(uninterrupted, capsys):
 def test_random_numbers_go_on(tmp_path):
     import pytorch_lightning as pl
 
-    from torchbp.training import Network, TabularData
+    from torchbp.training import TabularData
 
     class Draw(pl.Callback):
         def __init__(self):
@@ -405,7 +405,7 @@ def test_random_numbers_go_on(tmp_path):
         torch.manual_seed(3)
         data, draw = TabularData("digits", batch_size=512), Draw()
         trainer = quiet_trainer(max_epochs=epochs, callbacks=[draw])
-        trainer.fit(Network(data.in_features, data.classes), data, ckpt_path=path, weights_only=True)
+        trainer.fit(network(data), data, ckpt_path=path, weights_only=True)
         trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
         return draw.drawn
 

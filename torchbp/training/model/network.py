@@ -158,6 +158,12 @@ class Network(Descent):
         answers = answers[self.chosen]
         return (answers.mean(0), answers.std(0, correction=0)) if spread else answers.mean(0)
 
+    def predict_proba(self, x, spread: bool = False) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """`answers`, which are probabilities. UserError for a regression, whose answers are none."""
+        if not self.task.has_classes:
+            raise UserError("the answers of a regression are no probabilities; use answers")
+        return self.answers(x, spread)
+
     def named_columns(self) -> Columns:
         """The columns of the training table. UserError if there are none."""
         if self.hparams.columns is None:

@@ -2,6 +2,7 @@
 
 import torch
 
+from torchbp.training.errors import SettingError
 from torchbp.training.tasks.labels import Labels
 from torchbp.training.tasks.task import answer_columns
 
@@ -17,6 +18,11 @@ class Binary(Labels):
     name = "binary"
     exclusive = True
     outputs = 1
+
+    def __init__(self, classes, loss=None, label_smoothing=0.0, class_weight=None):
+        if len(classes) != 2:
+            raise SettingError(f"the task binary has two classes, and these are {len(classes)}; use multiclass")
+        super().__init__(classes, loss, label_smoothing, class_weight)
 
     def fit(self, y, w=None):
         super().fit(y, w)
