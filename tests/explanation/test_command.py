@@ -46,13 +46,13 @@ def checkpoint(trained_run):
     return trained_run / "checkpoints/last.ckpt"
 
 
-KINDS = [f"{150 + i},{('red', 'blue')[i % 2]},{'abc'[i % 3]},{i % 2},{i // 2 % 2}" for i in range(30)]
+KINDS = [f"{150 + i},{('red', 'blue')[i % 2]},{'ab'[i // 3 % 2]},{i % 2},{i // 2 % 2}" for i in range(30)]
 HEADER = "height,colour,kind,fever,cough"
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
-    """Checkpoints of a file of one's own: of three classes, and of two independent labels."""
+    """Checkpoints of a file of one's own: of two classes, and of two independent labels."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "all.csv").write_text("\n".join([HEADER, *KINDS]))
     found = {}
@@ -173,10 +173,10 @@ def test_row_of_a_file_with_names_and_texts(run):
 
 
 OWN = [  # the rows of a file, the command, its title, and y
-    ([f"{HEADER}", KINDS[2]], "KIND --data.target kind", "row 1: correct answer c", [[0, 0, 1]]),
-    ([f"{HEADER}", *KINDS[:3]], "KIND --data.target kind", "all 3 rows", [[1, 0, 0], [0, 1, 0], [0, 0, 1]]),
-    (["colour,height", "red,160", "blue,170"], "KIND --row 2 --y b", "row 2: correct answer by --y b", [[0, 1, 0]]),
-    ([f"{HEADER}", KINDS[0]], "KIND --data.target kind --y c", "row 1: correct answer by --y c", [[0, 0, 1]]),
+    ([f"{HEADER}", KINDS[3]], "KIND --data.target kind", "row 1: correct answer b (y = 1)", [[1]]),
+    ([f"{HEADER}", *KINDS[:4]], "KIND --data.target kind", "all 4 rows", [[0], [0], [0], [1]]),
+    (["colour,height", "red,160", "blue,170"], "KIND --row 2 --y b", "row 2: correct answer by --y b (y = 1)", [[1]]),
+    ([f"{HEADER}", KINDS[0]], "KIND --data.target kind --y b", "row 1: correct answer by --y b (y = 1)", [[1]]),
     ([f"{HEADER}", KINDS[3]], "LABELS", "row 1: correct answer fever, cough", [[1, 1]]),
     ([f"{HEADER}", "150,red,a,0,0"], "LABELS", "row 1: correct answer none", [[0, 0]]),
     (["height,colour", "160,red"], "LABELS --y cough", "row 1: correct answer by --y cough", [[0, 1]]),
@@ -200,6 +200,23 @@ def test_rows_of_any_file_go_through_a_trained_network(lines, arguments, title, 
     torch.testing.assert_close(torch.tensor(answers), model.predict_proba(frame))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        ("--data.source digits", "data.task=multiclass"),
+        ("--data.source diabetes", "data.task=regression"),
+        ("--model.optimizer adamw", "model.optimizer=adamw"),
+        ("--model.dropout 0.5", "model.dropout=0.5"),
+        ("--model.norm layer", "model.norm=layer"),
+        ("--model.clip 1", "model.clip=1.0"),
+    ],
+)
+def test_steps_without_words_are_refused(arguments, value, run):
+    status, out, err = run(f"--data.source breast_cancer {arguments}")
+    assert (status, out) == (2, "")
+    assert re.fullmatch(f"torchbp: error: explain has no words for {re.escape(value)} yet; it shows .*\n", err)
+
+
 STRAY = [  # the rows of a file, the command, the status and the message
     (
         [f"{HEADER}", "150,red,z,0,0"],
@@ -207,18 +224,18 @@ STRAY = [  # the rows of a file, the command, the status and the message
         1,
         "row 1 under the header, column 'kind' is 'z'; .* a, b",
     ),
-    ([f"{HEADER}", "150,red,,0,0"], "KIND --data.target kind", 1, "column 'kind' is blank; the network knows a, b, c"),
+    ([f"{HEADER}", "150,red,,0,0"], "KIND --data.target kind", 1, "column 'kind' is blank; the network knows a, b"),
     ([f"{HEADER}", "150,red,a,2,0"], "LABELS", 1, "column 'fever' is '2'; the network knows 0, 1"),
-    (["height,colour", "160,red"], "KIND", 2, "has no label, .*: add --y and one of a, b, c, or --data.target COLUMN"),
+    (["height,colour", "160,red"], "KIND", 2, "has no label, .*: add --y and one of a, b, or --data.target COLUMN"),
     (
         ["height,colour", "160,red"],
         "KIND --data.target kind",
         2,
-        r"no label \(column 'kind'\), .*add --y and one of a, b, c",
+        r"no label \(column 'kind'\), .*add --y and one of a, b",
     ),
     (["height,colour", "160,red"], "LABELS", 2, r"no label \(column 'fever'\), .*add --y and those of fever, cough"),
-    (["height,colour", "160,red"], "KIND --y z", 2, "--y z is not one of a, b, c"),
-    (["height,colour", "160,red"], "KIND --y [a,b]", 2, r"--y .*a.*b.* is not one of a, b, c"),
+    (["height,colour", "160,red"], "KIND --y z", 2, "--y z is not one of a, b"),
+    (["height,colour", "160,red"], "KIND --y [a,b]", 2, r"--y .*a.*b.* is not one of a, b"),
     (["height,colour", "160,red"], "KIND --y a --row 2", 2, "--row 2: new.csv has the rows 1 to 1"),
     (["height", "160"], "KIND --y a", 1, "new.csv has no column 'colour'; the network needs height, colour"),
 ]

@@ -303,7 +303,7 @@ HOSTILE = {
     "wide": (lambda w, h: {}, {"hidden": [200_000, 200_000]}, "net.4.weight is missing"),
     "wider": (lambda w, h: {}, {"hidden": [2**40, 2**40]}, "another program"),
     "widest": (lambda w, h: {}, {"hidden": [10**30]}, "another program"),
-    "deep": (lambda w, h: {}, {"hidden": [1] * 10**4}, "it names 10000 hidden layers, and has 6 tensors"),
+    "deep": (lambda w, h: {}, {"hidden": [1] * 10**4}, "it names 10000 hidden layers, and has 8 tensors"),
     "features": (lambda w, h: {}, {"in_features": 10**12, "columns": None}, "scaling.median has the shape"),
     "a class": (lambda w, h: {}, {"classes": ["no"]}, "its classes are not"),
     "classes": (lambda w, h: {}, {"classes": [0, 1]}, "its classes are not"),
@@ -312,8 +312,8 @@ HOSTILE = {
         lambda w, h: {}, lambda h: {"columns": {**h["columns"], "colour": ["red"] * 2}}, "its columns are not"
     ),
     "many rates": (lambda w, h: {}, {"lr": [0.1] * 10**5}, "another program: .{,220}$"),
-    "scaling": (lambda w, h: {}, {"scaling": "0"}, "scaling='0' is not known"),
-    "task": (lambda w, h: {}, {"task": "0"}, "task='0' is not known"),
+    "scaling": (lambda w, h: {}, {"scaling": "0"}, "another program: model.scaling='0' is not known"),
+    "task": (lambda w, h: {}, {"task": "0"}, "another program: data.task='0' is not known"),
 }  # fmt: skip
 
 
@@ -326,7 +326,7 @@ def test_weights_that_no_training_gave_are_refused(tensors, settings, message, r
     state = content["state_dict"] | tensors(content["state_dict"][W], settings)
     torch.save({**content, "hyper_parameters": settings, "state_dict": state}, "bad.ckpt")
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(UserError, match=f"bad.ckpt.* {message}"):
+    with pytest.raises(UserError, match=f"bad.ckpt.*{message}"):
         Network.load_from_checkpoint("bad.ckpt")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most < 500 * 1024  # KiB
 

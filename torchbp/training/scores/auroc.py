@@ -1,6 +1,7 @@
 """The area under the ROC, over the rows of all processes: of the one output, or the mean over the outputs."""
 
 import torch
+import torch.distributed as dist
 from sklearn.metrics import roc_auc_score
 
 
@@ -12,7 +13,9 @@ def gathered(columns, trainer):
     columns = columns.to(trainer.strategy.root_device)
     rows = int(trainer.strategy.reduce(torch.tensor(columns.shape[1], device=columns.device), reduce_op="max"))
     filled = torch.nn.functional.pad(columns, (0, rows - columns.shape[1]), value=torch.nan)
-    columns = trainer.strategy.all_gather(filled).transpose(0, 1).flatten(1)
+    parts = [torch.empty_like(filled) for _ in range(trainer.world_size)]
+    dist.all_gather(parts, filled)
+    columns = torch.cat(parts, 1)
     return columns[:, ~columns[-1].isnan()]
 
 

@@ -86,13 +86,21 @@ class Task(torch.nn.Module):
             raise SettingError(
                 f"{where} must be balanced, or name classes with their weights: {{{self.classes[-1]}: 2.0}}"
             )
-        for name, number in weight.items():
+        self.class_weight = {self._named(key): number for key, number in weight.items()}
+        for name, number in self.class_weight.items():
             if name not in self.classes:
                 raise SettingError(
                     f"{where} names {name!r}, which is no class; they are {', '.join(self.classes[:10])}"
                 )
             if not (isinstance(number, int | float) and 0 < number < math.inf):
                 raise SettingError(f"{where}: the weight of {name!r} must be a positive number")
+
+    def _named(self, key):
+        """The class that a key of YAML names: a class yes is read as true there, and a class 3 as a number."""
+        if isinstance(key, bool):
+            words = ("yes", "true", "on") if key else ("no", "false", "off")
+            return next((name for name in self.classes if name.lower() in words), str(key))
+        return str(key)
 
     @classmethod
     def loss_names(cls) -> dict[str, Loss]:
