@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from torchbp.printing import say
 from torchbp.training.atomic_write import atomic_write
+from torchbp.training.cli.finite_answers import check_finite
 from torchbp.training.data.columns import column_texts, encode
 from torchbp.training.data.sources import BUNDLED, stream_file
 from torchbp.training.errors import SettingError, UserError
@@ -63,7 +64,7 @@ class _Writer(Callback):
         spread = None
         if pl_module.members:
             outputs, spread = outputs
-        _check_finite(outputs, self.rows, self.source)
+        check_finite(outputs, self.rows, self.source)
         frame = answer_table(pl_module, outputs.float().cpu(), spread)
         frame.insert(0, self.ids[0].name, self.ids.popleft(), allow_duplicates=True)
         if self.as_parquet:
@@ -77,16 +78,6 @@ class _Writer(Callback):
     def on_predict_end(self, trainer, pl_module):
         if self.parquet:
             self.parquet.close()
-
-
-def _check_finite(probabilities, rows, source):
-    """Refuse a probability that is nan. rows: how many rows came before this piece."""
-    bad = probabilities.isnan().any(dim=1).nonzero()
-    if len(bad):
-        raise UserError(
-            f"{source}: the network's answer to row {rows + int(bad[0]) + 1} under the header is nan; one of its "
-            "values is too far from those of the training rows, or the network's weights are too large"
-        )
 
 
 def answer_table(model, answers, spread=None):
