@@ -10,7 +10,7 @@ import torch
 from torchbp.engine.native.build import CannotBuild
 from torchbp.engine.native.elementwise import NotKnown
 from torchbp.engine.native.program import Program
-from torchbp.engine.native.step_rows import StepRows, check_indices
+from torchbp.engine.native.step_rows import StepRows, check_indices, is_in_memory
 from torchbp.engine.native.trace import TracedNetwork, tensors_of, with_tensors_at
 from torchbp.engine.native.values import C_TYPES
 from torchbp.engine.network import Network
@@ -99,6 +99,8 @@ class CompiledSteps:
         of_tensors, counts = with_common_counts([rule.with_tensors(first, numbers) for rule in unique], members)
         tensors = [*tensors_of(parameters, of_tensors), *self.traced.buffers(), *self.numbers()]
         given = *tensors, rows.x, rows.y
+        if not all(map(is_in_memory, (rows.x, rows.y))):
+            return self.not_compiled("x or y is no plain tensor on the CPU")
         if not rows.fit_program():
             return self.not_compiled(
                 f"x has the shape {tuple(rows.x.shape)} and y {tuple(rows.y.shape)}; give rows of one dimension"

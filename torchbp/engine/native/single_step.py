@@ -38,7 +38,7 @@ class SingleSteps:
             self.calls, self.options = {}, options
             self.inputs.remember()
             return None
-        key = x.shape, y.shape, x.dtype, y.dtype
+        key = kind_of(x), kind_of(y)
         if key in self.calls:
             call = self.calls[key]
             if call is None:
@@ -69,8 +69,15 @@ class SingleSteps:
             return self.compiled.not_compiled(f"{error} has no form in C")
         if found is None or not found.program.is_faster(1, CALL):
             return None
+        if any(count.is_inference() for pair in found.counts for count in pair):  # nobody could say that it was changed
+            return None
         parameters = [p for of_layer in parameters for p in of_layer if p is not None]
         return ReadyCall(found, rows, parameters, self.compiled)
+
+
+def kind_of(rows):
+    """What a call for these rows has in common with that for others."""
+    return rows.shape, rows.dtype, rows.layout, rows.is_cpu, type(rows)
 
 
 class ReadyCall:
