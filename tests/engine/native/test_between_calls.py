@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -116,7 +117,7 @@ def single(request, monkeypatch):
     return losses
 
 
-@pytest.mark.filterwarnings("ignore:steps are not compiled, since a parameter or a row")
+@pytest.mark.filterwarnings("ignore:steps are not compiled, since a parameter")
 @pytest.mark.parametrize("of", OPTIMIZERS)
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_an_optimizer(change, of, single):
@@ -147,6 +148,18 @@ def test_numbers_of_layers_and_the_norm(single):
         assert net is other or len(optimizer.compiled.programs) == 1
     torch.testing.assert_close(model.state_dict(), other.state_dict(), rtol=1e-10, atol=1e-10)
     assert single is None or single
+
+
+def test_rows_that_do_not_fit_after_others_that_do():
+    """What was looked up for those says nothing about these."""
+    optimizer, (x, y) = torchbp.SGD(mlp((3, 4, 2)), lr=0.1, compile=True), rows(6, 8)
+    for _ in range(3):
+        optimizer.backprop_steps(x, y)
+    for wrong in ((x, y[:, :7]), (x[:, :7], y), (x, y[..., :1]), (x[..., :2], y), (x.float(), y)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that steps are not compiled
+            with pytest.raises((ValueError, RuntimeError)):
+                optimizer.backprop_steps(*wrong)
 
 
 def test_training_and_evaluation(single):

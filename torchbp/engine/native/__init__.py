@@ -7,6 +7,8 @@ values.py      expressions of memory; views.py: the same in another shape, witho
 writer.py      loops over expressions; products.py: products of matrices in tiles that stay in registers
 source.py      the whole function: steps, members, and the rows that it gathers
 build.py       the compiler, and the folder of what it has made
-program.py     a program and how it is called; compiled.py: which one is used for which rows, and whether it is right
+program.py     a program and how it is called; compiled.py: which one is used for which rows
+agreement.py   whether it makes the engine's steps
+found.py       a program and what it is called on, looked up once for many calls
 single_step.py the call for a single step, whose arguments hold while nothing but the rows changes
 """

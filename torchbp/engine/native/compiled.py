@@ -3,19 +3,21 @@
 import time
 import warnings
 from functools import partial
-from typing import NamedTuple
 
 import torch
 
+from torchbp.engine.native.agreement import agree
 from torchbp.engine.native.build import CannotBuild
 from torchbp.engine.native.elementwise import NotKnown
+from torchbp.engine.native.found import Found
 from torchbp.engine.native.program import Program
 from torchbp.engine.native.step_rows import StepRows, check_indices, is_in_memory
 from torchbp.engine.native.trace import TracedNetwork, tensors_of, with_tensors_at
 from torchbp.engine.native.values import C_TYPES
 from torchbp.engine.network import Network
 from torchbp.engine.optimizers.lean_step import LeanFunctions
-from torchbp.engine.optimizers.update_rule import rules_at, unique_rules
+from torchbp.engine.optimizers.rule_inputs import RuleInputs
+from torchbp.engine.optimizers.update_rule import rules_at, unique_rules, update_rules
 from torchbp.engine.recently_used import cached
 from torchbp.engine.step import step
 from torchbp.ops.registry import rule_of
@@ -24,16 +26,6 @@ CHECKED = 3  # steps that a new program makes beside the engine's own
 TIMED = 4  # times that these steps of the engine are timed
 PROGRAMS = {}  # of this process, by all that they are made of, so that another optimizer needs no trace of its own
 OF_PROCESS = 256  # of them are remembered
-# how far apart the two may come, as a part of what the steps change, beside rounding
-OF_CHANGE = {torch.float32: 1e-2, torch.float64: 1e-6}
-
-
-class Found(NamedTuple):
-    """A program; the tensors that it is called on; and pairs of a count of steps, and of the one that it changes."""
-
-    program: Program
-    tensors: list
-    counts: list
 
 
 class CompiledSteps:
@@ -49,6 +41,7 @@ class CompiledSteps:
         model = optimizer._settings["model"]
         self.optimizer, self.network, self.traced = optimizer, Network(model), TracedNetwork(model)
         self.programs, self.required, self.said = {}, required, set()
+        self.inputs, self.looked_up, self._options = RuleInputs(optimizer), {}, None
 
     @property
     def loss(self):
@@ -59,7 +52,7 @@ class CompiledSteps:
         return self.optimizer.max_grad_norm
 
     @torch.no_grad()
-    def __call__(self, parameters, rules, x, y, count=None, places=None):
+    def __call__(self, x, y, count=None, places=None):
         """The losses (K, …) of before each step; None where the engine's own step is faster, or has to do.
 
         Args:
@@ -69,9 +62,10 @@ class CompiledSteps:
             TypeError: an operation that has no C, by name.
             IndexError: a class or another index that is out of range.
         """
+        self.have_changed()
         rows = self.rows(x, y, count, places)
         try:
-            found = self.found(parameters, rules, rows)
+            found = self.found(rows)
         except NotKnown as error:
             if not self.required:
                 return None
@@ -80,37 +74,59 @@ class CompiledSteps:
             return None
         check_indices(found.program.limits, rows.x, rows.y, getattr(self.loss, "ignore_index", None))
         losses = found.program(found.tensors, rows)
-        for count_of_rule, common in found.counts:
-            count_of_rule.copy_(common)
-        return losses
+        found.count_steps()
+        return self.optimizer._committed(found.begun, losses)
+
+    def have_changed(self):
+        """Whether something else than the rows is not as it was when this was asked last: what was looked up for it is
+        forgotten then."""
+        options = self.options(), self.values()
+        if not self.inputs.have_changed() and options == self._options:
+            return False
+        self.looked_up, self._options = {}, options
+        self.inputs.remember()
+        return True
 
     def rows(self, x, y, count=None, places=None):
         return StepRows(x, y, count, places, self.network.members, rule_of(self.loss).target == "classes")
 
-    def found(self, parameters, rules, rows):
+    def found(self, rows):
         """The program for these rows and what it is called on, a `Found`; None where there is none.
 
         Raises:
             NotKnown: an operation that has no C.
         """
-        members = self.network.members
+        if (why := self.why_not(rows)) is not None:
+            return self.not_compiled(why)
+        found = self.looked_up.get(rows.key)
+        if found is None or not found.is_valid():
+            found = self._look_up(rows)
+            if found is not None and found.is_watched:
+                self.looked_up[rows.key] = found
+        return found
+
+    def why_not(self, rows):
+        """Why no program takes these rows; None where one does."""
+        if not all(map(is_in_memory, (rows.x, rows.y))):
+            return "x or y is no plain tensor on the CPU"
+        if not rows.fit_program():
+            return f"x has the shape {tuple(rows.x.shape)} and y {tuple(rows.y.shape)}; give rows of one dimension"
+        if not {rows.x.dtype, rows.y.dtype} <= set(C_TYPES):
+            return f"x is {rows.x.dtype} and y {rows.y.dtype}, which no program takes"
+        dtype = self.network.first_parameter.dtype
+        if rows.y.is_floating_point() and rows.y.dtype is not dtype:
+            return f"y is {rows.y.dtype}, and the model {dtype}; give y.to({dtype})"
+        return None
+
+    def _look_up(self, rows):
+        members, parameters = self.network.members, self.optimizer.network.parameters()
+        rules, begun = update_rules(self.optimizer, parameters)
         unique, indices = unique_rules(rules)
         numbers, first = {}, self.network.first_parameter
         of_tensors, counts = with_common_counts([rule.with_tensors(first, numbers) for rule in unique], members)
         tensors = [*tensors_of(parameters, of_tensors), *self.traced.buffers(), *self.numbers()]
-        given = *tensors, rows.x, rows.y
-        if not all(map(is_in_memory, (rows.x, rows.y))):
-            return self.not_compiled("x or y is no plain tensor on the CPU")
-        if not rows.fit_program():
-            return self.not_compiled(
-                f"x has the shape {tuple(rows.x.shape)} and y {tuple(rows.y.shape)}; give rows of one dimension"
-            )
-        if rows.y.is_floating_point() and rows.y.dtype is not first.dtype:
-            return self.not_compiled(f"y is {rows.y.dtype}, and the model {first.dtype}; give y.to({first.dtype})")
-        if not all(t.is_contiguous() and t.dtype in C_TYPES for t in given):
-            return self.not_compiled(
-                "a parameter or a row is of another type than float32 and float64, or not contiguous"
-            )
+        if not all(t.is_contiguous() and t.dtype in C_TYPES for t in tensors):
+            return self.not_compiled("a parameter is of another type than float32 and float64, or not contiguous")
         number = {id(t): f"tensor {i}" for i, t in enumerate(tensors)}  # of those that several rules share too
         of_rules = [tuple(number.get(id(v), v) for v in rule) for rule in of_tensors]
         key = (rows.key, indices, *of_rules, *((t.shape, t.dtype) for t in tensors), *self.options())
@@ -125,7 +141,7 @@ class CompiledSteps:
         program = cached(self.programs, key, make)
         if isinstance(program, NotKnown):
             raise NotKnown(*program.args)
-        return None if program is None else Found(program, tensors, counts)
+        return program and Found(program, tensors, counts, begun, parameters, self.traced.buffers)
 
     def not_compiled(self, why):
         """Say once why steps are not compiled, where that was asked for."""
@@ -207,25 +223,6 @@ def changed(parameters, rules):
     for rule in rules:
         tensors += [tensor for name, tensor in rule.state.items() if name not in rule.COUNTS]
     return tensors
-
-
-def agree(found, expected, before, dim=None):
-    """Whether two tensors are the same but for rounding and a small part of what the steps have changed; with the
-    dimension of the members, for each of them."""
-    if not expected.is_floating_point():
-        return torch.equal(found, expected)
-    if dim is None or not expected.dim():
-        found, expected, before = (t.reshape(1, -1) for t in (found, expected, before))
-    else:
-        found, expected, before = (t.movedim(dim, 0).reshape(t.shape[dim], -1) for t in (found, expected, before))
-    change, rounding = finite_norms(expected - before), torch.finfo(expected.dtype).eps ** 0.75 * finite_norms(expected)
-    same = (found == expected) | (found.isnan() & expected.isnan())
-    error = (found - expected).where(~same, 0).norm(dim=1)
-    return bool((error <= OF_CHANGE[expected.dtype] * change + rounding).all())
-
-
-def finite_norms(rows):
-    return rows.where(rows.isfinite(), 0).norm(dim=1)
 
 
 def with_common_counts(rules, members):

@@ -147,10 +147,7 @@ class EngineOptimizer(FitMethod, OptimizerOptions):
         if self.compiled is None or torch.is_anomaly_enabled() or self._is_first():
             return None
         self._check()
-        parameters = self.network.parameters()
-        rules, begun = update_rules(self, parameters)
-        losses = self.compiled(parameters, rules, x, y, count, places)
-        return None if losses is None else self._committed(begun, losses)
+        return self.compiled(x, y, count, places)
 
     def _step_of_program(self, x, y):
         """L of the step on these rows; None where no program makes it."""
@@ -158,7 +155,7 @@ class EngineOptimizer(FitMethod, OptimizerOptions):
             return None
         self._check()
         if self._single is None or self._single.compiled is not self.compiled:
-            self._single = SingleSteps(self)
+            self._single = SingleSteps(self.compiled)
         value = self._single(x, y)
         return None if value is None else self._committed({}, value)
 
