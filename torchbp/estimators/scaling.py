@@ -2,7 +2,7 @@
 
 import numpy as np
 
-SCALINGS = "standard", "robust", "none"
+SCALINGS = "standard", "none"
 SMALLEST = 1e-12  # of a deviation, as a fraction of the largest absolute value, that is more than rounding
 
 
@@ -11,8 +11,7 @@ def shift_and_scale(x, weight, scaling):
 
     Args:
         x: (N, F), float64. weight: (N), float64, of each row.
-        scaling: "standard", the mean and the standard deviation; "robust", the median and half of what lies between the
-            quarters, where that is not 0; "none", 0 and 1.
+        scaling: "standard", the mean and the standard deviation of the rows by their weights; "none", 0 and 1.
 
     s is 1 for a constant feature.
     """

@@ -78,6 +78,11 @@ def implements(rule):
     return decorate
 
 
+def bind(cls, rule):
+    """Let the modules of this class have the rule, which is no operation with a name: `rules` does not list it."""
+    _rules[cls] = rule
+
+
 def rule_of(module):
     """The rule of a module, by its exact class: a subclass may compute something else. None where there is none."""
     return _rules.get(type(module))
