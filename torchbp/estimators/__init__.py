@@ -1,4 +1,4 @@
-"""scikit-learn's interface to the engine: `MLPClassifier` and `MLPRegressor`. It needs scikit-learn, and no Lightning."""
+"""Networks with scikit-learn's interface, trained by the engine: `MLPClassifier` and `MLPRegressor`."""
 
 from typing import TYPE_CHECKING
 

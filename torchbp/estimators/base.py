@@ -1,7 +1,7 @@
 """What `MLPClassifier` and `MLPRegressor` have in common."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -16,23 +16,24 @@ from torchbp.estimators.training import Training
 
 
 class MLPEstimator(BaseEstimator):
-    """A subclass says what the target is to the engine, and what the outputs are to people:
+    """A subclass says what the target is to the engine, and what the outputs are to people.
 
-    `_checked_target(y)`: y as an array. `_set_target(y, weight)`: keeps what must be known of all targets, and
-    `_outputs`, how many outputs the network has. `_engine_target(y)`: the tensor, and its loss. `_strata(y)`: classes
-    whose shares are alike in the training and the validation rows, or None.
+    `_checked_target(y)` is y as an array. `_set_target(y, weight)` keeps what must be known of all targets, and
+    `_outputs`, how many outputs a network has. `_engine_target(y)` is y as a tensor, and its loss.
+    `_classes_of_rows(y)` has a class for each row, whose shares are to be alike in the training and the validation
+    rows; or it is None.
     """
 
     _numeric_target = False
 
     def __init__(
         self,
-        hidden_layer_sizes: int | Sequence[int] = (64,),
+        hidden_layer_sizes: int | Sequence[int] = (64, 64),
         activation: str = "relu",
         *,
         members: int = 8,
         dropout: float = 0.0,
-        scaling: str = "standard",
+        scaling: str = "clipped",
         learning_rate_init: float = 4e-3,
         weight_decay: float = 0.01,
         batch_size: int | str = "auto",
@@ -61,65 +62,62 @@ class MLPEstimator(BaseEstimator):
 
         Args:
             X: (N, F), an array or a frame of numbers.
-            y: (N), or for several labels or numbers (N, K), the targets.
+            y: (N) the target of each row; (N, K) of several labels, 0 or 1, or of several numbers.
             sample_weight: (N), how much each row counts: the loss is Σ w ℓ / Σ w. A row of weight 0 is left out.
 
         Raises:
             ValueError: rows, targets, weights or options that do not fit.
-            FloatingPointError: a loss that became nan or inf.
+            FloatingPointError: a loss that became nan or inf in all members.
         """
         x, y, weight = self._rows(X, y, sample_weight, reset=True)
         self._set_target(y, weight)
         self._begin(x, y, weight)
-        training, validation = self._training.fit(x, self._target(y, weight), self._strata(y))
-        self.loss_curve_ = training.mean(1).tolist()
-        self.validation_loss_curve_ = None if validation is None else validation.mean(1).tolist()
-        minimum = self._training.optimizer.minimum
-        self.best_loss_ = (minimum.best if validation is None else minimum.lowest).mean().item()
-        self.n_iter_ = len(self.loss_curve_)
+        losses, of_validation = self._training.fit(x, self._target(y, weight), self._classes_of_rows(y))
+        self.loss_curve_ = losses.mean(1).tolist()
+        self.validation_loss_curve_ = None if of_validation is None else of_validation.mean(1).tolist()
+        self.n_iter_ = len(losses)
         return self
 
-    def _partial_fit(self, x, y, weight):
-        """One more epoch on these rows, without validation; the first one scales all that follow."""
-        if not hasattr(self, "_training"):
+    def _more_of_fit(self, x, y, weight):
+        """One more epoch on these rows."""
+        if not self.__sklearn_is_fitted__():
             self._begin(x, y, weight)
             self.loss_curve_, self.validation_loss_curve_, self.n_iter_ = [], None, 0
-        self.best_loss_ = self._training.epoch(x, self._target(y, weight)).mean().item()
-        self.loss_curve_.append(self.best_loss_)
+        self.loss_curve_.append(self._training.epoch(x, self._target(y, weight)).mean().item())
         self.n_iter_ += 1
         return self
 
     def _rows(self, X, y, sample_weight, reset):
-        """x (N, F) in float64, y, and the weights (N) or None; without the rows of weight 0."""
-        x, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=self._numeric_target, reset=reset)
+        """x (N, F), y, and the weights (N) or None, float64, without the rows of weight 0."""
+        options = {"dtype": np.float64, "multi_output": True, "y_numeric": self._numeric_target}
+        x, y = validate_data(self, X, y, reset=reset, **options)
         y = self._checked_target(y.toarray() if issparse(y) else y)
         if sample_weight is None:
             return x, y, None
         weight = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
         counts = weight > 0
         if not counts.any():
-            raise ValueError("all weights are zero; sample_weight must have one above it")
+            raise ValueError("sample_weight is zero for all rows; a weight must be above it for those that count")
         return x[counts], y[counts], weight[counts]
 
     def _begin(self, x, y, weight):
-        loss = self._engine_target(y[:1])[1]
-        random = check_random_state(self.random_state)
-        self._training = Training(
-            self.get_params(), x, weight, self._outputs, loss if weight is None else RowWeighted(loss), random
-        )
+        _, loss = self._engine_target(y[:1])
+        self._weighted = weight is not None
+        loss, random = RowWeighted(loss) if self._weighted else loss, check_random_state(self.random_state)
+        self._training = Training(self.get_params(), x, weight, self._outputs, loss, random)
         self.network_ = self._training.network
 
     def _target(self, y, weight):
-        target = self._engine_target(y)[0]
-        weighted = isinstance(self._training.optimizer.loss, RowWeighted)
-        if not weighted:
-            if weight is None:
-                return target
-            raise ValueError("the first call of partial_fit had no sample_weight; give it in all calls or in none")
-        return with_weight(target, torch.ones(len(y)) if weight is None else torch.from_numpy(weight))
+        """The target as the loss of the first call takes it."""
+        target, _ = self._engine_target(y)
+        if self._weighted:
+            return with_weight(target, torch.from_numpy(np.ones(len(y)) if weight is None else weight))
+        if weight is not None:
+            raise ValueError("the first call of partial_fit had no sample_weight; give it in that call, if only ones")
+        return target
 
     def _answers(self, X, of_outputs):
-        """The mean over the members of `of_outputs` (members, n, outputs), as an array (N, outputs)."""
+        """The mean over the members of what `of_outputs` makes of (members, n, outputs): an array (N, outputs)."""
         check_is_fitted(self)
         x = validate_data(self, X, dtype=np.float64, reset=False)
         return np.concatenate([of_outputs(z).mean(0).numpy() for z in self._training.outputs(x)])

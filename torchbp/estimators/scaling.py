@@ -1,23 +1,39 @@
-"""The scaling of features inside the estimators."""
+"""The scaling of features inside the estimators.
+
+standard    z = (x − m)/s             m, s: mean and standard deviation of the training rows, by their weights
+clipped     z / √(1 + (z/4)²)         of the same z: nearly z up to 2, and never above 4
+"""
 
 import numpy as np
 
-SCALINGS = "standard", "none"
-SMALLEST = 1e-12  # of a deviation, as a fraction of the largest absolute value, that is more than rounding
+SCALINGS = "clipped", "standard", "none"
+BOUND = 4
+SMALLEST = 1e-12  # of a deviation, as a fraction of the largest number, that is more than rounding
 
 
-def shift_and_scale(x, weight, scaling):
-    """m and s, each (F), float64, so that the network's input is (x − m)/s.
+class Scaling:
+    """The scaling of these rows, for all that come later.
 
     Args:
-        x: (N, F), float64. weight: (N), float64, of each row.
-        scaling: "standard", the mean and the standard deviation of the rows by their weights; "none", 0 and 1.
+        name: one of SCALINGS.
+        x: (N, F), float64. weight: (N), or None, where all rows weigh the same.
 
-    s is 1 for a constant feature.
+    Raises:
+        ValueError: an unknown name.
     """
-    if scaling == "none":
-        return np.zeros(x.shape[1]), np.ones(x.shape[1])
-    mean = np.average(x, axis=0, weights=weight)
-    deviation = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=weight))
-    constant = deviation <= SMALLEST * np.abs(x).max(0)
-    return mean, np.where(constant, 1.0, deviation)
+
+    def __init__(self, name, x, weight):
+        if name not in SCALINGS:
+            raise ValueError(f"scaling={name!r} is not known; use {', '.join(SCALINGS[:-1])} or {SCALINGS[-1]}")
+        self.name = name
+        self.mean = np.average(x, axis=0, weights=weight)
+        deviation = np.sqrt(np.average((x - self.mean) ** 2, axis=0, weights=weight))
+        constant = deviation <= SMALLEST * np.abs(x).max(0)
+        self.deviation = np.where(constant, 1.0, deviation)
+
+    def __call__(self, x):
+        """x (N, F), scaled."""
+        if self.name == "none":
+            return x
+        z = (x - self.mean) / self.deviation
+        return z / np.sqrt(1 + (z / BOUND) ** 2) if self.name == "clipped" else z

@@ -1,4 +1,4 @@
-"""Real tables for `torchbp bench tables`: what each is to predict, and numbers from its columns, the same for all models."""
+"""Real tables for `torchbp bench tables`: what is predicted of each, and numbers of its columns for all models."""
 
 from pathlib import Path
 from typing import NamedTuple
