@@ -29,7 +29,7 @@ class MLPEstimator(BaseEstimator):
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (64, 64),
-        activation: str = "relu",
+        activation: str = "silu",
         *,
         members: int = 8,
         dropout: float = 0.0,

@@ -52,6 +52,7 @@ def measure(folder, seeds, rows, only=None):
     names = [name for name in (*files, *OF_SKLEARN) if only is None or name in only]
     torch.set_num_threads(1)
     with threadpool_limits(1):
+        warm_up()
         for name in names:
             table = read_table(name, files.get(name))
             for seed in range(seeds):
@@ -64,6 +65,14 @@ def measure(folder, seeds, rows, only=None):
                         **scored(models[table.kind](seed), parts, table.kind),
                     }
     yield {"note": f"at most {rows} rows of a table, {seeds} seeds, one thread"}
+
+
+def warm_up():
+    """Let each model be made once, so that what is imported and prepared for the first one is not counted."""
+    for kind, name in ((CLASSES, "iris"), (NUMBER, "diabetes")):
+        parts = split(read_table(name), 0)
+        for models in MODELS.values():
+            scored(models[kind](0), parts, kind)
 
 
 def scored(model, parts, kind):
