@@ -5,8 +5,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from torchbp.estimators import MLPClassifier, MLPRegressor
 
+SMALL = {"members": 2, "max_iter": 50}
 
-@parametrize_with_checks([MLPClassifier(), MLPRegressor()])
+
+@parametrize_with_checks([MLPClassifier(**SMALL), MLPRegressor(**SMALL)])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")  # that a check asks for
 def test_scikit_learns_checks(estimator, check):
     check(estimator)

@@ -1,8 +1,6 @@
 """MLPClassifier and MLPRegressor: what they answer, and what they are trained on."""
 
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -190,15 +188,3 @@ def test_scaling_is_weighted_and_leaves_constants_alone():
     clipped = Scaling("clipped", x, np.array([1.0, 1.0, 0.0]))(x)
     np.testing.assert_allclose(clipped[:, 0], [-1 / (17 / 16) ** 0.5, 1 / (17 / 16) ** 0.5, 4], rtol=1e-3)
     assert Scaling("none", x, None)(x) is x
-
-
-@pytest.mark.processes
-def test_it_needs_no_lightning():
-    program = """
-import sys
-import numpy as np
-from torchbp.estimators import MLPClassifier
-MLPClassifier(members=1, max_iter=1).fit(np.eye(4), [0, 1, 0, 1]).predict(np.eye(4))
-print(*(name for name in ("pytorch_lightning", "torchmetrics", "jsonargparse") if name in sys.modules))
-"""
-    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == ""

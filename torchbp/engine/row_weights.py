@@ -45,7 +45,18 @@ class RowWeighted(torch.nn.Module):
 
 
 def with_weight(y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """The target of `RowWeighted`: y (…, N, outputs), or classes (…, N), and beside it the weights (…, N)."""
+    """The target of `RowWeighted`: y, and beside it the weight of each row.
+
+    Args:
+        y: numbers (…, N, outputs), floating; or classes (…, N), int64.
+        weight: (…, N), floating.
+
+    Returns:
+        (…, N, outputs + 1); of classes (…, N, 2), in the dtype of `weight`.
+
+    Example:
+        >>> torchbp.engine.with_weight(torch.tensor([0, 2]), torch.tensor([1.0, 0.5]))  # tensor([[0, 1], [2, 0.5]])
+    """
     if not y.is_floating_point():
         y = y.to(weight.dtype).unsqueeze(-1)
     return torch.cat([y, weight.to(y.dtype).unsqueeze(-1)], -1)

@@ -51,7 +51,8 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):
     Example:
         >>> x = torch.randn(200, 3).numpy()
         >>> model = torchbp.estimators.MLPClassifier(random_state=0).fit(x, x[:, 0] > 0)
-        >>> model.predict_proba(x).shape  # (200, 2)
+        >>> model.predict_proba(x).shape
+        (200, 2)
     """
 
     def partial_fit(
