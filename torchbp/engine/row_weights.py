@@ -8,7 +8,7 @@
 import torch
 
 from torchbp.engine.losses import checked_loss
-from torchbp.ops.registry import bind, rule_of
+from torchbp.ops.registry import attach, rule_of
 from torchbp.ops.rules import Loss
 
 
@@ -105,8 +105,7 @@ def apply(output, target, loss, reduction="mean"):
     return RowWeighted(loss)(output, target)
 
 
-bind(
-    RowWeighted,
+attach(
     Loss(
         name="row_weighted",
         apply=apply,
@@ -122,4 +121,5 @@ bind(
         slope=None,
         description="The loss of each row counts as much as the row's weight says.",
     ),
+    RowWeighted,
 )
