@@ -89,14 +89,14 @@ def run_description(trainer, classifier):
     elif classifier.members:
         parameters += f" each, {classifier.members} members"
     processes = f" × {trainer.world_size} processes" if trainer.world_size > 1 else ""
-    notes = [("note", note) for note in data.table.notes]
     return [
+        *data.table.task_line,
         (
             "data",
             f"{data.source}: {len(data.table.labels)} rows × {data.in_features} features, "
             f"{len(data.classes)} {'labels' if data.multilabel else 'classes'}; rows: {rows}",
         ),
-        *notes,
+        *data.table.lines,
         (
             "network",
             f"{'-'.join(map(str, [*sizes, outputs]))}, {parameters}, on {trainer.strategy.root_device}{processes}",

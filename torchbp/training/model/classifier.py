@@ -1,6 +1,7 @@
 """The network, its loss and gradient descent, as a LightningModule. The formulas are in `torchbp/ops/`."""
 
 import os
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -32,8 +33,7 @@ class Classifier(pl.LightningModule):
     Args:
         in_features: columns of x.
         classes: the names of the classes, at least two; with `multilabel`, the names of independent labels.
-        columns: the columns of the table, where they are known: name → None for a number, or the list of categories of
-            a text, each of which is a column of x. A checkpoint keeps them.
+        columns: the columns of the table, where they are known. A checkpoint keeps them.
         multilabel: whether a row may have any number of the classes, an output each.
         missing: "refuse", or "mean" to replace a nan in x by the mean of the training rows.
         hidden: units of each hidden layer, at least one layer.
@@ -64,7 +64,7 @@ class Classifier(pl.LightningModule):
         self,
         in_features: int,
         classes: list[str],
-        columns: dict[str, list[str] | None] | None = None,
+        columns: dict[str, dict[str, Any]] | None = None,
         multilabel: bool = False,
         missing: str = "refuse",
         hidden: list[int] = [16],  # noqa: B006  (the command line shows it as the default)
@@ -137,7 +137,7 @@ class Classifier(pl.LightningModule):
             UserError: another shape; a DataFrame without one of the columns, or with a value that cannot be used.
         """
         if hasattr(x, "columns"):
-            x = torch.from_numpy(encode(x, self.named_columns(), self.hparams.missing, "the frame"))
+            x = torch.from_numpy(encode(x, self.named_columns()))
         x = torch.as_tensor(x).to(self.standardize.mean)  # in its dtype, on its device
         if x.dim() != 2 or x.shape[1] != self.hparams.in_features:
             raise UserError(f"rows of the shape {tuple(x.shape)} must be (N, {self.hparams.in_features}), raw features")
@@ -147,7 +147,7 @@ class Classifier(pl.LightningModule):
         return (p.mean(0), p.std(0, correction=0)) if spread else p.mean(0)
 
     def named_columns(self) -> Columns:
-        """The columns of the training table, name → None or its categories. UserError if there are none."""
+        """The columns of the training table. UserError if there are none."""
         if self.hparams.columns is None:
             raise UserError("this network was trained without names of columns; give it a tensor")
         return self.hparams.columns
