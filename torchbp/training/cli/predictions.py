@@ -117,7 +117,7 @@ def answer_table(classifier, probabilities, spread=None):
 def write_predictions(trainer, classifier, source, id, output, reading=Reading(), label_kind="text"):  # noqa: B008
     """Write the probabilities and the class of every row of a source to a file. Returns the number of rows.
 
-    reading: how a text file is written. label_kind: what the classes were in the training table, and are in the answers.
+    reading: how a text file is written. label_kind: what the classes are, as in `Target`.
     Categories that are new, and missing values where the training rows have none, are counted on stderr.
 
     Raises:

@@ -58,7 +58,7 @@ def saved_rows(state):
 
 
 def order_of(saved, current):
-    """Where the saved rows stand now, indices `(N,)`, if the current rows are the same in some order; otherwise None."""
+    """Where the saved rows stand now, indices `(N,)`, if the current rows are the same in any order; else None."""
     if len(saved) != len(current):
         return None
     old, new = np.argsort(saved, kind="stable"), np.argsort(current, kind="stable")

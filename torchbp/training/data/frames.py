@@ -12,7 +12,7 @@ from torchbp.training.errors import SettingError, UserError
 
 @dataclass
 class Frames:
-    """frame: all rows. paths: (name, first row, last row + 1, split) of each part; split is None for rows to be split."""
+    """frame: all rows. paths: (name, first row, last row + 1, split) of each part; split is None for rows to split."""
 
     frame: pd.DataFrame
     paths: list[tuple]
@@ -110,6 +110,4 @@ def _check_same_columns(frames, paths, settings):
     for frame, path in zip(frames[1:], paths[1:], strict=True):
         absent = [name for name in first if name not in frame and name not in ignored]
         if absent:
-            raise UserError(
-                f"{path} has no column {absent[0]!r}, which {paths[0]} has; all files need the same columns"
-            )
+            raise UserError(f"{path} has no column {absent[0]!r}, as {paths[0]} has; all files need the same columns")

@@ -8,6 +8,8 @@ from torchbp.training.data.reading.bundled import BUNDLED
 from torchbp.training.data.reading.text_files import Reading
 from torchbp.training.errors import SettingError
 
+ONE_COLUMN = "id", "weight", "group", "time"  # settings that name a column
+
 
 @dataclass(frozen=True)
 class TableSettings:
@@ -41,6 +43,12 @@ class TableSettings:
         return Reading(self.sep, self.decimal, self.encoding, self.header, tuple(self.na_values))
 
     @property
+    def name(self):
+        """The source in messages."""
+        sources = self.source if isinstance(self.source, list | tuple) else [self.source]
+        return ", ".join("the frame" if hasattr(one, "shape") else str(one) for one in sources)
+
+    @property
     def targets(self):
         return [self.target] if isinstance(self.target, str) else list(self.target or ())
 
@@ -50,9 +58,7 @@ class TableSettings:
 
     def columns_named(self):
         """{setting: names of the columns that it names}."""
-        single = {
-            name: [getattr(self, name)] if getattr(self, name) else [] for name in ("id", "weight", "group", "time")
-        }
+        single = {name: [value] if (value := getattr(self, name)) else [] for name in ONE_COLUMN}
         several = {name: list(getattr(self, name)) for name in ("ignore", "features", "categorical")}
         return {"target": self.targets, **single, **several}
 
@@ -91,7 +97,7 @@ class TableSettings:
         for name in ("time", "test_source"):
             if getattr(self, name) is not None:
                 raise SettingError(f"data.folds draws the test rows, and so does data.{name}; leave one of them out")
-        if self.source == "xor":
+        if self.is_bundled and self.source == "xor":
             raise SettingError("data.folds: xor has four rows, and each split has them all; leave it out")
 
     def _check_bundled(self):
@@ -105,9 +111,8 @@ class TableSettings:
             "val_source": self.val_source,
             "test_source": self.test_source,
         }
-        for name, value in given.items():
-            if value:
-                value = value if isinstance(getattr(self, name), list | tuple) else getattr(self, name)
+        for name in given:
+            if value := getattr(self, name):
                 raise SettingError(
                     f"data.{name}={value}: {self.source} has fixed columns, labels and splits; leave it out"
                 )

@@ -48,12 +48,13 @@ class Splitting:
             train, val_rows = self._draw(rest, val) if val else (rest, rows[:0])
         except ValueError as error:  # its message says which split would be too small
             raise UserError(
-                f"{self.path} has too few rows to split ({error}); add rows, or change data.val_fraction or data.test_fraction"
+                f"{self.path} has too few rows to split ({error}); add rows, or change data.val_fraction or "
+                "data.test_fraction"
             ) from None
         return {"train": torch.cat([train, alone]) if len(alone) else train, "val": val_rows, "test": test_rows}
 
     def _rare_rows(self, rows, names):
-        """The rows of classes that have fewer than three: they are training rows, since no three splits can have one."""
+        """The rows of classes with fewer than three: training rows, since three splits cannot have one each."""
         if self.strata is None or self.groups is not None or self.times is not None:
             return rows[:0]
         counts = torch.bincount(self.strata[rows], minlength=len(names))
@@ -61,7 +62,7 @@ class Splitting:
         for code in rare.nonzero().flatten().tolist():
             count = int(counts[code])
             self.notes.append(
-                f"class {names[code]!r} has {count} row{'s' * (count > 1)}: too few for three splits, and all are training rows"
+                f"class {names[code]!r} has {count} row{'s' * (count > 1)}, too few for three splits: used for training"
             )
         return rows[rare[self.strata[rows]]]
 
@@ -85,7 +86,7 @@ class Splitting:
         counts = torch.bincount(strata)
         counts = counts[counts > 0]
         test = int(np.ceil(share * len(strata)))
-        return counts.min() >= 2 and len(counts) <= min(test, len(strata) - test)
+        return not len(counts) or (counts.min() >= 2 and len(counts) <= min(test, len(strata) - test))
 
     def _later(self, rows, share):
         times = self.times[rows.numpy()]

@@ -58,7 +58,7 @@ def is_row_number(column):
     if pd.api.types.is_bool_dtype(column) or pd.api.types.is_complex_dtype(column):
         return False
     values = column.to_numpy(np.float64)
-    if (values % 1 != 0).any() or values.min() < 0 or len(np.unique(values)) < len(values):
+    if not np.isfinite(values).all() or (values % 1 != 0).any() or values.min() < 0 or not column.is_unique:
         return False
     in_order = (np.diff(values) == 1).all() and values[0] in (0, 1)
     if len(values) < 20:
@@ -153,8 +153,8 @@ def column_notes(frame, columns):
         if kind["kind"] == "number" and kind.get("decimal", ".") == "." and numbers.decimal_sign(present)[1]:
             text = next(text for text in present.astype("string") if "," in text)
             notes.append(
-                f"column {name!r}: the comma in {text.strip()!r} is read as one between thousands; --data.decimal , reads it "
-                "as the decimal sign"
+                f"column {name!r}: the comma in {text.strip()!r} is read as one between thousands; --data.decimal , "
+                "makes it the decimal sign"
             )
         elif kind["kind"] == "date" and {"%d/%m/%Y", "%m/%d/%Y"} <= {f.split(" ")[0] for f in date_formats(present)}:
             notes.append(

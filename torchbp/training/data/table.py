@@ -1,5 +1,6 @@
 """A source's rows as tensors: features, labels, weights, their split, and what a network must know of them."""
 
+import dataclasses
 from collections import Counter
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from torchbp.training.data.columns import Columns, encode, find_columns, numbers
 from torchbp.training.data.columns.encoding import check_spread, feature_names, place
 from torchbp.training.data.frames import read_frames
 from torchbp.training.data.reading.bundled import BUNDLED
+from torchbp.training.data.settings import ONE_COLUMN
 from torchbp.training.data.splitting import SPLITS, Splitting
 from torchbp.training.data.survey import column_notes, columns_left_out, survey_lines, task_text
 from torchbp.training.data.target import read_target
@@ -76,8 +78,11 @@ def load_table(settings, trained=None, only=None):
     frame, path = frames.frame, frames.name
     if not settings.targets:
         raise SettingError(
-            f"data.target is missing: name the column of {path} that holds the labels; it has {', '.join(map(str, frame.columns))}"
+            f"data.target is missing: name the column of {path} that holds the labels; it has "
+            f"{', '.join(map(str, frame.columns))}"
         )
+    if trained:
+        settings = _without_absent_columns(settings, frame)
     _check_names(frame, path, settings)
     target = read_target(
         frame,
@@ -233,6 +238,12 @@ def _found_columns(frames, splits, settings, left_out):
         settings.na_values,
         settings.decimal,
     )
+
+
+def _without_absent_columns(settings, frame):
+    """The settings of a trained network for another table, which need not have the columns that are no features."""
+    absent = {name: None for name in ONE_COLUMN if getattr(settings, name) not in frame}
+    return dataclasses.replace(settings, **absent, ignore=(), features=(), categorical=())
 
 
 def _check_names(frame, path, settings):

@@ -23,8 +23,8 @@ OF_STEPS = ("batch_size", "batches_at_once")  # settings that do not say which r
 class TabularData(pl.LightningDataModule):
     """Rows with a label each, split into training, validation and test rows.
 
-    A batch is `(x, y)`, or `(x, y, weights)` with `weight`. x is float32 `(N, in_features)`, raw: the network scales it.
-    y depends on the task, which is found from the target:
+    A batch is `(x, y)`, or `(x, y, weights)` with `weight`. x is float32 `(N, in_features)`, raw: the network scales
+    it. y depends on the task, which is found from the target:
 
         binary      float32 (N, 1) of 0 and 1     two classes; P is of the second one
         multiclass  int64 (N,), the class         three or more
@@ -120,7 +120,7 @@ class TabularData(pl.LightningDataModule):
             frame, names = frame_of_arrays(given["source"], y)
             given |= {"source": frame, "target": names or given["target"]}
         self.batch_size, self.batches_at_once = given["batch_size"], given["batches_at_once"]
-        # A checkpoint has the settings that say which rows the network was trained on. Loggers have them in config.yaml.
+        # A checkpoint has the settings that say which rows the network was trained on
         plain = {name: _plain(value) for name, value in given.items() if name not in OF_STEPS}
         self._set_hparams(plain)
         self._log_hyperparams = False
@@ -128,7 +128,8 @@ class TabularData(pl.LightningDataModule):
         settings.check()
         self.source = plain["source"]
         self.settings = settings
-        self.table = load_table(settings) if checkpoint is None else None
+        self.restored = checkpoint is not None
+        self.table = None if self.restored else load_table(settings)
         self._rows = {}  # x, y (and weights) of the splits that were asked for
         self.order = None  # the seed of the order of the training rows
 
@@ -221,6 +222,8 @@ class TabularData(pl.LightningDataModule):
         return {"order": self.order, **steps, "rows": self.saved_rows, "label_kind": self.table.label_kind}
 
     def load_state_dict(self, state_dict):
+        if self.restored:  # its rows were compared, and it is not trained on
+            return
         self.check_rows(state_dict)
         order = state_dict["order"]
         if not (order is None or isinstance(order, int)):
@@ -255,8 +258,8 @@ class TabularData(pl.LightningDataModule):
             same = order_of(hashes, current) is not None
             what = "its rows are in another order" if same else difference(hashes, current)
         raise UserError(
-            f"{self.source} does not have the rows that this network was trained on: {what}. Some of those may be among "
-            "the test rows now; give the data as it was, or train a new network"
+            f"{self.source} does not have the rows that this network was trained on: {what}. Some of those may be "
+            "among the test rows now; give the data as it was, or train a new network"
         )
 
     def rows_of_a_step(self, trainer):

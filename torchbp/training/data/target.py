@@ -24,8 +24,8 @@ COUNTED = r"(?i)(.*[ ._-])?(n|nb|num|no|count|counts|number|total)([ ._-].*|[A-Z
 class Target:
     """The labels of rows.
 
-    labels: int64 `(N,)`, indices of `classes`; with several 0/1 targets int64 `(N, L)`; of a regression float32 `(N, T)`.
-        A row without a label has −1, or nan.
+    labels: int64 `(N,)`, indices of `classes`; with several 0/1 targets int64 `(N, L)`; of a regression float32
+        `(N, T)`. A row without a label has −1, or nan.
     classes: the names of the classes, or of the target columns.
     labelled: which rows have a label, a mask.
     kind: what a class is, "text", "integer", "number" or "boolean".
@@ -67,9 +67,8 @@ def read_target(frame, names, task=None, path="the frame", na_values=NA_VALUES, 
         )
         target.labels[~missing] = labels
         count = int(missing.sum())
-        target.notes.append(
-            f"{count} row{'s have' if count > 1 else ' has'} no label ({names[0]}), and {'are' if count > 1 else 'is'} left out"
-        )
+        rows = f"{count} rows have" if count > 1 else "1 row has"
+        target.notes.append(f"{rows} no label ({', '.join(names)}), and {'are' if count > 1 else 'is'} left out")
     return target
 
 
@@ -108,12 +107,12 @@ def _as_numbers(column, decimal):
 
 def _found_task(column, values, path):
     """The task of one target; an error with the settings that answer it if more than one is likely."""
-    name, different = column.name, column.nunique() if values is None else len(np.unique(values))
+    name, different = column.name, canonical_texts(column).nunique() if values is None else len(np.unique(values))
     if values is None:
         if different > MOST_TEXTS or (different > 20 and different * 2 > len(column)):
             raise UserError(
-                f"{path}: the target {name!r} has {different} different texts in {len(column)} rows, as an id or free text "
-                "has; name another column, or add --data.task multiclass"
+                f"{path}: the target {name!r} has {different} different texts in {len(column)} rows, as an id or free "
+                "text has; name another column, or add --data.task multiclass"
             )
         return "multiclass" if different > 2 else "binary"
     if different <= 2:
@@ -142,8 +141,8 @@ def _quantities(column, values, path):
     if values is None:
         text = pd.to_numeric(column.astype("string"), errors="coerce").isna().to_numpy()
         raise UserError(
-            f"{path}: {place(column.name, text)} is {str(column[text].iloc[0])!r}, which is no number, and regression needs "
-            "numbers; leave data.task out, or correct it"
+            f"{path}: {place(column.name, text)} is {str(column[text].iloc[0])!r}, which is no number, and regression "
+            "needs numbers; leave data.task out, or correct it"
         )
     bad = ~(np.abs(values) <= np.finfo(np.float32).max)
     if bad.any():
@@ -199,13 +198,15 @@ def _several(rows, names, task, path, decimal, labelled):
                 column = rows[name]
                 other = ~column.astype("string").isin(["0", "1", "0.0", "1.0"]).to_numpy(bool)
                 raise UserError(
-                    f"{path}: {place(name, other)} is {str(column[other].iloc[0])!r}; each of several labels must be 0 or 1"
+                    f"{path}: {place(name, other)} is {str(column[other].iloc[0])!r}; each of several labels must be "
+                    "0 or 1"
                 )
         return Target("multilabel", np.stack(values, 1).astype(np.int64), titles, labelled, "integer")
     if any(value is None for value in values):
         name = names[[value is None for value in values].index(True)]
         raise UserError(
-            f"{path}: the target {name!r} is no column of numbers; several targets must all be 0 or 1, or all be quantities"
+            f"{path}: the target {name!r} is no column of numbers; several targets must all be 0 or 1, or all be "
+            "quantities"
         )
     quantities = [_quantities(rows[name], value, path) for name, value in zip(names, values, strict=True)]
     return Target("regression", np.stack(quantities, 1), titles, labelled, "number")

@@ -17,7 +17,7 @@ def table_of_checkpoint(settings, checkpoint, path, changed):
     h = checkpoint["hyper_parameters"]
     if h.get("columns") is None:
         raise UserError(f"{path} was trained without names of columns; train it on a table of torchbp")
-    trained = Trained(h["task"], h["classes"], h["columns"])
+    trained = Trained(_task(h), h["classes"], h["columns"])
     saved = saved_rows(checkpoint.get("TabularData", {}))
     if settings.is_bundled:
         return load_table(settings)
@@ -34,8 +34,9 @@ def table_of_checkpoint(settings, checkpoint, path, changed):
         return dataclasses.replace(table, splits={name: places[rows] for name, rows in splits.items()})
     if shared_rows(hashes, current) > CHANGED * len(current):
         raise UserError(
-            f"{settings.source} does not have the rows that this network was trained on: {difference(hashes, current)}. "
-            "Give the data as it was; or, to score all of its rows, trained on or not, name it as data.test_source"
+            f"{settings.name} does not have the rows that this network was trained on: "
+            f"{difference(hashes, current)}. Give the data as it was; or, to score all of its rows, trained on or not, "
+            "name it as data.test_source"
         )
     return _scored_as_a_whole(table, saved, settings)
 
@@ -53,22 +54,20 @@ def _scored_as_a_whole(table, saved, settings):
     """The table, all of whose labelled rows are validation rows, and test rows; a note says how many were seen."""
     rows = torch.cat(list(table.splits.values()))
     if not len(rows):
-        raise SettingError(f"{settings.source} has no labelled row to score")
+        raise SettingError(f"{settings.name} has no labelled row to score")
     note = f"all {len(rows)} rows are scored"
     if saved is None:
         note += f"; {UNKNOWN_ROWS}"
     else:
         hashes, splits = saved
         same = shared_rows(hashes[torch.cat([splits["train"], splits["val"]]).numpy()], _hashes(table))
-        note += (
-            f"; {same} of them equal rows that the network was trained on" if same else ", which are new to the network"
-        )
+        note += f"; {same} of them equal rows of its training" if same else ", which are new to the network"
     splits = {"train": rows[:0], "val": rows, "test": rows}
     return dataclasses.replace(table, splits=splits, lines=(*table.lines, ("note", note)))
 
 
 def saved_reading(checkpoint, settings):
-    """How text files are written: as the settings of `data` say where they are not the defaults, or the checkpoint's."""
+    """How text files are written: as the settings of `data` say where they are no defaults, or the checkpoint's."""
     saved = checkpoint.get("datamodule_hyper_parameters", {})
     values = {}
     for field in dataclasses.fields(Reading):
@@ -79,3 +78,9 @@ def saved_reading(checkpoint, settings):
     reading = Reading(**values)
     reading.check()
     return reading
+
+
+def _task(h):
+    if "task" in h:
+        return h["task"]
+    return "multilabel" if h["multilabel"] else "binary" if len(h["classes"]) == 2 else "multiclass"

@@ -1,4 +1,4 @@
-"""Columns of a table to features of a network: `find_columns` decides on the training rows, `encode` does it for any."""
+"""From the columns of a table to features: `find_columns` decides by the training rows, `encode` does it for any."""
 
 from torchbp.training.data.columns.encoding import encode, feature_names
 from torchbp.training.data.columns.kinds import Columns, check_columns, find_columns

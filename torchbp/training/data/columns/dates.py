@@ -28,12 +28,10 @@ def date_formats(column):
     words = column.astype("string").drop_duplicates().str.strip()
     if not words.str.fullmatch(r"[\w:/., +-]{4,40}").all() or not words.str.contains(r"\d[^\d]").all():
         return []
-    few = words.iloc[:100]  # most columns of texts are seen to be none by a few of them
-    return [
-        form
-        for form in FORMATS
-        if all(_parsed(texts, form).notna().all() for texts in (few, words)[: 1 + (len(words) > 100)])
-    ]
+    formats = FORMATS
+    for texts in (words.iloc[:100], words):  # a few of the texts show that most formats are not theirs
+        formats = [form for form in formats if _parsed(texts, form).notna().all()]
+    return formats
 
 
 def _parsed(texts, form):
@@ -41,7 +39,7 @@ def _parsed(texts, form):
 
 
 def read_dates(column, form, na_values):
-    """The times of a column as days since 1970, float64 `(N,)`, nan for what is no date; and the mask of missing ones."""
+    """The times as days since 1970, float64 `(N,)`, nan for what is no date; and the mask of missing values."""
     missing = is_missing(column, na_values, number=True)
     if pd.api.types.is_timedelta64_dtype(column):
         return (column / ONE_DAY).to_numpy(np.float64), missing
@@ -59,7 +57,11 @@ def found_parts(days, form):
     if form == "duration":
         return []
     times = pd.Series(pd.to_datetime(days[~np.isnan(days)], unit="D"))
-    parts = {"year": times.dt.month, "week": times.dt.dayofweek, "day": times.dt.hour * 60 + times.dt.minute}
+    parts = {
+        "year": times.dt.month,
+        "week": (times.dt.normalize() - pd.Timestamp(0)).dt.days % 7,
+        "day": times.dt.hour * 60 + times.dt.minute,
+    }
     return [name for name, values in parts.items() if values.nunique() > 1]
 
 

@@ -85,7 +85,8 @@ def _kind(column, max_categories, path, na_values, decimal):
     present = present.map(str) if column.dtype == object else present
     if not holds_text(present) or column.map(lambda value: isinstance(value, list | dict | set | bytes)).any():
         raise UserError(
-            f"{path}: column {column.name!r} holds {_what(column)}, neither numbers, texts nor dates; add it to data.ignore"
+            f"{path}: column {column.name!r} holds {_what(column)}, neither numbers, texts nor dates; add it to "
+            "data.ignore"
         )
     words = set(canonical_texts(present).str.lower().unique())
     if pair := next((pair for pair in TRUTHS if words <= set(pair)), None):
@@ -103,8 +104,8 @@ def _number(column, decimal, path):
     signs = numbers.currencies(column)
     if len(signs) > 1:
         raise UserError(
-            f"{path}: column {column.name!r} has amounts in {' and '.join(signs)}; convert them to one currency, or add "
-            "the column to data.ignore"
+            f"{path}: column {column.name!r} has amounts in {' and '.join(signs)}; convert them to one currency, or "
+            "add the column to data.ignore"
         )
     sign = decimal or numbers.decimal_sign(column)[0]
     return {"kind": "number", **({"decimal": ","} if sign == "," else {}), **({"currency": signs[0]} if signs else {})}

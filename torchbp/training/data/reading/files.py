@@ -1,6 +1,7 @@
 """Files of many formats to pandas DataFrames: whole, or a piece at a time."""
 
 import contextlib
+import importlib.util
 import io
 import sys
 import warnings
@@ -47,8 +48,8 @@ class File:
         if self.buffer is None and not self.path.is_file():
             what = "is a folder" if self.path.is_dir() else "does not exist"
             raise UserError(
-                f"data.source: {self.path} {what}; give a file (CSV, TSV, Parquet, Feather, JSON lines or Excel), - for "
-                f"stdin, or one of {', '.join(BUNDLED)}"
+                f"data.source: {self.path} {what}; give a file (CSV, TSV, Parquet, Feather, JSON lines or Excel), "
+                f"- for stdin, or one of {', '.join(BUNDLED)}"
             )
         self.compression = None if self.buffer else COMPRESSED.get(self.path.suffix.lower())
         self.format = "CSV"
@@ -93,7 +94,7 @@ class File:
             return _frame_of(pyarrow.feather.read_table(self._opened()))
         if self.format == "JSON lines":
             lines = not self.start.lstrip().startswith(b"[")
-            arguments = {"lines": lines, "dtype": False, "convert_dates": False, "compression": self.compression}
+            arguments = {"lines": lines, "dtype": False, "compression": self.compression}
             return pd.read_json(self._opened(), **arguments)
         if self.format == "Excel":
             return self._excel()
@@ -112,13 +113,12 @@ class File:
         return arguments
 
     def _excel(self):
-        try:
-            sheets = pd.read_excel(self._opened(), sheet_name=None, keep_default_na=False, na_values=[""])
-        except ImportError as error:
+        if importlib.util.find_spec("openpyxl") is None:
             raise UserError(
-                f"{self.path}: an Excel file needs {error.name or 'openpyxl'}, which is not installed: pip install "
-                '"torchbp[excel]"; or save it as CSV'
-            ) from None
+                f'{self.path}: an Excel file needs openpyxl, which is not installed: pip install "torchbp[excel]"; or '
+                "save it as CSV"
+            )
+        sheets = pd.read_excel(self._opened(), sheet_name=None, keep_default_na=False, na_values=[""])
         (first, frame), *others = sheets.items()
         if others:
             self.notes.append(f"{self.path} has {len(sheets)} sheets, of which {first!r}, the first, is read")
@@ -170,6 +170,12 @@ class File:
 
 
 def _frame_of(table):
-    """A frame with the columns of the file. A pandas index is one of them, if it has a name."""
+    """A frame with the columns of the file. A pandas index is one of them, if it has a name.
+
+    A dictionary of numbers is a column of numbers, as it is in a CSV file: some writers make one of any column.
+    """
     frame = table.to_pandas(ignore_metadata=True)
+    for name in frame.select_dtypes("category"):
+        if not pd.api.types.is_string_dtype(frame[name].cat.categories):
+            frame[name] = frame[name].astype(frame[name].cat.categories.dtype)
     return frame[[name for name in frame if not str(name).startswith("__index_level_")]]

@@ -4,6 +4,8 @@ import codecs
 import csv
 import dataclasses
 import io
+import itertools
+import re
 
 import pandas as pd
 
@@ -62,10 +64,10 @@ def csv_arguments(path, start, reading, compression, texts=(), wanted=()):
     header = reading.header
     if header is None:
         header = has_header(rows, reading.na_values, wanted)
-        if not header and not any(name.startswith("c") and name[1:].isdigit() for name in wanted):
+        if not header and not wanted:
             notes.append(
-                f"{path} has no header line: its columns are called c1 … c{len(names)}. With data.header true its first "
-                "line has the names"
+                f"{path} has no header line: its columns are called c1 … c{len(names)}. With data.header true its "
+                "first line has the names"
             )
     if not header:
         names = [f"c{i + 1}" for i in range(len(names))]
@@ -123,6 +125,8 @@ def has_header(rows, na_values, wanted=()):
     first, below = [text.strip() for text in rows[0]], rows[1:]
     if wanted and set(first) & set(wanted):
         return True
+    if wanted and all(re.fullmatch(r"c\d+", name) for name in wanted):  # the network's table had no header
+        return False
     if not below:
         return True
     missing, above, texts, repeated = {"", *na_values}, [], 0, 0
@@ -137,7 +141,7 @@ def has_header(rows, na_values, wanted=()):
             texts += 1
             repeated += name in present
     if above:
-        steps = {float(b) - float(a) for a, b in zip(above, above[1:], strict=False)}
+        steps = {float(b) - float(a) for a, b in itertools.pairwise(above)}
         return len(above) > 1 and steps == {1.0} and all(name.isdigit() for name in above)
     return repeated * 2 < texts or not texts
 
