@@ -119,12 +119,16 @@ def test_a_file_for_the_test_is_scored_whatever_it_shares():
 
 def test_a_checkpoint_that_does_not_say_which_rows():
     checkpoint = checkpoint_of(TabularData(FRAME, "y"))
-    checkpoint["TabularData"] = {}
-    data = TabularData.of_checkpoint(checkpoint, "a.ckpt", source=FRAME)
-    assert any("does not say which rows it was trained on" in text for _, text in data.table.lines)
-    checkpoint["TabularData"] = {"rows": {"hashes": torch.zeros(3), "splits": {}}}
-    with pytest.raises(UserError, match="the checkpoint's record of its rows is damaged"):
-        TabularData.of_checkpoint(checkpoint, "a.ckpt", source=FRAME)
+    rows = checkpoint["TabularData"]["rows"]
+    for damaged in (
+        None, 5, {}, {"hashes": torch.zeros(3), "splits": {}}, {**rows, "hashes": rows["hashes"][:9]},
+        {**rows, "splits": {**rows["splits"], "val": -rows["splits"]["val"]}},
+    ):  # fmt: skip
+        checkpoint["TabularData"] = {"rows": damaged}
+        with pytest.raises(UserError, match="the checkpoint does not say which rows it was trained on; train a new"):
+            TabularData.of_checkpoint(checkpoint, "a.ckpt", source=FRAME)
+        with pytest.raises(UserError, match="the checkpoint does not say which rows"):
+            TabularData(FRAME, "y").check_rows(checkpoint["TabularData"])
 
 
 def test_settings_of_the_split_need_no_columns_later():

@@ -118,7 +118,7 @@ def test_too_few_rows_to_split_class_by_class():
     assert_each_row_once(data, 12)
     note = "the frame: too few rows to split class by class; the rows were drawn without regard to the class"
     assert ("note", note) in data.table.lines
-    with pytest.raises(UserError, match=r"too few rows to split .*; add rows, or change data.val_fraction"):
+    with pytest.raises(UserError, match=r"too few rows to split: 2 rows; add rows, or change data.val_fraction"):
         TabularData(frame[:2], "y", task="binary")
 
 

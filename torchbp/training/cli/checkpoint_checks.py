@@ -10,11 +10,6 @@ from torchbp.training.cli.processes import rank
 from torchbp.training.data.tabular import TabularData
 from torchbp.training.model.classifier import Classifier
 
-UNKNOWN_ROWS = (
-    "{} does not say which rows it was trained on, because an older torchbp wrote it. If {} has changed since, some of "
-    "its test rows may be training rows"
-)
-
 
 def check_checkpoint(command):
     """Raise a UserError or SettingError if the checkpoint contradicts the settings or the rows of the command."""
@@ -38,10 +33,7 @@ def check_checkpoint(command):
         for label, text in command.datamodule.table.lines:
             if label == "note" and rank() == 0:
                 say(label, text, sys.stderr)
-    elif not command.datamodule.check_rows(checkpoint.get("TabularData", {})):
-        check_same_settings(saved, source, path)
-        if rank() == 0:
-            say("note", UNKNOWN_ROWS.format(path, command.datamodule.source), sys.stderr)
-    if resumed:
+    else:
+        command.datamodule.check_rows(checkpoint["TabularData"])
         check_optimizer_states(checkpoint["optimizer_states"], command.trained.net, path)
         check_resume(checkpoint, command.trainer, command.datamodule, command.model.hparams.engine)

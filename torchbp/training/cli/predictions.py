@@ -36,7 +36,7 @@ class _Pieces(IterableDataset):
         self.strange, self.notes = collections.Counter(), []
 
     def _frames(self):
-        if self.source in BUNDLED:
+        if isinstance(self.source, str) and self.source in BUNDLED:
             yield BUNDLED[self.source]()[0]
             return
         texts = [*text_columns(self.columns), *([self.id] if self.id else [])]

@@ -39,21 +39,19 @@ def _mixed(h):
 
 
 def saved_rows(state):
-    """The hashes, int64 `(N,)`, and the splits of a checkpoint's `state_dict` of the data; None if it has none.
+    """The hashes, int64 `(N,)`, and the splits in a checkpoint's `state_dict` of the data.
 
     Raises:
-        UserError: they are damaged.
+        UserError: it has none, or they are damaged.
     """
-    if state.get("rows") is None:
-        return None
     try:
         hashes, splits = state["rows"]["hashes"], {name: rows.long() for name, rows in state["rows"]["splits"].items()}
         valid = hashes.dtype == torch.int64 and hashes.dim() == 1 and set(splits) == {"train", "val", "test"}
         valid &= all(not len(rows) or 0 <= rows.min() <= rows.max() < len(hashes) for rows in splits.values())
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, RuntimeError, TypeError):
         valid = False
     if not valid:
-        raise UserError("the checkpoint's record of its rows is damaged; train a new network")
+        raise UserError("the checkpoint does not say which rows it was trained on; train a new network")
     return hashes.numpy(), splits
 
 

@@ -46,9 +46,10 @@ class Splitting:
             else:
                 test_rows = rows[:0]
             train, val_rows = self._draw(rest, val) if val else (rest, rows[:0])
-        except ValueError as error:  # its message says which split would be too small
+        except ValueError:
+            what = f"{len(rows)} rows" if self.groups is None else f"{len(np.unique(self.groups))} groups"
             raise UserError(
-                f"{self.path} has too few rows to split ({error}); add rows, or change data.val_fraction or "
+                f"{self.path} has too few rows to split: {what}; add rows, or change data.val_fraction or "
                 "data.test_fraction"
             ) from None
         return {"train": torch.cat([train, alone]) if len(alone) else train, "val": val_rows, "test": test_rows}

@@ -10,8 +10,8 @@ from torchbp.training.data.columns import canonical_texts, numbers
 from torchbp.training.data.columns.dates import date_formats
 from torchbp.training.data.columns.texts import holds_text
 
-# A first column without a name, which pandas calls "Unnamed: 0" and readr "...1"; and names of a column of identifiers.
-NAMELESS = r"|Unnamed: 0(\.\d+)?|\.\.\.1|(?i:row[._ ]?names?)"
+# A column without a name, which pandas calls "Unnamed: 0" and readr "...1"; and names of a column of identifiers.
+NAMELESS = r"|Unnamed: \d+(\.\d+)?|\.\.\.\d+|(?i:row[._ ]?names?)"
 IDENTIFIERS = r"(?i:(.*[ ._-])?id|index)|.*[a-z]I[dD]"
 FEW, MANY = 5, 12  # names in a line
 

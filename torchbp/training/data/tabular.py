@@ -240,19 +240,14 @@ class TabularData(pl.LightningDataModule):
     def check_rows(self, state_dict):
         """Compare the rows and their split with those of a checkpoint's `state_dict`.
 
-        Returns False if it does not say which they were: older versions of torchbp wrote no hashes.
-
         Raises:
             UserError: other rows or labels, another order or another split.
         """
-        saved = saved_rows(state_dict)
-        if saved is None:
-            return False
-        hashes, splits = saved
+        hashes, splits = saved_rows(state_dict)
         current = self.saved_rows["hashes"].numpy()
         if np.array_equal(hashes, current):
             if all(torch.equal(rows, self.splits[name]) for name, rows in splits.items()):
-                return True
+                return
             what = "its rows are the same, but they are split in another way"
         else:
             same = order_of(hashes, current) is not None

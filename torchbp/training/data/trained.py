@@ -9,8 +9,6 @@ from torchbp.training.data.reading.text_files import Reading
 from torchbp.training.data.table import Trained, load_table
 from torchbp.training.errors import SettingError, UserError
 
-UNKNOWN_ROWS = "the checkpoint does not say which rows it was trained on: some of these may be among them"
-
 
 def table_of_checkpoint(settings, checkpoint, path, changed):
     """The `Table` of these settings, read and split as the checkpoint says; see `TabularData.of_checkpoint`."""
@@ -20,13 +18,14 @@ def table_of_checkpoint(settings, checkpoint, path, changed):
     trained = Trained(_task(h), h["classes"], h["columns"])
     saved = saved_rows(checkpoint.get("TabularData", {}))
     if settings.is_bundled:
-        return load_table(settings)
+        table = load_table(settings)
+        if (table.columns, table.classes) != (trained.columns, trained.classes):
+            raise SettingError(f"{path} was not trained on {settings.name}, whose columns and classes are others")
+        return table
     for split in ("test", "val"):
         if changed.get(f"{split}_source") is not None:
             return _scored_as_a_whole(load_table(_unsplit(settings), trained, split), saved, settings)
     table = load_table(_unsplit(settings), trained)
-    if saved is None:
-        return _scored_as_a_whole(table, saved, settings)
     hashes, splits = saved
     current = _hashes(table)
     if (places := order_of(hashes, current)) is not None:
@@ -55,13 +54,10 @@ def _scored_as_a_whole(table, saved, settings):
     rows = torch.cat(list(table.splits.values()))
     if not len(rows):
         raise SettingError(f"{settings.name} has no labelled row to score")
-    note = f"all {len(rows)} rows are scored"
-    if saved is None:
-        note += f"; {UNKNOWN_ROWS}"
-    else:
-        hashes, splits = saved
-        same = shared_rows(hashes[torch.cat([splits["train"], splits["val"]]).numpy()], _hashes(table))
-        note += f"; {same} of them equal rows of its training" if same else ", which are new to the network"
+    hashes, splits = saved
+    same = shared_rows(hashes[torch.cat([splits["train"], splits["val"]]).numpy()], _hashes(table))
+    seen = f"; {same} of them equal rows of its training" if same else ", which are new to the network"
+    note = f"all {len(rows)} rows are scored{seen}"
     splits = {"train": rows[:0], "val": rows, "test": rows}
     return dataclasses.replace(table, splits=splits, lines=(*table.lines, ("note", note)))
 

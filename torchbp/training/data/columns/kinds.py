@@ -23,6 +23,7 @@ from torchbp.training.errors import UserError
 Columns = dict[str, dict[str, Any]]
 
 TRUTHS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"))
+FEW = 20  # different texts are categories in any case
 BUCKETS = 64  # features of a column of many different texts
 
 
@@ -35,7 +36,7 @@ def find_columns(
         frame: a pandas DataFrame with the columns that are features.
         categorical: columns that are categories, whatever they hold.
         max_categories: of more different texts the most frequent ones are categories, and the rest are one, "other". If
-            those are less than half of the rows, the words of the texts are hashed instead.
+            the categories have less than half of the rows, the words of the texts are hashed instead.
         path: the name of the frame in messages.
         missing: "median", or "refuse" a missing value.
         na_values: texts that mean a missing value.
@@ -116,12 +117,10 @@ def _category(column, max_categories, na_values, path=None):
     counts = texts.value_counts()
     if counts.empty:
         raise UserError(f"{path or 'the frame'}: column {column.name!r} is blank in every row; add it to data.ignore")
-    frequent = counts.iloc[:max_categories]
-    if len(counts) > max_categories and frequent.sum() * 2 < counts.sum():
+    common = counts[counts > 1]  # one row of a text teaches nothing that holds
+    if len(counts) > FEW and common.iloc[:max_categories].sum() * 2 < counts.sum():
         return {"kind": "words", "buckets": BUCKETS}
-    frequent = frequent[frequent > 1] if (counts == 1).sum() > 1 else frequent  # one row teaches nothing that holds
-    if frequent.empty:
-        frequent = counts.iloc[:max_categories]
+    frequent = (common if len(counts) - len(common) > 1 and len(common) else counts).iloc[:max_categories]
     return {"kind": "category", "categories": sorted(frequent.index, key=_order), "other": len(frequent) < len(counts)}
 
 
