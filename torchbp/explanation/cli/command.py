@@ -21,6 +21,7 @@ from torchbp.training.checkpoints.compatibility import changed_settings, check_s
 from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import read_checkpoint
 from torchbp.training.cli.arguments import GROUPS, Parser, configs_first, known_keys, nearest
+from torchbp.training.cli.finite_answers import check_finite
 from torchbp.training.cli.lightning_quiet import silence_lightning
 from torchbp.training.data.columns import feature_names
 from torchbp.training.data.tabular import TabularData
@@ -82,6 +83,7 @@ def _run(settings):
     rows = Rows(settings.data.source, settings.data.target, settings.row, settings.y, model)
     with torch.no_grad():
         x, y = model.standardize(rows.x.double()), rows.answers().double()
+        check_finite(model.net(x), rows.places[0], settings.data.source)
     weights = (
         "Trained weights" if settings.ckpt_path else f"Random, untrained weights (seed {settings.seed_everything})"
     )

@@ -69,10 +69,12 @@ class BestAndLast(ModelCheckpoint):
             self._write(trainer)
 
     def check_monitor_top_k(self, trainer, current=None):
-        """Whether this epoch is the best so far. An epoch with numbers that are not finite never is."""
+        """Whether this epoch is the best so far. An epoch with numbers that are not finite never is: its accuracy, for
+        example, may be that of answers that are all nan."""
         if not super().check_monitor_top_k(trainer, current):
             return False
-        finite = math.isfinite(current) and first_not_finite(trainer.lightning_module.state_dict()) is None
+        finite = all(math.isfinite(trainer.callback_metrics.get(name, 0)) for name in {*METRICS, self.monitor})
+        finite = finite and first_not_finite(trainer.lightning_module.state_dict()) is None
         return trainer.strategy.reduce_boolean_decision(finite, all=True)
 
     def on_train_end(self, trainer, pl_module):

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from torchbp.printing import say
 from torchbp.training.atomic_write import atomic_write
+from torchbp.training.cli.finite_answers import check_finite
 from torchbp.training.data.columns import canonical_texts, encode
 from torchbp.training.data.columns.texts import is_number
 from torchbp.training.data.reading.bundled import BUNDLED
@@ -36,25 +37,28 @@ class _Pieces(IterableDataset):
         self.strange, self.notes = collections.Counter(), []
 
     def _frames(self):
+        """Yield the name of each file, the number of the first row of a piece of it, and the piece."""
         if isinstance(self.source, str) and self.source in BUNDLED:
-            yield BUNDLED[self.source]()[0]
+            yield self.source, 1, BUNDLED[self.source]()[0]
             return
         texts = [*text_columns(self.columns), *([self.id] if self.id else [])]
         for source in self.source if isinstance(self.source, list) else [self.source]:
-            file = File(source, self.reading, texts, list(self.columns))
-            yield from file.pieces()
+            file, row = File(source, self.reading, texts, list(self.columns)), 1
+            for frame in file.pieces():
+                yield file.path, row, frame
+                row += len(frame)
             self.notes += file.notes
 
     def __iter__(self):
         rows = 0
-        for frame in self._frames():
+        for path, row, frame in self._frames():
             if self.id and self.id not in frame:
-                raise SettingError(f"{self.source} has no column {self.id!r}; set data.id to one it has, or to null")
+                raise SettingError(f"{path} has no column {self.id!r}; set data.id to one it has, or to null")
             ids = frame[self.id] if self.id else pd.Series(range(rows + 1, rows + 1 + len(frame)), name="row")
             if self.id:
                 ids = canonical_texts(ids) if is_number(ids) else ids.astype("string")
             self.ids.append(ids.reset_index(drop=True))
-            yield torch.from_numpy(encode(frame, self.columns, self.source, rows + 1, self.strange))
+            yield torch.from_numpy(encode(frame, self.columns, path, row, self.strange))
             rows += len(frame)
         if not rows:
             raise UserError(f"{self.source} has no rows")
@@ -72,7 +76,7 @@ class _Writer(Callback):
         spread = None
         if pl_module.members:
             outputs, spread = outputs
-        _check_finite(outputs, self.rows, self.source)
+        check_finite(outputs, self.rows, self.source)
         frame = answer_table(pl_module, outputs.float().cpu(), spread)
         if "class" in frame:
             frame["class"] = labels_as(frame["class"], self.label_kind)
@@ -88,16 +92,6 @@ class _Writer(Callback):
     def on_predict_end(self, trainer, pl_module):
         if self.parquet:
             self.parquet.close()
-
-
-def _check_finite(probabilities, rows, source):
-    """Refuse a probability that is nan. rows: how many rows came before this piece."""
-    bad = probabilities.isnan().any(dim=1).nonzero()
-    if len(bad):
-        raise UserError(
-            f"{source}: the network's answer to row {rows + int(bad[0]) + 1} under the header is nan; one of its "
-            "values is too far from those of the training rows, or the network's weights are too large"
-        )
 
 
 def answer_table(classifier, probabilities, spread=None):

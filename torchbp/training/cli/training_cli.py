@@ -172,11 +172,11 @@ class TrainingCLI(LightningCLI):
     @contextlib.contextmanager
     def interruptible(self):
         """Within it, a signal ends the command between two steps; the exit status says so."""
-        with self.interruption.between_steps():
-            try:
-                yield
-            except (Interrupted, SIGTERMException):  # the second from Lightning, before our handler was installed
-                self.status = 128 + (self.interruption.number or signal.SIGTERM)
+        self.interruption.listen([signal.SIGINT])
+        try:
+            yield
+        except (Interrupted, SIGTERMException):  # the second from Lightning, before our handler was installed
+            self.status = 128 + (self.interruption.number or signal.SIGTERM)
 
     def fit(self, **arguments):
         running.run_fit(self, arguments)
