@@ -6,7 +6,7 @@ import pytest
 
 from tests.training.data.tables import table
 from torchbp.training import TabularData
-from torchbp.training.data.survey import is_row_number
+from torchbp.training.data.columns.survey import is_row_number
 from torchbp.training.errors import UserError
 
 RNG = np.random.default_rng(0)

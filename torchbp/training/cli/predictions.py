@@ -15,11 +15,11 @@ from torchbp.printing import say
 from torchbp.training.atomic_write import atomic_write
 from torchbp.training.cli.finite_answers import check_finite
 from torchbp.training.data.columns import canonical_texts, encode
+from torchbp.training.data.columns.survey import strange_lines
 from torchbp.training.data.columns.texts import is_number
 from torchbp.training.data.reading.bundled import BUNDLED
 from torchbp.training.data.reading.files import File
 from torchbp.training.data.reading.text_files import Reading
-from torchbp.training.data.survey import strange_lines
 from torchbp.training.data.table import text_columns
 from torchbp.training.data.target import labels_as
 from torchbp.training.errors import SettingError, UserError

@@ -1,56 +1,89 @@
-"""The frames of a table: files, DataFrames or arrays, one after the other, and where each begins."""
-
-from dataclasses import dataclass, field
+"""The rows of a table, in memory: files, DataFrames or arrays, one after the other."""
 
 import numpy as np
 import pandas as pd
+import torch
 
+from torchbp.training.data.columns import encode, feature_names
 from torchbp.training.data.columns.texts import holds_text, is_missing
 from torchbp.training.data.reading.files import File
 from torchbp.training.errors import SettingError, UserError
 
 
-@dataclass
 class Frames:
-    """frame: all rows. paths: (name, first row, last row + 1, split) of each part; split is None for rows to split."""
+    """The frames of `data.source`, `data.val_source` and `data.test_source`, as one.
 
-    frame: pd.DataFrame
-    paths: list[tuple]
-    notes: list[str] = field(default_factory=list)
+    frame: all rows. parts: (name, first row, last row + 1, split) of each file; split is None for rows to split.
+    notes: on the files, sentences for the user.
+
+    Args:
+        texts, wanted: names of columns that are read as text; and that files must have, where they are known.
+        splits: which of the three sources are read; None is `data.source`.
+    """
+
+    def __init__(self, settings, texts=(), wanted=(), splits=(None, "val", "test")):
+        self.notes, frames, names = [], [], []
+        for source, split in sources_of(settings, splits):
+            frame, path, notes = _frame(source, settings, texts, wanted)
+            self.notes += notes
+            frames.append(without_missing(frame, settings.na_values))
+            names.append((path, split))
+        for frame, (path, _) in zip(frames[1:], names[1:], strict=True):
+            check_same_columns(frames[0], names[0][0], frame, path, settings)
+        ends = np.cumsum([len(frame) for frame in frames]).tolist()
+        self.parts = [
+            (path, end - len(frame), end, split) for frame, (path, split), end in zip(frames, names, ends, strict=True)
+        ]
+        self.frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True, join="inner")
 
     @property
     def name(self):
-        return ", ".join(dict.fromkeys(str(path) for path, _, _, split in self.paths if split is None)) or str(
-            self.paths[0][0]
-        )
+        names = [path for path, _, _, split in self.parts if split is None] or [self.parts[0][0]]
+        return ", ".join(dict.fromkeys(names))
+
+    @property
+    def names(self):
+        """Of all columns."""
+        return list(self.frame)
 
     def rows_of(self, split):
         """The indices of the rows that belong to a split, or None: to be split."""
-        parts = [np.arange(first, last) for _, first, last, of in self.paths if of == split]
+        parts = [np.arange(first, last) for _, first, last, of in self.parts if of == split]
         return np.concatenate(parts) if parts else np.arange(0)
 
+    def look(self, rows, names):
+        """The columns of some rows, one at a time: {name: column} would be a large copy."""
+        return _Look(self.frame, rows, names)
 
-def read_frames(settings, texts=(), wanted=(), splits=(None, "val", "test")):
-    """The `Frames` of `data.source`, `data.val_source` and `data.test_source`."""
-    parts, notes = [], []
+    def encoded(self, columns, splits, strange):
+        """The features of all rows, a tensor; and the order in which they are, or None for that of the files."""
+        features = np.empty((len(self.frame), len(feature_names(columns))), np.float32)
+        for path, first, last, _ in self.parts:
+            features[first:last] = encode(self.frame.iloc[first:last], columns, path, strange=strange)
+        return torch.from_numpy(features), None
+
+
+class _Look:
+    def __init__(self, frame, rows, names):
+        self.frame, self.rows, self.names = frame, rows, names
+
+    def __iter__(self):
+        return iter(self.names)
+
+    def __getitem__(self, name):
+        return self.frame[name].iloc[self.rows]
+
+
+def sources_of(settings, splits):
+    """(source, split) of each file or frame."""
+    pairs = []
     for split in splits:
         source = settings.source if split is None else getattr(settings, f"{split}_source")
-        if source is None:
-            continue
-        for one in source if isinstance(source, list | tuple) else [source]:
-            frame, path, more = _frame(one, settings, texts, wanted)
-            notes += more
-            parts.append((frame, path, split))
-    if not parts:
+        if source is not None:
+            pairs += [(one, split) for one in (source if isinstance(source, list | tuple) else [source])]
+    if not pairs:
         raise SettingError("data.source is empty; give a file")
-    frames = [_without_missing(frame, settings.na_values) for frame, _, _ in parts]
-    _check_same_columns(frames, [path for _, path, _ in parts], settings)
-    ends = np.cumsum([len(frame) for frame in frames]).tolist()
-    paths = [
-        (path, end - len(frame), end, split) for frame, (_, path, split), end in zip(frames, parts, ends, strict=True)
-    ]
-    whole = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True, join="inner")
-    return Frames(whole, paths, notes)
+    return pairs
 
 
 def _frame(source, settings, texts, wanted):
@@ -88,7 +121,7 @@ def frame_of_arrays(x, y=None):
     return pd.concat([frame.reset_index(drop=True), y.reset_index(drop=True)], axis=1), list(y)
 
 
-def _without_missing(frame, na_values):
+def without_missing(frame, na_values):
     """The frame with None in place of the texts, and numbers, that mean a missing value."""
     changed = {}
     for name in frame:
@@ -104,10 +137,8 @@ def _is_number(text):
     return str(text).lstrip("+-").replace(".", "", 1).isdigit()
 
 
-def _check_same_columns(frames, paths, settings):
-    """Every frame must have the columns of the first one that are used; the target and ids of others may be absent."""
-    first, ignored = list(frames[0].columns), set(settings.ignore)
-    for frame, path in zip(frames[1:], paths[1:], strict=True):
-        absent = [name for name in first if name not in frame and name not in ignored]
-        if absent:
-            raise UserError(f"{path} has no column {absent[0]!r}, as {paths[0]} has; all files need the same columns")
+def check_same_columns(first, first_path, frame, path, settings):
+    """Refuse a frame without a column that the first one has, unless it is ignored."""
+    absent = [name for name in first if name not in frame and name not in settings.ignore]
+    if absent:
+        raise UserError(f"{path} has no column {absent[0]!r}, as {first_path} has; all files need the same columns")

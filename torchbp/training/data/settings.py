@@ -32,6 +32,7 @@ class TableSettings:
     folds: int | None = None
     fold: int = 1
     seed: int = 0
+    on_disk: bool = False
     sep: str | None = None
     decimal: str | None = None
     encoding: str | None = None

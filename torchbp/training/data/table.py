@@ -8,15 +8,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from torchbp.training.data.columns import Columns, encode, find_columns, numbers
-from torchbp.training.data.columns.encoding import check_spread, feature_names, place
-from torchbp.training.data.frames import read_frames
+from torchbp.training.data.columns import Columns, encode
+from torchbp.training.data.columns.choosing import chosen_columns, left_out_columns
+from torchbp.training.data.columns.encoding import check_spread
+from torchbp.training.data.columns.survey import column_notes, strange_lines, survey_lines, task_text
+from torchbp.training.data.frames import Frames
 from torchbp.training.data.reading.bundled import BUNDLED
+from torchbp.training.data.row_columns import row_splits, row_weights
+from torchbp.training.data.rows_on_disk import RowsOnDisk
 from torchbp.training.data.settings import ONE_COLUMN
 from torchbp.training.data.splitting import SPLITS, Splitting
-from torchbp.training.data.survey import column_notes, columns_left_out, survey_lines, task_text
 from torchbp.training.data.target import read_target
-from torchbp.training.errors import SettingError, UserError
+from torchbp.training.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,9 @@ class Table:
     weights: float32 (N,), or None.
     splits: {"train", "val", "test": indices}.
     label_kind: what the classes are in the source, as in `Target`.
-    lines: what a person should know, pairs of a label and a text. targets: the columns of a file that are predicted.
+    lines: what a person should know, pairs of a label and a text.
+    targets: the columns of a file that are predicted.
+    order: where each row is in the source, from 0, of a table on disk; None if they are in the source's order.
     """
 
     features: torch.Tensor
@@ -50,6 +55,7 @@ class Table:
     label_kind: str = "text"
     lines: tuple[tuple[str, str], ...] = ()
     targets: tuple[str, ...] = ()
+    order: torch.Tensor | None = None
 
     @property
     def task_line(self):
@@ -74,66 +80,61 @@ def load_table(settings, trained=None, only=None):
     texts, wanted = list(settings.categorical), []
     if trained:
         texts, wanted = text_columns(trained.columns), list(trained.columns)
-    frames = read_frames(settings, texts, wanted, (None, "val", "test") if only is None else (only,))
-    frame, path = frames.frame, frames.name
+    kind = RowsOnDisk if settings.on_disk else Frames
+    rows = kind(settings, texts, wanted, (None, "val", "test") if only is None else (only,))
     if not settings.targets:
         raise SettingError(
-            f"data.target is missing: name the column of {path} that holds the labels; it has "
-            f"{', '.join(map(str, frame.columns))}"
+            f"data.target is missing: name the column of {rows.name} that holds the labels; it has "
+            f"{', '.join(rows.names)}"
         )
     if trained:
-        settings = _without_absent_columns(settings, frame)
-    _check_names(frame, path, settings)
+        settings = _without_absent_columns(settings, rows.names)
+    _check_names(rows, settings)
     target = read_target(
-        frame,
+        rows.frame,
         settings.targets,
         trained.task if trained else settings.task,
-        path,
+        rows.name,
         settings.na_values,
         settings.decimal,
         trained.classes if trained and trained.task in ("binary", "multiclass") else None,
     )
-    splits, notes = _splits(frames, target, settings)
-    left_out = {}
+    splits, notes = row_splits(rows, target, settings)
+    train = splits["train"].numpy()
+    left_out, strange = {}, Counter()
     if trained:
         columns = trained.columns
     else:
-        left_out = _left_out(frames, splits, settings)
-        columns = _found_columns(frames, splits, settings, left_out)
-    features = np.empty((len(frame), len(feature_names(columns))), np.float32)
-    strange = Counter()
-    for name, first, last, _ in frames.paths:
-        features[first:last] = encode(frame.iloc[first:last], columns, name, strange=strange)
-    train = splits["train"].numpy()
-    for name, kind in columns.items():
-        if kind["kind"] == "number" and not trained:
-            check_spread(name, numbers.read_numbers(frame[name].iloc[train], kind.get("decimal", "."))[0], path)
-    lines = survey_lines(frame, columns, left_out, target)
-    if not trained:
-        notes += column_notes(_Rows(frame, train), columns)
-    lines += [("note", note) for note in [*frames.notes, *target.notes, *notes]]
+        left_out = left_out_columns(rows, train, settings)
+        columns = chosen_columns(rows, train, settings, left_out)
+    features, order = rows.encoded(columns, splits, strange)
+    if trained:
+        notes += strange_lines(strange, columns)
+    else:
+        look = rows.look(train, list(columns))
+        check_spread(look, columns, rows.name)
+        notes += column_notes(look, columns)
+    lines = survey_lines(features, columns, left_out, target)
+    lines += [("note", note) for note in [*rows.notes, *target.notes, *notes]]
+    labels, weights = torch.from_numpy(target.labels), row_weights(rows.frame, settings.weight, rows.name)
+    if order is not None:
+        labels, weights = labels[order], None if weights is None else weights[order]
+        splits = _consecutive(splits)
     return Table(
-        torch.from_numpy(features), torch.from_numpy(target.labels), columns, target.classes, target.task, splits,
-        _weights(frame, settings.weight, path), target.kind, tuple(lines), tuple(settings.targets),
+        features, labels, columns, target.classes, target.task, splits, weights, target.kind, tuple(lines),
+        tuple(settings.targets), order,
     )  # fmt: skip
+
+
+def _consecutive(splits):
+    """The splits of rows that lie split after split."""
+    ends = np.cumsum([len(rows) for rows in splits.values()]).tolist()
+    return {name: torch.arange(end - len(rows), end) for (name, rows), end in zip(splits.items(), ends, strict=True)}
 
 
 def text_columns(columns):
     """The names of the columns that are read as text, so that 007 stays 007."""
     return [name for name, kind in columns.items() if kind["kind"] in ("category", "words")]
-
-
-class _Rows:
-    """Some rows of a frame, a column at a time: a copy of all of them would be large."""
-
-    def __init__(self, frame, rows, names=None):
-        self.frame, self.rows, self.names = frame, rows, list(frame) if names is None else names
-
-    def __iter__(self):
-        return iter(self.names)
-
-    def __getitem__(self, name):
-        return self.frame[name].iloc[self.rows]
 
 
 def _load_bundled(settings):
@@ -152,110 +153,22 @@ def _load_bundled(settings):
     return Table(torch.from_numpy(encode(frame, columns, settings.source)), labels, columns, classes, task, splits)
 
 
-def _splits(frames, target, settings):
-    """The splits, indices of labelled rows of all frames; and notes."""
-    labelled, frame = target.labelled, frames.frame
-
-    def of(split):
-        rows = frames.rows_of(split)
-        return torch.from_numpy(rows[labelled[rows]])
-
-    strata = torch.from_numpy(target.labels) if target.task in ("binary", "multiclass") else None
-    groups = None if settings.group is None else pd.factorize(frame[settings.group].astype("string"))[0]
-    if groups is not None and (groups < 0).any():
-        raise UserError(f"{frames.name}: {place(settings.group, groups < 0)} is blank; each row needs a group")
-    splitting = Splitting(frames.name, settings.seed, strata, groups, _times(frame, settings.time, frames.name))
-    val = 0 if settings.val_source is not None else settings.val_fraction
-    test = 0 if settings.test_source is not None else settings.test_fraction
-    splits = {"train": of(None)[:0], "val": of("val"), "test": of("test")}
-    if len(of(None)):
-        drawn = splitting.splits(of(None), val, test, settings.folds, settings.fold, target.classes)
-        splits = {name: torch.cat([rows, splits[name]]) if len(splits[name]) else rows for name, rows in drawn.items()}
-    return splits, splitting.notes
-
-
-def _times(frame, name, path):
-    """The column of time as numbers that can be compared, float64 `(N,)`."""
-    if name is None:
-        return None
-    kind = find_columns(frame[[name]], path=path)[name]
-    if kind["kind"] not in ("date", "number"):
-        raise UserError(f"{path}: column {name!r} (data.time) holds neither dates nor numbers; name another column")
-    times = encode(frame[[name]], {name: kind | {"missing": "refuse"}}, path)[:, 0]
-    if kind["kind"] == "number":  # float32 could join neighbours
-        times = numbers.read_numbers(frame[name], kind.get("decimal", "."))[0]
-    return times.astype(np.float64)
-
-
-def _weights(frame, name, path):
-    if name is None:
-        return None
-    values, missing = numbers.read_numbers(frame[name])
-    bad = missing | ~(values >= 0) | ~np.isfinite(values.astype(np.float32))
-    if bad.any():
-        raise UserError(
-            f"{path}: {place(name, bad)} is {frame[name][bad].iloc[0]}; a weight (data.weight) must be a number ≥ 0"
-        )
-    if not values.sum():
-        raise UserError(f"{path}: all weights in {name!r} are 0")
-    return torch.from_numpy(values.astype(np.float32))
-
-
-def _feature_columns(frame, settings):
-    named = settings.columns_named()
-    if settings.features:
-        return list(settings.features)
-    others = {name for setting in ("target", "id", "ignore", "weight", "group", "time") for name in named[setting]}
-    return [name for name in frame if name not in others]
-
-
-def _left_out(frames, splits, settings):
-    """{name: why} of columns that are no features."""
-    if settings.features:
-        return {}
-    names = [name for name in _feature_columns(frames.frame, settings) if name not in settings.categorical]
-    left_out = columns_left_out(_Rows(frames.frame, frames.rows_of(None), names))
-    blank = {
-        name: "is blank in the training rows"
-        for name in names
-        if frames.frame[name].iloc[splits["train"].numpy()].isna().all()
-    }
-    return blank | left_out
-
-
-def _found_columns(frames, splits, settings, left_out):
-    names = [name for name in _feature_columns(frames.frame, settings) if name not in left_out]
-    if not names:
-        reasons = "".join(f"; {name!r} {why}" for name, why in list(left_out.items())[:3])
-        raise UserError(f"{frames.name} has no feature beside the target {settings.targets[0]!r}{reasons}")
-    rows = _Rows(frames.frame, splits["train"].numpy(), names)
-    return find_columns(
-        rows,
-        settings.categorical,
-        settings.max_categories,
-        frames.name,
-        settings.missing,
-        settings.na_values,
-        settings.decimal,
-    )
-
-
-def _without_absent_columns(settings, frame):
+def _without_absent_columns(settings, names):
     """The settings of a trained network for another table, which need not have the columns that are no features."""
-    absent = {name: None for name in ONE_COLUMN if getattr(settings, name) not in frame}
+    absent = {name: None for name in ONE_COLUMN if getattr(settings, name) not in names}
     return dataclasses.replace(settings, **absent, ignore=(), features=(), categorical=())
 
 
-def _check_names(frame, path, settings):
+def _check_names(rows, settings):
     """Refuse settings that name no column, or one column in two ways."""
     named, targets = settings.columns_named(), settings.targets
     if len(set(targets)) < len(targets):
         raise SettingError(f"data.target={targets} names a column twice")
     for setting, columns in named.items():
         for name in columns:
-            if name not in frame:
+            if name not in rows.names:
                 raise SettingError(
-                    f"{path} has no column {name!r} (data.{setting}); it has {', '.join(map(str, frame.columns))}"
+                    f"{rows.name} has no column {name!r} (data.{setting}); it has {', '.join(rows.names)}"
                 )
     for setting, columns in named.items():
         if setting != "target" and (clash := set(targets) & set(columns)):

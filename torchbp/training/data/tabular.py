@@ -63,6 +63,8 @@ class TabularData(pl.LightningDataModule):
         header: whether the first line of a text file has names. By default it is found; without names the columns are
             c1, c2, …
         na_values: texts that mean a missing value; an empty cell always does.
+        on_disk: whether the features lie in a temporary file, and files are read in pieces. For tables that are larger
+            than memory; Parquet is read fastest.
         batch_size: rows per step of gradient descent, of each process.
         batches_at_once: how many batches share one step of Lightning's loop, with `engine: explicit`. It makes a step
             of gradient descent with each batch, in the same order as otherwise. Callbacks see them as one batch.
@@ -103,6 +105,7 @@ class TabularData(pl.LightningDataModule):
         encoding: str | None = None,
         header: bool | None = None,
         na_values: list[str] = ["NA", "N/A", "n/a", "nan", "NaN", "<NA>", "NULL", "null", "#N/A", "?"],  # noqa: B006
+        on_disk: bool = False,
         batch_size: int = 32,
         batches_at_once: int | None = None,
     ):
@@ -192,11 +195,19 @@ class TabularData(pl.LightningDataModule):
     def splits(self) -> dict[str, torch.Tensor]:
         return self.table.splits
 
+    def row_number(self, split: str, row: int) -> int:
+        """The number in the source, from 1, of a row of a split."""
+        place = int(self.splits[split][row])
+        return 1 + (place if self.table.order is None else int(self.table.order[place]))
+
     def rows(self, split: str | torch.Tensor) -> tuple[torch.Tensor, ...]:
         """x and y (and weights) of a whole split, "train", "val" or "test", or of a tensor of indices of rows."""
         if isinstance(split, str):  # the loader, the scaling and the stopping rule share one copy
             if split not in self._rows:
-                self._rows[split] = self.rows(self.splits[split])
+                rows = self.splits[split]
+                if len(rows) and torch.equal(rows, torch.arange(rows[0], rows[0] + len(rows))):  # on disk: no copy
+                    rows = slice(int(rows[0]), int(rows[0]) + len(rows))
+                self._rows[split] = self.rows(rows)
             return self._rows[split]
         y = self.table.labels[split]
         if self.task == "binary":

@@ -8,8 +8,8 @@ import pandas as pd
 
 from torchbp.training.data.columns import canonical_texts, numbers
 from torchbp.training.data.columns.encoding import place
+from torchbp.training.data.columns.survey import is_row_number, named_like_an_id
 from torchbp.training.data.columns.texts import NA_VALUES, holds_text, is_missing, is_number
-from torchbp.training.data.survey import is_row_number, named_like_an_id
 from torchbp.training.errors import SettingError, UserError
 
 TASKS = ("binary", "multiclass", "multilabel", "regression")

@@ -150,15 +150,19 @@ _READERS = {
 }
 
 
-def check_spread(column, values, path):
+def check_spread(rows, columns, path):
     """Refuse numbers whose differences float32 cannot represent: after scaling they would be noise."""
-    if np.isnan(values).all():
-        return
-    low, high = np.nanmin(values), np.nanmax(values)
-    if 0 < high - low < 1e-5 * max(abs(low), abs(high)):
-        raise UserError(
-            f"{path}: column {column!r} differs only in digits that float32 cannot represent; subtract its mean"
-        )
+    for name, kind in columns.items():
+        if kind["kind"] != "number":
+            continue
+        values, _ = numbers.read_numbers(rows[name], kind.get("decimal", "."), kind.get("na", NA_VALUES))
+        if np.isnan(values).all():
+            continue
+        low, high = np.nanmin(values), np.nanmax(values)
+        if 0 < high - low < 1e-5 * max(abs(low), abs(high)):
+            raise UserError(
+                f"{path}: column {name!r} differs only in digits that float32 cannot represent; subtract its mean"
+            )
 
 
 def place(name, where, first_row=1):

@@ -84,7 +84,7 @@ def _kind(column, max_categories, path, na_values, decimal):
             "parts": dates.found_parts(days, form[0]),
         }
     present = present.map(str) if column.dtype == object else present
-    if not holds_text(present) or column.map(lambda value: isinstance(value, list | dict | set | bytes)).any():
+    if not holds_text(present) or _holds_objects(column):
         raise UserError(
             f"{path}: column {column.name!r} holds {_what(column)}, neither numbers, texts nor dates; add it to "
             "data.ignore"
@@ -95,6 +95,10 @@ def _kind(column, max_categories, path, na_values, decimal):
     if numbers.are_mostly_numbers(present):
         return _number(present, decimal, path)
     return _category(column, max_categories, na_values)
+
+
+def _holds_objects(column):
+    return column.dtype == object and column.map(lambda value: isinstance(value, list | dict | set | bytes)).any()
 
 
 def _what(column):

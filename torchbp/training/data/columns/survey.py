@@ -6,9 +6,10 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from torchbp.training.data.columns import canonical_texts, numbers
+from torchbp.training.data.columns import numbers
 from torchbp.training.data.columns.dates import date_formats
-from torchbp.training.data.columns.texts import holds_text
+from torchbp.training.data.columns.encoding import feature_names
+from torchbp.training.data.columns.texts import canonical_texts, holds_text
 
 # A column without a name, which pandas calls "Unnamed: 0" and readr "...1"; and names of a column of identifiers.
 NAMELESS = r"|Unnamed: \d+(\.\d+)?|\.\.\.\d+|(?i:row[._ ]?names?)"
@@ -16,34 +17,25 @@ IDENTIFIERS = r"(?i:(.*[ ._-])?id|index)|.*[a-z]I[dD]"
 FEW, MANY = 5, 12  # names in a line
 
 
-def columns_left_out(frame, labels=None):
-    """{name: why} of the columns that are no features: they name or number the rows, are blank, constant, or copies.
-
-    labels: of the rows, `(N,)` or `(N, T)`.
-    """
+def columns_left_out(frame):
+    """{name: why} of the columns that are no features: they name or number the rows, are constant, or are copies."""
     reasons, seen = {}, {}
     for name in frame:
-        column = frame[name]
-        if column.isna().all():
-            reasons[name] = "is blank"
-        elif why := _names_the_rows(column, name):
+        column = frame[name].map(str) if frame[name].dtype == object else frame[name]
+        alike = seen.setdefault(tuple(column.iloc[:100].astype(str)), [])
+        if why := _names_the_rows(column, name):
             reasons[name] = why
-        elif len(column) > 1 and not column.isna().any() and _is_constant(column):
+        elif _is_constant(column):
             reasons[name] = f"is {column.iloc[0]!s} in every row"
-        elif (twin := seen.setdefault(_digest(column), name)) != name:
-            reasons[name] = f"equals {twin!r}"
+        elif twins := [other for other in alike if column.equals(frame[other])]:
+            reasons[name] = f"equals {twins[0]!r}"
+        else:
+            alike.append(name)
     return reasons
 
 
 def _is_constant(column):
-    if column.dtype == object:
-        return column.map(str).nunique() == 1
-    return column.nunique() == 1
-
-
-def _digest(column):
-    values = column.map(str) if column.dtype == object else column
-    return hash(pd.util.hash_pandas_object(values, index=False).to_numpy().tobytes())
+    return len(column) > 1 and bool((column == column.iloc[0]).fillna(False).all())
 
 
 def named_like_an_id(name):
@@ -52,16 +44,18 @@ def named_like_an_id(name):
 
 def is_row_number(column):
     """Whether whole numbers are those of the rows, 0, 1, 2, … or 1, 2, 3, …: in order, shuffled, or with a few gaps, as
-    after rows were removed."""
+    after rows were removed. The index of the column has the numbers of its rows, from 0."""
     if not len(column) or column.isna().any() or not pd.api.types.is_numeric_dtype(column):
         return False
     if pd.api.types.is_bool_dtype(column) or pd.api.types.is_complex_dtype(column):
         return False
+    if (column.iloc[:100] % 1 != 0).any():  # most columns of numbers have fractions
+        return False
     values = column.to_numpy(np.float64)
     if not np.isfinite(values).all() or (values % 1 != 0).any() or values.min() < 0 or not column.is_unique:
         return False
-    in_order = (np.diff(values) == 1).all() and values[0] in (0, 1)
-    if len(values) < 20:
+    in_order = np.ptp(values - column.index.to_numpy()) == 0 and values[0] - column.index[0] in (0, 1)
+    if len(values) < 20 or in_order:
         return bool(len(values) >= 3 and in_order)
     return bool(values.min() <= len(values) / 5 and values.max() <= len(values) * 1.25)
 
@@ -92,7 +86,7 @@ def _are_codes(column):
     )
 
 
-def survey_lines(frame, columns, left_out, target):
+def survey_lines(features, columns, left_out, target):
     """The lines about a table, pairs of a label and a text: its columns by kind, what is left out, blanks, classes."""
     kinds = Counter(_kind_name(kind) for kind in columns.values())
     texts = []
@@ -109,10 +103,11 @@ def survey_lines(frame, columns, left_out, target):
         ("left out", f"{_listed([repr(str(name)) for name in names], MANY)} {_plural(why) if len(names) > 1 else why}")
         for why, names in by_reason.items()
     ]
+    names, suffix = feature_names(columns), " is missing"
     blanks = {
-        name: int(frame[name].isna().sum())
-        for name in columns
-        if name in frame and columns[name]["missing"] == "indicator"
+        name: int(features[:, names.index(name + suffix)].sum())
+        for name, column in columns.items()
+        if column["missing"] == "indicator"
     }
     if blanks:
         listed = _listed([f"{name} {count}" for name, count in blanks.items()], MANY)
