@@ -145,8 +145,8 @@ def test_a_handler_of_the_caller_is_called_before_the_first_step(monkeypatch):
 
 
 BEFORE_A_BATCH = {
-    "validate": "torchbp.training.Classifier.on_validation_epoch_start",
-    "test": "torchbp.training.Classifier.on_test_epoch_start",
+    "validate": "torchbp.training.Network.on_validation_epoch_start",
+    "test": "torchbp.training.Network.on_test_epoch_start",
     "predict": "torchbp.training.cli.predictions.encode",
 }
 
@@ -162,7 +162,7 @@ def test_other_commands_end_between_two_batches(command, number, checkpoint, mon
 
 def test_predict_leaves_no_half_file(checkpoint, monkeypatch, capsys):
     """The signal comes after the first of several pieces was written."""
-    monkeypatch.setattr("torchbp.training.data.sources.ROWS_AT_ONCE", 10)
+    monkeypatch.setattr("torchbp.training.data.reading.files.ROWS_AT_ONCE", 10)
     x = pd.DataFrame(load_breast_cancer().data, columns=load_breast_cancer().feature_names)
     x.to_csv("x.csv", index=False)
     parts, write = [], pd.DataFrame.to_csv

@@ -11,7 +11,7 @@ import torch
 
 from tests.training.data.tables import table
 from torchbp.cli import main
-from torchbp.training import Classifier, TabularData
+from torchbp.training import Network, TabularData
 from torchbp.training.errors import UserError
 
 ONE = {"target": "ill", "id": "key", "ignore": ["note", "fever", "cough"], "categorical": ["code"]}
@@ -57,7 +57,7 @@ def test_predict_takes_a_file_without_the_target_and_keeps_the_ids(name, capsys,
     out = pd.read_csv("p.csv", dtype={"key": str})
     assert list(out) == ["key", "P(yes)", "class"]
     assert out.key.tolist() == new.key.tolist()
-    model = Classifier.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
+    model = Network.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
     expected = model.predict_proba(new)[:, 0]
     torch.testing.assert_close(torch.tensor(out["P(yes)"], dtype=torch.float32), expected, rtol=1e-5, atol=1e-6)
     assert out["class"].tolist() == ["yes" if p >= 0.5 else "no" for p in expected]
@@ -84,7 +84,7 @@ def test_several_targets(capsys):
     out = capsys.readouterr().out
     assert "val/accuracy" in out
     data = TabularData("a.csv", target=["fever", "cough"], ignore=["key", "note", "ill"])
-    assert (data.multilabel, data.classes) == (True, ["fever", "cough"])
+    assert (data.task, data.classes) == ("multilabel", ["fever", "cough"])
     frame = table(200)
     rows = data.splits["val"]
     np.testing.assert_array_equal(data.rows("val")[1].numpy(), frame[["fever", "cough"]].to_numpy()[rows])
@@ -97,29 +97,31 @@ def test_several_targets(capsys):
     assert "fever" in page
 
 
-def test_balanced_weights_are_negatives_over_positives():
+def test_balanced_weights_let_both_classes_weigh_the_same():
     frame = table(200)
     frame["rare"] = np.where(np.arange(200) % 10 == 0, "yes", "no")
     settings = ["--data.target", "rare", "--data.ignore", "[key,note,ill,fever,cough]"]
-    fit("--data.source", write(frame), *settings, "--model.pos_weight", "balanced")
-    model = Classifier.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
+    fit("--data.source", write(frame), *settings, "--model.class_weight", "balanced")
+    model = Network.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
     data = TabularData("a.csv", target="rare", ignore=["key", "note", "ill", "fever", "cough"])
     y = data.rows("train")[1]
-    assert model.loss.pos_weight.item() == pytest.approx(((len(y) - y.sum()) / y.sum()).item())
-    fit("--data.source", "a.csv", *settings, "--model.pos_weight", "3")
+    loss = model.task.criterion
+    assert loss.pos_weight.item() == pytest.approx(((len(y) - y.sum()) / y.sum()).item())
+    assert loss.weight.item() == pytest.approx((len(y) / 2 / (len(y) - y.sum())).item())
+    fit("--data.source", "a.csv", *settings, "--model.class_weight", "{yes: 3}")
     path = "runs/run/version_1/checkpoints/best.ckpt"
-    assert Classifier.load_from_checkpoint(path).loss.pos_weight.item() == 3
+    assert Network.load_from_checkpoint(path).task.criterion.pos_weight.item() == pytest.approx(3)
 
 
 def test_a_frame_of_raw_rows_is_scaled_by_the_network():
     fit("--data.source", write(table()), *options(ONE))
-    model = Classifier.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
+    model = Network.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
     data = TabularData("a.csv", **ONE)
     assert torch.equal(model.predict_proba(table()), model.predict_proba(data.table.features))
     with pytest.raises(UserError, match="no column 'code'"):
         model.predict_proba(table().drop(columns="code"))
     with pytest.raises(UserError, match="trained without names"):
-        Classifier(2, ["a", "b"]).predict_proba(table())
+        Network(2, ["a", "b"]).predict_proba(table())
 
 
 def test_a_stale_part_of_a_killed_predict_is_not_taken_up(capsys):
@@ -145,13 +147,13 @@ def test_predict_does_not_write_over_its_data_or_give_two_columns_one_name(capsy
 
 @pytest.mark.parametrize("shape", [(3,), (3, 6), (3, 1), (2, 3, 7)], ids=str)
 def test_rows_of_another_shape_are_refused(shape):
-    model = Classifier(7, ["a", "b"])
+    model = Network(7, ["a", "b"])
     with pytest.raises(UserError, match=r"must be \(N, 7\)"):
         model.predict_proba(torch.zeros(shape))
 
 
 def test_rows_of_any_type():
-    model = Classifier(7, ["a", "b"])
+    model = Network(7, ["a", "b"])
     expected = model.predict_proba(torch.ones(2, 7))
     for rows in (torch.ones(2, 7, dtype=torch.double), np.ones((2, 7)), torch.ones(2, 7, dtype=torch.int)):
         assert torch.equal(model.predict_proba(rows), expected)
@@ -224,7 +226,7 @@ def test_how_a_file_is_written_is_known_to_predict(capsys):
     frame[["height", "colour"]].to_csv("b.txt", index=False, sep=" ", header=False, decimal=",")
     assert predicted(capsys, "--data.source", "b.txt") == ""
     answers = pd.read_csv("predictions.csv")
-    model = Classifier.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
+    model = Network.load_from_checkpoint("runs/run/version_0/checkpoints/best.ckpt")
     expected = model.predict_proba(frame.rename(columns={"height": "c1", "colour": "c2"}))[:, 0]
     np.testing.assert_allclose(answers["P(yes)"], expected, atol=1e-5)
 

@@ -38,6 +38,18 @@ def test_batches_hold_each_training_row_once_in_a_new_order():
     assert not torch.equal(epochs[0][0][0], epochs[1][0][0])
 
 
+def test_batches_are_those_of_the_task():
+    for source, task, dtype, shape in (
+        ("breast_cancer", "binary", torch.float32, (1,)),
+        ("digits", "multiclass", torch.int64, ()),
+        ("diabetes", "regression", torch.float32, (1,)),
+    ):
+        data = TabularData(source)
+        x, y = next(iter(data.val_dataloader()))
+        assert (data.task, y.dtype, y.shape[1:]) == (task, dtype, shape)
+        assert (x.dtype, x.shape[1:]) == (torch.float32, (data.in_features,))
+
+
 def test_xor():
     data = TabularData("xor")
     table = dict(zip(map(tuple, data.table.features.tolist()), data.table.labels.tolist(), strict=True))

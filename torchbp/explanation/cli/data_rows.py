@@ -23,13 +23,13 @@ class Rows:
         target: its label column, which may be missing where `y` is given.
         row: which one, from 1; None is all of a small source, and otherwise the first.
         y: the class, or the classes, of each row; None takes its label.
-        classifier: which features and classes there are.
+        model: which features and classes there are.
     """
 
-    def __init__(self, source, target, row, y, classifier):
-        self.source, self.y, self.columns = source, y, classifier.named_columns()
-        self.classes, self.binary = list(classifier.hparams.classes), classifier.binary
-        self.multilabel = classifier.hparams.multilabel
+    def __init__(self, source, target, row, y, model):
+        self.source, self.y, self.columns = source, y, model.named_columns()
+        self.classes, self.binary = list(model.hparams.classes), model.task.name == "binary"
+        self.multilabel = model.task.name == "multilabel"
         if source in BUNDLED:
             self.frame, labels, _ = BUNDLED[source]()
             self.labels, self.absent = labels.to_frame("label"), []

@@ -8,7 +8,7 @@ from torchbp.training.checkpoints.compatibility import changed_settings, check_r
 from torchbp.training.checkpoints.tensors import check_optimizer_states
 from torchbp.training.cli.processes import rank
 from torchbp.training.data.tabular import TabularData
-from torchbp.training.model.classifier import Classifier
+from torchbp.training.model.network import Network
 
 
 def check_checkpoint(command):
@@ -16,7 +16,7 @@ def check_checkpoint(command):
     checkpoint, path = command.checkpoint, command.settings.ckpt_path
     saved = command.trained.hparams
     if command.command == "predict":
-        check_same_settings(saved, changed_settings(command.settings.model, Classifier), path)
+        check_same_settings(saved, changed_settings(command.settings.model, Network), path)
         return
     resumed = command.command == "fit"
     model = {name: value for name, value in command.model.hparams.items() if resumed or name not in LINKED}

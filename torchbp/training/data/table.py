@@ -140,16 +140,19 @@ def text_columns(columns):
 def _load_bundled(settings):
     frame, labels, classes = BUNDLED[settings.source]()
     columns = {name: {"kind": "number", "missing": "impute"} for name in frame}
-    codes = pd.Categorical(labels, categories=classes).codes.astype(np.int64)
-    task = "binary" if len(classes) == 2 else "multiclass"
-    labels, rows = torch.from_numpy(codes), torch.arange(len(codes))
+    strata = None
+    if classes is None:  # numbers to predict
+        task, classes = "regression", [str(labels.name)]
+        labels = torch.tensor(labels, dtype=torch.float32)[:, None]
+    else:
+        task = "binary" if len(classes) == 2 else "multiclass"
+        labels = strata = torch.from_numpy(pd.Categorical(labels, categories=classes).codes.astype(np.int64))
+    rows = torch.arange(len(labels))
     if settings.source == "xor":  # four rows: each split has them all
         splits = dict.fromkeys(SPLITS, rows)
     else:
-        splitting = Splitting(settings.source, settings.seed, labels)
-        splits = splitting.splits(
-            rows, settings.val_fraction, settings.test_fraction, settings.folds, settings.fold, classes
-        )
+        shares = settings.val_fraction, settings.test_fraction, settings.folds, settings.fold
+        splits = Splitting(settings.source, settings.seed, strata).splits(rows, *shares, classes)
     return Table(torch.from_numpy(encode(frame, columns, settings.source)), labels, columns, classes, task, splits)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.nn.functional import one_hot
 
 from torchbp.training.data.batches import MOST_BATCHES_AT_ONCE, ROWS_AT_ONCE, Batches, Loader
 from torchbp.training.data.columns import Columns
@@ -32,7 +31,7 @@ class TabularData(pl.LightningDataModule):
         regression  float32 (N, T), raw           targets that are quantities
 
     Args:
-        source: `breast_cancer`, `digits` or `xor`; or a file of CSV, TSV, Parquet, Feather, JSON lines or Excel, also a
+        source: `breast_cancer`, `digits`, `diabetes` or `xor`; or a file of CSV, TSV, Parquet, Feather, JSON lines or Excel, also a
             compressed one, or - for stdin. Several are one table. In Python it may be a DataFrame or an array.
         target: the column of a file to predict; or a list of columns. In Python it may be an array of labels.
         task: binary, multiclass, multilabel or regression. By default it is found from the target.
@@ -180,14 +179,6 @@ class TabularData(pl.LightningDataModule):
         return self.table.task
 
     @property
-    def multilabel(self) -> bool:
-        return self.task == "multilabel"
-
-    @property
-    def missing(self) -> str:
-        return "mean"
-
-    @property
     def weighted(self) -> bool:
         return self.table.weights is not None
 
@@ -214,8 +205,6 @@ class TabularData(pl.LightningDataModule):
             y = y.unsqueeze(1).float()
         elif self.task == "multilabel":
             y = y.float()
-        elif self.task == "multiclass":
-            y = one_hot(y, len(self.classes)).float()
         return self.table.features[split], y, *([self.table.weights[split]] if self.weighted else [])
 
     def setup(self, stage):

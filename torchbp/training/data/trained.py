@@ -15,7 +15,7 @@ def table_of_checkpoint(settings, checkpoint, path, changed):
     h = checkpoint["hyper_parameters"]
     if h.get("columns") is None:
         raise UserError(f"{path} was trained without names of columns; train it on a table of torchbp")
-    trained = Trained(_task(h), h["classes"], h["columns"])
+    trained = Trained(h["task"], h["classes"], h["columns"])
     saved = saved_rows(checkpoint.get("TabularData", {}))
     if settings.is_bundled:
         table = load_table(settings)
@@ -74,9 +74,3 @@ def saved_reading(checkpoint, settings):
     reading = Reading(**values)
     reading.check()
     return reading
-
-
-def _task(h):
-    if "task" in h:
-        return h["task"]
-    return "multilabel" if h["multilabel"] else "binary" if len(h["classes"]) == 2 else "multiclass"

@@ -124,8 +124,9 @@ class File:
             self.notes.append(f"{self.path} has {len(sheets)} sheets, of which {first!r}, the first, is read")
         return frame
 
-    def pieces(self, rows=ROWS_AT_ONCE):
-        """Yield frames of so many rows. Files that are neither CSV nor Parquet are read whole."""
+    def pieces(self, rows=None):
+        """Yield frames of so many rows, by default `ROWS_AT_ONCE`. Files that are neither CSV nor Parquet are read whole."""
+        rows = rows or ROWS_AT_ONCE
         if self.format not in ("CSV", "Parquet"):
             frame = self.read()
             for at in range(0, len(frame), rows):
