@@ -31,8 +31,9 @@ class TabularData(pl.LightningDataModule):
         regression  float32 (N, T), raw           targets that are quantities
 
     Args:
-        source: `breast_cancer`, `digits`, `diabetes` or `xor`; or a file of CSV, TSV, Parquet, Feather, JSON lines or Excel, also a
-            compressed one, or - for stdin. Several are one table. In Python it may be a DataFrame or an array.
+        source: `breast_cancer`, `digits`, `diabetes` or `xor`; or a file of CSV, TSV, Parquet, Feather, JSON lines or
+            Excel, also a compressed one, or - for stdin. Several are one table. In Python it may be a DataFrame or an
+            array.
         target: the column of a file to predict; or a list of columns. In Python it may be an array of labels.
         task: binary, multiclass, multilabel or regression. By default it is found from the target.
         id: a column that names the rows. It is not a feature, and `predict` copies it.

@@ -125,7 +125,7 @@ class File:
         return frame
 
     def pieces(self, rows=None):
-        """Yield frames of so many rows, by default `ROWS_AT_ONCE`. Files that are neither CSV nor Parquet are read whole."""
+        """Yield frames of so many rows. Files that are neither CSV nor Parquet are read whole."""
         rows = rows or ROWS_AT_ONCE
         if self.format not in ("CSV", "Parquet"):
             frame = self.read()
