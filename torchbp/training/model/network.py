@@ -33,8 +33,8 @@ class Network(Descent):
         activation: activation of the hidden layers: "sigmoid", "tanh", "relu", "gelu", or any other that is registered.
         dropout: the share of the hidden outputs that a training step leaves out, in [0, 1).
         norm: "layer" or "batch", for a norm in front of each activation. A batch norm is for one network.
-        scaling: of the features: "standard", "robust", "quantile" or "none". The target of a regression is scaled to
-            mean 0 and deviation 1 in any case.
+        scaling: of the features: "standard", "clipped", "robust", "quantile" or "none". The target of a regression is
+            scaled to mean 0 and deviation 1 in any case.
         members: E, the size of an ensemble. Its networks have different weights, are trained on the same batches, and
             answer with their mean. None is one network.
         optimizer: "sgd", "adam" or "adamw".
