@@ -30,7 +30,8 @@ class TabularData(pl.LightningDataModule):
         missing: "refuse" a file with missing features, or replace them by the "mean" of the training rows. A feature is
             missing in an empty cell and, in a column of numbers, where a spelling such as NA or ? stands.
         max_categories: the most categories that a column may have.
-        batch_size: rows per step of gradient descent, of each process.
+        batch_size: rows per step of gradient descent, of each process. By default a 16th of the training rows, at least
+            32 and at most 256.
         val_fraction: share of the rows for validation. It is drawn class by class, with several targets at random;
             `xor` has four rows, and each split has them all.
         test_fraction: share of the rows for the test. They are drawn in the same way; the rest is the training split.
@@ -57,7 +58,7 @@ class TabularData(pl.LightningDataModule):
         categorical: list[str] = [],  # noqa: B006
         missing: str = "refuse",
         max_categories: int = 100,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         val_fraction: float = 0.2,
         test_fraction: float = 0.2,
         seed: int = 0,
@@ -72,6 +73,8 @@ class TabularData(pl.LightningDataModule):
         features = {"id": id, "ignore": ignore, "categorical": categorical}
         self.table = load_table(source, target, **features, missing=missing, max_categories=max_categories)
         self.splits = split_rows(source, self.table, val_fraction, test_fraction, seed)
+        if batch_size is None:
+            self.batch_size = min(max(len(self.splits["train"]) // 16, 32), 256)
         self._rows = {}  # x and y of the splits that were asked for
         self.order = None  # the seed of the order of the training rows
 
