@@ -34,8 +34,8 @@ class Network(Descent):
         activation: activation of the hidden layers: "sigmoid", "tanh", "relu", "gelu", or any other that is registered.
         dropout: the share of the hidden outputs that a training step leaves out, in [0, 1).
         norm: "layer" or "batch", for a norm in front of each activation. A batch norm is for one network.
-        scaling: of the features: "standard", "robust", "quantile" or "none". The target of a regression is scaled to
-            mean 0 and deviation 1 in any case.
+        scaling: of the features: "standard", "clipped", "robust", "quantile" or "none". The target of a regression is
+            scaled to mean 0 and deviation 1 in any case.
         members: E, the size of an ensemble. Its networks have different weights, are trained on the same batches, and
             answer with their mean. None is one network.
         optimizer: "sgd", "adam" or "adamw".
@@ -74,16 +74,16 @@ class Network(Descent):
         classes: list[str],
         columns: dict[str, dict[str, Any]] | None = None,
         task: str = "binary",
-        hidden: list[int] = [16],  # noqa: B006  (the command line shows it as the default)
-        activation: str = "sigmoid",
+        hidden: list[int] = [64, 64],  # noqa: B006  (the command line shows it as the default)
+        activation: str = "silu",
         dropout: float = 0.0,
         norm: str | None = None,
-        scaling: str = "standard",
+        scaling: str = "clipped",
         members: int | None = None,
-        optimizer: str = "sgd",
-        lr: float | list[float] = 0.1,
+        optimizer: str = "adamw",
+        lr: float | list[float] = 0.004,
         momentum: float = 0.0,
-        weight_decay: float = 0.0,
+        weight_decay: float = 0.01,
         schedule: str | None = None,
         warmup: float = 0.0,
         clip: float | None = None,
