@@ -90,6 +90,10 @@ def gets_another_loss(optimizer, x, y):
     for weight in (weights[:1], weights[:2], weights[::2]):  # at one address
         optimizer.loss = torch.nn.BCEWithLogitsLoss(pos_weight=weight)
         losses.append(optimizer.backprop_steps(x, y))
+    inner = torch.nn.HuberLoss(delta=0.1)
+    for inner.delta in (0.1, 0.3):  # of the loss in a loss
+        optimizer.loss = torchbp.engine.RowWeighted(inner) if inner.delta == 0.1 else optimizer.loss
+        losses.append(optimizer.backprop_steps(x, torchbp.engine.with_weight(y, x[..., 0].square())))
     return first, second, *losses
 
 

@@ -151,9 +151,7 @@ class CompiledSteps:
 
     def options(self):
         """What a program is made for, beside the shapes: constants of the layers and of the loss."""
-        of_loss = rule_of(self.loss).options_of(self.loss).values()
-        memory = ((t.data_ptr(), t.shape, t.stride(), t.dtype) if isinstance(t, torch.Tensor) else t for t in of_loss)
-        return rule_of(self.loss).name, *memory, self.loss.reduction, self.max_norm is None, *self.traced.constants()
+        return *constants_of(self.loss), self.max_norm is None, *self.traced.constants()
 
     def values(self):
         """The numbers that a program takes beside those of the rules: options of the layers, and the norm."""
@@ -167,7 +165,7 @@ class CompiledSteps:
         steps = zip(self.traced.named, self.traced.steps, strict=True)
         layers = [(rule_of(layer), step.place) for (_, layer), step in steps]
         has = tuple(tuple(p is not None for p in of_layer) for of_layer in parameters)
-        key = (*key, *layers, has, rule_of(self.loss), self.network.members, torch.get_default_dtype())
+        key = (*key, *layers, has, self.network.members, torch.get_default_dtype())
         program = PROGRAMS.get(key) or self.made(parameters, unique, of_tensors, indices, rows)
         return program and cached(PROGRAMS, key, lambda: program, OF_PROCESS)
 
@@ -175,6 +173,8 @@ class CompiledSteps:
         """A program that was found to make the engine's steps; None where it cannot be built, or makes others."""
         try:
             program = Program(self.traced, self.loss, parameters, of_tensors, indices, self.numbers(), rows)
+            if any(getattr(rows, name).is_floating_point() for name in program.limits):
+                raise NotKnown("a class as a real number, as beside a weight,")
         except CannotBuild as error:
             return self.not_compiled(error)
         rows = rows.repeated(CHECKED)
@@ -215,6 +215,19 @@ class CompiledSteps:
                     timed(*batch)
                 seconds.append((time.perf_counter() - start) / rows.steps)
         return results, min(seconds)
+
+
+def constants_of(loss):
+    """The rule of a loss and its options, of which one may be a loss; of a tensor, where its numbers are."""
+    yield rule_of(loss)
+    yield loss.reduction
+    for value in rule_of(loss).options_of(loss).values():
+        if isinstance(value, torch.nn.Module):
+            yield from constants_of(value)
+        elif isinstance(value, torch.Tensor):
+            yield value.data_ptr(), value.shape, value.stride(), value.dtype
+        else:
+            yield value
 
 
 def changed(parameters, rules):
