@@ -5,7 +5,7 @@ import os
 import pytorch_lightning as pl
 import torch
 
-from torchbp import ops
+from torchbp import __version__, ops
 from torchbp.engine import SGD
 from torchbp.nn import MLP, BCEWithLogitsLoss
 from torchbp.training.checkpoints.network import load_network
@@ -275,6 +275,7 @@ class Classifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint):
         checkpoint["random_state"] = torch.get_rng_state()
+        checkpoint["torchbp_version"] = __version__
 
     def on_load_checkpoint(self, checkpoint):
         self.random_state = checkpoint.get("random_state")
