@@ -14,7 +14,7 @@ import torch
 
 from tests.commands import command_in
 from torchbp.cli import main
-from torchbp.training import Classifier, TabularData
+from torchbp.training import Network, TabularData
 from torchbp.training.checkpoints.compatibility import check_same_settings
 from torchbp.training.data import splitting
 from torchbp.training.data.batches import ROWS_AT_ONCE
@@ -191,7 +191,7 @@ def test_a_run_that_diverges_fails_and_leaves_no_best_checkpoint(settings, run):
     last = Path("runs/run/version_1/checkpoints/last.ckpt")
     assert list(last.parent.iterdir()) == [last]
     with pytest.raises(UserError, match="holds nan or inf"):
-        Classifier.load_from_checkpoint(last)
+        Network.load_from_checkpoint(last)
 
 
 def test_no_command_takes_weights_that_are_not_finite(run):
@@ -243,7 +243,7 @@ def test_members_that_diverge_leave_a_checkpoint_of_the_others(run):
     settings = ["--model.lr", "[0.1, 1e30]", "--model.members", "2", "--data.batch_size", "4"]
     assert run("fit", *SOURCE, *settings, "--model.activation", "relu", "--trainer.max_epochs", "3")[0] == 0
     path = Path("runs/run/version_1/checkpoints/best.ckpt")
-    model = Classifier.load_from_checkpoint(path)
+    model = Network.load_from_checkpoint(path)
     assert not model.net[0].weight[2:].isfinite().all()
     status, out, _ = run("test", *SOURCE, *settings, "--model.activation", "relu", "--ckpt_path", path)
     assert status == 0
@@ -252,7 +252,7 @@ def test_members_that_diverge_leave_a_checkpoint_of_the_others(run):
     content["state_dict"]["chosen"] = ~content["state_dict"]["chosen"]
     torch.save(content, path)
     with pytest.raises(UserError, match=r"net.0.weight holds nan or inf"):
-        Classifier.load_from_checkpoint(path)
+        Network.load_from_checkpoint(path)
 
 
 def test_an_answer_that_is_no_number_is_refused(run):
@@ -280,14 +280,14 @@ HOSTILE = {
     "complex": (lambda w, h: {W: w + 1j}, {}, "net.0.weight holds complex numbers, and a network needs real ones"),
     "8 bits": (lambda w, h: {W: w.to(torch.float8_e5m2)}, {}, "holds float8_e5m2 numbers, and a network needs real"),
     "too large for float32": (lambda w, h: {W: w.double() * 1e300}, {}, "net.0.weight holds nan or inf"),
-    "too small a std": (lambda w, h: {"standardize.std": w[0].double() ** 2 * 1e-60}, {}, "standardize.std holds nan"),
+    "too small a std": (lambda w, h: {"scaling.scale": w[0].double() ** 2 * 1e-60}, {}, "scaling.scale holds nan"),
     "sparse": (lambda w, h: {W: w.to_sparse()}, {}, "(net.0.weight is no tensor of plain numbers|is damaged)"),
     "meta": (lambda w, h: {W: w.to("meta")}, {}, "net.0.weight is no tensor of plain numbers"),
     "list": (lambda w, h: {W: w.tolist()}, {}, "net.0.weight is no tensor of plain numbers"),
     "transposed": (lambda w, h: {W: w.t()}, {}, r"net.0.weight has the shape \(5, 16\), but "),
     "more": (lambda w, h: {"more": w}, {}, "more is not one of its tensors"),
-    "mean nan": (lambda w, h: {"standardize.mean": w[0] * torch.nan}, {}, "standardize.mean holds nan or inf"),
-    "std 0": (lambda w, h: {"standardize.std": w[0] * 0}, {}, "standardize.std holds nan or inf"),
+    "mean nan": (lambda w, h: {"scaling.center": w[0] * torch.nan}, {}, "scaling.center holds nan or inf"),
+    "std 0": (lambda w, h: {"scaling.scale": w[0] * 0}, {}, "scaling.scale holds nan or inf"),
     "members": (lambda w, h: {}, {"members": 10**9}, "chosen is missing"),
     "members, all there": (
         lambda w, h: {W: w[:1, :1].clone().expand(10**9, 16, 5), "chosen": torch.ones(1, dtype=bool).expand(10**9)},
@@ -303,8 +303,8 @@ HOSTILE = {
     "wide": (lambda w, h: {}, {"hidden": [200_000, 200_000]}, "net.4.weight is missing"),
     "wider": (lambda w, h: {}, {"hidden": [2**40, 2**40]}, "another program"),
     "widest": (lambda w, h: {}, {"hidden": [10**30]}, "another program"),
-    "deep": (lambda w, h: {}, {"hidden": [1] * 10**4}, "it names 10000 hidden layers, and has 6 tensors"),
-    "features": (lambda w, h: {}, {"in_features": 10**12, "columns": None}, "standardize.mean has the shape"),
+    "deep": (lambda w, h: {}, {"hidden": [1] * 10**4}, "it names 10000 hidden layers, and has 8 tensors"),
+    "features": (lambda w, h: {}, {"in_features": 10**12, "columns": None}, "scaling.median has the shape"),
     "a class": (lambda w, h: {}, {"classes": ["no"]}, "its classes are not"),
     "classes": (lambda w, h: {}, {"classes": [0, 1]}, "its classes are not"),
     "categories": (lambda w, h: {}, {"columns": {key: [] for key in "abcde"}}, "its columns are not"),
@@ -312,7 +312,8 @@ HOSTILE = {
         lambda w, h: {}, lambda h: {"columns": {**h["columns"], "colour": ["red"] * 2}}, "its columns are not"
     ),
     "many rates": (lambda w, h: {}, {"lr": [0.1] * 10**5}, "another program: .{,220}$"),
-    "missing": (lambda w, h: {}, {"missing": "0"}, "missing='0' must be refuse or mean"),
+    "scaling": (lambda w, h: {}, {"scaling": "0"}, "another program: model.scaling='0' is not known"),
+    "task": (lambda w, h: {}, {"task": "0"}, "another program: data.task='0' is not known"),
 }  # fmt: skip
 
 
@@ -325,8 +326,8 @@ def test_weights_that_no_training_gave_are_refused(tensors, settings, message, r
     state = content["state_dict"] | tensors(content["state_dict"][W], settings)
     torch.save({**content, "hyper_parameters": settings, "state_dict": state}, "bad.ckpt")
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(UserError, match=f"bad.ckpt.* {message}"):
-        Classifier.load_from_checkpoint("bad.ckpt")
+    with pytest.raises(UserError, match=f"bad.ckpt.*{message}"):
+        Network.load_from_checkpoint("bad.ckpt")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most < 500 * 1024  # KiB
 
 
@@ -367,7 +368,7 @@ def test_weights_of_other_precisions_are_taken(run):
         other = copy.deepcopy(content)
         other["state_dict"] = {name: t.to(dtype) for name, t in content["state_dict"].items()}
         torch.save(other, "other.ckpt")
-        assert Classifier.load_from_checkpoint("other.ckpt").predict_proba(table()).isfinite().all()
+        assert Network.load_from_checkpoint("other.ckpt").predict_proba(table()).isfinite().all()
 
 
 @pytest.mark.parametrize(

@@ -37,11 +37,16 @@ def test_batches_hold_each_training_row_once_in_a_new_order():
     assert not torch.equal(epochs[0][0][0], epochs[1][0][0])
 
 
-def test_one_output_for_two_classes_else_one_each():
-    assert TabularData("breast_cancer").rows("val")[1].shape[1:] == (1,)
-    _, y = TabularData("digits").rows("val")
-    assert y.shape[1:] == (10,)
-    assert torch.equal(y.sum(1), torch.ones(len(y)))
+def test_batches_are_those_of_the_task():
+    for source, task, dtype, shape in (
+        ("breast_cancer", "binary", torch.float32, (1,)),
+        ("digits", "multiclass", torch.int64, ()),
+        ("diabetes", "regression", torch.float32, (1,)),
+    ):
+        data = TabularData(source)
+        x, y = next(iter(data.val_dataloader()))
+        assert (data.task, y.dtype, y.shape[1:]) == (task, dtype, shape)
+        assert (x.dtype, x.shape[1:]) == (torch.float32, (data.in_features,))
 
 
 def test_csv(tmp_path):

@@ -145,8 +145,8 @@ def test_a_handler_of_the_caller_is_called_before_the_first_step(monkeypatch):
 
 
 BEFORE_A_BATCH = {
-    "validate": "torchbp.training.Classifier.on_validation_epoch_start",
-    "test": "torchbp.training.Classifier.on_test_epoch_start",
+    "validate": "torchbp.training.Network.on_validation_epoch_start",
+    "test": "torchbp.training.Network.on_test_epoch_start",
     "predict": "torchbp.training.cli.predictions.encode",
 }
 

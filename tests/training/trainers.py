@@ -2,6 +2,8 @@
 
 import pytorch_lightning as pl
 
+from torchbp.training import Network
+
 QUIET = {
     "logger": False,
     "enable_checkpointing": False,
@@ -13,3 +15,8 @@ QUIET = {
 
 def quiet_trainer(**settings):
     return pl.Trainer(**{**QUIET, **settings})
+
+
+def network(data, **settings):
+    """The network for these rows, as `fit` makes it."""
+    return Network(data.in_features, data.classes, data.columns, data.task, **settings)

@@ -21,13 +21,13 @@ class Rows:
         target: its label column, which may be missing where `y` is given.
         row: which one, from 1; None is all of a small source, and otherwise the first.
         y: the class, or the classes, of each row; None takes its label.
-        classifier: which features and classes there are.
+        model: which features and classes there are.
     """
 
-    def __init__(self, source, target, row, y, classifier):
-        self.source, self.y, self.columns = source, y, classifier.named_columns()
-        self.classes, self.binary = list(classifier.hparams.classes), classifier.binary
-        self.multilabel, self.missing = classifier.hparams.multilabel, classifier.hparams.missing
+    def __init__(self, source, target, row, y, model):
+        self.source, self.y, self.columns = source, y, model.named_columns()
+        self.classes, self.binary = list(model.hparams.classes), model.task.name == "binary"
+        self.multilabel = model.task.name == "multilabel"
         if source in BUNDLED:
             self.frame, labels, _ = BUNDLED[source]()
             self.labels, self.absent = labels.to_frame("label"), []
@@ -38,7 +38,7 @@ class Rows:
             self.labels = self.frame[[name for name in targets if name in self.frame]]
         self.places = self.chosen(row)
         frame, first = self.frame.iloc[self.places], self.places[0] + 1
-        raw = encode(frame, self.columns, self.missing, source, first, unseen=collections.Counter())
+        raw = encode(frame, self.columns, "mean", source, first, unseen=collections.Counter())
         self.x = torch.from_numpy(raw)  # float32, (N, features), unscaled
         self.truths = self.truths_of_y() if y is not None else self.labelled()
 

@@ -6,7 +6,7 @@ from torchbp.printing import say
 from torchbp.training.checkpoints.compatibility import changed_settings, check_resume, check_same_settings
 from torchbp.training.checkpoints.tensors import check_optimizer_states
 from torchbp.training.cli.processes import rank
-from torchbp.training.model.classifier import Classifier
+from torchbp.training.model.network import Network
 
 UNKNOWN_ROWS = (
     "{} does not say which rows it was trained on, because an older torchbp wrote it. If {} has changed since, some of "
@@ -19,7 +19,7 @@ def check_checkpoint(command):
     checkpoint, path = command.checkpoint, command.settings.ckpt_path
     saved = command.trained.hparams
     if command.command == "predict":
-        check_same_settings(saved, changed_settings(command.settings.model, Classifier), path)
+        check_same_settings(saved, changed_settings(command.settings.model, Network), path)
         return
     check_same_settings(saved, command.model.hparams, path)
     data = dict(command.datamodule.hparams)

@@ -24,9 +24,9 @@ SUFFIXES = (".csv", ".parquet")
 class _Pieces(IterableDataset):
     """The features of a source, piece by piece. The names of the rows wait in the queue `ids`, in the same order."""
 
-    def __init__(self, source, id, classifier):
+    def __init__(self, source, id, model):
         self.source, self.id = source, id
-        self.columns, self.missing = classifier.named_columns(), classifier.hparams.missing
+        self.columns = model.named_columns()
         self.ids = collections.deque()
         self.unseen = collections.Counter()
 
@@ -47,7 +47,7 @@ class _Pieces(IterableDataset):
                 else pd.Series(range(rows + 1, rows + 1 + len(frame)), name="row")
             )
             self.ids.append(ids.reset_index(drop=True))
-            yield torch.from_numpy(encode(frame, self.columns, self.missing, self.source, rows + 1, self.unseen))
+            yield torch.from_numpy(encode(frame, self.columns, "mean", self.source, rows + 1, self.unseen))
             rows += len(frame)
         if not rows:
             raise UserError(f"{self.source} has no rows")
@@ -80,21 +80,13 @@ class _Writer(Callback):
             self.parquet.close()
 
 
-def answer_table(classifier, probabilities, spread=None):
-    """A DataFrame with P of each output, the spread of each, if it is given, and the class; with independent labels a
-    column of 0 and 1 for each."""
-    classes = classifier.hparams.classes
-    named = classes[1:] if classifier.binary else classes
-    frame = pd.DataFrame(probabilities.numpy(), columns=[f"P({name})" for name in named])
-    if spread is not None:
-        frame[[f"spread({name})" for name in named]] = spread.float().cpu().numpy()
-    if classifier.hparams.multilabel:
-        return pd.concat([frame, pd.DataFrame((probabilities >= 0.5).int().numpy(), columns=classes)], axis=1)
-    frame["class"] = classifier.predicted_classes(probabilities)
-    return frame
+def answer_table(model, answers, spread=None):
+    """A DataFrame with the answers, the spread of each, if it is given, and the class: as the task has columns."""
+    spread = None if spread is None else spread.float().cpu()
+    return pd.DataFrame(model.task.columns(answers, spread))
 
 
-def write_predictions(trainer, classifier, source, id, output):
+def write_predictions(trainer, model, source, id, output):
     """Write the probabilities and the class of every row of a source to a file. Returns the number of rows.
 
     Unknown categories that are treated as missing are named on stderr.
@@ -102,14 +94,14 @@ def write_predictions(trainer, classifier, source, id, output):
     Raises:
         UserError, SettingError: a source that cannot be read, or without a column that is needed. No file is written.
     """
-    pieces = _Pieces(source, id, classifier)
-    none = torch.zeros(0, classifier.net[-1].out_features)
-    if id in answer_table(classifier, none, none if classifier.members else None):
+    pieces = _Pieces(source, id, model)
+    none = torch.zeros(0, model.task.outputs)
+    if id in answer_table(model, none, none if model.members else None):
         raise SettingError(f"data.id={id!r} is also a column of the answers; leave it out")
     with atomic_write(output) as temporary:
         writer = _Writer(temporary, Path(output).suffix.lower() == ".parquet", source, pieces.ids)
         trainer.callbacks.append(writer)
-        trainer.predict(classifier, DataLoader(pieces, batch_size=None), return_predictions=False)
+        trainer.predict(model, DataLoader(pieces, batch_size=None), return_predictions=False)
     for (column, value), rows in sorted(pieces.unseen.items()):
         say("note", f"column {column!r}: {value!r} ({rows} rows) is new, and was treated as missing", sys.stderr)
     return writer.rows

@@ -16,15 +16,15 @@ class Loader:
 
     batch_sampler = None
 
-    def __init__(self, x, y, sampler, pinned=False):
-        self.x, self.y, self.sampler, self.pinned = x, y, sampler, pinned
+    def __init__(self, tensors, sampler, pinned=False):
+        self.tensors, self.sampler, self.pinned = tensors, sampler, pinned
 
     def __iter__(self):
         for rows in self.sampler:
-            yield self._take(self.x, rows), self._take(self.y, rows)
+            yield tuple(self._take(tensor, rows) for tensor in self.tensors)
 
     def _take(self, tensor, rows):
-        out = torch.empty(len(rows), tensor.shape[1], dtype=tensor.dtype, pin_memory=self.pinned)
+        out = torch.empty(len(rows), *tensor.shape[1:], dtype=tensor.dtype, pin_memory=self.pinned)
         return torch.index_select(tensor, 0, rows, out=out)
 
     def __len__(self):

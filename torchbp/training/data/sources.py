@@ -32,7 +32,18 @@ def xor():
     return frame, pd.Series(["0", "1", "1", "0"], dtype="str"), ["0", "1"]
 
 
-BUNDLED = {"breast_cancer": _bundled(datasets.load_breast_cancer), "digits": _bundled(datasets.load_digits), "xor": xor}
+def diabetes():
+    """442 patients: ten measurements, and how far their diabetes has gone a year later, a number."""
+    data = datasets.load_diabetes(scaled=False)
+    return pd.DataFrame(data.data, columns=data.feature_names), pd.Series(data.target, name="progression"), None
+
+
+BUNDLED = {
+    "breast_cancer": _bundled(datasets.load_breast_cancer),
+    "digits": _bundled(datasets.load_digits),
+    "diabetes": diabetes,
+    "xor": xor,
+}
 
 
 def read_file(path, texts=()):

@@ -37,7 +37,7 @@ class Table:
 
     features: float32, shape (N, features), as they are in the source, unscaled; nan where a value is missing.
     labels: int64, shape (N,), indices into `classes` (of two, 1 is the positive one); or, with several targets, shape
-        (N, len(classes)), zeros and ones.
+        (N, len(classes)), zeros and ones. Of numbers to predict: float32, shape (N, targets).
     notes: what was decided about columns, sentences for the user.
     """
 
@@ -93,8 +93,11 @@ def _load_bundled(source, settings):
             raise SettingError(f"data.{name}={value}: {source} has fixed columns and labels; leave it out")
     frame, labels, classes = BUNDLED[source]()
     columns = dict.fromkeys(frame.columns)
+    features = torch.from_numpy(encode(frame, columns, "refuse", source))
+    if classes is None:  # numbers to predict
+        return Table(features, torch.tensor(labels, dtype=torch.float32)[:, None], columns, [str(labels.name)])
     codes = pd.Categorical(labels, categories=classes).codes.astype(np.int64)
-    return Table(torch.from_numpy(encode(frame, columns, "refuse", source)), torch.from_numpy(codes), columns, classes)
+    return Table(features, torch.from_numpy(codes), columns, classes)
 
 
 def _check_names(frame, path, names):

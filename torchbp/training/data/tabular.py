@@ -4,7 +4,6 @@ import functools
 
 import pytorch_lightning as pl
 import torch
-from torch.nn.functional import one_hot
 
 from torchbp.training.data.batches import MOST_BATCHES_AT_ONCE, ROWS_AT_ONCE, Batches, Loader
 from torchbp.training.data.columns import Columns
@@ -17,9 +16,9 @@ from torchbp.training.errors import SettingError, UserError
 class TabularData(pl.LightningDataModule):
     """Rows with a label each, split into training, validation and test rows.
 
-    A batch is `(x, y)`: x float32 `(N, in_features)`, y float32 `(N, outputs)` of zeros and ones. There is one output
-    for two classes, P(the second class), and otherwise one for each class against the rest. Features are not scaled
-    here; the classifier scales them.
+    A batch is `(x, y)`: x float32 `(N, in_features)`. Of two classes y is float32 `(N, 1)`, 1 for the second; of
+    several int64 `(N)`, the index of the class; of independent labels float32 `(N, L)` of zeros and ones; of numbers to
+    predict float32 `(N, T)`. Features are not scaled here; the network scales them.
 
     Args:
         source: `breast_cancer`, `digits` or `xor`, or the path of a CSV file with a header line or of a Parquet file.
@@ -89,12 +88,12 @@ class TabularData(pl.LightningDataModule):
         return self.table.classes
 
     @property
-    def multilabel(self) -> bool:
-        return self.table.labels.ndim == 2
-
-    @property
-    def missing(self) -> str:
-        return self.hparams.missing
+    def task(self) -> str:
+        if self.table.labels.is_floating_point():
+            return "regression"
+        if self.table.labels.ndim == 2:
+            return "multilabel"
+        return "binary" if len(self.classes) == 2 else "multiclass"
 
     def rows(self, split: str | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """x and y of a whole split, "train", "val" or "test", or of a tensor of indices of rows."""
@@ -102,10 +101,10 @@ class TabularData(pl.LightningDataModule):
             if split not in self._rows:
                 self._rows[split] = self.rows(self.splits[split])
             return self._rows[split]
-        labels = self.table.labels[split]
-        if not self.multilabel:
-            labels = labels.unsqueeze(1) if len(self.classes) == 2 else one_hot(labels, len(self.classes))
-        return self.table.features[split], labels.float()
+        x, y = self.table.features[split], self.table.labels[split]
+        if self.task == "multiclass":
+            return x, y
+        return x, (y.unsqueeze(1) if y.dim() == 1 else y).float()
 
     def setup(self, stage):
         if stage == "fit":  # from the run's seed, and the same in every process; a checkpoint replaces it
@@ -168,10 +167,10 @@ class TabularData(pl.LightningDataModule):
         return self._loader(split, max(self.batch_size, ROWS_AT_ONCE // members))
 
     def _loader(self, split, batch_size, order=None, at_once=1):
-        x, y = self.rows(split)
+        rows = self.rows(split)
         process = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         pinned = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return Loader(x, y, Batches(len(x), batch_size, *process, order, at_once), pinned)
+        return Loader(rows, Batches(len(rows[0]), batch_size, *process, order, at_once), pinned)
 
 
 def _check_settings(settings):
