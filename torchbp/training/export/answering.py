@@ -39,8 +39,8 @@ class _QuantileOfBasics(torch.nn.Module):
         above = (table < values).to(torch.int64).sum(-1)  # the first quantile from x on
         below = (table <= values).to(torch.int64).sum(-1) - 1  # the last one up to x
         above, below = above.clamp(max=last), below.clamp(min=0)
-        table = table.expand(len(x), -1, -1)
-        low, high = (table.gather(2, place[:, :, None])[:, :, 0] for place in (below, above))
+        first = torch.arange(x.shape[1]) * QUANTILES  # of each feature, in the flat table
+        low, high = (self.quantiles.flatten()[first + place] for place in (below, above))
         gap = high - low
         part = torch.where(gap > 0, (x - low) / torch.where(gap > 0, gap, 1), 0.5).clamp(0, 1)
         share = (below + part * (above - below)) / last
@@ -50,9 +50,10 @@ class _QuantileOfBasics(torch.nn.Module):
 
 # Acklam's rational approximations of Φ⁻¹ in the middle and in a tail; the relative error is below 1.2e-9
 _MIDDLE = (
-    (-39.69683028665376, 220.9460984245205, -275.9285104469687, 138.3577518672690, -30.66479806614716, 2.506628277459239),
+    (-39.69683028665376, 220.9460984245205, -275.9285104469687, 138.3577518672690, -30.66479806614716,
+     2.506628277459239),
     (-54.47609879822406, 161.5858368580409, -155.6989798598866, 66.80131188771972, -13.28068155288572, 1.0),
-)
+)  # fmt: skip
 _TAIL = (
     (-7.784894002430293e-3, -0.3223964580411365, -2.400758277161838, -2.549732539343734, 4.374664141464968,
      2.938163982698783),
