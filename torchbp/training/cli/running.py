@@ -11,6 +11,7 @@ from torchbp.training.checkpoints.run_lock import has_log_dir, lock_run
 from torchbp.training.cli.predictions import write_predictions
 from torchbp.training.cli.processes import LostProcess, package_that_raised, rank
 from torchbp.training.cli.summary import resume_lines, run_folder_of, shown, summarize, summarize_stopped
+from torchbp.training.data.trained import saved_reading
 from torchbp.training.errors import UserError
 
 
@@ -83,7 +84,18 @@ def run_evaluation(command, run, arguments):
 
 def run_prediction(command):
     """Write the predictions."""
-    data, output = command.settings.data, command.settings.output
+    checkpoint, settings, rows = command.checkpoint, command.settings, command.of_rows
+    id = settings.data.id or checkpoint.get("datamodule_hyper_parameters", {}).get("id")
+    kind = checkpoint.get("TabularData", {}).get("label_kind", "text")
     with command.interruptible():
-        rows = write_predictions(command.trainer, command.model, data.source, data.id, output)
-        say("wrote", f"{output}: {rows} rows")
+        count = write_predictions(
+            command.trainer,
+            command.model,
+            rows["source"],
+            id,
+            settings.output,
+            saved_reading(checkpoint, settings.data.as_dict()),
+            kind,
+            must_have_id=settings.data.id is not None,
+        )
+        say("wrote", f"{settings.output}: {count} rows")

@@ -1,4 +1,4 @@
-"""The settings of a command that uses a trained network. The checkpoint has all of them; the command may name other rows."""
+"""The settings of a command that uses a trained network. The checkpoint has them; the command may name other rows."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from torchbp.training.errors import SettingError
 
 # settings of `data` that say where the rows are and how they are written, and not which network it is
 OF_ROWS = (
-    "source", "val_source", "test_source", "id", "weight", "sep", "decimal", "encoding", "header", "na_values",
-    "on_disk", "batch_size", "batches_at_once",
+    "source", "target", "val_source", "test_source", "id", "weight", "sep", "decimal", "encoding", "header",
+    "na_values", "on_disk", "batch_size", "batches_at_once",
 )  # fmt: skip
 
 
@@ -34,7 +34,9 @@ def settings_of_rows(settings, trained, checkpoint, path):
     """
     check_same_settings(trained.hparams, changed_settings(settings.model, GROUPS["model"]), path)
     saved = checkpoint.get("datamodule_hyper_parameters", {})
-    given = {name: value for name, value in changed_settings(settings.data, GROUPS["data"]).items() if value is not None}
+    given = {
+        name: value for name, value in changed_settings(settings.data, GROUPS["data"]).items() if value is not None
+    }
     if saved:
         check_same_settings(saved, {name: value for name, value in given.items() if name not in OF_ROWS}, path)
     rows = {name: value for name, value in given.items() if name in OF_ROWS and value != saved.get(name)}

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 from pathlib import Path
 
 from pytorch_lightning.cli import LightningCLI
@@ -10,7 +11,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from torchbp.cli import keys
 from torchbp.cli.keys import LINKED, TRAINER_DEFAULTS
-from torchbp.printing import quoted
+from torchbp.printing import quoted, say
 from torchbp.training.callbacks.interruption import Interrupted
 from torchbp.training.callbacks.progress import EpochProgress
 from torchbp.training.checkpoints.network import load_network
@@ -138,6 +139,9 @@ class TrainingCLI(LightningCLI):
         self.model, self.datamodule = self.trained, None
         if self.command != "predict":
             self.datamodule = GROUPS["data"].of_checkpoint(self.checkpoint, self.settings.ckpt_path, **self.of_rows)
+            for label, text in self.datamodule.table.lines:
+                if label == "note" and rank() == 0:
+                    say(label, text, sys.stderr)
         self.trainer = self.instantiate_trainer()
 
     def after_instantiate_classes(self):
