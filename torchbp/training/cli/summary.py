@@ -35,8 +35,7 @@ def summarize(command):
     if model.members and (line := sweep_table.diverged_members_line(stopping)):
         troubles.append(line)
     loggers, run = trainer.loggers, run_folder_of(trainer)
-    checkpoints = _callback(trainer, BestAndLast)
-    best = checkpoints.best_model_path or checkpoints.last_model_path
+    best = best_checkpoint(trainer)
     if command.status == 0 and best:
         lines += _validation_lines(command, best)
     lines += [("watch", trouble) for trouble in troubles]
@@ -49,8 +48,7 @@ def summarize(command):
     else:
         lines.append(("run", shown(run)))
     if command.status == 0 and best:
-        config = quoted(shown(run / "config.yaml"))
-        lines.append(("next", f"{_program()} test -c {config} --ckpt_path {quoted(shown(best))}"))
+        lines.append(("next", f"{_program()} test --ckpt_path {quoted(shown(run))}"))
     _print_lines(trainer, [first])
     if rows and trainer.is_global_zero:
         print("\n".join(sweep_table.table_lines(sweep_table.head(model.task), rows)))
@@ -125,6 +123,12 @@ def _print_lines(trainer, lines):
     if trainer.is_global_zero:
         for label, text in lines:
             say(label, text)
+
+
+def best_checkpoint(trainer):
+    """The path of the best checkpoint of a run, or of the last one where there was no validation."""
+    checkpoints = _callback(trainer, BestAndLast)
+    return checkpoints.best_model_path or checkpoints.last_model_path
 
 
 def run_folder_of(trainer):

@@ -21,6 +21,7 @@ from torchbp.training.checkpoints.saving import AtomicCheckpointIO
 from torchbp.training.cli import running
 from torchbp.training.cli.arguments import GROUPS, Parser
 from torchbp.training.cli.checkpoint_checks import check_checkpoint
+from torchbp.training.cli.folds import SeveralFolds, run_folds
 from torchbp.training.cli.lightning_quiet import SaveConfig
 from torchbp.training.cli.predictions import SUFFIXES, check_output
 from torchbp.training.cli.processes import rank
@@ -44,8 +45,15 @@ def run_command(arguments, interruption):
     Raises:
         UserError, SettingError: data or an argument that cannot be used.
     """
+    try:
+        return _command(arguments, interruption).status
+    except SeveralFolds as found:
+        return run_folds(found, lambda more: _command([*arguments, *more], interruption))
+
+
+def _command(arguments, interruption):
     TrainingCLI.command, TrainingCLI.interruption = arguments[0], interruption
-    command = TrainingCLI(
+    return TrainingCLI(
         GROUPS["model"],
         GROUPS["data"],
         args=arguments,
@@ -57,7 +65,6 @@ def run_command(arguments, interruption):
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,
     )
-    return command.status
 
 
 class TrainingCLI(LightningCLI):
@@ -119,6 +126,8 @@ class TrainingCLI(LightningCLI):
     def before_instantiate_classes(self):
         self.resumed_run = None  # the folder of the run that is resumed
         logger = self.settings.trainer.logger
+        if self.command == "fit" and self.settings.data.folds and self.settings.data.fold is None:
+            raise SeveralFolds(self.settings)
         if self.command == "fit" and not self.settings.trainer.fast_dev_run and isinstance(logger, (bool, type(None))):
             raise SettingError(
                 f"trainer.logger={logger}: a run needs a logger with a folder; leave it out, or name a logger"
