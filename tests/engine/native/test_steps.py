@@ -153,6 +153,21 @@ def test_losses(of, members):
     assert_same_steps(mlp((3, 4, 2), members), x, y, loss=copy.deepcopy(loss).double(), lr=0.1)
 
 
+@pytest.mark.parametrize("members", [None, 4])
+def test_rows_with_weights(members):
+    x, y = rows(6, 8)
+    target = torchbp.engine.with_weight(y, torch.rand(6, 8).double())
+    for loss in (nn.MSELoss(), nn.BCEWithLogitsLoss()):
+        assert_same_steps(mlp((3, 4, 2), members), x, target, loss=torchbp.engine.RowWeighted(loss), lr=0.1)
+    loss, target = (
+        torchbp.engine.RowWeighted(nn.CrossEntropyLoss()),
+        torchbp.engine.with_weight(y[..., 0].long(), y[..., 1]),
+    )
+    optimizer = torchbp.SGD(mlp((3, 4, 2), members), lr=0.1, loss=loss, compile=True)
+    with pytest.raises(TypeError, match="a class as a real number, as beside a weight, has no form in C"):
+        optimizer.backprop_steps(x, target)
+
+
 def test_probabilities_and_log_probabilities():
     x, y = rows(6, 8)
     model = nn.Sequential(nn.Linear(3, 2), nn.Sigmoid()).double()

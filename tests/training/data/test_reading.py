@@ -61,6 +61,12 @@ def test_stdin(monkeypatch):
         assert data.source == "-"
 
 
+def test_stdin_is_read_by_one_process(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(UserError, match=r"data.source - is read by one process, and here are several; give a file"):
+        TabularData("-", target="ill")
+
+
 def test_several_files_are_one_table():
     FRAME[:25].to_csv("a.csv", index=False)
     FRAME[25:].to_parquet("b.parquet")
@@ -166,9 +172,10 @@ def test_an_encoding():
 
 @pytest.mark.parametrize("write", [pd.DataFrame.to_parquet, pd.DataFrame.to_feather])
 def test_a_dictionary_of_numbers_has_numbers_in_every_format(write):
-    write(FRAME.astype({"code": "category", "colour": "category"}), "a")
-    data = TabularData("a", target="ill")
+    write(FRAME.assign(code=FRAME.code.astype("category"), text=FRAME.code.astype(str).astype("category")), "a")
+    data = TabularData("a", target="ill", ignore=["text"])
     assert [data.columns[name]["kind"] for name in ("colour", "code")] == ["category", "number"]
+    assert TabularData("a", target="ill", ignore=["code"]).columns["text"]["kind"] == "number"
     assert torch.equal(data.table.features, TabularData(FRAME, target="ill").table.features)
     assert TabularData("a", target="ill", categorical=["code"]).columns["code"]["categories"] == ["10", "20", "30"]
 

@@ -143,6 +143,8 @@ class CompiledSteps:
         """A program that was found to make the engine's steps; None where it cannot be built, or makes others."""
         try:
             program = Program(self.traced, self.loss, parameters, of_tensors, indices, rows)
+            if any(getattr(rows, name).is_floating_point() for name in program.limits):
+                raise NotKnown("a class as a real number, as beside a weight,")
         except CannotBuild as error:
             return self.not_compiled(error)
         rows = rows.repeated(CHECKED)

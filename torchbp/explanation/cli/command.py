@@ -28,6 +28,14 @@ from torchbp.training.data.tabular import TabularData
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.model.network import Network
 
+SCALED = {
+    "standard": "standardised",
+    "clipped": "standardised, and clipped smoothly at ±4",
+    "robust": "scaled by their quartiles, and clipped smoothly at ±3",
+    "quantile": "made normally distributed by their quantiles",
+    "none": "as they are",
+}
+
 
 class ExplainParser(Parser):
     def error(self, message, ex=None):
@@ -86,7 +94,9 @@ def _run(settings):
     weights = (
         "Trained weights" if settings.ckpt_path else f"Random, untrained weights (seed {settings.seed_everything})"
     )
-    title = f"{rows.title()}. Inputs standardised. {weights}"
+    title = f"{rows.title()}. Inputs {SCALED[model.hparams.scaling]}. {weights}"
+    if model.hparams.optimizer != "sgd":
+        title += f". The step is of plain gradient descent, and not of {model.hparams.optimizer}"
     try:
         if settings.weights:
             WEIGHTS[settings.weights](model.net, x, y)
@@ -160,10 +170,8 @@ def _check_explained(model):
     h = model.hparams
     for name, value, without in (
         ("data.task", h.task, ("binary", "multilabel")),
-        ("model.optimizer", h.optimizer, ("sgd",)),
         ("model.dropout", h.dropout, (0.0,)),
         ("model.norm", h.norm, (None,)),
-        ("model.clip", h.clip, (None,)),
     ):
         if value not in without:
             shown = " and ".join(map(str, without))

@@ -64,7 +64,7 @@ def find_columns(
 
 
 def _kind(column, max_categories, path, na_values, decimal):
-    if isinstance(column.dtype, pd.CategoricalDtype):  # also a dictionary of a Parquet or Feather file
+    if isinstance(column.dtype, pd.CategoricalDtype):  # of a frame in Python: its user said so
         return _category(column, max_categories, na_values)
     if is_number(column) and column.notna().any():
         return (

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import io
+import os
 import sys
 import warnings
 import zipfile
@@ -44,6 +45,8 @@ class File:
     def __init__(self, source, reading=Reading(), texts=(), wanted=()):  # noqa: B008  (it is frozen)
         self.path = "stdin" if str(source) == STDIN else Path(source)
         self.reading, self.texts, self.wanted, self.notes = reading, texts, wanted, []
+        if str(source) == STDIN and os.environ.get("LOCAL_RANK", "0") != "0":
+            raise UserError("data.source - is read by one process, and here are several; give a file")
         self.buffer = io.BytesIO(sys.stdin.buffer.read()) if str(source) == STDIN else None
         if self.buffer is None and not self.path.is_file():
             what = "is a folder" if self.path.is_dir() else "does not exist"
@@ -173,10 +176,9 @@ class File:
 def _frame_of(table):
     """A frame with the columns of the file. A pandas index is one of them, if it has a name.
 
-    A dictionary of numbers is a column of numbers, as it is in a CSV file: some writers make one of any column.
+    A dictionary is what its values are, as it is in a CSV file: writers make one of any column.
     """
     frame = table.to_pandas(ignore_metadata=True)
     for name in frame.select_dtypes("category"):
-        if not pd.api.types.is_string_dtype(frame[name].cat.categories):
-            frame[name] = frame[name].astype(frame[name].cat.categories.dtype)
+        frame[name] = frame[name].astype(frame[name].cat.categories.dtype)
     return frame[[name for name in frame if not str(name).startswith("__index_level_")]]
