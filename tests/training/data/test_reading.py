@@ -63,7 +63,7 @@ def test_stdin(monkeypatch):
 
 def test_stdin_is_read_by_one_process(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
-    with pytest.raises(UserError, match="data.source - is read by one process, and here are several; give a file"):
+    with pytest.raises(UserError, match=r"data.source - is read by one process, and here are several; give a file"):
         TabularData("-", target="ill")
 
 
