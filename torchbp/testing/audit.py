@@ -14,6 +14,8 @@ from torch.autograd.gradcheck import GradcheckError
 
 from torchbp.testing import forked_process
 from torchbp.testing.checks import CHECKS, as_tuple, check_function, chosen_checks
+from torchbp.testing.diagnosis.one_cause import referred
+from torchbp.testing.diagnosis.origin import raised_in
 from torchbp.testing.numerics.tensors import first_line
 from torchbp.testing.options import Options
 from torchbp.testing.report import FAIL, PASS, UNSUPPORTED, Outcome, Report, Result
@@ -122,7 +124,7 @@ def _run_all(names, subject, require):
             done.append(Result(name, FAIL, message, (*causes, reproduce)))
         results.update((result.check, result) for result in done)
         left = left[len(done) :]
-    return [results[name] for name in names]
+    return referred([results[name] for name in names])
 
 
 def run_check(name, subject, require=(), reproduce=None):
@@ -131,24 +133,25 @@ def run_check(name, subject, require=(), reproduce=None):
     `reproduce` is the command line that runs this check again; by default it is a call of `torchbp.check`.
     """
     began = time.perf_counter()
-    status, message, details = PASS, "", ()
+    status, message, details, cause = PASS, "", (), ""
     function, settings = check_function(name), current_settings()
     try:
         expect_comparable(subject, name)
         message = function(subject) or ""
     except Outcome as outcome:
-        status, message, details = outcome.status, outcome.message, outcome.details
+        status, message, details, cause = outcome.status, outcome.message, outcome.details, outcome.cause
     except Exception as error:
-        status, message = FAIL, f"raises {type(error).__name__}: {first_line(error)}"
+        cause = f"{type(error).__name__}: {first_line(error)}"
+        status, message, details = FAIL, f"raises {cause}", tuple(raised_in(error))
         if subject.behaviour.runs_autograd and _NEEDS_GRADIENT in message:
             status, message = UNSUPPORTED, f"the function differentiates itself, and then {message}"
     finally:
         subject.changed_settings.update(restore_settings(settings))
     if status == UNSUPPORTED and name in as_tuple(require):
-        status, message = FAIL, f"required, but unsupported: {message}"
+        status, message, cause = FAIL, f"required, but unsupported: {message}", ""
     if status == FAIL:
         details = (*details, f"reproduce: {reproduce or _call_to_reproduce(name, subject, require)}")
-    return Result(name, status, message, details, round(time.perf_counter() - began, 4))
+    return Result(name, status, message, details, round(time.perf_counter() - began, 4), cause)
 
 
 def _call_to_reproduce(name, subject, require):

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from torchbp.printing import printable
 
 PASS, FAIL, UNSUPPORTED, SKIP = "PASS", "FAIL", "UNSUPPORTED", "SKIP"
+WRONG_GRADIENT = "the gradient is wrong"  # the cause of what `values` finds, and of what other checks find of it
 COLOURS = {PASS: "green", FAIL: "bold red", UNSUPPORTED: "yellow", SKIP: "dim"}
 _SHORTENED = (  # messages of torch that take three lines of a terminal, and shorter ones
     (r"In order to use an autograd\.Function with functorch transforms.*?(?=; to add it|$)", "it has no setup_context"),
@@ -28,6 +29,7 @@ class Result:
     message: str = ""
     details: tuple = ()  # further lines, for people
     seconds: float = 0.0
+    cause: str = ""  # of a failure: two failures with one cause are one defect
 
     def lines(self) -> list[str]:
         first = f"{self.status:<11} {self.check:<13} {self.message}"
@@ -113,13 +115,19 @@ class Outcome(Exception):
 
     status = FAIL
 
-    def __init__(self, message, details=()):
+    def __init__(self, message, details=(), cause=""):
         super().__init__(message)
-        self.message, self.details = message, tuple(details)
+        self.message, self.details, self.cause = message, tuple(details), cause
 
 
 class Defect(Outcome):
+    """A failure. `cause` is that of `Result`: an error with its text, or WRONG_GRADIENT."""
+
     status = FAIL
+
+    def within(self, words, details=()):
+        """The same defect, with words before its message, and further lines."""
+        return Defect(f"{words}{self.message}", (*self.details, *details), self.cause)
 
 
 class Unsupported(Outcome):

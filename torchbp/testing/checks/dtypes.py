@@ -57,7 +57,7 @@ def _audit_in(subject, dtype, tolerance, usual):
     except Defect as defect:
         if isinstance(defect.__cause__, NotImplementedError):
             return f"{word} ({first_line(defect.__cause__)[:80]})"
-        raise Defect(f"in {word}: {defect.message}") from None
+        raise defect.within(f"in {word}: ") from None
     for i, gradient in zip(wanted, found, strict=True):
         if gradient.dtype != tensors[i].dtype:
             raise Defect(f"in {word} the gradient of {subject.arguments[i].name} has the dtype {gradient.dtype}")
@@ -104,7 +104,7 @@ def autocast(subject):
     try:
         found = backward(outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs, 7))
     except Defect as defect:
-        raise Defect(f"forward under autocast, backward outside of it: {defect.message}", [_AUTOCAST]) from None
+        raise defect.within("forward under autocast, backward outside of it: ", [_AUTOCAST]) from None
     if all(bool(o.isfinite().all()) for o in outputs):
         what, results = "the inputs under autocast", (outputs, found)
         agree(subject, subject.point, torch.bfloat16, what, results, usual_size(subject), 0.1)

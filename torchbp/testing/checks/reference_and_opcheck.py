@@ -3,6 +3,7 @@
 import torch
 
 from torchbp.testing.checks.extremes import special_points
+from torchbp.testing.checks.magnitudes import points_of_magnitudes
 from torchbp.testing.checks.resizing import resizings
 from torchbp.testing.numerics.gradients import backward, expect, expect_outputs, incoming_for
 from torchbp.testing.numerics.tensors import first_line, largest
@@ -65,7 +66,8 @@ def _reference_subject(subject):
 def _points_to_compare(subject):
     yield "the inputs", subject.point
     yield from ((words, point) for _, _, words, point in special_points(subject, torch.float64))
-    yield from resizings(subject)
+    yield from ((words, point) for _, words, point in points_of_magnitudes(subject))
+    yield from ((resizing.words, resizing.point) for resizing in resizings(subject))
 
 
 def _expect_agreement(subject, shared, words, found, expected, usual):

@@ -7,7 +7,7 @@ import torch
 from torchbp.testing.diagnosis.evidence import evidence_of
 from torchbp.testing.diagnosis.likely_cause import ZERO, digits, likely_cause, ratio_of
 from torchbp.testing.numerics.bisection import find_wrong_entry
-from torchbp.testing.report import Defect, Skipped
+from torchbp.testing.report import WRONG_GRADIENT, Defect, Skipped
 from torchbp.testing.subject.naming import entry, listing, six_digits
 
 _STATED_ERROR = 100.0  # in tolerances: the report states the chance that a larger error is missed
@@ -24,7 +24,7 @@ def judged(comparison):
         subject_of = "the gradient of" if len(wrong) == 1 else "the gradients of"
         rest = [_one_line(subject, comparison, block) for block in wrong[1:4]]
         message = f"{subject_of} {names} {'is' if len(wrong) == 1 else 'are'} wrong"
-        raise Defect(message, [*_lines_on_argument(subject, comparison, wrong[0]), *rest])
+        raise Defect(message, [*_lines_on_argument(subject, comparison, wrong[0]), *rest], WRONG_GRADIENT)
     return _what_was_compared(subject, comparison)
 
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from torchbp.testing.diagnosis.origin import raised_in
 from torchbp.testing.numerics.tensors import as_real, differing, first_line, flat, is_inexact, largest, random_like
 from torchbp.testing.report import Defect, Skipped
 
@@ -39,7 +40,8 @@ def backward(outputs, inputs, incoming, **options):
     try:
         found = torch.autograd.grad(attached, inputs, grads, allow_unused=True, **options)
     except Exception as error:
-        raise Defect(f"the backward raises {type(error).__name__}: {first_line(error)}") from error
+        words = f"{type(error).__name__}: {first_line(error)}"
+        raise Defect(f"the backward raises {words}", raised_in(error), cause=words) from error
     return [dense(t, g) for t, g in zip(inputs, found, strict=True)]
 
 

@@ -19,14 +19,14 @@ class DispatchMode(TorchDispatchMode):
 
 
 class Roundings(DispatchMode):
-    """Records the coarsest rounding unit to which an operation rounds finer numbers.
+    """Records the coarsest rounding unit to which an operation rounds finer numbers, and whether one draws numbers.
 
     With `lifted`, conversions to a coarser dtype are left out, so that nothing is rounded to it.
     """
 
     def __init__(self, lifted=False):
         super().__init__()
-        self.lifted, self.unit = lifted, 0.0
+        self.lifted, self.unit, self.draws = lifted, 0.0, False
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs, given = kwargs or {}, _units((args, kwargs))
@@ -37,6 +37,7 @@ class Roundings(DispatchMode):
         mixed = len(set(given)) > 1 and not function._schema.is_mutable  # as a product with a constant
         if self.lifted and mixed:
             args, kwargs = tree_map(lambda value: _to_precision(value, min(given)), (args, kwargs))
+        self.draws |= torch.Tag.nondeterministic_seeded in function.tags
         result = function(*args, **kwargs)
         if given and not _is_factory(function):
             self.unit = max([self.unit, *(unit for unit in _units(result) if unit > min(given))])
@@ -67,26 +68,28 @@ def _is_factory(function):
 
 
 def unit_inside(call, points, largest_output):
-    """(the rounding unit inside a function, whether its conversions can be left out); (0, _) if that changes no output.
+    """(the rounding unit inside a function, whether its conversions can be left out, whether it draws random numbers).
 
-    They can be left out if the function then runs, and gives the same but for rounding.
+    The unit is 0 if the conversions change no output. They can be left out if the function then runs, and gives the
+    same but for rounding.
     """
-    unit, removable = 0.0, True
+    unit, removable, draws = 0.0, True, False
     for point in points:
         try:
             with Roundings() as seen:
                 outputs = call(point)
         except Exception:  # outside of its domain, or it dislikes a dispatch mode
             continue
+        draws |= seen.draws
         if not seen.unit:
-            return 0.0, True
+            return 0.0, True, draws
         try:
             with Roundings(lifted=True) as left:
                 exact = call(point)
             gap = max(largest(a - b) for a, b in zip(outputs, exact, strict=True))
         except Exception:  # it needs the dtype to which it converts
-            return seen.unit, False
+            return seen.unit, False, draws
         size = max([largest_output, *map(largest, exact)])
         unit = max(unit, left.unit, seen.unit if gap > 1e-13 * size else 0.0)
         removable = removable and not left.unit and gap <= 64 * seen.unit * size
-    return unit, removable
+    return unit, removable, draws

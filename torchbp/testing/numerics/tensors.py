@@ -54,7 +54,7 @@ def symmetric(tensor):
     on the precision of the numbers, which may be less than that of their dtype.
     """
     square = tensor.dim() >= 2 and tensor.shape[-1] == tensor.shape[-2] > 1
-    if not square or tensor.is_complex():
+    if not square or tensor.is_complex() or tensor.layout != torch.strided:
         return False
     mirrored = torch.equal(tensor, tensor.mT)
     if mirrored or not tensor.is_floating_point():

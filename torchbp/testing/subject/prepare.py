@@ -80,6 +80,8 @@ def probe(subject):
         except Exception:
             subject.behaviour = replace(behaviour, runs_autograd=True)
     subject.precision = precision_of(subject)
+    if subject.precision.draws:
+        subject.random.draws["torch"] = True
 
 
 def _unwritten(a, b):
