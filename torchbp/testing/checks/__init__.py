@@ -41,6 +41,7 @@ CHECKS = {
     "vmap": Row("default", "torch.func.vmap over every subset of arguments", "vmap"),
     "hessian": Row("default", "torch.func's Hessian", "hessian"),
     "compile": Row("all", "torch.compile (backend aot_eager), fullgraph, static and dynamic", "compile"),
+    "compiled_grad": Row("all", "torch.compile(torch.func.grad(f)) keeps the backward", "compile"),
     "checkpointing": Row("default", "activation checkpointing; a retained graph", "checkpoint_and_meta"),
     "meta": Row("default", "the meta device", "checkpoint_and_meta", True),
     "determinism": Row("fast", "one seed, one result; a backward inside a backward", "determinism"),

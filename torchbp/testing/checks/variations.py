@@ -42,11 +42,6 @@ def variations(subject):
     return f"varied: {listing(varied)}" + (f"; not varied: {listing(fixed)}" if fixed else "")
 
 
-def to_be_varied(subject):
-    """The names of the tensors without a gradient, which only this check varies."""
-    return [a.name for a in subject.arguments if not a.differentiable and a.kind == "input" and a.tensor.numel()]
-
-
 def _variations(subject):
     """(name, words, subject) of each other call."""
     source = generator(subject, 16)

@@ -134,4 +134,9 @@ def differing(names, found, expected, tolerance, slacks, usual=None):
 def first_line(error):
     """The first line of an error, of 300 characters at most."""
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip()[:300] if lines else type(error).__name__
+    return shortened(lines[0].strip(), 300) if lines else type(error).__name__
+
+
+def shortened(text, most):
+    """The text, or as many of its whole words as fit: half a URL helps nobody."""
+    return text if len(text) <= most else f"{text[:most].rsplit(' ', 1)[0]} …"

@@ -76,13 +76,14 @@ def wrong_entry(subject, tensors, usual, by_row=False):
 
 
 def _is_lost(gap, right):
-    """Whether an entry is the greatest one of its row, and wrong, where another one is right."""
+    """Whether an entry is the greatest one of a row whose sum is 0, and wrong, where another one is right."""
     if not right.dim():
         return torch.zeros_like(gap, dtype=torch.bool)
     sizes = right.abs()
     most = sizes.amax(-1, keepdim=True)
     is_right = (gap <= RIGHT * sizes) & (sizes > RIGHT * most)
-    return (sizes >= 0.9 * most) & (most > 0) & is_right.any(-1, keepdim=True)
+    balanced = right.sum(-1, keepdim=True).abs() <= 1e-6 * most
+    return (sizes >= 0.9 * most) & (most > 0) & balanced & is_right.any(-1, keepdim=True)
 
 
 def _spread(subject, tensors, point, incoming, gradients):

@@ -18,7 +18,7 @@ class Argument:
     name: str
     tensor: torch.Tensor
     differentiable: bool
-    kind: str  # "input", "parameter", "buffer", or "incoming" for the incoming gradient
+    kind: str  # "input"; "parameter" or "buffer" of a module; "captured" by a function; "incoming" gradient
     assumed: bool = False  # no input has requires_grad, so all floating inputs are treated as differentiable
     resizable: bool = True  # the values of a sparse tensor are not
 
