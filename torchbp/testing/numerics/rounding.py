@@ -30,10 +30,9 @@ class Roundings(DispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs, given = kwargs or {}, _units((args, kwargs))
-        if self.lifted and function is CONVERSION and given:
-            kwargs = {
-                name: value for name, value in kwargs.items() if name != "dtype" or _coarser_unit(value, given) is None
-            }
+        is_conversion = function is CONVERSION and given
+        if self.lifted and is_conversion and _coarser_unit(kwargs.get("dtype"), given) is not None:
+            kwargs = {**kwargs, "dtype": _fine(kwargs["dtype"], min(given))}
         mixed = len(set(given)) > 1 and not function._schema.is_mutable  # as a product with a constant
         if self.lifted and mixed:
             args, kwargs = tree_map(lambda value: _to_precision(value, min(given)), (args, kwargs))
@@ -52,6 +51,12 @@ def _coarser_unit(dtype, given):
     """The unit of a dtype that is coarser than those given, or None."""
     inexact = isinstance(dtype, torch.dtype) and (dtype.is_floating_point or dtype.is_complex)
     return torch.finfo(dtype).eps if inexact and torch.finfo(dtype).eps > min(given) else None
+
+
+def _fine(dtype, unit):
+    """The dtype of the precision with that unit, real or complex as the other one is."""
+    real = torch.float64 if unit < 1e-10 else torch.float32
+    return real.to_complex() if dtype.is_complex else real
 
 
 def _to_precision(value, unit):

@@ -51,7 +51,9 @@ def _rebuilt(function, slots):
         inner = _rebuilt(function.func, slots)
         return lambda *rest, **given: inner(*args.values(), *rest, **{**keywords, **given})
     if inspect.ismethod(function) and not inspect.isclass(function.__self__):
-        owner = _copy_of_object(function.__self__, slots)
+        held = {"self": function.__self__}
+        _take_leaves(held, slots)
+        owner = held["self"] if isinstance(held["self"], torch.nn.Module) else _copy_of_object(held["self"], slots)
         return function if owner is None else MethodType(function.__func__, owner)
     if isinstance(function, FunctionType):
         return _rebuilt_function(function, slots)
