@@ -36,7 +36,7 @@ def use_everything():
         help(torchbp)
     yield "help", "torchbp.convert" in page.getvalue()
     try:
-        yield "training", torchbp.training.Classifier.__name__
+        yield "training", torchbp.training.Network.__name__
     except ModuleNotFoundError as error:
         yield "training", str(error)
 

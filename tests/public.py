@@ -5,6 +5,7 @@ import inspect
 import torchbp
 
 PACKAGES = torchbp, torchbp.ops, torchbp.nn, torchbp.engine, torchbp.testing, torchbp.explanation, torchbp.training
+PACKAGES = *PACKAGES, torchbp.estimators
 
 
 def public_objects():

@@ -61,5 +61,5 @@ def test_a_command_whose_packages_are_missing_says_in_one_line_what_to_install(c
 
 def test_so_does_a_name_of_training(core):
     message = core["python"]["training"]
-    assert message.startswith("torchbp.training.Classifier needs ")
+    assert message.startswith("torchbp.training.Network needs ")
     assert message.endswith(', which is not installed: pip install "torchbp[train]"')

@@ -25,6 +25,8 @@ SGD, convert, nn.MLP, unstack
 print(*(name for name in ("torchbp.explanation", "torchbp.testing.audit") if name in sys.modules))
 check, explain, training
 loaded()
+estimators.MLPClassifier
+loaded()
 """
 
 
@@ -33,6 +35,7 @@ def test_import_loads_what_is_used_and_no_more():
     lines = subprocess.check_output([sys.executable, "-c", PROGRAM], text=True).splitlines()
     assert lines[0] == ""  # neither torch nor numpy: pytest imports the plugin in every run, of any project
     assert lines[2].split() == ["torch", "numpy"]
+    assert {"sklearn"} <= set(lines[3].split()) <= {"torch", "numpy", "sklearn", "scipy", "pandas"}  # no Lightning
 
 
 def test_dir_shows_the_public_names_alone():

@@ -20,8 +20,9 @@ Looking at gradients:
     torchbp.check(function, inputs)         audits the gradients of any function, autograd.Function or module
     torchbp.explain(net, x, y, lr=0.5)      every quantity of a step, by formula and by number
 
-Training on tables, by the command `torchbp fit` or in Python, is `torchbp.training`; it needs the packages of
-`pip install "torchbp[train]"`. `import torchbp` imports nothing: a name is imported when it is first used.
+Training on tables, by the command `torchbp fit` or in Python, is `torchbp.training`; `torchbp.estimators` has networks
+with scikit-learn's interface. They need the packages of `pip install "torchbp[train]"`. `import torchbp` imports
+nothing: a name is imported when it is first used.
 """
 
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING
 from torchbp._imports import lazy
 
 if TYPE_CHECKING:
-    from torchbp import engine, explanation, nn, ops, testing, training
+    from torchbp import engine, estimators, explanation, nn, ops, testing, training
     from torchbp.conversion import convert, is_converted, revert
     from torchbp.engine import SGD, Adam, AdamW, backprop
     from torchbp.explanation import explain
@@ -48,6 +49,7 @@ __all__ = [
     "convert",
     "coverage",
     "engine",
+    "estimators",
     "explain",
     "explanation",
     "formulas",

@@ -236,11 +236,13 @@ assert "pytorch_lightning" not in sys.modules
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "name a benchmark: layers, step, fit, ensemble, training, memory, models, all, accuracy"),
+        ("", "name a benchmark: layers, step, fit, ensemble, training, memory, models, all, accuracy, tables"),
         (
+            "chairs",
+            "invalid choice: 'chairs'; there are layers, step, fit, ensemble, training, memory, models, all, accuracy, "
             "tables",
-            "invalid choice: 'tables'; there are layers, step, fit, ensemble, training, memory, models, all, accuracy",
         ),
+        ("tables --seeds 0", "argument --seeds: 0 must be a positive number"),
         ("layers --threads 0", "argument --threads: 0 must be a positive number"),
         ("layers --threads many", "argument --threads: invalid int value: 'many'"),
         ("layers --seconds -1", "argument --seconds: -1 must be a positive number"),

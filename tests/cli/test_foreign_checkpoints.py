@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from torchbp.training import Classifier
+from torchbp.training import Network
 from torchbp.training.errors import UserError
 
 CANCER = str(Path(__file__).parents[2] / "configs/breast_cancer.yaml")
@@ -72,7 +72,7 @@ def test_hostile_and_foreign_checkpoints(number, run, checkpoint):
         assert (status, out) == (1, "")
         assert re.fullmatch(f"torchbp: error: bad.ckpt .*{message}.*\n", err), err
     with pytest.raises(UserError, match=message):
-        Classifier.load_from_checkpoint("bad.ckpt")
+        Network.load_from_checkpoint("bad.ckpt")
     assert [path.name for path in Path().iterdir()] == ["bad.ckpt"]
 
 

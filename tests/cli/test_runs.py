@@ -16,7 +16,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from tests.training.pairs import run_here
-from torchbp.training import Classifier, TabularData
+from tests.training.trainers import network
+from torchbp.training import Network, TabularData
 from torchbp.training.callbacks.progress import is_due
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -137,7 +138,7 @@ def test_an_ensemble_reports_its_members(run):
     assert list(rows[0]) == ["row", "P(benign)", "spread(benign)", "class"]
     x = TabularData("breast_cancer").table.features
     written = [torch.tensor([[float(row[name])] for row in rows]) for name in ("P(benign)", "spread(benign)")]
-    expected = Classifier.load_from_checkpoint(best).predict_proba(x, spread=True)
+    expected = Network.load_from_checkpoint(best).predict_proba(x, spread=True)
     torch.testing.assert_close(written, list(expected), rtol=1e-4, atol=1e-6)
     table = list(csv.DictReader(Path("runs/ensemble/version_0/metrics.csv").read_text().splitlines()))
     assert sum(bool(row["val/spread"]) for row in table) == 15
@@ -160,7 +161,7 @@ def test_a_sweep_prints_its_table_and_goes_by_the_best(run):
     assert f"best     val/loss {best[1]}  " in out
     assert "watch    3 members have diverged, and are left out: number 9, 10, 11. A smaller lr helps" in lines
     path = re.search(r"\S+best.ckpt$", out, re.MULTILINE)[0]
-    model = Classifier.load_from_checkpoint(path)
+    model = Network.load_from_checkpoint(path)
     chosen = model.chosen.view(4, 3)
     assert chosen[[row[0] for row in table].index(best[0])].all()
     assert chosen.sum() == 3
@@ -189,7 +190,7 @@ def test_predict_writes_every_row(run, checkpoint):
     assert (status, out, err) == (0, "wrote    predictions.csv: 569 rows\n", "")
     rows = list(csv.DictReader(Path("predictions.csv").read_text().splitlines()))
     assert list(rows[0]) == ["row", "P(benign)", "class"]
-    probabilities = Classifier.load_from_checkpoint(checkpoint, map_location="cpu").predict_proba(
+    probabilities = Network.load_from_checkpoint(checkpoint, map_location="cpu").predict_proba(
         TabularData("breast_cancer").table.features
     )
     written = torch.tensor([float(row["P(benign)"]) for row in rows])
@@ -242,14 +243,14 @@ def test_predict_names_the_most_probable_of_many_classes(run):
 
 
 def test_the_closing_figures_are_those_of_the_best_checkpoint(run, monkeypatch):
-    start = Classifier.on_validation_epoch_start
+    start = Network.on_validation_epoch_start
 
     def spoil(model):
         start(model)
         if model.trainer.state.fn == "fit" and model.current_epoch == 2:
             model.net[-1].bias.data.add_(9)
 
-    monkeypatch.setattr(Classifier, "on_validation_epoch_start", spoil)
+    monkeypatch.setattr(Network, "on_validation_epoch_start", spoil)
     _, out, _ = run("fit", "-c", CANCER, "--trainer.max_epochs", 3)
     rows = csv.DictReader(Path("runs/breast_cancer/version_0/metrics.csv").read_text().splitlines())
     losses = [float(row["val/loss"]) for row in rows if row["val/loss"]]
@@ -277,7 +278,7 @@ def test_a_checkpoint_made_in_python_needs_no_feature_names(run):
     data = TabularData("xor")
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = Trainer(max_epochs=1, enable_checkpointing=False, accelerator="cpu", **quiet)
-    trainer.fit(Classifier(data.in_features, data.classes), data)
+    trainer.fit(network(data), data)
     trainer.save_checkpoint("python.ckpt", weights_only=False)
     status, out, err = run("test", "--data.source", "xor", "--ckpt_path", "python.ckpt")
     assert (status, err) == (0, "")

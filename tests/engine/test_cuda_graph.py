@@ -7,7 +7,7 @@ import torch
 
 import torchbp
 from tests.networks import rows
-from torchbp.engine.native import compiled
+from torchbp.engine import recently_used
 from torchbp.engine.optimizers import cuda_graph
 from torchbp.engine.optimizers.optimizer import EngineOptimizer
 
@@ -74,7 +74,7 @@ def test_a_captured_step_reads_what_changes(options, captures, monkeypatch):
     assert len(recorded) == 1
 
     # a graph for each number of rows and for each weight of the loss, of which the last ones used are kept
-    monkeypatch.setattr(compiled, "MOST", 2)
+    monkeypatch.setattr(recently_used, "LARGEST", 2)
     other, loss = copy.deepcopy(model), torchbp.nn.BCEWithLogitsLoss(pos_weight=torch.ones(2, dtype=torch.double))
     optimizer = options.pop("optimizer", torchbp.SGD)
     optimizers = [optimizer(net, **options, loss=copy.deepcopy(loss)) for net in (model, other)]

@@ -9,8 +9,8 @@ import torch
 
 import torchbp
 from tests.networks import assert_same, mlp, rows
+from torchbp.engine import recently_used
 from torchbp.engine.fitting import epoch
-from torchbp.engine.native import compiled
 
 needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -223,7 +223,7 @@ def losses_of(optimizer, x, y, sizes):
 @pytest.mark.parametrize(("members", "options"), OPTIONS.values(), ids=OPTIONS)
 def test_cuda_graphs_of_many_sizes_take_the_same_steps(members, options, monkeypatch):
     """More sizes than graphs are kept, and each comes back."""
-    monkeypatch.setattr(compiled, "MOST", 3)
+    monkeypatch.setattr(recently_used, "LARGEST", 3)
     captured, plain = network(members, "cuda"), network(members, "cuda")
     x, y = rows(40, device="cuda")
     sizes = [8, 40, 3, 8, 3, 40, 1, 8, 17, 40, 3, 8, 8]
@@ -245,7 +245,7 @@ def test_cuda_graphs_leave_their_memory_to_each_other():
     for size in range(4096, 2048, -64):
         optimizer.backprop_step(x[:size], y[:size])
     torch.cuda.empty_cache()
-    assert len(optimizer.captured.graphs) == compiled.MOST
+    assert len(optimizer.captured.graphs) == recently_used.LARGEST
     activations = 4 * 4096 * 1024  # of one step; each of the 32 graphs has two such tensors on its way
     assert torch.cuda.memory_reserved() - before < 10 * activations
 

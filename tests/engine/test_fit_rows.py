@@ -267,3 +267,37 @@ def test_folds_and_validation_gather_no_more_than_they_must(chunk, monkeypatch):
     options = {"batch_size": batch, "max_epochs": 1, "validation": "rest", "min_grad_norm": 1e-9, "progress": False}
     peak = peak_bytes(lambda: None, lambda: optimizer.fit(x, y, rows=rows, **options))
     assert peak < (1.6 * one if chunk is None else 0.7 * one)
+
+
+@pytest.mark.parametrize(("optimizer", "lr"), [(torchbp.SGD, 5.0), (torchbp.AdamW, 0.05)])
+def test_with_validation_no_step_is_masked(optimizer, lr, monkeypatch):
+    """A mask would cost as much as the step; a member that has stopped is put back to its best epoch in any case."""
+    x, y = table()
+    nets, masks = [network(seed=seed) for seed in range(6)], torch.rand(6, 50).argsort(1) < 35  # as many rows for each
+    options = {"batch_size": 7, "max_epochs": 40, "patience": 1, "validation": "rest"}
+    together, counts, masked = optimizer(torchbp.stack(nets), lr), [], []
+    step = optimizer.backprop_step
+
+    def watched(self, *rows):
+        value = step(self, *rows)
+        counts.extend(state["step"].dim() for state in self.state.values() if "step" in state)
+        masked.append(self.active is not None)
+        return value
+
+    monkeypatch.setattr(optimizer, "backprop_step", watched)
+    each = lambda self, x, y: torch.stack([watched(self, *rows) for rows in zip(x, y, strict=True)])  # noqa: E731
+    monkeypatch.setattr(optimizer, "backprop_steps", each)
+    history = together.fit(x, y, rows=masks, generator=generator(), **options)
+    assert len(set(together.minimum.epochs.tolist())) > 2
+    assert not any(masked)
+    assert not any(counts)
+    monkeypatch.undo()
+    for e, net in enumerate(nets):
+        alone = optimizer(net, lr)
+        alone.fit(x, y, rows=masks[e], generator=generator(), **options)
+        close(torchbp.unstack(together.network.modules[0][1])[e].state_dict(), net.state_dict(), 1e-9)
+        assert together.minimum.lowest[e].item() == pytest.approx(alone.minimum.lowest.item())
+        for p, q in zip(together.param_groups[0]["params"], alone.param_groups[0]["params"], strict=True):
+            for name, value in alone.state[q].items():
+                close(together.state[p][name][e], value, 1e-9)
+    assert len(history.validation) == together.minimum.epochs.max()

@@ -100,7 +100,7 @@ def test_a_change_between_steps_is_noticed(change, make):
                 change(model, optimizer)
         x, y = (t.to(models[0][0].weight.dtype) for t in (x, y))
         pair[0].backprop_step(x, y)
-        assert number != 1 or pair[0]._lean.objects is not None  # something is kept when the change comes
+        assert number != 1 or pair[0]._lean.inputs.before is not None  # something is remembered when the change comes
         pair[1]._prepare()
         pair[1].backprop_step(x, y)
     assert_same(*models, 0)
@@ -192,7 +192,7 @@ def test_nothing_is_kept_for_each_batch_size_or_step(make):
         gc.collect()
         counts.append(sum(1 for thing in gc.get_objects() if type(thing) is torch.Tensor))
     assert counts[1] == counts[2]
-    assert len(optimizer._lean.programs) <= 4
+    assert len(optimizer._lean.functions.functions) <= 4
 
 
 def test_an_error_shows_the_line_of_the_step():

@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.training.trainers import network
 from torchbp.cli import main
 from torchbp.explanation.cli import command
-from torchbp.training import Classifier, TabularData
+from torchbp.training import Network, TabularData
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 
@@ -45,13 +46,13 @@ def checkpoint(trained_run):
     return trained_run / "checkpoints/last.ckpt"
 
 
-KINDS = [f"{150 + i},{('red', 'blue')[i % 2]},{'abc'[i % 3]},{i % 2},{i // 2 % 2}" for i in range(30)]
+KINDS = [f"{150 + i},{('red', 'blue')[i % 2]},{'ab'[i // 3 % 2]},{i % 2},{i // 2 % 2}" for i in range(30)]
 HEADER = "height,colour,kind,fever,cough"
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
-    """Checkpoints of a file of one's own: of three classes, and of two independent labels."""
+    """Checkpoints of a file of one's own: of two classes, and of two independent labels."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "all.csv").write_text("\n".join([HEADER, *KINDS]))
     found = {}
@@ -89,12 +90,12 @@ def test_weights_are_those_that_fit_would_begin_with(run, monkeypatch):
         run(f"{CANCER} --row 3 --seed_everything 5")
     data = TabularData("breast_cancer")
     torch.manual_seed(5)
-    model = Classifier(data.in_features, data.classes, data.columns, hidden=[16], lr=0.5)
-    model.standardize.fit(data.rows("train")[0])
+    model = network(data, hidden=[16], lr=0.5)
+    model.scaling.fit(data.rows("train")[0])
     for ours, theirs in zip(seen["net"].parameters(), model.net.parameters(), strict=True):
         assert torch.equal(ours, theirs.double())
     x, y = data.rows(torch.tensor([2]))
-    torch.testing.assert_close(seen["x"].float(), model.standardize(x))
+    torch.testing.assert_close(seen["x"].float(), model.scaling(x))
     assert torch.equal(seen["y"].float(), y)
 
 
@@ -108,13 +109,13 @@ def test_checkpoint_row_rate_and_files(run, checkpoint):
     assert "α = 0.25" in " ".join(out.split())
     assert out.endswith("wrote    e.json\nwrote    e.html\n")
     written = json.loads(Path("e.json").read_text())
-    model = Classifier.load_from_checkpoint(checkpoint)
+    model = Network.load_from_checkpoint(checkpoint)
     data = TabularData("breast_cancer")
     x, y = data.rows(torch.tensor([16]))
-    assert written["from"] == pytest.approx(model.loss(model(x), y).item(), rel=1e-4)
+    assert written["from"] == pytest.approx(model.task.criterion(model(x), y).item(), rel=1e-4)
     records = {record["name"]: record for record in written["records"]}
     assert records["dL/dW1"]["shape"] == [16, 30]
-    loss = model.loss(model(x), y)
+    loss = model.task.criterion(model(x), y)
     (gradient,) = torch.autograd.grad(loss, model.net[0].weight)
     torch.testing.assert_close(torch.tensor(records["dL/dW1"]["values"]), gradient, rtol=1e-3, atol=1e-6)
     assert records["dL/dW1"]["factors"][1]["name"] == "dZ1/dW1"
@@ -164,7 +165,7 @@ def test_one_layer_comes_with_all_that_its_equations_take(run):
 def test_row_of_a_file_with_names_and_texts(run):
     rows = [f"{i % 7},{'red' if i % 3 else 'blue'},{'yes' if i % 2 else 'no'}" for i in range(30)]
     Path("mine.csv").write_text("\n".join(["size,colour,ripe", *rows]))
-    status, out, err = run("--data.source mine.csv --data.target ripe --row 4 --model.pos_weight balanced")
+    status, out, err = run("--data.source mine.csv --data.target ripe --row 4 --model.class_weight balanced")
     assert (status, err) == (0, "")
     assert "explain  mine.csv, row 4: correct answer yes (y = 1). Inputs standardised." in out
     assert "3-16-1" in out
@@ -172,10 +173,10 @@ def test_row_of_a_file_with_names_and_texts(run):
 
 
 OWN = [  # the rows of a file, the command, its title, and y
-    ([f"{HEADER}", KINDS[2]], "KIND --data.target kind", "row 1: correct answer c", [[0, 0, 1]]),
-    ([f"{HEADER}", *KINDS[:3]], "KIND --data.target kind", "all 3 rows", [[1, 0, 0], [0, 1, 0], [0, 0, 1]]),
-    (["colour,height", "red,160", "blue,170"], "KIND --row 2 --y b", "row 2: correct answer by --y b", [[0, 1, 0]]),
-    ([f"{HEADER}", KINDS[0]], "KIND --data.target kind --y c", "row 1: correct answer by --y c", [[0, 0, 1]]),
+    ([f"{HEADER}", KINDS[3]], "KIND --data.target kind", "row 1: correct answer b (y = 1)", [[1]]),
+    ([f"{HEADER}", *KINDS[:4]], "KIND --data.target kind", "all 4 rows", [[0], [0], [0], [1]]),
+    (["colour,height", "red,160", "blue,170"], "KIND --row 2 --y b", "row 2: correct answer by --y b (y = 1)", [[1]]),
+    ([f"{HEADER}", KINDS[0]], "KIND --data.target kind --y b", "row 1: correct answer by --y b (y = 1)", [[1]]),
     ([f"{HEADER}", KINDS[3]], "LABELS", "row 1: correct answer fever, cough", [[1, 1]]),
     ([f"{HEADER}", "150,red,a,0,0"], "LABELS", "row 1: correct answer none", [[0, 0]]),
     (["height,colour", "160,red"], "LABELS --y cough", "row 1: correct answer by --y cough", [[0, 1]]),
@@ -193,10 +194,36 @@ def test_rows_of_any_file_go_through_a_trained_network(lines, arguments, title, 
     assert f"explain new.csv, {title}. Inputs standardised. Trained weights" in " ".join(out.split())
     written = json.loads(Path("e.json").read_text())
     assert written["given"]["y"]["values"] == y
-    model = Classifier.load_from_checkpoint(own[name])
+    model = Network.load_from_checkpoint(own[name])
     frame = pd.read_csv("new.csv").iloc[1:] if "--row 2" in more else pd.read_csv("new.csv")
     answers = {record["name"]: record for record in written["records"]}["A2"]["values"]
     torch.testing.assert_close(torch.tensor(answers), model.predict_proba(frame))
+
+
+def test_a_network_that_adam_trains_is_explained_by_gradient_descent(run):
+    status, out, err = run("--data.source breast_cancer --row 2 --model.hidden [3]")
+    assert (status, err) == (0, "")
+    words = " ".join(out.split())
+    assert (
+        "Inputs standardised, and clipped smoothly at ±4. Random, untrained weights (seed 0). The step is of" in words
+    )
+    assert "plain gradient descent, and not of adamw" in words
+    assert "α = 0.004" in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        ("--data.source digits", "data.task=multiclass"),
+        ("--data.source diabetes", "data.task=regression"),
+        ("--model.dropout 0.5", "model.dropout=0.5"),
+        ("--model.norm layer", "model.norm=layer"),
+    ],
+)
+def test_steps_without_words_are_refused(arguments, value, run):
+    status, out, err = run(f"--data.source breast_cancer {arguments}")
+    assert (status, out) == (2, "")
+    assert re.fullmatch(f"torchbp: error: explain has no words for {re.escape(value)} yet; it shows .*\n", err)
 
 
 STRAY = [  # the rows of a file, the command, the status and the message
@@ -206,18 +233,18 @@ STRAY = [  # the rows of a file, the command, the status and the message
         1,
         "row 1 under the header, column 'kind' is 'z'; .* a, b",
     ),
-    ([f"{HEADER}", "150,red,,0,0"], "KIND --data.target kind", 1, "column 'kind' is blank; the network knows a, b, c"),
+    ([f"{HEADER}", "150,red,,0,0"], "KIND --data.target kind", 1, "column 'kind' is blank; the network knows a, b"),
     ([f"{HEADER}", "150,red,a,2,0"], "LABELS", 1, "column 'fever' is '2'; the network knows 0, 1"),
-    (["height,colour", "160,red"], "KIND", 2, "has no label, .*: add --y and one of a, b, c, or --data.target COLUMN"),
+    (["height,colour", "160,red"], "KIND", 2, "has no label, .*: add --y and one of a, b, or --data.target COLUMN"),
     (
         ["height,colour", "160,red"],
         "KIND --data.target kind",
         2,
-        r"no label \(column 'kind'\), .*add --y and one of a, b, c",
+        r"no label \(column 'kind'\), .*add --y and one of a, b",
     ),
     (["height,colour", "160,red"], "LABELS", 2, r"no label \(column 'fever'\), .*add --y and those of fever, cough"),
-    (["height,colour", "160,red"], "KIND --y z", 2, "--y z is not one of a, b, c"),
-    (["height,colour", "160,red"], "KIND --y [a,b]", 2, r"--y .*a.*b.* is not one of a, b, c"),
+    (["height,colour", "160,red"], "KIND --y z", 2, "--y z is not one of a, b"),
+    (["height,colour", "160,red"], "KIND --y [a,b]", 2, r"--y .*a.*b.* is not one of a, b"),
     (["height,colour", "160,red"], "KIND --y a --row 2", 2, "--row 2: new.csv has the rows 1 to 1"),
     (["height", "160"], "KIND --y a", 1, "new.csv has no column 'colour'; the network needs height, colour"),
 ]

@@ -11,15 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from tests.training.trainers import quiet_trainer
+from tests.training.trainers import network, quiet_trainer
 from torchbp import unstack
 from torchbp.engine.fitting.stopping import DESCENDS, GRADIENT, NOT_FINITE
-from torchbp.training import Classifier, TabularData, UntilMinimum
+from torchbp.training import Network, TabularData, UntilMinimum
 from torchbp.training.callbacks.gradients import full_gradient_norm, gradient_flow, hardest_rows
 from torchbp.training.cli.predictions import answer_table
 from torchbp.training.errors import SettingError, UserError
-from torchbp.training.model.scores import Scores
 from torchbp.training.report.tables import confusion
+from torchbp.training.scores.scores import Scores
+from torchbp.training.tasks import make_task
 
 NUMBERS = {"lr": 0.3, "momentum": 0.5, "weight_decay": 0.01}
 
@@ -35,7 +36,7 @@ def fit(data, model, callbacks=(), max_epochs=6, precision="64-true", train_data
 
 def made(data, **settings):
     torch.manual_seed(1)
-    return Classifier(data.in_features, data.classes, **{**NUMBERS, **settings})
+    return network(data, **{**NUMBERS, **settings})
 
 
 def weights(model):
@@ -61,8 +62,9 @@ def test_explicit_is_autograd(source, settings):
     assert len(histories[0]) == 6
     for ours, theirs in zip(*histories, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-10)
-    for name in ("train", "val"):
-        torch.testing.assert_close(found[0].losses[name], found[1].losses[name], rtol=1e-10, atol=0)
+    torch.testing.assert_close(found[0].train_losses, found[1].train_losses, rtol=1e-10, atol=0)
+    for name, scores in found[0].val_scores.items():
+        torch.testing.assert_close(scores, found[1].val_scores[name], rtol=1e-10, atol=0)
     assert all(p.grad is None for p in found[1].parameters())
 
 
@@ -101,7 +103,7 @@ def test_a_loader_of_ones_own_has_a_step_for_each_batch():
     found = []
     for engine in ("autograd", "explicit"):
         torch.manual_seed(1)
-        model = Classifier(4, ["a", "b"], engine=engine)
+        model = Network(4, ["a", "b"], engine=engine)
         batches = DataLoader(TensorDataset(x, y), batch_size=20)
         trainer = fit(None, model, precision="32-true", train_dataloaders=batches)
         assert trainer.global_step == 30
@@ -133,7 +135,7 @@ def test_members_are_networks_alone(engine):
         model.net.load_state_dict(net.state_dict())
         fit(data, model)
         assert_close(list(unstack(ensemble.net)[number].parameters()), weights(model))
-        torch.testing.assert_close(ensemble.losses["train"][number], model.losses["train"], rtol=1e-10, atol=0)
+        torch.testing.assert_close(ensemble.train_losses[number], model.train_losses, rtol=1e-10, atol=0)
         probabilities.append(model.predict_proba(data.rows("test")[0]))
     best = 1 if ensemble.chosen[2] else 0
     assert ensemble.chosen.tolist() == [not best, not best, bool(best), bool(best)]
@@ -180,14 +182,14 @@ def test_training_ends_when_all_members_have_stopped():
 def test_the_monitor_and_the_full_gradient_are_those_of_the_members():
     data = TabularData("digits")
     x, y = data.rows("train")
-    x, y = x[:60].double(), y[:60].double()
+    x, y = x[:60].double(), y[:60]
     ensemble = made(data, members=3, hidden=[8, 6]).double()
-    ensemble.standardize.fit(data.rows("train")[0])
+    ensemble.scaling.fit(data.rows("train")[0])
     alone = []
     for net in unstack(ensemble.net):
         model = made(data, hidden=[8, 6]).double()
         model.net.load_state_dict(net.state_dict())
-        model.standardize.load_state_dict(ensemble.standardize.state_dict())
+        model.scaling.load_state_dict(ensemble.scaling.state_dict())
         alone.append(model)
     torch.testing.assert_close(
         full_gradient_norm(ensemble, x, y), torch.stack([full_gradient_norm(model, x, y) for model in alone])
@@ -196,10 +198,10 @@ def test_the_monitor_and_the_full_gradient_are_those_of_the_members():
     found = gradient_flow(ensemble, x, y)
     assert found == pytest.approx({name: sum(r[name] for r in records) / 3 for name in records[0]}, rel=1e-10)
     ensemble.chosen[1] = False
-    rows, norms = hardest_rows(ensemble, x, y, 60)
+    rows, norms = hardest_rows(ensemble, (x, y), 60)
     means = torch.zeros(60, dtype=torch.double)
     for model in (alone[0], alone[2]):
-        at, of = hardest_rows(model, x, y, 60)
+        at, of = hardest_rows(model, (x, y), 60)
         means[at] += of / 2
     torch.testing.assert_close(norms, means[rows])
     ensemble.net[0].weight.data[1] = torch.nan  # one that has diverged
@@ -211,38 +213,51 @@ def test_the_monitor_and_the_full_gradient_are_those_of_the_members():
 @pytest.mark.parametrize("exclusive", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_scores_are_those_of_the_mean_probability(weighted, exclusive):
-    z, y = 3 * torch.randn(2, 4, 30, 5, dtype=torch.double), torch.randint(2, (30, 5)).double()
+    z = 3 * torch.randn(2, 4, 30, 5, dtype=torch.double)
+    y = torch.randint(5, (30,)) if exclusive else torch.randint(2, (30, 5)).double()
     z[1, 2] = torch.nan  # left out
-    weight = torch.rand(5, dtype=torch.double) if weighted else None
-    scores = Scores(weight, exclusive)
+    weight = {name: 0.5 + number for number, name in enumerate("abcde")} if weighted else None
+    task = make_task("multiclass" if exclusive else "multilabel", list("abcde"), class_weight=weight).double()
+    task.fit(y)
+    scores = Scores(task)
     for rows in torch.arange(30).split(13):
         scores.add(z[:, :, rows], y[rows])
     members, groups = scores.means(lambda sums: sums)
-    kinds = y.argmax(-1), lambda p: p.argmax(-1)
+    if exclusive:
+        of_classes = torch.tensor(list(weight.values()) if weighted else [1.0] * 5, dtype=torch.double)
+        of_rows = of_classes[y] / of_classes[y].mean()
+
+    def loss_of(p):
+        if exclusive:
+            return -(of_rows * p.log().gather(1, y[:, None])[:, 0]).mean()
+        factor = torch.where(y > 0, torch.tensor(list(weight.values())) if weighted else 1.0, 1.0)
+        return F.binary_cross_entropy(p, y, factor)
+
     for group, left in enumerate(([0, 1, 2, 3], [0, 1, 3])):
-        p = z[group, left].sigmoid()
+        p = z[group, left].softmax(-1) if exclusive else z[group, left].sigmoid()
         mean = p.mean(0)
-        factor = torch.where(y > 0, 1.0 if weight is None else weight, 1.0)
-        loss = F.binary_cross_entropy(mean, y, factor)
-        right = (kinds[1](mean) == kinds[0]) if exclusive else (mean >= 0.5) == (y > 0)
-        expected = torch.stack([loss, right.double().mean(), p.std(0, correction=0).mean()])
-        torch.testing.assert_close(groups[:, group], expected)
-        for number in left:
-            own = F.binary_cross_entropy_with_logits(z[group, number], y, pos_weight=weight)
-            torch.testing.assert_close(members[0, group, number], own)
-    assert members[0, 1, 2].isnan()
+        right = (mean.argmax(-1) == y) if exclusive else (mean >= 0.5) == (y > 0)
+        torch.testing.assert_close(groups["loss"][group], loss_of(mean))
+        torch.testing.assert_close(groups["accuracy"][group], right.double().mean())
+        torch.testing.assert_close(groups["spread"][group], p.std(0, correction=0).mean())
+        for number, of_member in zip(left, p, strict=True):
+            torch.testing.assert_close(members["loss"][group, number], loss_of(of_member))
+    assert members["loss"][1, 2].isnan()
 
 
 def test_the_best_epoch_of_each_lr_is_the_first_with_the_lowest_loss(monkeypatch):
-    model = Classifier(1, ["a", "b"], lr=[0.1, 0.2], members=2)
-    own = torch.tensor([[[1.0, 3.0], [torch.nan, 2.0]], [[0.5, 0.7], [0.9, 0.8]]])  # loss and accuracy of each
+    model = Network(1, ["a", "b"], lr=[0.1, 0.2], members=2)
+    own = {
+        "loss": torch.tensor([[1.0, 3.0], [torch.nan, 2.0]]),
+        "accuracy": torch.tensor([[0.5, 0.7], [0.9, 0.8]]),
+    }
     for epoch, losses, best, epochs, chosen in (
         (0, [1.5, 2.0], 0, [1, 1], [True, True, False, False]),
         (6, [1.5, 1.0], 1, [1, 7], [False, False, False, True]),
         (7, [1.25, torch.inf], 0, [8, 7], [True, True, False, False]),
     ):
-        monkeypatch.setattr(Classifier, "current_epoch", epoch)
-        model.choose(own, torch.tensor([losses, [0.0] * 2, [0.0] * 2]), best)
+        monkeypatch.setattr(Network, "current_epoch", epoch)
+        model.choose(own, {"loss": torch.tensor(losses)}, best)
         assert model.best_epoch.tolist() == epochs
         assert model.chosen.tolist() == chosen
     expected = torch.tensor([[1.25, 1.0], [2.0, 2.0], [1.0, 0.0], [0.6, 0.8], [0.1, 0.0]])
@@ -252,27 +267,28 @@ def test_the_best_epoch_of_each_lr_is_the_first_with_the_lowest_loss(monkeypatch
 def test_a_probability_of_one_half_is_the_second_class_everywhere():
     half = torch.zeros(1, 1, 2, 1)  # logits
     y = torch.tensor([[1.0], [0.0]])
-    scores = Scores(None, False)
+    two, labels = make_task("binary", ["a", "b"]), make_task("multilabel", ["a", "b"])
+    scores = Scores(two)
     scores.add(half[:, :, :1], y[:1])
     members, groups = scores.means(lambda sums: sums)
-    assert members[1].item() == groups[1].item() == 1
+    assert members["accuracy"].item() == groups["accuracy"].item() == 1
     scores.add(half[:, :, 1:], y[1:])
     members, groups = scores.means(lambda sums: sums)
-    assert members[1].item() == groups[1].item() == 0.5
+    assert members["accuracy"].item() == groups["accuracy"].item() == 0.5
     p = torch.tensor([[0.5], [0.4999]])
-    assert Classifier(1, ["a", "b"]).predicted_classes(p) == ["b", "a"]
-    frame = answer_table(Classifier(1, ["a", "b"], multilabel=True), p.expand(2, 2))
+    assert two.predicted(p) == ["b", "a"]
+    frame = answer_table(Network(1, ["a", "b"], task="multilabel"), p.expand(2, 2))
     assert frame[["a", "b"]].to_numpy().tolist() == [[1, 1], [0, 0]]
-    assert "TP 1" in confusion(["a", "b"], True, np.array([[1, 1]]), p[:1].expand(1, 2).numpy())
-    matrix = confusion(["a", "b"], False, y.numpy()[:1], p[:1].numpy())
+    assert "TP 1" in confusion(labels, np.array([[1, 1]]), p[:1].expand(1, 2).numpy())
+    matrix = confusion(two, y.numpy()[:1], p[:1].numpy())
     assert re.findall(r"<td[^>]*>([^<]*)</td>", matrix)[-3:] == ["0", "1", "100.0%"]
 
 
 def test_a_sure_and_wrong_answer_has_its_loss():
-    scores = Scores(None, False)
+    scores = Scores(make_task("binary", ["a", "b"]))
     scores.add(torch.tensor([[[[200.0]], [[300.0]]]]), torch.zeros(1, 1))  # P is 1 in every dtype
     _, groups = scores.means(lambda sums: sums)
-    assert groups[0, 0].item() == pytest.approx(200 + math.log(2))
+    assert groups["loss"].item() == pytest.approx(200 + math.log(2))
 
 
 REFUSED = [
@@ -313,7 +329,7 @@ def test_batches_at_once_are_the_engines():
 )
 def test_bad_settings_are_named(settings):
     with pytest.raises(SettingError, match=f"model.{next(iter(settings))}="):
-        Classifier(2, ["a", "b"], **settings)
+        Network(2, ["a", "b"], **settings)
 
 
 def test_nan_is_named_under_detect_anomaly():

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad
 
-from tests.training.trainers import quiet_trainer
+from tests.training.trainers import network, quiet_trainer
 from torchbp.cli import main
 from torchbp.ops import expressions, registry
 from torchbp.ops.rules import Activation
-from torchbp.training import Classifier, TabularData
-from torchbp.training.callbacks.gradient_monitor import GradientMonitor, constant_answer_loss
+from torchbp.training import Network, TabularData
+from torchbp.training.callbacks.gradient_monitor import GradientMonitor
 from torchbp.training.callbacks.gradients import (
     backward_pass,
     gradient_flow,
@@ -26,37 +26,57 @@ from torchbp.training.callbacks.gradients import (
 from torchbp.training.callbacks.saturation import flat_share, plot_words, saturation_trouble
 from torchbp.training.cli import run_page
 from torchbp.training.errors import SettingError
+from torchbp.training.tasks import make_task
 
 ACTIVATIONS = registry.rules(Activation)
 CASES = [
     {"classes": ["a", "b"], "hidden": [4]},
-    {"classes": ["a", "b", "c"], "hidden": [6, 5, 4], "activation": "tanh"},
-    {"classes": ["a", "b", "c"], "hidden": [6, 5], "activation": "relu", "multilabel": True},
-    {"classes": ["a", "b"], "hidden": [3, 3], "pos_weight": 2.5},
+    {"classes": ["a", "b", "c"], "hidden": [6, 5, 4], "activation": "tanh", "task": "multiclass"},
+    {"classes": ["a", "b", "c"], "hidden": [6, 5], "activation": "relu", "task": "multilabel"},
+    {"classes": ["a", "b"], "hidden": [3, 3], "class_weight": {"b": 2.5}},
+    {"task": "multiclass", "classes": list("abc"), "hidden": [4], "class_weight": "balanced", "label_smoothing": 0.1},
+    {"task": "regression", "classes": ["u", "v"], "hidden": [], "loss": "huber"},
+    {
+        "classes": ["u", "v"],
+        "hidden": [4],
+        "activation": "gelu",
+        "loss": "huber",
+        "norm": "layer",
+        "task": "regression",
+    },
+    {"classes": ["u"], "hidden": [4, 3], "dropout": 0.5, "norm": "batch", "task": "regression"},
 ]
 
 
 def case(settings):
-    model = Classifier(5, **settings).double()
+    model = Network(5, **settings).double()
     x = torch.randn(7, 5, dtype=torch.double)
-    model.standardize.fit(x)
-    y = torch.randint(2, (7, model.net[-1].out_features)).double()
-    return model, x, y
+    y = torch.randint(2, (7, model.task.outputs)).double()
+    if settings.get("task") == "multiclass":
+        y = torch.tensor([0, 1, 2, 0, 1, 2, 2])
+    model.fit_statistics(x, y)
+    return model.eval(), x, y
+
+
+def of_linear(gradients, linear):
+    """The norm of the gradient by the weights and biases of the linear layers."""
+    return torch.cat([g.flatten() for name, g in gradients.items() if name.startswith(tuple(linear))]).norm()
 
 
 @pytest.mark.parametrize("settings", CASES, ids=str)
-def test_sample_gradient_norms_are_those_of_vmap_of_grad(settings):
+def test_sample_gradient_norms_are_those_of_grad_of_each_row(settings):
     model, x, y = case(settings)
     parameters = dict(model.net.named_parameters())
 
     def loss(parameters, x, y):
-        z = functional_call(model.net, parameters, (model.standardize(x)[None],))
-        return F.binary_cross_entropy_with_logits(z, y[None], pos_weight=model.loss.pos_weight)
+        z = functional_call(model.net, parameters, (model.scaling(x)[None],))
+        return model.task.losses(z, y[None])
 
-    gradients = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, x, y)
-    norms = sum(g.flatten(1).square().sum(1) for g in gradients.values()).sqrt()
+    gradients = [grad(loss)(parameters, *row) for row in zip(x, y, strict=True)]
+    linear = [f"{number}." for number, layer in enumerate(model.net) if isinstance(layer, torch.nn.Linear)]
+    norms = torch.stack([of_linear(row, linear) for row in gradients])
     torch.testing.assert_close(sample_gradient_norms(*backward_pass(model, x, y)), norms)
-    rows, largest = hardest_rows(model, x, y, 3)
+    rows, largest = hardest_rows(model, (x, y), 3)
     torch.testing.assert_close(largest, norms.topk(3).values)
     assert rows.tolist() == norms.topk(3).indices.tolist()
 
@@ -66,13 +86,14 @@ def test_gradient_flow_is_that_of_autograd(settings):
     model, x, y = case(settings)
     zs = []
     linears = [layer for layer in model.net if isinstance(layer, torch.nn.Linear)]
-    a = model.standardize(x)
+    a = model.scaling(x)
     for layer in model.net:
         a = layer(a)
         if layer in linears:
             a.retain_grad()
             zs.append(a)
-    model.loss(a, y).backward()
+    y_of_loss, loss = model.task.target(y)
+    loss(a, y_of_loss).backward()
     expected = {}
     for number, (layer, z) in enumerate(zip(linears, zs, strict=True), 1):
         expected[f"dz_rms/{number}"] = (z.grad * len(x)).square().mean().sqrt()
@@ -130,7 +151,7 @@ def smooth(request):
 
 
 def test_an_activation_that_saves_its_input_is_watched_by_its_rule(smooth):
-    model = Classifier(3, ["a", "b"], hidden=[5], activation="smooth")
+    model = Network(3, ["a", "b"], hidden=[5], activation="smooth")
     with torch.no_grad():
         model.net[0].bias[:2] = -9  # two units that are flat for all rows
     x, y = torch.randn(40, 3), torch.ones(40, 1)
@@ -153,7 +174,7 @@ def test_an_activation_that_saves_its_input_is_watched_by_its_rule(smooth):
 def test_it_watches_a_share_of_the_training_rows(rows, watched):
     data = SimpleNamespace(splits={"train": torch.arange(rows)}, rows=lambda which: (which[:, None], which[:, None]))
     monitor = GradientMonitor()
-    monitor.on_train_start(SimpleNamespace(is_global_zero=True, datamodule=data), Classifier(1, ["a", "b"]))
+    monitor.on_train_start(SimpleNamespace(is_global_zero=True, datamodule=data), Network(1, ["a", "b"]))
     assert [t.flatten().tolist() for t in monitor.sample] == [list(range(watched))] * 2
 
 
@@ -172,7 +193,7 @@ def test_it_watches_as_often_as_asked(every, monkeypatch):
 
 
 def test_saturation_is_of_each_hidden_layer():
-    model = Classifier(1, ["a", "b"], hidden=[3])
+    model = Network(1, ["a", "b"], hidden=[3])
     with torch.no_grad():
         model.net[0].weight.copy_(torch.tensor([[1.0], [10.0], [-10.0]]))
         model.net[0].bias.zero_()
@@ -182,7 +203,7 @@ def test_saturation_is_of_each_hidden_layer():
 
 def test_percentiles_are_those_of_the_rows():
     """41 rows with gradients of 0, 1, … times that of the second: 5 % of 40 is the third."""
-    model = Classifier(1, ["a", "b"], hidden=[1], activation="relu")
+    model = Network(1, ["a", "b"], hidden=[1], activation="relu")
     with torch.no_grad():
         for parameter, value in zip(model.net.parameters(), (1.0, 0.0, 1.0, 0.0), strict=True):
             parameter.fill_(value)
@@ -202,17 +223,20 @@ def rows_with(model, norms):
 def test_the_guess_is_the_best_answer_without_features(weight):
     y = (torch.rand(50, 3) < torch.tensor([0.1, 0.5, 0.9])).double()
     pos_weight = None if weight is None else torch.full((3,), weight, dtype=torch.double)
+    class_weight = None if weight is None else dict.fromkeys("abc", weight)
+    task = make_task("multilabel", list("abc"), class_weight=class_weight).double()
+    task.fit(y)
     z = torch.linspace(-8, 8, 3201, dtype=torch.double)[:, None, None].expand(-1, 50, 3)
     losses = F.binary_cross_entropy_with_logits(z, y.expand_as(z), reduction="none", pos_weight=pos_weight).mean(1)
     expected = losses.min(0).values.mean()
-    assert constant_answer_loss(y, pos_weight).item() == pytest.approx(expected.item(), rel=1e-4)
-    assert constant_answer_loss(torch.tensor([[0.0, 1.0]]), None) == pytest.approx(0, abs=1e-30)
+    assert task.constant_loss(y) == pytest.approx(expected.item(), rel=1e-4)
+    assert make_task("multilabel", ["a", "b"]).constant_loss(torch.tensor([[0.0, 1.0]])) == pytest.approx(0, abs=1e-30)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_a_trouble_is_said_in_the_words_of_the_activation(activation):
     data = TabularData("breast_cancer")
-    model = Classifier(data.in_features, data.classes, hidden=[4, 4], activation=activation)
+    model = network(data, hidden=[4, 4], activation=activation)
     trainer = SimpleNamespace(callback_metrics={"train/loss": torch.tensor(0.6)}, datamodule=data)
     monitor = GradientMonitor()
     flat = registry.activation(activation).flat
@@ -233,7 +257,7 @@ def test_watching_does_not_change_training(tmp_path):
     def weights(every):
         torch.manual_seed(0)
         data = TabularData("breast_cancer")
-        model = Classifier(data.in_features, data.classes)
+        model = network(data)
         quiet_trainer(max_epochs=3, callbacks=[GradientMonitor(every)]).fit(model, data)
         return model.state_dict()
 
@@ -244,28 +268,27 @@ def test_watching_does_not_change_training(tmp_path):
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 
-HARDEST = [  # classes, truth, P, and of each row: label, predicted, P of the label
-    (["a", "b"], [[0.0], [1.0]], [[0.5], [0.2]], [("a", "b", 0.5), ("b", "a", 0.2)]),
-    (["a", "b", "c"], [[0.0, 0, 1], [1, 0, 0]], [[0.6, 0, 0.3], [0.4, 0.2, 0]], [("c", "a", 0.3), ("a", "a", 0.4)]),
-]
-HARDEST_LABELS = [[1.0, 0.0], [0.0, 0.0]], [[0.5, 0.25], [0.1, 0.6]], [("a", "a", 0.375), ("none", "b", 0.36)]
+HARDEST = [  # task, classes, y, answers, and of each row: label, predicted, P of the label
+    ("binary", ["a", "b"], [[0.0], [1.0]], [[0.5], [0.2]], [("a", "b", 0.5), ("b", "a", 0.2)]),
+    ("multiclass", list("abc"), [2, 0], [[0.6, 0, 0.3], [0.4, 0.2, 0]], [("c", "a", 0.3), ("a", "a", 0.4)]),
+    ("multilabel", ["a", "b"], [[1.0, 0.0], [0.0, 0.0]], [[0.5, 0.25], [0.1, 0.6]],
+     [("a", "a", 0.375), ("none", "b", 0.36)]),
+    ("regression", ["u"], [[1.5], [-2.0]], [[1.25], [1e9]], [("1.5", "1.25", None), ("-2", "1e+09", None)]),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("classes", "truth", "p", "rows", "multilabel"),
-    [*((*case, False) for case in HARDEST), (["a", "b"], *HARDEST_LABELS, True)],
-)
-def test_the_hardest_rows_have_their_label_and_its_probability(classes, truth, p, rows, multilabel, monkeypatch):
+@pytest.mark.parametrize(("task", "classes", "truth", "p", "rows"), HARDEST, ids=[case[0] for case in HARDEST])
+def test_the_hardest_rows_have_their_label_and_its_probability(task, classes, truth, p, rows, monkeypatch):
     monkeypatch.setattr(run_page, "hardest_rows", lambda *_: (torch.tensor([1, 0]), torch.tensor([9.0, 4.0])))
     monkeypatch.setattr(run_page, "_predict_in_pieces", lambda model, x: torch.tensor(p)[x])
-    data = SimpleNamespace(
-        classes=classes, multilabel=multilabel, splits={"val": torch.tensor([30, 10])},
-        rows=lambda split: (torch.arange(2), torch.tensor(truth)),
-    )  # fmt: skip
-    model = SimpleNamespace(binary=len(classes) == 2 and not multilabel)
+    rows_of = lambda split: (torch.arange(2), torch.tensor(truth))  # noqa: E731
+    data = SimpleNamespace(splits={"val": torch.tensor([30, 10])}, rows=rows_of)
+    model = SimpleNamespace(task=make_task(task, classes))
     found = list(run_page.describe_hardest(model, data, "val"))
     assert [(row["row"], row["split"], row["norm"]) for row in found] == [(11, "val", 9.0), (31, "val", 4.0)]
-    assert [(row["label"], row["predicted"], pytest.approx(row["probability"])) for row in reversed(found)] == rows
+    for row, (label, predicted, p) in zip(reversed(found), rows, strict=True):
+        assert (row["label"], row["predicted"]) == (label, predicted)
+        assert row["probability"] is p is None or row["probability"] == pytest.approx(p)
 
 
 def run(tmp_path, monkeypatch, capsys, *arguments):

@@ -17,6 +17,7 @@ from torchbp.training.report import write_report
 from torchbp.training.report.figures import COLOURS, curve_style
 from torchbp.training.report.page import report_style
 from torchbp.training.report.plots import MOST_POINTS, gradient_plots, learning_plots, thin
+from torchbp.training.tasks import make_task
 
 NASTY = "<script>alert(1)</script> $x_1$ & \"q\" 'a'"
 
@@ -28,6 +29,10 @@ def history_of(epochs, layers=2):
         names += [f"{quantity}/{layer}" for quantity in ("dz_rms", "dw_rms", "dw_to_w")]
     names += [f"saturated/{layer}" for layer in range(1, layers)]
     return pd.DataFrame({"epoch": range(epochs), **{name: rng.random(epochs) for name in names}})
+
+
+def task_of(classes, multilabel):
+    return make_task("multilabel" if multilabel else "multiclass" if len(classes) > 2 else "binary", classes)
 
 
 def run_of(classes, rows=200, multilabel=False, **other):
@@ -45,8 +50,7 @@ def run_of(classes, rows=200, multilabel=False, **other):
         "summary": [("data", "200 rows")],
         "history": history_of(30),
         "activation": "sigmoid",
-        "classes": classes,
-        "multilabel": multilabel,
+        "task": task_of(classes, multilabel),
         "truth": truth,
         "probabilities": probabilities,
         "hardest": hardest,
@@ -170,7 +174,7 @@ def test_words_follow_the_activation_and_the_labels():
         assert all(words in text for words in has)
         assert all(other not in text for other in {"sigmoid", "tanh", "relu"} - {activation})
     for multilabel in (False, True):
-        text = " ".join(plot.caption for plot in learning_plots(history_of(3), multilabel))
+        text = " ".join(plot.caption for plot in learning_plots(history_of(3), task_of(["a", "b"], multilabel)))
         assert ("share of the most frequent class" in text) != multilabel
 
 
@@ -247,7 +251,7 @@ def test_missing_values_are_bridged_and_zeros_have_no_logarithm(report):
     history = history_of(6)
     history.loc[::2, "val/loss"] = np.nan
     history["dz_rms/1"], history["dz_rms/2"] = [0.0] * 6, [0.0, 1, 2, 0, 3, 1e-30]
-    (_, validation), accuracy = (plot.curves for plot in learning_plots(history))
+    (_, validation), accuracy = (plot.curves for plot in learning_plots(history, task_of(["a", "b"], False)))
     assert validation.x.tolist() == [2, 4, 6]
     assert len(accuracy) == 1
     flow = next(a for _, a in report(["a", "b"], history=history).tags if "flow" in a.get("aria-label", ""))

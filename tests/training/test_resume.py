@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from tests.commands import command_in
-from tests.training.trainers import quiet_trainer
+from tests.training.trainers import network, quiet_trainer
 from torchbp.cli import main
 from torchbp.training.cli import run_page
 
@@ -160,9 +160,9 @@ def test_killed_while_a_checkpoint_is_written(save, replace, uninterrupted, proc
 
 
 MOMENTS = {  # where a signal comes, how often that is passed before, and the signal
-    "the first step": ("torchbp.training.Classifier.training_step", 0, signal.SIGTERM),
-    "a step": ("torchbp.training.Classifier.training_step", 37, signal.SIGINT),
-    "validation": ("torchbp.training.Classifier.validation_step", 3, signal.SIGTERM),
+    "the first step": ("torchbp.training.Network.training_step", 0, signal.SIGTERM),
+    "a step": ("torchbp.training.Network.training_step", 37, signal.SIGINT),
+    "validation": ("torchbp.training.Network.validation_step", 3, signal.SIGTERM),
     "a logger's queue": ("queue.Queue._put", 60, signal.SIGINT),  # of TensorBoard: its lock is held
     "writing a checkpoint": ("torch.save", 5, signal.SIGTERM),
     "the end of the last epoch": ("torchbp.training.UntilMinimum.on_train_epoch_end", 11, signal.SIGINT),
@@ -205,7 +205,7 @@ def test_a_signal_ends_the_run_between_two_steps(moment, uninterrupted, capsys, 
 def test_an_epoch_is_finished_if_its_checkpoint_waits(uninterrupted, capsys, monkeypatch):
     """The files are of the start; the step is the sixth one of the third epoch, of eleven."""
     with monkeypatch.context() as patch:
-        signal_at(patch, "torchbp.training.Classifier.training_step", 27, signal.SIGINT)
+        signal_at(patch, "torchbp.training.Network.training_step", 27, signal.SIGINT)
         assert main([*FIT, "--checkpoint.every_seconds", "1000", "--trainer.min_epochs", "9"]) == 130
     assert content(LAST)["/global_step"] == 33
     resume()
@@ -214,7 +214,7 @@ def test_an_epoch_is_finished_if_its_checkpoint_waits(uninterrupted, capsys, mon
 
 def test_a_long_epoch_is_not_finished(capsys, monkeypatch):
     monkeypatch.setattr("torchbp.training.callbacks.interruption.GRACE", 0)
-    signal_at(monkeypatch, "torchbp.training.Classifier.training_step", 27, signal.SIGINT)
+    signal_at(monkeypatch, "torchbp.training.Network.training_step", 27, signal.SIGINT)
     assert main([*FIT, "--checkpoint.every_seconds", "1000"]) == 130
     assert content(LAST)["/global_step"] == 0
 
@@ -392,7 +392,7 @@ def test_another_number_of_batches_at_once_is_refused(uninterrupted, capsys):
 def test_random_numbers_go_on(tmp_path):
     import pytorch_lightning as pl
 
-    from torchbp.training import Classifier, TabularData
+    from torchbp.training import TabularData
 
     class Draw(pl.Callback):
         def __init__(self):
@@ -405,7 +405,7 @@ def test_random_numbers_go_on(tmp_path):
         torch.manual_seed(3)
         data, draw = TabularData("digits", batch_size=512), Draw()
         trainer = quiet_trainer(max_epochs=epochs, callbacks=[draw])
-        trainer.fit(Classifier(data.in_features, data.classes), data, ckpt_path=path, weights_only=True)
+        trainer.fit(network(data), data, ckpt_path=path, weights_only=True)
         trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
         return draw.drawn
 

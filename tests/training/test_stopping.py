@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.training.trainers import quiet_trainer
+from tests.training.trainers import network, quiet_trainer
 from torchbp.engine.fitting.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
-from torchbp.training import Classifier, TabularData, UntilMinimum
+from torchbp.training import TabularData, UntilMinimum
 from torchbp.training.callbacks.gradients import full_gradient_norm
 from torchbp.training.errors import SettingError
 
@@ -14,7 +14,7 @@ from torchbp.training.errors import SettingError
 def fit(tmp_path, stopping, source="xor", max_epochs=30, callbacks=(), check_val_every_n_epoch=1, **settings):
     torch.manual_seed(0)
     data = TabularData(source)
-    model = Classifier(data.in_features, data.classes, **settings)
+    model = network(data, **settings)
     trainer = quiet_trainer(
         default_root_dir=tmp_path,
         max_epochs=max_epochs,
@@ -31,9 +31,9 @@ def test_gradient_norm_is_that_of_the_whole_objective(weight_decay, monkeypatch)
         "torchbp.training.callbacks.gradients.ROWS_AT_ONCE", 100
     )  # several pieces, the last one shorter
     data = TabularData("breast_cancer")
-    model = Classifier(data.in_features, data.classes, weight_decay=weight_decay)
+    model = network(data, weight_decay=weight_decay)
     x, y = data.rows("train")
-    model.standardize.fit(x)
+    model.scaling.fit(x)
     norm = full_gradient_norm(model, x, y)
     assert all(p.grad is None for p in model.parameters())
     weights = sum(p.square().sum() for p in model.parameters())

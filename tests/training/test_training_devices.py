@@ -10,16 +10,16 @@ import pytorch_lightning as pl
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.training.trainers import quiet_trainer
+from tests.training.trainers import network, quiet_trainer
 from torchbp.cli import main
-from torchbp.training import Classifier, TabularData, UntilMinimum
+from torchbp.training import Network, TabularData, UntilMinimum
 from torchbp.training.callbacks.gradient_monitor import GradientMonitor
 
 ACCELERATORS = {"cpu": "cpu", "cuda": "gpu"}
 CONFIG = str(Path(__file__).parent.parent.parent / "configs/breast_cancer.yaml")
 SETTINGS = [
     {"engine": "autograd"},
-    {"engine": "explicit", "pos_weight": 2.0},
+    {"engine": "explicit", "class_weight": {"benign": 2.0}},
     {"engine": "autograd", "members": 3},
     {"engine": "explicit", "lr": [0.1, 0.3], "members": 2},
 ]
@@ -28,7 +28,7 @@ SETTINGS = [
 def fit(device, settings, epochs=2, precision="32-true", callbacks=(), path=None):
     torch.manual_seed(1)
     data = TabularData("breast_cancer", batch_size=50)
-    model = Classifier(data.in_features, data.classes, **{"lr": 0.3, "momentum": 0.5, "weight_decay": 0.01, **settings})
+    model = network(data, **{"lr": 0.3, "momentum": 0.5, "weight_decay": 0.01, **settings})
     trainer = quiet_trainer(
         max_epochs=epochs,
         callbacks=list(callbacks),
@@ -45,7 +45,13 @@ def measured(device, settings, **options):
     monitor, stopping = GradientMonitor(1), UntilMinimum(min_grad_norm=1e-9)
     trainer, model, _ = fit(device, settings, callbacks=[monitor, stopping], **options)
     shares = {name: value for name, value in monitor.record.items() if "saturated" not in name}  # steps, of a bound
-    numbers = {**trainer.callback_metrics, **model.losses, **shares, "norm": stopping.grad_norm}
+    numbers = {
+        **trainer.callback_metrics,
+        "losses": model.train_losses,
+        **model.val_scores,
+        **shares,
+        "norm": stopping.grad_norm,
+    }
     numbers |= model.net.state_dict()
     return {name: torch.as_tensor(value, dtype=torch.double, device="cpu") for name, value in numbers.items()}
 
@@ -96,7 +102,7 @@ def test_a_network_predicts_on_the_cpu(device, tmp_path, monkeypatch, capsys):
         assert main(["predict", "-c", CONFIG, "--trainer.accelerator", "cpu", "--ckpt_path", path]) == 0
     written = torch.tensor(pd.read_csv("predictions.csv")["P(benign)"].to_numpy())
     x = TabularData("breast_cancer").table.features
-    model = Classifier.load_from_checkpoint(path, map_location=device)
+    model = Network.load_from_checkpoint(path, map_location=device)
     assert {t.device.type for t in model.state_dict().values()} == {device}
     torch.testing.assert_close(model.predict_proba(x).double().cpu()[:, 0], written, rtol=1e-4, atol=1e-5)
 

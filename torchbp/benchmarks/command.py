@@ -30,6 +30,7 @@ BENCHMARKS = {
     "models": ("A step of whole networks, converted, beside torch.nn: time and memory.", 8.0),
 }
 ACCURACY = "The worst error of each operation, forward and backward, in ulp, beside torch's."
+TABLES = "Our estimators' defaults on real tables, beside scikit-learn's: scores and processor time."
 COMPILED = ("layers", "step", "fit", "ensemble", "all")
 ON_CPU = ("fit",)
 ALL = "All of these timings, each in a process of its own."
@@ -41,7 +42,7 @@ def main(arguments):
     command = _parser()
     settings = vars(command.parse_args(arguments[1:]))
     if not settings["benchmark"]:
-        command.error(f"name a benchmark: {', '.join([*BENCHMARKS, 'all', 'accuracy'])}")
+        command.error(f"name a benchmark: {', '.join([*BENCHMARKS, 'all', 'accuracy', 'tables'])}")
     name, file, picture, book = (settings.pop(key, None) for key in ("benchmark", "json", "plot", "book"))
     if "threads" in settings:
         settings["threads"] = settings["threads"] or THREADS[settings.get("device", "cpu")]
@@ -142,6 +143,14 @@ def _parser():
     accuracy.add_argument("--only", nargs="*", default=None, metavar="OPERATION", help="of these alone; of none")
     accuracy.add_argument("--book", metavar="FILE", type=Path, help="write the tables of the formula book there, too")
     accuracy.add_argument("--json", metavar="FILE", type=_new_file, help="write the results to this file too")
+    tables = benchmarks.add_parser("tables", help=TABLES, description=TABLES)
+    tables.add_argument(
+        "folder", metavar="FOLDER", type=_folder_of_tables, nargs="?", help="of the tables; else scikit-learn's"
+    )
+    tables.add_argument("--seeds", type=_positive(int), default=5, help="splits of each table (default: 5)")
+    tables.add_argument("--rows", type=_positive(int), default=5000, help="of a table at most (default: 5000)")
+    tables.add_argument("--only", type=_table, nargs="+", default=None, metavar="TABLE", help="these alone")
+    tables.add_argument("--json", metavar="FILE", type=_new_file, help="write the results to this file too")
     return parser
 
 
@@ -161,6 +170,24 @@ def _positive(number):
 
     convert.__name__ = number.__name__
     return convert
+
+
+def _folder_of_tables(text):
+    with extra_needed("bench", "torchbp bench tables"):
+        from torchbp.benchmarks.helpers.real_tables import table_files
+    try:
+        table_files(Path(text))
+    except FileNotFoundError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return Path(text)
+
+
+def _table(text):
+    with extra_needed("bench", "torchbp bench tables"):
+        from torchbp.benchmarks.helpers.real_tables import OF_SKLEARN, TARGETS
+    if text not in (names := [*TARGETS, *OF_SKLEARN]):
+        raise argparse.ArgumentTypeError(f"{text} is not one of {', '.join(names)}")
+    return text
 
 
 def _new_file(text):

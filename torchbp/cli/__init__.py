@@ -17,6 +17,7 @@ from torchbp.printing import complain, did_you_mean
 
 SUMMARY = "Backpropagation with its formulas in plain sight, for PyTorch."
 INTERRUPTED = 128 + signal.SIGINT
+READER_IS_GONE = 128 + 13  # SIGPIPE, which Windows lacks
 
 
 class Command(NamedTuple):
@@ -42,26 +43,50 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run `torchbp ARGUMENTS…`. Returns the exit status: 0, or 1 or 2 after a line on stderr that says why; and 130
-    after Ctrl-C."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    """Run `torchbp ARGUMENTS…`. Returns the exit status: 0, or 1 or 2 after a line on stderr that says why; and
+    128 + the number of a signal that has ended the command: 130 after Ctrl-C.
+
+    arguments: None are those of this process, which ends afterwards. While libraries are imported, and before the first
+    step of a training command, Ctrl-C ends the process at once, unless the caller has a handler of its own.
+    """
+    whole_process, arguments = arguments is None, sys.argv[1:] if arguments is None else list(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # α is \u03b1 where the terminal's encoding lacks it
     try:
-        status = _run(arguments)
-        sys.stdout.flush()
+        status = _status(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
-    except SystemExit as stop:  # of a parser, after its line
-        return stop.code or 0
-    except MissingPackageError as error:
-        complain(error)
-        return 1
     except BrokenPipeError:  # the reader, head for example, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
+        return READER_IS_GONE
+    except OSError as error:  # of the flush: commands name the files that they write
+        _discard_output(stderr=False)
+        complain(f"the output cannot be written: {error.strerror}")
         return 1
     except KeyboardInterrupt:
         print("torchbp: interrupted", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        if whole_process and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # an exception while Python ends would print a traceback
+
+
+def _status(arguments):
+    try:
+        return _run(arguments)
+    except SystemExit as stop:  # of a parser, after its line or its help page
+        return stop.code or 0
+    except MissingPackageError as error:
+        complain(error)
+        return 1
+
+
+def _discard_output(stderr=True):
+    """What is still to be written at the end of the process goes nowhere."""
+    for stream in (sys.stdout, *([sys.stderr] if stderr else [])):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # None, closed, or without a file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _run(arguments):
@@ -83,14 +108,18 @@ def _run(arguments):
             print(help_page(name, command.what))
             return 0
         arguments = [name, "--help"]
-    with _ctrl_c_ends_the_process(), extra_needed(command.extra, f"torchbp {name}"):
-        module = importlib.import_module(command.module)
+    with _ctrl_c_ends_the_process():
+        with extra_needed(command.extra, f"torchbp {name}"):
+            module = importlib.import_module(command.module)
+        if command.module == TRAINING:  # it has a handler of its own for the time when there is something to keep
+            return module.main(arguments)
     return module.main(arguments)
 
 
 @contextlib.contextmanager
 def _ctrl_c_ends_the_process():
-    """While libraries are imported: their code may turn a KeyboardInterrupt into any other error, or print it."""
+    """While libraries are imported, and a training command prepares: their code may turn a KeyboardInterrupt into any
+    other error, print it, or leave a lock that the end of the process waits for."""
 
     def end(number, frame):
         os.write(2, b"torchbp: interrupted\n")

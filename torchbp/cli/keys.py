@@ -6,13 +6,13 @@ It imports nothing of training, so that `--help` answers at once; see `signature
 # group of keys: the class whose parameters they are
 GROUPS = {
     "data": "torchbp.training.data.tabular:TabularData",
-    "model": "torchbp.training.model.classifier:Classifier",
+    "model": "torchbp.training.model.network:Network",
     "stopping": "torchbp.training.callbacks.stopping:UntilMinimum",
     "gradients": "torchbp.training.callbacks.gradient_monitor:GradientMonitor",
     "checkpoint": "torchbp.training.checkpoints.saving:BestAndLast",
 }
 # parameters of the model that are the data's, and no keys
-LINKED = ("in_features", "classes", "columns", "multilabel", "missing")
+LINKED = ("in_features", "classes", "columns", "task")
 
 # of the trainer, where they are not Lightning's
 TRAINER_DEFAULTS = {

@@ -5,5 +5,6 @@ from torchbp.engine.fitting.pack import Pack
 from torchbp.engine.gradients import backprop
 from torchbp.engine.optimizers.adam import Adam, AdamW
 from torchbp.engine.optimizers.sgd import SGD
+from torchbp.engine.row_weights import RowWeighted, with_weight
 
-__all__ = ["SGD", "Adam", "AdamW", "Pack", "backprop", "seed_dropout"]
+__all__ = ["SGD", "Adam", "AdamW", "Pack", "RowWeighted", "backprop", "seed_dropout", "with_weight"]

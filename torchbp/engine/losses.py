@@ -197,16 +197,26 @@ def of_members(rule, reduction, output, y, options):
 
 def of_counted(rule, reduction, output, y, counts, options):
     """L of each member, D and s, where the first `counts[e]` rows of member e count, (E, N, …)."""
-    kept = torch.arange(y.shape[1], device=y.device) < counts.unsqueeze(1)
-    if "ignore_index" in options:
-        return of_all(rule, reduction, output, torch.where(kept, y, options["ignore_index"]), options, len(output))
-    kept = kept.view(*kept.shape, *[1] * (output.dim() - 2))
+    if rule.count is not None:
+        return of_all(rule, reduction, output, without_uncounted(rule, y, counts, options), options, len(output))
+    kept = rows_that_count(y, counts).view(*y.shape[:2], *[1] * (output.dim() - 2))
     total = torch.where(kept, rule.each(output, y, **options), 0).flatten(1).sum(1)
     derivative = torch.where(kept, rule.derivative(output, y, **options), 0)
     if reduction == "sum":
         return total, derivative, 1.0
     counts = (counts * y[0, 0].numel()).to(output.dtype)
     return total / counts, derivative, inverse(counts)
+
+
+def rows_that_count(y, counts):
+    """Bools (E, N): the first `counts[e]` rows of member e."""
+    return torch.arange(y.shape[1], device=y.device) < counts.unsqueeze(1)
+
+
+def without_uncounted(rule, y, counts, options):
+    """y (E, N, …), where the rows that do not count have a target that says so."""
+    of_no_row = options["ignore_index"] if rule.uncounted is None else rule.uncounted
+    return torch.where(rows_that_count(y, counts).view(*y.shape[:2], *[1] * (y.dim() - 2)), y, of_no_row)
 
 
 def count(rule, y, options, dtype):
@@ -235,6 +245,5 @@ def weight_of(loss, y):
     if type(y) is CountedRows:
         if rule.count is None:
             return y.counts
-        kept = torch.arange(y.shape[-1], device=y.y.device) < y.counts.unsqueeze(-1)
-        y = torch.where(kept, y.y, loss.ignore_index)
+        y = without_uncounted(rule, y.y, y.counts, rule.options_of(loss))
     return y.shape[-2] if rule.count is None else rule.count(y, **rule.options_of(loss))

@@ -2,6 +2,7 @@
 
 register(rule)          makes a rule known
 @implements(rule)       above a class: it is our module of the rule
+attach(rule, cls)       modules of this class follow a rule that has no name in settings
 rule_of(module)         the rule of a module, ours or torch's
 of_torch(function)      our function with the arguments of torch's
 is_converted(module)    whether a module of torch computes by our formulas
@@ -76,6 +77,11 @@ def implements(rule):
         return cls
 
     return decorate
+
+
+def attach(rule, cls):
+    """Let modules of the class follow the rule, which no table of operations has: a loss around other losses, say."""
+    _rules[cls] = rule
 
 
 def rule_of(module):

@@ -8,9 +8,9 @@ from torchbp._imports import lazy
 if TYPE_CHECKING:
     from torchbp.training.callbacks.stopping import UntilMinimum
     from torchbp.training.data.tabular import TabularData
-    from torchbp.training.model.classifier import Classifier
+    from torchbp.training.model.network import Network
 
-__all__ = ["Classifier", "TabularData", "UntilMinimum"]
+__all__ = ["Network", "TabularData", "UntilMinimum"]
 
 # Lightning's torchmetrics imports matplotlib, whose first import on a machine prints a line
 logging.getLogger("matplotlib.font_manager").addFilter(lambda record: "font cache" not in record.getMessage())
@@ -20,7 +20,7 @@ if not TYPE_CHECKING:
         __name__,
         __all__,
         {
-            "Classifier": "torchbp.training.model.classifier",
+            "Network": "torchbp.training.model.network",
             "TabularData": "torchbp.training.data.tabular",
             "UntilMinimum": "torchbp.training.callbacks.stopping",
         },

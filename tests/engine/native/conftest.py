@@ -1,6 +1,6 @@
 import pytest
 
-from torchbp.engine.native import build
+from torchbp.engine.native import build, compiled
 from torchbp.engine.native.program import Program
 
 
@@ -17,4 +17,5 @@ def native(folder, monkeypatch):
     except build.CannotBuild as why:
         pytest.skip(str(why))
     monkeypatch.setenv("TORCHBP_CACHE_DIR", str(folder))
-    monkeypatch.setattr(Program, "is_faster", lambda program, steps: True)
+    monkeypatch.setattr(compiled, "PROGRAMS", {})
+    monkeypatch.setattr(Program, "is_faster", lambda program, steps, call=0: True)

@@ -8,6 +8,9 @@ import torch
 
 import torchbp
 from tests.networks import mlp, rows
+from torchbp.engine.native import single_step
+from torchbp.engine.native.single_step import ReadyCall
+from torchbp.engine.optimizers.optimizer import EngineOptimizer
 
 pytestmark = pytest.mark.usefixtures("native")
 
@@ -100,10 +103,23 @@ CHANGES += [gets_another_group, takes_a_step_of_torch, gets_another_loss, has_an
 OPTIMIZERS = {"momentum": (torchbp.SGD, {"momentum": 0.9}), "AdamW": (torchbp.AdamW, {})}
 
 
+@pytest.fixture(params=["in one call", "one by one"])
+def single(request, monkeypatch):
+    """Where `backprop_steps` calls `backprop_step` for each batch, a list of the losses of programs; otherwise None."""
+    if request.param == "in one call":
+        return None
+    losses, call = [], ReadyCall.__call__
+    monkeypatch.setattr(single_step, "STEPS_BEFORE", 0)
+    monkeypatch.setattr(ReadyCall, "__call__", lambda self, x, y: losses.append(call(self, x, y)) or losses[-1])
+    one_by_one = lambda self, x, y: torch.stack([self.backprop_step(*batch) for batch in zip(x, y, strict=True)])  # noqa: E731
+    monkeypatch.setattr(EngineOptimizer, "backprop_steps", one_by_one)
+    return losses
+
+
 @pytest.mark.filterwarnings("ignore:steps are not compiled, since a parameter or a row")
 @pytest.mark.parametrize("of", OPTIMIZERS)
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-def test_an_optimizer(change, of):
+def test_an_optimizer(change, of, single):
     optimizer, options = OPTIMIZERS[of]
     x, y = rows(6, 8)
     found = []
@@ -114,9 +130,10 @@ def test_an_optimizer(change, of):
         found.append((torch.cat(list(losses)), model.state_dict()))
     tolerance = 1e-4 if change is gets_another_dtype else 1e-10
     torch.testing.assert_close(*found, rtol=tolerance, atol=tolerance)
+    assert single is None or single  # programs have made steps
 
 
-def test_training_and_evaluation():
+def test_training_and_evaluation(single):
     layers = [torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.3), torch.nn.Linear(4, 2)]
     model = torch.nn.Sequential(*layers).double()
     torchbp.engine.seed_dropout(model, 3)
@@ -127,6 +144,7 @@ def test_training_and_evaluation():
             net.train(training)
             optimizer.backprop_steps(x, y)
     torch.testing.assert_close(model.state_dict(), other.state_dict(), rtol=1e-10, atol=1e-10)
+    assert single is None or single
 
 
 @pytest.mark.parametrize("of_y", [torch.float, torch.double])

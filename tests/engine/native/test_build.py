@@ -2,13 +2,14 @@
 
 import os
 import stat
+import time
 
 import pytest
 import torch
 
 import torchbp
 from tests.networks import mlp, rows
-from torchbp.engine.native import build
+from torchbp.engine.native import build, compiled
 
 
 @pytest.fixture
@@ -27,7 +28,8 @@ def compilations(monkeypatch):
 
 
 def steps():
-    """Weights after steps, by a program where one can be made."""
+    """Weights after steps, by a program where one can be made, as in a process that has made none before."""
+    compiled.PROGRAMS.clear()
     model = mlp((3, 4, 2))
     torch.manual_seed(1)
     torchbp.SGD(model, lr=0.5, compile=True).backprop_steps(*rows(4, 8))
@@ -39,6 +41,27 @@ def without_program():
     torch.manual_seed(1)
     torchbp.SGD(model, lr=0.5, compile=False).backprop_steps(*rows(4, 8))
     return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_the_folder_does_not_grow_without_bound(own_folder, monkeypatch):
+    """The libraries that were used longest ago are removed."""
+    steps()
+    (library,) = own_folder.glob("*.so")
+    size = library.stat().st_size
+    for number in range(1, 6):  # made and used so many hours ago
+        for suffix in (".so", ".sha256"):
+            path = own_folder / f"{number}{suffix}"
+            path.write_bytes(b" " * (size if suffix == ".so" else 64))
+            os.utime(path, (time.time() - 3600 * number,) * 2)
+    os.utime(library, (time.time() - 3600 * 9,) * 2)
+    monkeypatch.setattr(build, "LARGEST_FOLDER", 4 * size)
+    steps()  # a use of the first one, which is the youngest then
+    torchbp.SGD(mlp((3, 5, 2)), compile=True).backprop_steps(*rows(4, 8))
+    left = {path.stem for path in own_folder.glob("*.so")}
+    assert {"1", library.stem} < left
+    assert not {"3", "4", "5"} & left
+    assert {path.stem for path in own_folder.glob("*.sha256")} == left
+    assert sum(path.stat().st_size for path in own_folder.glob("*.so")) <= 4 * size
 
 
 def test_what_was_compiled_is_used_again(own_folder, compilations):

@@ -8,7 +8,9 @@ import torch
 import torchbp
 from tests.networks import mlp, rows
 from torchbp.engine.fitting import pace
+from torchbp.engine.native import single_step
 from torchbp.engine.native.compiled import CompiledSteps
+from torchbp.engine.native.single_step import ReadyCall
 
 pytestmark = pytest.mark.usefixtures("native")
 
@@ -100,6 +102,29 @@ def test_auto_compiles_once_it_pays(monkeypatch):
     torch.testing.assert_close(found.state_dict(), expected.state_dict(), rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_auto_compiles_single_steps_after_many(deterministic, monkeypatch):
+    monkeypatch.setattr(pace, "MANY_STEPS", 30)
+    found, expected, (x, y) = mlp((3, 4, 2)), mlp((3, 4, 2)), rows(60, 8)
+    by_programs, call = [], ReadyCall.__call__
+    monkeypatch.setattr(ReadyCall, "__call__", lambda self, *rest: (by_programs.append(self), call(self, *rest))[1])
+    torch.use_deterministic_algorithms(deterministic)
+    try:
+        for net, compile in ((found, "auto"), (expected, False)):
+            optimizer = torchbp.SGD(net, lr=0.3, compile=compile)
+            losses = [optimizer.backprop_step(*batch) for batch in zip(x, y, strict=True)]
+            optimizer.fit(x[0], y[0], max_epochs=2, generator=torch.Generator().manual_seed(0))
+            optimizer.backprop_step(x[0], y[0])
+            assert (optimizer.compiled is not None) == (compile == "auto" and not deterministic)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    torch.testing.assert_close(found.state_dict(), expected.state_dict(), rtol=1e-10, atol=1e-11)
+    assert len(by_programs) == (
+        0 if deterministic else 60 - 30 - 1 - single_step.STEPS_BEFORE + 1
+    )  # and one after the fit
+    assert len(losses) == 60
+
+
 def test_auto_says_nothing_where_it_cannot(monkeypatch):
     for name in ("WORTH_IT", "WORTH_IT_FOR_LONG_STEPS"):
         monkeypatch.setattr(pace, name, 0)
@@ -109,7 +134,6 @@ def test_auto_says_nothing_where_it_cannot(monkeypatch):
     monkeypatch.setattr(torchbp.engine.native.lowering, "HANDLERS", {})
     optimizer = torchbp.SGD(model, lr=0.1)
     made, making = [], CompiledSteps.made
-    monkeypatch.setattr(CompiledSteps, "made", lambda self, *rest: made.append(making(self, *rest)))
+    monkeypatch.setattr(CompiledSteps, "made", lambda self, *rest: (made.append(self), making(self, *rest))[1])
     optimizer.fit(x, y, batch_size=8, max_epochs=3)
-    assert made
-    assert not any(made)
+    assert len(made) == 1  # it is found out once

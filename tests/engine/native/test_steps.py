@@ -9,7 +9,8 @@ import torch
 
 import torchbp
 from tests.networks import mlp, rows
-from torchbp.engine.native import compiled, elementwise, program
+from torchbp.engine import recently_used
+from torchbp.engine.native import elementwise, program
 from torchbp.ops.registry import implements, register, rules, unregister
 from torchbp.ops.rules import Activation
 
@@ -152,6 +153,21 @@ def test_losses(of, members):
     assert_same_steps(mlp((3, 4, 2), members), x, y, loss=copy.deepcopy(loss).double(), lr=0.1)
 
 
+@pytest.mark.parametrize("members", [None, 4])
+def test_rows_with_weights(members):
+    x, y = rows(6, 8)
+    target = torchbp.engine.with_weight(y, torch.rand(6, 8).double())
+    for loss in (nn.MSELoss(), nn.BCEWithLogitsLoss()):
+        assert_same_steps(mlp((3, 4, 2), members), x, target, loss=torchbp.engine.RowWeighted(loss), lr=0.1)
+    loss, target = (
+        torchbp.engine.RowWeighted(nn.CrossEntropyLoss()),
+        torchbp.engine.with_weight(y[..., 0].long(), y[..., 1]),
+    )
+    optimizer = torchbp.SGD(mlp((3, 4, 2), members), lr=0.1, loss=loss, compile=True)
+    with pytest.raises(TypeError, match="a class as a real number, as beside a weight, has no form in C"):
+        optimizer.backprop_steps(x, target)
+
+
 def test_probabilities_and_log_probabilities():
     x, y = rows(6, 8)
     model = nn.Sequential(nn.Linear(3, 2), nn.Sigmoid()).double()
@@ -239,7 +255,7 @@ def test_an_interruption_waits_for_all_threads(monkeypatch):
 
     optimizer, (x, y) = torchbp.SGD(mlp((3, 4, 2), 20), lr=0.1, compile=True), rows(6, 8)
     optimizer.backprop_steps(x, y)
-    monkeypatch.setattr(program.Program, "_parts", lambda *_: [(0, 8), (8, 16), (16, 20)])
+    monkeypatch.setattr(program.Program, "parts", lambda *_: [(0, 8), (8, 16), (16, 20)])
     monkeypatch.setattr(program.Program, "_run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         optimizer.backprop_steps(x, y)
@@ -248,7 +264,7 @@ def test_an_interruption_waits_for_all_threads(monkeypatch):
 
 def test_what_a_program_is_made_for(monkeypatch):
     """Other rows, options of the loss and of a layer need another; of all, those used last are kept."""
-    monkeypatch.setattr(compiled, "MOST", 2)
+    monkeypatch.setattr(recently_used, "LARGEST", 2)
     model = nn.Sequential(nn.Linear(3, 4), nn.LeakyReLU(0.1), nn.Linear(4, 2)).double()
     other = copy.deepcopy(model)
     loss = nn.BCEWithLogitsLoss(pos_weight=torch.ones(2, dtype=torch.double))
@@ -287,6 +303,55 @@ def test_an_operation_without_c_is_named():
         unregister(bessel)
 
 
+OF_INTEGERS = [
+    lambda i: i.abs(),
+    lambda i: i.sign(),
+    lambda i: torch.maximum(i, 1 - i),
+    lambda i: torch.minimum(i, 1 - i),
+    lambda i: i.clamp(-1, 2),
+    lambda i: i.relu(),
+    lambda i: i.floor(),
+    lambda i: i.amax(1, keepdim=True),
+    lambda i: i.amin(1, keepdim=True),
+    lambda i: torch.full_like(i, torch.iinfo(i.dtype).min).amax(1, keepdim=True) < i - 1,
+]
+OF_BOOLS = [
+    lambda b: ~b,
+    lambda b: b & (b.sum(1, keepdim=True) > 2),
+    lambda b: (b + b) == b,
+    lambda b: b * b,
+    lambda b: torch.maximum(b, ~b) == b,
+    lambda b: torch.minimum(b, ~b) == b,
+    lambda b: b.amax(1, keepdim=True),
+    lambda b: b.amin(1, keepdim=True),
+    lambda b: b ^ ~b,
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.bool], ids=str)
+def test_integers_and_bools(dtype):
+    """An activation times a number that they make."""
+
+    def factor(z):
+        numbers, functions = (z > 0.1, OF_BOOLS) if dtype is torch.bool else ((9 * z).to(dtype), OF_INTEGERS)
+        return sum(0.1 * (k + 1) * function(numbers).to(z.dtype) for k, function in enumerate(functions))
+
+    tanh = next(rule for rule in rules(Activation).values() if rule.name == "tanh")
+    forward, backward = (lambda z: z * factor(z)), (lambda da, z: da * factor(z))
+    parts = {"forward": forward, "backward": backward, "forward_": None, "backward_": None, "saves": "input"}
+    times = dataclasses.replace(tanh, name="times", torch_module=None, torch_functions={}, slope=tanh.equation, **parts)
+    register(times)
+
+    @implements(times)
+    class Times(nn.Module):
+        pass
+
+    try:
+        assert_same_steps(nn.Sequential(nn.Linear(3, 4), Times(), nn.Linear(4, 2)).double(), *rows(6, 8), lr=0.01)
+    finally:
+        unregister(times)
+
+
 def test_a_program_that_is_wrong_is_not_used(monkeypatch):
     monkeypatch.setitem(elementwise.TEMPLATES, "sigmoid_backward", "({0} * {1})")
     model = nn.Sequential(nn.Linear(3, 4), nn.Sigmoid(), nn.Linear(4, 2)).double()
@@ -295,6 +360,33 @@ def test_a_program_that_is_wrong_is_not_used(monkeypatch):
         torchbp.SGD(model, lr=0.5, compile=True).backprop_steps(x, y)
     torchbp.SGD(other, lr=0.5, compile=False).backprop_steps(x, y)
     torch.testing.assert_close(model.state_dict(), other.state_dict())
+
+
+def test_a_program_that_is_wrong_for_one_member_is_not_used(monkeypatch):
+    """By less than what all members change."""
+    call = program.Program.__call__
+
+    def wrong(self, tensors, rows):
+        before, losses = tensors[0].clone(), call(self, tensors, rows)
+        tensors[0][5] += 4e-6 * (tensors[0][5] - before[5])
+        return losses
+
+    monkeypatch.setattr(program.Program, "__call__", wrong)
+    with pytest.warns(UserWarning, match="does not make the engine's own steps"):
+        torchbp.SGD(mlp((3, 2), 64), lr=0.5, compile=True).backprop_steps(*rows(6, 8))
+
+
+def test_another_optimizer_of_such_a_network_needs_no_trace(monkeypatch):
+    traces, trace = [], program.traced_step
+    monkeypatch.setattr(program, "traced_step", lambda *of: traces.append(of) or trace(*of))
+    (x, y), tanh = rows(6, 8), nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    found = []
+    for compile in (True, False):
+        for model, lr in ((mlp((3, 4, 2)), 0.1), (mlp((3, 4, 2)), 0.7), (copy.deepcopy(tanh), 0.1), (tanh, 0.7)):
+            optimizer = torchbp.SGD(copy.deepcopy(model), lr=lr, compile=compile)
+            found.append(optimizer.backprop_steps(x, y))
+        assert len(traces) == 2  # of the two kinds of networks
+    torch.testing.assert_close(found[:4], found[4:], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 
 from torchbp.benchmarks.helpers.networks import classes_and_peer, data_and_peer
 from torchbp.engine import SGD, AdamW, backprop
+from torchbp.engine.native.single_step import STEPS_BEFORE
 from torchbp.engine.optimizers.cuda_graph import record
 from torchbp.nn import MLP, CrossEntropyLoss, FusedMLP
 
@@ -92,8 +93,22 @@ def compiled_steps(sizes, rows):
     descent = SGD(engine, lr=LR, compile=True)
     return found | {
         "torch.compile, 16 steps": Several(lambda: steps(*batches), UNROLLED),
+        "SGD.backprop_step, compiled": compiled_step(SGD, LR, None, peer, sizes, x, y),
         "SGD.backprop_steps, compiled": Several(lambda: descent.backprop_steps(xs, ys), len(xs)),
     }
+
+
+def compiled_step(optimizer, lr, loss, peer, sizes, x, y):
+    """`backprop_step` once it is a program, from the weights of the peer."""
+    engine = MLP(*sizes)
+    descent = optimizer(engine, lr=lr, loss=loss, compile=True)
+    for _ in range(2 * STEPS_BEFORE):
+        descent.backprop_step(x, y)
+    engine.load_state_dict(peer.state_dict())
+    for state in descent.state.values():
+        for tensor in state.values():
+            tensor.zero_()
+    return lambda: descent.backprop_step(x, y)
 
 
 class Several:
@@ -159,7 +174,10 @@ def _our_steps(name, optimizer, lr, loss, compiled, peer, sizes, x, y):
     if not compiled:
         return {f"{name}.backprop_step": lambda: descent.backprop_step(x, y)}
     batches = repeated_rows(several(x), x, y)
-    return {f"{name}.backprop_steps, compiled": Several(lambda: descent.backprop_steps(*batches), len(batches[0]))}
+    return {
+        f"{name}.backprop_step, compiled": compiled_step(optimizer, lr, loss, peer, sizes, x, y),
+        f"{name}.backprop_steps, compiled": Several(lambda: descent.backprop_steps(*batches), len(batches[0])),
+    }
 
 
 def backprop_and_torch_step(net, x, y):

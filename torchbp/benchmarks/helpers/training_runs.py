@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from torchbp.benchmarks.helpers.networks import torch_network
 from torchbp.nn import MLP, BCEWithLogitsLoss
-from torchbp.training import Classifier, TabularData, UntilMinimum
+from torchbp.training import Network, TabularData, UntilMinimum
 from torchbp.training.callbacks.gradient_monitor import GradientMonitor
 from torchbp.training.callbacks.progress import EpochProgress
 from torchbp.training.checkpoints.saving import AtomicCheckpointIO, BestAndLast
-from torchbp.training.model.classifier import Standardize
+from torchbp.training.model.scaling import Standard
 
 LR = 0.5
 
@@ -39,7 +39,7 @@ class Task:
     def rows(self):
         """The training split, standardised: x `(N, sizes[0])` and y `(N, sizes[-1])`."""
         x, y = self.data.rows("train")
-        scale = Standardize(self.sizes[0])
+        scale = Standard(self.sizes[0])
         scale.fit(x)
         return scale(x), y
 
@@ -87,7 +87,7 @@ def _bare_trainer(task):
 
 
 def _classifier(task, engine="autograd"):
-    return Classifier(task.sizes[0], task.data.classes, hidden=list(task.sizes[1:-1]), lr=LR, engine=engine)
+    return Network(task.sizes[0], task.data.classes, hidden=list(task.sizes[1:-1]), lr=LR, engine=engine)
 
 
 def lightning(task):

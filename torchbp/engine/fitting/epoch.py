@@ -58,13 +58,13 @@ def steps_of_epoch(optimizer, rows, order, batch_size):
         stop = min(start + block, whole)
         steps = (stop - start) // batch_size
         x, y = rows.of(places[..., start:stop], steps)
-        mean.add(optimizer.backprop_steps(x, y), y, steps)
+        mean.add(optimizer._steps_of_engine(x, y), y, steps)
         del x, y  # so that they are freed before the next are gathered
     if rows.counts is not None:
         uneven_steps(optimizer, rows, places, batch_size, mean)
     elif whole < rows.least:
         x, y = rows.of(places[..., whole:])
-        mean.add(optimizer.backprop_step(x, y), y)
+        mean.add(optimizer._step_of_engine(x, y), y)
     return mean.value()
 
 
@@ -75,7 +75,7 @@ def steps_of_program(optimizer, rows, places, batch_size, whole, mean):
     if optimizer._is_first() and whole:  # a step that has another rule
         first = places[..., :batch_size]
         x, y = gathered(rows.x, first, 1, None), gathered(rows.y, first, rows.row_dims, None)
-        mean.add(optimizer.backprop_step(x, y), y)
+        mean.add(optimizer._step_of_engine(x, y), y)
         done = batch_size
     block = batch_size * max(AT_ONCE, GATHERED // max(1, rows.bytes_of(batch_size)))
     for start in range(done, whole, block):
@@ -99,7 +99,7 @@ def uneven_steps(optimizer, rows, places, batch_size, mean):
             if start >= rows.least:  # who has no row takes no step
                 optimizer.active = y.counts > 0 if active is None else active & (y.counts > 0)
             with keys_of_active(optimizer):
-                mean.add(optimizer.backprop_step(x, y), y)
+                mean.add(optimizer._step_of_engine(x, y), y)
             del x, y
     finally:
         optimizer.active, optimizer.captured = active, captured

@@ -59,7 +59,8 @@ def descended(
     with torch.device("cpu"):  # which may not be the default
         kind = Minimum if held_out is None else ValidationMinimum
         minimum = optimizer.minimum = kind(min_delta, patience, min_grad_norm, members)
-    given, history, why, pace = optimizer.active, [], "", Pace(max_epochs, -(-training.most // batch_size))
+    given, compiled = optimizer.active, optimizer.compiled
+    history, why, pace = [], "", Pace(max_epochs, -(-training.most // batch_size))
     allowed = torch.tensor(True, device="cpu") if given is None else given.cpu()
     running, best = ActiveMembers(optimizer, training, held_out), BestWeights(optimizer)
     try:
@@ -93,8 +94,7 @@ def descended(
             why = trouble(optimizer.network, training, optimizer.chunk)
         best.put_back()
         optimizer.active = given
-        if optimizer._settings["compile"] == "auto":
-            optimizer.compiled = None
+        optimizer.compiled = compiled
     return torch.stack(history, 1), why
 
 

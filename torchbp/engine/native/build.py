@@ -1,5 +1,6 @@
 """A C compiler, and a folder of what it has made: nothing is loaded that was not made of this text, for this CPU."""
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -17,6 +18,7 @@ FLAGS = "-march=native", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", "-
 OF_MATRICES, OF_LANES = ("-O3",), ("-O2", "-fvect-cost-model=dynamic")
 FUNCTIONS = Path(__file__).with_name("functions.h")
 OWN_ONLY = stat.S_IRWXU
+LARGEST_FOLDER = 2**28  # bytes of the libraries that are left in the folder when another one is made
 
 
 class CannotBuild(RuntimeError):
@@ -90,8 +92,11 @@ def load(text, flags):
     folder = cache_folder()
     library, digest = folder / f"{key}.so", folder / f"{key}.sha256"
     try:
-        if not is_intact(library, digest):
+        if is_intact(library, digest):
+            os.utime(library)  # it is used now
+        else:
             make(source, [*command, *flags], library, digest)
+            remove_oldest(folder)
         return ctypes.CDLL(str(library))
     except OSError as error:  # of a full disk, or a folder of which nothing may be executed
         why = error.strerror or error
@@ -112,6 +117,20 @@ def is_intact(library, digest):
 def of_others(found):
     """Whether a file or folder is somebody else's, or others may write to it."""
     return hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+
+
+def remove_oldest(folder):
+    """Remove the libraries that were used longest ago, until the others take LARGEST_FOLDER bytes at most."""
+    found = []
+    for path in folder.glob("*.so"):
+        with contextlib.suppress(OSError):  # another process has removed it
+            found.append((path.stat().st_mtime, path.stat().st_size, path))
+    total = 0
+    for _, size, path in sorted(found, reverse=True):
+        total += size
+        if total > LARGEST_FOLDER:
+            for of_library in (path, path.with_suffix(".sha256")):
+                of_library.unlink(missing_ok=True)
 
 
 def make(source, command, library, digest):

@@ -75,7 +75,18 @@ TEMPLATES = {
     "tanh": "tanh_{T}({0})",
     "tanh_backward": "({0} * (1 - {1} * {1}))",
 }
+OF_BOOLS = {  # the others are those of numbers, of which every one but 0 is true
+    "abs": "{0}",
+    "bitwise_not": "(!{0})",
+    "clamp_max": "({0} && {1})",
+    "clamp_min": "({0} || {1})",
+    "maximum": "({0} || {1})",
+    "minimum": "({0} && {1})",
+    "sgn": "{0}",
+    "sign": "{0}",
+}
 COMPARISONS = {"eq": "==", "ge": ">=", "gt": ">", "le": "<=", "lt": "<", "ne": "!="}
+OF_INTEGERS = {"abs", "ceil", "clamp_max", "clamp_min", "floor", "maximum", "minimum", "relu", "round", "sgn", "sign"}
 POWERS = {-1.0: "(1 / {0})", -0.5: "(1 / sqrt_{T}({0}))", 0.5: "sqrt_{T}({0})", 1.0: "{0}", 2.0: "({0} * {0})"}
 POWERS[3.0] = "({0} * {0} * {0})"
 
@@ -94,12 +105,16 @@ def elementwise(name, args, alpha, shape, dtype):
     """The value of an operation of TEMPLATES or COMPARISONS."""
     template, compares = template_of(name)
     computed = _promoted(args) if compares or dtype is torch.bool else dtype
+    if computed is torch.bool:
+        template = OF_BOOLS.get(name.split(".")[0]) or f"({template} != 0)"
     if name == "pow.Tensor_Scalar" and float(args[1]) in POWERS:
         template, args = POWERS[float(args[1])], args[:1]
     operands = [operand(arg, shape, computed) for arg in args]
     if alpha not in (None, 1):
         scaled = 0 if name == "rsub.Scalar" else 1
         operands[scaled] = Apply(f"({{0}} * {literal(alpha, computed)})", (operands[scaled],))
+    if not computed.is_floating_point and "{T}" in template and name.split(".")[0] not in OF_INTEGERS:
+        raise NotKnown(f"torch's operation {name} of {computed}")
     return Value(tuple(shape), dtype, Apply(template.replace("{T}", kind(computed)), tuple(operands)))
 
 
@@ -129,6 +144,8 @@ def literal(number, dtype):
         if math.isinf(number):
             return "INFINITY" if number > 0 else "(-INFINITY)"
         return "NAN" if math.isnan(number) else f"({number!r}{suffix})"
+    if number == torch.iinfo(torch.int64).min:  # C reads the digits first, which are no number without their sign
+        return f"({number + 1}LL - 1)"
     return f"({int(number)}LL)" if dtype is torch.int64 else f"({int(number)})"
 
 

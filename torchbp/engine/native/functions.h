@@ -146,10 +146,16 @@ INLINE double pow_double(double x, double y) {
 }
 INLINE float pow_float(float x, float y) { return (float)pow_double(x, y); }
 
-INLINE int64 max_long_long(int64 x, int64 y) { return x > y ? x : y; }
-INLINE int64 min_long_long(int64 x, int64 y) { return x < y ? x : y; }
-INLINE int64 abs_long_long(int64 x) { return x < 0 ? -x : x; }
-INLINE int64 sign_long_long(int64 x) { return (x > 0) - (x < 0); }
+#define OF_INTEGERS(T, NAME)                                                                                          \
+  INLINE T max_##NAME(T x, T y) { return x > y ? x : y; }                                                             \
+  INLINE T min_##NAME(T x, T y) { return x < y ? x : y; }                                                             \
+  INLINE T abs_##NAME(T x) { return x < 0 ? -x : x; }                                                                 \
+  INLINE T sign_##NAME(T x) { return (x > 0) - (x < 0); }                                                             \
+  INLINE T floor_##NAME(T x) { return x; }                                                                            \
+  INLINE T ceil_##NAME(T x) { return x; }                                                                             \
+  INLINE T round_##NAME(T x) { return x; }
+OF_INTEGERS(int64, long_long)
+OF_INTEGERS(int, int)
 
 /* vectors of so many numbers; {0} sets all of them to 0 */
 #define LOAD(TYPE, FROM) ({ TYPE loaded; memcpy(&loaded, FROM, sizeof loaded); loaded; })

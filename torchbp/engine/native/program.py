@@ -6,6 +6,7 @@ import threading
 import time
 
 import torch
+from torch.autograd.graph import increment_version
 
 from torchbp.engine.native.build import OF_LANES, OF_MATRICES, load, vector_bytes
 from torchbp.engine.native.source import Source
@@ -49,16 +50,16 @@ class Program:
         self.function.restype = None
         self.seconds, self.seconds_of_engine = 0.0, 0.0  # of a step, once they are measured
 
-    def is_faster(self, steps):
-        """Whether a call for so many steps takes less time than the engine's own steps."""
+    def is_faster(self, steps, call=CALL):
+        """Whether a call for so many steps takes less time than the engine's own steps; `call` is without its steps."""
         if torch.are_deterministic_algorithms_enabled():  # a measurement is not deterministic
             return True
-        return CALL + steps * self.seconds < steps * self.seconds_of_engine
+        return call + steps * self.seconds < steps * self.seconds_of_engine
 
     def measure(self, tensors, rows, seconds_of_engine):
         """Find out how long a step takes, by steps that change the tensors."""
         times = {}
-        for of_call in (rows, rows.first(1)) * 5:
+        for of_call in (rows, rows.repeated(1)) * 5:
             start = time.perf_counter()
             self(tensors, of_call)
             seconds = time.perf_counter() - start
@@ -69,35 +70,46 @@ class Program:
     def __call__(self, tensors, rows):
         """The losses (steps) or (steps, members) of steps that change `tensors`, those of
         `tensors_of` and the buffers of the network."""
-        count, places = self.members or 1, rows.places
-        losses = torch.empty(rows.steps, count, dtype=self.source.loss_dtype, device="cpu")
-        given = [*tensors, *self.source.constants, rows.x, rows.y, losses]
+        losses = torch.empty(rows.steps, self.members or 1, dtype=self.source.loss_dtype, device="cpu")
+        pointers, arguments = self.arguments(tensors, rows)
+        pointers[-1] = losses.data_ptr()
+        self.run(self.parts(rows.steps), arguments)
+        increment_version(self.changed_of(tensors))
+        return losses if self.members else losses[:, 0]
+
+    def changed_of(self, tensors):
+        """Those of the tensors that a step changes."""
+        return [tensor for tensor, buffer in zip(tensors, self.source.inputs, strict=True) if buffer.is_state]
+
+    def arguments(self, tensors, rows):
+        """The pointers to the tensors, the constants, x, y, and the losses, of which the last is not set yet; and the
+        arguments of the function between the members and the workspace."""
+        places, inputs = rows.places, [*tensors, *self.source.constants, rows.x, rows.y]
+        pointers = (pointer * (len(inputs) + 1))(*[t.data_ptr() for t in inputs])
         between = [0 if buffer.uniform else buffer.size for buffer in self.source.inputs]
-        arguments = [
-            long(count),
+        return pointers, (
+            long(self.members or 1),
             long(rows.steps),
             pointer(places.data_ptr() if places is not None else None),
             long(places.stride(0) if places is not None and places.dim() > 1 else 0),
             *((long * 2)(*strides) for strides in rows.strides()),
-            (pointer * len(given))(*[t.data_ptr() for t in given]),
+            pointers,
             (long * len(between))(*between),
-        ]
-        self._run_parts(self._parts(count, rows.steps), arguments)
-        for tensor, buffer in zip(tensors, self.source.inputs, strict=True):
-            if buffer.is_state and not tensor.is_inference():  # so that autograd knows that it was changed
-                torch.autograd.graph.increment_version(tensor)
-        return losses if self.members else losses[:, 0]
+        )
 
-    def _run_parts(self, parts, arguments):
+    def run(self, parts, arguments):
         """Run the parts, each in a thread; an interruption is raised once all of them have ended."""
-        size = self.source.workspace + 64
-        workspaces = [torch.empty(size, dtype=torch.uint8, device="cpu") for _ in parts]
-        of_parts = [(*part, arguments, workspace) for part, workspace in zip(parts, workspaces, strict=True)]
-        threads, interruption = [threading.Thread(target=self._run, args=args) for args in of_parts[1:]], None
+        if len(parts) == 1:
+            self._run(*parts[0], arguments)
+            return
+        threads, interruption = (
+            [threading.Thread(target=self._run, args=(*part, arguments)) for part in parts[1:]],
+            None,
+        )
         try:
             for thread in threads:
                 thread.start()
-            self._run(*of_parts[0])
+            self._run(*parts[0], arguments)
         finally:
             for thread in threads:
                 while thread.is_alive():
@@ -108,15 +120,19 @@ class Program:
         if interruption is not None:
             raise interruption
 
-    def _parts(self, count, steps):
+    def parts(self, steps):
         """The members of each thread, first and last: of as many threads as torch uses, where that is worth it."""
+        count = self.members or 1
         blocks = -(-count // self.lanes)
         threads = max(1, min(torch.get_num_threads(), blocks, int(self.seconds * steps / WORTH_A_THREAD)))
         bounds = [min(count, blocks * part // threads * self.lanes) for part in range(threads + 1)]
         return list(itertools.pairwise(bounds))
 
-    def _run(self, first, last, arguments, workspace):
-        aligned = -(-workspace.data_ptr() // 64) * 64
+    def _run(self, first, last, arguments):
+        aligned = workspace = None
+        if self.source.workspace:
+            workspace = torch.empty(self.source.workspace + 64, dtype=torch.uint8, device="cpu")
+            aligned = -(-workspace.data_ptr() // 64) * 64
         self.function(long(first), long(last), *arguments, pointer(aligned))
 
 

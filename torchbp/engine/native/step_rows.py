@@ -66,28 +66,31 @@ class StepRows:
             else:
                 yield (t.stride(0) if of_members else 0), 0
 
-    def first(self, steps):
-        """The rows of so many steps at most."""
-        steps = min(steps, self.steps)
+    def repeated(self, steps):
+        """The rows of so many steps, again from the first where they are of fewer."""
+        times = -(-steps // self.steps)
         if self.places is None:
-            return StepRows(self.x[:steps], self.y[:steps], None, None, self.members, self.of_classes)
-        places = self.places[..., : steps * self.count].contiguous()
+            x, y = (t[:steps].repeat(times, *[1] * (t.dim() - 1))[:steps] for t in (self.x, self.y))
+            return StepRows(x, y, None, None, self.members, self.of_classes)
+        size = steps * self.count
+        places = self.places[..., :size].repeat(*[1] * (self.places.dim() - 1), times)[..., :size].contiguous()
         return StepRows(self.x, self.y, self.count, places, self.members, self.of_classes)
 
-    def check(self, limits, ignored):
-        """Raises an IndexError for an index among the rows, such as a class, that is out of range.
 
-        Args:
-            limits: "x" or "y", which hold indices: the number that they must be under.
-            ignored: a number that y may be all the same, or None.
-        """
-        for name, limit in limits.items():
-            t = getattr(self, name)
-            low, high = (bound.item() for bound in t.aminmax())
-            if low >= 0 and high < limit:
-                continue
-            wrong = (t < 0) | (t >= limit)
-            if name == "y" and ignored is not None:
-                wrong &= t != ignored
-            if wrong.any():
-                raise IndexError(f"{name} holds {t[wrong][0].item()}, which is not in 0 … {limit - 1}")
+def check_indices(limits, x, y, ignored):
+    """Raises an IndexError for an index among the rows, such as a class, that is out of range.
+
+    Args:
+        limits: "x" or "y", which hold indices: the number that they must be under.
+        ignored: a number that y may be all the same, or None.
+    """
+    for name, limit in limits.items():
+        t = x if name == "x" else y
+        low, high = (bound.item() for bound in t.aminmax())
+        if low >= 0 and high < limit:
+            continue
+        wrong = (t < 0) | (t >= limit)
+        if name == "y" and ignored is not None:
+            wrong &= t != ignored
+        if wrong.any():
+            raise IndexError(f"{name} holds {t[wrong][0].item()}, which is not in 0 … {limit - 1}")

@@ -23,6 +23,21 @@ def reduction(operation, start):
     return of
 
 
+def extreme(operation, of_bools, sign):
+    """The largest number, where sign is 1, or the smallest, where it is −1."""
+
+    def of(lowering, example, value, dims=None, keepdim=False, **_):
+        if value.dtype is torch.bool:
+            return reduce(lowering, of_bools, (sign < 0), value, dims, keepdim)
+        start = -sign * float("inf")
+        if not value.dtype.is_floating_point:
+            bounds = torch.iinfo(value.dtype)
+            start = bounds.min if sign > 0 else bounds.max
+        return reduce(lowering, operation, start, value, dims, keepdim)
+
+    return of
+
+
 def reduce(lowering, operation, start, value, dims, keepdim):
     rank = len(value.shape)
     dims = [dims] if isinstance(dims, int) else dims

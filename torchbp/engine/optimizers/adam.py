@@ -41,6 +41,11 @@ class _ByMoments(EngineOptimizer):
         for state in self.state.values() if self.network.members else ():
             count_of_each(state, self.network.members)
 
+    def _join_state(self):
+        for state in self.state.values():
+            if state and state["step"].dim() and (state["step"] == state["step"][0]).all():
+                state["step"] = state["step"][0].clone()
+
 
 class Adam(_ByMoments, torch.optim.Adam):
     r"""`torch.optim.Adam` of one network, or of an ensemble, with a step that needs no graph and stores no gradient.

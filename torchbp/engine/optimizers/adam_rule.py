@@ -20,6 +20,7 @@ class _Fields(NamedTuple):
     decoupled: bool
     moves: float | torch.Tensor
     in_one_kernel: bool
+    decays_apart: bool
     step: torch.Tensor
     exp_avg: torch.Tensor
     exp_avg_sq: torch.Tensor
@@ -34,7 +35,8 @@ class AdamRule(Common, _Fields):
 
     rate is −α and decay λ; t, M and V are `step`, `exp_avg` and `exp_avg_sq`. moves is 1, or a tensor with a 1 for each
     member that descends and a 0 for each that keeps W, M, V and t. `in_one_kernel` is true where all numbers are
-    numbers: torch's fused kernel computes the same then.
+    numbers: torch's fused kernel computes the same then. `decays_apart` is true where that kernel would round the
+    factor 1 − αλ of a decoupled decay by 1 % of αλ or more.
     """
 
     __slots__ = ()
@@ -49,7 +51,7 @@ class AdamRule(Common, _Fields):
         return rule._replace(step=self.step.clone())
 
     def with_tensors(self, x, made=None):
-        return super().with_tensors(x, made)._replace(in_one_kernel=False)
+        return super().with_tensors(x, made)._replace(in_one_kernel=False, decays_apart=False)
 
     def dtype_of_numbers(self, x):
         return precise_dtype(x.device)  # in float32 1 − 0.999 has an error of 1e-5
@@ -64,7 +66,7 @@ class AdamRule(Common, _Fields):
 
     def update(self, p, gradient):
         """The update of p by operations of tensors. It writes over the gradient."""
-        rate, beta1, beta2, eps, decay, decoupled, moves, _, step, m, v = self
+        rate, beta1, beta2, eps, decay, decoupled, moves, _, _, step, m, v = self
         step.add_(moves)
         t = step.to(precise_dtype(p.device))
         keep1, keep2 = beta1, beta2
@@ -87,14 +89,16 @@ class AdamRule(Common, _Fields):
         add_multiple(p, number_like(p, rate), change)
 
     def update_in_one_kernel(self, p, gradient):
-        rate, beta1, beta2, eps, decay, decoupled, _, _, step, m, v = self
+        rate, beta1, beta2, eps, decay, decoupled, _, _, apart, step, m, v = self
         step.add_(ONE)  # a tensor: the number 1 would be made one first, at twice the cost
-        if decoupled and is_rounded(rate * decay, p.dtype, 50):  # the kernel takes the factor 1 − αλ, 1 % off or more
-            p.add_(p, alpha=rate * decay)
-            decay = 0
+        descends = p
+        if apart:  # the kernel adds its part to −αλ W, which is small too, and not to W
+            descends, decay = p * (rate * decay), 0
         kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
         options = {"lr": -rate, "beta1": beta1, "beta2": beta2, "weight_decay": decay, "eps": eps}
-        kernel([p], [gradient], [m], [v], [], [step], **options, amsgrad=False, maximize=False)
+        kernel([descends], [gradient], [m], [v], [], [step], **options, amsgrad=False, maximize=False)
+        if apart:
+            p.add_(descends)
 
 
 def times_(out, factor):
@@ -132,9 +136,10 @@ def adam_rule(p, group, state, active, begun):
         and not state["step"].dim()
         and p.device.type in ("cpu", "cuda")
         and not any(isinstance(number, torch.Tensor) for number in numbers)
-        and not (group["decoupled_weight_decay"] and is_rounded(numbers[0] * numbers[4], p.dtype, 16))
     )
-    return AdamRule(*numbers, group["decoupled_weight_decay"], moves, in_one_kernel, state["step"], m, v)
+    decoupled = group["decoupled_weight_decay"]
+    apart = in_one_kernel and decoupled and is_rounded(numbers[0] * numbers[4], p.dtype)
+    return AdamRule(*numbers, decoupled, moves, in_one_kernel, apart, state["step"], m, v)
 
 
 def count_of_each(state, members):
@@ -148,6 +153,6 @@ def precise(beta, p):
     return beta.to(p.device, precise_dtype(p.device)) if isinstance(beta, torch.Tensor) else beta
 
 
-def is_rounded(decay_step, dtype, units):
-    """Whether −αλ is under so many units of the rounding of 1: of a W − αλ W, half a unit at most is lost."""
-    return 0 < abs(decay_step) < units * torch.finfo(torch.promote_types(dtype, torch.float32)).eps
+def is_rounded(decay_step, dtype):
+    """Whether −αλ is under 50 units of the rounding of 1, of which 1 − αλ loses half a one."""
+    return 0 < abs(decay_step) < 50 * torch.finfo(torch.promote_types(dtype, torch.float32)).eps

@@ -4,8 +4,8 @@ import functools
 
 import torch
 
-from torchbp.engine.native.compiled import cached
 from torchbp.engine.optimizers.update_rule import rules_at, unique_rules
+from torchbp.engine.recently_used import cached
 from torchbp.ops.registry import rule_of
 
 WARM_UP = 3  # steps before a capture, as torch's documentation of CUDA graphs asks for

@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
+from torchbp.engine.fitting import pace
 from torchbp.engine.fitting.fit import History, fit
 from torchbp.engine.fitting.fit_arguments import row_dims_of
 from torchbp.engine.losses import has_value_of_steps, values_of_steps
 from torchbp.engine.native.compiled import CompiledSteps
+from torchbp.engine.native.single_step import SingleSteps
 from torchbp.engine.network import Network
 from torchbp.engine.optimizers.cuda_graph import CapturedStep
 from torchbp.engine.optimizers.lean_step import LeanStep
@@ -37,7 +39,8 @@ class EngineOptimizer(OptimizerOptions):
         self._active = settings.get("active")
         self.captured = CapturedStep(self._run, self.network, self.loss) if settings["capture"] else None
         self.compiled = CompiledSteps(settings["model"], self.loss) if settings["compile"] is True else None
-        self._lean = LeanStep(self)
+        self._single_steps = 0  # of the engine
+        self._lean, self._single = LeanStep(self), None
 
     def backprop_step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """One step of gradient descent on the rows x, y. It neither reads nor writes `.grad`.
@@ -49,7 +52,7 @@ class EngineOptimizer(OptimizerOptions):
 
         Returns:
             L of before the step, a scalar tensor; of an ensemble (E), of each member its own. Reading it is the
-            caller's, so that a GPU is not waited for; it is an inference tensor, which `.clone()` makes a usual one.
+            caller's, so that a GPU is not waited for. It may be an inference tensor; `.clone()` makes a usual one.
 
         Raises:
             TypeError: a hook was added.
@@ -57,6 +60,14 @@ class EngineOptimizer(OptimizerOptions):
             FloatingPointError: under `torch.autograd.detect_anomaly`, nan or inf in x, or of the layer that it names;
                 no parameter has changed then (with `chunk`: of that chunk).
         """
+        if self.compiled is not None and (value := self._step_of_program(x, y)) is not None:
+            return value
+        self._single_steps += 1
+        if self._single_steps == pace.MANY_STEPS:
+            pace.compile_if_auto(self)
+        return self._step_of_engine(x, y)
+
+    def _step_of_engine(self, x, y):
         self._check()
         if self._is_lean():
             parameters, rules, rate, step, begun = self._lean.prepared()
@@ -119,16 +130,13 @@ class EngineOptimizer(OptimizerOptions):
         if not len(x):
             return x.new_zeros(0) if self.network.members is None else x.new_zeros(0, self.network.members)
         losses = self._steps_of_program(x, y)
-        if losses is not None:
-            return losses
-        if (
-            len(x) == 1
-            or not self._is_lean()
-            or self._is_first()
-            or not has_value_of_steps(self.loss, self.network.members)
-        ):
-            return torch.stack([self.backprop_step(*rows) for rows in zip(x, y, strict=True)])
-        return self._lean_steps(x, y)
+        return self._steps_of_engine(x, y) if losses is None else losses
+
+    def _steps_of_engine(self, x, y):
+        together = len(x) > 1 and self._is_lean() and not self._is_first()
+        if together and has_value_of_steps(self.loss, self.network.members):
+            return self._lean_steps(x, y)
+        return torch.stack([self._step_of_engine(*rows) for rows in zip(x, y, strict=True)])
 
     def _steps_of_program(self, x, y, count=None, places=None):
         """The losses of the steps on these rows, as `CompiledSteps` takes them; None where no program makes them."""
@@ -139,6 +147,16 @@ class EngineOptimizer(OptimizerOptions):
         rules, begun = update_rules(self, parameters)
         losses = self.compiled(parameters, rules, x, y, count, places)
         return None if losses is None else self._committed(begun, losses)
+
+    def _step_of_program(self, x, y):
+        """L of the step on these rows; None where no program makes it."""
+        if not self._is_lean():
+            return None
+        self._check()
+        if self._single is None or self._single.compiled is not self.compiled:
+            self._single = SingleSteps(self)
+        value = self._single(x, y)
+        return None if value is None else self._committed({}, value)
 
     def _lean_steps(self, x, y):
         """The steps one after the other, and the losses of all from their outputs."""

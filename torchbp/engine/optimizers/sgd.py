@@ -27,10 +27,10 @@ class SGD(EngineOptimizer, torch.optim.SGD):
             then holds those of lr as `lr_of_members`, and its lr is their factor, 1, which schedulers change.
         loss: as in `torchbp.backprop`.
         chunk: how many members of an ensemble go through a step at once, which bounds its memory; None is all.
-        compile: whether `backprop_steps` and `fit` make their steps in one call of a program in C, which is made of the
-            trace of a step for each shape of the rows, in a second or two; it is kept on disk. It needs a C compiler,
-            gcc or clang. "auto" leaves `backprop_steps` as it is, and compiles in `fit` once the
-            epochs to come would take some seconds without.
+        compile: whether `backprop_steps` and `fit` make their steps in one call of a program in C, and `backprop_step`
+            its own from the eleventh on rows of a shape. It is made of the trace of a step for each shape of the rows,
+            in a second or two, and is kept on disk. It needs a C compiler, gcc or clang. "auto" compiles in `fit` once
+            the epochs to come would take some seconds without, and other steps after 20,000 calls of `backprop_step`.
         capture: whether `backprop_step` is a CUDA graph, for each shape of the rows anew. Of these graphs, and of the
             programs of `compile`, the 32 that were used last are kept.
 

@@ -21,11 +21,20 @@ from torchbp.training.checkpoints.compatibility import changed_settings, check_s
 from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import read_checkpoint
 from torchbp.training.cli.arguments import GROUPS, Parser, configs_first, known_keys, nearest
+from torchbp.training.cli.finite_answers import check_finite
 from torchbp.training.cli.lightning_quiet import silence_lightning
 from torchbp.training.data.columns import feature_names
 from torchbp.training.data.tabular import TabularData
 from torchbp.training.errors import SettingError, UserError
-from torchbp.training.model.classifier import Classifier
+from torchbp.training.model.network import Network
+
+SCALED = {
+    "standard": "standardised",
+    "clipped": "standardised, and clipped smoothly at ±4",
+    "robust": "scaled by their quartiles, and clipped smoothly at ±3",
+    "quantile": "made normally distributed by their quantiles",
+    "none": "as they are",
+}
 
 
 class ExplainParser(Parser):
@@ -79,13 +88,17 @@ def _run(settings):
     if settings.weights not in (None, *WEIGHTS):
         raise SettingError(f"--weights {settings.weights} is not known; use {', '.join(WEIGHTS)}")
     model = (trained(settings) if settings.ckpt_path else _fresh(settings)).double()
+    _check_explained(model)
     rows = Rows(settings.data.source, settings.data.target, settings.row, settings.y, model)
     with torch.no_grad():
-        x, y = model.standardize(rows.x.double()), rows.answers().double()
+        x, y = model.scaling(rows.x.double()), model.task.encode(rows.answers().double())
+        check_finite(model.net(x), rows.places[0], settings.data.source)
     weights = (
         "Trained weights" if settings.ckpt_path else f"Random, untrained weights (seed {settings.seed_everything})"
     )
-    title = f"{rows.title()}. Inputs standardised. {weights}"
+    title = f"{rows.title()}. Inputs {SCALED[model.hparams.scaling]}. {weights}"
+    if model.hparams.optimizer != "sgd":
+        title += f". The step is of plain gradient descent, and not of {model.hparams.optimizer}"
     try:
         if settings.weights:
             WEIGHTS[settings.weights](model.net, x, y)
@@ -95,7 +108,7 @@ def _run(settings):
             title += ", --saturate"
         lr = settings.lr if settings.lr is not None else model.hparams.lr
         explanation = explain(
-            model.net, x, y, lr, model.loss, title, features=feature_names(rows.columns), outputs=rows.outputs
+            model.net, x, y, lr, model.task.criterion, title, features=feature_names(rows.columns), outputs=rows.outputs
         )
         text = explanation.to_text(settings.layer)
     except (TypeError, ValueError) as error:
@@ -128,27 +141,40 @@ def _write(contents):
 
 
 def trained(settings):
-    """The classifier of the checkpoint, whose settings must be those of the command."""
+    """The model of the checkpoint, whose settings must be those of the command."""
     path = settings.ckpt_path
     checkpoint = read_checkpoint(path)
     _check_single(checkpoint["hyper_parameters"], f"{path} holds", "train a single network, with")
-    check_same_settings(checkpoint["hyper_parameters"], changed_settings(settings.model.as_dict(), Classifier), path)
-    return load_network(Classifier, checkpoint, path)
+    check_same_settings(checkpoint["hyper_parameters"], changed_settings(settings.model.as_dict(), Network), path)
+    return load_network(Network, checkpoint, path)
 
 
 def _fresh(settings):
-    """A classifier with the random first weights that `fit` would start from."""
+    """A model with the random first weights that `fit` would start from."""
     _check_single(settings.model, "the settings are of", "add")
     if not 0 <= settings.seed_everything < 2**32:
         raise SettingError(f"seed_everything={settings.seed_everything} must lie between 0 and 2³² − 1")
     data = TabularData(**settings.data.as_dict())
     torch.manual_seed(settings.seed_everything)
-    model = Classifier(**{name: getattr(data, name) for name in LINKED}, **settings.model.as_dict())
+    model = Network(**{name: getattr(data, name) for name in LINKED}, **settings.model.as_dict())
     model.trainer = Trainer(accelerator="cpu", **TRAINER_DEFAULTS | {"logger": False, "enable_checkpointing": False})
     model.trainer.datamodule = data
     model.setup("fit")  # fits the scaling to the training rows
     model.trainer = None
     return model.eval()
+
+
+def _check_explained(model):
+    """Refuse a network with steps that `explain` has no words for."""
+    h = model.hparams
+    for name, value, without in (
+        ("data.task", h.task, ("binary", "multilabel")),
+        ("model.dropout", h.dropout, (0.0,)),
+        ("model.norm", h.norm, (None,)),
+    ):
+        if value not in without:
+            shown = " and ".join(map(str, without))
+            raise SettingError(f"explain has no words for {name}={value} yet; it shows {shown}")
 
 
 def _check_single(settings, what, remedy):

@@ -4,9 +4,8 @@ import math
 
 from pytorch_lightning.callbacks import Callback
 
-from torchbp import ops
 from torchbp.ops import registry
-from torchbp.training.callbacks.gradients import gradient_flow
+from torchbp.training.callbacks.gradients import gradient_flow, of_rows
 from torchbp.training.callbacks.saturation import TOO_MANY, saturation_trouble
 from torchbp.training.errors import SettingError
 
@@ -35,9 +34,9 @@ class GradientMonitor(Callback):
         self.sample = None
         if self.every_n_epochs != 0 and trainer.is_global_zero and trainer.datamodule is not None:
             rows = trainer.datamodule.splits["train"]
-            x, y = trainer.datamodule.rows(rows[: min(max(len(rows) // 32, 128), 1024)])
-            dtype = next(pl_module.parameters()).dtype
-            self.sample = x.to(pl_module.device, dtype), y.to(pl_module.device, dtype)
+            sample = trainer.datamodule.rows(rows[: min(max(len(rows) // 32, 128), 1024)])
+            p = next(pl_module.parameters())
+            self.sample = [of_rows(t, p).to(p.device) for t in sample]
 
     def on_train_epoch_end(self, trainer, pl_module):
         epoch = trainer.current_epoch
@@ -53,27 +52,21 @@ class GradientMonitor(Callback):
     def load_state_dict(self, state_dict):
         self.record = state_dict["record"]
 
-    def troubles(self, trainer, classifier):
+    def troubles(self, trainer, model):
         """A sentence for each layer that no longer learns, and what helps; none if the network has learnt."""
         loss = trainer.callback_metrics.get("train/loss", math.nan)
-        if loss < LEARNT * constant_answer_loss(trainer.datamodule.rows("train")[1], classifier.loss.pos_weight):
+        _, *target = trainer.datamodule.rows("train")
+        if loss < LEARNT * model.task.constant_loss(*target):
             return
-        rule = registry.activation(classifier.net.activation)
+        rule = registry.activation(model.hparams.activation)
         for name, value in self.record.items():
             kind, _, layer = name.partition("/")
             if kind == "saturated" and value >= TOO_MANY:
                 yield f"{value:.0%} of layer {layer}'s {saturation_trouble(rule.name)}"
-            last = self.record[f"dz_rms/{len(classifier.hparams.hidden) + 1}"]
+            last = self.record[f"dz_rms/{len(model.hparams.hidden) + 1}"]
             if kind == "dz_rms" and value < VANISHED * last:
                 remedy = " or model.activation relu" if rule.flat == "both sides" else ""
                 yield (
                     f"layer {layer}'s gradient has vanished: its dZ is {value / last if last else 0:.0e} of the last "
                     f"layer's. Fewer hidden layers{remedy} helps"
                 )
-
-
-def constant_answer_loss(y, pos_weight):
-    """The least loss on y, `(N, outputs)`, of one answer for all rows: P = w q / (w q + 1 − q), q the mean of y."""
-    q, w = y.mean(0), 1 if pos_weight is None else pos_weight.to(y)
-    z = (w * q / (1 - q)).log().clamp(-100, 100)
-    return ops.binary_cross_entropy_with_logits(z, q, pos_weight=None if pos_weight is None else w)

@@ -9,17 +9,18 @@ For rows n with a loss L_n each, and the layers l = 1 … L with Z_l = A_{l−1}
                (Goodfellow 2015, Efficient Per-Example Gradient Computations, arXiv:1510.01799)
 """
 
-import itertools
-
 import torch
 
+from torchbp.engine.fitting.epoch import evaluation
 from torchbp.engine.gradients import gradient_norms
 from torchbp.engine.losses import value_and_derivative
-from torchbp.engine.network import Network
-from torchbp.ops import registry
+from torchbp.engine.network import Network as Layers
 from torchbp.ops.layers.ensemble_linear import ensemble_dweight
+from torchbp.ops.registry import rule_of
+from torchbp.ops.rules import Activation
 from torchbp.training.callbacks.saturation import flat_share
 from torchbp.training.data.batches import ROWS_AT_ONCE
+from torchbp.training.model.layers import is_linear
 
 PERCENTILES = {
     "sample_gradient/p05": 0.05,
@@ -30,33 +31,43 @@ PERCENTILES = {
 
 
 @torch.no_grad()
-def backward_pass(classifier, x, y):
-    """A_{l−1} `(N, n_{l−1})` and dZ_l `(N, n_l)` of each layer l = 1 … L, of the loss L_n of each row.
+def backward_pass(model, x, y, w=None):
+    """A_{l−1} `(N, n_{l−1})` and dZ_l `(N, n_l)` of each layer l = 1 … L with weights, of the loss L_n of each row.
 
-    x, y are raw rows, `(N, in_features)` and `(N, outputs)`, on the classifier's device.
+    x, y, w are rows as batches have them, on the model's device. The network is as in evaluation, without dropout.
     """
-    network = Network(classifier.net, allow_hooks=True)
+    network = Layers(model.net, allow_hooks=True)
     parameters = network.parameters()
-    with network.only_read():
-        output, saved = network.forward(parameters, classifier.standardize(x))
-    _, dz, scale = value_and_derivative(classifier.loss, output, y, network.members)
-    passes = reversed(list(network.backward(parameters, saved, dz * (scale * len(x)))))
-    _, dzs, inputs = zip(*passes, strict=True)
-    return inputs, dzs
+    y, loss = model.task.target(y, w)
+    with evaluation(network), network.only_read():
+        output, saved = network.forward(parameters, model.scaling(x))
+        _, dz, scale = value_and_derivative(loss, output, y, network.members)
+        passes = list(network.backward(parameters, saved, dz * (scale * len(x))))
+    linear = [(dz, a) for place, dz, a in reversed(passes) if is_linear(network.layers[place][1])]
+    return [a for _, a in linear], [dz for dz, _ in linear]
 
 
-def full_gradient_norm(classifier, x, y):
-    """‖∇L‖₂ over all parameters, L the mean loss of the rows x, y plus ½ λ ‖W‖². It touches no `.grad`.
+def full_gradient_norm(model, *rows):
+    """‖∇L‖₂ over all parameters, L the mean loss of the rows, as batches have them, plus ½ λ ‖W‖², unless the decay is
+    decoupled. It touches no `.grad`. The network is as in evaluation, without dropout.
 
     Of an ensemble one norm for each member, `(E)`.
     """
-    network = Network(classifier.net, allow_hooks=True)
-    decays = dict.fromkeys(classifier.net.parameters(), classifier.hparams.weight_decay)
-    p = next(classifier.net.parameters())
+    network, p = Layers(model.net, allow_hooks=True), next(model.net.parameters())
+    decay = 0.0 if model.hparams.optimizer == "adamw" else model.hparams.weight_decay
+    rows = [of_rows(t, p) for t in rows]
+    loss = model.task.target(*(t[:1] for t in rows[1:]))[1]
     pieces = (
-        (classifier.standardize(x[rows].to(p)), y[rows].to(p)) for rows in torch.arange(len(x)).split(ROWS_AT_ONCE)
+        (model.scaling(x), model.task.target(*y)[0])
+        for x, *y in ((t[at].to(p.device) for t in rows) for at in torch.arange(len(rows[0])).split(ROWS_AT_ONCE))
     )
-    return gradient_norms(network, classifier.loss, decays, pieces).cpu()
+    with evaluation(network):
+        return gradient_norms(network, loss, dict.fromkeys(model.net.parameters(), decay), pieces).cpu()
+
+
+def of_rows(tensor, p):
+    """Numbers of rows in the dtype of the parameter p; the indices of classes as they are."""
+    return tensor.to(p.dtype) if tensor.is_floating_point() else tensor
 
 
 def sample_gradient_norms(inputs, dzs):
@@ -66,21 +77,21 @@ def sample_gradient_norms(inputs, dzs):
 
 
 @torch.no_grad()
-def gradient_flow(classifier, x, y):
+def gradient_flow(model, x, y, w=None):
     """What the monitor records, {name: number}; the names end in the number of the layer, from 1.
 
     dz_rms, dw_rms: root mean squares of dZ, over rows and units, and of dW; dw_to_w: ‖dW‖/‖W‖; saturated: the share of
     a hidden layer that hardly learns (`flat_share`); sample_gradient: percentiles of ‖g_n‖. Of an ensemble, the means
     over the members that have not diverged.
     """
-    inputs, dzs = backward_pass(classifier, x, y)
-    weights = list(classifier.net.parameters())[::2]  # of W_1, b_1, W_2, …
+    inputs, dzs = backward_pass(model, x, y, w)
+    weights = [layer.weight for layer in model.net if is_linear(layer)]
     dweights = [ensemble_dweight(dz, a) / len(x) for dz, a in zip(dzs, inputs, strict=True)]  # of the mean loss
     quantities = {
         "dz_rms": [_root_mean_square(dz) for dz in dzs],
         "dw_rms": [_root_mean_square(dweight) for dweight in dweights],
         "dw_to_w": [_norm(dweight) / _norm(weight) for dweight, weight in zip(dweights, weights, strict=True)],
-        "saturated": _flat_shares(classifier.net, inputs),
+        "saturated": _flat_shares(model.net, model.scaling(x)),
     }
     names = [f"{name}/{layer}" for name, values in quantities.items() for layer in range(1, len(values) + 1)]
     record = torch.stack([value for values in quantities.values() for value in values])
@@ -92,15 +103,14 @@ def gradient_flow(classifier, x, y):
     return dict(zip([*names, *PERCENTILES], record.tolist(), strict=True))  # one wait for the device, not one each
 
 
-def _flat_shares(net, inputs):
-    """`flat_share` of each hidden layer, whose outputs are the inputs of the next one."""
-    rule, shares = registry.activation(net.activation), []
-    if rule.flat == "nowhere":
-        return shares
-    for number, (x, a) in enumerate(itertools.pairwise(inputs)):
-        layer, activation = net[2 * number], net[2 * number + 1]
-        z = layer(x) if rule.saves == "input" else None
-        shares.append(flat_share(rule, rule.derivative(a, z, **rule.options_of(activation))))
+def _flat_shares(net, x):
+    """`flat_share` of each hidden layer, of the network's input x."""
+    shares = []
+    with evaluation(Layers(net, allow_hooks=True)):
+        for layer in net:
+            z, x, rule = x, layer(x), rule_of(layer)
+            if isinstance(rule, Activation) and rule.flat != "nowhere":
+                shares.append(flat_share(rule, rule.derivative(x, z, **rule.options_of(layer))))
     return shares
 
 
@@ -112,21 +122,17 @@ def _norm(matrices):
     return torch.linalg.vector_norm(matrices, dim=(-2, -1))
 
 
-def hardest_rows(classifier, x, y, count):
-    """Indices and ‖g_n‖ of the `count` rows with the largest gradients ‖g_n‖: hard, or mislabelled.
+def hardest_rows(model, rows, count):
+    """Indices and ‖g_n‖ of the `count` rows with the largest gradients ‖g_n‖: hard, or mislabelled. rows: as batches
+    have them.
 
     Of an ensemble, the mean over the members that answer.
     """
-    dtype = next(classifier.parameters()).dtype
-    pieces = zip(x.to(dtype).split(ROWS_AT_ONCE), y.to(dtype).split(ROWS_AT_ONCE), strict=True)
-    norms = torch.cat(
-        [
-            sample_gradient_norms(*backward_pass(classifier, x.to(classifier.device), y.to(classifier.device))).cpu()
-            for x, y in pieces
-        ],
-        dim=-1,
-    )
-    if classifier.members:
-        norms = norms[classifier.chosen.cpu()].mean(0)
-    norms, rows = norms.sort(descending=True, stable=True)
-    return rows[:count], norms[:count]
+    p = next(model.parameters())
+    pieces = zip(*(of_rows(t, p).split(ROWS_AT_ONCE) for t in rows), strict=True)
+    norms = [sample_gradient_norms(*backward_pass(model, *(t.to(p.device) for t in piece))).cpu() for piece in pieces]
+    norms = torch.cat(norms, dim=-1)
+    if model.members:
+        norms = norms[model.chosen.cpu()].mean(0)
+    norms, order = norms.sort(descending=True, stable=True)
+    return order[:count], norms[:count]

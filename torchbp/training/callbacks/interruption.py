@@ -1,16 +1,15 @@
-"""Ctrl-C and SIGTERM: a run ends between two steps, so that it can be resumed."""
+"""Ctrl-C, SIGTERM and a closed terminal: a run ends between two steps, so that it can be resumed."""
 
 import contextlib
 import os
 import signal
-import sys
 import time
 
 import torch
 import torch.distributed as dist
 from pytorch_lightning.callbacks import Callback
 
-SIGNALS = signal.SIGINT, signal.SIGTERM
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 SAME_SIGNAL = 0.5  # seconds: a second signal within them repeats the first; `timeout` and torchrun send two
 GRACE = 2.0  # seconds after a signal in which the epoch may end, if its checkpoint is written only then
 
@@ -20,22 +19,22 @@ class Interrupted(BaseException):
 
 
 class Interruption(Callback):
-    """Handles Ctrl-C and SIGTERM: the command ends between two steps. A second signal ends the process at once.
+    """Handles `SIGNALS`: the command ends between two steps. A second signal ends the process at once.
 
     An exception at the moment of the signal could leave a lock, a queue or a file in any state, and the run would hang
     in the thread of a logger. So the handler only stores the signal in `number`, which is checked before each batch.
     All processes of a run stop before the same batch: one that stopped alone would leave the others waiting.
 
-    It is a context, within which Ctrl-C is handled: as a KeyboardInterrupt outside of `between_steps`. SIGTERM ends the
-    process as usual until the processes of a run are connected: Python runs no handler while they wait in C++.
+    It is a context, at whose end the previous handlers are back. `listen` installs its own: for Ctrl-C when a run
+    begins; for SIGTERM and SIGHUP when its processes are connected, as Python runs no handler while they wait in C++.
     """
 
     number, since = 0, 0.0  # the signal, and the time when it came
-    stepping = begun = False
+    begun = False
 
     def __enter__(self):
         self.before = {number: signal.getsignal(number) for number in SIGNALS}
-        self.listen([signal.SIGINT])
+        self.terminals = [fd for fd in (1, 2) if os.isatty(fd)]
         return self
 
     def __exit__(self, *_):
@@ -46,15 +45,15 @@ class Interruption(Callback):
     def listen(self, numbers=SIGNALS):
         with contextlib.suppress(ValueError):  # not in the main thread
             for number in numbers:
-                if self.before[number] != signal.SIG_IGN:  # in the background of a shell
+                if self.before[number] != signal.SIG_IGN:  # of nohup, or in the background of a shell
                     signal.signal(number, self.handle)
 
     def handle(self, number, frame):
-        terminal = os.isatty(sys.__stderr__.fileno()) if sys.__stderr__ else False
+        if number == getattr(signal, "SIGHUP", None):
+            self._leave_terminal()
+        terminal = 2 in self.terminals
         if not self.number:
             self.number, self.since = number, time.monotonic()
-            if not self.stepping:
-                raise KeyboardInterrupt
             if terminal:
                 os.write(2, b"\rit ends after this step; a second Ctrl-C ends it at once\n")
         elif time.monotonic() - self.since > SAME_SIGNAL:
@@ -63,13 +62,12 @@ class Interruption(Callback):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-    @contextlib.contextmanager
-    def between_steps(self):
-        self.stepping = True
-        try:
-            yield
-        finally:
-            self.stepping = False
+    def _leave_terminal(self):
+        """It is gone: to write to it would be an error."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for fd in self.terminals:
+            os.dup2(nowhere, fd)
+        self.terminals = []
 
     def stop(self):
         """Raise Interrupted in this process, if it has a signal."""

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from torchbp.printing import say
-from torchbp.training.checkpoints.saving import METRICS
+from torchbp.training.scores.evaluation import monitors
 
 MOST_LINES = 20  # of epochs in a log, about
 
@@ -48,7 +48,7 @@ class EpochProgress(Callback):
         epoch = trainer.fit_loop.epoch_progress.current.completed
         if not trainer.is_global_zero or epoch == self.shown:
             return
-        self.shown, self.last = epoch, (epoch, _metrics_line(trainer.callback_metrics))
+        self.shown, self.last = epoch, (epoch, _metrics_line(trainer))
         if self.bar is not None:
             self.bar.update(self.task, completed=epoch, metrics=self.last[1])
         elif is_due(epoch, trainer.max_epochs):
@@ -78,31 +78,33 @@ def is_due(epoch, max_epochs):
     return epoch == 1 or epoch % math.ceil(max_epochs / MOST_LINES) == 0
 
 
-def run_description(trainer, classifier):
+def run_description(trainer, model):
     """The data and the network of a run, as pairs of a label and a text."""
-    data, sizes = trainer.datamodule, [classifier.hparams.in_features, *classifier.hparams.hidden]
-    outputs = classifier.net[-1].out_features
+    data, sizes = trainer.datamodule, [model.hparams.in_features, *model.hparams.hidden, model.task.outputs]
     rows = ", ".join(f"{len(rows)} {name}" for name, rows in data.splits.items())
-    parameters = f"{sum(p.numel() for p in classifier.parameters()) // (classifier.members or 1)} parameters"
-    if isinstance(classifier.hparams.lr, list):
-        parameters += f" each, {classifier.groups} values of lr × {classifier.members // classifier.groups} members"
-    elif classifier.members:
-        parameters += f" each, {classifier.members} members"
+    parameters = f"{sum(p.numel() for p in model.parameters()) // (model.members or 1)} parameters"
+    if isinstance(model.hparams.lr, list):
+        parameters += f" each, {model.groups} values of lr × {model.members // model.groups} members"
+    elif model.members:
+        parameters += f" each, {model.members} members"
     processes = f" × {trainer.world_size} processes" if trainer.world_size > 1 else ""
-    notes = [("note", note) for note in data.table.notes]
     return [
+        *data.table.task_line,
         (
             "data",
             f"{data.source}: {len(data.table.labels)} rows × {data.in_features} features, "
-            f"{len(data.classes)} {'labels' if data.multilabel else 'classes'}; rows: {rows}",
+            f"{model.task.counted()}; rows: {rows}",
         ),
-        *notes,
+        *data.table.lines,
         (
             "network",
-            f"{'-'.join(map(str, [*sizes, outputs]))}, {parameters}, on {trainer.strategy.root_device}{processes}",
+            f"{'-'.join(map(str, sizes))}, {parameters}, on {trainer.strategy.root_device}{processes}",
         ),
     ]
 
 
-def _metrics_line(metrics):
-    return "  ".join(f"{name} {metrics[name]:.4f}" for name in sorted(metrics) if name in METRICS)
+def _metrics_line(trainer):
+    """The losses, the score of the task, and what callbacks watch."""
+    metrics = trainer.callback_metrics
+    shown = {"train/loss", "val/loss", f"val/{trainer.lightning_module.task.score}", *monitors(trainer)}
+    return "  ".join(f"{name} {metrics[name]:.4f}" for name in sorted(metrics) if name in shown)

@@ -7,7 +7,8 @@ from pytorch_lightning.callbacks import EarlyStopping
 
 from torchbp.engine.fitting.stopping import DESCENDS, GRADIENT, NOT_FINITE, PATIENCE, Minimum
 from torchbp.training.callbacks.gradients import full_gradient_norm
-from torchbp.training.errors import SettingError
+from torchbp.training.checkpoints.saving import METRICS
+from torchbp.training.errors import SettingError, UserError
 
 WHY = {DESCENDS: "descending", GRADIENT: "gradient", PATIENCE: "patience", NOT_FINITE: "diverged"}
 
@@ -24,7 +25,8 @@ class UntilMinimum(EarlyStopping):
         min_delta: the least fall of `monitor` that counts.
         patience: stop when `monitor` has not fallen by more than `min_delta` in so many epochs. For a `val/…` metric it
             counts validations. Training stops at once if the metric is nan or infinite.
-        monitor: the metric that should fall, `train/loss` or `val/loss`.
+        monitor: the metric that should fall, `train/loss`, `val/loss` or another score of the validation rows; one that
+            is best where it is large, as `val/accuracy`, should rise instead.
 
     Raises:
         SettingError: a negative number, or a patience under 1.
@@ -36,17 +38,17 @@ class UntilMinimum(EarlyStopping):
     def __init__(
         self,
         min_grad_norm: float = 0.0,
-        min_delta: float = 1e-4,
-        patience: int = 20,
-        monitor: str = "train/loss",
+        min_delta: float = 1e-3,
+        patience: int = 10,
+        monitor: str = "val/loss",
     ):
         for name, value in (("min_grad_norm", min_grad_norm), ("min_delta", min_delta)):
             if not value >= 0:
                 raise SettingError(f"stopping.{name}={value} must not be negative")
         if patience < 1:
             raise SettingError(f"stopping.patience={patience} must be at least 1")
-        if monitor not in ("train/loss", "val/loss"):
-            raise SettingError(f"stopping.monitor={monitor!r} must be train/loss or val/loss")
+        if monitor not in METRICS:
+            raise SettingError(f"stopping.monitor={monitor!r} is not a metric of training; use {', '.join(METRICS)}")
         # An EarlyStopping only so that Lightning calls it after the callbacks that log; none of its logic is used.
         super().__init__(monitor)
         self.min_grad_norm, self.min_delta, self.patience = min_grad_norm, min_delta, patience
@@ -60,8 +62,11 @@ class UntilMinimum(EarlyStopping):
         self._stop(trainer)  # a resumed run may have stopped before, or some of its members
 
     def on_validation_end(self, trainer, pl_module):
-        if self.monitor == "val/loss" and trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._update(trainer, pl_module.losses["val"])
+        if self.monitor != "train/loss" and trainer.state.fn == "fit" and not trainer.sanity_checking:
+            name = self.monitor.removeprefix("val/")
+            if name not in pl_module.val_scores:
+                raise UserError(f"stopping.monitor={self.monitor} has no value: all validation rows have one class")
+            self._update(trainer, pl_module.val_scores[name] * (1 if METRICS[self.monitor] == "min" else -1))
             self._stop(trainer)
 
     def on_train_epoch_end(self, trainer, pl_module):
@@ -72,7 +77,7 @@ class UntilMinimum(EarlyStopping):
                 self.grad_norm = full_gradient_norm(pl_module, *trainer.datamodule.rows("train"))
             self.grad_norm = trainer.strategy.broadcast(self.grad_norm)  # so that all processes stop, or none
         if self.monitor == "train/loss":
-            self._update(trainer, pl_module.losses["train"], self.grad_norm)
+            self._update(trainer, pl_module.train_losses, self.grad_norm)
         elif self.min_grad_norm > 0:
             self.minimum.stop(self.minimum.active & (self.grad_norm < self.min_grad_norm), GRADIENT)
         self._stop(trainer)
@@ -105,7 +110,8 @@ class UntilMinimum(EarlyStopping):
         if minimum.why == PATIENCE:
             times = "epochs" if self.monitor == "train/loss" else "validations"
             by = f" by {self.min_delta:g}" if self.min_delta else ""
-            return f"{self.monitor} has not fallen{by} in {self.patience} {times} (patience)"
+            moved = "fallen" if METRICS[self.monitor] == "min" else "risen"
+            return f"{self.monitor} has not {moved}{by} in {self.patience} {times} (patience)"
         return _reached_limit(trainer)
 
     def _reason_of_members(self, trainer):

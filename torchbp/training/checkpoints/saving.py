@@ -9,11 +9,13 @@ import torch
 from lightning_fabric.plugins.io import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from torchbp.training import tasks
 from torchbp.training.atomic_write import atomic_write
 from torchbp.training.checkpoints.tensors import first_not_finite
 from torchbp.training.errors import SettingError
 
-METRICS = {"val/loss": "min", "val/accuracy": "max", "train/loss": "min"}  # and whether a small or a large one is best
+# of all tasks, and whether a small or a large one is best
+METRICS = {"train/loss": "min", **{f"val/{name}": best for name, best in tasks.METRICS.items()}}
 
 
 class BestAndLast(ModelCheckpoint):
@@ -23,7 +25,8 @@ class BestAndLast(ModelCheckpoint):
     first last.ckpt is written before the first step.
 
     Args:
-        monitor: the metric that says which epoch is the best: val/loss, val/accuracy or train/loss.
+        monitor: the metric that says which epoch is the best: val/loss or another score of the validation rows, such as
+            val/accuracy, val/f1, val/auroc, val/rmse or val/r2; or train/loss.
         every_seconds: how old the files may be at the end of an epoch. Writing them takes longer than an epoch of a
             small network; 0 writes them at the end of each epoch.
     """
@@ -69,10 +72,12 @@ class BestAndLast(ModelCheckpoint):
             self._write(trainer)
 
     def check_monitor_top_k(self, trainer, current=None):
-        """Whether this epoch is the best so far. An epoch with numbers that are not finite never is."""
+        """Whether this epoch is the best so far. An epoch with numbers that are not finite never is: its accuracy, for
+        example, may be that of answers that are all nan."""
         if not super().check_monitor_top_k(trainer, current):
             return False
-        finite = math.isfinite(current) and first_not_finite(trainer.lightning_module.state_dict()) is None
+        finite = all(math.isfinite(trainer.callback_metrics.get(name, 0)) for name in {*METRICS, self.monitor})
+        finite = finite and first_not_finite(trainer.lightning_module.state_dict()) is None
         return trainer.strategy.reduce_boolean_decision(finite, all=True)
 
     def on_train_end(self, trainer, pl_module):

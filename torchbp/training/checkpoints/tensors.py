@@ -45,20 +45,29 @@ def check_numbers(empty, state, path):
 
 
 def check_optimizer_states(states, net, path):
-    """Raise a UserError if a momentum buffer in a checkpoint's `optimizer_states` does not fit its parameter."""
+    """Raise a UserError if what a checkpoint's `optimizer_states` keep of a parameter does not fit it."""
     parameters = list(net.parameters())
     try:
         buffers = [
-            (number, value) for state in states for number, of in state["state"].items() for value in of.values()
+            (number, name, value)
+            for state in states
+            for number, of in state["state"].items()
+            for name, value in of.items()
         ]
         fit = all(
-            value is None or (value.is_floating_point() and value.shape == parameters[number].shape)
-            for number, value in buffers
+            value is None or (value.is_floating_point() and value.shape in shapes_of(name, parameters[number], net))
+            for number, name, value in buffers
         )
     except (AttributeError, IndexError, KeyError, TypeError):
         fit = False
     if not fit:
         raise UserError(f"{path} cannot be resumed: its optimizer_states do not fit the network's parameters")
+
+
+def shapes_of(name, p, net):
+    """The shapes that this part of an optimizer's state may have: Adam counts steps, once or for each member."""
+    members = getattr(net[0], "members", None)
+    return ((), (members,)) if name == "step" else (p.shape,)
 
 
 def first_not_finite(state):
@@ -70,10 +79,10 @@ def first_not_finite(state):
     if chosen is not None and not chosen.any():
         return "chosen"
     for name, tensor in state.items():
-        if name in ("chosen", "best_scores", "best_epoch"):
+        if name in ("chosen", "best_scores", "best_epoch") or name.startswith("plateau."):
             continue
         if chosen is not None and name.startswith("net."):
             tensor = tensor[chosen]
-        if not (tensor > 0 if name == "standardize.std" else tensor.isfinite()).all():
+        if not (tensor > 0 if name == "scaling.scale" else tensor.isfinite()).all():
             return name
     return None

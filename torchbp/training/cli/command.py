@@ -1,7 +1,5 @@
 """`torchbp fit`, `validate`, `test` and `predict`: run one, and report an error in one line."""
 
-import sys
-
 from torchbp.printing import complain
 from torchbp.training.callbacks.interruption import Interruption
 from torchbp.training.cli.arguments import configs_first, reason_of_class
@@ -20,17 +18,15 @@ def main(arguments):
     with Interruption() as interruption:
         try:
             status = run_command(configs_first(arguments), interruption)
-        except (Exception, KeyboardInterrupt) as error:
-            return leave_process_group(_report(error, interruption))
+        except BrokenPipeError:  # the command line's main ends quietly
+            raise
+        except Exception as error:
+            return leave_process_group(_report(error))
         return leave_process_group(status, together=True)
 
 
-def _report(error, interruption):
+def _report(error):
     """Print one line on stderr, and return the exit status. An error that is a defect of ours is raised again."""
-    if interruption.number:  # while a library is imported, a signal may raise any error
-        if rank() == 0:
-            print("torchbp: interrupted before the first step", file=sys.stderr)
-        return 128 + interruption.number
     if isinstance(error, UserError):
         if rank() == 0 or error.of_this_process:
             complain(error)

@@ -27,8 +27,10 @@ def write_page(command, run, lines, sweep_rows):
     truth = probabilities = None
     hardest = []
     if command.status == 0 and not isinstance(command.trainer.strategy, FSDPStrategy):  # which splits the weights
-        x, y = data.rows("val")
-        truth, probabilities = y.numpy(), _predict_in_pieces(model, x).numpy()
+        x, y, *_ = data.rows("val")
+        truth, answers = model.task.truth(y), _predict_in_pieces(model, x)
+        if truth is not None:
+            truth, probabilities = truth.float().numpy(), answers.numpy()
         for split in ("train", "val"):
             command.interruption.stop()
             hardest += describe_hardest(model, data, split)
@@ -40,48 +42,32 @@ def write_page(command, run, lines, sweep_rows):
         title=f"{run.parent.name}, {run.name}",
         summary=[*run_description(command.trainer, model), *lines],
         history=history,
-        activation=model.net.activation,
-        classes=data.classes,
-        multilabel=data.multilabel,
+        activation=model.hparams.activation,
+        task=model.task,
         truth=truth,
         probabilities=probabilities,
         hardest=hardest,
-        sweep=(sweep_table.HEAD, sweep_rows) if sweep_rows else None,
+        sweep=(sweep_table.head(model.task), sweep_rows) if sweep_rows else None,
         config=(run / "config.yaml").read_text(),
         versions=versions,
     )
 
 
 def _predict_in_pieces(model, x):
-    return torch.cat([model.predict_proba(piece).float().cpu() for piece in x.split(ROWS_AT_ONCE)])
+    return torch.cat([model.answers(piece).float().cpu() for piece in x.split(ROWS_AT_ONCE)])
 
 
 def describe_hardest(model, data, split):
     """Yield the rows of a split with the largest gradients, as dicts for the page."""
-    x, y = data.rows(split)
-    rows, norms = hardest_rows(model, x, y, HARDEST)
+    x, y, *w = data.rows(split)
+    rows, norms = hardest_rows(model, (x, y, *w), HARDEST)
     for row, norm, truth, p in zip(rows, norms, y[rows], _predict_in_pieces(model, x[rows]), strict=True):
-        label, predicted, probability = _describe_answer(model, data, truth, p)
+        label, predicted, probability = model.task.described(truth, p)
         yield {
-            "row": int(data.splits[split][row]) + 1,
+            "row": data.row_number(split, int(row)),
             "split": split,
             "label": label,
             "predicted": predicted,
-            "probability": float(probability),  # of the label
+            "probability": probability,  # of the label
             "norm": float(norm),
         }
-
-
-def _describe_answer(model, data, truth, p):
-    """The label, the predicted class, and the probability of the label, of a row with the answers p, `(outputs,)`."""
-    classes = data.classes
-    if model.binary:
-        label, predicted = (classes[int(value)] for value in (truth[0], p[0] >= 0.5))
-        return label, predicted, p[0] if truth[0] else 1 - p[0]
-    if data.multilabel:
-        label, predicted = (
-            ", ".join(name for name, value in zip(classes, values, strict=True) if value >= 0.5) or "none"
-            for values in (truth, p)
-        )
-        return label, predicted, torch.where(truth > 0, p, 1 - p).prod()
-    return classes[int(truth.argmax())], classes[int(p.argmax())], p[truth.argmax()]

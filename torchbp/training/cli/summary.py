@@ -11,6 +11,7 @@ from torchbp.training.callbacks.gradient_monitor import GradientMonitor
 from torchbp.training.callbacks.stopping import UntilMinimum
 from torchbp.training.checkpoints.tensors import first_not_finite
 from torchbp.training.cli import run_page, sweep_table
+from torchbp.training.scores.evaluation import monitors
 
 
 def summarize(command):
@@ -47,7 +48,7 @@ def summarize(command):
         lines.append(("next", f"{_program()} test -c {config} --ckpt_path {quoted(shown(best))}"))
     _print_lines(trainer, [first])
     if rows and trainer.is_global_zero:
-        print("\n".join(sweep_table.table_lines(rows)))
+        print("\n".join(sweep_table.table_lines(sweep_table.head(model.task), rows)))
     _print_lines(trainer, lines)
 
 
@@ -84,8 +85,8 @@ def _divergence_lines(command, stopping):
     return lines
 
 
-def _what_diverged(trainer, classifier):
-    if name := first_not_finite(classifier.state_dict()):
+def _what_diverged(trainer, model):
+    if name := first_not_finite(model.state_dict()):
         return f"the weights are no longer finite numbers ({name})"
     for name in ("train/loss", "val/loss"):
         if not math.isfinite(trainer.callback_metrics.get(name, 0)):
@@ -99,9 +100,15 @@ def _validation_lines(command, best):
     trainer.loggers = []  # metrics.csv is of the training
     scores = trainer.validate(command.model, command.datamodule, best, verbose=False, weights_only=True)
     scores = scores[0] if scores else {}
-    lines = [("members", sweep_table.members_line(scores))] if "val/spread" in scores else []
-    figures = "".join(f"{name} {scores[name]:.4f}  " for name in ("val/loss", "val/accuracy") if name in scores)
+    lines = [("members", sweep_table.members_line(scores, command.model.task))] if "val/spread" in scores else []
+    figures = "".join(f"{name} {scores[name]:.4f}  " for name in _shown(trainer) if name in scores)
     return [*lines, (Path(best).stem, f"{figures}in {shown(best)}")]
+
+
+def _shown(trainer):
+    """The loss, the score of the task, and what callbacks watch."""
+    first = "val/loss", f"val/{trainer.lightning_module.task.score}"
+    return [*first, *sorted(monitors(trainer) - {*first})]
 
 
 def _stopped_line(trainer, reason):

@@ -4,24 +4,30 @@ import math
 
 from torchbp.engine.fitting.stopping import NOT_FINITE
 
-HEAD = "lr", "val/loss", "of members", "accuracy", "epochs", "stopped by"
+
+def head(task):
+    """The names of the columns."""
+    return "lr", "val/loss", "of members", task.score, "epochs", "stopped by"
 
 
-def members_line(scores):
-    """The accuracy of single members and the spread of their answers, from the scores of a validation."""
-    accuracy, deviation = scores["val/member_accuracy"], scores["val/member_accuracy_std"]
-    return f"val/accuracy {accuracy:.4f} ± {deviation:.4f} of one alone, spread of P {scores['val/spread']:.4f}"
+def members_line(scores, task):
+    """The score of single members and the spread of their answers, from the scores of a validation."""
+    score, deviation = scores[f"val/member_{task.score}"], scores[f"val/member_{task.score}_std"]
+    answers = "P" if task.has_classes else "the answers"
+    return (
+        f"val/{task.score} {score:.4f} ± {deviation:.4f} of one alone, spread of {answers} {scores['val/spread']:.4f}"
+    )
 
 
-def sweep_rows(classifier, stopping):
-    """A row below HEAD for each lr, at the epoch where the loss of its members' mean P was lowest."""
-    each = classifier.members // classifier.groups
+def sweep_rows(model, stopping):
+    """A row below the head for each lr, at the epoch where the loss of its members' mean answer was lowest."""
+    each = model.members // model.groups
     rows = []
-    for group, lr in enumerate(classifier.hparams.lr):
+    for group, lr in enumerate(model.hparams.lr):
         members = slice(group * each, (group + 1) * each)
         epochs = stopping.minimum.epochs[members]
         first, last = int(epochs.min()), int(epochs.max())
-        scores = _score_texts(*classifier.best_scores[:, group].tolist(), single=each == 1)
+        scores = _score_texts(*model.best_scores[:, group].tolist(), single=each == 1)
         rows.append([f"{lr:g}", *scores, f"{first}" if first == last else f"{first}–{last}", stopping.counts(members)])
     return rows
 
@@ -42,18 +48,18 @@ def _short(loss):
     return f"{loss:.4f}" if loss < 1000 else f"{loss:.0e}"
 
 
-def table_lines(rows):
-    """HEAD and the rows as lines of text, in columns."""
-    table = [HEAD, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(HEAD))]
+def table_lines(head, rows):
+    """The head and the rows as lines of text, in columns."""
+    table = [head, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in table]
 
 
-def best_rate_line(classifier):
+def best_rate_line(model):
     """The best lr, its loss, and the epoch where it was lowest."""
-    group = int(classifier.best_scores[0].argmin())
-    epoch, loss = classifier.best_epoch[group].item(), classifier.best_scores[0, group].item()
-    return f"{classifier.hparams.lr[group]:g}, whose members together had val/loss {loss:.4f} at epoch {epoch}"
+    group = int(model.best_scores[0].argmin())
+    epoch, loss = model.best_epoch[group].item(), model.best_scores[0, group].item()
+    return f"{model.hparams.lr[group]:g}, whose members together had val/loss {loss:.4f} at epoch {epoch}"
 
 
 def diverged_members_line(stopping):

@@ -32,7 +32,7 @@ from torchbp.training.cli.run_settings import (
 )
 from torchbp.training.cli.summary import shown
 from torchbp.training.errors import SettingError
-from torchbp.training.model.classifier import Classifier
+from torchbp.training.model.network import Network
 from torchbp.training.model.trainer_settings import check_trainer_settings
 
 
@@ -104,7 +104,7 @@ class TrainingCLI(LightningCLI):
         # Lightning lets a checkpoint's hyperparameters replace the user's; `check_checkpoint` compares them instead.
         path = self.settings.get("ckpt_path")
         self.checkpoint = read_checkpoint(path, resume=self.command == "fit") if path else None
-        self.trained = load_network(Classifier, self.checkpoint, path) if path else None
+        self.trained = load_network(Network, self.checkpoint, path) if path else None
         if self.command != "fit" and not path:
             logger, example = self.settings.trainer.logger, "runs/…/checkpoints/best.ckpt, which fit printed"
             folder = Path(logger.init_args.save_dir) / logger.init_args.name if has_run_folder(logger) else None
@@ -172,11 +172,11 @@ class TrainingCLI(LightningCLI):
     @contextlib.contextmanager
     def interruptible(self):
         """Within it, a signal ends the command between two steps; the exit status says so."""
-        with self.interruption.between_steps():
-            try:
-                yield
-            except (Interrupted, SIGTERMException):  # the second from Lightning, before our handler was installed
-                self.status = 128 + (self.interruption.number or signal.SIGTERM)
+        self.interruption.listen([signal.SIGINT])
+        try:
+            yield
+        except (Interrupted, SIGTERMException):  # the second from Lightning, before our handler was installed
+            self.status = 128 + (self.interruption.number or signal.SIGTERM)
 
     def fit(self, **arguments):
         running.run_fit(self, arguments)

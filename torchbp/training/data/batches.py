@@ -8,7 +8,8 @@ MOST_BATCHES_AT_ONCE = 64  # in one step of Lightning's loop: it bounds the time
 
 
 class Loader:
-    """The batches of rows in memory. Each is one indexing of the tensors, without the machinery of a DataLoader.
+    """The batches of rows in memory: (x, y), or (x, y, weights). Each is one indexing of the tensors, without the
+    machinery of a DataLoader.
 
     Lightning treats it as a DataLoader because it has a `sampler`, to which it gives the epoch, and a `batch_sampler`.
     Batches for a GPU are in pinned memory, from which they are copied asynchronously.
@@ -16,15 +17,15 @@ class Loader:
 
     batch_sampler = None
 
-    def __init__(self, x, y, sampler, pinned=False):
-        self.x, self.y, self.sampler, self.pinned = x, y, sampler, pinned
+    def __init__(self, tensors, sampler, pinned=False):
+        self.tensors, self.sampler, self.pinned = tensors, sampler, pinned
 
     def __iter__(self):
         for rows in self.sampler:
-            yield self._take(self.x, rows), self._take(self.y, rows)
+            yield tuple(self._take(tensor, rows) for tensor in self.tensors)
 
     def _take(self, tensor, rows):
-        out = torch.empty(len(rows), tensor.shape[1], dtype=tensor.dtype, pin_memory=self.pinned)
+        out = torch.empty(len(rows), *tensor.shape[1:], dtype=tensor.dtype, pin_memory=self.pinned)
         return torch.index_select(tensor, 0, rows, out=out)
 
     def __len__(self):

@@ -3,13 +3,14 @@
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
 from torchbp.training.errors import SettingError
+from torchbp.training.scores.evaluation import monitors
 
 WITHOUT_CASTS = ("32-true", "64-true", "bf16-true", "16-true")  # precisions in which all tensors have one dtype
 
 
-def check_trainer_settings(trainer, data, classifier):
+def check_trainer_settings(trainer, data, model):
     """Raise a SettingError for a setting that this network cannot be trained with; it names the remedy."""
-    engine = classifier.hparams.engine
+    engine = model.hparams.engine
     at_once = data.batches_in_a_step(engine) if hasattr(data, "batches_in_a_step") else 1
     if engine == "explicit":
         _check_explicit(trainer)
@@ -17,18 +18,58 @@ def check_trainer_settings(trainer, data, classifier):
             _check_counts(trainer, at_once)
     elif at_once > 1:
         raise SettingError(f"data.batches_at_once={at_once} needs model.engine explicit; leave it out for autograd")
-    if classifier.groups > 1 and trainer.limit_val_batches == 0:
+    _check_monitors(trainer, model)
+    _check_schedule(trainer, model.hparams)
+    if model.hparams.norm == "batch" and data is not None:
+        _check_last_batch(trainer, data)
+    if model.groups > 1 and trainer.limit_val_batches == 0:
         raise SettingError(
             "trainer.limit_val_batches=0: a sweep over model.lr chooses by the validation loss; leave it out"
         )
-    if classifier.members and trainer.gradient_clip_val:
+    if model.members and trainer.gradient_clip_val:
         raise SettingError(
             f"trainer.gradient_clip_val={trainer.gradient_clip_val} would clip the gradient of all members together; "
-            "leave it out, or train one network"
+            f"use model.clip {trainer.gradient_clip_val}, which clips each"
         )
-    if classifier.members and trainer.precision == "16-mixed":
+    if model.members and trainer.precision == "16-mixed":
         raise SettingError(
             "trainer.precision=16-mixed skips a step of all members where one overflows; use bf16-mixed or 32-true"
+        )
+
+
+def _check_monitors(trainer, model):
+    """Refuse a watched score that the task does not have."""
+    for name in sorted(monitors(trainer)):
+        split, _, score = name.partition("/")
+        if split == "val" and score not in model.task.metrics:
+            known = ", ".join(f"val/{score}" for score in model.task.metrics)
+            raise SettingError(f"monitor={name}: the task {model.task.name} has no such score; use train/loss, {known}")
+
+
+def _check_schedule(trainer, h):
+    if h.schedule in ("cosine", "one_cycle") and trainer.max_epochs < 0:
+        raise SettingError(
+            f"model.schedule={h.schedule} ends with the last epoch, and trainer.max_epochs={trainer.max_epochs} has "
+            "none; set it"
+        )
+    if 0 <= trainer.max_epochs <= h.warmup and h.warmup:
+        raise SettingError(
+            f"model.warmup={h.warmup:g} epochs leave none of trainer.max_epochs={trainer.max_epochs}; use fewer"
+        )
+    if h.schedule == "plateau" and trainer.limit_val_batches == 0:
+        raise SettingError(
+            "trainer.limit_val_batches=0: model.schedule=plateau watches the validation loss; leave it out"
+        )
+
+
+def _check_last_batch(trainer, data):
+    """A batch norm needs two rows in each process."""
+    rows = len(data.rows("train")[0])
+    last = rows % data.rows_of_a_step(trainer) or data.rows_of_a_step(trainer)
+    if min(last, rows) < 2 * trainer.world_size:
+        raise SettingError(
+            f"model.norm=batch needs two rows in each batch and process, and the last batch has {last}; change "
+            f"data.batch_size={data.batch_size}"
         )
 
 
@@ -45,9 +86,10 @@ def _check_explicit(trainer):
         ("gradient_clip_val", trainer.gradient_clip_val, (None, 0)),
     ):
         if value not in supported:
+            remedy = f"use model.clip {value}" if name == "gradient_clip_val" else "use model.engine autograd"
             raise SettingError(
                 f"trainer.{name}={value}: model.engine explicit casts no tensor and stores no gradient; leave it out, "
-                "or use model.engine autograd"
+                f"or {remedy}"
             )
 
 

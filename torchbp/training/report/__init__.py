@@ -23,8 +23,7 @@ def write_report(
     summary,
     history,
     activation,
-    classes,
-    multilabel,
+    task,
     truth,
     probabilities,
     hardest,
@@ -42,8 +41,7 @@ def write_report(
             `val/accuracy`; for each layer l from 1 `dz_rms/l`, `dw_rms/l`, `dw_to_w/l`, `saturated/l`; and
             `sample_gradient/p05`, `/p50`, `/p95`, `/max`. Numbers that are not finite are not drawn.
         activation: the name of the hidden layers' activation.
-        classes: their names; with two classes, the one output is P(the second class).
-        multilabel: whether `classes` are independent labels of 0 or 1, each with an output.
+        task: what the network is trained for.
         truth, probabilities: of the validation rows, `(N, outputs)`, 0 or 1, and in [0, 1]; or both None.
         hardest: dicts of `row`, `split`, `label`, `predicted`, `probability` (of the label) and `norm`, of the rows
             with the largest gradients.
@@ -51,13 +49,13 @@ def write_report(
         versions: the version of each program.
         sweep: the head and the rows of a sweep's table, or None.
     """
-    learning, gradients = learning_plots(history, multilabel), gradient_plots(history, activation)
+    learning, gradients = learning_plots(history, task), gradient_plots(history, activation)
     flow = [plot for plot in gradients if plot.name in ("dz", "saturated")]
     sections = [
         *([_section("Sweep", [f'<div class="card all">{html_table(SWEEP, *sweep)}</div>'], "")] if sweep else []),
         _section("Learning", [_figure(plot) for plot in learning], "No epoch was completed: there is no curve."),
         _section("Gradients", [_figure(plot) for plot in gradients], "No gradient was recorded."),
-        _section("Validation rows", *_validation_answers(classes, multilabel, truth, probabilities)),
+        _section("Validation rows", *_validation_answers(task, truth, probabilities)),
         _section("Hardest rows", _hardest_rows(hardest), "No gradient of a single row was recorded."),
         _section("Configuration", [f'<pre tabindex="0">{escape(config)}</pre>'] if config else [], "None was kept."),
         _section("Versions", [_pairs(versions.items())] if versions else [], "None was recorded."),
@@ -81,15 +79,16 @@ def _figure(plot):
     )
 
 
-def _validation_answers(classes, multilabel, truth, probabilities):
+def _validation_answers(task, truth, probabilities):
     """ROC and confusion matrix of the validation rows; and a sentence for the case that there is neither."""
+    if not task.has_classes:
+        return [], "The answers are numbers: there is no ROC and no table of classes."
     if truth is None or not len(truth):
         return [], "There were no validation rows."
     if not np.isfinite(probabilities).all():
         return [], "The network's answers are not finite numbers: the run has diverged. A smaller lr helps."
-    outputs = classes if multilabel or len(classes) > 2 else classes[1:]
-    roc = roc_plot(outputs, truth, probabilities)
-    matrix = f'<div class="card wide"><h3>Answers</h3>{confusion(classes, multilabel, truth, probabilities)}</div>'
+    roc = roc_plot(task.classes[-task.outputs :], truth, probabilities)
+    matrix = f'<div class="card wide"><h3>Answers</h3>{confusion(task, truth, probabilities)}</div>'
     return [_figure(roc), matrix] if roc else [matrix], ""
 
 
@@ -98,13 +97,17 @@ def _hardest_rows(hardest):
         return []
     head = "row", "split", "label", "predicted", "P(label)", "gradient norm"
     rows = [
-        [r["row"], r["split"], r["label"], r["predicted"], f"{r['probability']:.3f}", f"{r['norm']:.3g}"]
+        [r["row"], r["split"], r["label"], r["predicted"], _share(r["probability"]), f"{r['norm']:.3g}"]
         for r in hardest
     ]
     return [
         f'<div class="card all">{html_table("The rows with the largest gradients", head, rows, "hardest")}'
         "<p>A row with a large gradient is either hard or mislabelled. Look at these first.</p></div>"
     ]
+
+
+def _share(probability):
+    return "–" if probability is None else f"{probability:.3f}"
 
 
 def _pairs(named):

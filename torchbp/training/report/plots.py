@@ -36,8 +36,8 @@ class Plot:
     unit: bool = False
 
 
-def learning_plots(history, multilabel=False):
-    """Loss and accuracy over the epochs, as far as `history` has them."""
+def learning_plots(history, task):
+    """Loss and score over the epochs, as far as `history` has them."""
     loss = Plot(
         "loss",
         "Loss",
@@ -46,18 +46,10 @@ def learning_plots(history, multilabel=False):
         "mean loss",
         _column_curves(history, {"training": "train/loss", "validation": "val/loss"}),
     )
-    accuracy = Plot(
-        "accuracy",
-        "Accuracy",
-        "The share of correct answers, one for each label of a row. Compare it with an answer that does not depend on "
-        "the features: for each label, what most rows have."
-        if multilabel
-        else "The share of correct answers. Compare it with the share of the most frequent class, "
-        "which an answer that does not depend on the features reaches as well.",
-        "share of answers" if multilabel else "share of rows",
-        _column_curves(history, {"validation": "val/accuracy"}),
-    )
-    return [plot for plot in (loss, accuracy) if plot.curves]
+    title, caption, axis = task.score_words
+    curves = _column_curves(history, {"validation": f"val/{task.score}"})
+    score = Plot(task.score, title, caption, axis, curves)
+    return [plot for plot in (loss, score) if plot.curves]
 
 
 # name of the plot: what `history` has of each layer; title, what to look for, axis

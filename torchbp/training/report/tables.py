@@ -33,12 +33,13 @@ class Shade(str):
         return super().__new__(cls, f'<td style="background:rgb({colour}/{0.55 * share:.2f})">{escape(str(text))}</td>')
 
 
-def confusion(classes, multilabel, truth, probabilities):
+def confusion(task, truth, probabilities):
     """The counts of the network's answers by true class, as HTML.
 
     truth: `(N, outputs)`, 0 or 1. probabilities: the same shape, in [0, 1].
     """
-    if multilabel:
+    classes = task.classes
+    if not task.exclusive:
         return _per_label(classes, truth > 0.5, probabilities >= 0.5)
     if len(classes) == 2:
         actual, predicted = (truth[:, 0] > 0.5).astype(int), (probabilities[:, 0] >= 0.5).astype(int)

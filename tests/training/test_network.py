@@ -2,8 +2,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from tests.training.trainers import quiet_trainer
-from torchbp.training import Classifier, TabularData
+from tests.training.trainers import network, quiet_trainer
+from torchbp.training import Network, TabularData
 from torchbp.training.errors import SettingError
 
 
@@ -11,7 +11,7 @@ from torchbp.training.errors import SettingError
 def trained(tmp_path_factory):
     path = tmp_path_factory.mktemp("run")
     data = TabularData("breast_cancer")
-    model = Classifier(data.in_features, data.classes, lr=0.5)
+    model = network(data, lr=0.5)
     run = quiet_trainer(default_root_dir=path, max_epochs=5)
     run.fit(model, data)
     run.save_checkpoint(path / "a.ckpt")
@@ -21,19 +21,19 @@ def trained(tmp_path_factory):
 def test_statistics_are_those_of_the_training_rows_alone(trained):
     model, data, *_ = trained
     x = data.table.features[data.splits["train"]].double()
-    torch.testing.assert_close(model.standardize.mean.double(), x.mean(0), rtol=1e-6, atol=0)
-    torch.testing.assert_close(model.standardize.std.double(), x.std(0, correction=0), rtol=1e-6, atol=0)
-    assert not torch.allclose(model.standardize.mean, data.table.features.mean(0), rtol=1e-6)
+    torch.testing.assert_close(model.scaling.center.double(), x.mean(0), rtol=1e-6, atol=0)
+    torch.testing.assert_close(model.scaling.scale.double(), x.std(0, correction=0), rtol=1e-6, atol=0)
+    assert not torch.allclose(model.scaling.center, data.table.features.mean(0), rtol=1e-6)
 
 
 def test_statistics_travel_in_the_checkpoint(trained):
     model, data, path, _ = trained
     content = torch.load(path, weights_only=True)  # plain values and tensors only
     assert content["hyper_parameters"]["hidden"] == [16]
-    again = Classifier.load_from_checkpoint(path)
+    again = Network.load_from_checkpoint(path)
     rows = data.table.features[:5]
     assert torch.equal(again.predict_proba(rows), model.predict_proba(rows))
-    scaled = (rows - model.standardize.mean) / model.standardize.std
+    scaled = (rows - model.scaling.center) / model.scaling.scale
     torch.testing.assert_close(again.predict_proba(rows), again.net(scaled).sigmoid())
 
 
@@ -51,23 +51,23 @@ def test_metrics_are_those_of_the_whole_split(trained):
 
 def test_training_loss_is_the_mean_over_rows(tmp_path):
     data = TabularData("digits", batch_size=1000)  # a batch of 1000 and one of 77
-    model = Classifier(data.in_features, data.classes, lr=1e-30)
+    model = network(data, lr=1e-30)
     run = quiet_trainer(default_root_dir=tmp_path, max_epochs=1)
     run.fit(model, data)
     x, y = data.rows("train")
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(model(x), y)
+    expected = torch.nn.functional.cross_entropy(model(x), y)
     assert run.callback_metrics["train/loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_constant_feature_becomes_0(tmp_path):
-    model = Classifier(2, ["a", "b"])
-    model.standardize.fit(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
+    model = Network(2, ["a", "b"])
+    model.scaling.fit(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
     for value in (5.0, 7.0):  # in whatever row
-        assert torch.equal(model.standardize(torch.tensor([[1.0, value]])), torch.tensor([[-1.0, 0.0]]))
+        assert torch.equal(model.scaling(torch.tensor([[1.0, value]])), torch.tensor([[-1.0, 0.0]]))
 
 
 def test_optimizer_has_the_hyperparameters():
-    optimizer = Classifier(2, ["a", "b"], lr=0.3, momentum=0.8, weight_decay=0.01).configure_optimizers()
+    optimizer = Network(2, ["a", "b"], lr=0.3, momentum=0.8, weight_decay=0.01).configure_optimizers()
     group = optimizer.param_groups[0]
     assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.3, 0.8, 0.01)
 
@@ -75,7 +75,22 @@ def test_optimizer_has_the_hyperparameters():
 @pytest.mark.parametrize(
     "settings",
     [
-        {"hidden": []},
+        {"dropout": 1.0},
+        {"norm": "group"},
+        {"norm": "batch", "members": 2},
+        {"scaling": "log"},
+        {"optimizer": "lion"},
+        {"schedule": "linear"},
+        {"warmup": -1.0},
+        {"warmup": 1.0, "schedule": "one_cycle"},
+        {"clip": 0.0},
+        {"loss": "mse"},
+        {"label_smoothing": 1.0},
+        {"class_weight": "heavy"},
+        {"class_weight": {"c": 1.0}},
+        {"class_weight": {"a": 0.0}},
+        {"compile": True},
+        {"momentum": 0.9, "optimizer": "adamw"},
         {"hidden": [0]},
         {"hidden": [4, -1]},
         {"lr": -1.0},
@@ -89,9 +104,9 @@ def test_optimizer_has_the_hyperparameters():
     ids=str,
 )
 def test_bad_hyperparameters_are_named(settings):
-    ((name, _),) = settings.items()
+    name = next(iter(settings))
     with pytest.raises(SettingError, match=f"model.{name}="):
-        Classifier(2, ["a", "b"], **settings)
+        Network(2, ["a", "b"], **settings)
 
 
 def test_the_area_under_the_roc_needs_rows_of_both_classes(trained):

@@ -1,0 +1,137 @@
+"""`torchbp bench tables`: what it makes of a table, and of scores."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.linear_model import LogisticRegression, RidgeCV
+
+from torchbp.benchmarks.commands import tables
+from torchbp.benchmarks.helpers import real_tables
+from torchbp.benchmarks.helpers.real_tables import CLASSES, NUMBER, read_table, split, table_files
+from torchbp.benchmarks.helpers.table_models import MODELS, PEER
+from torchbp.cli import main
+
+DUMMIES = {
+    PEER: {CLASSES: lambda seed: DummyClassifier(), NUMBER: lambda seed: DummyRegressor()},
+    "linear": {CLASSES: lambda seed: LogisticRegression(), NUMBER: lambda seed: RidgeCV()},
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng, size = np.random.default_rng(0), 60
+    frame = pd.DataFrame({"": range(size), "class": ["1st", "2nd", None] * 20, "age": rng.normal(size=size)})
+    frame.loc[:5, "age"] = None
+    frame["survived"] = np.where(frame["age"] > 0, "yes", "no")
+    frame.loc[59, "survived"] = "perhaps"
+    frame.to_csv(tmp_path / "titanic.csv", index=False)
+    numbers = pd.DataFrame(rng.normal(size=(size, 9)))
+    numbers[7], numbers[8] = "a name", 3 * numbers[0]
+    numbers.to_csv(tmp_path / "autompg.csv.gz", index=False, header=False)
+    (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
+    return tmp_path
+
+
+def test_a_table_becomes_numbers(folder):
+    assert list(table_files(folder)) == ["autompg", "titanic"]
+    table = read_table("titanic", folder / "titanic.csv")
+    assert list(table.features) == ["class", "age"]
+    parts = split(table, 0)
+    assert set(parts.y) == set(parts.y_test) == {0, 1}  # the class of one row is left out
+    assert (len(parts.y), len(parts.y_test)) == (47, 12)
+    one_hot, age, blank = parts.x[:, :3], parts.x[:, 3], parts.x[:, 4]
+    assert (one_hot.sum(1) == 1).all()
+    assert set(blank) == {0, 1}
+    assert (age[blank == 1] == np.median(age[blank == 0])).all()
+    for ours, again in zip(parts, split(table, 0), strict=True):
+        assert (ours == again).all()
+    assert (split(table, 1).x != parts.x).any()
+    assert len(split(table, 0, most_rows=30).y) == 24
+
+
+def test_a_table_without_header_and_a_number_to_predict(folder):
+    table = read_table("autompg", folder / "autompg.csv.gz")
+    assert table.kind == NUMBER
+    assert list(table.features) == list("0123456")
+    parts = split(table, 0)
+    np.testing.assert_allclose(parts.y, 3 * parts.x[:, 0])
+
+
+def test_every_table_of_scikit_learn_is_read():
+    for name, (_, kind) in real_tables.OF_SKLEARN.items():
+        parts = split(read_table(name), 0, most_rows=200)
+        assert parts.x.shape[1] == parts.x_test.shape[1]
+        assert (len(set(parts.y)) < 11) == (kind == CLASSES)
+
+
+def test_the_command_prints_means_and_a_summary(folder, monkeypatch, capsys):
+    monkeypatch.setattr(tables, "MODELS", DUMMIES)
+    file = folder / "a.json"
+    arguments = ["bench", "tables", str(folder), "--seeds", "2", "--only", "titanic", "autompg", "--json", str(file)]
+    assert main(arguments) == 0
+    records = json.loads(file.read_text())["results"]
+    names = [(r["network"], r["seed"], r["variant"]) for r in records]
+    assert names == [(name, seed, variant) for name in ("autompg", "titanic") for seed in (0, 1) for variant in DUMMIES]
+    for record in records:
+        if record["variant"] == PEER:
+            assert record["loss"] == pytest.approx(record["trivial"])
+        elif record["network"] == "autompg":
+            assert record["score"] > 0.99
+    out = capsys.readouterr().out
+    assert "log-loss, accuracy and seconds of the processor, means over the seeds" in out
+    assert "RMSE / deviation, R² and seconds of the processor, means over the seeds" in out
+    rows = {line.split("│")[1].strip(): line.split("│")[2:-1] for line in out.splitlines() if line.startswith("│")}
+    assert [float(cell) for cell in rows["linear"][:3]] == [1, 0, 1]
+    assert [float(cell) for cell in rows[PEER][:3]] == [0, 0, 2]
+    assert out.endswith("at most 5000 rows of a table, 2 seeds, one thread\n")
+
+
+def test_summary():
+    def record(name, seed, variant, loss, s):
+        return {
+            "network": name,
+            "seed": seed,
+            "variant": variant,
+            "task": NUMBER,
+            "loss": loss,
+            "trivial": 1.0,
+            "score": 0.5,
+            "s": s,
+        }
+
+    found = tables.summaries([
+        record("a", 0, PEER, 0.5, 1.0), record("a", 0, "other", 0.25, 3.0), record("a", 0, "bad", 1.5, 1.0),
+        record("a", 1, PEER, 0.4, 1.0), record("a", 1, "other", 0.7, 1.0), record("a", 1, "bad", 1.5, 1.0),
+        record("b", 0, PEER, 0.5, 1.0), record("b", 0, "other", 0.5, 10.0), record("b", 0, "bad", 1.5, 1.0),
+        record("b", 1, PEER, 0.5, 1.0), record("b", 1, "other", 0.5, 10.0), record("b", 1, "bad", 1.5, 1.0),
+    ])  # fmt: skip
+    ours = found["other"]
+    assert ours["normalised"] == pytest.approx((1 + 0.5 + 1 + 1) / 4)
+    assert ours["error"] == pytest.approx(abs(1 - 0.75) / 2)  # of the two seeds' means
+    assert ours["rank"] == (1 + 2 + 1 + 1) / 4
+    assert ours["ratio"] == 24 / 4
+    assert ours["median_ratio"] == (2 + 10) / 2
+    assert found["bad"]["normalised"] == 0
+    assert np.isnan(ours[CLASSES])
+
+
+def test_folders_without_tables(tmp_path, capsys):
+    assert main(["bench", "tables", str(tmp_path)]) != 0
+    error = capsys.readouterr().err
+    assert "has none of the tables Fair, Mroz," in error
+    assert error.count("\n") == 1
+    assert main(["bench", "tables", "--only", "chairs"]) != 0
+    assert "argument --only: chairs is not one of Fair, Mroz," in capsys.readouterr().err
+
+
+def test_the_models_are_made_with_their_defaults():
+    for kinds in MODELS.values():
+        for make in kinds.values():
+            make(3)
+    assert MODELS["torchbp's MLP"][CLASSES](3).get_params() == {
+        **MODELS["torchbp's MLP"][NUMBER](0).get_params(),
+        "random_state": 3,
+    }

@@ -1,0 +1,14 @@
+"""scikit-learn's own checks of an estimator, all of them."""
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from torchbp.estimators import MLPClassifier, MLPRegressor
+
+SMALL = {"members": 2, "max_iter": 50}
+
+
+@parametrize_with_checks([MLPClassifier(**SMALL), MLPRegressor(**SMALL)])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")  # that a check asks for
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)

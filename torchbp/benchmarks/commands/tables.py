@@ -1,0 +1,172 @@
+"""`torchbp bench tables FOLDER`: our estimators' defaults on real tables, beside scikit-learn's.
+
+Each model gets the same numbers of the same training rows. Its seconds are those of the processor, of its threads and
+of the processes that it starts, to fit and to answer the test rows.
+"""
+
+import itertools
+import math
+import operator
+import resource
+import statistics
+import time
+import warnings
+
+import numpy as np
+import torch
+from rich.table import Table
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import accuracy_score, log_loss, r2_score, root_mean_squared_error
+from threadpoolctl import threadpool_limits
+
+from torchbp.benchmarks.helpers.real_tables import CLASSES, NUMBER, OF_SKLEARN, read_table, split, table_files
+from torchbp.benchmarks.helpers.table_models import MODELS, PEER
+
+COLUMNS = {
+    "normalised": ("normalised loss", "{:.3f}"),
+    "error": ("±", "{:.3f}"),
+    "rank": ("mean rank", "{:.2f}"),
+    CLASSES: ("accuracy", "{:.3f}"),
+    NUMBER: ("R²", "{:.3f}"),
+    "s": ("seconds", "{:.1f}"),
+    "ratio": ("ratio", "{:.2f}"),
+    "median_ratio": ("median ratio", "{:.2f}"),
+}
+LEGEND = (
+    "all tables: the normalised loss is 1 for the best model of a table, and 0 for who knows only the shares of the "
+    "classes or the mean; ± is the standard error of its mean over the tables, from the seeds"
+)
+SCORES = {CLASSES: ("log-loss", "accuracy"), NUMBER: ("RMSE / deviation", "R²")}
+
+
+def measure(folder, seeds, rows, only=None):
+    """A record of every table, seed and model.
+
+    Args:
+        folder: the tables, as `table_files` finds them; None is scikit-learn's alone.
+        seeds: how often each table is split, and each model made.
+        rows: at most so many rows of a table, drawn for each seed.
+        only: names of tables; None is all.
+    """
+    files = {} if folder is None else table_files(folder)
+    names = [name for name in (*files, *OF_SKLEARN) if only is None or name in only]
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        warm_up()
+        for name in names:
+            table = read_table(name, files.get(name))
+            for seed in range(seeds):
+                parts = split(table, seed, rows)
+                for variant, models in MODELS.items():
+                    yield {
+                        "network": name,
+                        "seed": seed,
+                        "variant": variant,
+                        **scored(models[table.kind](seed), parts, table.kind),
+                    }
+    yield {"note": f"at most {rows} rows of a table, {seeds} seeds, one thread"}
+
+
+def warm_up():
+    """Let each model be made once, so that what is imported and prepared for the first one is not counted."""
+    for kind, name in ((CLASSES, "iris"), (NUMBER, "diabetes")):
+        parts = split(read_table(name), 0)
+        for models in MODELS.values():
+            scored(models[kind](0), parts, kind)
+
+
+def scored(model, parts, kind):
+    """The loss and the score on the test rows, the loss of who knows only the training targets, and the seconds."""
+    start = processor_seconds()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # scikit-learn's defaults end there
+        model.fit(parts.x, parts.y)
+    answers = (model.predict_proba if kind == CLASSES else model.predict)(parts.x_test)
+    seconds = processor_seconds() - start
+    if kind == CLASSES:
+        shares = np.bincount(parts.y) / len(parts.y)
+        loss = log_loss(parts.y_test, answers, labels=range(len(shares)))
+        trivial = log_loss(parts.y_test, np.tile(shares, (len(answers), 1)), labels=range(len(shares)))
+        score = accuracy_score(parts.y_test, answers.argmax(1))
+    else:
+        deviation = parts.y.std()
+        loss = root_mean_squared_error(parts.y_test, answers) / deviation
+        trivial = root_mean_squared_error(parts.y_test, np.full(len(answers), parts.y.mean())) / deviation
+        score = r2_score(parts.y_test, answers)
+    return {"task": kind, "loss": loss, "trivial": trivial, "score": score, "s": seconds}
+
+
+def processor_seconds():
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def show(console, records):
+    """A table of each kind of target, and the summary."""
+    for kind, of_kind in SCORES.items():
+        if mine := [record for record in records if record["task"] == kind]:
+            console.print(
+                f"{of_kind[0]}, {of_kind[1]} and seconds of the processor, means over the seeds", soft_wrap=True
+            )
+            console.print(of_tables(mine))
+    console.print(LEGEND, soft_wrap=True)
+    console.print(summary(records))
+
+
+def of_tables(records):
+    variants = list(dict.fromkeys(record["variant"] for record in records))
+    table = Table()
+    table.add_column("table", no_wrap=True)
+    for variant in variants:
+        table.add_column(variant, justify="right")
+    for name in dict.fromkeys(record["network"] for record in records):
+        cells = []
+        for variant in variants:
+            mine = [r for r in records if (r["network"], r["variant"]) == (name, variant)]
+            loss, score, s = (statistics.fmean(r[key] for r in mine) for key in ("loss", "score", "s"))
+            cells.append(f"{loss:.3f} {score:.3f} {s:.2f}")
+        table.add_row(name, *cells)
+    return table
+
+
+def summary(records):
+    """A row for each model: what `summaries` gives."""
+    table = Table()
+    table.add_column("model", no_wrap=True)
+    for heading, _ in COLUMNS.values():
+        table.add_column(heading, justify="right")
+    for variant, row in summaries(records).items():
+        table.add_row(variant, *(form.format(row[key]) for key, (_, form) in COLUMNS.items()))
+    return table
+
+
+def summaries(records):
+    """{model: what COLUMNS names}. The ratios are of its seconds to the PEER's: of those of all tables, and the median
+    of the tables' own."""
+    variants = list(dict.fromkeys(record["variant"] for record in records))
+    found = {variant: {"normalised": {}, "rank": [], CLASSES: [], NUMBER: [], "s": {}} for variant in variants}
+    for (name, seed), of_split in itertools.groupby(records, operator.itemgetter("network", "seed")):
+        of_split = list(of_split)
+        losses = [record["loss"] for record in of_split]
+        for record in of_split:
+            best, of_trivial, mine = min(losses), record["trivial"], found[record["variant"]]
+            normalised = max(0.0, (of_trivial - record["loss"]) / (of_trivial - best)) if best < of_trivial else 0.0
+            mine["normalised"].setdefault(seed, []).append(normalised)
+            mine["rank"].append(1 + sum(loss < record["loss"] for loss in losses))
+            mine[record["task"]].append(record["score"])
+            mine["s"][name] = mine["s"].get(name, 0) + record["s"]
+    peer = found[PEER]["s"]
+    return {variant: _row(of, peer) for variant, of in found.items()}
+
+
+def _row(of, peer):
+    of_seeds = [statistics.fmean(values) for values in of["normalised"].values()]
+    mean = {key: statistics.fmean(of[key]) if of[key] else math.nan for key in ("rank", CLASSES, NUMBER)}
+    return {
+        "normalised": statistics.fmean(of_seeds),
+        "error": statistics.stdev(of_seeds) / math.sqrt(len(of_seeds)) if len(of_seeds) > 1 else math.nan,
+        **mean,
+        "s": sum(of["s"].values()),
+        "ratio": sum(of["s"].values()) / sum(peer.values()),
+        "median_ratio": statistics.median(s / peer[name] for name, s in of["s"].items()),
+    }

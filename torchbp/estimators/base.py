@@ -1,0 +1,126 @@
+"""What `MLPClassifier` and `MLPRegressor` have in common."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from torchbp.engine import RowWeighted, with_weight
+from torchbp.estimators.training import Training
+
+
+class MLPEstimator(BaseEstimator):
+    """A subclass says what the target is to the engine, and what the outputs are to people.
+
+    `_checked_target(y)` is y as an array. `_set_target(y, weight)` keeps what must be known of all targets, and
+    `_outputs`, how many outputs a network has. `_engine_target(y)` is y as a tensor, and its loss.
+    `_classes_of_rows(y)` has a class for each row, whose shares are to be alike in the training and the validation
+    rows; or it is None.
+    """
+
+    _numeric_target = False
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (64, 64),
+        activation: str = "silu",
+        *,
+        members: int = 8,
+        dropout: float = 0.0,
+        scaling: str = "clipped",
+        learning_rate_init: float = 4e-3,
+        weight_decay: float = 0.01,
+        batch_size: int | str = "auto",
+        max_iter: int = 200,
+        tol: float = 1e-3,
+        n_iter_no_change: int = 8,
+        validation_fraction: float = 0.15,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.members = members
+        self.dropout = dropout
+        self.scaling = scaling
+        self.learning_rate_init = learning_rate_init
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Train new networks.
+
+        Args:
+            X: (N, F), an array or a frame of numbers.
+            y: (N) the target of each row; (N, K) of several labels, 0 or 1, or of several numbers.
+            sample_weight: (N), how much each row counts: the loss is Σ w ℓ / Σ w. A row of weight 0 is left out.
+
+        Raises:
+            ValueError: rows, targets, weights or options that do not fit.
+            FloatingPointError: a loss that became nan or inf in all members.
+        """
+        x, y, weight = self._rows(X, y, sample_weight, reset=True)
+        self._set_target(y, weight)
+        self._begin(x, y, weight)
+        losses, of_validation = self._training.fit(x, self._target(y, weight), self._classes_of_rows(y))
+        self.loss_curve_ = losses.mean(1).tolist()
+        self.validation_loss_curve_ = None if of_validation is None else of_validation.mean(1).tolist()
+        self.n_iter_ = len(losses)
+        return self
+
+    def _more_of_fit(self, x, y, weight):
+        """One more epoch on these rows."""
+        if not self.__sklearn_is_fitted__():
+            self._begin(x, y, weight)
+            self.loss_curve_, self.validation_loss_curve_, self.n_iter_ = [], None, 0
+        self.loss_curve_.append(self._training.epoch(x, self._target(y, weight)).mean().item())
+        self.n_iter_ += 1
+        return self
+
+    def _rows(self, X, y, sample_weight, reset):
+        """x (N, F), y, and the weights (N) or None, float64, without the rows of weight 0."""
+        options = {"dtype": np.float64, "multi_output": True, "y_numeric": self._numeric_target}
+        x, y = validate_data(self, X, y, reset=reset, **options)
+        y = self._checked_target(y.toarray() if issparse(y) else y)
+        if sample_weight is None:
+            return x, y, None
+        weight = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
+        counts = weight > 0
+        if not counts.any():
+            raise ValueError("sample_weight is zero for all rows; a weight must be above it for those that count")
+        return x[counts], y[counts], weight[counts]
+
+    def _begin(self, x, y, weight):
+        _, loss = self._engine_target(y[:1])
+        self._weighted = weight is not None
+        loss, random = RowWeighted(loss) if self._weighted else loss, check_random_state(self.random_state)
+        self._training = Training(self.get_params(), x, weight, self._outputs, loss, random)
+        self.network_ = self._training.network
+
+    def _target(self, y, weight):
+        """The target as the loss of the first call takes it."""
+        target, _ = self._engine_target(y)
+        if self._weighted:
+            return with_weight(target, torch.from_numpy(np.ones(len(y)) if weight is None else weight))
+        if weight is not None:
+            raise ValueError("the first call of partial_fit had no sample_weight; give it in that call, if only ones")
+        return target
+
+    def _answers(self, X, of_outputs):
+        """The mean over the members of what `of_outputs` makes of (members, n, outputs): an array (N, outputs)."""
+        check_is_fitted(self)
+        x = validate_data(self, X, dtype=np.float64, reset=False)
+        return np.concatenate([of_outputs(z).mean(0).numpy() for z in self._training.outputs(x)])
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_training")
