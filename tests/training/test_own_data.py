@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.training.trainers import network
+from tests.training.trainers import ARTICLE_FLAGS, network
 from torchbp.cli import main
 from torchbp.training import Network, TabularData
 from torchbp.training.data.columns import feature_names
@@ -142,7 +142,12 @@ def test_missing_values_are_the_mean_of_the_training_rows():
 
 
 def fit(*arguments, status=0):
-    assert main(["fit", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "30", *map(str, arguments)]) == status
+    assert (
+        main(
+            ["fit", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "30", *ARTICLE_FLAGS, *map(str, arguments)]
+        )
+        == status
+    )
 
 
 def options(settings):
