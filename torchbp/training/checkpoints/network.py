@@ -5,6 +5,7 @@ import textwrap
 import torch
 
 from torchbp.training.checkpoints.tensors import check_numbers, check_shapes
+from torchbp.training.data.columns import check_columns
 from torchbp.training.errors import UserError
 
 
@@ -37,9 +38,7 @@ def _check_settings(settings, state):
     if not _is_list_of(classes, str) or not fewest <= len(set(classes)) == len(classes):
         raise ValueError(f"its classes are not a list of different texts, at least {fewest}")
     if columns is not None:
-        kinds = columns.values() if isinstance(columns, dict) and _is_list_of(list(columns), str) else [()]
-        if not all(kind is None or (_is_list_of(kind, str) and 0 < len(set(kind)) == len(kind)) for kind in kinds):
-            raise ValueError("its columns are not texts, each with null or the list of its different categories")
+        check_columns(columns)
     if _is_list_of(hidden, int) and 2 * len(hidden) >= len(state):
         raise ValueError(f"it names {len(hidden)} hidden layers, and has {len(state)} tensors")
 

@@ -2,16 +2,13 @@
 
 import sys
 
+from torchbp.cli.keys import LINKED
 from torchbp.printing import say
 from torchbp.training.checkpoints.compatibility import changed_settings, check_resume, check_same_settings
 from torchbp.training.checkpoints.tensors import check_optimizer_states
 from torchbp.training.cli.processes import rank
+from torchbp.training.data.tabular import TabularData
 from torchbp.training.model.network import Network
-
-UNKNOWN_ROWS = (
-    "{} does not say which rows it was trained on, because an older torchbp wrote it. If {} has changed since, some of "
-    "its test rows may be training rows"
-)
 
 
 def check_checkpoint(command):
@@ -21,15 +18,22 @@ def check_checkpoint(command):
     if command.command == "predict":
         check_same_settings(saved, changed_settings(command.settings.model, Network), path)
         return
-    check_same_settings(saved, command.model.hparams, path)
+    resumed = command.command == "fit"
+    model = {name: value for name, value in command.model.hparams.items() if resumed or name not in LINKED}
+    check_same_settings(saved, model, path)
     data = dict(command.datamodule.hparams)
     source = {"source": data.pop("source")}  # the same rows may lie elsewhere
     saved = checkpoint.get("datamodule_hyper_parameters", {})
     check_same_settings(saved, data, path)
-    if not command.datamodule.check_rows(checkpoint.get("TabularData", {})):
-        check_same_settings(saved, source, path)
-        if rank() == 0:
-            say("note", UNKNOWN_ROWS.format(path, command.datamodule.source), sys.stderr)
-    if command.command == "fit":
+    if not resumed:
+        command.model = command.trained
+        command.datamodule = TabularData.of_checkpoint(
+            checkpoint, path, **source, batch_size=command.datamodule.batch_size
+        )
+        for label, text in command.datamodule.table.lines:
+            if label == "note" and rank() == 0:
+                say(label, text, sys.stderr)
+    else:
+        command.datamodule.check_rows(checkpoint["TabularData"])
         check_optimizer_states(checkpoint["optimizer_states"], command.trained.net, path)
         check_resume(checkpoint, command.trainer, command.datamodule, command.model.hparams.engine)

@@ -9,6 +9,7 @@ from torchbp.training.checkpoints.resuming import continue_metrics
 from torchbp.training.cli.predictions import write_predictions
 from torchbp.training.cli.processes import LostProcess, package_that_raised, rank
 from torchbp.training.cli.summary import resume_lines, summarize, summarize_interrupted
+from torchbp.training.data.trained import saved_reading
 from torchbp.training.errors import UserError
 
 
@@ -63,5 +64,8 @@ def run_prediction(command):
     """Write the predictions."""
     data, output = command.settings.data, command.settings.output
     with command.interruptible():
-        rows = write_predictions(command.trainer, command.model, data.source, data.id, output)
+        checkpoint = command.checkpoint
+        reading = saved_reading(checkpoint, data.as_dict())
+        kind = checkpoint.get("TabularData", {}).get("label_kind", "text")
+        rows = write_predictions(command.trainer, command.model, data.source, data.id, output, reading, kind)
         say("wrote", f"{output}: {rows} rows")

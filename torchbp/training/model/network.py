@@ -1,6 +1,7 @@
 """The network with its scaling and its task, as a LightningModule. Its training is in `descent.py`."""
 
 import os
+from typing import Any
 
 import torch
 
@@ -71,7 +72,7 @@ class Network(Descent):
         self,
         in_features: int,
         classes: list[str],
-        columns: dict[str, list[str] | None] | None = None,
+        columns: dict[str, dict[str, Any]] | None = None,
         task: str = "binary",
         hidden: list[int] = [64, 64],  # noqa: B006  (the command line shows it as the default)
         activation: str = "silu",
@@ -148,7 +149,7 @@ class Network(Descent):
             UserError: another shape; a DataFrame without one of the columns, or with a value that cannot be used.
         """
         if hasattr(x, "columns"):
-            x = torch.from_numpy(encode(x, self.named_columns(), "mean", "the frame"))
+            x = torch.from_numpy(encode(x, self.named_columns()))
         x = torch.as_tensor(x).to(self.scaling.median)  # in its dtype, on its device
         if x.dim() != 2 or x.shape[1] != self.hparams.in_features:
             raise UserError(f"rows of the shape {tuple(x.shape)} must be (N, {self.hparams.in_features}), raw features")
