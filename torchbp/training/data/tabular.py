@@ -55,7 +55,7 @@ class TabularData(pl.LightningDataModule):
         time: a column of dates or numbers; the validation rows are later than the training rows, the test rows later
             still.
         folds: K, the number of parts that take turns as test rows. It replaces the test fraction.
-        fold: which of the K parts the test rows are, from 1.
+        fold: which of the K parts the test rows are, from 1. Without it, `fit` trains a network for each part.
         seed: seed of the split.
         sep: what separates the columns of a text file. By default it is found; "space" is any number of blanks.
         decimal: the decimal sign, "." or ",". By default it is found for each column.
@@ -65,7 +65,8 @@ class TabularData(pl.LightningDataModule):
         na_values: texts that mean a missing value; an empty cell always does.
         on_disk: whether the features lie in a temporary file, and files are read in pieces. For tables that are larger
             than memory; Parquet is read fastest.
-        batch_size: rows per step of gradient descent, of each process.
+        batch_size: rows per step of gradient descent, of each process. By default a 32nd of the training rows, rounded
+            down to a power of two, at least 16 and at most 256.
         batches_at_once: how many batches share one step of Lightning's loop, with `engine: explicit`. It makes a step
             of gradient descent with each batch, in the same order as otherwise. Callbacks see them as one batch.
             null: as many as have 8192 rows, and at most 64; 1 for autograd.
@@ -98,7 +99,7 @@ class TabularData(pl.LightningDataModule):
         group: str | None = None,
         time: str | None = None,
         folds: int | None = None,
-        fold: int = 1,
+        fold: int | None = None,
         seed: int = 0,
         sep: str | None = None,
         decimal: str | None = None,
@@ -106,7 +107,7 @@ class TabularData(pl.LightningDataModule):
         header: bool | None = None,
         na_values: list[str] = ["NA", "N/A", "n/a", "nan", "NaN", "<NA>", "NULL", "null", "#N/A", "?"],  # noqa: B006
         on_disk: bool = False,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         batches_at_once: int | None = None,
     ):
         super().__init__()
@@ -122,7 +123,7 @@ class TabularData(pl.LightningDataModule):
             y = given["target"] if _is_table(given["target"]) or hasattr(given["target"], "to_frame") else None
             frame, names = frame_of_arrays(given["source"], y)
             given |= {"source": frame, "target": names or given["target"]}
-        self.batch_size, self.batches_at_once = given["batch_size"], given["batches_at_once"]
+        self._batch_size, self.batches_at_once = given["batch_size"], given["batches_at_once"]
         # A checkpoint has the settings that say which rows the network was trained on
         plain = {name: _plain(value) for name, value in given.items() if name not in OF_STEPS}
         self._set_hparams(plain)
@@ -159,9 +160,15 @@ class TabularData(pl.LightningDataModule):
         saved = {
             k: v for k, v in checkpoint.get("datamodule_hyper_parameters", {}).items() if k in (*defaults, "source")
         }
-        data._prepare({**defaults, "batch_size": 32, "batches_at_once": None, **saved, **changed}, checkpoint)
+        data._prepare({**defaults, "batch_size": None, "batches_at_once": None, **saved, **changed}, checkpoint)
         data.table = table_of_checkpoint(data.settings, checkpoint, path, changed)
         return data
+
+    @property
+    def batch_size(self) -> int:
+        if self._batch_size is not None:
+            return self._batch_size
+        return min(max(1 << (len(self.splits["train"]) // 16).bit_length() >> 2, 16), 256)
 
     @property
     def in_features(self) -> int:

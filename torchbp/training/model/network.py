@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from torchbp import __version__
 from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import read_checkpoint
 from torchbp.training.data.columns import Columns, encode
@@ -34,8 +35,8 @@ class Network(Descent):
         activation: activation of the hidden layers: "sigmoid", "tanh", "relu", "gelu", or any other that is registered.
         dropout: the share of the hidden outputs that a training step leaves out, in [0, 1).
         norm: "layer" or "batch", for a norm in front of each activation. A batch norm is for one network.
-        scaling: of the features: "standard", "robust", "quantile" or "none". The target of a regression is scaled to
-            mean 0 and deviation 1 in any case.
+        scaling: of the features: "standard", "clipped", "robust", "quantile" or "none". The target of a regression is
+            scaled to mean 0 and deviation 1 in any case.
         members: E, the size of an ensemble. Its networks have different weights, are trained on the same batches, and
             answer with their mean. None is one network.
         optimizer: "sgd", "adam" or "adamw".
@@ -74,16 +75,16 @@ class Network(Descent):
         classes: list[str],
         columns: dict[str, dict[str, Any]] | None = None,
         task: str = "binary",
-        hidden: list[int] = [16],  # noqa: B006  (the command line shows it as the default)
-        activation: str = "sigmoid",
+        hidden: list[int] = [64, 64],  # noqa: B006  (the command line shows it as the default)
+        activation: str = "silu",
         dropout: float = 0.0,
         norm: str | None = None,
-        scaling: str = "standard",
+        scaling: str = "clipped",
         members: int | None = None,
-        optimizer: str = "sgd",
-        lr: float | list[float] = 0.1,
+        optimizer: str = "adamw",
+        lr: float | list[float] = 0.004,
         momentum: float = 0.0,
-        weight_decay: float = 0.0,
+        weight_decay: float = 0.01,
         schedule: str | None = None,
         warmup: float = 0.0,
         clip: float | None = None,
@@ -178,6 +179,7 @@ class Network(Descent):
 
     def on_save_checkpoint(self, checkpoint):
         checkpoint["random_state"] = torch.get_rng_state()
+        checkpoint["torchbp_version"] = __version__
 
     def on_load_checkpoint(self, checkpoint):
         self.random_state = checkpoint.get("random_state")
