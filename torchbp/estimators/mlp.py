@@ -34,7 +34,7 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):
         scaling: of the features: "standard", by the mean m and the standard deviation s of the rows of `fit`;
             "clipped", z / √(1 + (z/4)²) of that, so that no row lies far from all others; "none".
         learning_rate_init, weight_decay: α and λ of `torchbp.AdamW`.
-        batch_size: about so many rows of a step; "auto" is a sixteenth of them, within 32 and 256.
+        batch_size: about so many rows of a step; "auto" is a power of 2, from 1/64 to 1/32 of them, within 16 and 256.
         max_iter: epochs at most.
         tol: by how much, at least, the loss has to fall.
         n_iter_no_change: epochs without that, after which a member stops.

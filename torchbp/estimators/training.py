@@ -1,6 +1,7 @@
 """The training of an estimator's networks: scaled features, rows held out for validation, AdamW by the engine."""
 
 import copy
+import math
 from numbers import Integral
 
 import numpy as np
@@ -79,7 +80,7 @@ class Training:
 
     def batch_size(self, rows):
         batch = self.options["batch_size"]
-        return min(rows, min(256, max(32, rows // 16)) if batch == "auto" else batch)
+        return min(rows, min(256, max(16, 2 ** int(math.log2(rows / 32)))) if batch == "auto" else batch)
 
     @torch.no_grad()
     def outputs(self, x):
