@@ -200,15 +200,24 @@ def test_rows_of_any_file_go_through_a_trained_network(lines, arguments, title, 
     torch.testing.assert_close(torch.tensor(answers), model.predict_proba(frame))
 
 
+def test_a_network_that_adam_trains_is_explained_by_gradient_descent(run):
+    status, out, err = run("--data.source breast_cancer --row 2 --model.hidden [3]")
+    assert (status, err) == (0, "")
+    words = " ".join(out.split())
+    assert (
+        "Inputs standardised, and clipped smoothly at ±4. Random, untrained weights (seed 0). The step is of" in words
+    )
+    assert "plain gradient descent, and not of adamw" in words
+    assert "α = 0.004" in words
+
+
 @pytest.mark.parametrize(
     ("arguments", "value"),
     [
         ("--data.source digits", "data.task=multiclass"),
         ("--data.source diabetes", "data.task=regression"),
-        ("--model.optimizer adamw", "model.optimizer=adamw"),
         ("--model.dropout 0.5", "model.dropout=0.5"),
         ("--model.norm layer", "model.norm=layer"),
-        ("--model.clip 1", "model.clip=1.0"),
     ],
 )
 def test_steps_without_words_are_refused(arguments, value, run):

@@ -17,8 +17,6 @@ from torchbp.cli import main
 from torchbp.training import Network, TabularData
 from torchbp.training.checkpoints.compatibility import check_same_settings
 from torchbp.training.data import splitting
-from torchbp.training.data.batches import ROWS_AT_ONCE
-from torchbp.training.data.fingerprint import fingerprint
 from torchbp.training.errors import SettingError, UserError
 
 RUN = Path("runs/run/version_0/checkpoints")
@@ -70,13 +68,13 @@ def last(frame):
 EDITS = {
     "sorted": (lambda f: f.sort_values("a"), "its rows are in another order"),
     "reversed": (lambda f: f.iloc[::-1], "its rows are in another order"),
-    "rows added at the end": (lambda f: pd.concat([f, f[:3]]), "3 rows were added at the end"),
+    "rows added at the end": (lambda f: pd.concat([f, f[:3]]), "3 rows were added"),
     "a row added at the start": (lambda f: pd.concat([last(f), f]), "1 row was added."),
     "rows removed": (lambda f: f.iloc[2:], "2 rows were removed"),
-    "a value": (lambda f: f.assign(b=f.b.where(f.index != 7, 0.5)), "values or labels in its rows have changed"),
-    "two values exchanged": (lambda f: f.assign(a=f.a.sort_values().values), "values or labels in its rows have"),
-    "a category": (lambda f: f.assign(colour=f.colour.where(f.index != 7, "blue").where(f.index > 6, "red")), "values"),
-    "labels": (lambda f: f.assign(y=f.y.values[::-1]), "values or labels in its rows have changed"),
+    "a value": (lambda f: f.assign(b=f.b.where(f.index != 7, 0.5)), "1 of its 60 rows are others"),
+    "two values exchanged": (lambda f: f.assign(a=f.a.sort_values().values), "of its 60 rows are others"),
+    "a category": (lambda f: f.assign(colour=f.colour.where(f.index != 7, "blue").where(f.index > 6, "red")), "others"),
+    "labels": (lambda f: f.assign(y=f.y.values[::-1]), "of its 60 rows are others"),
 }
 
 
@@ -88,15 +86,18 @@ def test_rows_that_were_edited_are_noticed(edit, message, run):
     assert message in str(info.value)
 
 
-def test_each_command_that_splits_the_rows_notices_others(run):
+def test_a_sorted_file_is_split_as_it_was_and_no_run_is_resumed_with_it(run):
+    expected = {command: run(command, *SOURCE, "--ckpt_path", RUN / "best.ckpt") for command in ("test", "validate")}
     table().sort_values("a").to_csv("a.csv", index=False)
     before = files()
-    for command, checkpoint in (("test", "best"), ("validate", "best"), ("fit", "last")):
-        status, out, err = run(command, *SOURCE, "--ckpt_path", RUN / f"{checkpoint}.ckpt")
-        assert (status, out) == (1, "")
-        assert "its rows are in another order" in err
-        assert "give the data as it was, or train a new network" in err
-        assert len(err.splitlines()) == 1
+    for command, (status, out, err) in expected.items():
+        assert (status, err) == (0, "")
+        assert run(command, *SOURCE, "--ckpt_path", RUN / "best.ckpt") == (status, out, err)
+    status, out, err = run("fit", *SOURCE, "--ckpt_path", RUN / "last.ckpt")
+    assert (status, out) == (1, "")
+    assert "its rows are in another order" in err
+    assert "give the data as it was, or train a new network" in err
+    assert len(err.splitlines()) == 1
     assert files() == before
 
 
@@ -120,56 +121,14 @@ def test_predict_and_explain_take_any_rows(run):
     assert "train" not in out.splitlines()[0].replace("a trained network", "")
 
 
-def test_a_checkpoint_without_a_fingerprint_is_said_to_have_none(run):
-    content = torch.load(RUN / "best.ckpt")
-    del content["TabularData"]["fingerprint"]
-    torch.save(content, "old.ckpt")
-    status, out, err = run("test", *SOURCE, "--ckpt_path", "old.ckpt")
-    assert status == 0
-    assert "test/accuracy" in out
-    assert err.startswith("note     old.ckpt does not say which rows it was trained on")
-    assert len(err.splitlines()) == 1
-    Path("a.csv").rename("b.csv")
-    status, _, err = run("test", *SOURCE, "--data.source", "b.csv", "--ckpt_path", "old.ckpt")
-    assert status == 2
-    assert "the checkpoint has source=a.csv, but this command has b.csv" in err
-    for damaged in (5, {}, {"count": "60"}):
-        content["TabularData"]["fingerprint"] = damaged
-        torch.save(content, "old.ckpt")
-        status, _, err = run("test", *SOURCE, "--data.source", "b.csv", "--ckpt_path", "old.ckpt")
-        error = "torchbp: error: the checkpoint's fingerprint of its rows is damaged; train a new network\n"
-        assert (status, err) == (1, error)
-
-
-def test_a_fingerprint_is_of_each_bit_and_of_the_split():
-    rows = ROWS_AT_ONCE + 1000
-    x, y = torch.randn(rows, 3), torch.randint(2, (rows,))
-    x[17, 1] = torch.nan
-    splits = {"train": torch.arange(4000), "test": torch.arange(4000, rows)}
-    first = fingerprint(x, y, splits)
-    other = x.clone()
-    other[17, 1] = torch.tensor([-4194303], dtype=torch.int32).view(torch.float32)[0]  # another nan
-    assert fingerprint(other, y, splits) == first
-    for row in (0, ROWS_AT_ONCE - 1, ROWS_AT_ONCE, rows - 1):
-        other = x.clone()
-        other[row, 2] = torch.nextafter(x[row, 2], torch.tensor(torch.inf))
-        assert fingerprint(other, y, splits)["rows"] != first["rows"]
-    swapped = fingerprint(x[:, [1, 0, 2]], y, splits)
-    assert swapped["rows"] != first["rows"]
-    order = torch.randperm(rows)
-    shuffled = fingerprint(x[order], y[order], splits)
-    assert shuffled["rows"] == first["rows"]
-    assert shuffled["order"] != first["order"]
-    resplit = fingerprint(x, y, {"train": torch.arange(1, 4001), "test": torch.arange(4000, rows)})
-    assert resplit == {**first, "split": resplit["split"]} != first
-
-
 def test_a_split_of_another_version_of_scikit_learn_is_noticed(run, monkeypatch):
     split = splitting.train_test_split
+    before = run("test", *SOURCE, "--ckpt_path", RUN / "best.ckpt")
     monkeypatch.setattr(splitting, "train_test_split", lambda rows, **settings: split(rows, **settings)[::-1])
-    status, _, err = run("test", *SOURCE, "--data.val_fraction", "0.2", "--ckpt_path", RUN / "best.ckpt")
+    assert run("test", *SOURCE, "--ckpt_path", RUN / "best.ckpt") == before  # the split is the checkpoint's
+    status, _, err = run("fit", *SOURCE, "--ckpt_path", RUN / "last.ckpt")
     assert status == 1
-    assert "its rows are the same, but another version of scikit-learn splits them in another way" in err
+    assert "its rows are the same, but they are split in another way" in err
 
 
 DIVERGES = ["--model.lr", "1e30", "--model.activation", "relu", "--data.batch_size", "4"]
@@ -307,9 +266,11 @@ HOSTILE = {
     "features": (lambda w, h: {}, {"in_features": 10**12, "columns": None}, "scaling.median has the shape"),
     "a class": (lambda w, h: {}, {"classes": ["no"]}, "its classes are not"),
     "classes": (lambda w, h: {}, {"classes": [0, 1]}, "its classes are not"),
-    "categories": (lambda w, h: {}, {"columns": {key: [] for key in "abcde"}}, "its columns are not"),
+    "categories": (lambda w, h: {}, {"columns": {key: [] for key in "abcde"}}, "its column 'a' is of no known kind"),
     "a category twice": (
-        lambda w, h: {}, lambda h: {"columns": {**h["columns"], "colour": ["red"] * 2}}, "its columns are not"
+        lambda w, h: {},
+        lambda h: {"columns": {**h["columns"], "colour": {**h["columns"]["colour"], "categories": ["red"] * 2}}},
+        "its column 'colour' is of no known kind",
     ),
     "many rates": (lambda w, h: {}, {"lr": [0.1] * 10**5}, "another program: .{,220}$"),
     "scaling": (lambda w, h: {}, {"scaling": "0"}, "another program: model.scaling='0' is not known"),
@@ -371,24 +332,24 @@ def test_weights_of_other_precisions_are_taken(run):
         assert Network.load_from_checkpoint("other.ckpt").predict_proba(table()).isfinite().all()
 
 
+NUMBER, KIND = {"kind": "number", "missing": "impute"}, {"kind": "category", "categories": ["x", "y"]}
+
+
 @pytest.mark.parametrize(
     ("current", "message"),
     [
-        ({"b": None}, "has the column 'a' where this command has the column 'b'"),
-        ({"a": None}, "has the column 'kind' where this command has no further column"),
+        ({"b": NUMBER}, "has the column 'a' where this command has the column 'b'"),
+        ({"a": NUMBER}, "has the column 'kind' where this command has no further column"),
         (
-            {"a": None, "kind": ["x"]},
-            r"has the categories \['x', 'y'\] in the column 'kind', but .* the categories \['x'\]",
+            {"a": NUMBER, "kind": {**KIND, "categories": ["x"]}},
+            r"has categories=\['x', 'y'\] in the column 'kind', but .* \['x'\]",
         ),
-        (
-            {"a": None, "kind": None},
-            r"has the categories \['x', 'y'\] in the column 'kind', but this command has numbers",
-        ),
+        ({"a": NUMBER, "kind": NUMBER}, "has kind='category' in the column 'kind', but this command has 'number'"),
     ],
     ids=str,
 )
 def test_columns_that_are_not_the_checkpoints_are_named(current, message):
-    saved = {"columns": {"a": None, "kind": ["x", "y"]}}
+    saved = {"columns": {"a": NUMBER, "kind": KIND}}
     with pytest.raises(SettingError, match=f"^the checkpoint {message}; use the data and config that it was trained"):
         check_same_settings(saved, {"columns": current}, "best.ckpt")
     check_same_settings(saved, saved, "best.ckpt")

@@ -162,7 +162,7 @@ def test_other_commands_end_between_two_batches(command, number, checkpoint, mon
 
 def test_predict_leaves_no_half_file(checkpoint, monkeypatch, capsys):
     """The signal comes after the first of several pieces was written."""
-    monkeypatch.setattr("torchbp.training.data.sources.ROWS_AT_ONCE", 10)
+    monkeypatch.setattr("torchbp.training.data.reading.files.ROWS_AT_ONCE", 10)
     x = pd.DataFrame(load_breast_cancer().data, columns=load_breast_cancer().feature_names)
     x.to_csv("x.csv", index=False)
     parts, write = [], pd.DataFrame.to_csv

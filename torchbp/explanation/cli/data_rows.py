@@ -1,12 +1,14 @@
 """The rows that are explained, from the training data or from any file that has the network's columns."""
 
-import collections
 from pathlib import Path
 
 import torch
 
-from torchbp.training.data.columns import column_texts, encode, place
-from torchbp.training.data.sources import BUNDLED, read_file
+from torchbp.training.data.columns import canonical_texts, encode
+from torchbp.training.data.columns.encoding import place
+from torchbp.training.data.reading.bundled import BUNDLED
+from torchbp.training.data.reading.files import File
+from torchbp.training.data.table import text_columns
 from torchbp.training.errors import SettingError, UserError
 
 FEW = 8  # a source of so many rows is explained whole
@@ -32,13 +34,13 @@ class Rows:
             self.frame, labels, _ = BUNDLED[source]()
             self.labels, self.absent = labels.to_frame("label"), []
         else:
-            self.frame = read_file(Path(source), [name for name, kind in self.columns.items() if kind is not None])
+            self.frame = File(source, texts=text_columns(self.columns), wanted=list(self.columns)).read()
             targets = self.classes if self.multilabel else target if isinstance(target, list) else [target]
             self.absent = [name for name in targets if name not in self.frame]
             self.labels = self.frame[[name for name in targets if name in self.frame]]
         self.places = self.chosen(row)
         frame, first = self.frame.iloc[self.places], self.places[0] + 1
-        raw = encode(frame, self.columns, "mean", source, first, unseen=collections.Counter())
+        raw = encode(frame, self.columns, source, first)
         self.x = torch.from_numpy(raw)  # float32, (N, features), unscaled
         self.truths = self.truths_of_y() if y is not None else self.labelled()
 
@@ -68,7 +70,7 @@ class Rows:
                 + ("" if which else ", or --data.target COLUMN")
             )
         known = ["0", "1"] if self.multilabel else self.classes
-        columns = [column_texts(self.labels[name]).iloc[self.places] for name in self.labels]
+        columns = [canonical_texts(self.labels[name]).iloc[self.places] for name in self.labels]
         for column in columns:
             strange = ~column.isin(known).to_numpy()
             for value in column[strange]:

@@ -28,7 +28,7 @@ def subsets(subject):
         try:
             found = backward(found, [tensors[i] for i in subset], incoming)
         except Defect as defect:
-            raise Defect(f"{words}: {defect.message}") from None
+            raise defect.within(f"{words}: ") from None
         expect(subject, found, [all_gradients[i] for i in subset], words, names)
     _audit_one_tensor_twice(subject, incoming, wanted)
     return _note_on_needless_work(subject, incoming, wanted)

@@ -88,14 +88,14 @@ def run_description(trainer, model):
     elif model.members:
         parameters += f" each, {model.members} members"
     processes = f" × {trainer.world_size} processes" if trainer.world_size > 1 else ""
-    notes = [("note", note) for note in data.table.notes]
     return [
+        *data.table.task_line,
         (
             "data",
             f"{data.source}: {len(data.table.labels)} rows × {data.in_features} features, "
             f"{model.task.counted()}; rows: {rows}",
         ),
-        *notes,
+        *data.table.lines,
         (
             "network",
             f"{'-'.join(map(str, sizes))}, {parameters}, on {trainer.strategy.root_device}{processes}",

@@ -38,9 +38,9 @@ class UntilMinimum(EarlyStopping):
     def __init__(
         self,
         min_grad_norm: float = 0.0,
-        min_delta: float = 1e-4,
-        patience: int = 20,
-        monitor: str = "train/loss",
+        min_delta: float = 1e-3,
+        patience: int = 10,
+        monitor: str = "val/loss",
     ):
         for name, value in (("min_grad_norm", min_grad_norm), ("min_delta", min_delta)):
             if not value >= 0:

@@ -28,10 +28,12 @@ def _column_difference(saved, current):
         if theirs != ours:
             names = [f"the column {name!r}" if name is not None else "no further column" for name in (theirs, ours)]
             return f"{names[0]} where this command has {names[1]}"
-    for name, categories in saved.items():
-        if categories != current[name]:
-            kinds = [f"the categories {kind}" if kind else "numbers" for kind in (categories, current[name])]
-            return f"{kinds[0]} in the column {name!r}, but this command has {kinds[1]}"
+    for name, kind in saved.items():
+        for key in (*kind, *current[name]):
+            if kind.get(key) != current[name].get(key):
+                return (
+                    f"{key}={kind.get(key)!r} in the column {name!r}, but this command has {current[name].get(key)!r}"
+                )
     return None
 
 

@@ -1,10 +1,13 @@
 """From a checkpoint to its trained network, which is refused if settings and tensors do not fit together."""
 
+import inspect
 import textwrap
 
 import torch
 
+from torchbp import __version__
 from torchbp.training.checkpoints.tensors import check_numbers, check_shapes
+from torchbp.training.data.columns import check_columns
 from torchbp.training.errors import UserError
 
 
@@ -17,6 +20,7 @@ def load_network(cls, checkpoint, path):
         UserError: settings or tensors of another program, or weights that are not finite real numbers.
     """
     settings, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+    _check_version(cls, checkpoint, path)
     try:
         _check_settings(settings, state)
         with torch.device("meta"):
@@ -30,6 +34,17 @@ def load_network(cls, checkpoint, path):
     return model.eval()
 
 
+def _check_version(cls, checkpoint, path):
+    """Refuse a setting that this version of torchbp does not know, if another version has written the checkpoint."""
+    written, known = checkpoint.get("torchbp_version"), inspect.signature(cls).parameters
+    unknown = [name for name in checkpoint["hyper_parameters"] if name not in known]
+    if unknown and isinstance(written, str) and written != __version__:
+        raise UserError(
+            f"{path} was written by torchbp {textwrap.shorten(written, 40)}, and has the setting {unknown[0]!r}, which "
+            f"torchbp {__version__} does not know; install that version"
+        )
+
+
 def _check_settings(settings, state):
     """Raise a ValueError for names that are not texts, or for more layers than the checkpoint has tensors."""
     classes, columns, hidden = (settings.get(name) for name in ("classes", "columns", "hidden"))
@@ -37,9 +52,7 @@ def _check_settings(settings, state):
     if not _is_list_of(classes, str) or not fewest <= len(set(classes)) == len(classes):
         raise ValueError(f"its classes are not a list of different texts, at least {fewest}")
     if columns is not None:
-        kinds = columns.values() if isinstance(columns, dict) and _is_list_of(list(columns), str) else [()]
-        if not all(kind is None or (_is_list_of(kind, str) and 0 < len(set(kind)) == len(kind)) for kind in kinds):
-            raise ValueError("its columns are not texts, each with null or the list of its different categories")
+        check_columns(columns)
     if _is_list_of(hidden, int) and 2 * len(hidden) >= len(state):
         raise ValueError(f"it names {len(hidden)} hidden layers, and has {len(state)} tensors")
 

@@ -85,6 +85,8 @@ def check_config_file(path):
 def shorten(message):
     """jsonargparse's message in one line: the key, the value, and what is expected."""
     message = re.sub(r"/--[\w.]+\+", "", message)  # jsonargparse's notation for appending to a list
+    if linked := re.match(r'Linked "([\w.]+)" must be given via', message):
+        return f"{linked[1]} comes from the data; leave it out"
     if stray := re.match(r"unrecognized arguments: ([^-]\S*)", message):
         return f"{stray[1]!r} belongs to no key; give a value as --KEY {stray[1]}"
     if unknown := re.search(r"unrecognized arguments: --([^\s=]+)|does not accept option '([^']+)'", message):
@@ -118,9 +120,9 @@ def reason_of_class(message):
         return None
     reason = min(reasons, key=lambda reason: reason.startswith("Import path"))  # an error of the wrong type
     key = re.match(r'Parser key "([^"]+)"', message)
-    path = re.search(r"class_path'?[=:] ?'([^']+)'", tried[3])
-    where = ": ".join(part[1] for part in (key, path) if part)
-    if key and not path and not tried[3].startswith("NestedArg"):  # jsonargparse's type for --KEY.init_args.NAME
+    path = _class_with_trouble(reason, tried[3])
+    where = ": ".join(part for part in (key and key[1], path) if part)
+    if key and path is None and not tried[3].startswith("NestedArg"):  # jsonargparse's type for --KEY.init_args.NAME
         where = f"{where}={tried[3]}"
     for pattern, words in (
         (r"Problem with given class_path '[^']*': ", ""),
@@ -131,6 +133,18 @@ def reason_of_class(message):
     ):
         reason = re.sub(pattern, words, reason)
     return f"{where}: {reason}"
+
+
+def _class_with_trouble(reason, value):
+    """Of the classes that a value lists, the one that the reason is about, or the first; "" if the reason names it, and
+    None if there is no class."""
+    classes = re.findall(r"class_path'?[=:] ?'([^']+)'(.*?)(?=class_path|$)", value)
+    if any(path in reason for path, _ in classes):
+        return ""
+    argument = re.search(r"Option '([^']+)'|key \"([^\"]+)\"|^(\w+) is missing", reason)
+    name = next(filter(None, argument.groups()), None) if argument else None
+    having = [path for path, settings in classes if name and re.search(rf"\b{re.escape(name)}'?[=:]", settings)]
+    return next(iter([*having, *(path for path, _ in classes)]), None)
 
 
 def known_keys():

@@ -64,7 +64,7 @@ def describe_hardest(model, data, split):
     for row, norm, truth, p in zip(rows, norms, y[rows], _predict_in_pieces(model, x[rows]), strict=True):
         label, predicted, probability = model.task.described(truth, p)
         yield {
-            "row": int(data.splits[split][row]) + 1,
+            "row": data.row_number(split, int(row)),
             "split": split,
             "label": label,
             "predicted": predicted,

@@ -8,7 +8,8 @@ MOST_BATCHES_AT_ONCE = 64  # in one step of Lightning's loop: it bounds the time
 
 
 class Loader:
-    """The batches of rows in memory. Each is one indexing of the tensors, without the machinery of a DataLoader.
+    """The batches of rows in memory: (x, y), or (x, y, weights). Each is one indexing of the tensors, without the
+    machinery of a DataLoader.
 
     Lightning treats it as a DataLoader because it has a `sampler`, to which it gives the epoch, and a `batch_sampler`.
     Batches for a GPU are in pinned memory, from which they are copied asynchronously.

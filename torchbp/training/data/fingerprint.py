@@ -1,54 +1,31 @@
-"""Which rows a network is trained on, in a few numbers that its checkpoint keeps: changed rows are noticed.
+"""Which rows a network is trained on: a hash of each, which its checkpoint keeps with their split.
 
-Row n has a hash of 64 bits, h_n = m(Σ_j c_j b_nj): b_nj are the bits of its features and labels, c_j odd constants,
-and m mixes the bits of a number (the finalizer of splitmix64). All sums are modulo 2⁶⁴.
-
-    order = digest of h_1 … h_N        rows, labels and their order
-    rows  = Σ_n h_n                    the same in any order
-    split = digest of the indices of the training, validation and test rows
+Row n has a hash of 64 bits, h_n = m(Σ_j c_j b_nj): b_nj are the bits of its features and labels, c_j odd constants, and
+m mixes the bits of a number (the finalizer of splitmix64). All sums are modulo 2⁶⁴. A row is found again wherever it
+stands in the file, and a row that was changed is another one.
 """
 
-import hashlib
-
 import numpy as np
+import torch
 
 from torchbp.training.data.batches import ROWS_AT_ONCE
 from torchbp.training.errors import UserError
 
-
-def fingerprint(features, labels, splits):
-    """The fingerprint of rows: float32 features `(N, F)`, int64 labels `(N,)` or `(N, L)`, and the splits' indices."""
-    hashes = _row_hashes(features.numpy(), labels.numpy())
-    return {
-        "count": len(hashes),
-        "order": _digest(hashes),
-        "rows": f"{hashes.sum():016x}",
-        "split": _digest(*(rows.numpy() for rows in splits.values())),
-    }
+CHANGED = 0.5  # a file that shares more of its rows with the training file is that file, changed
 
 
-def check_fingerprint(saved, current, source, table):
-    """Raise a UserError that says what is different, if the checkpoint's fingerprint is not that of these rows."""
-    if not isinstance(saved, dict) or any(type(saved.get(key)) is not type(of) for key, of in current.items()):
-        raise UserError("the checkpoint's fingerprint of its rows is damaged; train a new network")
-    if saved != current:
-        raise UserError(
-            f"{source} does not have the rows that this network was trained on: {_difference(saved, current, table)}. "
-            "Some of those may be among the test rows now; give the data as it was, or train a new network"
-        )
-
-
-def _row_hashes(features, labels):
-    """h, uint64 `(N,)`. Every nan has the same bits."""
+def row_hashes(features, labels):
+    """h, int64 `(N,)`, of float32 features `(N, F)` and labels `(N,)` or `(N, L)`. Every nan has the same bits."""
     labels = labels.reshape(len(labels), -1)
+    labels = labels.astype(np.float32).view(np.uint32) if labels.dtype.kind == "f" else labels
     c = _mixed(np.arange(1, 1 + features.shape[1] + labels.shape[1], dtype=np.uint64)) | 1
     hashes = np.empty(len(features), np.uint64)
     for at in range(0, len(hashes), ROWS_AT_ONCE):
         rows = slice(at, at + ROWS_AT_ONCE)
-        bits = features[rows].view(np.uint32).astype(np.uint64)
+        bits = (features[rows] + np.float32(0)).view(np.uint32).astype(np.uint64)  # −0 becomes 0
         bits[np.isnan(features[rows])] = 0x7FC00000
         hashes[rows] = np.concatenate([bits, labels[rows].astype(np.uint64)], 1) @ c
-    return _mixed(hashes)
+    return _mixed(hashes).view(np.int64)
 
 
 def _mixed(h):
@@ -61,27 +38,51 @@ def _mixed(h):
     return h
 
 
-def _digest(*arrays):
-    blake = hashlib.blake2b(digest_size=16)
-    for array in arrays:
-        blake.update(len(array).to_bytes(8, "little"))
-        blake.update(array)
-    return blake.hexdigest()
+def saved_rows(state):
+    """The hashes, int64 `(N,)`, and the splits in a checkpoint's `state_dict` of the data.
+
+    Raises:
+        UserError: it has none, or they are damaged.
+    """
+    try:
+        hashes, splits = state["rows"]["hashes"], {name: rows.long() for name, rows in state["rows"]["splits"].items()}
+        valid = hashes.dtype == torch.int64 and hashes.dim() == 1 and set(splits) == {"train", "val", "test"}
+        valid &= all(not len(rows) or 0 <= rows.min() <= rows.max() < len(hashes) for rows in splits.values())
+    except (AttributeError, KeyError, RuntimeError, TypeError):
+        valid = False
+    if not valid:
+        raise UserError("the checkpoint does not say which rows it was trained on; train a new network")
+    return hashes.numpy(), splits
 
 
-def _difference(saved, current, table):
-    more = current["count"] - saved["count"]
-    if more > 0:
-        first = slice(saved["count"])
-        at_the_end = _digest(_row_hashes(table.features[first].numpy(), table.labels[first].numpy())) == saved["order"]
-        return f"{_were(more)} added{' at the end' if at_the_end else ''}"
-    if more < 0:
+def order_of(saved, current):
+    """Where the saved rows stand now, indices `(N,)`, if the current rows are the same in any order; else None."""
+    if len(saved) != len(current):
+        return None
+    old, new = np.argsort(saved, kind="stable"), np.argsort(current, kind="stable")
+    if not np.array_equal(saved[old], current[new]):
+        return None
+    places = np.empty(len(old), np.int64)
+    places[old] = new
+    return places
+
+
+def shared_rows(saved, current):
+    """How many of the current rows are among the saved ones, each of which counts once."""
+    values, counts = np.unique(saved, return_counts=True)
+    others, times = np.unique(current, return_counts=True)
+    _, old, new = np.intersect1d(values, others, assume_unique=True, return_indices=True)
+    return int(np.minimum(counts[old], times[new]).sum())
+
+
+def difference(saved, current):
+    """What has changed in a file that shares most of its rows with the saved ones, in words."""
+    more, same = len(current) - len(saved), shared_rows(saved, current)
+    if more > 0 and same == len(saved):
+        return f"{_were(more)} added"
+    if more < 0 and same == len(current):
         return f"{_were(-more)} removed"
-    if current["rows"] != saved["rows"]:
-        return "values or labels in its rows have changed"
-    if current["order"] != saved["order"]:
-        return "its rows are in another order"
-    return "its rows are the same, but another version of scikit-learn splits them in another way"
+    return f"{len(current) - same} of its {len(current)} rows are others"
 
 
 def _were(rows):

@@ -1,40 +1,72 @@
-"""A table in memory for training: its split into training, validation and test rows, and their batches."""
+"""A table for training: its split into training, validation and test rows, and their batches."""
 
+import dataclasses
 import functools
+from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 
 from torchbp.training.data.batches import MOST_BATCHES_AT_ONCE, ROWS_AT_ONCE, Batches, Loader
 from torchbp.training.data.columns import Columns
-from torchbp.training.data.fingerprint import check_fingerprint, fingerprint
-from torchbp.training.data.splitting import split_rows
+from torchbp.training.data.fingerprint import difference, order_of, row_hashes, saved_rows
+from torchbp.training.data.frames import frame_of_arrays
+from torchbp.training.data.settings import TableSettings
 from torchbp.training.data.table import load_table
 from torchbp.training.errors import SettingError, UserError
+
+OF_STEPS = ("batch_size", "batches_at_once")  # settings that do not say which rows they are
 
 
 class TabularData(pl.LightningDataModule):
     """Rows with a label each, split into training, validation and test rows.
 
-    A batch is `(x, y)`: x float32 `(N, in_features)`. Of two classes y is float32 `(N, 1)`, 1 for the second; of
-    several int64 `(N)`, the index of the class; of independent labels float32 `(N, L)` of zeros and ones; of numbers to
-    predict float32 `(N, T)`. Features are not scaled here; the network scales them.
+    A batch is `(x, y)`, or `(x, y, weights)` with `weight`. x is float32 `(N, in_features)`, raw: the network scales
+    it. y depends on the task, which is found from the target:
+
+        binary      float32 (N, 1) of 0 and 1     two classes; P is of the second one
+        multiclass  int64 (N,), the class         three or more
+        multilabel  float32 (N, L) of 0 and 1     several targets of zeros and ones
+        regression  float32 (N, T), raw           targets that are quantities
 
     Args:
-        source: `breast_cancer`, `digits` or `xor`, or the path of a CSV file with a header line or of a Parquet file.
-        target: the label column of a file, of any type; or a list of columns of zeros and ones, one output each.
+        source: `breast_cancer`, `digits`, `diabetes` or `xor`; or a file of CSV, TSV, Parquet, Feather, JSON lines or
+            Excel, also a compressed one, or - for stdin. Several are one table. In Python it may be a DataFrame or an
+            array.
+        target: the column of a file to predict; or a list of columns. In Python it may be an array of labels.
+        task: binary, multiclass, multilabel or regression. By default it is found from the target.
         id: a column that names the rows. It is not a feature, and `predict` copies it.
-        ignore: columns that are not features. All others are: numbers as they are, texts one 0/1 feature per category.
-            A column that only names the rows is left out; `table.notes` says so.
-        categorical: columns of numbers that are categories.
-        missing: "refuse" a file with missing features, or replace them by the "mean" of the training rows. A feature is
-            missing in an empty cell and, in a column of numbers, where a spelling such as NA or ? stands.
-        max_categories: the most categories that a column may have.
-        batch_size: rows per step of gradient descent, of each process.
-        val_fraction: share of the rows for validation. It is drawn class by class, with several targets at random;
-            `xor` has four rows, and each split has them all.
-        test_fraction: share of the rows for the test. They are drawn in the same way; the rest is the training split.
+        ignore: columns that are not features.
+        features: the columns that are features. By default they are all that are not named elsewhere, except those that
+            number or name the rows, are constant, or are copies of others; a line says so.
+        categorical: columns that are categories, whatever they hold.
+        weight: a column with the weight of each row in the loss.
+        missing: what becomes of a missing value, "median" or "refuse". The median is that of the training rows, and a
+            feature says where it was put, if training rows lack values too.
+        max_categories: the most categories that a column may have. The rarest of more are one, "other"; where those are
+            the most rows, the words of the texts are hashed.
+        val_source: a file of validation rows. By default they are drawn from the source.
+        test_source: a file of test rows. By default they are drawn from the source.
+        val_fraction: share of the rows for validation. It is drawn class by class; `xor` has four rows, and each split
+            has them all.
+        test_fraction: share of the rows for the test, or 0. They are drawn in the same way; the rest is for training.
+        group: a column whose equal values stay together in one split.
+        time: a column of dates or numbers; the validation rows are later than the training rows, the test rows later
+            still.
+        folds: K, the number of parts that take turns as test rows. It replaces the test fraction.
+        fold: which of the K parts the test rows are, from 1. Without it, `fit` trains a network for each part.
         seed: seed of the split.
+        sep: what separates the columns of a text file. By default it is found; "space" is any number of blanks.
+        decimal: the decimal sign, "." or ",". By default it is found for each column.
+        encoding: of a text file. By default it is UTF-8 or UTF-16, and cp1252 if it is neither.
+        header: whether the first line of a text file has names. By default it is found; without names the columns are
+            c1, c2, …
+        na_values: texts that mean a missing value; an empty cell always does.
+        on_disk: whether the features lie in a temporary file, and files are read in pieces. For tables that are larger
+            than memory; Parquet is read fastest.
+        batch_size: rows per step of gradient descent, of each process. By default a 32nd of the training rows, rounded
+            down to a power of two, at least 16 and at most 256.
         batches_at_once: how many batches share one step of Lightning's loop, with `engine: explicit`. It makes a step
             of gradient descent with each batch, in the same order as otherwise. Callbacks see them as one batch.
             null: as many as have 8192 rows, and at most 64; 1 for autograd.
@@ -50,30 +82,93 @@ class TabularData(pl.LightningDataModule):
 
     def __init__(
         self,
-        source: str,
+        source: list[str] | str,
         target: list[str] | str | None = None,
+        task: str | None = None,
         id: str | None = None,
         ignore: list[str] = [],  # noqa: B006  (the command line shows it as the default)
+        features: list[str] = [],  # noqa: B006
         categorical: list[str] = [],  # noqa: B006
-        missing: str = "refuse",
+        weight: str | None = None,
+        missing: str = "median",
         max_categories: int = 100,
-        batch_size: int = 32,
+        val_source: list[str] | str | None = None,
+        test_source: list[str] | str | None = None,
         val_fraction: float = 0.2,
         test_fraction: float = 0.2,
+        group: str | None = None,
+        time: str | None = None,
+        folds: int | None = None,
+        fold: int | None = None,
         seed: int = 0,
+        sep: str | None = None,
+        decimal: str | None = None,
+        encoding: str | None = None,
+        header: bool | None = None,
+        na_values: list[str] = ["NA", "N/A", "n/a", "nan", "NaN", "<NA>", "NULL", "null", "#N/A", "?"],  # noqa: B006
+        on_disk: bool = False,
+        batch_size: int | None = None,
         batches_at_once: int | None = None,
     ):
         super().__init__()
-        # A checkpoint has the settings that say which rows the network was trained on.
-        self.save_hyperparameters(ignore=["batch_size", "batches_at_once"])
-        self.hparams.pop("_instantiator", None)  # Lightning's: what to call in order to make this object
-        self.source, self.batch_size, self.batches_at_once = source, batch_size, batches_at_once
-        _check_settings({**self.hparams, "batch_size": batch_size, "batches_at_once": batches_at_once})
-        features = {"id": id, "ignore": ignore, "categorical": categorical}
-        self.table = load_table(source, target, **features, missing=missing, max_categories=max_categories)
-        self.splits = split_rows(source, self.table, val_fraction, test_fraction, seed)
-        self._rows = {}  # x and y of the splits that were asked for
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self._prepare(given)
+
+    def _prepare(self, given, checkpoint=None):
+        """given: the arguments. checkpoint: of the trained network whose table this is, or a table like it."""
+        for name in OF_STEPS:
+            if given[name] is not None and given[name] < 1:
+                raise SettingError(f"data.{name}={given[name]} must be at least 1")
+        if _is_table(given["source"]):
+            y = given["target"] if _is_table(given["target"]) or hasattr(given["target"], "to_frame") else None
+            frame, names = frame_of_arrays(given["source"], y)
+            given |= {"source": frame, "target": names or given["target"]}
+        self._batch_size, self.batches_at_once = given["batch_size"], given["batches_at_once"]
+        # A checkpoint has the settings that say which rows the network was trained on
+        plain = {name: _plain(value) for name, value in given.items() if name not in OF_STEPS}
+        self._set_hparams(plain)
+        self._log_hyperparams = False
+        settings = TableSettings(**{name: value for name, value in given.items() if name not in OF_STEPS})
+        settings.check()
+        self.source = plain["source"]
+        self.settings = settings
+        self.restored = checkpoint is not None
+        self.table = None if self.restored else load_table(settings)
+        self._rows = {}  # x, y (and weights) of the splits that were asked for
         self.order = None  # the seed of the order of the training rows
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: dict[str, Any], path: str, **changed: Any) -> "TabularData":
+        """The table of a trained network, or another one, read with the network's columns and classes.
+
+        If the source has the rows that the network was trained on, in any order, they are split as they were. If it is
+        another file, all of its rows are test rows, and validation rows.
+
+        Args:
+            checkpoint: from `read_checkpoint`. path: its name in messages.
+            changed: settings of `TabularData` that replace those of the training.
+
+        Raises:
+            UserError: a file that shares most of its rows with the training file, but not all; a table without a column
+                of the network, or with another class.
+        """
+        from torchbp.training.data.trained import table_of_checkpoint
+
+        data = cls.__new__(cls)
+        pl.LightningDataModule.__init__(data)
+        defaults = {field.name: field.default for field in dataclasses.fields(TableSettings) if field.name != "source"}
+        saved = {
+            k: v for k, v in checkpoint.get("datamodule_hyper_parameters", {}).items() if k in (*defaults, "source")
+        }
+        data._prepare({**defaults, "batch_size": None, "batches_at_once": None, **saved, **changed}, checkpoint)
+        data.table = table_of_checkpoint(data.settings, checkpoint, path, changed)
+        return data
+
+    @property
+    def batch_size(self) -> int:
+        if self._batch_size is not None:
+            return self._batch_size
+        return min(max(1 << (len(self.splits["train"]) // 16).bit_length() >> 2, 16), 256)
 
     @property
     def in_features(self) -> int:
@@ -89,34 +184,54 @@ class TabularData(pl.LightningDataModule):
 
     @property
     def task(self) -> str:
-        if self.table.labels.is_floating_point():
-            return "regression"
-        if self.table.labels.ndim == 2:
-            return "multilabel"
-        return "binary" if len(self.classes) == 2 else "multiclass"
+        return self.table.task
 
-    def rows(self, split: str | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """x and y of a whole split, "train", "val" or "test", or of a tensor of indices of rows."""
-        if isinstance(split, str):  # kept: the loader, the scaling and the stopping rule share one copy
+    @property
+    def weighted(self) -> bool:
+        return self.table.weights is not None
+
+    @property
+    def splits(self) -> dict[str, torch.Tensor]:
+        return self.table.splits
+
+    def row_number(self, split: str, row: int) -> int:
+        """The number in the source, from 1, of a row of a split."""
+        place = int(self.splits[split][row])
+        return 1 + (place if self.table.order is None else int(self.table.order[place]))
+
+    def rows(self, split: str | torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """x and y (and weights) of a whole split, "train", "val" or "test", or of a tensor of indices of rows."""
+        if isinstance(split, str):  # the loader, the scaling and the stopping rule share one copy
             if split not in self._rows:
-                self._rows[split] = self.rows(self.splits[split])
+                rows = self.splits[split]
+                if len(rows) and torch.equal(rows, torch.arange(rows[0], rows[0] + len(rows))):  # on disk: no copy
+                    rows = slice(int(rows[0]), int(rows[0]) + len(rows))
+                self._rows[split] = self.rows(rows)
             return self._rows[split]
-        x, y = self.table.features[split], self.table.labels[split]
-        if self.task == "multiclass":
-            return x, y
-        return x, (y.unsqueeze(1) if y.dim() == 1 else y).float()
+        y = self.table.labels[split]
+        if self.task == "binary":
+            y = y.unsqueeze(1).float()
+        elif self.task == "multilabel":
+            y = y.float()
+        return self.table.features[split], y, *([self.table.weights[split]] if self.weighted else [])
 
     def setup(self, stage):
         if stage == "fit":  # from the run's seed, and the same in every process; a checkpoint replaces it
             generator = torch.Generator().manual_seed(torch.initial_seed())
             self.order = self.trainer.strategy.broadcast(torch.randint(2**62, (), generator=generator).item())
+        elif stage == "test" and not len(self.splits["test"]):
+            raise UserError(
+                f"{self.source} has no test rows, since data.test_fraction is 0; name a file as data.test_source"
+            )
 
     def state_dict(self):
         at_once = self.batches_in_a_step(self.trainer.lightning_module.hparams.engine)
         steps = {"rows_of_a_step": self.rows_of_a_step(self.trainer), "batches_at_once": at_once}
-        return {"order": self.order, **steps, "fingerprint": self.fingerprint}
+        return {"order": self.order, **steps, "rows": self.saved_rows, "label_kind": self.table.label_kind}
 
     def load_state_dict(self, state_dict):
+        if self.restored:  # its rows were compared, and it is not trained on
+            return
         self.check_rows(state_dict)
         order = state_dict["order"]
         if not (order is None or isinstance(order, int)):
@@ -124,22 +239,31 @@ class TabularData(pl.LightningDataModule):
         self.order = order
 
     @functools.cached_property
-    def fingerprint(self):
-        """Of the rows and their split: a checkpoint keeps it."""
-        return fingerprint(self.table.features, self.table.labels, self.splits)
+    def saved_rows(self):
+        """The hash of each row, and the split: a checkpoint keeps them."""
+        hashes = row_hashes(self.table.features.numpy(), self.table.labels.numpy())
+        splits = {name: rows.to(torch.int32) for name, rows in self.splits.items()}
+        return {"hashes": torch.from_numpy(hashes), "splits": splits}
 
     def check_rows(self, state_dict):
         """Compare the rows and their split with those of a checkpoint's `state_dict`.
 
-        Returns False if it does not say which they were: older versions of torchbp wrote no fingerprint.
-
         Raises:
             UserError: other rows or labels, another order or another split.
         """
-        if state_dict.get("fingerprint") is None:
-            return False
-        check_fingerprint(state_dict["fingerprint"], self.fingerprint, self.source, self.table)
-        return True
+        hashes, splits = saved_rows(state_dict)
+        current = self.saved_rows["hashes"].numpy()
+        if np.array_equal(hashes, current):
+            if all(torch.equal(rows, self.splits[name]) for name, rows in splits.items()):
+                return
+            what = "its rows are the same, but they are split in another way"
+        else:
+            same = order_of(hashes, current) is not None
+            what = "its rows are in another order" if same else difference(hashes, current)
+        raise UserError(
+            f"{self.source} does not have the rows that this network was trained on: {what}. Some of those may be "
+            "among the test rows now; give the data as it was, or train a new network"
+        )
 
     def rows_of_a_step(self, trainer):
         """Of all processes."""
@@ -167,23 +291,19 @@ class TabularData(pl.LightningDataModule):
         return self._loader(split, max(self.batch_size, ROWS_AT_ONCE // members))
 
     def _loader(self, split, batch_size, order=None, at_once=1):
-        rows = self.rows(split)
+        tensors = self.rows(split)
         process = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         pinned = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return Loader(rows, Batches(len(rows[0]), batch_size, *process, order, at_once), pinned)
+        return Loader(tensors, Batches(len(tensors[0]), batch_size, *process, order, at_once), pinned)
 
 
-def _check_settings(settings):
-    if settings["missing"] not in ("refuse", "mean"):
-        raise SettingError(f"data.missing={settings['missing']!r} must be refuse or mean")
-    for name in ("batch_size", "max_categories", "batches_at_once"):
-        if settings[name] is not None and settings[name] < 1:
-            raise SettingError(f"data.{name}={settings[name]} must be at least 1")
-    for name in ("val_fraction", "test_fraction"):
-        if not 0 < settings[name] < 1:
-            raise SettingError(f"data.{name}={settings[name]} must lie between 0 and 1")
-    if not 0 <= settings["seed"] < 2**32:
-        raise SettingError(f"data.seed={settings['seed']} must lie between 0 and 2³² − 1")
-    val, test = settings["val_fraction"], settings["test_fraction"]
-    if val + test >= 1:
-        raise SettingError(f"data.val_fraction={val} and data.test_fraction={test} leave no row to train on")
+def _is_table(value):
+    """Whether it is a DataFrame or an array, and no name."""
+    return hasattr(value, "shape") and hasattr(value, "__array__")
+
+
+def _plain(value):
+    """What a checkpoint can hold of a setting: a frame is named "the frame"."""
+    if _is_table(value) or hasattr(value, "to_frame"):
+        return "the frame"
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

@@ -1,9 +1,11 @@
 """The network with its scaling and its task, as a LightningModule. Its training is in `descent.py`."""
 
 import os
+from typing import Any
 
 import torch
 
+from torchbp import __version__
 from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import read_checkpoint
 from torchbp.training.data.columns import Columns, encode
@@ -33,8 +35,8 @@ class Network(Descent):
         activation: activation of the hidden layers: "sigmoid", "tanh", "relu", "gelu", or any other that is registered.
         dropout: the share of the hidden outputs that a training step leaves out, in [0, 1).
         norm: "layer" or "batch", for a norm in front of each activation. A batch norm is for one network.
-        scaling: of the features: "standard", "robust", "quantile" or "none". The target of a regression is scaled to
-            mean 0 and deviation 1 in any case.
+        scaling: of the features: "standard", "clipped", "robust", "quantile" or "none". The target of a regression is
+            scaled to mean 0 and deviation 1 in any case.
         members: E, the size of an ensemble. Its networks have different weights, are trained on the same batches, and
             answer with their mean. None is one network.
         optimizer: "sgd", "adam" or "adamw".
@@ -71,18 +73,18 @@ class Network(Descent):
         self,
         in_features: int,
         classes: list[str],
-        columns: dict[str, list[str] | None] | None = None,
+        columns: dict[str, dict[str, Any]] | None = None,
         task: str = "binary",
-        hidden: list[int] = [16],  # noqa: B006  (the command line shows it as the default)
-        activation: str = "sigmoid",
+        hidden: list[int] = [64, 64],  # noqa: B006  (the command line shows it as the default)
+        activation: str = "silu",
         dropout: float = 0.0,
         norm: str | None = None,
-        scaling: str = "standard",
+        scaling: str = "clipped",
         members: int | None = None,
-        optimizer: str = "sgd",
-        lr: float | list[float] = 0.1,
+        optimizer: str = "adamw",
+        lr: float | list[float] = 0.004,
         momentum: float = 0.0,
-        weight_decay: float = 0.0,
+        weight_decay: float = 0.01,
         schedule: str | None = None,
         warmup: float = 0.0,
         clip: float | None = None,
@@ -148,7 +150,7 @@ class Network(Descent):
             UserError: another shape; a DataFrame without one of the columns, or with a value that cannot be used.
         """
         if hasattr(x, "columns"):
-            x = torch.from_numpy(encode(x, self.named_columns(), "mean", "the frame"))
+            x = torch.from_numpy(encode(x, self.named_columns()))
         x = torch.as_tensor(x).to(self.scaling.median)  # in its dtype, on its device
         if x.dim() != 2 or x.shape[1] != self.hparams.in_features:
             raise UserError(f"rows of the shape {tuple(x.shape)} must be (N, {self.hparams.in_features}), raw features")
@@ -177,6 +179,7 @@ class Network(Descent):
 
     def on_save_checkpoint(self, checkpoint):
         checkpoint["random_state"] = torch.get_rng_state()
+        checkpoint["torchbp_version"] = __version__
 
     def on_load_checkpoint(self, checkpoint):
         self.random_state = checkpoint.get("random_state")

@@ -1,6 +1,7 @@
 """The scaling of the features, which is part of the network and of its checkpoint. It needs torch alone.
 
     standard    (x − mean) / std
+    clipped     z / √(1 + (z/4)²), of the same as z                no value is beyond ±4
     robust      z / √(1 + (z/3)²), with z = (x − median) / IQR     no value is beyond ±3; IQR: the quartiles' distance
     quantile    Φ⁻¹(F(x))      F: the shares of the training rows up to x, so that they become normally distributed
     none        x
@@ -73,6 +74,11 @@ class Standard(_Linear):
         self.scale[number] = deviation if deviation > 0 else math.inf
 
 
+class Clipped(Standard):
+    def scaled(self, x):
+        return smoothly_clipped(super().scaled(x), 4)
+
+
 class Robust(_Linear):
     """Where half of the rows have one value, the distance of the quartiles is 0, and that of the extremes serves."""
 
@@ -84,8 +90,7 @@ class Robust(_Linear):
         self.scale[number] = high - low if high > low else math.inf
 
     def scaled(self, x):
-        z = super().scaled(x)
-        return z / (1 + (z / 3).square()).sqrt()
+        return smoothly_clipped(super().scaled(x), 3)
 
 
 class Quantile(Scaling):
@@ -113,12 +118,23 @@ class Quantile(Scaling):
         return torch.where(table[:, :1] < table[:, -1:], z, 0).T
 
 
-SCALINGS: dict[str, type[Scaling]] = {"standard": Standard, "robust": Robust, "quantile": Quantile, "none": Scaling}
+SCALINGS: dict[str, type[Scaling]] = {
+    "standard": Standard,
+    "clipped": Clipped,
+    "robust": Robust,
+    "quantile": Quantile,
+    "none": Scaling,
+}
 
 
 def make_scaling(name: str, features: int) -> Scaling:
     """The scaling of this name, one of `SCALINGS`, for so many features."""
     return SCALINGS[name](features)
+
+
+def smoothly_clipped(z, bound):
+    """z / √(1 + (z/bound)²): nearly z up to half of the bound, and never beyond it."""
+    return z / (1 + (z / bound).square()).sqrt()
 
 
 def quantile(known, share):

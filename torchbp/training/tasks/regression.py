@@ -38,7 +38,7 @@ class Regression(Task):
     def takes(cls, rule):
         if rule.target != "elements" or rule.answers is not None or rule.domain is not None or rule.count is not None:
             return False
-        t = torch.tensor([0.3, 2.0])
+        t = torch.tensor([0.3, 2.0], device="cpu")  # a network may be made on the device meta
         return not rule.module_class or not rule.each(t, t, **rule.options_of(rule.module_class())).any()
 
     def fit(self, y, w=None):

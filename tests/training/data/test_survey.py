@@ -1,0 +1,119 @@
+"""What is seen in a new table: columns that are no features, and what was guessed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.training.data.tables import table
+from torchbp.training import TabularData
+from torchbp.training.data.columns.survey import is_row_number
+from torchbp.training.errors import UserError
+
+RNG = np.random.default_rng(0)
+FRAME = table(40)[["height", "ill"]]
+
+
+def lines(label, data):
+    return [text for name, text in data.table.lines if name == label]
+
+
+NAMES = {  # the name of a column, its 40 values, and why it is left out
+    "R": ("", range(1, 41), "has no name, and names the rows"),
+    "pandas, read and written again": ("Unnamed: 0", range(40), "has no name, and names the rows"),
+    "joined tables": ("", [*range(20), *range(20)], "has no name, and names the rows"),
+    "texts": ("", [f"Mazda {i}" for i in range(40)], "has no name, and names the rows"),
+    "row.names": ("row.names", range(1, 41), "has no name, and names the rows"),
+    "readr": ("...1", range(1, 41), "has no name, and names the rows"),
+    "in order": ("any", range(1, 41), "numbers the rows"),
+    "from 0": ("any", range(40), "numbers the rows"),
+    "shuffled": ("any", RNG.permutation(40), "numbers the rows"),
+    "with gaps": ("any", np.delete(np.arange(45), [3, 9, 22, 30, 31]), "numbers the rows"),
+    "floats": ("any", RNG.permutation(40) + 1.0, "numbers the rows"),
+    "Id": ("Id", range(5, 205, 5), "is an id"),
+    "PassengerId": ("PassengerId", range(500, 540), "is an id"),
+    "patient_id": ("patient_id", [f"p {i}" for i in range(40)], "is an id"),
+    "codes": ("sample", [f"S-{i:04}" for i in RNG.permutation(40)], "has another text in every row, as an id has"),
+    "constant": ("unit", ["kg"] * 40, "is kg in every row"),
+    "constant number": ("unit", [1.5] * 40, "is 1.5 in every row"),
+    "copy": ("tall", FRAME.height, "equals 'height'"),
+    "blank": ("later", [None] * 40, "is blank in the training rows"),
+}
+
+
+@pytest.mark.parametrize(("name", "values", "why"), NAMES.values(), ids=NAMES)
+def test_columns_that_are_no_features_are_left_out_and_said(name, values, why, tmp_path):
+    frame = FRAME.assign(**{name or "nameless": list(values)})
+    frame = frame.rename(columns={"nameless": ""})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    data = TabularData(tmp_path / "a.csv", target="ill")
+    assert list(data.columns) == ["height"]
+    name = name or "Unnamed: 2"
+    assert lines("left out", data) == [f"{name!r} {why}"]
+    assert lines("left out", TabularData(tmp_path / "a.csv", target="ill", ignore=[name])) == []
+    if "blank" not in why:
+        kept = TabularData(tmp_path / "a.csv", target="ill", features=["height", name])
+        assert list(kept.columns) == ["height", name]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("", np.linspace(0, 1, 40)),
+        ("", ["a", "b"] * 20),
+        ("id", [1, 2] * 20),
+        ("X", range(20, 60)),
+        ("paid", range(5, 205, 5)),
+        ("year", range(1950, 1990)),
+        ("day", [*range(1, 32), *range(1, 10)]),
+        ("comment", [f"free text {i}" for i in range(40)]),
+        ("date", pd.date_range("2020-01-01", periods=40).astype(str)),
+        ("price", [f"${i}.50" for i in range(40)]),
+    ],
+    ids=str,
+)
+def test_other_columns_stay(name, values, tmp_path):
+    frame = FRAME.copy()
+    frame.insert(0, name, list(values))
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    data = TabularData(tmp_path / "a.csv", target="ill")
+    assert list(data.columns) == [name or "Unnamed: 0", "height"]
+    assert lines("left out", data) == []
+
+
+def test_numbers_of_few_rows():
+    assert is_row_number(pd.Series([1, 2, 3]))
+    assert not is_row_number(pd.Series([3, 1, 2]))
+    assert not is_row_number(pd.Series([0, 1]))
+    assert not is_row_number(pd.Series([1, 2, np.nan]))
+    assert not is_row_number(pd.Series([True, False]))
+    assert not is_row_number(pd.Series(np.arange(40) - 5))
+
+
+def test_no_feature_is_left():
+    frame = pd.DataFrame({"y": ["a", "b"] * 20, "n": range(40)})
+    with pytest.raises(UserError, match="no feature beside the target 'y'; 'n' numbers the rows"):
+        TabularData(frame, "y")
+
+
+def test_the_lines_of_a_table():
+    frame = FRAME.assign(day=pd.date_range("2020-01-01", periods=40), smokes=["yes", None, "no", "no"] * 10)
+    data = TabularData(frame, "ill")
+    assert lines("columns", data) == ["1 number (height); 1 date (day); 1 boolean (smokes)"]
+    assert lines("blanks", data) == ["smokes 10: the median of the training rows, and a column that says so"]
+    counts = FRAME.ill.value_counts()
+    assert lines("classes", data) == [f"no {counts['no']}, yes {counts['yes']}"]
+    data = TabularData(frame.assign(height=range(40, 80)), "height", task="regression")
+    assert lines("target", data) == ["height: 40 to 79, mean 59.5"]
+    assert data.table.task_line == [("task", "regression: height is a quantity; data.task sets another")]
+    many = TabularData(np.random.default_rng(0).normal(size=(40, 30)), np.array(list("ab") * 20))
+    assert lines("columns", many) == ["30 numbers"]
+
+
+def test_guesses_are_said():
+    frame = FRAME.assign(price=["1,000", "2,500"] * 20, day=["05/06/2020", "01/02/2021"] * 20)
+    data = TabularData(frame, "ill")
+    price, day = lines("note", data)
+    assert price.endswith("is read as one between thousands; --data.decimal , makes it the decimal sign")
+    assert day.endswith("is read as day, month, year; no date says which comes first")
+    assert lines("note", TabularData(frame.assign(day=["25/06/2020"] * 20 + ["01/02/2021"] * 20), "ill")) == [price]
+    assert lines("note", TabularData(frame, "ill", decimal=",")) == [day]
