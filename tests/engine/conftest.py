@@ -1,6 +1,7 @@
 import pytest
 
-from torchbp.engine.native import build, compiled
+from torchbp.engine.native import build
+from torchbp.engine.native.calls import compiled
 from torchbp.engine.native.program import Program
 
 

@@ -9,8 +9,8 @@ import torch
 
 import torchbp
 from tests.networks import mlp, rows
-from torchbp.engine.native import single_step
-from torchbp.engine.native.single_step import ReadyCall
+from torchbp.engine.native.calls import single_step
+from torchbp.engine.native.calls.single_step import ReadyCall
 from torchbp.engine.optimizers.optimizer import EngineOptimizer
 
 pytestmark = pytest.mark.usefixtures("native")

@@ -9,7 +9,8 @@ import torch
 
 import torchbp
 from tests.networks import mlp, rows
-from torchbp.engine.native import build, compiled
+from torchbp.engine.native import build
+from torchbp.engine.native.calls import compiled
 
 
 @pytest.fixture

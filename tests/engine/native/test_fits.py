@@ -8,9 +8,9 @@ import torch
 import torchbp
 from tests.networks import mlp, rows
 from torchbp.engine.fitting import pace
-from torchbp.engine.native import single_step
-from torchbp.engine.native.compiled import CompiledSteps
-from torchbp.engine.native.single_step import ReadyCall
+from torchbp.engine.native.calls import single_step
+from torchbp.engine.native.calls.compiled import CompiledSteps
+from torchbp.engine.native.calls.single_step import ReadyCall
 
 pytestmark = pytest.mark.usefixtures("native")
 
@@ -131,7 +131,7 @@ def test_auto_says_nothing_where_it_cannot(monkeypatch):
     monkeypatch.setattr("torchbp.engine.native.program.load", None)
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Dropout1d(0.5), torch.nn.Linear(2, 2)).double()
     x, y = rows(61)
-    monkeypatch.setattr(torchbp.engine.native.lowering, "HANDLERS", {})
+    monkeypatch.setattr(torchbp.engine.native.translation.lowering, "HANDLERS", {})
     optimizer = torchbp.SGD(model, lr=0.1)
     made, making = [], CompiledSteps.made
     monkeypatch.setattr(CompiledSteps, "made", lambda self, *rest: (made.append(self), making(self, *rest))[1])

@@ -8,8 +8,8 @@ import torch
 import torchbp
 from tests.networks import assert_same, mlp, rows
 from torchbp.engine import recently_used
-from torchbp.engine.native import single_step
-from torchbp.engine.native.single_step import ReadyCall
+from torchbp.engine.native.calls import single_step
+from torchbp.engine.native.calls.single_step import ReadyCall
 
 pytestmark = pytest.mark.usefixtures("native")
 

@@ -10,7 +10,8 @@ import torch
 import torchbp
 from tests.networks import mlp, rows
 from torchbp.engine import recently_used
-from torchbp.engine.native import elementwise, program
+from torchbp.engine.native import program
+from torchbp.engine.native.translation import elementwise
 from torchbp.ops.registry import implements, register, rules, unregister
 from torchbp.ops.rules import Activation
 

@@ -7,7 +7,7 @@ import torch
 
 from torchbp.benchmarks.helpers.networks import classes_and_peer, data_and_peer
 from torchbp.engine import SGD, AdamW, backprop
-from torchbp.engine.native.single_step import STEPS_BEFORE
+from torchbp.engine.native.calls.single_step import STEPS_BEFORE
 from torchbp.engine.optimizers.cuda_graph import record
 from torchbp.nn import MLP, CrossEntropyLoss, FusedMLP
 

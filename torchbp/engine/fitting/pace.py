@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from torchbp.engine.native.compiled import CompiledSteps
+from torchbp.engine.native.calls.compiled import CompiledSteps
 
 # a program is made in one second or two; it makes a short step ten times as fast, and a long one twice at most
 LONG_STEP = 2e-4  # seconds

@@ -1,7 +1,7 @@
 """The text of a program: a function in C that makes K steps of each member, on rows that it gathers."""
 
-from torchbp.engine.native.elementwise import NotKnown
-from torchbp.engine.native.lowering import Lowering, is_copy
+from torchbp.engine.native.translation.elementwise import NotKnown
+from torchbp.engine.native.translation.lowering import Lowering, is_copy
 from torchbp.engine.native.values import C_TYPES, Buffer, in_buffer
 from torchbp.engine.native.writer import Writer
 

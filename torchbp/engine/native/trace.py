@@ -10,7 +10,7 @@ from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from torchbp.engine.layer_formulas import with_options
-from torchbp.engine.native.lowering import is_known
+from torchbp.engine.native.translation.lowering import is_known
 from torchbp.engine.network import Network
 from torchbp.engine.optimizers.update_rule import rules_at
 from torchbp.engine.step import step

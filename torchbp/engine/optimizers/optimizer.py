@@ -9,8 +9,8 @@ from torchbp.engine.fitting import pace
 from torchbp.engine.fitting.fit_arguments import row_dims_of
 from torchbp.engine.fitting.fit_method import FitMethod
 from torchbp.engine.losses import has_value_of_steps, values_of_steps
-from torchbp.engine.native.compiled import CompiledSteps
-from torchbp.engine.native.single_step import SingleSteps
+from torchbp.engine.native.calls.compiled import CompiledSteps
+from torchbp.engine.native.calls.single_step import SingleSteps
 from torchbp.engine.network import Network
 from torchbp.engine.optimizers.cuda_graph import CapturedStep
 from torchbp.engine.optimizers.lean_step import LeanStep

@@ -4,8 +4,8 @@ import operator
 
 import torch
 
-from torchbp.engine.native.elementwise import NotKnown, cast, elementwise, template_of
-from torchbp.engine.native.operations import HANDLERS
+from torchbp.engine.native.translation.elementwise import NotKnown, cast, elementwise, template_of
+from torchbp.engine.native.translation.operations import HANDLERS
 from torchbp.engine.native.values import Apply, Looked, Read, Value, reads
 from torchbp.engine.native.views import reshaped
 

@@ -5,9 +5,9 @@ import itertools
 import torch
 from torch.autograd.graph import increment_version
 
-from torchbp.engine.native.elementwise import NotKnown
-from torchbp.engine.native.found import data_ptr
-from torchbp.engine.native.step_rows import check_indices
+from torchbp.engine.native.calls.found import data_ptr
+from torchbp.engine.native.calls.step_rows import check_indices
+from torchbp.engine.native.translation.elementwise import NotKnown
 from torchbp.engine.recently_used import cached, put
 
 STEPS_BEFORE = 10  # of the engine, on rows of a shape, before a program is made for it: a rare shape needs none

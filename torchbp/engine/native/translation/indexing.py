@@ -6,7 +6,7 @@ tensors, and numbers. It returns the value of the result.
 
 import torch
 
-from torchbp.engine.native.elementwise import NotKnown, cast, filled
+from torchbp.engine.native.translation.elementwise import NotKnown, cast, filled
 from torchbp.engine.native.values import Value, contiguous_strides, in_buffer
 from torchbp.engine.native.views import expanded, sliced
 

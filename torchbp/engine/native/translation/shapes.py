@@ -6,8 +6,8 @@ tensors, and numbers. It returns the value of the result.
 
 import torch
 
-from torchbp.engine.native import elementwise as of_elements
-from torchbp.engine.native.elementwise import cast, elementwise, filled, literal
+from torchbp.engine.native.translation import elementwise as of_elements
+from torchbp.engine.native.translation.elementwise import cast, elementwise, filled, literal
 from torchbp.engine.native.values import Apply, Read, Value, contiguous_strides, in_buffer
 from torchbp.engine.native.views import expanded, permuted, sliced, without
 

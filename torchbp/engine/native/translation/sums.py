@@ -6,8 +6,8 @@ tensors, and numbers. It returns the value of the result.
 
 import torch
 
-from torchbp.engine.native.elementwise import cast, elementwise, kind, literal
-from torchbp.engine.native.shapes import concatenated, selected, squeezed
+from torchbp.engine.native.translation.elementwise import cast, elementwise, kind, literal
+from torchbp.engine.native.translation.shapes import concatenated, selected, squeezed
 from torchbp.engine.native.views import unsqueezed
 
 SUM, LARGEST, SMALLEST = "{0} + {1}", "max_{T}({0}, {1})", "min_{T}({0}, {1})"

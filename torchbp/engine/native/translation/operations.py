@@ -1,7 +1,15 @@
 """The operations of torch that are not elementwise, each with the function that writes it in C."""
 
-from torchbp.engine.native.indexing import gathered, index_put, index_select, indexed, rows_of, scatter_added, scattered
-from torchbp.engine.native.shapes import (
+from torchbp.engine.native.translation.indexing import (
+    gathered,
+    index_put,
+    index_select,
+    indexed,
+    rows_of,
+    scatter_added,
+    scattered,
+)
+from torchbp.engine.native.translation.shapes import (
     arange,
     cast_to,
     clamped,
@@ -23,7 +31,7 @@ from torchbp.engine.native.shapes import (
     where,
     with_product,
 )
-from torchbp.engine.native.sums import (
+from torchbp.engine.native.translation.sums import (
     ALL,
     ANY,
     LARGEST,

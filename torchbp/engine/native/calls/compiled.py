@@ -6,13 +6,13 @@ from functools import partial
 
 import torch
 
-from torchbp.engine.native.agreement import agree
 from torchbp.engine.native.build import CannotBuild
-from torchbp.engine.native.elementwise import NotKnown
-from torchbp.engine.native.found import Found
+from torchbp.engine.native.calls.agreement import agree
+from torchbp.engine.native.calls.found import Found
+from torchbp.engine.native.calls.step_rows import StepRows, check_indices, is_in_memory
 from torchbp.engine.native.program import Program
-from torchbp.engine.native.step_rows import StepRows, check_indices, is_in_memory
 from torchbp.engine.native.trace import TracedNetwork, tensors_of, with_tensors_at
+from torchbp.engine.native.translation.elementwise import NotKnown
 from torchbp.engine.native.values import C_TYPES
 from torchbp.engine.network import Network
 from torchbp.engine.optimizers.lean_step import LeanFunctions

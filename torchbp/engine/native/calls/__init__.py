@@ -1,0 +1,1 @@
+"""Which program is called for which rows, and on what."""

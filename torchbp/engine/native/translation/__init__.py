@@ -1,0 +1,1 @@
+"""Torch's operations, one after the other, as statements in C."""
