@@ -2,6 +2,9 @@
 
     L = (1/N) Σ_n w_n ℓ_n        ∂L/∂z_n = (w_n/N) ∂ℓ_n/∂z_n
 
+It divides by N, where `torchbp.engine.RowWeighted` divides by Σ w: the gradients of the parts of a batch then add up to
+that of the whole, in several processes too.
+
 The weights travel in the target, so that the engine and its programs gather, stack and share them as targets: as a
 last column, or of classes in the place of the ones of a one-hot row, w_n onehot(y_n).
 """
@@ -15,14 +18,14 @@ from torchbp.ops.rules import Loss
 
 
 def with_weights(y: torch.Tensor, w: torch.Tensor, classes: int | None = None) -> torch.Tensor:
-    """The target of a `RowWeighted`: of y `(N, outputs)` and weights `(N)` side by side, `(N, outputs + 1)`; of the
+    """The target of a `MeanOverRows`: of y `(N, outputs)` and weights `(N)` side by side, `(N, outputs + 1)`; of the
     indices of so many classes, `(N)`, the shares `(N, classes)`."""
     if classes is None:
         return torch.cat([y.to(w.dtype), w.unsqueeze(-1)], -1)
     return F.one_hot(y, classes).to(w.dtype) * w.unsqueeze(-1)
 
 
-class RowWeighted(torch.nn.Module):
+class MeanOverRows(torch.nn.Module):
     """The loss `base` with a weight for each row.
 
     Args:
@@ -31,7 +34,7 @@ class RowWeighted(torch.nn.Module):
     Shapes: the output `(N, outputs)`; the target as `with_weights` makes it.
 
     Example:
-        >>> loss = RowWeighted(torchbp.nn.MSELoss())
+        >>> loss = MeanOverRows(torchbp.nn.MSELoss())
         >>> loss(torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0, 0.5], [1.0, 1.5]]))  # (0.5 · 1 + 1.5 · 4)/2 = 3.25
     """
 
@@ -46,7 +49,7 @@ class RowWeighted(torch.nn.Module):
 
 
 def weighted_loss(output, target, reduction="mean", *, base):
-    """L of a `RowWeighted`, by the operation of its base, which autograd goes through."""
+    """L of a `MeanOverRows`, by the operation of its base, which autograd goes through."""
     rule = rule_of(base)
     if rule.target == "classes":
         each = rule.apply(output, smoothed(target, base), reduction="none")
@@ -100,5 +103,5 @@ attach(
         slope=None,
         description="A loss in which each row has a weight.",
     ),
-    RowWeighted,
+    MeanOverRows,
 )
