@@ -12,9 +12,10 @@ from pytorch_lightning.cli import LightningArgumentParser
 from torchbp.cli import keys
 from torchbp.cli.configs import packaged
 from torchbp.cli.keys import LINKED
-from torchbp.printing import did_you_mean
+from torchbp.printing import did_you_mean, nearest_name
 from torchbp.training.errors import SettingError
 
+NEAR = 0.75  # the likeness of two names, from 0 to 1, of which one may be meant for the other
 GROUPS = {group: pkgutil.resolve_name(path) for group, path in keys.GROUPS.items()}
 
 
@@ -154,4 +155,18 @@ def known_keys():
 
 
 def nearest(name, known):
-    return did_you_mean(name, known, listed=sorted({key.split(".")[0] for key in known}))
+    """The end of a message about an unknown key: the known one that is meant, if one is really near; otherwise the keys
+    of its group, or the groups.
+
+    A key is near if it has the same name in another group, or a name that is nearly the same in the same group.
+    """
+    group, _, last = name.rpartition(".")
+    keys = [key for key in known if key.rpartition(".")[2] == last]
+    groups = dict.fromkeys(key.partition(".")[0] for key in known if "." in key)
+    group = nearest_name(group, groups) or "" if group else ""
+    inside = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == group]
+    if not keys and (near := nearest_name(last, inside, NEAR)):
+        keys = [f"{group}.{near}" if group else near]
+    if keys:
+        return f"did you mean {nearest_name(name, keys, 0)}?"
+    return f"{group} has {', '.join(inside)}" if group else f"there are {', '.join(sorted({*groups, *inside}))}"
