@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call, grad
 
-from tests.training.trainers import network, quiet_trainer
+from tests.training.trainers import ARTICLE_FLAGS, network, quiet_trainer
 from torchbp.cli import main
 from torchbp.ops import expressions, registry
 from torchbp.ops.rules import Activation
@@ -193,7 +193,7 @@ def test_it_watches_as_often_as_asked(every, monkeypatch):
 
 
 def test_saturation_is_of_each_hidden_layer():
-    model = Network(1, ["a", "b"], hidden=[3])
+    model = Network(1, ["a", "b"], hidden=[3], activation="sigmoid", scaling="standard")
     with torch.no_grad():
         model.net[0].weight.copy_(torch.tensor([[1.0], [10.0], [-10.0]]))
         model.net[0].bias.zero_()
@@ -295,7 +295,9 @@ def run(tmp_path, monkeypatch, capsys, *arguments):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["torchbp"])
     with warnings.catch_warnings():
-        status = main(["fit", "--data.source", "breast_cancer", "--trainer.accelerator", "cpu", *arguments])
+        status = main(
+            ["fit", "--data.source", "breast_cancer", "--trainer.accelerator", "cpu", *ARTICLE_FLAGS, *arguments]
+        )
     assert status == 0
     return re.findall(r"^watch +(.*)$", capsys.readouterr().out, re.MULTILINE)
 

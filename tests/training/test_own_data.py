@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.training.data.tables import table
+from tests.training.trainers import ARTICLE_FLAGS
 from torchbp.cli import main
 from torchbp.training import Network, TabularData
 from torchbp.training.errors import UserError
@@ -31,7 +32,12 @@ def write(frame, name="a.csv"):
 
 
 def fit(*arguments, status=0):
-    assert main(["fit", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "30", *map(str, arguments)]) == status
+    assert (
+        main(
+            ["fit", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "30", *ARTICLE_FLAGS, *map(str, arguments)]
+        )
+        == status
+    )
 
 
 def options(settings):

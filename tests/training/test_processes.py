@@ -95,6 +95,30 @@ def test_two_processes_are_one_with_the_doubled_batch(alone, processes):
     assert tested.text(0, "out") == alone(*test, "1").out
 
 
+OTHERS = {
+    "digits": ["--model.class_weight", "balanced", "--model.label_smoothing", "0.1", "--model.clip", "0.5",
+               "--checkpoint.monitor", "val/auroc", "--model.optimizer", "adamw"],
+    "diabetes": ["--model.loss", "huber", "--model.schedule", "cosine", "--model.norm", "layer",
+                 "--model.optimizer", "adam", "--stopping.monitor", "val/r2"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", OTHERS)
+def test_two_processes_are_one_for_each_task_and_optimizer(source, alone, processes):
+    fit = ["fit", "--data.source", source, *OTHERS[source], "--trainer.accelerator", "cpu", "--trainer.max_epochs", "2"]
+    fit += ["--trainer.precision", "64-true"]
+    pair = Pair(processes, [*fit, *TWO, "--data.batch_size", "16"])
+    assert pair.join() == [0, 0]
+    alone(*fit, "--data.batch_size", "32")
+    folders = [Path(f"runs/run/version_{version}") for version in (0, 1)]
+    two, one = (torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for folder in folders)
+    for name, single in one.items():
+        torch.testing.assert_close(two[name], single, rtol=1e-9, atol=1e-9)
+    two, one = map(history, folders)
+    assert two.keys() == one.keys()
+    assert two == pytest.approx(one, rel=1e-6)
+
+
 @pytest.fixture
 def of_two(monkeypatch):
     """Makes this process one of the two that torchrun starts."""

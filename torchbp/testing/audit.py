@@ -1,11 +1,11 @@
 """`torchbp.check`: run the checks, one after another, and report."""
 
+import contextlib
 import logging
 import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -14,12 +14,14 @@ from torch.autograd.gradcheck import GradcheckError
 
 from torchbp.testing import forked_process
 from torchbp.testing.checks import CHECKS, as_tuple, check_function, chosen_checks
+from torchbp.testing.diagnosis.one_cause import referred
+from torchbp.testing.diagnosis.origin import raised_in
 from torchbp.testing.numerics.tensors import first_line
-from torchbp.testing.options import Options
+from torchbp.testing.options import Options, refuse_keywords
 from torchbp.testing.report import FAIL, PASS, UNSUPPORTED, Outcome, Report, Result
-from torchbp.testing.subject.coverage import expect_comparable
+from torchbp.testing.subject.coverage import expect_comparable, not_varied
 from torchbp.testing.subject.global_settings import current_settings, restore_settings
-from torchbp.testing.subject.naming import expression
+from torchbp.testing.subject.naming import expression, is_registered_operator, name_of
 from torchbp.testing.subject.prepare import subject_of
 from torchbp.testing.subject.rng import preserved
 
@@ -49,8 +51,11 @@ def check(
     batch_dims: int | Mapping[str, int] | None = None,
     domain: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
     reference: Callable[..., Any] | None = None,
+    surrogate: Callable[..., Any] | None = None,
+    isolate: bool | None = None,
     seed: int = 0,
     raise_exception: bool = True,
+    **of_gradcheck: Any,
 ) -> Report:
     """Audit the gradients of a function, an `autograd.Function`, a module or a registered custom op.
 
@@ -73,6 +78,11 @@ def check(
             the name of an input to its number. The outputs must have these dimensions too.
         domain: (low, high), the smallest and largest number that an input may have; or a dict by name.
         reference: another implementation with the same arguments, which must agree.
+        surrogate: a function with the same arguments whose derivative is meant, where that is not the function's own:
+            `lambda x: x` for a straight-through estimator, `lambda x: -x` for gradient reversal. Of a module, its first
+            argument is the module.
+        isolate: run all in a forked process, so that a crash of the code is a failure. By default so for registered
+            operators; the command `torchbp check` always does it.
         seed: of the random generators before each call.
         raise_exception: raise a `GradientError` if the report is not sound; otherwise return it.
 
@@ -88,21 +98,49 @@ def check(
         >>> report = torchbp.check(torch.sigmoid, torch.randn(3, requires_grad=True))
     """
     __tracebackhide__ = True  # pytest shows the caller's line, not ours
+    refuse_keywords(of_gradcheck)
     names = chosen_checks(checks, skip, require)
-    options = Options(eps, atol, rtol, nondet_tol, batch_dims, domain, reference, seed)
+    options = Options(eps, atol, rtol, nondet_tol, batch_dims, domain, reference, surrogate, seed)
+    isolate = _is_isolated(fn_or_module, isolate)
     with torch.inference_mode(False), torch.enable_grad(), preserved(), quiet():
+        if isolate and (problem := _crash_of_first_call(fn_or_module, inputs, options)):
+            return _reported(Report(name_of(fn_or_module), [problem], (), seed), raise_exception)
         subject = subject_of(fn_or_module, inputs, options)
         options.expect_inputs([argument for argument in subject.arguments if argument.kind == "input"])
-        results = _run_all(names, subject, require)
-    report = Report(subject.name, results, tuple(subject.notes), seed)
+        results = _run_all(names, subject, require, isolate)
+        notes = [*subject.notes, *not_varied(subject, names)]
+    return _reported(Report(subject.name, results, tuple(notes), seed), raise_exception)
+
+
+def _is_isolated(function, isolate):
+    """Whether all is to run in a forked process."""
+    if isolate and not forked_process.is_possible():
+        raise ValueError("isolate=True needs Linux and no accelerator; the command `torchbp check` works everywhere")
+    if isolate is None:
+        return is_registered_operator(function) and forked_process.is_possible()
+    return isolate
+
+
+def _crash_of_first_call(function, inputs, options):
+    """The failure, if the first call ends the process that it runs in."""
+    _, problem = forked_process.run(lambda name, progress: _first_call(function, inputs, options), ["forward"])
+    return None if problem is None else Result("forward", FAIL, *problem)
+
+
+def _first_call(function, inputs, options):
+    with contextlib.suppress(Exception):  # what it raises, it will raise here too
+        subject_of(function, inputs, options)
+
+
+def _reported(report, raise_exception):
     if raise_exception and not report.sound:
         raise GradientError(report)
     return report
 
 
-def _run_all(names, subject, require):
+def _run_all(names, subject, require, isolate=False):
     """The results in the order of the names. Checks that may crash run in a forked process, where that is possible."""
-    left = [name for name in names if CHECKS[name].may_crash] if forked_process.is_possible() else []
+    left = [name for name in names if isolate or CHECKS[name].may_crash] if forked_process.is_possible() else []
     left.sort(key=lambda name: name == "shapes")  # a write out of bounds there may crash a later check
     results = {name: run_check(name, subject, require) for name in names if name not in left}
 
@@ -122,7 +160,7 @@ def _run_all(names, subject, require):
             done.append(Result(name, FAIL, message, (*causes, reproduce)))
         results.update((result.check, result) for result in done)
         left = left[len(done) :]
-    return [results[name] for name in names]
+    return referred([results[name] for name in names])
 
 
 def run_check(name, subject, require=(), reproduce=None):
@@ -131,24 +169,25 @@ def run_check(name, subject, require=(), reproduce=None):
     `reproduce` is the command line that runs this check again; by default it is a call of `torchbp.check`.
     """
     began = time.perf_counter()
-    status, message, details = PASS, "", ()
+    status, message, details, cause = PASS, "", (), ""
     function, settings = check_function(name), current_settings()
     try:
         expect_comparable(subject, name)
         message = function(subject) or ""
     except Outcome as outcome:
-        status, message, details = outcome.status, outcome.message, outcome.details
+        status, message, details, cause = outcome.status, outcome.message, outcome.details, outcome.cause
     except Exception as error:
-        status, message = FAIL, f"raises {type(error).__name__}: {first_line(error)}"
+        cause = f"{type(error).__name__}: {first_line(error)}"
+        status, message, details = FAIL, f"raises {cause}", tuple(raised_in(error))
         if subject.behaviour.runs_autograd and _NEEDS_GRADIENT in message:
             status, message = UNSUPPORTED, f"the function differentiates itself, and then {message}"
     finally:
         subject.changed_settings.update(restore_settings(settings))
     if status == UNSUPPORTED and name in as_tuple(require):
-        status, message = FAIL, f"required, but unsupported: {message}"
+        status, message, cause = FAIL, f"required, but unsupported: {message}", ""
     if status == FAIL:
         details = (*details, f"reproduce: {reproduce or _call_to_reproduce(name, subject, require)}")
-    return Result(name, status, message, details, round(time.perf_counter() - began, 4))
+    return Result(name, status, message, details, round(time.perf_counter() - began, 4), cause)
 
 
 def _call_to_reproduce(name, subject, require):
@@ -165,7 +204,7 @@ def _call_to_reproduce(name, subject, require):
     return f"torchbp.check({expression(subject.callee.original)}, inputs, checks={name!r}{rest}, seed={seed})"
 
 
-@contextmanager
+@contextlib.contextmanager
 def quiet():
     """Without warnings and logs: torch warns of much that the checks do on purpose."""
     level = logging.root.manager.disable

@@ -1,6 +1,6 @@
 """The options of `check`, validated."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Integral, Real
 
 from torchbp.printing import did_you_mean
@@ -17,6 +17,7 @@ class Options:
     batch_dims: object = None
     domain: object = None
     reference: object = None
+    surrogate: object = None
     seed: int = 0
 
     def __post_init__(self):
@@ -30,8 +31,10 @@ class Options:
             raise TypeError(f"seed must be an integer, not {self.seed!r}")
         if abs(self.seed) > 2**53:
             raise ValueError(f"seed must be between -2**53 and 2**53, and is {self.seed}")
-        if self.reference is not None and not callable(self.reference):
-            raise TypeError(f"reference must be a function or a module, not {self.reference!r}")
+        for name in ("reference", "surrogate"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise TypeError(f"{name} must be a function or a module, not {value!r}")
         for value in _values_of(self.batch_dims):
             _check_count(value)
         for value in _values_of(self.domain):
@@ -59,6 +62,29 @@ class Options:
         """How many leading dimensions of an input the function maps over."""
         count = self.batch_dims
         return (count.get(argument.name) if isinstance(count, dict) else count) or 0
+
+
+_OF_GRADCHECK = {  # what torch.autograd.gradcheck calls otherwise
+    "check_forward_ad": "the check jvp; require='jvp'",
+    "check_batched_grad": "the check batched_grad; require='batched_grad'",
+    "check_batched_forward_grad": "the checks jvp and vmap",
+    "check_undefined_grad": "the check linearity",
+    "check_grad_dtypes": "the check dtypes",
+    "check_backward_ad": "always so",
+    "fast_mode": "checks='fast'; large Jacobians are compared in projections anyway",
+    "check_sparse_nnz": "always so: the values of a sparse tensor are audited",
+    "masked": "always so: the values of a sparse tensor are audited",
+    "gen_non_contig_grad_outputs": "the check layouts",
+}
+
+
+def refuse_keywords(names):
+    """Raise a TypeError for a keyword that `check` does not have; of gradcheck's own it says what stands for it."""
+    for name in names:
+        if name in _OF_GRADCHECK:
+            raise TypeError(f"{name} is of gradcheck; here it is {_OF_GRADCHECK[name]}")
+        known = [field.name for field in fields(Options)] + ["checks", "skip", "require", "isolate", "raise_exception"]
+        raise TypeError(f"check has no option {name!r}; {did_you_mean(name, known)}")
 
 
 _BY_NAME = "for inputs that differ, a dict by name: 0 for those that have none"

@@ -1,5 +1,6 @@
 """What an audit found: the results, the report, and how a check ends early. It needs no torch."""
 
+import html
 import json
 import re
 import signal
@@ -9,7 +10,9 @@ from dataclasses import asdict, dataclass
 from torchbp.printing import printable
 
 PASS, FAIL, UNSUPPORTED, SKIP = "PASS", "FAIL", "UNSUPPORTED", "SKIP"
+WRONG_GRADIENT = "the gradient is wrong"  # the cause of what `values` finds, and of what other checks find of it
 COLOURS = {PASS: "green", FAIL: "bold red", UNSUPPORTED: "yellow", SKIP: "dim"}
+_HTML = {PASS: "green", FAIL: "firebrick", UNSUPPORTED: "darkgoldenrod", SKIP: "gray"}
 _SHORTENED = (  # messages of torch that take three lines of a terminal, and shorter ones
     (r"In order to use an autograd\.Function with functorch transforms.*?(?=; to add it|$)", "it has no setup_context"),
     (r" \(You must implement the jvp function .*?\)(?=; to add it|$)", ""),
@@ -28,6 +31,7 @@ class Result:
     message: str = ""
     details: tuple = ()  # further lines, for people
     seconds: float = 0.0
+    cause: str = ""  # of a failure: two failures with one cause are one defect
 
     def lines(self) -> list[str]:
         first = f"{self.status:<11} {self.check:<13} {self.message}"
@@ -85,6 +89,14 @@ class Report:
         content = {"name": self.name, "sound": self.sound, "seed": self.seed, "notes": list(self.notes)}
         return json.dumps({**content, "results": [asdict(result) for result in self.results]}, indent=2)
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the text, each result in the colour of its status."""
+        rows = [("\n".join(result.lines()), _HTML[result.status]) for result in self.ordered()]
+        rows += [(f"note: {printable(note)}", "gray") for note in self.notes]
+        rows.append((self.summary(), _HTML[PASS if self.sound else FAIL]))
+        lines = "\n".join(f'<span style="color:{colour}">{html.escape(text)}</span>' for text, colour in rows)
+        return f"<pre>{lines}</pre>"
+
     def __rich_console__(self, console, options):
         """The lines of the text in colours; what is too long for one goes on below the check's name."""
         from rich.text import Text
@@ -113,13 +125,19 @@ class Outcome(Exception):
 
     status = FAIL
 
-    def __init__(self, message, details=()):
+    def __init__(self, message, details=(), cause=""):
         super().__init__(message)
-        self.message, self.details = message, tuple(details)
+        self.message, self.details, self.cause = message, tuple(details), cause
 
 
 class Defect(Outcome):
+    """A failure. `cause` is that of `Result`: an error with its text, or WRONG_GRADIENT."""
+
     status = FAIL
+
+    def within(self, words, details=()):
+        """The same defect, with words before its message, and further lines."""
+        return Defect(f"{words}{self.message}", (*self.details, *details), self.cause)
 
 
 class Unsupported(Outcome):

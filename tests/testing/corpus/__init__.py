@@ -17,6 +17,7 @@ from tests.testing.corpus import (
     side_effects,
     sound,
     transforms,
+    unseen,
     values,
 )
 
@@ -34,6 +35,7 @@ TOPICS = [
     modules,
     custom_ops,
     elsewhere,
+    unseen,
 ]
 DEFECTS = [entry for topic in TOPICS for entry in topic.DEFECTS]
 SOUND = sound.SOUND

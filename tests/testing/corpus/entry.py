@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 DOUBLE = torch.float64
+HIDDEN_BY_THE_INPUTS = 20  # kinds from here on: what the inputs given do not show
 
 
 @dataclass(frozen=True)

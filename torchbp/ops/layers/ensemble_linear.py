@@ -30,8 +30,9 @@ class EnsembleLinear(Linear):
         needs_dx, needs_dweight, needs_dbias = ctx.needs_input_grad
         x, weight = ctx.saved_tensors
         dbias = ensemble_dbias(dz) if needs_dbias else None
-        dweight = ensemble_dweight(dz, x) if needs_dweight else None
-        dx = ensemble_dx(dz, weight) if needs_dx else None
+        # a bias of a higher precision makes Z one of it
+        dweight = ensemble_dweight(dz.to(x.dtype), x) if needs_dweight else None
+        dx = ensemble_dx(dz.to(weight.dtype), weight) if needs_dx else None
         return dx, dweight, dbias
 
     @staticmethod

@@ -20,7 +20,7 @@ def checkpointing(subject):
         try:
             found = backward(outputs, leaves, incoming, retain_graph=which == "first")
         except Defect as defect:
-            raise Defect(f"{words}: {defect.message}") from None
+            raise defect.within(f"{words}: ") from None
         expect(subject, found, expected, words)
     # Three times, with and without a call in between, for functions that alternate from call to call.
     for use_reentrant, call_in_between in ((False, False), (False, True), (False, False), (True, False)):

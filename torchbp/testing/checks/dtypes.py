@@ -4,7 +4,7 @@ import torch
 
 from torchbp.testing.numerics.gradients import backward, incoming_for, need, usual_size
 from torchbp.testing.numerics.low_precision import agree, results_at
-from torchbp.testing.numerics.tensors import coarseness, first_line, flat, largest, nudged
+from torchbp.testing.numerics.tensors import coarseness, first_line, flat, largest, nudged, shortened
 from torchbp.testing.report import Defect, Skipped, Unsupported
 from torchbp.testing.subject.closures import captures_tensors
 from torchbp.testing.subject.naming import listing
@@ -49,15 +49,15 @@ def _audit_in(subject, dtype, tolerance, usual):
         is_mixed = isinstance(error, RuntimeError) and any(words in text for words in _MIXED)
         if is_mixed and not captures_tensors(subject.callee.original):
             raise Defect(f"in {word} the forward mixes dtypes: {text}", [_FIXED_DTYPE]) from None
-        return f"{word} ({text[:80]})"
+        return f"{word} ({shortened(text, 80)})"
     if not any(o.requires_grad for o in outputs):
         raise Defect(f"in {word} no output has a gradient, and in float64 it has")
     try:
         found = backward(outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs, 7))
     except Defect as defect:
         if isinstance(defect.__cause__, NotImplementedError):
-            return f"{word} ({first_line(defect.__cause__)[:80]})"
-        raise Defect(f"in {word}: {defect.message}") from None
+            return f"{word} ({shortened(first_line(defect.__cause__), 80)})"
+        raise defect.within(f"in {word}: ") from None
     for i, gradient in zip(wanted, found, strict=True):
         if gradient.dtype != tensors[i].dtype:
             raise Defect(f"in {word} the gradient of {subject.arguments[i].name} has the dtype {gradient.dtype}")
@@ -104,7 +104,7 @@ def autocast(subject):
     try:
         found = backward(outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs, 7))
     except Defect as defect:
-        raise Defect(f"forward under autocast, backward outside of it: {defect.message}", [_AUTOCAST]) from None
+        raise defect.within("forward under autocast, backward outside of it: ", [_AUTOCAST]) from None
     if all(bool(o.isfinite().all()) for o in outputs):
         what, results = "the inputs under autocast", (outputs, found)
         agree(subject, subject.point, torch.bfloat16, what, results, usual_size(subject), 0.1)

@@ -4,11 +4,10 @@ import math
 
 import torch
 
-from torchbp.testing.diagnosis.message import is_excused
+from torchbp.testing.diagnosis.elsewhere import expect_right_along
 from torchbp.testing.numerics.gradients import generator, incoming_for, need, usual_size
-from torchbp.testing.numerics.jacobian import along_two_and_their_sum, is_additive
 from torchbp.testing.numerics.low_precision import OUT_OF_RANGE, agree, is_real, results_at
-from torchbp.testing.numerics.tensors import random_like
+from torchbp.testing.numerics.tensors import largest, random_like
 from torchbp.testing.report import Defect, Skipped
 from torchbp.testing.subject.graph import custom_nodes
 from torchbp.testing.subject.naming import six_digits
@@ -17,6 +16,7 @@ _SPECIAL = (0.0, 1.0, -1.0, 100.0, -100.0, 1e4, -1e4, "denormal", math.inf, -mat
 _BRANCHES = (0.0, 1.0, -1.0, 100.0, -100.0)  # numbers at which functions change their formula
 _FEW = 4096  # numbers of all arguments
 _DENORMAL = {torch.float64: 1e-310, torch.float32: 1e-40}
+_OVERFLOW = "likely cause: the forward overflows on the way, as exp(x) does from 89 on; a stable formula does not"
 _CAUSE = "likely cause: ∞ − ∞, 0 · ∞ or 0 / 0 in the backward, or a torch.where over such a branch"
 
 
@@ -35,8 +35,9 @@ def extremes(subject):
             try:
                 found = results_at(subject, point, dtype)
             except Defect as defect:
-                raise Defect(f"at {words}: {defect.message}") from None
+                raise defect.within(f"at {words}: ") from None
             if found is None:
+                _expect_no_overflow(subject, point, dtype, words, value)
                 continue
             seen += 1
             # At ∞, the gradient of whatever is multiplied with it is 0 · ∞, and so it is in many chains of operations.
@@ -50,6 +51,27 @@ def extremes(subject):
         _audit_zeros(subject, dtype)
     _audit_derivatives(subject)
     return f"{seen} points with finite outputs"
+
+
+def _expect_no_overflow(subject, point, dtype, words, value):
+    """Where the forward is finite in float64, and far from the end of float32, it is so in float32."""
+    if dtype != torch.float32 or not abs(value) < math.inf or subject.random.is_used:
+        return
+    rounded = [t.to(dtype) if is_real(t) else t for t in point]
+    exact = results_at(subject, rounded, torch.float64)
+    if exact is None or max(map(largest, (*exact[0], *exact[1]))) > OUT_OF_RANGE:
+        return
+    with torch.no_grad():
+        try:
+            outputs = subject.call(subject.fresh_tensors(point=rounded, dtype=dtype))
+        except Exception:  # refused, which the check dtypes says
+            return
+    for name, low, right in zip(subject.outputs.compared_names, outputs, exact[0], strict=True):
+        bad = ~low.isfinite().reshape(-1)
+        if bool(bad.any()):
+            k = int(bad.nonzero()[0])
+            numbers = [six_digits(float(t.reshape(-1)[k].real)) for t in (low, right)]
+            raise Defect(f"at {words}: {name} is {numbers[0]}, and {numbers[1]} in float64", [_OVERFLOW])
 
 
 def special_points(subject, dtype):
@@ -94,29 +116,14 @@ def _audit_zeros(subject, dtype):
 
 
 def _audit_derivatives(subject):
-    """The values again where functions have their branches: at 0, ±1 and ±100, and where two arguments are equal.
-
-    Along two directions and their sum. Where the derivatives are not additive, the point is a kink or a tie, and has
-    no gradient to compare with.
-    """
+    """The values again where functions have their branches: at 0, ±1 and ±100, and where two arguments are equal."""
     is_large = sum(subject.point[i].numel() for i in subject.differentiable) > _FEW
     if is_large or subject.random.is_used or subject.precision.is_half:
         return
     for index, value, words, point in special_points(subject, torch.float64):
         if value not in _BRANCHES or words.startswith("the first"):
             continue
-        try:
-            block = along_two_and_their_sum(subject.at(point), index, subject.point[index], whole=0)
-        except Exception:  # outside of its domain
-            continue
-        wrong = block.wrong & is_additive(block)[:, None]
-        if bool(wrong.any()) and not is_excused(subject, block):
-            row, column = wrong.nonzero()[0].tolist()
-            a, n, error = (float(m[row, column]) for m in (block.analytical, block.numerical, block.error))
-            raise Defect(
-                f"at {words}: the gradient of {subject.arguments[index].name} is wrong",
-                [f"along a random direction: analytical {six_digits(a)}, numerical {six_digits(n)} ± {error:.1g}"],
-            )
+        expect_right_along(subject.at(point), index, f"at {words}", screened=False)
 
 
 def _expect_finite(subject, point, dtype, words, found, indices):

@@ -6,7 +6,7 @@ from torch.autograd import forward_ad
 from torchbp.testing.diagnosis.remedies import to_add
 from torchbp.testing.numerics.gradients import backward, generator, incoming_for, need
 from torchbp.testing.numerics.tensors import difference, direction_like, first_line
-from torchbp.testing.report import Defect, Unsupported
+from torchbp.testing.report import WRONG_GRADIENT, Defect, Unsupported
 
 _REMEDIES = (
     "a staticmethod jvp(ctx, *tangents)",
@@ -35,6 +35,7 @@ def _compare_modes(subject, tangents):
             raise Defect(
                 f"the forward-mode derivative of {name} along {along} is wrong",
                 [f"by jvp {float(a):.6g}, by the backward {float(b):.6g}, of one random projection"],
+                WRONG_GRADIENT,
             )
 
 

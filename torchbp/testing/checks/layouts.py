@@ -75,7 +75,7 @@ def layouts(subject):
         try:
             found = backward(outputs, leaves, laid_out, retain_graph=True)
         except Defect as defect:
-            raise Defect(f"an incoming gradient that is {name}: {defect.message}") from None
+            raise defect.within(f"an incoming gradient that is {name}: ") from None
         expected = backward(outputs, leaves, [g.contiguous().clone() for g in laid_out], retain_graph=True)
         where = f"an incoming gradient that is {name}"
         expect(subject, found, expected, where, compared_to="that for a contiguous copy")
@@ -110,7 +110,7 @@ def _audit_input(subject, index):
         try:
             outputs, found = _results(subject, [leaf if i == index else t for i, t in enumerate(subject.point)])
         except Defect as defect:
-            raise Defect(f"{words}: {defect.message}") from None
+            raise defect.within(f"{words}: ") from None
         except Exception as error:
             yield f"{name} ({argument.name}: {first_line(error)})"
             continue

@@ -69,6 +69,6 @@ def _expect_sum_of_outputs(subject, outputs, incoming, gradients, gradients_for,
         try:
             found = gradients_for(alone)
         except Defect as defect:
-            raise Defect(f"only {name} used, the others {how}: {defect.message}") from None
+            raise defect.within(f"only {name} used, the others {how}: ") from None
         total = [t + g for t, g in zip(total, found, strict=True)]
     expect(subject, total, gradients, f"outputs used singly, the others {how}, do not add up to those used together")

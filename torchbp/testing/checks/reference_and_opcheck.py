@@ -3,10 +3,12 @@
 import torch
 
 from torchbp.testing.checks.extremes import special_points
+from torchbp.testing.checks.magnitudes import points_of_magnitudes
 from torchbp.testing.checks.resizing import resizings
 from torchbp.testing.numerics.gradients import backward, expect, expect_outputs, incoming_for
 from torchbp.testing.numerics.tensors import first_line, largest
 from torchbp.testing.report import CannotRun, Defect, Skipped, Unsupported
+from torchbp.testing.subject.naming import is_registered_operator
 from torchbp.testing.subject.prepare import subject_of
 
 _MISSING = ("register_fake", "no fake impl", "not implemented", "Meta", "register_autograd")
@@ -15,8 +17,7 @@ _MISSING = ("register_fake", "no fake impl", "not implemented", "Meta", "registe
 def custom_op(subject):
     """torch.library.opcheck, of a registered operator."""
     original = subject.callee.original
-    operator = getattr(original, "_opoverload", original)
-    if not hasattr(operator, "_schema") and not hasattr(operator, "overloads"):
+    if not is_registered_operator(original):
         raise Skipped("not a registered operator")
     args, kwargs = subject.callee.inputs.unflatten(subject.fresh_tensors(subject.differentiable))
     found = torch.library.opcheck(original, args, kwargs, raise_exception=False)
@@ -55,7 +56,7 @@ def _reference_subject(subject):
     """The subject of the reference, and the indices of the arguments that it shares with the audited one."""
     other = subject_of(subject.options.reference, subject.callee.inputs.given, subject.options)
     shared = list(range(len(subject.arguments)))
-    if subject.callee.module is not None and other.callee.module is None:  # a function of the inputs alone
+    if len(other.arguments) < len(shared) and other.callee.module is None:  # a function of the inputs alone
         shared = [i for i in shared if subject.arguments[i].kind == "input"]
     if len(other.arguments) != len(shared):
         raise CannotRun(f"the reference takes {len(other.arguments)} tensors, and {subject.name} {len(shared)}")
@@ -65,7 +66,8 @@ def _reference_subject(subject):
 def _points_to_compare(subject):
     yield "the inputs", subject.point
     yield from ((words, point) for _, _, words, point in special_points(subject, torch.float64))
-    yield from resizings(subject)
+    yield from ((words, point) for _, words, point in points_of_magnitudes(subject))
+    yield from ((resizing.words, resizing.point) for resizing in resizings(subject))
 
 
 def _expect_agreement(subject, shared, words, found, expected, usual):

@@ -9,9 +9,15 @@ from torchbp.testing.numerics.tensors import is_inexact, symmetric
 _FEW_SIZES = 3  # different sizes in a row that are varied
 
 
+SWEPT = tuple(size + more for size in (16, 32, 64, 128, 256, 512, 1024) for more in (-1, 0, 1))  # where kernels branch
+_MOST_NUMBERS = 2**17  # of all arguments
+_MOST_FAMILIES = 8
+
+
 class Resizing(NamedTuple):
     words: str
     point: list  # of tensors
+    promised: bool = True  # not where one of several arguments changes, which may be taken by the luck of a broadcast
 
 
 def resizings(subject):
@@ -20,7 +26,7 @@ def resizings(subject):
     Rows are only made longer: in a shorter one, an index that the function holds itself may be out of bounds, which
     some operations of torch do not look at.
     """
-    inputs = [i for i, argument in enumerate(subject.arguments) if argument.kind == "input"]
+    inputs = [i for i, argument in enumerate(subject.arguments) if argument.kind == "input" and argument.resizable]
     shapes = {i: subject.point[i].shape for i in inputs}
     rows = next((shape[0] for shape in shapes.values() if shape), 0)
     with_rows = [i for i, shape in shapes.items() if shape[:1] == (rows,)] if rows else []
@@ -31,13 +37,37 @@ def resizings(subject):
     for i in with_rows if len(shapes) > 1 and rows > 1 else []:
         for new in (1, rows + 1):
             words = f"{new} instead of {rows} rows of {subject.arguments[i].name} alone"
-            yield Resizing(words, _resized_point(subject.point, {i: [0]}, new))
+            yield Resizing(words, _resized_point(subject.point, {i: [0]}, new), promised=False)
     sizes = dict.fromkeys(size for shape in shapes.values() for size in shape[1:] if size > 1)
     for size in list(sizes)[:_FEW_SIZES]:
         dims = {i: [d for d, s in enumerate(shape) if s == size and (d or s != rows)] for i, shape in shapes.items()}
         if any(dims[i] and symmetric(subject.point[i]) for i in dims):  # the resized matrix would not be symmetric
             continue
         yield Resizing(f"{size + 1} instead of {size} in a row", _resized_point(subject.point, dims, size + 1))
+
+
+def sweeps(subject):
+    """Iterators of resizings from 15 to 1025: of all dimensions that have one size together, and of each alone."""
+    inputs = [i for i, argument in enumerate(subject.arguments) if argument.kind == "input" and argument.resizable]
+    together = {}
+    for i in inputs:
+        for dim, size in enumerate(subject.point[i].shape):
+            together.setdefault(size, {}).setdefault(i, []).append(dim)
+    families = [(dims, size, "") for size, dims in together.items() if size]
+    for dims, size, _ in list(families):
+        if len(dims) > 1:
+            families += [({i: along}, size, f" of {subject.arguments[i].name} alone") for i, along in dims.items()]
+    for dims, size, where in families[:_MOST_FAMILIES]:
+        if not any(symmetric(subject.point[i]) for i in dims):  # the resized matrix would not be symmetric
+            yield _family(subject, dims, size, where)
+
+
+def _family(subject, dims, size, where):
+    for new in SWEPT:
+        numbers = [t.numel() * (new / size) ** len(dims.get(i, ())) for i, t in enumerate(subject.point)]
+        if new > size and sum(numbers) <= _MOST_NUMBERS:
+            words = f"sizes of {new} instead of {size}{where}"
+            yield Resizing(words, _resized_point(subject.point, dims, new), promised=not where)
 
 
 def _resized_point(point, dims, new):
@@ -60,6 +90,18 @@ def _resized(tensor, dim, new):
     if not symmetric(tensor) or tensor.dim() - dim < 3:
         longer.select(dim, size).copy_(longer.select(dim, size).reshape(-1).roll(1).view_as(longer.select(dim, size)))
     return longer
+
+
+def with_rows(subject, rows, most):
+    """The point with so many rows in all inputs that have as many as the first; None if they were too many numbers."""
+    inputs = [i for i, argument in enumerate(subject.arguments) if argument.kind == "input" and argument.resizable]
+    given = next((subject.point[i].shape[0] for i in inputs if subject.point[i].dim()), 0)
+    dims = {i: [0] for i in inputs if subject.point[i].shape[:1] == (given,)}
+    if not given or any(symmetric(subject.point[i]) for i in dims):
+        return None
+    if rows * sum(subject.point[i].numel() // given for i in dims) > most:
+        return None
+    return _resized_point(subject.point, dims, rows)
 
 
 def batch_changes(size):

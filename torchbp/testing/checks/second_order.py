@@ -53,7 +53,8 @@ class _GradientCallee:
                 for i, t in enumerate(tensors[:count])
             ]
             outputs = subject.call(inputs)
-            found = backward(outputs, [inputs[i] for i in wanted], tensors[count:], create_graph=create_graph)
+            incoming = [g.to(o.dtype) for g, o in zip(tensors[count:], outputs, strict=True)]
+            found = backward(outputs, [inputs[i] for i in wanted], incoming, create_graph=create_graph)
         return found if create_graph else [g.detach() for g in found]
 
 
@@ -92,7 +93,7 @@ def _differentiate_twice(subject, gradient):
     try:
         attached = [g for g in gradient.call(tensors) if g.requires_grad]
     except Defect as defect:
-        raise Defect(f"with create_graph=True {defect.message}") from None
+        raise defect.within("with create_graph=True ") from None
     try:
         if attached:  # not autograd.grad, which does not reach the node of once_differentiable that raises
             with gradients_kept(attached):

@@ -1,74 +1,72 @@
 """Other sizes: an empty batch, a batch of one, one row more; other lengths of a row; extra leading dimensions."""
 
-import copy
+import time
 from dataclasses import replace
 
 import torch
 
-from torchbp.testing.checks.resizing import batch_changes, resizings
-from torchbp.testing.diagnosis.message import judged
-from torchbp.testing.numerics.gradients import backward, expect_outputs, incoming_for, need
+from torchbp.testing.checks.other_calls import FEW, audit_other_call, expect_right_values
+from torchbp.testing.checks.resizing import batch_changes, resizings, sweeps, with_rows
+from torchbp.testing.numerics.gradients import expect_outputs, need
 from torchbp.testing.numerics.jacobian import compare
+from torchbp.testing.numerics.screen import seems_right
 from torchbp.testing.numerics.tensors import first_line
-from torchbp.testing.report import Defect, Skipped
-from torchbp.testing.subject.graph import custom_nodes
-from torchbp.testing.subject.prepare import probe
+from torchbp.testing.report import Defect, Skipped, Unsupported
 
-_FEW = 12  # entries of a tensor up to which it is looked at whole
+_NO_ROWS = "to add it: sizes written out, such as x.flatten(1) or x.view(len(x), d), instead of view(B, -1)"
+_SECONDS = 2.0  # after which the sweep of sizes ends; the report says how far it came
 
 
 def shapes(subject):
     """Sizes that the forward takes, the backward takes, with the right gradient."""
     need(subject)
-    if compare(subject, whole=_FEW).any_wrong:
+    if compare(subject, whole=FEW).any_wrong:
         raise Skipped("the values are wrong at the sizes given: see values")
-    tried = [words for resizing in resizings(subject) if (words := _audit_resized(subject, resizing))]
+    refused = []
+    tried = [
+        resizing.words
+        for resizing in resizings(subject)
+        if audit_other_call(subject, subject.at(resizing.point), resizing.words, resizing.promised, refused)
+    ]
     tried += _audit_batches(subject)
+    swept = _sweep(subject, refused)
+    _take_no_rows(subject, tried, refused)
     if not tried:
         raise Skipped("the function takes no other sizes than those given")
-    return f"also with {', '.join(tried[:6])}"
+    if refused:
+        raise Unsupported(refused[0])
+    return f"also with {', '.join(tried[:6])}" + (f"; sizes up to {swept}" if swept else "")
 
 
-def _audit_resized(subject, resizing):
-    """Audit at other sizes; the words if the function takes them, else None."""
-    words = resizing.words
-    subject.report_progress(f"with {words}")
-    other = subject.at(resizing.point)
-    other.random = copy.copy(subject.random)  # with no rows nothing is drawn, which the probe would take to be usual
-    try:
-        probe(other)
-    except Exception:  # the function does not take these sizes, and says so
-        return None
-    other.random = subject.random
-    try:
-        _audit_values(other)
-    except Defect as defect:
-        has_custom_backward = bool(custom_nodes(other.call(other.fresh_tensors(other.differentiable))))
-        if not has_custom_backward:  # torch's own operations, for example with an index of a fixed size
-            return None
-        raise Defect(f"with {words}: {defect.message}", defect.details) from None
-    return words
-
-
-def _audit_values(subject):
-    """The gradients are right, and zero if the outputs are empty."""
-    wanted = subject.differentiable
-    tensors = subject.fresh_tensors(wanted)
-    outputs = subject.call(tensors)
-    if not any(o.requires_grad for o in outputs):
-        if all(subject.point[i].numel() for i in wanted):
-            raise Defect("no output has a gradient")
+def _take_no_rows(subject, tried, refused):
+    """A function of other numbers of rows should take none too: a filter may leave none."""
+    point = with_rows(subject, 0, 1)
+    other_rows = [words for words in tried if words.endswith("rows")]
+    if point is None or subject.options.batch_dims or len(other_rows) < 2:
         return
-    found = backward(outputs, [tensors[i] for i in wanted], incoming_for(subject, outputs))
-    if not any(output.numel() for output in outputs):
-        for name, gradient in zip(subject.names(), found, strict=True):
-            if bool((gradient != 0).any()):
-                raise Defect(f"the outputs are empty, and the gradient of {name} is not zero")
-    elif all(bool(output.isfinite().all()) for output in outputs):
-        try:
-            judged(compare(subject, whole=_FEW))
-        except Skipped:
-            return
+    try:
+        subject.at(point).call_no_grad()
+    except Exception as error:
+        refused.append(f"a batch of no rows raises {type(error).__name__}: {first_line(error)}; {_NO_ROWS}")
+
+
+def _sweep(subject, refused):
+    """The largest size that was looked at, from 15 to 1025."""
+    end, largest = time.perf_counter() + _SECONDS, 0
+    for family in sweeps(subject):
+        for resizing in family:
+            other = subject.at(resizing.point)
+            subject.report_progress(f"with {resizing.words}")
+            try:
+                right = seems_right(other)
+            except Exception:  # refused, or it raises: a closer look tells
+                right = False
+            if not right and not audit_other_call(subject, other, resizing.words, resizing.promised, refused):
+                break
+            largest = max(largest, max(max(t.shape, default=0) for t in resizing.point))
+            if time.perf_counter() > end:
+                break
+    return largest
 
 
 def _audit_batches(subject):
@@ -122,7 +120,7 @@ def _audit_batch(subject, mapped, outputs, words, change, promised=True):
     shapes.update(zip(subject.outputs.compared, (output.shape for output in found), strict=True))
     other.outputs = replace(other.outputs, shapes=list(shapes.values()))
     try:
-        _audit_values(other)
+        expect_right_values(other)
     except Defect as defect:
-        raise Defect(f"{words}: {defect.message}", defect.details) from None
+        raise defect.within(f"{words}: ") from None
     return True

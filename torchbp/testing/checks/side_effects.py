@@ -3,15 +3,21 @@
 import random
 import sys
 from dataclasses import replace
+from itertools import combinations
 
 import torch
 
-from torchbp.testing.numerics.gradients import backward, expect, gaps, gradients, graph_of, incoming_for
+from torchbp.testing.checks.magnitudes import points_of_magnitudes
+from torchbp.testing.numerics.gradients import backward, expect, gaps, generator, gradients, graph_of, incoming_for
+from torchbp.testing.numerics.tensors import random_like
 from torchbp.testing.report import Defect
 from torchbp.testing.subject.global_settings import current_settings, restore_settings
+from torchbp.testing.subject.graph import custom_nodes, gradients_kept
 from torchbp.testing.subject.outputs import tensors_of
 from torchbp.testing.subject.rng import random_states, same_state
 
+_ONE_MEMORY = "likely cause: two views of one tensor, or a saved tensor, are returned; .clone() one of them"
+_LARGE = 100_000  # numbers of all arguments, from which on fewer points are looked at
 _STALE = "likely cause: a stale value, kept on the class, the module or a global instead of ctx"
 
 
@@ -21,6 +27,8 @@ def side_effects(subject):
         return "works in place, as it says itself"
     _expect_arguments_unwritten(subject)
     _expect_separate_gradients(subject)
+    _expect_gradients_of_their_own_memory(subject)
+    _expect_unwritten_elsewhere(subject)
     note = _expect_module_unwritten(subject)
     _expect_no_seeding(subject)
     _expect_settings_kept(subject)
@@ -65,6 +73,60 @@ def _expect_separate_gradients(subject):
     for name, gradient, old in zip(subject.names(), first, before, strict=True):
         if not equal(gradient, old):
             raise Defect(f"a second backward writes into the gradient of {name} of the first: both are one buffer")
+
+
+def _expect_gradients_of_their_own_memory(subject):
+    """What a custom backward returns for two arguments is no memory of both, nor that of an argument.
+
+    `.backward()` makes it their `.grad`, which optimizers and clipping write into. One tensor returned twice is copied.
+    """
+    for make in (torch.ones_like, lambda o: random_like(o, generator(subject, 19))):
+        outputs, _ = graph_of(subject)
+        attached = [o for o in outputs if o.requires_grad]
+        found = []
+        for node in custom_nodes(attached):
+            node.register_hook(lambda grads, _, node=node, found=found: found.append((node, grads)))
+        with gradients_kept(attached):
+            torch.autograd.backward(attached, [make(o) for o in attached])
+        for node, grads in found:
+            leaves = [getattr(parent, "variable", None) for parent, _ in node.next_functions]
+            pairs = [(t, g) for t, g in zip(leaves, grads, strict=True) if t is not None and _becomes_grad(g)]
+            for (leaf, gradient), (_, other) in combinations(pairs, 2):
+                if gradient is not other and overlap(gradient, other):
+                    raise Defect(f"the backward gives one memory as two gradients, one of the shape {list(leaf.shape)}",
+                                 [_ONE_MEMORY])  # fmt: skip
+            for _, gradient in pairs:
+                if any(overlap(gradient, leaf) for leaf in leaves if leaf is not None):
+                    raise Defect("the backward gives the memory of an argument as a gradient", [_ONE_MEMORY])
+
+
+def _becomes_grad(gradient):
+    return gradient is not None and gradient.layout == torch.strided and gradient.is_contiguous()
+
+
+def overlap(a, b):
+    """Whether two contiguous tensors have a number in common."""
+    if not a.numel() or not b.numel() or a.device != b.device:
+        return False
+    first, second = a.data_ptr(), b.data_ptr()
+    return first < second + b.numel() * b.element_size() and second < first + a.numel() * a.element_size()
+
+
+def _expect_unwritten_elsewhere(subject):
+    """The forward writes into no argument at numbers of other sizes and signs either."""
+    subject = subject.at(subject.point)
+    subject.behaviour = replace(subject.behaviour, writes=False)
+    few = sum(subject.point[i].numel() for i in subject.differentiable) > _LARGE
+    for _, words, point in list(points_of_magnitudes(subject))[:: 8 if few else 1]:
+        tensors = subject.fresh_tensors(subject.differentiable, point)
+        before = [tensor.detach().clone() for tensor in tensors]
+        try:
+            returned = {id(output) for output in subject.call(tensors)}
+        except Exception:  # outside of its domain
+            continue
+        for i, (tensor, old) in enumerate(zip(tensors, before, strict=True)):
+            if id(tensor) not in returned and not equal(tensor, old):
+                raise Defect(f"at {words}: the forward writes into {subject.arguments[i].name}")
 
 
 def equal(a, b):

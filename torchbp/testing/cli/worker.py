@@ -15,6 +15,7 @@ import threading
 from dataclasses import dataclass
 
 from torchbp.testing.cli.refusal import InputsNeeded, Refusal
+from torchbp.testing.diagnosis.one_cause import referred
 from torchbp.testing.options import Options
 from torchbp.testing.report import FAIL, Report, Result, exit_words
 
@@ -71,7 +72,7 @@ def audit_in_worker(target, names, timeout):
             done = _receive_results(worker, pipe, target, names, timeout)
         results += done
         names = names[len(done) :]
-    return Report(name, results, tuple(notes), target.seed)
+    return Report(name, referred(results), tuple(notes), target.seed)
 
 
 @contextlib.contextmanager
@@ -86,7 +87,7 @@ def running_worker(target, names):
         yield worker, reader
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(worker.pid, signal.SIGKILL)
+            _kill_group(worker.pid)
         worker.kill()
         worker.join()
 
@@ -134,7 +135,8 @@ def _failed(name, failure, command_line):
 
 def _work(target, names, pipe):
     """In the worker. What the code prints, also from C, is discarded: the report is all that goes to stdout."""
-    os.setsid()
+    if hasattr(os, "setsid"):  # not on Windows
+        os.setsid()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     try:
@@ -148,7 +150,14 @@ def _work(target, names, pipe):
 def _end_with_parent():
     """When the command ends, however it does, end the worker and the processes that it started."""
     multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-    os.killpg(0, signal.SIGKILL)
+    _kill_group(0)
+    os._exit(1)
+
+
+def _kill_group(process):
+    """The process and those that it started; on Windows none, since a process has no group there."""
+    if hasattr(os, "killpg"):
+        os.killpg(process, signal.SIGKILL)
 
 
 def send_audit(target, names, pipe):

@@ -13,6 +13,7 @@ from torchbp.testing.diagnosis.missing_factor import missing_factor
 from torchbp.testing.diagnosis.wrong_term import wrong_term
 from torchbp.testing.subject.naming import entry, six_digits
 
+REVERSED = "the sign is wrong everywhere"
 ZERO = "zero everywhere: the graph is cut (detach, .data, .item(), numpy, a copy), or None is returned"
 
 
@@ -55,7 +56,7 @@ def _constant_ratio(e):
         return abs(a - b) <= max(error, 1e-5 * b)
 
     if close(-r, 1):
-        return "the sign is wrong everywhere"
+        return REVERSED
     wrong_sign = "the sign is wrong, and " if r < 0 else ""
     r = abs(r)
     for size, what in _sizes(e):

@@ -5,11 +5,12 @@ import math
 import torch
 
 from torchbp.testing.diagnosis.evidence import evidence_of
-from torchbp.testing.diagnosis.likely_cause import ZERO, digits, likely_cause, ratio_of
+from torchbp.testing.diagnosis.likely_cause import REVERSED, ZERO, digits, likely_cause, ratio_of
 from torchbp.testing.numerics.bisection import find_wrong_entry
-from torchbp.testing.report import Defect, Skipped
+from torchbp.testing.report import WRONG_GRADIENT, Defect, Skipped
 from torchbp.testing.subject.naming import entry, listing, six_digits
 
+_APPROXIMATE = 1e-2  # relative error of a gradient that is meant to be one
 _STATED_ERROR = 100.0  # in tolerances: the report states the chance that a larger error is missed
 
 
@@ -24,7 +25,7 @@ def judged(comparison):
         subject_of = "the gradient of" if len(wrong) == 1 else "the gradients of"
         rest = [_one_line(subject, comparison, block) for block in wrong[1:4]]
         message = f"{subject_of} {names} {'is' if len(wrong) == 1 else 'are'} wrong"
-        raise Defect(message, [*_lines_on_argument(subject, comparison, wrong[0]), *rest])
+        raise Defect(message, [*_lines_on_argument(subject, comparison, wrong[0]), *rest], WRONG_GRADIENT)
     return _what_was_compared(subject, comparison)
 
 
@@ -90,7 +91,20 @@ def _lines_on_argument(subject, comparison, block):
         lines = [f"the derivatives by {argument.name} are wrong, as projections show; one of them:"]
         lines += [_entry_line(subject, block, row, column, *numbers), _point_line(argument, column)]
     likely = _cause_of(subject, comparison, block)
-    return [*lines, f"likely cause: {likely}"] if likely else lines
+    lines += [f"likely cause: {likely}"] if likely else []
+    return lines + _if_it_is_meant(block, likely)
+
+
+def _if_it_is_meant(block, likely):
+    """A line on the option for a gradient that is no derivative of the function, or is one to a few digits."""
+    gap = (block.analytical - block.numerical).abs()[block.wrong] / block.numerical.abs()[block.wrong].clamp(min=1e-300)
+    if bool(block.analytical.any()) and (not bool(block.numerical.any()) or likely == REVERSED):
+        return [
+            "if this gradient is meant, as of a straight-through estimator: surrogate=, a function with that derivative"
+        ]
+    if gap.numel() and float(gap.max()) < _APPROXIMATE:
+        return [f"if the gradient is an approximation, as of a continuous adjoint: rtol={2 * float(gap.max()):.0e}"]
+    return []
 
 
 def _cause_of(subject, comparison, block):
@@ -105,11 +119,7 @@ def _cause_of(subject, comparison, block):
     if found is None or block.numerical.numel() < 2:
         return None
     r, error = found
-    return (
-        "the sign is wrong everywhere"
-        if abs(r + 1) <= error
-        else f"{digits(r, error)} times the right value everywhere"
-    )
+    return REVERSED if abs(r + 1) <= error else f"{digits(r, error)} times the right value everywhere"
 
 
 def _one_line(subject, comparison, block):

@@ -2,8 +2,12 @@
 
 import torch
 
+from torchbp.testing.diagnosis.origin import raised_in
 from torchbp.testing.numerics.tensors import as_real, differing, first_line, flat, is_inexact, largest, random_like
-from torchbp.testing.report import Defect, Skipped
+from torchbp.testing.report import Defect, Skipped, Unsupported
+from torchbp.testing.subject.graph import gradients_kept
+
+_ONLY_BACKWARD = "incompatible with .grad()"  # in the error of a reentrant checkpoint
 
 
 def generator(subject, salt=0):
@@ -39,8 +43,22 @@ def backward(outputs, inputs, incoming, **options):
     try:
         found = torch.autograd.grad(attached, inputs, grads, allow_unused=True, **options)
     except Exception as error:
-        raise Defect(f"the backward raises {type(error).__name__}: {first_line(error)}") from error
+        if _ONLY_BACKWARD in str(error):
+            return _by_backward(attached, inputs, grads, options)
+        words = f"{type(error).__name__}: {first_line(error)}"
+        raise Defect(f"the backward raises {words}", raised_in(error), cause=words) from error
     return [dense(t, g) for t, g in zip(inputs, found, strict=True)]
+
+
+def _by_backward(outputs, inputs, incoming, options):
+    """By `.backward()`, which is all that a reentrant checkpoint supports. Nobody's `.grad` is left altered."""
+    if options.get("create_graph"):
+        raise Unsupported("it supports `.backward()` alone, whose gradients have no graph; see use_reentrant=False")
+    with gradients_kept(outputs):
+        for tensor in inputs:
+            tensor.retain_grad()
+        torch.autograd.backward(outputs, incoming, **options)
+        return [dense(tensor, tensor.grad) for tensor in inputs]
 
 
 def dense(tensor, gradient):

@@ -19,24 +19,24 @@ class DispatchMode(TorchDispatchMode):
 
 
 class Roundings(DispatchMode):
-    """Records the coarsest rounding unit to which an operation rounds finer numbers.
+    """Records the coarsest rounding unit to which an operation rounds finer numbers, and whether one draws numbers.
 
     With `lifted`, conversions to a coarser dtype are left out, so that nothing is rounded to it.
     """
 
     def __init__(self, lifted=False):
         super().__init__()
-        self.lifted, self.unit = lifted, 0.0
+        self.lifted, self.unit, self.draws = lifted, 0.0, False
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs, given = kwargs or {}, _units((args, kwargs))
-        if self.lifted and function is CONVERSION and given:
-            kwargs = {
-                name: value for name, value in kwargs.items() if name != "dtype" or _coarser_unit(value, given) is None
-            }
+        is_conversion = function is CONVERSION and given
+        if self.lifted and is_conversion and _coarser_unit(kwargs.get("dtype"), given) is not None:
+            kwargs = {**kwargs, "dtype": _fine(kwargs["dtype"], min(given))}
         mixed = len(set(given)) > 1 and not function._schema.is_mutable  # as a product with a constant
         if self.lifted and mixed:
             args, kwargs = tree_map(lambda value: _to_precision(value, min(given)), (args, kwargs))
+        self.draws |= torch.Tag.nondeterministic_seeded in function.tags
         result = function(*args, **kwargs)
         if given and not _is_factory(function):
             self.unit = max([self.unit, *(unit for unit in _units(result) if unit > min(given))])
@@ -53,6 +53,12 @@ def _coarser_unit(dtype, given):
     return torch.finfo(dtype).eps if inexact and torch.finfo(dtype).eps > min(given) else None
 
 
+def _fine(dtype, unit):
+    """The dtype of the precision with that unit, real or complex as the other one is."""
+    real = torch.float64 if unit < 1e-10 else torch.float32
+    return real.to_complex() if dtype.is_complex else real
+
+
 def _to_precision(value, unit):
     """A real tensor of a coarser precision, converted to that of the unit."""
     if isinstance(value, torch.Tensor) and value.is_floating_point() and torch.finfo(value.dtype).eps > unit:
@@ -67,26 +73,28 @@ def _is_factory(function):
 
 
 def unit_inside(call, points, largest_output):
-    """(the rounding unit inside a function, whether its conversions can be left out); (0, _) if that changes no output.
+    """(the rounding unit inside a function, whether its conversions can be left out, whether it draws random numbers).
 
-    They can be left out if the function then runs, and gives the same but for rounding.
+    The unit is 0 if the conversions change no output. They can be left out if the function then runs, and gives the
+    same but for rounding.
     """
-    unit, removable = 0.0, True
+    unit, removable, draws = 0.0, True, False
     for point in points:
         try:
             with Roundings() as seen:
                 outputs = call(point)
         except Exception:  # outside of its domain, or it dislikes a dispatch mode
             continue
+        draws |= seen.draws
         if not seen.unit:
-            return 0.0, True
+            return 0.0, True, draws
         try:
             with Roundings(lifted=True) as left:
                 exact = call(point)
             gap = max(largest(a - b) for a, b in zip(outputs, exact, strict=True))
         except Exception:  # it needs the dtype to which it converts
-            return seen.unit, False
+            return seen.unit, False, draws
         size = max([largest_output, *map(largest, exact)])
         unit = max(unit, left.unit, seen.unit if gap > 1e-13 * size else 0.0)
         removable = removable and not left.unit and gap <= 64 * seen.unit * size
-    return unit, removable
+    return unit, removable, draws

@@ -54,7 +54,7 @@ def symmetric(tensor):
     on the precision of the numbers, which may be less than that of their dtype.
     """
     square = tensor.dim() >= 2 and tensor.shape[-1] == tensor.shape[-2] > 1
-    if not square or tensor.is_complex():
+    if not square or tensor.is_complex() or tensor.layout != torch.strided:
         return False
     mirrored = torch.equal(tensor, tensor.mT)
     if mirrored or not tensor.is_floating_point():
@@ -134,4 +134,9 @@ def differing(names, found, expected, tolerance, slacks, usual=None):
 def first_line(error):
     """The first line of an error, of 300 characters at most."""
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip()[:300] if lines else type(error).__name__
+    return shortened(lines[0].strip(), 300) if lines else type(error).__name__
+
+
+def shortened(text, most):
+    """The text, or as many of its whole words as fit: half a URL helps nobody."""
+    return text if len(text) <= most else f"{text[:most].rsplit(' ', 1)[0]} …"

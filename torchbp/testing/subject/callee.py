@@ -6,7 +6,8 @@ import inspect
 import torch
 
 from torchbp.testing.report import CannotRun
-from torchbp.testing.subject.arguments import CallInputs, module_arguments
+from torchbp.testing.subject.arguments import Argument, CallInputs, module_arguments
+from torchbp.testing.subject.closures import without_captured_leaves
 from torchbp.testing.subject.module_copy import copied, promote_attributes, tensor_slots
 from torchbp.testing.subject.naming import name_of
 
@@ -20,13 +21,15 @@ class Callee:
     def __init__(self, original, given):
         self.original, self.function, self.name = original, original, name_of(original)
         self.inputs = CallInputs(given)
-        self.module, self.copy_error = None, None
+        self.module, self.copy_error, self._captured = None, None, {}
         if isinstance(original, torch.nn.Module):
             self.copy_module()
         elif inspect.isclass(original) and issubclass(original, torch.autograd.Function):
             self.function = original.apply
         elif inspect.isclass(original) and issubclass(original, torch.nn.Module):
             raise CannotRun(f"{self.name} is a class; give an instance, such as {self.name}()")
+        else:
+            self.function, self._captured = without_captured_leaves(original)
         if not callable(self.function):
             raise CannotRun(f"{self.name} is not callable")
 
@@ -43,12 +46,14 @@ class Callee:
 
     def arguments(self):
         inputs = self.inputs.arguments(self.original)
+        inputs += [Argument(name, leaf.detach(), True, "captured") for name, (leaf, _) in self._captured.items()]
         return inputs if self.module is None else inputs + module_arguments(self.module)
 
     def call(self, arguments, tensors):
         """What the function returns of these tensors, one for each argument."""
         args, kwargs = self.inputs.unflatten(tensors)
         if self.module is None:
+            self.place_captured(arguments, tensors)
             return self.function(*args, **kwargs)
         state = {}
         for argument, tensor in zip(arguments, tensors, strict=True):
@@ -61,6 +66,20 @@ class Callee:
             for holder, key in self._slots[name]:
                 holder[key] = tensor
         return self.module(*args, **kwargs)
+
+    def call_surrogate(self, arguments, tensors, surrogate):
+        """What the surrogate returns for these tensors; of a module its first argument is the module."""
+        args, kwargs = self.inputs.unflatten(tensors)
+        if self.module is None:
+            return surrogate(*args, **kwargs)
+        self.call(arguments, tensors)  # puts the tensors into the module
+        return surrogate(self.module, *args, **kwargs)
+
+    def place_captured(self, arguments, tensors):
+        """Let the function use these tensors for the leaves that it captures."""
+        for argument, tensor in zip(arguments, tensors, strict=True) if self._captured else ():
+            for holder, key in self._captured[argument.name][1] if argument.kind == "captured" else ():
+                holder[key] = tensor
 
     def fresh_module(self, arguments):
         """A copy of the module in which the parameters and buffers have the values of the arguments."""

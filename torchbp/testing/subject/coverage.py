@@ -18,6 +18,12 @@ def not_compared(subject):
     return notes
 
 
+def not_varied(subject, checks):
+    """A note on the tensors without a gradient, if the check that varies them does not run."""
+    names = [a.name for a in subject.arguments if not a.differentiable and a.kind == "input" and a.tensor.numel()]
+    return [f"not varied: {listing(names)}"] if names and "variations" not in checks else []
+
+
 def expect_comparable(subject, check):
     """There is something to compare: else `values` fails, and every other check is skipped."""
     problem = _nothing_to_compare(subject)

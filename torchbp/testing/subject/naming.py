@@ -21,6 +21,12 @@ def name_of(function):
     return str(function) if hasattr(function, "_schema") else type(function).__name__
 
 
+def is_registered_operator(function):
+    """Whether torch.library knows it."""
+    operator = getattr(function, "_opoverload", function)
+    return hasattr(operator, "_schema") or hasattr(operator, "overloads")
+
+
 def expression(function):
     """How to write the function in a line of Python; `module` or `function` if it has no name."""
     if isinstance(function, torch.nn.Module):

@@ -57,10 +57,14 @@ def outputs_of(result):
 def tensors_of(result):
     """The tensors that a function returns.
 
+    Sparse ones are given as dense ones.
+
     For a view that was written into, torch makes the node when `grad_fn` is read. In torch 2.13, a hook on such a view
     that has no node yet ends the process.
     """
-    tensors = tuple(leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor))
+    leaves = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+    tensors = tuple(t if t.layout == torch.strided else t.to_dense() for t in leaves)
+    tensors = tuple(t.to(torch.complex64) if t.dtype == torch.complex32 else t for t in tensors)  # it has few kernels
     for tensor in tensors:
         tensor.grad_fn  # noqa: B018
     return tensors

@@ -15,6 +15,7 @@ class Precision:
     input_unit: float  # of the dtype of the arguments
     unit: float  # of the outputs, which may be computed in less than they are returned in
     is_half: bool  # it computes in bfloat16 or float16 somewhere
+    draws: bool = False  # an operation in it draws random numbers, perhaps from a generator that it seeds itself
     removable: bool = False  # without the conversions inside, the function gives the same but for rounding
 
     @property
@@ -46,6 +47,6 @@ def precision_of(subject):
         return unknown
     moved = [t + 0.0123 * (1 + t.abs()) if is_inexact(t) else t for t in subject.point]  # a zero is never rounded
     points = [point, subject.clamp_to_domain(moved)]
-    unit, removable = unit_inside(subject.call_no_grad, points, subject.outputs.largest)
+    unit, removable, draws = unit_inside(subject.call_no_grad, points, subject.outputs.largest)
     seen = coarseness(torch.cat([flat(output).double() for output in outputs]))
-    return Precision(given, max(given, seen, unit), max(unit, given) > HALF_UNIT, removable)
+    return Precision(given, max(given, seen, unit), max(unit, given) > HALF_UNIT, draws, removable)

@@ -30,7 +30,20 @@ def subject_of(function, inputs, options=None):
     subject = Subject(callee, arguments, options, Randomness(options.seed), notes=notes)
     _promote(subject)
     subject.notes += not_compared(subject)
+    if options.surrogate is not None:
+        _expect_surrogate(subject)
     return subject
+
+
+def _expect_surrogate(subject):
+    """Refuse a surrogate that raises, or whose outputs have other shapes."""
+    try:
+        shapes = [output.shape for output in subject.call_unrounded(subject.point)]
+    except Exception as error:
+        raise CannotRun(f"the surrogate raises {type(error).__name__}: {first_line(error)}") from error
+    expected = [subject.outputs.shapes[i] for i in subject.outputs.compared]
+    if shapes != expected:
+        raise CannotRun(f"the surrogate returns the shapes {shapes}, and {subject.name} {expected}")
 
 
 def _promote(subject):
@@ -80,6 +93,8 @@ def probe(subject):
         except Exception:
             subject.behaviour = replace(behaviour, runs_autograd=True)
     subject.precision = precision_of(subject)
+    if subject.precision.draws:
+        subject.random.draws["torch"] = True
 
 
 def _unwritten(a, b):

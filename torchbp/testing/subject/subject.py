@@ -82,11 +82,23 @@ class Subject:
             return self.call(self.fresh_tensors(point=point))
 
     def call_unrounded(self, point):
-        """`call_no_grad`, without the rounding to a lower precision inside of the function, if that is removable."""
+        """`call_no_grad`, without the rounding to a lower precision inside of the function, if that is removable.
+
+        Where a surrogate is given, numerical derivatives are those of the surrogate.
+        """
+        if self.options.surrogate is not None and isinstance(self.callee, Callee):
+            return self._call_surrogate(point)
         if not self.precision.removes_rounding:
             return self.call_no_grad(point)
         with Roundings(lifted=True):
             return self.call_no_grad(point)
+
+    def _call_surrogate(self, point):
+        self.random.seed()
+        with torch.no_grad():
+            result = self.callee.call_surrogate(self.arguments, self.fresh_tensors(point=point), self.options.surrogate)
+        tensors = tensors_of(result)
+        return [tensors[i] for i in self.outputs.compared]
 
     def result_of(self, tensors):
         """What the function returns. Global settings that it changes are noted, and put back."""

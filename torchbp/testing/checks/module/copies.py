@@ -8,7 +8,7 @@ import torch
 
 from torchbp.testing.checks.module.call import call_original, expect_results, results_of
 from torchbp.testing.numerics.gradients import backward, expect_outputs, incoming_for
-from torchbp.testing.numerics.tensors import difference, first_line
+from torchbp.testing.numerics.tensors import difference, first_line, shortened
 from torchbp.testing.report import Defect
 from torchbp.testing.subject.graph import leaves_of
 from torchbp.testing.subject.outputs import tensors_of
@@ -65,7 +65,7 @@ def audit_copies(subject, expected):
     try:
         content = pickle.dumps(subject.fresh_module())
     except Exception as error:
-        return [f"does not pickle ({first_line(error)[:80]})"]
+        return [f"does not pickle ({shortened(first_line(error), 80)})"]
     expect_results(subject, results_of(subject, pickle.loads(content)), expected, "an unpickled copy")
     return []
 

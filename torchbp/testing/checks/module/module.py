@@ -76,5 +76,5 @@ def _audit_values_in_other_mode(subject):
     except Skipped:
         return []
     except Defect as defect:
-        raise Defect(f"{words}: {defect.message}", defect.details) from None
+        raise defect.within(f"{words}: ") from None
     return []

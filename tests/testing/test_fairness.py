@@ -1,0 +1,229 @@
+"""One cause is one failure, what is deliberate is not condemned, and nothing kills the process."""
+
+import os
+
+import pytest
+import torch
+from torch.autograd import Function
+from torch.utils.checkpoint import checkpoint
+
+import torchbp
+from torchbp.testing import forked_process
+from torchbp.testing.numerics.tensors import first_line
+
+X = torch.tensor([0.3, -0.7, 1.2, 0.4], dtype=torch.float64)
+
+
+class Doubled(Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return 2 * x
+
+
+class Raises(Doubled):
+    @staticmethod
+    def backward(ctx, g):
+        return g * ctx.saved_tensors[1]
+
+
+class Wrong(Doubled):
+    @staticmethod
+    def backward(ctx, g):
+        return 3 * g
+
+
+class Rounded(Doubled):
+    @staticmethod
+    def forward(ctx, x):
+        return x.round()
+
+    @staticmethod
+    def backward(ctx, g):
+        return g
+
+
+class Reversed(Doubled):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        return -g
+
+
+class Approximate(Doubled):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * ctx.saved_tensors[0].cos() * 1.0003
+
+
+class Aborts(Doubled):
+    @staticmethod
+    def forward(ctx, x):
+        os.abort()
+
+
+def check(*args, **options):
+    return torchbp.check(*args, raise_exception=False, **options)
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_backward_that_always_raises_is_one_failure_that_says_whose_line_it_is():
+    report = check(Raises, X)
+    assert [result.check for result in report.failed] == ["values"]
+    assert report["values"].message == "the backward raises IndexError: tuple index out of range"
+    assert "raised in backward, test_fairness.py, line " in report["values"].details[0]
+    assert "ctx.saved_tensors[1]" in report["values"].details[0]
+    assert report["linearity"].status == "SKIP"
+    assert report["linearity"].message.startswith("see values: ")
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_wrong_gradient_is_one_failure():
+    assert [result.check for result in check(Wrong, X).failed] == ["values"]
+    alone = check(Wrong, X, checks=["extremes", "magnitudes"])  # without the values, each tells
+    assert alone.failed
+
+
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize(
+    ("function", "surrogate"),
+    [(Rounded, lambda x: x), (Reversed, lambda x: -x), (lambda x: x + (x.round() - x).detach(), lambda x: x)],
+)
+def test_a_surrogate_is_the_derivative_that_is_meant(function, surrogate):
+    report = check(function, X)
+    assert "if this gradient is meant" in str(report["values"])
+    assert check(function, X, surrogate=surrogate).sound
+    assert not check(function, X, surrogate=lambda x: 2 * surrogate(x), checks="values").sound
+
+
+def test_a_surrogate_of_a_module_is_given_the_module():
+    class Ternary(torch.nn.Linear):
+        def forward(self, x):
+            return x @ (self.weight + (self.weight.sign() - self.weight).detach()).t()
+
+    module = Ternary(4, 2, bias=False)
+    assert not check(module, X[None], checks="values").sound
+    assert check(module, X, checks="values", surrogate=lambda m, x: x @ m.weight.t()).failed  # not of the weights given
+    assert check(torch.nn.Linear(4, 2), X, checks="values", surrogate=lambda m, x: m(x)).sound
+
+
+def test_a_surrogate_of_other_shapes_is_refused():
+    with pytest.raises(ValueError, match="the surrogate returns the shapes"):
+        check(Rounded, X, surrogate=lambda x: x.sum())
+    with pytest.raises(TypeError, match="surrogate must be a function"):
+        check(Rounded, X, surrogate=2)
+
+
+def test_an_approximation_is_told_of_rtol():
+    report = check(Approximate, X, checks="values")
+    assert "rtol=6e-04" in str(report)
+    assert check(Approximate, X, checks="values", rtol=6e-4)
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_code_that_supports_backward_alone_is_audited_by_it():
+    report = check(lambda x: checkpoint(lambda y: y.tanh() * y, x, use_reentrant=True), X)
+    assert not report.failed, str(report)
+    assert report["values"].status == "PASS"
+    assert report["second_order"].status == "UNSUPPORTED"
+
+
+@pytest.mark.skipif(not forked_process.is_possible(), reason="no fork")
+def test_a_crash_is_a_failure_where_all_is_isolated():
+    report = check(Aborts, X, isolate=True)
+    assert [(result.check, result.message) for result in report.failed] == [
+        ("forward", "the process crashes with SIGABRT")
+    ]
+    assert check(torch.sin, X, isolate=True, checks="values").sound
+
+
+def test_isolation_is_refused_where_it_is_not_possible(monkeypatch):
+    monkeypatch.setattr(forked_process, "is_possible", lambda: False)
+    with pytest.raises(ValueError, match="isolate=True needs Linux"):
+        check(torch.sin, X, isolate=True)
+
+
+def test_keywords_of_gradcheck_are_named():
+    with pytest.raises(TypeError, match="check_forward_ad is of gradcheck; here it is the check jvp"):
+        check(torch.sin, X, check_forward_ad=True)
+    with pytest.raises(TypeError, match="no option 'refrence'; did you mean reference"):
+        check(torch.sin, X, refrence=None)
+
+
+def test_a_notebook_shows_colours():
+    shown = check(lambda x: (x * 2).detach(), X, checks="values")._repr_html_()
+    assert shown.startswith("<pre><span")
+    assert "firebrick" in shown
+    assert "&lt;lambda&gt;" in shown
+
+
+def test_no_url_is_cut():
+    url = f"https://example.org/{'a' * 50}"
+    text = first_line(ValueError(f"{'word ' * 55}{url}"))
+    assert url not in text
+    assert "example" not in text
+    assert text.endswith("word …")
+
+
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.bfloat16().sin().to(x.dtype),
+        lambda x: x.reshape(2, 2).to_sparse() * 2,
+        lambda x: x.half(),
+        lambda x: x.to(torch.complex32),
+        lambda x: x * torch.bernoulli(torch.full_like(x, 0.5), generator=torch.Generator().manual_seed(3)),
+        lambda x: torch.round(3 * x) + x,
+    ],
+    ids=["bfloat16 inside", "sparse", "half", "complex32", "draws that it seeds itself", "steps"],
+)
+def test_it_accuses_nobody_wrongly(function):
+    report = check(function, X)
+    assert not report.failed, str(report)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+def test_the_values_of_a_sparse_argument_are_audited():
+    x = torch.sparse_coo_tensor(torch.tensor([[0, 1], [1, 0]]), X[:2], (2, 2)).requires_grad_()
+    report = check(lambda x: torch.sparse.mm(x, X.reshape(2, 2)), x, checks=["values", "shapes"])
+    assert report["values"].status == "PASS"
+    wrong = check(lambda x: torch.sparse.mm(x.detach(), X.reshape(2, 2)) + 0 * torch.sparse.sum(x), x, checks="values")
+    assert "x.values" in str(wrong["values"])
+
+
+def test_a_batch_of_no_rows_that_raises_is_unsupported():
+    def viewed(x):
+        return x.view(x.shape[0], -1).tanh()
+
+    report = check(viewed, X.reshape(2, 2), checks="shapes")
+    assert report["shapes"].status == "UNSUPPORTED"
+    assert "no rows" in report["shapes"].message
+    assert "flatten" in report["shapes"].message
+
+
+def test_what_is_not_varied_is_noted():
+    weight = torch.ones(4, dtype=torch.float64)
+    inputs = (X.clone().requires_grad_(), weight)
+    assert check(lambda x, weight: x * weight, inputs, checks="fast").notes == ("not varied: weight",)
+    assert check(torch.mul, inputs, checks=["values", "variations"]).notes == ()
+
+
+def test_leaves_of_a_closure_are_audited_and_left_alone():
+    weight = torch.randn(4, dtype=torch.float64, requires_grad=True)
+    layer = torch.nn.Linear(4, 2)
+    for function in (lambda x: x * weight, lambda x: layer(x), layer.forward):
+        assert check(function, X, checks="fast").sound
+    report = check(lambda x: Wrong.apply(weight) * x, X, checks="values")
+    assert "the gradient of weight is wrong" in report["values"].message
+    assert weight.grad is None
+    assert layer.weight.grad is None
+    assert layer.weight.dtype == torch.float32

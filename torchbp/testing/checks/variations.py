@@ -1,0 +1,141 @@
+"""What has no gradient is varied: constants, indices, masks, numbers and options. One value of them hides much."""
+
+import copy
+
+import torch
+
+from torchbp.testing.checks.other_calls import FEW, audit_other_call
+from torchbp.testing.numerics.gradients import generator, need
+from torchbp.testing.numerics.jacobian import compare
+from torchbp.testing.numerics.tensors import is_inexact, largest
+from torchbp.testing.report import Skipped, Unsupported
+from torchbp.testing.subject.naming import listing
+
+_WORDS = (  # options of which the function may know the others of the same kind
+    ("mean", "sum", "none", "batchmean"),
+    ("none", "tanh"),
+    ("zeros", "border", "reflection"),
+    ("constant", "reflect", "replicate", "circular"),
+    ("nearest", "linear", "bilinear", "bicubic", "trilinear"),
+    ("same", "valid"),
+)
+_IGNORED = -100  # torch's usual ignore_index
+
+
+def variations(subject):
+    """Right at other constants, indices, masks and options, as far as the function takes them."""
+    need(subject)
+    if compare(subject, whole=FEW).any_wrong:
+        raise Skipped("the gradient is wrong at the inputs: see values")
+    varied, names, refused = {}, [], []
+    for name, words, other in _variations(subject):
+        names.append(name)
+        if audit_other_call(subject, other, f"{name} {words}", False, refused):
+            varied.setdefault(name, words)
+    if not names:
+        raise Skipped("every argument has a gradient, and is varied by other checks")
+    fixed = [name for name in dict.fromkeys(names) if name not in varied]
+    if refused:
+        raise Unsupported(refused[0])
+    if not varied:
+        raise Skipped(f"not varied, as the function takes no other values: {listing(fixed)}")
+    return f"varied: {listing(varied)}" + (f"; not varied: {listing(fixed)}" if fixed else "")
+
+
+def _variations(subject):
+    """(name, words, subject) of each other call."""
+    source = generator(subject, 16)
+    for i, argument in enumerate(subject.arguments):
+        tensor = argument.tensor
+        if not tensor.numel() or tensor.is_complex() or argument.kind == "incoming":
+            continue
+        for words, other in _other_values(subject, i, source):
+            point = [other if j == i else t for j, t in enumerate(subject.point)]
+            yield argument.name, words, subject.at(point)
+    if subject.callee.module is None:
+        for position, (name, value) in subject.callee.inputs.options(subject.callee.original).items():
+            for new in _other_options(value):
+                yield name, f"= {new!r}", _with_option(subject, position, new)
+
+
+def _with_option(subject, position, value):
+    other = copy.copy(subject)
+    other.callee = copy.copy(subject.callee)
+    other.callee.inputs = subject.callee.inputs.with_option(position, value)
+    return other
+
+
+def _other_values(subject, index, source):
+    """(words, tensor) of one argument."""
+    argument = subject.arguments[index]
+    tensor = argument.tensor
+    if tensor.dtype == torch.bool:
+        return _other_masks(tensor, source)
+    if not is_inexact(tensor):
+        return _other_integers(subject, tensor, source)
+    if argument.differentiable and (argument.kind != "input" or len(tensor.unique()) > 1 or tensor.numel() < 2):
+        return ()
+    low, high = subject.domain_of(argument)
+    return [(words, other.clamp(low, high)) for words, other in _other_constants(tensor, source)]
+
+
+def _other_masks(mask, source):
+    yield "with half of it True", torch.rand(mask.shape, generator=source) < 0.5
+    yield "inverted", ~mask
+    yield "all True", torch.ones_like(mask)
+    yield "all False", torch.zeros_like(mask)
+    one = mask.clone()
+    one.view(-1)[0] = ~one.view(-1)[0]
+    yield "with its first entry inverted", one
+
+
+def _other_constants(tensor, source):
+    """Other numbers of the same kind: labels stay labels, probabilities stay between 0 and 1, signs stay."""
+    values = tensor.unique()
+    if len(values) > 1 and bool((values == values.round()).all()):  # labels, or a mask of numbers
+        yield "rolled", tensor.reshape(-1).roll(1).view(tensor.shape)
+        for value in (float(values[0]), float(values[-1])):
+            yield f"all {value:g}", torch.full_like(tensor, value)
+        return
+    draw = torch.rand(tensor.shape, generator=source, dtype=torch.float64).to(tensor)
+    yield (
+        "with other numbers",
+        torch.where(tensor == 0, 0.4 * draw * (largest(tensor) or 1.0), tensor * (0.4 + draw / 2)),
+    )
+    if bool((tensor > 0).all()) and float(values.max()) > 0.5:
+        yield "with greater numbers", tensor * (1 + 1.5 * draw)
+
+
+def _other_integers(subject, tensor, source):
+    """The values that are there, in another order and repeated; the first and the last one; ignored ones."""
+    numbers = tensor.reshape(-1)
+
+    def shaped(values):
+        return values.to(tensor.dtype).view(tensor.shape)
+
+    yield "in the other integer type", tensor.to(torch.int32 if tensor.dtype == torch.int64 else torch.int64)
+    if len(numbers) > 1:
+        yield "shifted, with its first entry twice", shaped(torch.cat([numbers[:1], numbers[:-1]]))
+        if not torch.equal(numbers, numbers.sort().values):  # else they may be offsets, which are sorted
+            yield "in another order", shaped(numbers[torch.randperm(len(numbers), generator=source)])
+    for value in (int(numbers.min()), int(numbers.max())):
+        yield f"all {value}", torch.full_like(tensor, value)
+    sizes = sorted({n for i in subject.differentiable for n in subject.point[i].shape if n > int(numbers.max())})
+    options = subject.callee.inputs.options(subject.callee.original) if subject.callee.module is None else {}
+    ignored = [v for n, v in options.values() if isinstance(v, int) and any(w in n for w in ("ignore", "pad"))]
+    for value in dict.fromkeys([0, *(n - 1 for n in sizes[:1]), -1, *(ignored or [_IGNORED])]):
+        first = numbers.clone()
+        first[0] = value
+        yield f"with {value} first", shaped(first)
+        yield f"all {value}", torch.full_like(tensor, value)
+
+
+def _other_options(value):
+    """Other values of a number, a flag or a word."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [value + 1, value - 1]
+    if isinstance(value, float):
+        return [value * 2, value / 2, value + 0.3] if value else [0.3]
+    return [word for words in _WORDS if value in words for word in words if word != value]

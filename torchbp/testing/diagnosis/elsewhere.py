@@ -1,0 +1,70 @@
+"""The gradient at other points than the inputs: one direction shows whether it is right, and the rest is for people."""
+
+import torch
+
+from torchbp.testing.diagnosis.message import is_excused, judged
+from torchbp.testing.numerics.gradients import generator
+from torchbp.testing.numerics.jacobian import along_two_and_their_sum, compare, is_additive, vector_function
+from torchbp.testing.numerics.screen import seems_right
+from torchbp.testing.numerics.tensors import direction_like, largest, weights
+from torchbp.testing.report import WRONG_GRADIENT, Defect, Skipped
+from torchbp.testing.subject.naming import six_digits
+
+_FEW = 12  # entries of a tensor up to which it is looked at whole, for the message
+
+
+def expect_right_along(subject, index, words, screened=True):
+    """Raise a Defect if the gradient of one argument is wrong at the point of the subject.
+
+    Where the derivatives along two directions do not add up to that along their sum, the point is a kink or a tie, and
+    has no gradient to compare with. Where the function raises, there is nothing to compare either.
+
+    Args:
+        index: of the argument.
+        words: on the point, before the message.
+        screened: look along one direction first, which is enough where the gradient is right.
+    """
+    try:
+        if screened and seems_right(subject, [index]):
+            return
+        block = along_two_and_their_sum(subject, index, subject.point[index], whole=0)
+    except Exception:  # outside of its domain
+        return
+    wrong = block.wrong & is_additive(block)[:, None]
+    if not bool(wrong.any()) or is_excused(subject, block) or _is_kink(subject, index):
+        return
+    try:
+        judged(compare(subject, [index], whole=_FEW))
+    except Defect as defect:
+        raise defect.within(f"{words}: ") from None
+    except Skipped:
+        pass
+    row, column = wrong.nonzero()[0].tolist()
+    a, n, error = (float(m[row, column]) for m in (block.analytical, block.numerical, block.error))
+    raise Defect(
+        f"{words}: the gradient of {subject.arguments[index].name} is wrong",
+        [f"along a random direction: analytical {six_digits(a)}, numerical {six_digits(n)} ± {error:.1g}"],
+        WRONG_GRADIENT,
+    )
+
+
+def _is_kink(subject, index):
+    """Whether the slopes to either side differ, along some direction, however small the step is."""
+    function, source = vector_function(subject), generator(subject, 20)
+    at_0, like = function(subject.point), subject.point[index]
+    rows = torch.stack([weights((len(at_0),), source) for _ in range(4)])
+
+    def bend(direction, h):
+        left, right = (
+            function([x + t * direction if i == index else x for i, x in enumerate(subject.point)]) for t in (-h, h)
+        )
+        return (rows @ (left + right - 2 * at_0).nan_to_num(0, 0, 0)).abs() / h
+
+    for _ in range(3):
+        direction = direction_like(like, source) * (largest(like) or 1.0)
+        coarse, fine, finest = (bend(direction, h) for h in (1e-4, 1e-5, 1e-6))
+        noise = 1e-14 * rows.abs() @ at_0.abs().nan_to_num(0, 0, 0)
+        kink = (fine > 0.5 * coarse) & (finest > 0.5 * fine) & (finest > 100 * noise / 1e-6)
+        if bool(kink.any()):
+            return True
+    return False
