@@ -139,6 +139,8 @@ def reason_of_class(message):
 def _class_with_trouble(reason, value):
     """Of the classes that a value lists, the one that the reason is about, or the first; "" if the reason names it, and
     None if there is no class."""
+    if named := re.findall(r"Problem with given class_path '([^']*)'", reason):
+        return named[-1]
     classes = re.findall(r"class_path'?[=:] ?'([^']+)'(.*?)(?=class_path|$)", value)
     if any(path in reason for path, _ in classes):
         return ""
@@ -165,6 +167,7 @@ def nearest(name, known):
     groups = dict.fromkeys(key.partition(".")[0] for key in known if "." in key)
     group = nearest_name(group, groups) or "" if group else ""
     inside = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == group]
+    inside = [its for its in inside if group != "model" or its not in LINKED]
     if not keys and (near := nearest_name(last, inside, NEAR)):
         keys = [f"{group}.{near}" if group else near]
     if keys:
