@@ -7,10 +7,9 @@ from torchbp.training.scores.scores import Scores
 
 MOST_ROWS = 2000
 SHUFFLES = 3
-MOST_VALUES = 2_000_000  # shuffled in all: more columns or rows than that are not looked at
+MOST_VALUES = 10**8  # that pass the network in all; of a larger table, no column is looked at
 
 
-@torch.no_grad()
 def column_importance(model, x, y, w=None):
     """[(column, features of it, rise of the loss)], the largest rise first; [] for a table that is too large.
 
@@ -19,7 +18,7 @@ def column_importance(model, x, y, w=None):
     columns = model.hparams.columns or {}
     x, y = x[:MOST_ROWS], y[:MOST_ROWS]
     w = None if w is None else w[:MOST_ROWS]
-    if not len(x) or SHUFFLES * len(columns) * x.numel() > MOST_VALUES * 50:
+    if not len(x) or SHUFFLES * len(columns) * x.numel() > MOST_VALUES:
         return []
     before, found, at = loss_of(model, x, y, w), [], 0
     generator = torch.Generator().manual_seed(0)
@@ -35,6 +34,7 @@ def column_importance(model, x, y, w=None):
     return sorted(found, key=lambda item: -item[2])
 
 
+@torch.no_grad()
 def loss_of(model, x, y, w=None):
     """The mean loss of rows, of the members that answer together."""
     z = model(x.to(model.device))
