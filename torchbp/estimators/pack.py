@@ -22,7 +22,7 @@ class _Options(EngineEstimator):
         members: int = 64,
         folds: int = 4,
         activation: str = "silu",
-        scaling: str = "clipped",
+        scaling: str = "auto",
         batch_size: int | str = "auto",
         max_iter: int = 200,
         tol: float = 1e-3,
