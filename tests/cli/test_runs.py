@@ -96,7 +96,7 @@ def test_a_first_run_prints_only_what_a_person_needs(run):
     ]
     assert 2 <= len(errs) <= 21
     assert all(re.fullmatch(r"epoch +\d+  train/loss \S+  val/accuracy \S+  val/loss \S+", line) for line in errs)
-    assert [line.split()[0] for line in fit.stdout.splitlines()] == ["stopped", "best", "page", "next"]
+    assert [line.split()[0] for line in fit.stdout.splitlines()] == ["stopped", "best", "baseline", "page", "next"]
     folder = Path("runs/breast_cancer/version_0")
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert {name for name in files if not name.startswith("events.out.tfevents")} == {
@@ -151,7 +151,7 @@ def test_every_line_of_stderr(name, run):
 
 def test_an_ensemble_reports_its_members(run):
     tested, out = fit_and_test(run, CANCER, "-c", CONFIGS / "ensemble.yaml", "--trainer.max_epochs", 15)
-    assert [line.split()[0] for line in out.splitlines()] == ["stopped", "members", "best", "page", "next"]
+    assert [line.split()[0] for line in out.splitlines()] == ["stopped", "members", "best", "baseline", "page", "next"]
     assert re.search(r"^members  val/accuracy \d\.\d+ ± \d\.\d+ of one alone, spread of P \d\.\d+$", out, re.MULTILINE)
     names = ["loss", "accuracy", "auroc", "spread", "member_accuracy", "member_accuracy_std"]
     assert list(tested) == [f"test/{name}" for name in names]
