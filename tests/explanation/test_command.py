@@ -263,7 +263,7 @@ def test_a_file_that_does_not_fit_the_network_is_one_line(lines, arguments, stat
 def test_names_from_files_are_printed_escaped(run):
     """Of columns, of classes and of the file itself, whose name need not be UTF-8."""
     odd = "\x1b]0;PWN\x07"
-    rows = "".join(f"{i},{f'no{odd}' if i % 2 else 'x'}\n" for i in range(12))
+    rows = "".join(f"{i / 2},{f'no{odd}' if i % 2 else 'x'}\n" for i in range(12))
     (path := Path(f"{odd}\udcff.csv")).write_text(f"a{odd},kind\n{rows}")
     command = f"--data.source {shlex.quote(str(path))} --data.target kind"
     for arguments, status in (

@@ -282,7 +282,7 @@ def test_the_hardest_rows_have_their_label_and_its_probability(task, classes, tr
     monkeypatch.setattr(run_page, "hardest_rows", lambda *_: (torch.tensor([1, 0]), torch.tensor([9.0, 4.0])))
     monkeypatch.setattr(run_page, "_predict_in_pieces", lambda model, x: torch.tensor(p)[x])
     rows_of = lambda split: (torch.arange(2), torch.tensor(truth))  # noqa: E731
-    data = SimpleNamespace(splits={"val": torch.tensor([30, 10])}, rows=rows_of)
+    data = SimpleNamespace(row_number=lambda split, row: [31, 11][row], rows=rows_of)
     model = SimpleNamespace(task=make_task(task, classes))
     found = list(run_page.describe_hardest(model, data, "val"))
     assert [(row["row"], row["split"], row["norm"]) for row in found] == [(11, "val", 9.0), (31, "val", 4.0)]
