@@ -14,7 +14,7 @@ from torchbp.engine.native.trace import tensors_of, traced_step, with_tensors_at
 
 PRODUCTS_IN_LANES = 1e5  # multiplications of a member's step up to which members go side by side
 WORTH_A_THREAD = 5e-4  # seconds
-CALL = 1e-4  # seconds that a call takes, its steps apart
+CALL = 3e-5  # seconds that a call takes, its steps apart
 long, pointer = ctypes.c_long, ctypes.c_void_p
 
 

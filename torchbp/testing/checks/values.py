@@ -5,12 +5,21 @@ import torch
 from torchbp.testing.diagnosis.message import judged
 from torchbp.testing.numerics.gradients import generator
 from torchbp.testing.numerics.jacobian import compare
+from torchbp.testing.numerics.screen import seems_right
 from torchbp.testing.numerics.tensors import first_line, is_inexact, random_like
 from torchbp.testing.report import CannotRun, Skipped, Unsupported
 from torchbp.testing.subject.prepare import subject_of
 
+_MANY = 16  # arguments from which on they are looked at together first
+_DIRECTIONS = 4
+_STEPS = (1e-4, 1e-6, 1e-8)  # small ones cross few of a network's many kinks
+
 
 def values(subject):
+    if len(subject.differentiable) > _MANY and all(
+        seems_right(subject, None, 70 + k, _STEPS) for k in range(_DIRECTIONS)
+    ):
+        return f"along {_DIRECTIONS} random directions of all {len(subject.differentiable)} arguments at once"
     return judged(compare(subject))
 
 
