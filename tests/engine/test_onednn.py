@@ -6,7 +6,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import torchbp
 from torchbp.benchmarks.helpers.memory_use import allocations, peak_bytes
-from torchbp.engine import network
+from torchbp.engine import layer_formulas, network
 from torchbp.ops import _onednn
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN here")
@@ -159,7 +159,7 @@ def test_steps_are_those_of_torch_s_products(options, calls, monkeypatch):
     x, y = torch.randn(96, 48), torch.rand(96, 1).round()
     results = []
     for large in (2**40, 2**8):
-        monkeypatch.setattr(network, "LARGE", large)
+        monkeypatch.setattr(layer_formulas, "LARGE", large)
         net = torchbp.nn.MLP(*SIZES)
         with torch.no_grad():
             for p in net.parameters():

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.training.trainers import network
+from tests.training.trainers import ARTICLE_FLAGS, network
 from torchbp.cli import main
 from torchbp.explanation.cli import command
 from torchbp.training import Network, TabularData
@@ -47,6 +47,7 @@ def checkpoint(trained_run):
 
 
 KINDS = [f"{150 + i},{('red', 'blue')[i % 2]},{'ab'[i // 3 % 2]},{i % 2},{i // 2 % 2}" for i in range(30)]
+SHORT = shlex.join(ARTICLE_FLAGS)  # the article's network, whose explanation has few layers
 HEADER = "height,colour,kind,fever,cough"
 
 
@@ -61,7 +62,7 @@ def own(tmp_path_factory):
         data = f"--data.target {target} --data.ignore {ignored} --trainer.max_epochs 1"
         paths = ["--data.source", f"{folder}/all.csv", "--trainer.logger.init_args.save_dir", str(folder)]
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            assert main(["fit", *shlex.split(f"{data} {logger} {name}"), *paths]) == 0
+            assert main(["fit", *shlex.split(f"{data} {logger} {name} {SHORT}"), *paths]) == 0
         found[name] = str(folder / name / "version_0/checkpoints/last.ckpt")
     return found
 
@@ -165,7 +166,7 @@ def test_one_layer_comes_with_all_that_its_equations_take(run):
 def test_row_of_a_file_with_names_and_texts(run):
     rows = [f"{i % 7},{'red' if i % 3 else 'blue'},{'yes' if i % 2 else 'no'}" for i in range(30)]
     Path("mine.csv").write_text("\n".join(["size,colour,ripe", *rows]))
-    status, out, err = run("--data.source mine.csv --data.target ripe --row 4 --model.class_weight balanced")
+    status, out, err = run(f"--data.source mine.csv --data.target ripe --row 4 --model.class_weight balanced {SHORT}")
     assert (status, err) == (0, "")
     assert "explain  mine.csv, row 4: correct answer yes (y = 1). Inputs standardised." in out
     assert "3-16-1" in out
@@ -262,7 +263,7 @@ def test_a_file_that_does_not_fit_the_network_is_one_line(lines, arguments, stat
 def test_names_from_files_are_printed_escaped(run):
     """Of columns, of classes and of the file itself, whose name need not be UTF-8."""
     odd = "\x1b]0;PWN\x07"
-    rows = "".join(f"{i},{f'no{odd}' if i % 2 else 'x'}\n" for i in range(12))
+    rows = "".join(f"{i / 2},{f'no{odd}' if i % 2 else 'x'}\n" for i in range(12))
     (path := Path(f"{odd}\udcff.csv")).write_text(f"a{odd},kind\n{rows}")
     command = f"--data.source {shlex.quote(str(path))} --data.target kind"
     for arguments, status in (

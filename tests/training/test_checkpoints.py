@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests.commands import command_in
+from tests.training.trainers import ARTICLE_FLAGS
 from torchbp.cli import main
 from torchbp.training import Network, TabularData
 from torchbp.training.checkpoints.compatibility import check_same_settings
@@ -39,7 +40,7 @@ def trained(tmp_path_factory):
     return folder
 
 
-SOURCE = ["--data.source", "a.csv", "--data.target", "y", "--trainer.accelerator", "cpu"]
+SOURCE = ["--data.source", "a.csv", "--data.target", "y", "--trainer.accelerator", "cpu", *ARTICLE_FLAGS]
 
 
 @pytest.fixture
@@ -168,7 +169,7 @@ def test_no_command_takes_weights_that_are_not_finite(run):
 def test_a_run_whose_last_step_diverges_is_a_failure(run):
     """The loss of its only epoch is that before its only step, and is finite."""
     settings = ["--model.lr", "1e38", "--model.activation", "relu", "--data.batch_size", "100"]
-    status, out, _ = run("fit", *SOURCE, *settings, "--trainer.max_epochs", "1")
+    status, out, _ = run("fit", *SOURCE, *settings, "--trainer.max_epochs", "1", "--stopping.monitor", "train/loss")
     assert status == 1
     assert "max_epochs 1 is reached" in out
     assert "val/loss is no longer a finite number by epoch 1. A smaller model.lr helps" in out

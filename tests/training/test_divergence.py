@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from torchbp.cli import main
-from torchbp.training import Classifier
+from torchbp.training import Network
 from torchbp.training.checkpoints.tensors import first_not_finite
 
 CONFIG = str(Path(__file__).parents[2] / "configs/breast_cancer.yaml")
@@ -38,7 +38,7 @@ def test_a_run_that_diverges_at_once_has_no_best_checkpoint(settings, capsys):
 @pytest.mark.parametrize("monitor", ["val/loss", "val/accuracy", "train/loss"])
 def test_finite_weights_with_answers_that_are_not_are_never_the_best(monitor, capsys, monkeypatch):
     """From the third epoch on. The accuracy of answers that are nan is a number, and may be the highest."""
-    start = Classifier.on_validation_epoch_start
+    start = Network.on_validation_epoch_start
 
     def spoil(model):
         start(model)
@@ -46,7 +46,7 @@ def test_finite_weights_with_answers_that_are_not_are_never_the_best(monitor, ca
             for parameter in model.net.parameters():
                 parameter.data.fill_(LARGE)
 
-    monkeypatch.setattr(Classifier, "on_validation_epoch_start", spoil)
+    monkeypatch.setattr(Network, "on_validation_epoch_start", spoil)
     main(["fit", "-c", CONFIG, "--trainer.max_epochs", "4", "--checkpoint.monitor", monitor])
     best = torch.load(RUN / "best.ckpt", weights_only=True)
     assert best["epoch"] < 2

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call, grad
 
-from tests.training.trainers import network, quiet_trainer
+from tests.training.trainers import ARTICLE_FLAGS, network, quiet_trainer
 from torchbp.cli import main
 from torchbp.ops import expressions, registry
 from torchbp.ops.rules import Activation
@@ -193,7 +193,7 @@ def test_it_watches_as_often_as_asked(every, monkeypatch):
 
 
 def test_saturation_is_of_each_hidden_layer():
-    model = Network(1, ["a", "b"], hidden=[3])
+    model = Network(1, ["a", "b"], hidden=[3], activation="sigmoid", scaling="standard")
     with torch.no_grad():
         model.net[0].weight.copy_(torch.tensor([[1.0], [10.0], [-10.0]]))
         model.net[0].bias.zero_()
@@ -282,7 +282,7 @@ def test_the_hardest_rows_have_their_label_and_its_probability(task, classes, tr
     monkeypatch.setattr(run_page, "hardest_rows", lambda *_: (torch.tensor([1, 0]), torch.tensor([9.0, 4.0])))
     monkeypatch.setattr(run_page, "_predict_in_pieces", lambda model, x: torch.tensor(p)[x])
     rows_of = lambda split: (torch.arange(2), torch.tensor(truth))  # noqa: E731
-    data = SimpleNamespace(splits={"val": torch.tensor([30, 10])}, rows=rows_of)
+    data = SimpleNamespace(row_number=lambda split, row: [31, 11][row], rows=rows_of)
     model = SimpleNamespace(task=make_task(task, classes))
     found = list(run_page.describe_hardest(model, data, "val"))
     assert [(row["row"], row["split"], row["norm"]) for row in found] == [(11, "val", 9.0), (31, "val", 4.0)]
@@ -295,7 +295,9 @@ def run(tmp_path, monkeypatch, capsys, *arguments):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["torchbp"])
     with warnings.catch_warnings():
-        status = main(["fit", "--data.source", "breast_cancer", "--trainer.accelerator", "cpu", *arguments])
+        status = main(
+            ["fit", "--data.source", "breast_cancer", "--trainer.accelerator", "cpu", *ARTICLE_FLAGS, *arguments]
+        )
     assert status == 0
     return re.findall(r"^watch +(.*)$", capsys.readouterr().out, re.MULTILINE)
 

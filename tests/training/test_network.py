@@ -60,14 +60,14 @@ def test_training_loss_is_the_mean_over_rows(tmp_path):
 
 
 def test_constant_feature_becomes_0(tmp_path):
-    model = Network(2, ["a", "b"])
+    model = Network(2, ["a", "b"], scaling="standard")
     model.scaling.fit(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
     for value in (5.0, 7.0):  # in whatever row
         assert torch.equal(model.scaling(torch.tensor([[1.0, value]])), torch.tensor([[-1.0, 0.0]]))
 
 
 def test_optimizer_has_the_hyperparameters():
-    optimizer = Network(2, ["a", "b"], lr=0.3, momentum=0.8, weight_decay=0.01).configure_optimizers()
+    optimizer = Network(2, ["a", "b"], optimizer="sgd", lr=0.3, momentum=0.8, weight_decay=0.01).configure_optimizers()
     group = optimizer.param_groups[0]
     assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.3, 0.8, 0.01)
 

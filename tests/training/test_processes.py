@@ -68,7 +68,13 @@ def test_two_processes_are_one_with_the_doubled_batch(alone, processes):
     assert torchrun.exitcode == 0
     pair = Pair(processes, [*fit, *TWO, "--data.batch_size", "16"])
     assert pair.join() == [0, 0]
-    assert [line.split()[0] for line in pair.text(0, "out").splitlines()] == ["stopped", "best", "page", "next"]
+    assert [line.split()[0] for line in pair.text(0, "out").splitlines()] == [
+        "stopped",
+        "best",
+        "baseline",
+        "page",
+        "next",
+    ]
     err = pair.text(0, "err").splitlines()
     assert [line.split()[0] for line in err] == ["data", "network", *["epoch"] * 4]
     assert err[1] == "network  30-16-1, 513 parameters, on cpu × 2 processes"
@@ -87,6 +93,30 @@ def test_two_processes_are_one_with_the_doubled_batch(alone, processes):
     tested = Pair(processes, [*test, "2"])
     assert tested.join() == [0, 0]
     assert tested.text(0, "out") == alone(*test, "1").out
+
+
+OTHERS = {
+    "digits": ["--model.class_weight", "balanced", "--model.label_smoothing", "0.1", "--model.clip", "0.5",
+               "--checkpoint.monitor", "val/auroc", "--model.optimizer", "adamw"],
+    "diabetes": ["--model.loss", "huber", "--model.schedule", "cosine", "--model.norm", "layer",
+                 "--model.optimizer", "adam", "--stopping.monitor", "val/r2"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", OTHERS)
+def test_two_processes_are_one_for_each_task_and_optimizer(source, alone, processes):
+    fit = ["fit", "--data.source", source, *OTHERS[source], "--trainer.accelerator", "cpu", "--trainer.max_epochs", "2"]
+    fit += ["--trainer.precision", "64-true"]
+    pair = Pair(processes, [*fit, *TWO, "--data.batch_size", "16"])
+    assert pair.join() == [0, 0]
+    alone(*fit, "--data.batch_size", "32")
+    folders = [Path(f"runs/run/version_{version}") for version in (0, 1)]
+    two, one = (torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for folder in folders)
+    for name, single in one.items():
+        torch.testing.assert_close(two[name], single, rtol=1e-9, atol=1e-9)
+    two, one = map(history, folders)
+    assert two.keys() == one.keys()
+    assert two == pytest.approx(one, rel=1e-6)
 
 
 @pytest.fixture

@@ -109,11 +109,12 @@ def fit_here(folder, arguments, save=0, replace=0):
     before it puts number `replace` in its place; the first are last.ckpt, best.ckpt, last.ckpt."""
     written, write, put = [], torch.save, os.replace
 
-    def half(checkpoint, path):
-        written.append(path)
-        write(checkpoint, path)
+    def half(checkpoint, file):
+        written.append(file)
+        write(checkpoint, file)
         if len(written) == save:
-            os.truncate(path, os.path.getsize(path) // 2)
+            file.flush()
+            os.truncate(file.fileno(), os.path.getsize(file.fileno()) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
     def never(source, target):

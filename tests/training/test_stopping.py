@@ -51,7 +51,7 @@ def test_stops_where_the_gradient_vanishes(tmp_path):
 
 
 def test_stops_where_the_loss_falls_no_more(tmp_path):
-    stopping = UntilMinimum(min_delta=10.0, patience=4)
+    stopping = UntilMinimum(min_delta=10.0, patience=4, monitor="train/loss")
     trainer, *_ = fit(tmp_path, stopping)
     assert trainer.current_epoch == 5  # the first sets the mark, four do not fall 10 below it
     assert stopping.reason(trainer) == "train/loss has not fallen by 10 in 4 epochs (patience)"

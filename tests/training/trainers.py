@@ -26,6 +26,7 @@ ARTICLE = {
     "lr": 0.1,
     "weight_decay": 0.0,
 }
+ARTICLE_FLAGS = [part for name, value in ARTICLE.items() for part in (f"--model.{name}", str(value))]
 
 
 def network(data, **settings):

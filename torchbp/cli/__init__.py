@@ -29,12 +29,14 @@ class Command(NamedTuple):
 
 
 TRAINING, EXPLANATION = "torchbp.training.cli.command", "torchbp.explanation.cli.command"
+EXPORT = "torchbp.training.export.command"
 CHECK, BENCH = "torchbp.testing.cli.command", "torchbp.benchmarks.command"
 COMMANDS = {
     "fit": Command(TRAINING, "Train a network on tabular data.", "train"),
     "validate": Command(TRAINING, "Score a checkpoint on the validation rows.", "train"),
     "test": Command(TRAINING, "Score a checkpoint on the test rows.", "train"),
     "predict": Command(TRAINING, "Write the class of every row to a file, with its probability.", "train"),
+    "export": Command(EXPORT, "Write a network as ONNX, TorchScript or safetensors.", "train"),
     "explain": Command(EXPLANATION, "Show a row's way through a network, and every derivative of it.", "train"),
     "check": Command(CHECK, "Audit the gradients of a function, a Function, a module or an operator.", None),
     "bench": Command(BENCH, "Time torchbp beside its peers on this machine.", "bench"),

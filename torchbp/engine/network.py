@@ -2,64 +2,23 @@
 
 import contextlib
 import copy
-from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
-from typing import NamedTuple
 
 import torch
-from torch.nn.modules.module import _has_any_global_hook
 
 from torchbp._unchanged import unchanged
+from torchbp.engine.layer_formulas import Step, rule_for_size, with_options
+from torchbp.engine.module_checks import ModuleChecks, described
 from torchbp.ops._counter_random import drawn_keys
 from torchbp.ops._dispatch import any_autocast
-from torchbp.ops.registry import is_converted, refusal, rule_of
+from torchbp.ops.registry import refusal, rule_of
 from torchbp.ops.rules import Activation, Layer
 
-LARGE = 2**13  # numbers of a parameter, whose products with a batch may be large
 SUPPORTED = (
     "modules of torchbp.nn, and of torch.nn with their names, that take one tensor: layers and activations, in a "
     "Sequential or an MLP"
 )
-
-
-class Step(NamedTuple):
-    """One layer: the formulas of its rule, with the constants of the module.
-
-    place: of the module's parameters among those of the network; None of an activation, which has none.
-    forward_, backward_: of an activation, the forms that may overwrite Z and dA.
-    saves, new_memory: as in the rule.
-    """
-
-    place: int | None
-    forward: Callable
-    forward_: Callable
-    backward: Callable
-    backward_: Callable
-    saves: str
-    new_memory: bool
-
-    @classmethod
-    def of(cls, rule, module, place):
-        formulas = rule.forward, rule.forward, rule.backward, rule.backward
-        if isinstance(rule, Activation):
-            formulas = rule.forward, rule.forward_ or rule.forward, rule.backward, rule.backward_ or rule.backward
-        new_memory = isinstance(rule, Layer) and rule.new_memory
-        return cls(place, *(with_options(f, rule, module) for f in formulas), rule.saves, new_memory)
-
-
-def rule_for_size(rule, module, gives_dx):
-    """The rule of the layer, or the one with other products where a parameter is large."""
-    if rule.large is None or all(p is None or p.numel() < LARGE for p in module._parameters.values()):
-        return rule
-    return rule.large(gives_dx)
-
-
-def with_options(formula, rule, module):
-    """The formula with the module's constants, as they are when it is called."""
-    if not rule.options:
-        return formula
-    return lambda *args: formula(*args, **rule.options_of(module))
 
 
 class Network:
@@ -104,14 +63,11 @@ class Network:
                 self.steps[-1] = self.steps[-1]._replace(forward=partial(self._forward_by_key, rule, layer))
                 self.keyed.append(layer)
         self._with_options = [(rule, layer) for _, layer in self.named if (rule := rule_of(layer)).options]
-        self._hooks = [hooks for _, module in self.modules for hooks in hooks_of(module)]
-        self._attributes = [module.__dict__ for _, module in self.modules]
-        self._converted = [module.forward if is_converted(module) else None for _, module in self.modules]
-        self._children = [(table, list(table.values())) for _, module in self.modules if (table := module._modules)]
+        self.module_checks = ModuleChecks(self.modules)
         self._most_ones = self.last_ones = None  # for the most rows so far, and of the last step
         self.strict = False
         if not allow_hooks:
-            self.check_modules()
+            self.module_checks()
             self.check_parameters()
 
     def _add_accumulate(self, rule, layer):
@@ -149,7 +105,7 @@ class Network:
             RuntimeError: autocast is on.
         """
         self.check_autocast()
-        self.check_modules()
+        self.module_checks()
         if self.keyed:
             self.draw_keys()
 
@@ -177,24 +133,6 @@ class Network:
             raise RuntimeError(
                 "the engine computes in the dtype of the model, and autocast is on; leave autocast, or use autograd"
             )
-
-    def check_modules(self):
-        if _has_any_global_hook():
-            raise TypeError("all modules have a hook, which the engine would not call; remove it, or use autograd")
-        if any(self._hooks):
-            name, module = next(pair for pair in self.modules if any(hooks_of(pair[1])))
-            raise TypeError(f"{described(name, module)} has a hook, which the engine would not call; use autograd")
-        for place, attributes in enumerate(self._attributes):
-            if "forward" in attributes and attributes["forward"] is not self._converted[place]:
-                name, module = self.modules[place]
-                if is_converted(module):
-                    continue
-                raise TypeError(
-                    f"{described(name, module)} has another forward than its class, which the engine would not call"
-                )
-        for modules, children in self._children:
-            if list(modules.values()) != children:
-                raise TypeError("the model has other layers than when its engine was made; make a new one")
 
     def check_parameters(self):
         """Raises a TypeError for a hook of a parameter's gradient."""
@@ -353,11 +291,3 @@ def _raise_if_not_finite(words, tensor):
     """Raises a FloatingPointError of these words for a tensor that holds nan or inf."""
     if not tensor.isfinite().all():
         raise FloatingPointError(f"{words} {'nan' if tensor.isnan().any() else 'inf'}")
-
-
-def hooks_of(module):
-    return module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
-
-
-def described(name, module):
-    return f"layer {name!r}, a {type(module).__name__}," if name else f"a {type(module).__name__}"

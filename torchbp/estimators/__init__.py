@@ -1,4 +1,4 @@
-"""Networks with scikit-learn's interface, trained by the engine: `MLPClassifier` and `MLPRegressor`."""
+"""Networks with scikit-learn's interface, trained by the engine: `MLPClassifier`, `MLPRegressor`, and packs of them."""
 
 from typing import TYPE_CHECKING
 
@@ -6,8 +6,10 @@ from torchbp._imports import lazy
 
 if TYPE_CHECKING:
     from torchbp.estimators.mlp import MLPClassifier, MLPRegressor
+    from torchbp.estimators.pack import PackClassifier, PackRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPRegressor", "PackClassifier", "PackRegressor"]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy(__name__, __all__, dict.fromkeys(__all__, "torchbp.estimators.mlp"), extra="train")
+    defined_in = {name: f"torchbp.estimators.{'mlp' if name.startswith('MLP') else 'pack'}" for name in __all__}
+    __getattr__, __dir__ = lazy(__name__, __all__, defined_in, extra="train")

@@ -1,6 +1,5 @@
-"""What `MLPClassifier` and `MLPRegressor` have in common."""
+"""What all estimators have in common: rows and weights as scikit-learn takes them, and a training by the engine."""
 
-from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -15,47 +14,18 @@ from torchbp.engine import RowWeighted, with_weight
 from torchbp.estimators.training import Training
 
 
-class MLPEstimator(BaseEstimator):
+class EngineEstimator(BaseEstimator):
     """A subclass says what the target is to the engine, and what the outputs are to people.
 
-    `_checked_target(y)` is y as an array. `_set_target(y, weight)` keeps what must be known of all targets, and
-    `_outputs`, how many outputs a network has. `_engine_target(y)` is y as a tensor, and its loss.
-    `_classes_of_rows(y)` has a class for each row, whose shares are to be alike in the training and the validation
-    rows; or it is None.
+    `_training_class` is `Training`, or another of its kind. `_checked_target(y)` is y as an array.
+    `_set_target(y, weight)` keeps what must be known of all targets, and `_outputs`, how many outputs a network has.
+    `_engine_target(y)` is y as a tensor, and its loss. `_classes_of_rows(y)` has a class for each row, whose shares are
+    to be alike in the training and the validation rows; or it is None. `_answers_of(z)` makes answers (…, N, outputs)
+    of the outputs z, and `_losses_of(answers, y)` is the loss of each row, (…, N), by y as the engine takes it.
     """
 
     _numeric_target = False
-
-    def __init__(
-        self,
-        hidden_layer_sizes: int | Sequence[int] = (64, 64),
-        activation: str = "silu",
-        *,
-        members: int = 8,
-        dropout: float = 0.0,
-        scaling: str = "clipped",
-        learning_rate_init: float = 4e-3,
-        weight_decay: float = 0.01,
-        batch_size: int | str = "auto",
-        max_iter: int = 200,
-        tol: float = 1e-3,
-        n_iter_no_change: int = 8,
-        validation_fraction: float = 0.15,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.members = members
-        self.dropout = dropout
-        self.scaling = scaling
-        self.learning_rate_init = learning_rate_init
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.validation_fraction = validation_fraction
-        self.random_state = random_state
+    _training_class = Training
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train new networks.
@@ -76,16 +46,11 @@ class MLPEstimator(BaseEstimator):
         self.loss_curve_ = losses.mean(1).tolist()
         self.validation_loss_curve_ = None if of_validation is None else of_validation.mean(1).tolist()
         self.n_iter_ = len(losses)
+        self._choose(x, y, weight)
         return self
 
-    def _more_of_fit(self, x, y, weight):
-        """One more epoch on these rows."""
-        if not self.__sklearn_is_fitted__():
-            self._begin(x, y, weight)
-            self.loss_curve_, self.validation_loss_curve_, self.n_iter_ = [], None, 0
-        self.loss_curve_.append(self._training.epoch(x, self._target(y, weight)).mean().item())
-        self.n_iter_ += 1
-        return self
+    def _choose(self, x, y, weight):
+        """Choose among the networks, once they are trained."""
 
     def _rows(self, X, y, sample_weight, reset):
         """x (N, F), y, and the weights (N) or None, float64, without the rows of weight 0."""
@@ -104,8 +69,7 @@ class MLPEstimator(BaseEstimator):
         _, loss = self._engine_target(y[:1])
         self._weighted = weight is not None
         loss, random = RowWeighted(loss) if self._weighted else loss, check_random_state(self.random_state)
-        self._training = Training(self.get_params(), x, weight, self._outputs, loss, random)
-        self.network_ = self._training.network
+        self._training = self._training_class(self.get_params(), x, weight, self._outputs, loss, random)
 
     def _target(self, y, weight):
         """The target as the loss of the first call takes it."""
@@ -116,11 +80,11 @@ class MLPEstimator(BaseEstimator):
             raise ValueError("the first call of partial_fit had no sample_weight; give it in that call, if only ones")
         return target
 
-    def _answers(self, X, of_outputs):
-        """The mean over the members of what `of_outputs` makes of (members, n, outputs): an array (N, outputs)."""
+    def _answers(self, X):
+        """The mean answers of the networks, an array (N, outputs)."""
         check_is_fitted(self)
         x = validate_data(self, X, dtype=np.float64, reset=False)
-        return np.concatenate([of_outputs(z).mean(0).numpy() for z in self._training.outputs(x)])
+        return self._training.answers(x, self._answers_of).numpy()
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_training")

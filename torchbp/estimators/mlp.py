@@ -1,22 +1,67 @@
-"""`MLPClassifier` and `MLPRegressor`: networks that torchbp's engine trains, with scikit-learn's interface."""
+"""`MLPClassifier` and `MLPRegressor`: a few networks that are alike, with scikit-learn's interface."""
 
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils import column_or_1d
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_is_fitted
 
-from torchbp import nn
-from torchbp.estimators.base import MLPEstimator
-
-MULTILABEL = "multilabel-indicator"
+from torchbp.estimators.base import EngineEstimator
+from torchbp.estimators.classifier import EngineClassifier
+from torchbp.estimators.regressor import EngineRegressor
 
 
-class MLPClassifier(ClassifierMixin, MLPEstimator):
+class _Options(EngineEstimator):
+    """The options of both."""
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (64, 64),
+        activation: str = "silu",
+        *,
+        members: int = 8,
+        dropout: float = 0.0,
+        scaling: str = "auto",
+        learning_rate_init: float = 4e-3,
+        weight_decay: float = 0.01,
+        batch_size: int | str = "auto",
+        max_iter: int = 200,
+        tol: float = 1e-3,
+        n_iter_no_change: int = 8,
+        validation_fraction: float = 0.15,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.members = members
+        self.dropout = dropout
+        self.scaling = scaling
+        self.learning_rate_init = learning_rate_init
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+
+    @property
+    def network_(self) -> torch.nn.Module:
+        """The networks, as one ensemble."""
+        return self._training.network
+
+    def _more_of_fit(self, x, y, weight):
+        """One more epoch on these rows."""
+        if not self.__sklearn_is_fitted__():
+            self._begin(x, y, weight)
+            self.loss_curve_, self.validation_loss_curve_, self.n_iter_ = [], None, 0
+        self.loss_curve_.append(self._training.epoch(x, self._target(y, weight)).mean().item())
+        self.n_iter_ += 1
+        return self
+
+
+class MLPClassifier(EngineClassifier, _Options):
     """A classifier: the mean of a few networks, trained as one. The target is a class, or several labels.
 
         z = clipped((x − m)/s);    P = (1/E) Σ_e softmax(W2_e f(W1_e z + b1_e) + b2_e)        of one hidden layer
@@ -32,9 +77,11 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):
         members: E, how many networks.
         dropout: the probability of 0 behind each activation.
         scaling: of the features: "standard", by the mean m and the standard deviation s of the rows of `fit`;
-            "clipped", z / √(1 + (z/4)²) of that, so that no row lies far from all others; "none".
+            "clipped", z / √(1 + (z/4)²) of that, so that no row lies far from all others; "ranked", the same and the
+            share of the rows of `fit` up to the value, as a second feature; "auto", ranked from 2000 rows on, otherwise
+            clipped; "none".
         learning_rate_init, weight_decay: α and λ of `torchbp.AdamW`.
-        batch_size: about so many rows of a step; "auto" is a sixteenth of them, within 32 and 256.
+        batch_size: about so many rows of a step; "auto" is a power of 2, from 1/64 to 1/32 of them, within 16 and 256.
         max_iter: epochs at most.
         tol: by how much, at least, the loss has to fall.
         n_iter_no_change: epochs without that, after which a member stops.
@@ -77,58 +124,8 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):
             self._set_target(y if classes is None or y.ndim == 2 else np.asarray(classes), weight)
         return self._more_of_fit(x, y, weight)
 
-    def predict(self, X: ArrayLike) -> np.ndarray:
-        """The most likely class of each row, (N); of several labels (N, L), 1 for each that is more likely than not."""
-        probabilities = self.predict_proba(X)
-        if self._multilabel_dtype is not None:
-            return (probabilities > 0.5).astype(self._multilabel_dtype)
-        return self.classes_[probabilities.argmax(1)]
 
-    def predict_proba(self, X: ArrayLike) -> np.ndarray:
-        """The probability of each of the `classes_`, (N, K), the mean of the members'; of several labels that of
-        each, (N, L)."""
-        check_is_fitted(self)
-        if self._multilabel_dtype is not None:
-            return self._answers(X, torch.sigmoid)
-        if self._outputs == 1:
-            second = self._answers(X, torch.sigmoid)
-            return np.concatenate([1 - second, second], 1)
-        return self._answers(X, lambda z: z.softmax(-1))
-
-    def _checked_target(self, y):
-        check_classification_targets(y)
-        kind = type_of_target(y)
-        if kind == MULTILABEL:
-            return y
-        if kind == "multiclass-multioutput":
-            raise ValueError("y has several columns of classes; give one column, or one of 0 and 1 for each label")
-        return column_or_1d(y, warn=True)
-
-    def _set_target(self, y, weight):
-        self._multilabel_dtype = y.dtype if y.ndim == 2 else None
-        self.classes_ = np.unique(y) if y.ndim == 1 else np.arange(y.shape[1])
-        self._outputs = 1 if y.ndim == 1 and len(self.classes_) == 2 else len(self.classes_)
-
-    def _engine_target(self, y):
-        if self._multilabel_dtype is not None:
-            return torch.from_numpy(y.astype(np.float64)), nn.BCEWithLogitsLoss()
-        places = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
-        if unknown := y[self.classes_[places] != y].tolist():
-            raise ValueError(f"y has the class {unknown[0]!r}, which is not one of {self.classes_.tolist()}")
-        if self._outputs == 1:
-            return torch.from_numpy(places.astype(np.float64)).unsqueeze(1), nn.BCEWithLogitsLoss()
-        return torch.from_numpy(places), nn.CrossEntropyLoss()
-
-    def _classes_of_rows(self, y):
-        return None if y.ndim == 2 else np.searchsorted(self.classes_, y)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
-
-
-class MLPRegressor(RegressorMixin, MLPEstimator):
+class MLPRegressor(EngineRegressor, _Options):
     """A regressor: the mean of a few networks, which the engine trains in one. The target is a number, or several.
 
         z = clipped((x − m)/s);    ŷ = m_y + s_y (1/E) Σ_e (W2_e f(W1_e z + b1_e) + b2_e)        of one hidden layer
@@ -143,8 +140,6 @@ class MLPRegressor(RegressorMixin, MLPEstimator):
         True
     """
 
-    _numeric_target = True
-
     def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """One more epoch of the same networks on these rows, all of them: there is no validation. The first call scales
         the features and the target of all that follow.
@@ -156,31 +151,3 @@ class MLPRegressor(RegressorMixin, MLPEstimator):
         if first:
             self._set_target(y, weight)
         return self._more_of_fit(x, y, weight)
-
-    def predict(self, X: ArrayLike) -> np.ndarray:
-        """The mean of the members' numbers, (N), or (N, T) of several targets."""
-        answers = self._answers(X, lambda z: z) * self._scale + self._mean
-        return answers.reshape(len(answers), *self._target_shape)
-
-    def _checked_target(self, y):
-        y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
-        return y.astype(np.float64)
-
-    def _set_target(self, y, weight):
-        self._target_shape = y.shape[1:]
-        self._outputs = 1 if y.ndim == 1 else y.shape[1]
-        self._mean = np.average(y, axis=0, weights=weight)
-        deviation = np.sqrt(np.average((y - self._mean) ** 2, axis=0, weights=weight))
-        self._scale = np.where(deviation > 0, deviation, 1.0)
-
-    def _engine_target(self, y):
-        y = (y - self._mean) / self._scale
-        return torch.from_numpy(y.reshape(len(y), self._outputs)), nn.MSELoss()
-
-    def _classes_of_rows(self, y):
-        return None
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags

@@ -1,6 +1,7 @@
 """The training of an estimator's networks: scaled features, rows held out for validation, AdamW by the engine."""
 
 import copy
+import math
 from numbers import Integral
 
 import numpy as np
@@ -31,22 +32,22 @@ class Training:
 
     def __init__(self, options, x, weight, outputs, loss, random):
         check_options(options)
-        self.options, self.random = options, random
+        self.options, self.random, self.has_few_rows = options, random, len(x) < FEWEST_ROWS
         self.scaling = Scaling(options["scaling"], x, weight)
-        self.dtype = torch.float64 if len(x) < FEWEST_ROWS else torch.float32
+        self.dtype = torch.float64 if self.has_few_rows else torch.float32
         self.generator = torch.Generator().manual_seed(int(random.randint(2**31)))
-        sizes = [x.shape[1], *np.atleast_1d(options["hidden_layer_sizes"]).astype(int).tolist(), outputs]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random.randint(2**31)))
-            network = network_of(sizes, options["activation"], options["members"], options["dropout"])
+            self.make_networks(self.scaling.features, outputs, loss)
+
+    def make_networks(self, features, outputs, loss):
+        options = self.options
+        sizes = [features, *np.atleast_1d(options["hidden_layer_sizes"]).astype(int).tolist(), outputs]
+        network = network_of(sizes, options["activation"], options["dropout"], options["members"])
         self.network = network.to(self.dtype)
-        self.optimizer = AdamW(
-            self.network,
-            lr=options["learning_rate_init"],
-            weight_decay=options["weight_decay"],
-            loss=loss,
-            compile=False,  # tracing a program takes longer than all the steps of such a fit
-        )
+        numbers = {"lr": options["learning_rate_init"], "weight_decay": options["weight_decay"]}
+        # a program takes longer to trace than all the steps of such a fit
+        self.optimizer = AdamW(self.network, loss=loss, compile=False, **numbers)
 
     def fit(self, x, y, classes):
         """The losses of the training and of the validation rows, each (epochs, members); the second is None where the
@@ -56,43 +57,52 @@ class Training:
             x: (N, F), float64. y: a tensor, as the loss takes it. classes: (N), of which each part has its share, or
                 None.
         """
-        rows, patience = len(x), self.options["n_iter_no_change"]
-        if rows < FEWEST_ROWS:
-            return self._fitted(x, y, batch_size=rows, patience=self.options["max_iter"]), None
-        validated = round(rows * self.options["validation_fraction"])
-        if not validated:
-            return self._fitted(x, y, batch_size=self.batch_size(rows), patience=patience), None
-        steps = max(1, round((rows - validated) / self.batch_size(rows)))
-        batch = (rows - validated) // steps  # all steps of an epoch have as many rows, which saves time
-        mask = training_rows(classes, rows, self.options["members"], rows - steps * batch, self.random)
-        return self._fitted(x, y, batch_size=batch, patience=patience, rows=mask, validation="rest")
+        validated = round(len(x) * self.options["validation_fraction"])
+        if self.has_few_rows or not validated:
+            return self.fit_on_all(x, y), None
+        trained, batch = self.equal_batches(len(x) - validated)
+        mask = training_rows(classes, len(x), self.options["members"], len(x) - trained, self.random)
+        return self.fitted(x, y, batch_size=batch, rows=mask, validation="rest")
+
+    def fit_on_all(self, x, y):
+        """The losses, without validation: of few rows, which are one batch, for all epochs."""
+        if self.has_few_rows:
+            return self.fitted(x, y, batch_size=len(x), patience=self.options["max_iter"])
+        return self.fitted(x, y, batch_size=self.batch_size(len(x)))
 
     def epoch(self, x, y):
         """The losses (members) of one epoch over these rows, all of them."""
-        return self._fitted(x, y, batch_size=self.batch_size(len(x)), max_epochs=1)[0]
+        return self.fitted(x, y, batch_size=self.batch_size(len(x)), max_epochs=1)[0]
 
-    def _fitted(self, x, y, **options):
-        limits = {"max_epochs": self.options["max_iter"], "min_delta": self.options["tol"]}
-        x = torch.from_numpy(self.scaling(x)).to(self.dtype)
+    def fitted(self, x, y, **options):
+        limits = {"max_epochs": "max_iter", "min_delta": "tol", "patience": "n_iter_no_change"}
+        options = {name: self.options[of_estimator] for name, of_estimator in limits.items()} | options
         y = y.to(self.dtype) if y.is_floating_point() else y
-        return self.optimizer.fit(x, y, progress=False, generator=self.generator, **{**limits, **options})
+        return self.optimizer.fit(self.scaled(x, self.dtype), y, progress=False, generator=self.generator, **options)
+
+    def scaled(self, x, dtype=torch.float64):
+        return torch.from_numpy(self.scaling(x)).to(dtype)
 
     def batch_size(self, rows):
         batch = self.options["batch_size"]
-        return min(rows, min(256, max(32, rows // 16)) if batch == "auto" else batch)
+        return min(rows, min(256, max(16, 2 ** int(math.log2(rows / 32)))) if batch == "auto" else batch)
+
+    def equal_batches(self, rows):
+        """How many of so many rows fill the batches of an epoch, and the rows of a batch: a rest would cost a step."""
+        steps = max(1, round(rows / self.batch_size(rows)))
+        return rows // steps * steps, rows // steps
 
     @torch.no_grad()
-    def outputs(self, x):
-        """Tensors (members, n, outputs), some rows x (N, F) after the others; float64, so that what a row gets does not
-        depend on those beside it."""
+    def answers(self, x, answers_of):
+        """The mean of the members' answers, (N, outputs), float64, so that what a row gets does not depend on those
+        beside it."""
         network = copy.deepcopy(self.network).double().eval()
-        widest = max(max(p.shape[1:]) for p in network.parameters())
-        for part in np.array_split(x, -(-len(x) * widest * self.options["members"] // AT_ONCE)):
-            yield network(torch.from_numpy(self.scaling(part)))
+        parts = np.array_split(x, parts_of(x, self.options["members"] * widest(network)))
+        return torch.cat([answers_of(network(self.scaled(part))).mean(0) for part in parts])
 
 
-def network_of(sizes, activation, members, dropout):
-    """The ensemble: `nn.MLP`, or the same with `nn.Dropout` behind each activation."""
+def network_of(sizes, activation, dropout, members=None):
+    """`nn.MLP`, or the same with `nn.Dropout` behind each activation."""
     network = nn.MLP(*sizes, activation=activation, members=members)
     if not dropout:
         return network
@@ -101,12 +111,22 @@ def network_of(sizes, activation, members, dropout):
     return torch.nn.Sequential(*(layer for of_one in layers for layer in of_one))
 
 
+def widest(network):
+    """The numbers of the widest layer, for a row."""
+    return max(max(p.shape[-2:]) for p in network.parameters())
+
+
+def parts_of(x, numbers):
+    """In how many parts the rows x go through networks whose widest layers have so many numbers for a row."""
+    return -(-len(x) * numbers // AT_ONCE)
+
+
 def check_options(options):
     """Raises a ValueError for an option that neither the engine nor the network checks."""
-    for name in ("members", "max_iter", "n_iter_no_change", "batch_size"):
+    for name in {"members", "folds", "max_iter", "n_iter_no_change", "batch_size"} & options.keys():
         value, auto = options[name], name == "batch_size"
         if not (isinstance(value, Integral) and value is not True and value > 0) and not (auto and value == "auto"):
             raise ValueError(f"{name}={value!r} must be a positive integer{' or auto' * auto}")
-    for name in ("validation_fraction", "dropout"):
+    for name in {"validation_fraction", "dropout"} & options.keys():
         if not 0 <= options[name] < 1:
             raise ValueError(f"{name}={options[name]!r} must be at least 0 and below 1")

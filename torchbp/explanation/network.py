@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from torchbp.engine.network import Network, described
+from torchbp.engine.module_checks import described
+from torchbp.engine.network import Network
 from torchbp.explanation.quantities import INPUT, Quantity
 from torchbp.explanation.reference_modules import module_of, reference_module
 from torchbp.ops.registry import rule_of

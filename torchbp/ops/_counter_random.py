@@ -29,7 +29,8 @@ def bits(key, count):
 
 
 def kept(key, count, p):
-    """Bools in the shape of `bits`, each true with probability 1 − p. p is a number below 1, or of each member (E)."""
+    """Bools in the shape of `bits`, each true with probability 1 − p. p is a number below 1, or a tensor of
+    one, or of one for each member (E)."""
     if isinstance(p, torch.Tensor):
         least = (p.double() * 2**32).floor_().sub_(2**31).clamp_(max=2**31 - 1).to(torch.int32).unsqueeze(-1)
     else:

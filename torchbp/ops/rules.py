@@ -36,6 +36,8 @@ class Rule(Checked):
         `{F.linear: linear}`.
     options: names of the module's attributes that are constants of the operation, such as the slope of a leaky relu.
         `forward`, `backward` and the other formulas take them as keywords.
+    numbers: those of them that the formulas also take as a tensor of one number, so that a program in C that was made
+        of a trace serves for all of them.
     module_class: our module, the class that `@implements(rule)` is above; None where there is none.
     refuses(module): why the formulas do not compute what this module does, the end of the sentence "layer … is not
         supported: …"; or None where they do. For options of torch's module that the rule does not have.
@@ -50,7 +52,13 @@ class Rule(Checked):
     options: Annotated[tuple[str, ...], "a tuple of names of constants"] = ()
     refuses: Annotated[Callable | None, "refuses(module) → why, or None"] = None
     reference: Annotated[Callable | None, "reference(module, inputs) → output, by torch, or None"] = None
+    numbers: Annotated[tuple[str, ...], "a tuple of those of the options that may be tensors"] = ()
     module_class = None  # no part: it is set by `implements`
+
+    def __post_init__(self):
+        super().__post_init__()
+        if wrong := [name for name in self.numbers if name not in self.options]:
+            raise ValueError(f"{self._described()} has numbers={self.numbers}; {wrong[0]!r} is none of its options")
 
     @property
     def known_class(self):

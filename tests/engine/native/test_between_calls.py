@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -89,6 +90,10 @@ def gets_another_loss(optimizer, x, y):
     for weight in (weights[:1], weights[:2], weights[::2]):  # at one address
         optimizer.loss = torch.nn.BCEWithLogitsLoss(pos_weight=weight)
         losses.append(optimizer.backprop_steps(x, y))
+    inner = torch.nn.HuberLoss(delta=0.1)
+    for inner.delta in (0.1, 0.3):  # of the loss in a loss
+        optimizer.loss = torchbp.engine.RowWeighted(inner) if inner.delta == 0.1 else optimizer.loss
+        losses.append(optimizer.backprop_steps(x, torchbp.engine.with_weight(y, x[..., 0].square())))
     return first, second, *losses
 
 
@@ -116,7 +121,7 @@ def single(request, monkeypatch):
     return losses
 
 
-@pytest.mark.filterwarnings("ignore:steps are not compiled, since a parameter or a row")
+@pytest.mark.filterwarnings("ignore:steps are not compiled, since a parameter")
 @pytest.mark.parametrize("of", OPTIMIZERS)
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_an_optimizer(change, of, single):
@@ -131,6 +136,34 @@ def test_an_optimizer(change, of, single):
     tolerance = 1e-4 if change is gets_another_dtype else 1e-10
     torch.testing.assert_close(*found, rtol=tolerance, atol=tolerance)
     assert single is None or single  # programs have made steps
+
+
+def test_numbers_of_layers_and_the_norm(single):
+    """One program serves for all of them."""
+    layers = [torch.nn.Linear(3, 4), torch.nn.LeakyReLU(0.1), torch.nn.Dropout(0.3), torch.nn.Linear(4, 2)]
+    model = torch.nn.Sequential(*layers).double()
+    torchbp.engine.seed_dropout(model, 3)
+    other, (x, y) = copy.deepcopy(model), rows(6, 8)
+    for net in (model, other):
+        optimizer = torchbp.SGD(net, lr=0.1, compile=net is model, max_grad_norm=0.3)
+        for slope, p, norm in ((0.1, 0.3, 9.0), (0.1, 0.5, 0.1), (0.4, 0.5, 0.1), (0.4, 0, 0.02), (0.4, 1.0, 0.04)):
+            net[1].negative_slope, net[2].p, optimizer.max_grad_norm = slope, p, norm
+            optimizer.backprop_steps(x, y)
+        assert net is other or len(optimizer.compiled.programs) == 1
+    torch.testing.assert_close(model.state_dict(), other.state_dict(), rtol=1e-10, atol=1e-10)
+    assert single is None or single
+
+
+def test_rows_that_do_not_fit_after_others_that_do():
+    """What was looked up for those says nothing about these."""
+    optimizer, (x, y) = torchbp.SGD(mlp((3, 4, 2)), lr=0.1, compile=True), rows(6, 8)
+    for _ in range(3):
+        optimizer.backprop_steps(x, y)
+    for wrong in ((x, y[:, :7]), (x[:, :7], y), (x, y[..., :1]), (x[..., :2], y), (x.float(), y)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that steps are not compiled
+            with pytest.raises((ValueError, RuntimeError)):
+                optimizer.backprop_steps(*wrong)
 
 
 def test_training_and_evaluation(single):

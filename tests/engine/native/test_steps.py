@@ -71,6 +71,14 @@ def test_of_one_network(of, dtype):
     assert len(ours.compiled.programs) == 1  # another learning rate needs no other
 
 
+@pytest.mark.parametrize("dtype", [torch.double, torch.float], ids=str)
+def test_weights_of_many_sizes(dtype):
+    """Whose transposes are made in blocks of 8 × 8, and what is left of them."""
+    for sizes in ((8, 16, 24), (21, 13, 17, 9), (9, 64, 8)):
+        x, y = (torch.randn(6, 19, size, dtype=dtype) for size in (sizes[0], sizes[-1]))
+        assert_same_steps(mlp(sizes, dtype=dtype), x, y.sigmoid(), lr=0.3)
+
+
 @pytest.mark.parametrize("side_by_side", [True, False], ids=["side by side", "one by one"])
 @pytest.mark.parametrize("of", OF_MEMBERS)
 def test_of_an_ensemble(of, side_by_side, monkeypatch):

@@ -20,11 +20,14 @@ FRAME.loc[[7, 99], "ill"] = None
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(rows_on_disk, "PIECE", 17)
+    monkeypatch.setattr(rows_on_disk, "PIECE", 70)
 
 
-@pytest.mark.parametrize("name", ["a.parquet", "a.csv"])
-@pytest.mark.parametrize("settings", [{}, {"weight": "w"}, {"group": "code"}, {"target": "height"}], ids=str)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("a.csv", {}), ("a.parquet", {"weight": "w"}), ("a.parquet", {"group": "code"}), ("a.csv", {"target": "height"})],
+    ids=str,
+)
 def test_a_table_on_disk_is_the_one_in_memory(name, settings):
     FRAME.to_csv(name, index=False) if name == "a.csv" else FRAME.to_parquet(name)
     settings = {"target": "ill", "max_categories": 20, **settings}

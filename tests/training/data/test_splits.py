@@ -76,7 +76,7 @@ def test_folds_take_turns_as_test_rows(settings):
     with pytest.raises(SettingError, match=r"data.fold=5 must lie between 1 and data.folds=4"):
         TabularData(FRAME, **settings, folds=4, fold=5)
     with pytest.raises(SettingError, match=r"data.folds draws the test rows, and so does data.time"):
-        TabularData(FRAME, "y", time="day", folds=4)
+        TabularData(FRAME, "y", time="day", folds=4, fold=1)
 
 
 def test_no_test_rows():

@@ -46,6 +46,7 @@ QUANTITIES = {
     "fractions": RNG.normal(size=ROWS),
     "three fractions": [0.5, 1.5, 2.5] * 20,
     "prices": RNG.integers(300, 20000, 500),
+    "weights": [2700 + 50 * (i % 70) for i in range(ROWS * 2)],
     "amounts": [f"${value:,.2f}" for value in RNG.uniform(500, 5000, ROWS)],
     "shares": [f"{value}%" for value in range(ROWS)],
 }

@@ -77,7 +77,7 @@ def eager_ensemble(members, sizes, rows):
     """Name: a step, a function without arguments; and name: how many steps it makes, where that is not 1."""
     x, y, networks = data_and_networks(members, sizes, rows)
     loop, share = one_by_one(networks, x, y)
-    shared, separate = (SGD(our_ensemble(networks, sizes), lr=LR) for _ in range(2))
+    shared, separate = (SGD(our_ensemble(networks, sizes), lr=LR, compile=False) for _ in range(2))
     xs, ys = (t.repeat(members, 1, 1) for t in (x, y))
     found = {
         PEER: loop,

@@ -41,7 +41,7 @@ def _one_network(sizes, rows):
     x, y, peer = data_and_peer(sizes, rows)
     net = MLP(*sizes)
     net.load_state_dict(peer.state_dict())
-    descent = SGD(net, lr=step_variants.LR)
+    descent = SGD(net, lr=step_variants.LR, compile=False)
     return {
         step_variants.PEER: step_variants.torch_step(peer, x, y),
         "SGD.backprop_step": lambda: descent.backprop_step(x, y),

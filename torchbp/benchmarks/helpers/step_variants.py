@@ -23,7 +23,7 @@ def eager_steps(sizes, rows):
     mlp, fused, split, engine = MLP(*sizes), FusedMLP(*sizes), MLP(*sizes), MLP(*sizes)
     for net in (mlp, fused, split, engine):
         net.load_state_dict(peer.state_dict())
-    loss, descent = torch.nn.BCEWithLogitsLoss(), SGD(engine, lr=LR)
+    loss, descent = torch.nn.BCEWithLogitsLoss(), SGD(engine, lr=LR, compile=False)
     return {
         PEER: torch_step(peer, x, y),
         "MLP": _with_autograd(mlp, lambda: loss(mlp(x), y)),

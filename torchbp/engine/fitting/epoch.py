@@ -52,7 +52,7 @@ def one_epoch(optimizer, rows, order, batch_size):
 
 def steps_of_epoch(optimizer, rows, order, batch_size):
     mean, places = MeanLoss(optimizer.loss), rows.ordered(order)
-    whole = rows.least // batch_size * batch_size
+    whole = rows.fewest // batch_size * batch_size
     stop = steps_of_program(optimizer, rows, places, batch_size, whole, mean) if optimizer.compiled is not None else 0
     for start in range(stop, whole, block := batch_size * at_once(optimizer, rows, batch_size)):
         stop = min(start + block, whole)
@@ -62,7 +62,7 @@ def steps_of_epoch(optimizer, rows, order, batch_size):
         del x, y  # so that they are freed before the next are gathered
     if rows.counts is not None:
         uneven_steps(optimizer, rows, places, batch_size, mean)
-    elif whole < rows.least:
+    elif whole < rows.fewest:
         x, y = rows.of(places[..., whole:])
         mean.add(optimizer._step_of_engine(x, y), y)
     return mean.value()
@@ -94,9 +94,9 @@ def uneven_steps(optimizer, rows, places, batch_size, mean):
     active, captured = optimizer.active, optimizer.captured
     optimizer.captured = None  # a graph does not know how many rows count
     try:
-        for start in range(rows.least // batch_size * batch_size, rows.most, batch_size):
+        for start in range(rows.fewest // batch_size * batch_size, rows.most, batch_size):
             x, y = rows.batch(places, start, batch_size)
-            if start >= rows.least:  # who has no row takes no step
+            if start >= rows.fewest:  # who has no row takes no step
                 optimizer.active = y.counts > 0 if active is None else active & (y.counts > 0)
             with keys_of_active(optimizer):
                 mean.add(optimizer._step_of_engine(x, y), y)

@@ -168,5 +168,5 @@ def trouble(network, rows, chunk):
     largest = [
         max((p.detach().abs().max().item() for p in of_layer if p is not None), default=0) for of_layer in parameters
     ]
-    place = largest.index(max(largest))
-    return f"{network.names()[place]} has weights of {largest[place]:.3g}"
+    layer = largest.index(max(largest))
+    return f"{network.names()[layer]} has weights of {largest[layer]:.3g}"

@@ -71,8 +71,8 @@ def check_classes(name, y, loss, classes):
     """Raises a ValueError for classes that are not from 0 to `classes` − 1, or of another dtype than int64."""
     if y.dtype is not torch.int64:
         raise ValueError(f"{name} is {y.dtype}, and {type(loss).__name__} takes classes; give {name}.to(torch.int64)")
-    least, largest = y.aminmax()
-    if least >= 0 and (classes is None or largest < classes):
+    lowest, largest = y.aminmax()
+    if lowest >= 0 and (classes is None or largest < classes):
         return
     ignored = getattr(loss, "ignore_index", None)
     is_class = lambda t: ((t >= 0) & (t < (classes or torch.inf))) | (t == ignored)  # noqa: E731

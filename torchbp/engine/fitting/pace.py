@@ -33,4 +33,4 @@ def compile_if_auto(optimizer):
     if torch.are_deterministic_algorithms_enabled():  # a measurement is not deterministic
         return
     if optimizer.network.first_parameter.device.type == "cpu":
-        optimizer.compiled = CompiledSteps(optimizer._settings["model"], optimizer.loss, required=False)
+        optimizer.compiled = CompiledSteps(optimizer, required=False)

@@ -16,18 +16,18 @@ class Rows:
         mask: which rows of the table take part, bools, (N), or (E, N) of each member; None is all.
         row_dims: the dimensions of a row of y: 0 of a class, 1 of numbers.
 
-    `least` and `most` are the numbers of rows of the members, and `counts` (E) has them all, where they differ; it is
-    None where they do not.
+    `fewest` and `most` are the smallest and the largest number of rows of a member, and `counts` (E) has all of them
+    where they differ; it is None where they do not.
     """
 
     def __init__(self, x, y, bag=None, chunk=None, mask=None, row_dims=1):
         self.x, self.y, self.bag, self.chunk, self.mask, self.row_dims = x, y, bag, chunk, mask, row_dims
         self.table, self.counts = x.shape[-2], None
-        self.least = self.most = self.table
+        self.fewest = self.most = self.table
         if mask is not None:
             counts = mask.sum(-1)
-            self.least, self.most = (int(number) for number in counts.aminmax())
-            self.counts = counts if self.least < self.most else None
+            self.fewest, self.most = (int(number) for number in counts.aminmax())
+            self.counts = counts if self.fewest < self.most else None
 
     def ordered(self, order):
         """The places of the rows that take part, in this order of all rows of the table: (n), or (E, most).

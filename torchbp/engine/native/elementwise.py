@@ -8,7 +8,8 @@ import math
 
 import torch
 
-from torchbp.engine.native.values import C_TYPES, Apply, Value, constant, expanded
+from torchbp.engine.native.values import C_TYPES, Apply, Value, constant
+from torchbp.engine.native.views import expanded
 
 
 class NotKnown(NotImplementedError):

@@ -185,5 +185,53 @@ VECTOR(double, 16, 2, 1)
 VECTOR(double, 32, 4, 2)
 VECTOR(double, 64, 8, 4)
 
+/* to[i * of_to + j] = from[i + j * of_from], in blocks of 8 x 8: their rows exchange numbers in three rounds */
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLED(X, Y, ...) __builtin_shufflevector(X, Y, __VA_ARGS__)
+#define TRANSPOSE(T)                                                                                                  \
+  INLINE void exchange1_##T(T##8 *a, T##8 *b) {                                                                       \
+    T##8 x = *a, y = *b;                                                                                              \
+    *a = SHUFFLED(x, y, 0, 8, 2, 10, 4, 12, 6, 14);                                                                   \
+    *b = SHUFFLED(x, y, 1, 9, 3, 11, 5, 13, 7, 15);                                                                   \
+  }                                                                                                                   \
+  INLINE void exchange2_##T(T##8 *a, T##8 *b) {                                                                       \
+    T##8 x = *a, y = *b;                                                                                              \
+    *a = SHUFFLED(x, y, 0, 1, 8, 9, 4, 5, 12, 13);                                                                    \
+    *b = SHUFFLED(x, y, 2, 3, 10, 11, 6, 7, 14, 15);                                                                  \
+  }                                                                                                                   \
+  INLINE void exchange4_##T(T##8 *a, T##8 *b) {                                                                       \
+    T##8 x = *a, y = *b;                                                                                              \
+    *a = SHUFFLED(x, y, 0, 1, 2, 3, 8, 9, 10, 11);                                                                    \
+    *b = SHUFFLED(x, y, 4, 5, 6, 7, 12, 13, 14, 15);                                                                  \
+  }                                                                                                                   \
+  static void transpose_##T(T *restrict to, const T *restrict from, long rows, long columns, long of_to,              \
+                            long of_from) {                                                                           \
+    long whole_rows = rows & ~7, whole_columns = columns & ~7;                                                        \
+    for (long i = 0; i < whole_rows; i += 8) {                                                                        \
+      for (long j = 0; j < whole_columns; j += 8) {                                                                   \
+        T##8 v[8];                                                                                                    \
+        for (int k = 0; k < 8; k++) v[k] = LOAD(T##8, from + i + (j + k) * of_from);                                  \
+        for (int k = 0; k < 8; k += 2) exchange1_##T(v + k, v + k + 1);                                               \
+        for (int k = 0; k < 8; k++) if (!(k & 2)) exchange2_##T(v + k, v + k + 2);                                    \
+        for (int k = 0; k < 4; k++) exchange4_##T(v + k, v + k + 4);                                                  \
+        for (int k = 0; k < 8; k++) STORE(T##8, to + (i + k) * of_to + j, v[k]);                                      \
+      }                                                                                                               \
+      for (long k = i; k < i + 8; k++)                                                                                \
+        for (long j = whole_columns; j < columns; j++) to[k * of_to + j] = from[k + j * of_from];                     \
+    }                                                                                                                 \
+    for (long i = whole_rows; i < rows; i++)                                                                          \
+      for (long j = 0; j < columns; j++) to[i * of_to + j] = from[i + j * of_from];                                   \
+  }
+#else
+#define TRANSPOSE(T)                                                                                                  \
+  static void transpose_##T(T *restrict to, const T *restrict from, long rows, long columns, long of_to,              \
+                            long of_from) {                                                                           \
+    for (long i = 0; i < rows; i++)                                                                                   \
+      for (long j = 0; j < columns; j++) to[i * of_to + j] = from[i + j * of_from];                                   \
+  }
+#endif
+TRANSPOSE(float)
+TRANSPOSE(double)
+
 /* a place in a table; one that is outside is checked before the program runs, and reads the first here */
 INLINE int64 within(int64 place, int64 size) { return place >= 0 && place < size ? place : 0; }

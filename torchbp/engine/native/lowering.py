@@ -6,14 +6,8 @@ import torch
 
 from torchbp.engine.native.elementwise import NotKnown, cast, elementwise, template_of
 from torchbp.engine.native.operations import HANDLERS
-from torchbp.engine.native.values import (
-    Apply,
-    Looked,
-    Read,
-    Value,
-    reads,
-    reshaped,
-)
+from torchbp.engine.native.values import Apply, Looked, Read, Value, reads
+from torchbp.engine.native.views import reshaped
 
 
 class Lowering:
@@ -91,12 +85,12 @@ class Lowering:
         """The value, in memory if it would be computed for each of many numbers of a larger result."""
         return self.writer.in_memory(value) if value.numel < result.numel() and not is_cheap(value) else value
 
-    def looked(self, buffer, offset, strides, place, of_place, size):
-        """A `Looked`; of what its place is made of, the limit is known from now on."""
-        rows = (name for read in reads(place) if read.buffer is not None for name in read.buffer.rows)
+    def looked(self, buffer, offset, strides, index, index_stride, size):
+        """A `Looked`; of what its index is made of, the limit is known from now on."""
+        rows = (name for read in reads(index) if read.buffer is not None for name in read.buffer.rows)
         for name in rows:
             self.limits[name] = min(size, self.limits.get(name, size))
-        return Looked(buffer, offset, strides, place, of_place, size)
+        return Looked(buffer, offset, strides, index, index_stride, size)
 
     def reshape(self, value, shape):
         viewed = reshaped(value, shape)
@@ -144,7 +138,7 @@ def is_copy(target):
 
 
 def is_cheap(value):
-    """Whether a value is computed again where it is used, rather than kept."""
+    """Whether a value is computed again where it is used, rather than stored."""
     expression = value.expression
     if isinstance(expression, Apply):
         return all(isinstance(arg, Apply) and not arg.args for arg in expression.args) or (

@@ -40,7 +40,7 @@ from torchbp.engine.native.sums import (
     reduction,
     var_mean,
 )
-from torchbp.engine.native.values import expanded, permuted, unsqueezed
+from torchbp.engine.native.views import expanded, permuted, unsqueezed
 
 HANDLERS = {
     "_to_copy": cast_to,

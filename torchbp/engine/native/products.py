@@ -31,9 +31,9 @@ def product(a, b, c, sizes, dtype, vector_bytes):
     starts = list(range(0, n - lanes + 1, lanes))
     if starts[-1] + lanes < n:
         starts.append(n - lanes)  # which computes some columns again
-    most = REGISTERS[vector_bytes]
+    registers = REGISTERS[vector_bytes]
     wide = min(4, len(starts))
-    high = max(1, min(m, most // wide))
+    high = max(1, min(m, registers // wide))
     if m % high and m > high:  # tiles as equal as can be
         high = -(-m // -(-m // high))
     lines = []
@@ -69,11 +69,11 @@ def tile(a, b, c, k, first, high, columns, ctype, lanes):
     names = [name for part in sums for row in part for name in row]
     lines = ["{", f"{vector} {', '.join(f'{name} = {{0}}' for name in names)};"]
 
-    def body(p, place):
+    def body(p, step):
         for j, column in enumerate(columns):
-            yield f"{vector} b{j} = LOAD({vector}, {b.text} + {b.at(place, column)});"
+            yield f"{vector} b{j} = LOAD({vector}, {b.text} + {b.at(step, column)});"
         for i in range(high):
-            yield f"{ctype} a{i} = ({a.text})[{a.at(row(first, i), place)}];"
+            yield f"{ctype} a{i} = ({a.text})[{a.at(row(first, i), step)}];"
             for j in range(len(columns)):
                 yield f"{sums[p][i][j]} += a{i} * b{j};"
 
@@ -115,9 +115,9 @@ def dots(a, b, c, sizes, ctype, lanes):
     return [*lines, f"({c.text})[{c.at('m', 'n')}] = sum;", "}"]
 
 
-def largest_power(n, most):
+def largest_power(n, limit):
     power = 1
-    while power * 2 <= min(n, most):
+    while power * 2 <= min(n, limit):
         power *= 2
     return power
 
@@ -146,8 +146,8 @@ def product_in_lanes(a, b, c, sizes, ctype, lanes):
         lines.append("}")
         for i in range(high):
             for j in range(wide):
-                place = c.at(row(first_m, i), row(first_n, j))
-                lines.append(f"STORE({vector}, {c.text} + ({place}) * {lanes}, s{i}_{j});")
+                offset = c.at(row(first_m, i), row(first_n, j))
+                lines.append(f"STORE({vector}, {c.text} + ({offset}) * {lanes}, s{i}_{j});")
         return [*lines, "}"]
 
     lines = []

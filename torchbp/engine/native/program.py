@@ -14,7 +14,7 @@ from torchbp.engine.native.trace import tensors_of, traced_step, with_tensors_at
 
 PRODUCTS_IN_LANES = 1e5  # multiplications of a member's step up to which members go side by side
 WORTH_A_THREAD = 5e-4  # seconds
-CALL = 1e-4  # seconds that a call takes, its steps apart
+CALL = 3e-5  # seconds that a call takes, its steps apart
 long, pointer = ctypes.c_long, ctypes.c_void_p
 
 
@@ -25,6 +25,7 @@ class Program:
         network: a `TracedNetwork`. loss: as in `torchbp.SGD`.
         parameters, rules, indices: of the step: parameters of each layer, the different rules with tensors for numbers,
             and which parameter has which rule.
+        numbers: as in `traced_step`.
         rows: a `StepRows`. The program takes all that have its key.
 
     Raises:
@@ -32,13 +33,13 @@ class Program:
         CannotBuild: no compiler, or no folder for what it compiles.
     """
 
-    def __init__(self, network, loss, parameters, rules, indices, rows):
+    def __init__(self, network, loss, parameters, rules, indices, numbers, rows):
         self.members = network.members
         if self.members:
             of_first = map(of_first_member, tensors_of(parameters, rules))
             parameters, rules = with_tensors_at(of_first, parameters, rules)
         buffers = [of_first_member(t) if self.members else t for t in network.buffers()]
-        graph = traced_step(network, loss, parameters, rules, indices, buffers, *rows.example())
+        graph = traced_step(network, loss, parameters, rules, indices, buffers, numbers, *rows.example())
         self.lanes = 1
         if self.members and self.members >= 4 and multiplications(graph) <= PRODUCTS_IN_LANES:
             self.lanes = 64 // network.first_parameter.dtype.itemsize
@@ -68,8 +69,8 @@ class Program:
         self.seconds, self.seconds_of_engine = max(1e-8, more / max(1, rows.steps - 1)), seconds_of_engine
 
     def __call__(self, tensors, rows):
-        """The losses (steps) or (steps, members) of steps that change `tensors`, those of
-        `tensors_of` and the buffers of the network."""
+        """The losses (steps) or (steps, members) of steps that change `tensors`, those of `tensors_of` and the buffers
+        of the network, which `numbers` follow."""
         losses = torch.empty(rows.steps, self.members or 1, dtype=self.source.loss_dtype, device="cpu")
         pointers, arguments = self.arguments(tensors, rows)
         pointers[-1] = losses.data_ptr()

@@ -8,17 +8,8 @@ import torch
 
 from torchbp.engine.native import elementwise as of_elements
 from torchbp.engine.native.elementwise import cast, elementwise, filled, literal
-from torchbp.engine.native.values import (
-    Apply,
-    Read,
-    Value,
-    contiguous_strides,
-    expanded,
-    in_buffer,
-    permuted,
-    sliced,
-    without,
-)
+from torchbp.engine.native.values import Apply, Read, Value, contiguous_strides, in_buffer
+from torchbp.engine.native.views import expanded, permuted, sliced, without
 
 
 def same(lowering, example, value, *_, **__):
@@ -94,10 +85,10 @@ def concatenated(lowering, example, values, dim=0):
     dim %= len(shape)
     parts = [cast(v, example.dtype) for v in values]
     buffer = lowering.writer.new(example.numel(), example.dtype, parts)
-    strides, place = contiguous_strides(shape), 0
+    strides, start = contiguous_strides(shape), 0
     for part in parts:
-        lowering.writer.store(part, buffer, strides, place * strides[dim])
-        place += part.shape[dim]
+        lowering.writer.store(part, buffer, strides, start * strides[dim])
+        start += part.shape[dim]
     return in_buffer(buffer, shape)
 
 

@@ -77,7 +77,8 @@ class Source:
                 yield self._memory(buffer)
         for i, buffer in enumerate(self.rows, len(fixed)):
             yield f"const {C_TYPES[buffer.dtype]} *restrict all_{buffer.name} = tensors[{i}];"
-            yield self._memory(buffer)
+            if not self._lies_there(buffer):
+                yield self._memory(buffer)
         yield f"{C_TYPES[loss.dtype]} *restrict losses = tensors[{len(fixed) + 2}];"
         yield from map(self._memory, self.writer.buffers)
         yield f"for (long e = first; e < last; e += {lanes}) {{"
@@ -100,7 +101,7 @@ class Source:
         for i, buffer in enumerate(self.inputs):
             if lanes > 1 and buffer.is_state and not buffer.uniform:
                 yield f"for (long l = 0; l < of_block; l++) for (long i = 0; i < {buffer.size}; i++)"
-                yield f"{self._place(i, buffer, 'e + l')} = {buffer.name}[i * {lanes} + l];"
+                yield f"{self._of_caller(i, buffer, 'e + l')} = {buffer.name}[i * {lanes} + l];"
         yield "}"
         yield "}"
         yield ""
@@ -109,7 +110,7 @@ class Source:
         constant = "" if buffer.is_state else "const "
         return f"{constant}{C_TYPES[buffer.dtype]} *restrict {buffer.name} = {text};"
 
-    def _place(self, i, buffer, member):
+    def _of_caller(self, i, buffer, member):
         return f"(({C_TYPES[buffer.dtype]} *)tensors[{i}])[({member}) * between[{i}] + i]"
 
     def _of_member(self, i, buffer):
@@ -118,8 +119,8 @@ class Source:
             yield self._pointer(buffer, f"({C_TYPES[buffer.dtype]} *)tensors[{i}] + e * between[{i}]")
             return
         yield f"for (long i = 0; i < {buffer.size}; i++) for (long l = 0; l < {self.lanes}; l++)"
-        place = self._place(i, buffer, "e + (l < of_block ? l : of_block - 1)")
-        yield f"{buffer.name}[i * {self.lanes} + l] = {place};"
+        number = self._of_caller(i, buffer, "e + (l < of_block ? l : of_block - 1)")
+        yield f"{buffer.name}[i * {self.lanes} + l] = {number};"
 
     def _memory(self, buffer):
         """An array, or a part of the workspace where that would be too large."""
@@ -132,14 +133,21 @@ class Source:
         start, self.workspace = self.workspace, self.workspace + -(-size // 64) * 64
         return f"{ctype} *restrict {buffer.name} = ({ctype} *)(workspace + {start});"
 
+    def _lies_there(self, buffer):
+        """Whether the rows of a step are read where the caller has them."""
+        return not self.ordered and (buffer.uniform or self.lanes == 1)
+
     def _gathered(self, buffer):
         """The rows of a step in the memory of `buffer`."""
         name, ctype, width = buffer.name, C_TYPES[buffer.dtype], buffer.size // self.batch
+        if self._lies_there(buffer):
+            yield f"const {ctype} *restrict {name} = all_{name} + e * of_{name}[0] + step * of_{name}[1];"
+            return
         member = "e" if buffer.uniform or self.lanes == 1 else "m"
-        place = f"step * of_{name}[1] + n * {width}"
+        offset = f"step * of_{name}[1] + n * {width}"
         if self.ordered:
-            place = f"order[{member} * of_order + step * {self.batch} + n] * {width}"
-        row = f"all_{name} + {member} * of_{name}[0] + {place}"
+            offset = f"order[{member} * of_order + step * {self.batch} + n] * {width}"
+        row = f"all_{name} + {member} * of_{name}[0] + {offset}"
         if member == "e":
             yield f"for (long n = 0; n < {self.batch}; n++)"
             yield f"memcpy({name} + n * {width}, {row}, {width} * sizeof({ctype}));"

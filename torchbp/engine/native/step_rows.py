@@ -1,5 +1,7 @@
 """The rows of several steps: those of each step, or tables of rows and their places in them."""
 
+import torch
+
 from torchbp.engine.fitting.rows import gathered
 
 
@@ -12,27 +14,27 @@ class StepRows:
     """
 
     def __init__(self, x, y, count, places, members, of_classes=False):
-        self.x, self.y = x.contiguous().resolve_neg(), y.contiguous().resolve_neg()
+        self.x, self.y = (t.contiguous().resolve_neg() if is_in_memory(t) else t for t in (x, y))
         self.places, self.members = places, members
         self.of_classes = of_classes  # whether y has no last dimension
         of_steps = places is None
-        self.least = 2 + of_steps, 2 + of_steps - of_classes  # dimensions of what all members share
-        self.tables_of_members = x.dim() > self.least[0], y.dim() > self.least[1]
+        self.shared_dims = 2 + of_steps, 2 + of_steps - of_classes  # dimensions of what all members share
+        self.tables_of_members = x.dim() > self.shared_dims[0], y.dim() > self.shared_dims[1]
         own = not of_steps and places.dim() > 1
         self.shared = tuple(members is None or not (own or of_members) for of_members in self.tables_of_members)
         self.steps = len(x) if of_steps else places.shape[-1] // count
         self.count = x.shape[-2] if of_steps else count
 
     def fit_program(self):
-        """Whether a program can take them: rows on the CPU, as many of x as of y, and as many members as there are."""
+        """Whether a program can take their shapes: as many of x as of y, and as many members as there are."""
         of_steps, heights = self.places is None, []
-        for t, least, of_members in zip((self.x, self.y), self.least, self.tables_of_members, strict=True):
-            if t.dim() != least + of_members or (of_members and t.shape[of_steps] != self.members):
+        for t, dims, of_members in zip((self.x, self.y), self.shared_dims, self.tables_of_members, strict=True):
+            if t.dim() != dims + of_members or (of_members and t.shape[of_steps] != self.members):
                 return False
             heights.append(t.shape[of_steps + of_members])
         if self.places is not None and self.places.dim() > 1 and len(self.places) != self.members:
             return False
-        return self.x.device.type == "cpu" and heights[0] == heights[1] and self.x.numel() > 0 and self.count > 0
+        return heights[0] == heights[1] and self.x.numel() > 0 and self.count > 0
 
     @property
     def key(self):
@@ -75,6 +77,11 @@ class StepRows:
         size = steps * self.count
         places = self.places[..., :size].repeat(*[1] * (self.places.dim() - 1), times)[..., :size].contiguous()
         return StepRows(self.x, self.y, self.count, places, self.members, self.of_classes)
+
+
+def is_in_memory(t):
+    """Whether the numbers of a tensor lie where its pointer says: not those of a fake one, or of a subclass."""
+    return t.is_cpu and t.layout is torch.strided and type(t) in (torch.Tensor, torch.nn.Parameter)
 
 
 def check_indices(limits, x, y, ignored):

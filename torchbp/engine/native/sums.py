@@ -8,9 +8,7 @@ import torch
 
 from torchbp.engine.native.elementwise import cast, elementwise, kind, literal
 from torchbp.engine.native.shapes import concatenated, selected, squeezed
-from torchbp.engine.native.values import (
-    unsqueezed,
-)
+from torchbp.engine.native.views import unsqueezed
 
 SUM, LARGEST, SMALLEST = "{0} + {1}", "max_{T}({0}, {1})", "min_{T}({0}, {1})"
 PRODUCT, ANY, ALL = "{0} * {1}", "({0} || {1})", "({0} && {1})"
@@ -57,7 +55,7 @@ def mean(lowering, example, value, dims=None, keepdim=False, **_):
 
 
 def var_mean(lowering, example, value, dims=None, *, correction=1, keepdim=False):
-    of_rows = mean(lowering, torch.empty(_kept(value, dims), dtype=example[1].dtype), value, dims, True)
+    of_rows = mean(lowering, torch.empty(_with_ones(value, dims), dtype=example[1].dtype), value, dims, True)
     of_rows = lowering.writer.in_memory(of_rows)
     difference = elementwise("sub.Tensor", (value, of_rows), None, value.shape, value.dtype)
     squares = elementwise("square", (lowering.writer.in_memory(difference),), None, value.shape, value.dtype)
@@ -70,7 +68,7 @@ def var_mean(lowering, example, value, dims=None, *, correction=1, keepdim=False
     return results
 
 
-def _kept(value, dims):
+def _with_ones(value, dims):
     rank = len(value.shape)
     dims = [d % rank for d in ([dims] if isinstance(dims, int) else dims or range(rank))]
     return [1 if d in dims else n for d, n in enumerate(value.shape)]

@@ -9,8 +9,9 @@ import torch._decomp
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from torchbp.engine.layer_formulas import with_options
 from torchbp.engine.native.lowering import is_known
-from torchbp.engine.network import Network, with_options
+from torchbp.engine.network import Network
 from torchbp.engine.optimizers.update_rule import rules_at
 from torchbp.engine.step import step
 from torchbp.ops._accumulate import per_member
@@ -24,8 +25,35 @@ class TracedNetwork(Network):
         super().__init__(model)
         self.accumulate = [list(traced_formulas(rule_of(layer), layer)) for _, layer in self.layers]
 
+        self.numbers = [  # options whose values a program is given in each call
+            (layer, name) for _, layer in self.named for name in rule_of(layer).numbers if name not in layer._buffers
+        ]
+
     def ones(self, dz):
         return None
+
+    def constants(self):
+        """The other options of all layers, which a program is made for; those of members are buffers."""
+        for rule, layer in self._with_options:
+            for name, value in rule.options_of(layer).items():
+                if name not in rule.numbers:
+                    yield value
+
+    def values(self):
+        """The options `numbers` as they are now."""
+        return [getattr(layer, name) for layer, name in self.numbers]
+
+    @contextlib.contextmanager
+    def with_values(self, values):
+        """A context in which the options `numbers` are these."""
+        before = self.values()
+        try:
+            for (layer, name), value in zip(self.numbers, values, strict=True):
+                layer.__dict__[name] = value
+            yield
+        finally:
+            for (layer, name), value in zip(self.numbers, before, strict=True):
+                layer.__dict__[name] = value
 
     @contextlib.contextmanager
     def with_buffers(self, buffers):
@@ -65,26 +93,29 @@ def decompositions():
     return {op: of for op, of in table.items() if isinstance(op, torch._ops.OpOverload) and not is_known(op)}
 
 
-def traced_step(network, loss, parameters, unique, indices, buffers, x, y):
+def traced_step(network, loss, parameters, unique, indices, buffers, numbers, x, y):
     """The graph of a step of a `TracedNetwork` on the tensors in `parameters` and in the rules `unique`, and on x, y.
 
-    Its placeholders are those tensors in the order of `tensors_of`, each once, the buffers, then x and y. It returns
-    the loss, and copies into the placeholders that change their new values. The tensors themselves are not changed.
+    `numbers` are tensors of the network's `numbers`, and of `max_norm` where there is one. The placeholders are those
+    tensors in the order of `tensors_of`, each once, the buffers, the numbers, then x and y. The graph returns the loss,
+    and copies into the placeholders that change their new values. The tensors themselves are not changed.
     """
 
-    def function(tensors, buffers, x, y):
+    def function(tensors, buffers, numbers, x, y):
         of_layers, of_rules = with_tensors_at(tensors, parameters, unique)
         of_rules, counts = with_own_counts(of_rules)
-        with network.with_buffers(buffers):
-            value = step(network, loss, of_layers, rules_at(of_rules, indices), x, y)
+        count = len(network.numbers)
+        with network.with_buffers(buffers), network.with_values(numbers[:count]):
+            value = step(network, loss, of_layers, rules_at(of_rules, indices), x, y, *numbers[count:])
         for count, counted in counts.items():
             count.copy_(counted)
         return [value]
 
     with torch.no_grad():
-        tensors, buffers = ([t.detach().clone() for t in of] for of in (tensors_of(parameters, unique), buffers))
+        inputs = tensors_of(parameters, unique), buffers, numbers
+        tensors, buffers, numbers = ([t.detach().clone() for t in of] for of in inputs)
         function = functionalize(function, remove="mutations_and_views")
-        graph = make_fx(function, decomposition_table=decompositions())(tensors, buffers, x.clone(), y.clone())
+        graph = make_fx(function, decomposition_table=decompositions())(tensors, buffers, numbers, x.clone(), y.clone())
     graph.graph.eliminate_dead_code()
     return graph
 

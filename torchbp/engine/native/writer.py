@@ -14,8 +14,8 @@ from torchbp.engine.native.values import (
     Value,
     contiguous_strides,
     in_buffer,
-    merged,
 )
+from torchbp.engine.native.views import merged
 
 PARTS = 16  # sums that do not wait for one another
 
@@ -51,16 +51,16 @@ class Writer:
         terms = [f"{i} * {s}" if s != 1 else i for i, s in zip(index, expression.strides, strict=True) if s]
         if expression.offset or not terms:
             terms.append(str(expression.offset))
-        place = " + ".join(terms)
+        offset = " + ".join(terms)
         if isinstance(expression, Looked):
-            looked = self.text(expression.place, index)
-            place += f" + within({looked}, {expression.size}) * {expression.of_place}"
+            looked = self.text(expression.index, index)
+            offset += f" + within({looked}, {expression.size}) * {expression.index_stride}"
         if expression.buffer is None:
-            return f"({place})"
-        return f"{expression.buffer.name}[{self._of_lane(expression.buffer, place)}]"
+            return f"({offset})"
+        return f"{expression.buffer.name}[{self._of_lane(expression.buffer, offset)}]"
 
-    def _of_lane(self, buffer, place):
-        return place if buffer.uniform or self.lanes == 1 else f"({place}) * {self.lanes} + l"
+    def _of_lane(self, buffer, offset):
+        return offset if buffer.uniform or self.lanes == 1 else f"({offset}) * {self.lanes} + l"
 
     def loops(self, extents, first="i"):
         index = [f"{first}{d}" for d in range(len(extents))]
@@ -81,6 +81,12 @@ class Writer:
         """buffer[offset + …] = value, everywhere."""
         out = Read(buffer, offset, strides or contiguous_strides(value.shape))
         extents, (out, expression) = merged(value.shape, [out, value.expression])
+        if is_transposition(extents, out, expression) and self.lanes == 1:
+            to, read = self.matrix(Value(tuple(extents), buffer.dtype, out)), expression
+            source = self.matrix(Value(tuple(extents), value.dtype, read)).text
+            sizes = f"{extents[0]}, {extents[1]}, {out.strides[0]}, {read.strides[1]}"
+            self.add([f"transpose_{C_TYPES[buffer.dtype]}({to.text}, {source}, {sizes});"], buffer.invariant)
+            return
         index, loops = self.loops(extents)
         lanes = self._in_lanes(buffer.uniform)
         if lanes and loops:
@@ -105,22 +111,22 @@ class Writer:
 
     def reduced(self, value, dims, operation, start):
         """The value with `dims` reduced by `operation`, C of {0} and {1}, which begins with the text `start`."""
-        kept = [d for d in range(len(value.shape)) if d not in dims]
-        shape = [value.shape[d] for d in kept]
+        remaining = [d for d in range(len(value.shape)) if d not in dims]
+        shape = [value.shape[d] for d in remaining]
         out = self.new(torch.Size(shape).numel(), value.dtype, [value])
         strides = [0] * len(value.shape)
-        for d, stride in zip(kept, contiguous_strides(shape), strict=True):
+        for d, stride in zip(remaining, contiguous_strides(shape), strict=True):
             strides[d] = stride
         extents, (target, expression) = merged(value.shape, [Read(out, 0, tuple(strides)), value.expression])
         ctype, lanes = C_TYPES[value.dtype], self._in_lanes(out.uniform)
-        inner_is_kept = bool(extents) and target.strides[-1] != 0
-        if lanes or inner_is_kept or not extents:
+        inner_remains = bool(extents) and target.strides[-1] != 0
+        if lanes or inner_remains or not extents:
             self.store(Value(tuple(shape), value.dtype, Apply(start)), out)
             index, loops = self.loops(extents)
             if lanes and loops:
                 loops[-1] = loops[-1].removeprefix("IVDEP ")
-            place, term = self.text(target, index), self.text(expression, index)
-            self.add([*loops, *lanes, f"{place} = {operation.format(place, term)};"], out.invariant)
+            result, term = self.text(target, index), self.text(expression, index)
+            self.add([*loops, *lanes, f"{result} = {operation.format(result, term)};"], out.invariant)
             return in_buffer(out, shape)
         outer = next(d for d in range(len(extents), -1, -1) if d == 0 or target.strides[d - 1] != 0)
         index = [f"i{d}" for d in range(len(extents))]
@@ -188,6 +194,14 @@ class Writer:
         uniform = read.buffer.uniform or self.lanes == 1
         offset = read.offset * (1 if uniform else self.lanes)
         return Matrix(f"{read.buffer.name} + {offset}" if offset else read.buffer.name, read.strides, uniform)
+
+
+def is_transposition(extents, out, expression):
+    """Whether a loop writes rows of what it reads in columns, many numbers of one floating type."""
+    if len(extents) != 2 or min(extents) < 8 or not isinstance(expression, Read) or expression.buffer is None:
+        return False
+    of_one_type = out.buffer.dtype is expression.buffer.dtype and out.buffer.dtype.is_floating_point
+    return of_one_type and out.strides[1] == 1 and expression.strides[0] == 1 and expression.strides[1] > 1
 
 
 def transpose(value):

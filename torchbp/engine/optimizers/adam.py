@@ -63,8 +63,8 @@ class Adam(_ByMoments, torch.optim.Adam):
             `torch.optim.Adam`, in its order. Of an ensemble lr, eps, weight_decay and each of the betas may be a list
             or tensor of a number for each member, as in `torchbp.SGD`.
         amsgrad: False; the engine has no formula for it.
-        loss, chunk, compile, capture: as in `torchbp.SGD`, and so are `active`, `backprop_step`, `backprop_steps` and
-            `fit`.
+        loss, chunk, compile, capture, max_grad_norm: as in `torchbp.SGD`, and so are `active`, `backprop_step`,
+            `backprop_steps` and `fit`.
 
     Raises:
         TypeError: a layer, hook, parametrization or loss that is not supported.
@@ -91,9 +91,16 @@ class Adam(_ByMoments, torch.optim.Adam):
         chunk: int | None = None,
         compile: bool | Literal["auto"] = "auto",
         capture: bool = False,
+        max_grad_norm: float | None = None,
     ) -> None:
         numbers = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        settings = {"loss": loss, "chunk": chunk, "compile": compile, "capture": capture}
+        settings = {
+            "loss": loss,
+            "chunk": chunk,
+            "compile": compile,
+            "capture": capture,
+            "max_grad_norm": max_grad_norm,
+        }
         super().__init__(model, numbers, amsgrad, **settings, decoupled_weight_decay=decoupled_weight_decay)
 
 
@@ -125,6 +132,14 @@ class AdamW(_ByMoments, torch.optim.AdamW):
         chunk: int | None = None,
         compile: bool | Literal["auto"] = "auto",
         capture: bool = False,
+        max_grad_norm: float | None = None,
     ) -> None:
         numbers = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(model, numbers, amsgrad, loss=loss, chunk=chunk, compile=compile, capture=capture)
+        settings = {
+            "loss": loss,
+            "chunk": chunk,
+            "compile": compile,
+            "capture": capture,
+            "max_grad_norm": max_grad_norm,
+        }
+        super().__init__(model, numbers, amsgrad, **settings)

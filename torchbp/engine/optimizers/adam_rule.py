@@ -36,7 +36,7 @@ class AdamRule(Common, _Fields):
     rate is −α and decay λ; t, M and V are `step`, `exp_avg` and `exp_avg_sq`. moves is 1, or a tensor with a 1 for each
     member that descends and a 0 for each that keeps W, M, V and t. `in_one_kernel` is true where all numbers are
     numbers: torch's fused kernel computes the same then. `decays_apart` is true where that kernel would round the
-    factor 1 − αλ of a decoupled decay by 1 % of αλ or more.
+    factor 1 − αλ of a decoupled decay by 1 % of αλ or more: the update is then made in memory of its own.
     """
 
     __slots__ = ()

@@ -1,5 +1,7 @@
 """A step without its checks of what seldom changes: the rules of the last step are used again."""
 
+from functools import partial
+
 import torch
 
 from torchbp.engine.losses import evaluator, evaluator_of_only_member
@@ -29,6 +31,11 @@ class LeanFunctions:
             for pair in zip(rules, kinds, strict=True)
         ]
         return rules, rate, kinds
+
+    def step_of(self, parameters, rules):
+        """The step of these parameters by these rules, a function of x and y."""
+        rules, rate, kinds = self.arguments(rules)
+        return partial(self.function(kinds, rate is not None), parameters, rules, rate)
 
     def function(self, kinds, is_scaled, keeps_output=False):
         key = kinds, is_scaled, keeps_output

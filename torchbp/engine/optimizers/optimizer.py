@@ -2,14 +2,12 @@
 downhill at once, and holds no gradient."""
 
 import functools
-from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 from torchbp.engine.fitting import pace
-from torchbp.engine.fitting.fit import History, fit
 from torchbp.engine.fitting.fit_arguments import row_dims_of
+from torchbp.engine.fitting.fit_method import FitMethod
 from torchbp.engine.losses import has_value_of_steps, values_of_steps
 from torchbp.engine.native.compiled import CompiledSteps
 from torchbp.engine.native.single_step import SingleSteps
@@ -23,7 +21,7 @@ from torchbp.engine.step import step
 inference_mode = torch._C._InferenceMode  # torch.inference_mode without its Python, which costs 2 µs
 
 
-class EngineOptimizer(OptimizerOptions):
+class EngineOptimizer(FitMethod, OptimizerOptions):
     """The base of the engine's optimizers.
 
     A subclass says by `_rule(p, group, begun)` how a parameter descends, and by `_rule_of_all(group)` how all do where
@@ -36,9 +34,10 @@ class EngineOptimizer(OptimizerOptions):
     def _prepare(self):
         settings = self._settings
         self.network, self.loss, self.chunk = Network(settings["model"]), settings["loss"], settings["chunk"]
+        self.max_grad_norm = settings["max_grad_norm"]
         self._active = settings.get("active")
         self.captured = CapturedStep(self._run, self.network, self.loss) if settings["capture"] else None
-        self.compiled = CompiledSteps(settings["model"], self.loss) if settings["compile"] is True else None
+        self.compiled = CompiledSteps(self) if settings["compile"] is True else None
         self._single_steps = 0  # of the engine
         self._lean, self._single = LeanStep(self), None
 
@@ -81,9 +80,13 @@ class EngineOptimizer(OptimizerOptions):
         run = self._run if self.captured is None or network.strict or self._is_first() else self.captured
         return self._run_and_commit(run, x, y)
 
-    def _is_lean(self):
+    def _is_plain(self):
         """Whether a step is one of all members at once, not captured, and looks for no nan."""
         return self.captured is None and self.chunk is None and not torch.is_anomaly_enabled()
+
+    def _is_lean(self):
+        """Whether a step is also made layer by layer, without the norm of the whole gradient."""
+        return self._is_plain() and self.max_grad_norm is None
 
     def _check(self):
         """Raises a TypeError for a hook that the step would not call, or another model than at the start."""
@@ -110,8 +113,9 @@ class EngineOptimizer(OptimizerOptions):
     def _run(self, parameters, rules, x, y):
         with inference_mode(True):
             if self.chunk is None:
-                return step(self.network, self.loss, parameters, rules, x, y)
-            return self._in_chunks(functools.partial(step, self.network, self.loss), 0, parameters, rules, x, y)
+                return step(self.network, self.loss, parameters, rules, x, y, self.max_grad_norm)
+            run = functools.partial(step, self.network, self.loss, max_norm=self.max_grad_norm)
+            return self._in_chunks(run, 0, parameters, rules, x, y)
 
     def backprop_steps(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """A step on each of the batches x[0], x[1], …; in one call of a program, where `compile` was asked for.
@@ -143,18 +147,15 @@ class EngineOptimizer(OptimizerOptions):
         if self.compiled is None or torch.is_anomaly_enabled() or self._is_first():
             return None
         self._check()
-        self.compiled.loss, parameters = self.loss, self.network.parameters()
-        rules, begun = update_rules(self, parameters)
-        losses = self.compiled(parameters, rules, x, y, count, places)
-        return None if losses is None else self._committed(begun, losses)
+        return self.compiled(x, y, count, places)
 
     def _step_of_program(self, x, y):
         """L of the step on these rows; None where no program makes it."""
-        if not self._is_lean():
+        if not self._is_plain():
             return None
         self._check()
         if self._single is None or self._single.compiled is not self.compiled:
-            self._single = SingleSteps(self)
+            self._single = SingleSteps(self.compiled)
         value = self._single(x, y)
         return None if value is None else self._committed({}, value)
 
@@ -196,73 +197,3 @@ class EngineOptimizer(OptimizerOptions):
     def _is_first(self):
         """Whether the next step has another rule than those after it."""
         return False
-
-    def fit(
-        self,
-        x: torch.Tensor,
-        y: torch.Tensor,
-        *,
-        batch_size: int = 32,
-        max_epochs: int = 100,
-        shuffle: bool = True,
-        bagging: bool = False,
-        rows: torch.Tensor | Sequence[Any] | None = None,
-        validation: tuple[torch.Tensor, torch.Tensor] | str | None = None,
-        generator: torch.Generator | None = None,
-        min_delta: float = 1e-4,
-        patience: int = 20,
-        min_grad_norm: float = 0.0,
-        progress: bool | None = None,
-    ) -> torch.Tensor | History:
-        """Descend until the loss reaches its minimum, on rows in memory.
-
-        One network stops where its loss, the mean over an epoch, has not fallen by more than `min_delta` in `patience`
-        epochs, or where ‖∇L‖₂ is under `min_grad_norm` at an epoch's end. Each member of an ensemble does so on its
-        own: it keeps its weights from then on, and the others go on. With `validation` it is the loss over those rows
-        that must fall, and at the end each network is as it was after the epoch in which it was lowest, with its
-        weights and what the optimizer keeps of them.
-
-        Args:
-            x: `(N, in_features)`, of the dtype and device of the model; of an ensemble also `(E, N, in_features)`, rows
-                of each member's own.
-            y: `(N, outputs)`, real numbers; for a loss of classes `(N)`, int64; of an ensemble also `(E, N, …)`.
-            batch_size: rows of a step; an epoch's last one has what is left.
-            max_epochs: at most so many times over all rows.
-            shuffle: whether each epoch has an order of its own, the same for all members.
-            bagging: whether each member has N rows of its own, drawn with replacement, once.
-            rows: those that are trained on: bools `(N)`, or the places of the rows. Of an ensemble bools `(E, N)`, or a
-                list of the places of each member's rows, of any number; a member takes the steps that it would alone.
-            validation: `(x, y)`, or "rest": the rows that `rows` or `bagging` leave out, of each member its own.
-            generator: a `torch.Generator` of the CPU, for the order and the bags; None is torch's global one.
-            progress: a bar on stderr: None on a terminal if it takes more than two seconds, True, or False.
-
-        Returns:
-            The history of the loss, float64 on the CPU, `(epochs)` or `(epochs, E)`; with `validation` a named tuple of
-            two, `training` and `validation`. `print(optimizer.minimum)` says why it stopped, after how many epochs, and
-            how low the loss was.
-
-        Raises:
-            ValueError: an argument out of range, rows that do not fit, or nan or inf in them, with their place.
-            FloatingPointError: a loss that is no finite number any more, with the layer; where members remain that go
-                on, it is a warning that names the others.
-
-        Example:
-            >>> optimizer = torchbp.SGD(torchbp.nn.MLP(30, 16, 1, members=8), lr=0.5)
-            >>> history = optimizer.fit(torch.randn(256, 30), torch.rand(256, 1).round(), max_epochs=10)  # (10, 8)
-        """
-        return fit(
-            self,
-            x,
-            y,
-            batch_size=batch_size,
-            max_epochs=max_epochs,
-            shuffle=shuffle,
-            bagging=bagging,
-            rows=rows,
-            validation=validation,
-            generator=generator,
-            min_delta=min_delta,
-            patience=patience,
-            min_grad_norm=min_grad_norm,
-            progress=progress,
-        )

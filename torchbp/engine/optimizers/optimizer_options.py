@@ -2,6 +2,7 @@
 are checked, kept, saved and loaded; and the step of torch's optimizers with them."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ class OptimizerOptions(torch.optim.Optimizer):
 
     PER_MEMBER = "lr", "weight_decay"
 
-    def __init__(self, model, options, *, loss, chunk, compile, capture, **of_torch):
+    def __init__(self, model, options, *, loss, chunk, compile, capture, max_grad_norm, **of_torch):
         """Torch's constructor gets `of_torch` and the options; of those that have a number for each member the largest,
         which it checks."""
         self._settings = {
@@ -30,7 +31,10 @@ class OptimizerOptions(torch.optim.Optimizer):
             "chunk": chunk,
             "compile": compile,
             "capture": capture,
+            "max_grad_norm": max_grad_norm,
         }
+        if max_grad_norm is not None and not 0 < max_grad_norm < math.inf:
+            raise ValueError(f"max_grad_norm={max_grad_norm!r} must be a positive, finite number, or None")
         self._prepare()
         network = self.network
         if chunk is not None and (network.members is None or not is_positive_int(chunk)):

@@ -33,6 +33,8 @@ class SGD(EngineOptimizer, torch.optim.SGD):
             the epochs to come would take some seconds without, and other steps after 20,000 calls of `backprop_step`.
         capture: whether `backprop_step` is a CUDA graph, for each shape of the rows anew. Of these graphs, and of the
             programs of `compile`, the 32 that were used last are kept.
+        max_grad_norm: c, of a gradient that is clipped: the steps are by G min(1, c / (‖G‖₂ + 1e-6)), of each member
+            its own; None is G as it is. The whole gradient is in memory then.
 
     `active`, None or a tensor of a bool for each member, says which of them descend. The others keep their weights and
     velocities, if their rows are finite numbers.
@@ -66,10 +68,13 @@ class SGD(EngineOptimizer, torch.optim.SGD):
         chunk: int | None = None,
         compile: bool | Literal["auto"] = "auto",
         capture: bool = False,
+        max_grad_norm: float | None = None,
     ) -> None:
         numbers = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         settings = {"loss": loss, "chunk": chunk, "compile": compile, "capture": capture}
-        super().__init__(model, numbers, **settings, dampening=dampening, nesterov=nesterov)
+        super().__init__(
+            model, numbers, **settings, max_grad_norm=max_grad_norm, dampening=dampening, nesterov=nesterov
+        )
 
     def _rule(self, p, group, begun):
         return sgd_rule(p, group, self.state.get(p, {}), self.active, begun)

@@ -17,14 +17,15 @@ from torchbp.explanation.explanation import explain
 from torchbp.explanation.render.text import closing, heading
 from torchbp.printing import complain, say
 from torchbp.training.atomic_write import atomic_write
-from torchbp.training.checkpoints.compatibility import changed_settings, check_same_settings
 from torchbp.training.checkpoints.network import load_network
-from torchbp.training.checkpoints.reading import read_checkpoint
-from torchbp.training.cli.arguments import GROUPS, Parser, configs_first, known_keys, nearest
+from torchbp.training.checkpoints.reading import find_checkpoint, read_checkpoint
+from torchbp.training.cli.arguments import Parser, configs_first, known_keys, nearest
 from torchbp.training.cli.finite_answers import check_finite
 from torchbp.training.cli.lightning_quiet import silence_lightning
+from torchbp.training.cli.trained_settings import add_settings, settings_of_rows
 from torchbp.training.data.columns import feature_names
 from torchbp.training.data.tabular import TabularData
+from torchbp.training.data.trained import saved_reading
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.model.network import Network
 
@@ -68,10 +69,7 @@ def settings_of(arguments):
     parser.add_function_arguments(keys.explain_keys)
     parser.add_lightning_class_args(Trainer, "trainer")
     parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
-    parser.add_class_arguments(GROUPS["model"], "model", skip=set(LINKED), instantiate=False)
-    parser.add_class_arguments(GROUPS["data"], "data", instantiate=False)
-    for name in ("stopping", "gradients", "checkpoint"):
-        parser.add_class_arguments(GROUPS[name], name, instantiate=False)
+    add_settings(parser)
     words = configs_first(arguments)[1:]
     for i, word in enumerate(words):
         if word == "--saturate" and words[i + 1 : i + 2] not in (["true"], ["false"]):
@@ -87,12 +85,13 @@ def _run(settings):
         _check_file(path, suffix)
     if settings.weights not in (None, *WEIGHTS):
         raise SettingError(f"--weights {settings.weights} is not known; use {', '.join(WEIGHTS)}")
-    model = (trained(settings) if settings.ckpt_path else _fresh(settings)).double()
+    model, source, target, reading = trained(settings) if settings.ckpt_path else _fresh(settings)
+    model = model.double()
     _check_explained(model)
-    rows = Rows(settings.data.source, settings.data.target, settings.row, settings.y, model)
+    rows = Rows(source, target, settings.row, settings.y, model, reading)
     with torch.no_grad():
         x, y = model.scaling(rows.x.double()), model.task.encode(rows.answers().double())
-        check_finite(model.net(x), rows.places[0], settings.data.source)
+        check_finite(model.net(x), rows.places[0], rows.source)
     weights = (
         "Trained weights" if settings.ckpt_path else f"Random, untrained weights (seed {settings.seed_everything})"
     )
@@ -141,16 +140,22 @@ def _write(contents):
 
 
 def trained(settings):
-    """The model of the checkpoint, whose settings must be those of the command."""
-    path = settings.ckpt_path
+    """The model of the checkpoint, whose settings must be those of the command; the source of the rows; the target; and
+    how a text file is written."""
+    path = find_checkpoint(settings.ckpt_path)
     checkpoint = read_checkpoint(path)
     _check_single(checkpoint["hyper_parameters"], f"{path} holds", "train a single network, with")
-    check_same_settings(checkpoint["hyper_parameters"], changed_settings(settings.model.as_dict(), Network), path)
-    return load_network(Network, checkpoint, path)
+    model = load_network(Network, checkpoint, path)
+    source = settings_of_rows(settings, model, checkpoint, path)["source"]
+    target = settings.data.target or checkpoint.get("datamodule_hyper_parameters", {}).get("target")
+    return model, source, target, saved_reading(checkpoint, settings.data.as_dict())
 
 
 def _fresh(settings):
-    """A model with the random first weights that `fit` would start from."""
+    """A model with the random first weights that `fit` would start from; the source of the rows; the target; and how a
+    text file is written."""
+    if settings.data.source is None:
+        raise SettingError("data.source is missing; set it in the file of -c, or as --data.source")
     _check_single(settings.model, "the settings are of", "add")
     if not 0 <= settings.seed_everything < 2**32:
         raise SettingError(f"seed_everything={settings.seed_everything} must lie between 0 and 2³² − 1")
@@ -161,7 +166,7 @@ def _fresh(settings):
     model.trainer.datamodule = data
     model.setup("fit")  # fits the scaling to the training rows
     model.trainer = None
-    return model.eval()
+    return model.eval(), settings.data.source, settings.data.target, data.settings.reading
 
 
 def _check_explained(model):

@@ -61,6 +61,24 @@ def leaky_relu(input: torch.Tensor, negative_slope: float = 0.01, inplace: bool 
     return F.leaky_relu(input, negative_slope, True) if inplace else apply_leaky_relu(input, negative_slope)
 
 
+def _forward(z, negative_slope):
+    if isinstance(negative_slope, torch.Tensor):
+        return torch.where(z > 0, z, negative_slope * z)
+    return F.leaky_relu(z, negative_slope)
+
+
+def _backward(da, z, negative_slope):
+    if isinstance(negative_slope, torch.Tensor):
+        return torch.where(z > 0, da, negative_slope * da)
+    return leaky_relu_dz(da, z, negative_slope)
+
+
+def _backward_(da, z, negative_slope):
+    if isinstance(negative_slope, torch.Tensor):
+        return _backward(da, z, negative_slope)
+    return leaky_relu_dz_(da, z, negative_slope)
+
+
 def _equation(negative_slope=0.01):
     return maximum(Z, 0) - negative_slope * maximum(-Z, 0)
 
@@ -76,9 +94,10 @@ RULE = register(
         torch_module=torch.nn.LeakyReLU,
         torch_functions={F.leaky_relu: leaky_relu},
         options=("negative_slope",),
-        forward=F.leaky_relu,
-        backward=leaky_relu_dz,
-        backward_=leaky_relu_dz_,
+        numbers=("negative_slope",),
+        forward=_forward,
+        backward=_backward,
+        backward_=_backward_,
         saves="input",
         equation=_equation,
         slope=_slope,

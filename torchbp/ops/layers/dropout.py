@@ -51,9 +51,13 @@ def dropout_dx(dz, mask):
 
 
 def drawn_mask(x, p, spatial=0, key=None):
-    """m, 0 with probability p, otherwise 1/(1 − p); one for all the numbers in the last `spatial` dimensions."""
+    """m, 0 with probability p, otherwise 1/(1 − p); one for all the numbers in the last `spatial` dimensions.
+
+    p is a number, or a tensor of one or of one for each member.
+    """
     if isinstance(p, torch.Tensor):
-        check_members(x, p)
+        if p.dim():
+            check_members(x, p)
     elif p == 1:
         return x.new_zeros(())  # torch draws no number then
     mask = x.new_empty((*x.shape[:-spatial], *[1] * spatial)) if spatial else torch.empty_like(x)
@@ -197,6 +201,7 @@ def _rule(function, module, by_torch, spatial, what, others=()):
             torch_module=module,
             torch_functions={by_torch: function, **dict(others)},
             options=("p", "training"),
+            numbers=("p",),
             forward=functools.partial(_forward, spatial=spatial),
             backward=_backward,
             saves="returned",

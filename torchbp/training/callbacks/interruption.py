@@ -113,5 +113,5 @@ class Interruption(Callback):
 
 def _can_wait(trainer, seconds):
     """Whether to let the epoch end so many seconds after a signal: because last.ckpt is behind, and is written then."""
-    behind = trainer.state.fn == "fit" and getattr(trainer.checkpoint_callback, "is_behind", False)
+    behind = trainer.state.fn == "fit" and any(getattr(c, "is_behind", False) for c in trainer.checkpoint_callbacks)
     return behind and seconds < GRACE

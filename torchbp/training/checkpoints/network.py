@@ -1,9 +1,11 @@
 """From a checkpoint to its trained network, which is refused if settings and tensors do not fit together."""
 
+import inspect
 import textwrap
 
 import torch
 
+from torchbp import __version__
 from torchbp.training.checkpoints.tensors import check_numbers, check_shapes
 from torchbp.training.data.columns import check_columns
 from torchbp.training.errors import UserError
@@ -18,6 +20,7 @@ def load_network(cls, checkpoint, path):
         UserError: settings or tensors of another program, or weights that are not finite real numbers.
     """
     settings, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+    _check_version(cls, checkpoint, path)
     try:
         _check_settings(settings, state)
         with torch.device("meta"):
@@ -29,6 +32,17 @@ def load_network(cls, checkpoint, path):
     model = cls(**settings)
     model.load_state_dict(state)
     return model.eval()
+
+
+def _check_version(cls, checkpoint, path):
+    """Refuse a setting that this version of torchbp does not know, if another version has written the checkpoint."""
+    written, known = checkpoint.get("torchbp_version"), inspect.signature(cls).parameters
+    unknown = [name for name in checkpoint["hyper_parameters"] if name not in known]
+    if unknown and isinstance(written, str) and written != __version__:
+        raise UserError(
+            f"{path} was written by torchbp {textwrap.shorten(written, 40)}, and has the setting {unknown[0]!r}, which "
+            f"torchbp {__version__} does not know; install that version"
+        )
 
 
 def _check_settings(settings, state):

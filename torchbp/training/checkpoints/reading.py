@@ -20,6 +20,25 @@ RESUME_PARTS = {  # what a resumed training needs
 }
 
 
+def find_checkpoint(path, resume=False):
+    """The path of a checkpoint, as a text, that is named itself, or by the folder of its run: best.ckpt, or with
+    `resume`, and where there is no best one, last.ckpt.
+
+    Raises:
+        UserError: a folder without a checkpoint.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return str(path)
+    for name in ("last.ckpt",) if resume else ("best.ckpt", "last.ckpt"):
+        for inside in (folder / "checkpoints" / name, folder / name):
+            if inside.is_file():
+                return str(inside)
+    runs = sorted(inside.parent.parent for inside in folder.glob("**/checkpoints/last.ckpt"))
+    remedy = f"name a run in it, such as {max(runs, key=lambda run: run.stat().st_mtime)}" if runs else "it is no run"
+    raise UserError(f"{path} has no checkpoint; {remedy}")
+
+
 def read_checkpoint(path, resume=False):
     """The checkpoint of one of our runs, as a dict. Loading it runs no code, and it names no class to import.
 

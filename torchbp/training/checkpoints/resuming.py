@@ -39,10 +39,10 @@ class _ContinuedMetrics(ExperimentWriter):
         path = Path(self.metrics_file_path)
         if not path.is_file():
             return
-        with path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            rows = [row for row in reader if row.get("epoch", "").isdigit() and int(row["epoch"]) < epoch]
-            self.metrics_keys = list(reader.fieldnames or [])
+        lines = path.read_text().splitlines(keepends=True)
+        reader = csv.DictReader(line for line in lines if line.endswith("\n"))  # a full disk cuts the last one
+        rows = [row for row in reader if (row.get("epoch") or "").isdigit() and int(row["epoch"]) < epoch]
+        self.metrics_keys = list(reader.fieldnames or [])
         with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.metrics_keys, extrasaction="ignore")
             writer.writeheader()

@@ -129,5 +129,5 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 def _write_file(checkpoint, path):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        torch.save(checkpoint, temporary)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:  # a full disk is an OSError in Python's files
+        torch.save(checkpoint, file)

@@ -12,9 +12,10 @@ from pytorch_lightning.cli import LightningArgumentParser
 from torchbp.cli import keys
 from torchbp.cli.configs import packaged
 from torchbp.cli.keys import LINKED
-from torchbp.printing import did_you_mean
+from torchbp.printing import did_you_mean, nearest_name
 from torchbp.training.errors import SettingError
 
+NEAR = 0.75  # the likeness of two names, from 0 to 1, of which one may be meant for the other
 GROUPS = {group: pkgutil.resolve_name(path) for group, path in keys.GROUPS.items()}
 
 
@@ -85,6 +86,8 @@ def check_config_file(path):
 def shorten(message):
     """jsonargparse's message in one line: the key, the value, and what is expected."""
     message = re.sub(r"/--[\w.]+\+", "", message)  # jsonargparse's notation for appending to a list
+    if linked := re.match(r'Linked "([\w.]+)" must be given via', message):
+        return f"{linked[1]} comes from the data; leave it out"
     if stray := re.match(r"unrecognized arguments: ([^-]\S*)", message):
         return f"{stray[1]!r} belongs to no key; give a value as --KEY {stray[1]}"
     if unknown := re.search(r"unrecognized arguments: --([^\s=]+)|does not accept option '([^']+)'", message):
@@ -118,9 +121,9 @@ def reason_of_class(message):
         return None
     reason = min(reasons, key=lambda reason: reason.startswith("Import path"))  # an error of the wrong type
     key = re.match(r'Parser key "([^"]+)"', message)
-    path = re.search(r"class_path'?[=:] ?'([^']+)'", tried[3])
-    where = ": ".join(part[1] for part in (key, path) if part)
-    if key and not path and not tried[3].startswith("NestedArg"):  # jsonargparse's type for --KEY.init_args.NAME
+    path = _class_with_trouble(reason, tried[3])
+    where = ": ".join(part for part in (key and key[1], path) if part)
+    if key and path is None and not tried[3].startswith("NestedArg"):  # jsonargparse's type for --KEY.init_args.NAME
         where = f"{where}={tried[3]}"
     for pattern, words in (
         (r"Problem with given class_path '[^']*': ", ""),
@@ -133,6 +136,20 @@ def reason_of_class(message):
     return f"{where}: {reason}"
 
 
+def _class_with_trouble(reason, value):
+    """Of the classes that a value lists, the one that the reason is about, or the first; "" if the reason names it, and
+    None if there is no class."""
+    if named := re.findall(r"Problem with given class_path '([^']*)'", reason):
+        return named[-1]
+    classes = re.findall(r"class_path'?[=:] ?'([^']+)'(.*?)(?=class_path|$)", value)
+    if any(path in reason for path, _ in classes):
+        return ""
+    argument = re.search(r"Option '([^']+)'|key \"([^\"]+)\"|^(\w+) is missing", reason)
+    name = next(filter(None, argument.groups()), None) if argument else None
+    having = [path for path, settings in classes if name and re.search(rf"\b{re.escape(name)}'?[=:]", settings)]
+    return next(iter([*having, *(path for path, _ in classes)]), None)
+
+
 def known_keys():
     groups = {**GROUPS, "trainer": Trainer}
     keys = [f"{group}.{name}" for group, of in groups.items() for name in inspect.signature(of).parameters]
@@ -140,4 +157,19 @@ def known_keys():
 
 
 def nearest(name, known):
-    return did_you_mean(name, known, listed=sorted({key.split(".")[0] for key in known}))
+    """The end of a message about an unknown key: the known one that is meant, if one is really near; otherwise the keys
+    of its group, or the groups.
+
+    A key is near if it has the same name in another group, or a name that is nearly the same in the same group.
+    """
+    group, _, last = name.rpartition(".")
+    keys = [key for key in known if key.rpartition(".")[2] == last]
+    groups = dict.fromkeys(key.partition(".")[0] for key in known if "." in key)
+    group = nearest_name(group, groups) or "" if group else ""
+    inside = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == group]
+    inside = [its for its in inside if group != "model" or its not in LINKED]
+    if not keys and (near := nearest_name(last, inside, NEAR)):
+        keys = [f"{group}.{near}" if group else near]
+    if keys:
+        return f"did you mean {nearest_name(name, keys, 0)}?"
+    return f"{group} has {', '.join(inside)}" if group else f"there are {', '.join(sorted({*groups, *inside}))}"

@@ -32,6 +32,8 @@ def _report(error):
             complain(error)
         return error.status
     message, package = " ".join(str(error).split()), package_that_raised(error)
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        message = f"{error.filename}: {error.strerror}"
     if package == "jsonargparse" and (reason := reason_of_class(str(error))):
         message = reason
     elif not isinstance(error, OSError) and package not in ("pytorch_lightning", "lightning_fabric"):

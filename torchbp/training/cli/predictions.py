@@ -30,8 +30,8 @@ SUFFIXES = (".csv", ".parquet")
 class _Pieces(IterableDataset):
     """The features of a source, piece by piece. The names of the rows wait in the queue `ids`, in the same order."""
 
-    def __init__(self, source, id, model, reading):
-        self.source, self.id, self.reading = source, id, reading
+    def __init__(self, source, id, model, reading, must_have_id=True):
+        self.source, self.id, self.reading, self.must_have_id = source, id, reading, must_have_id
         self.columns = model.named_columns()
         self.ids = collections.deque()
         self.strange, self.notes = collections.Counter(), []
@@ -52,6 +52,8 @@ class _Pieces(IterableDataset):
     def __iter__(self):
         rows = 0
         for path, row, frame in self._frames():
+            if self.id and self.id not in frame and not self.must_have_id and not rows:
+                self.id = None
             if self.id and self.id not in frame:
                 raise SettingError(f"{path} has no column {self.id!r}; set data.id to one it has, or to null")
             ids = frame[self.id] if self.id else pd.Series(range(rows + 1, rows + 1 + len(frame)), name="row")
@@ -100,16 +102,26 @@ def answer_table(model, answers, spread=None):
     return pd.DataFrame(model.task.columns(answers, spread))
 
 
-def write_predictions(trainer, model, source, id, output, reading=Reading(), label_kind="text"):  # noqa: B008
+def write_predictions(
+    trainer,
+    model,
+    source,
+    id,
+    output,
+    reading=Reading(),  # noqa: B008
+    label_kind="text",
+    must_have_id=True,
+):
     """Write the probabilities and the class of every row of a source to a file. Returns the number of rows.
 
-    reading: how a text file is written. label_kind: what the classes are, as in `Target`.
+    reading: how a text file is written. label_kind: what the classes are, as in `Target`. must_have_id: whether a
+    source without the column `id` is refused; otherwise its rows are numbered.
     Categories that are new, and missing values where the training rows have none, are counted on stderr.
 
     Raises:
         UserError, SettingError: a source that cannot be read, or without a column that is needed. No file is written.
     """
-    pieces = _Pieces(source, id, model, reading)
+    pieces = _Pieces(source, id, model, reading, must_have_id)
     none = torch.zeros(0, model.task.outputs)
     if id in answer_table(model, none, none if model.members else None):
         raise SettingError(f"data.id={id!r} is also a column of the answers; leave it out")

@@ -1,27 +1,50 @@
 """What the training commands do once their network, data and Trainer are made."""
 
+import contextlib
 import math
 import sys
+from pathlib import Path
 
 from torchbp.printing import say
 from torchbp.training.checkpoints.compatibility import epochs_done
 from torchbp.training.checkpoints.resuming import continue_metrics
+from torchbp.training.checkpoints.run_lock import has_log_dir, lock_run
 from torchbp.training.cli.predictions import write_predictions
 from torchbp.training.cli.processes import LostProcess, package_that_raised, rank
-from torchbp.training.cli.summary import resume_lines, summarize, summarize_interrupted
+from torchbp.training.cli.summary import resume_lines, run_folder_of, shown, summarize, summarize_stopped
 from torchbp.training.data.trained import saved_reading
 from torchbp.training.errors import UserError
 
 
 def run_fit(command, arguments):
     """Train, and print the summary. arguments: of `Trainer.fit`."""
-    with command.interruptible():
-        _train(command, arguments)
-        command.interruption.listen()  # Lightning has restored the previous handlers
-        command.interruption.stop_together(command.trainer)
-        summarize(command)
+    with command.interruptible(), _locked_folder(command):
+        try:
+            _train(command, arguments)
+            command.interruption.listen()  # Lightning has restored the previous handlers
+            command.interruption.stop_together(command.trainer)
+            summarize(command)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) or not command.interruption.begun:
+                raise
+            what = f"{shown(error.filename or run_folder_of(command.trainer))} cannot be written: {error.strerror}"
+            summarize_stopped(command, what)
+            raise UserError(what) from None
     if command.status > 1:
-        summarize_interrupted(command)
+        summarize_stopped(command, "it was interrupted")
+
+
+@contextlib.contextmanager
+def _locked_folder(command):
+    """Within it, no other process may train in the run's folder."""
+    trainer, lock = command.trainer, None
+    if rank() == 0 and not trainer.fast_dev_run and has_log_dir(trainer.loggers):
+        lock = lock_run(trainer.loggers, numbered=command.settings.trainer.logger.init_args.version is None)
+    try:
+        yield
+    finally:
+        if lock:
+            lock.release()
 
 
 def _train(command, arguments):
@@ -58,14 +81,34 @@ def run_evaluation(command, run, arguments):
             raise UserError(
                 f"a score is nan or inf: a value in {command.datamodule.source} is too large for this network"
             )
+        if command.command == "test" and command.trainer.is_global_zero and set(command.of_rows) <= {"source"}:
+            _show_on_page(command, scores)
+
+
+def _show_on_page(command, scores):
+    """Put the scores of a run's own test rows on its page."""
+    from torchbp.training.report import add_test_scores  # imports matplotlib
+
+    saved = command.checkpoint.get("datamodule_hyper_parameters", {}).get("source")
+    if command.settings.data.source in (None, saved):
+        with contextlib.suppress(OSError):  # a folder of somebody else
+            add_test_scores(Path(command.settings.ckpt_path).parent.parent, scores)
 
 
 def run_prediction(command):
     """Write the predictions."""
-    data, output = command.settings.data, command.settings.output
+    checkpoint, settings, rows = command.checkpoint, command.settings, command.of_rows
+    id = settings.data.id or checkpoint.get("datamodule_hyper_parameters", {}).get("id")
+    kind = checkpoint.get("TabularData", {}).get("label_kind", "text")
     with command.interruptible():
-        checkpoint = command.checkpoint
-        reading = saved_reading(checkpoint, data.as_dict())
-        kind = checkpoint.get("TabularData", {}).get("label_kind", "text")
-        rows = write_predictions(command.trainer, command.model, data.source, data.id, output, reading, kind)
-        say("wrote", f"{output}: {rows} rows")
+        count = write_predictions(
+            command.trainer,
+            command.model,
+            rows["source"],
+            id,
+            settings.output,
+            saved_reading(checkpoint, settings.data.as_dict()),
+            kind,
+            must_have_id=settings.data.id is not None,
+        )
+        say("wrote", f"{settings.output}: {count} rows")

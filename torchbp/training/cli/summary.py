@@ -9,8 +9,9 @@ from torchbp.engine.fitting.stopping import NOT_FINITE
 from torchbp.printing import quoted, say
 from torchbp.training.callbacks.gradient_monitor import GradientMonitor
 from torchbp.training.callbacks.stopping import UntilMinimum
+from torchbp.training.checkpoints.saving import BestAndLast
 from torchbp.training.checkpoints.tensors import first_not_finite
-from torchbp.training.cli import run_page, sweep_table
+from torchbp.training.cli import judgement, run_page, sweep_table
 from torchbp.training.scores.evaluation import monitors
 
 
@@ -33,37 +34,44 @@ def summarize(command):
     troubles = list(_callback(trainer, GradientMonitor).troubles(trainer, model))
     if model.members and (line := sweep_table.diverged_members_line(stopping)):
         troubles.append(line)
-    loggers, run = trainer.loggers, _run_of(trainer)
-    best = trainer.checkpoint_callback.best_model_path or trainer.checkpoint_callback.last_model_path
+    loggers, run = trainer.loggers, run_folder_of(trainer)
+    best = best_checkpoint(trainer)
     if command.status == 0 and best:
         lines += _validation_lines(command, best)
+        lines += _baseline_lines(command)
+    history = run_page.read_history(run)
+    if command.status == 0 and not model.members:
+        reached = trainer.current_epoch == trainer.max_epochs
+        troubles += judgement.loss_troubles(history, reached)
     lines += [("watch", trouble) for trouble in troubles]
     if trainer.is_global_zero and loggers:
-        run_page.write_page(command, run, [first, *lines], rows)
-        lines.append(("page", shown(run / "report.html")))
+        try:
+            run_page.write_page(command, run, [first, *lines], rows, history)
+            lines.append(("page", shown(run / "report.html")))
+        except OSError as error:  # a full disk: the network is there, and the lines say where
+            lines += [("run", shown(run)), ("watch", f"the page cannot be written: {error.strerror}")]
     else:
         lines.append(("run", shown(run)))
     if command.status == 0 and best:
-        config = quoted(shown(run / "config.yaml"))
-        lines.append(("next", f"{_program()} test -c {config} --ckpt_path {quoted(shown(best))}"))
+        lines.append(("next", f"{_program()} test --ckpt_path {quoted(shown(run))}"))
     _print_lines(trainer, [first])
     if rows and trainer.is_global_zero:
         print("\n".join(sweep_table.table_lines(sweep_table.head(model.task), rows)))
     _print_lines(trainer, lines)
 
 
-def summarize_interrupted(command):
-    """Print where an interrupted run is, and what to type to resume it."""
+def summarize_stopped(command, reason):
+    """Print why a run has stopped before its end, where it is, and what to type to resume it."""
     trainer = command.trainer
-    lines = [_stopped_line(trainer, "it was interrupted")]
+    lines = [_stopped_line(trainer, reason)]
     if not trainer.fast_dev_run:
-        lines += [("run", shown(_run_of(trainer))), *resume_lines(command)]
+        lines += [("run", shown(run_folder_of(trainer))), *resume_lines(command)]
     _print_lines(trainer, lines)
 
 
 def resume_lines(command):
     """The command that resumes this run, as a list of one line; empty if no checkpoint was written yet."""
-    run = _run_of(command.trainer)
+    run = run_folder_of(command.trainer)
     last = run / "checkpoints" / "last.ckpt"
     if not last.is_file():
         return []
@@ -80,7 +88,7 @@ def _divergence_lines(command, stopping):
     command.status, lines = 1, []
     if not (stopping.minimum.why == NOT_FINITE).all():  # otherwise the first line of the summary says it
         lines.append(("diverged", f"{problem} by epoch {trainer.current_epoch}. A smaller model.lr helps"))
-    if best := trainer.checkpoint_callback.best_model_path:
+    if best := _callback(trainer, BestAndLast).best_model_path:
         lines.append(("kept", f"{shown(best)}, the best epoch's weights before that"))
     return lines
 
@@ -105,6 +113,13 @@ def _validation_lines(command, best):
     return [*lines, (Path(best).stem, f"{figures}in {shown(best)}")]
 
 
+def _baseline_lines(command):
+    """What an answer reaches that does not depend on the features."""
+    model = command.model
+    scores = judgement.baseline_scores(model, command.datamodule)
+    return [("baseline", judgement.baseline_line(scores))] if scores else []
+
+
 def _shown(trainer):
     """The loss, the score of the task, and what callbacks watch."""
     first = "val/loss", f"val/{trainer.lightning_module.task.score}"
@@ -122,8 +137,14 @@ def _print_lines(trainer, lines):
             say(label, text)
 
 
-def _run_of(trainer):
-    return Path(trainer.checkpoint_callback.dirpath).parent
+def best_checkpoint(trainer):
+    """The path of the best checkpoint of a run, or of the last one where there was no validation."""
+    checkpoints = _callback(trainer, BestAndLast)
+    return checkpoints.best_model_path or checkpoints.last_model_path
+
+
+def run_folder_of(trainer):
+    return Path(_callback(trainer, BestAndLast).dirpath).parent
 
 
 def _callback(trainer, cls):

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 from pathlib import Path
 
 from pytorch_lightning.cli import LightningCLI
@@ -10,16 +11,17 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from torchbp.cli import keys
 from torchbp.cli.keys import LINKED, TRAINER_DEFAULTS
-from torchbp.printing import quoted
+from torchbp.printing import quoted, say
 from torchbp.training.callbacks.interruption import Interrupted
 from torchbp.training.callbacks.progress import EpochProgress
 from torchbp.training.checkpoints.network import load_network
-from torchbp.training.checkpoints.reading import read_checkpoint
+from torchbp.training.checkpoints.reading import find_checkpoint, read_checkpoint
 from torchbp.training.checkpoints.resuming import newest_best_checkpoint, run_folder
 from torchbp.training.checkpoints.saving import AtomicCheckpointIO
 from torchbp.training.cli import running
 from torchbp.training.cli.arguments import GROUPS, Parser
 from torchbp.training.cli.checkpoint_checks import check_checkpoint
+from torchbp.training.cli.folds import SeveralFolds, run_folds
 from torchbp.training.cli.lightning_quiet import SaveConfig
 from torchbp.training.cli.predictions import SUFFIXES, check_output
 from torchbp.training.cli.processes import rank
@@ -31,6 +33,7 @@ from torchbp.training.cli.run_settings import (
     with_tensorboard,
 )
 from torchbp.training.cli.summary import shown
+from torchbp.training.cli.trained_settings import add_settings, settings_of_rows
 from torchbp.training.errors import SettingError
 from torchbp.training.model.network import Network
 from torchbp.training.model.trainer_settings import check_trainer_settings
@@ -42,8 +45,15 @@ def run_command(arguments, interruption):
     Raises:
         UserError, SettingError: data or an argument that cannot be used.
     """
+    try:
+        return _command(arguments, interruption).status
+    except SeveralFolds as found:
+        return run_folds(found, lambda more: _command([*arguments, *more], interruption))
+
+
+def _command(arguments, interruption):
     TrainingCLI.command, TrainingCLI.interruption = arguments[0], interruption
-    command = TrainingCLI(
+    return TrainingCLI(
         GROUPS["model"],
         GROUPS["data"],
         args=arguments,
@@ -55,7 +65,6 @@ def run_command(arguments, interruption):
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,
     )
-    return command.status
 
 
 class TrainingCLI(LightningCLI):
@@ -70,25 +79,21 @@ class TrainingCLI(LightningCLI):
         return {TrainingCLI.command: LightningCLI.subcommands()[TrainingCLI.command]}
 
     def add_core_arguments_to_parser(self, parser):
-        if self.command != "predict":
+        if self.command == "fit":
             super().add_core_arguments_to_parser(parser)
             return
-        # predict accepts the config of any run, but makes neither a new network nor the data of it
         parser.add_lightning_class_args(self.trainer_class, "trainer")
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
-        parser.add_class_arguments(GROUPS["model"], "model", skip=set(LINKED), instantiate=False)
-        parser.add_class_arguments(GROUPS["data"], "data", instantiate=False)
+        add_settings(parser)
 
     def add_arguments_to_parser(self, parser):
         if self.command == "predict":
-            for name in ("stopping", "gradients", "checkpoint"):
-                parser.add_class_arguments(GROUPS[name], name, instantiate=False)
             parser.add_function_arguments(keys.predict_keys, as_group=False)
-            return
-        for name in ("stopping", "gradients", "checkpoint"):
-            parser.add_lightning_class_args(GROUPS[name], name)
-        for name in LINKED:
-            parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
+        if self.command == "fit":
+            for name in ("stopping", "gradients", "checkpoint"):
+                parser.add_lightning_class_args(GROUPS[name], name)
+            for name in LINKED:
+                parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
 
     @property
     def settings(self):
@@ -103,6 +108,8 @@ class TrainingCLI(LightningCLI):
     def _parse_ckpt_path(self):
         # Lightning lets a checkpoint's hyperparameters replace the user's; `check_checkpoint` compares them instead.
         path = self.settings.get("ckpt_path")
+        if path:
+            path = self.settings.ckpt_path = find_checkpoint(path, resume=self.command == "fit")
         self.checkpoint = read_checkpoint(path, resume=self.command == "fit") if path else None
         self.trained = load_network(Network, self.checkpoint, path) if path else None
         if self.command != "fit" and not path:
@@ -111,12 +118,16 @@ class TrainingCLI(LightningCLI):
             if folder and (best := newest_best_checkpoint(folder)):
                 example = quoted(shown(best))
             raise SettingError(f"{self.command} needs a trained network: add --ckpt_path {example}")
+        if self.command != "fit":
+            self.of_rows = settings_of_rows(self.settings, self.trained, self.checkpoint, path)
         if self.command == "predict":
-            check_output(Path(self.settings.output), self.settings.data.source, self.settings.overwrite, SUFFIXES)
+            check_output(Path(self.settings.output), self.of_rows["source"], self.settings.overwrite, SUFFIXES)
 
     def before_instantiate_classes(self):
         self.resumed_run = None  # the folder of the run that is resumed
         logger = self.settings.trainer.logger
+        if self.command == "fit" and self.settings.data.folds and self.settings.data.fold is None:
+            raise SeveralFolds(self.settings)
         if self.command == "fit" and not self.settings.trainer.fast_dev_run and isinstance(logger, (bool, type(None))):
             raise SettingError(
                 f"trainer.logger={logger}: a run needs a logger with a folder; leave it out, or name a logger"
@@ -130,18 +141,23 @@ class TrainingCLI(LightningCLI):
             check_run_folder(logger.init_args, self.resumed_run, rank())
 
     def instantiate_classes(self):
-        if self.command != "predict":
+        if self.command == "fit":
             super().instantiate_classes()
             return
         self.config_init = self.parser.instantiate_classes(self.config)
         self.model, self.datamodule = self.trained, None
+        if self.command != "predict":
+            self.datamodule = GROUPS["data"].of_checkpoint(self.checkpoint, self.settings.ckpt_path, **self.of_rows)
+            for label, text in self.datamodule.table.lines:
+                if label == "note" and rank() == 0:
+                    say(label, text, sys.stderr)
         self.trainer = self.instantiate_trainer()
 
     def after_instantiate_classes(self):
         if self.command == "fit":
             check_trainer_settings(self.trainer, self.datamodule, self.model)
-        if self.checkpoint is not None:
-            check_checkpoint(self)
+            if self.checkpoint is not None:
+                check_checkpoint(self)
 
     def instantiate_trainer(self, **kwargs):
         settings = self._get(self.config_init, "trainer")

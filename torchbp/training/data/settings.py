@@ -30,7 +30,7 @@ class TableSettings:
     group: str | None = None
     time: str | None = None
     folds: int | None = None
-    fold: int = 1
+    fold: int | None = None
     seed: int = 0
     on_disk: bool = False
     sep: str | None = None
@@ -88,11 +88,13 @@ class TableSettings:
 
     def _check_folds(self):
         if self.folds is None:
-            if self.fold != 1:
+            if self.fold is not None:
                 raise SettingError(f"data.fold={self.fold} needs data.folds, the number of parts")
             return
         if self.folds < 2:
             raise SettingError(f"data.folds={self.folds} must be at least 2")
+        if self.fold is None:
+            raise SettingError(f"data.folds={self.folds} needs data.fold, the part with the test rows; fit takes each")
         if not 1 <= self.fold <= self.folds:
             raise SettingError(f"data.fold={self.fold} must lie between 1 and data.folds={self.folds}")
         for name in ("time", "test_source"):

@@ -55,7 +55,7 @@ class TabularData(pl.LightningDataModule):
         time: a column of dates or numbers; the validation rows are later than the training rows, the test rows later
             still.
         folds: K, the number of parts that take turns as test rows. It replaces the test fraction.
-        fold: which of the K parts the test rows are, from 1.
+        fold: which of the K parts the test rows are, from 1. Without it, `fit` trains a network for each part.
         seed: seed of the split.
         sep: what separates the columns of a text file. By default it is found; "space" is any number of blanks.
         decimal: the decimal sign, "." or ",". By default it is found for each column.
@@ -99,7 +99,7 @@ class TabularData(pl.LightningDataModule):
         group: str | None = None,
         time: str | None = None,
         folds: int | None = None,
-        fold: int = 1,
+        fold: int | None = None,
         seed: int = 0,
         sep: str | None = None,
         decimal: str | None = None,

@@ -16,7 +16,8 @@ TASKS = ("binary", "multiclass", "multilabel", "regression")
 MOST_CLASSES = 1000
 MOST_CODES = 10  # classes that are numbers, 0, 1, 2, …, without data.task
 MOST_TEXTS = 100  # classes that are texts, without data.task
-QUANTITY = 100  # more different whole numbers are a quantity
+QUANTITY = 100  # more different whole numbers are a quantity …
+SPARSE = 10  # … and so are fewer, if they span so many times their number
 COUNTED = r"(?i)(.*[ ._-])?(n|nb|num|no|count|counts|number|total)([ ._-].*|[A-Z]?[a-z]*s)?|.*([Cc]ount|[Nn]umber)s?"
 
 
@@ -125,7 +126,8 @@ def _found_task(column, values, path):
     are_codes = codes[0] in (0, 1) and (np.diff(codes) == 1).all() and different <= MOST_CODES
     if are_codes and counts.min() * 50 >= len(values) and not re.fullmatch(COUNTED, str(name)):
         return "multiclass"
-    if different > QUANTITY:
+    sparse = different > 20 and codes[-1] - codes[0] > SPARSE * different  # codes and counts leave few numbers out
+    if different > QUANTITY or sparse:
         return "regression"
     raise _question(path, name, f"{different} different whole numbers, {codes[0]:g} to {codes[-1]:g}")
 

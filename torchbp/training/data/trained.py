@@ -42,7 +42,9 @@ def table_of_checkpoint(settings, checkpoint, path, changed):
 
 def _unsplit(settings):
     """The settings without those that draw splits: columns that only they need may be absent."""
-    return dataclasses.replace(settings, group=None, time=None, folds=None, fold=1, val_fraction=0.0, test_fraction=0.0)
+    return dataclasses.replace(
+        settings, group=None, time=None, folds=None, fold=None, val_fraction=0.0, test_fraction=0.0
+    )
 
 
 def _hashes(table):

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from torchbp import __version__
 from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import read_checkpoint
 from torchbp.training.data.columns import Columns, encode
@@ -178,6 +179,7 @@ class Network(Descent):
 
     def on_save_checkpoint(self, checkpoint):
         checkpoint["random_state"] = torch.get_rng_state()
+        checkpoint["torchbp_version"] = __version__
 
     def on_load_checkpoint(self, checkpoint):
         self.random_state = checkpoint.get("random_state")

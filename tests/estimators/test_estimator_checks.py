@@ -3,12 +3,17 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from torchbp.estimators import MLPClassifier, MLPRegressor
+from torchbp.estimators import MLPClassifier, MLPRegressor, PackClassifier, PackRegressor
 
 SMALL = {"members": 2, "max_iter": 50}
 
 
-@parametrize_with_checks([MLPClassifier(**SMALL), MLPRegressor(**SMALL)])
+SMALL_PACK = {"members": 4, "folds": 2, "max_iter": 30}
+
+
+@parametrize_with_checks(
+    [MLPClassifier(**SMALL), MLPRegressor(**SMALL), PackClassifier(**SMALL_PACK), PackRegressor(**SMALL_PACK)]
+)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")  # that a check asks for
 def test_scikit_learns_checks(estimator, check):
     check(estimator)

@@ -1,0 +1,110 @@
+"""`torchbp fit … --data.folds K`: a network for each part of the rows, its scores, and the answers to all rows."""
+
+import re
+import signal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, mean_squared_error
+
+from torchbp.training import Network
+
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_page")
+
+FIT = ["fit", "--data.source", "t.csv", "--trainer.max_epochs", 3, "--data.batch_size", 16]
+MEAN = r"^test/(\w+) +(\S+) ± (\S+)$"
+FOLD = r"^fold (\d) +(.*)$"
+
+
+@pytest.fixture(autouse=True)
+def table(in_an_empty_folder):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=90), "b": rng.normal(size=90)})
+    frame["ill"] = np.where(frame.a + 0.3 * frame.b > 0, "yes", "no")
+    frame["dose"] = (3 * frame.a - frame.b).round(4)
+    frame.to_csv("t.csv", index=False)
+    return frame
+
+
+def scores(out):
+    """{metric: (mean, deviation)}, and {metric: [score of each part]}."""
+    parts = [dict(re.findall(r"test/(\w+) (\S+)", line)) for _, line in re.findall(FOLD, out, re.MULTILINE)]
+    each = {name: [float(part[name]) for part in parts] for name in parts[0]}
+    return {name: (float(mean), float(std)) for name, mean, std in re.findall(MEAN, out, re.MULTILINE)}, each
+
+
+def test_classes(run, table):
+    status, out, err = run(*FIT, "--data.target", "ill", "--data.ignore", "[dose]", "--data.folds", 3)
+    assert status == 0, err
+    means, each = scores(out)
+    assert {"loss", "accuracy"} <= set(means) == set(each)
+    for name, values in each.items():
+        assert len(values) == 3
+        assert means[name] == pytest.approx((np.mean(values), np.std(values, ddof=1)), abs=2e-4)
+    rows = pd.read_csv("runs/run/version_0/out_of_fold.csv")
+    assert rows.row.tolist() == list(range(1, 91))
+    assert rows.fold.value_counts().tolist() == [30, 30, 30]
+    assert rows.label.tolist() == table.ill.tolist()
+    accuracies = [accuracy_score(part.label, part["class"]) for _, part in rows.groupby("fold")]
+    assert accuracies == pytest.approx(each["accuracy"], abs=1e-4)
+    network = Network.load_from_checkpoint("runs/run/version_0/fold_2/checkpoints/best.ckpt")
+    part = rows[rows.fold == 2]
+    expected = network.answers(table.loc[part.row - 1, ["a", "b"]])
+    np.testing.assert_allclose(part["P(yes)"], expected[:, 0], rtol=1e-4)
+    # a part is a run, that is scored on its test rows
+    status, tested, err = run("test", "--ckpt_path", "runs/run/version_0/fold_2")
+    assert (status, err) == (0, "")
+    assert float(re.search(r"test/accuracy +(\S+)", tested)[1]) == each["accuracy"][1]
+
+
+def test_numbers(run, table):
+    status, out, err = run(*FIT, "--data.target", "dose", "--data.ignore", "[ill]", "--data.folds", 2)
+    assert status == 0, err
+    _, each = scores(out)
+    rows = pd.read_csv("runs/run/version_0/out_of_fold.csv")
+    assert rows.label.tolist() == pytest.approx(table.dose.tolist(), rel=1e-4)
+    errors = [mean_squared_error(part.label, part.dose) ** 0.5 for _, part in rows.groupby("fold")]
+    assert errors == pytest.approx(each["rmse"], rel=1e-3)
+
+
+def test_one_fold_is_one_run(run):
+    status, out, _ = run(*FIT, "--data.target", "ill", "--data.folds", 3, "--data.fold", 2)
+    assert status == 0
+    assert out.startswith("stopped")
+    assert Path("runs/run/version_0/metrics.csv").exists()
+
+
+def test_a_signal_ends_all_of_them(run, monkeypatch):
+    start = Network.on_train_epoch_start
+
+    def interrupt(network):
+        start(network)
+        if network.trainer.datamodule.hparams.fold == 2 and network.current_epoch == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Network, "on_train_epoch_start", interrupt)
+    status, out, _ = run(*FIT, "--data.target", "ill", "--data.folds", 3)
+    assert status == 130
+    assert [line.split()[0] for line in out.splitlines()] == ["fold", "stopped", "run", "resume", "folds"]
+    assert "fold_2/checkpoints/last.ckpt" in out
+    assert not Path("runs/run/version_0/out_of_fold.csv").exists()
+    assert not Path("runs/run/version_0/fold_3").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ("--data.folds 1", 2, "data.folds=1"),
+        ("--data.folds 3 --data.fold 4", 2, "data.fold=4 must lie between 1 and data.folds=3"),
+        ("--data.fold 2", 2, "data.fold=2 needs data.folds"),
+        ("--data.folds 3 --trainer.logger false", 2, "data.folds needs the folder of a CSVLogger"),
+        ("--data.folds 3 --trainer.fast_dev_run true", 2, "data.folds needs the folder of a CSVLogger"),
+        ("--data.folds 99", 1, "."),
+    ],
+)
+def test_odd_settings(arguments, status, message, run):
+    got, out, err = run(*FIT, "--data.target", "ill", *arguments.split())
+    assert (got, out) == (status, "")
+    assert re.search(f"torchbp: error: .*{message}.*\n$", err), err

@@ -1,0 +1,82 @@
+"""PackClassifier and PackRegressor: what is drawn, which rows choose, and what the chosen ones answer."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.metrics import log_loss
+
+from torchbp.estimators import PackClassifier, PackRegressor
+from torchbp.estimators.pack_training import greedy_shares
+
+SMALL = {"members": 8, "folds": 2, "max_iter": 25, "random_state": 0}
+IRIS, DIABETES = load_iris(), load_diabetes()
+
+
+@pytest.fixture(scope="module")
+def pack():
+    return PackClassifier(**SMALL).fit(IRIS.data, IRIS.target)
+
+
+def test_configurations_differ_and_some_are_chosen(pack):
+    assert len(pack.configurations_) == 4
+    assert [len(of_one.hidden_layer_sizes) for of_one in pack.configurations_] == [1, 2, 3, 1]
+    assert len({of_one.learning_rate for of_one in pack.configurations_}) == 4
+    assert sum(of_one.share for of_one in pack.configurations_) == pytest.approx(1)
+    chosen = [of_one for of_one in pack.configurations_ if of_one.share]
+    assert min(pack.configurations_, key=lambda of_one: of_one.loss) in chosen
+    assert [len(networks) for networks in pack.networks_] == [2] * len(chosen)
+    assert log_loss(IRIS.target, pack.predict_proba(IRIS.data)) < 0.3
+
+
+def test_answers_are_the_means_by_the_shares(pack):
+    z = pack._training.scaled(IRIS.data)
+    expected, shares = 0, [of_one.share for of_one in pack.configurations_ if of_one.share]
+    for share, networks in zip(shares, pack.networks_, strict=True):
+        expected += sum(share / 2 * network.double().eval()(z).softmax(-1) for network in networks)
+    np.testing.assert_allclose(pack.predict_proba(IRIS.data), expected.detach(), rtol=1e-6)
+
+
+def test_a_loss_is_that_of_answers_to_rows_that_were_not_trained_on():
+    """Targets of chance cannot be answered better than by chance."""
+    x, y = np.random.default_rng(0).normal(size=(120, 30)), np.random.default_rng(1).integers(2, size=120)
+    pack = PackClassifier(**SMALL | {"n_iter_no_change": 25, "tol": 0.0}).fit(x, y)
+    assert all(of_one.loss > 0.68 for of_one in pack.configurations_)
+    held_out = torch.cat(pack._training.held_out)
+    assert held_out.sort().values.tolist() == list(range(120))
+
+
+def test_a_number():
+    pack = PackRegressor(**SMALL).fit(DIABETES.data, DIABETES.target)
+    assert pack.score(DIABETES.data, DIABETES.target) > 0.4
+    assert all(0 < of_one.loss < 1.2 for of_one in pack.configurations_)  # in units of the target's variance
+
+
+def test_a_seed_gives_the_same_pack(pack):
+    again = PackClassifier(**SMALL).fit(IRIS.data, IRIS.target)
+    assert again.configurations_ == pack.configurations_
+    assert (again.predict_proba(IRIS.data) == pack.predict_proba(IRIS.data)).all()
+
+
+def test_few_rows_have_no_folds():
+    pack = PackClassifier(**SMALL).fit(IRIS.data[::4], IRIS.target[::4])
+    assert [of_one.share for of_one in pack.configurations_] == [0.25] * 4
+    assert all(np.isnan(of_one.loss) for of_one in pack.configurations_)
+
+
+def test_greedy_shares():
+    """The mean of the first two answers is right, the third is the best one alone, and the fourth is far off."""
+    answers, right = torch.tensor([[[2.0]], [[-2.0]], [[1.0]], [[9.0]]]), torch.tensor([[0.0]])
+    shares = greedy_shares(answers, lambda answers: (answers - right).square().mean((-1, -2)))
+    assert shares.tolist() == [0, pytest.approx(1 / 3), pytest.approx(2 / 3), 0]  # (1 + 1 − 2)/3 = 0
+    alone = greedy_shares(answers[2:], lambda answers: (answers - right).square().mean((-1, -2)))
+    assert alone.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"folds": 1}, "folds=1 must be 2 at least"), ({"members": 2.5}, "members=2.5 must be a positive integer")],
+)
+def test_options_that_do_not_fit(options, message):
+    with pytest.raises(ValueError, match=message):
+        PackClassifier(**options).fit(IRIS.data, IRIS.target)

@@ -1,0 +1,109 @@
+"""`torchbp fit … --data.folds K`: a network for each of K parts of the rows, which is tested on that part.
+
+Each row is a test row once, so that every row gets the answer of a network that was not trained on it.
+"""
+
+import contextlib
+import io
+import sys
+from pathlib import Path
+
+import pandas as pd
+import torch
+from pytorch_lightning.loggers import CSVLogger
+
+from torchbp.printing import say
+from torchbp.training.atomic_write import atomic_write
+from torchbp.training.cli.finite_answers import check_finite
+from torchbp.training.cli.run_settings import has_run_folder
+from torchbp.training.cli.summary import best_checkpoint, shown
+from torchbp.training.data.batches import ROWS_AT_ONCE
+from torchbp.training.errors import SettingError
+
+
+class SeveralFolds(BaseException):
+    """A `fit` whose settings have `data.folds`, and no `data.fold`."""
+
+    def __init__(self, settings):
+        self.settings = settings
+
+
+def run_folds(found, fit):
+    """Train, test, and print the mean ± the standard deviation of each score over the parts. Returns the exit status.
+
+    found: a `SeveralFolds`. fit: takes more arguments, and returns the command that has run.
+
+    Writes `out_of_fold.csv` to the folder of the runs: the number of each row, its part, its label, and the answers.
+    """
+    count, folder = found.settings.data.folds, _folder(found.settings)
+    if count < 2:
+        raise SettingError(f"data.folds={count} must be at least 2")
+    scores, tables = [], []
+    for fold in range(1, count + 1):
+        say("fold", f"{fold} of {count}", sys.stderr)
+        where = {"save_dir": folder.parent, "name": folder.name, "version": f"fold_{fold}"}
+        where = [word for name, text in where.items() for word in (f"--trainer.logger.init_args.{name}", str(text))]
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            command = fit([*where, "--data.fold", str(fold)])
+            if command.status == 0:
+                scores.append(_test(command))
+                tables.append(_answers(command, fold))
+        if command.status:
+            print(printed.getvalue(), end="")
+            say(
+                "folds",
+                f"{fold - 1} of {count} are trained, in {shown(folder)}; there are no scores without all of them",
+            )
+            return command.status
+        say(f"fold {fold}", "  ".join(f"{name} {value:.4f}" for name, value in scores[-1].items()))
+    path = folder / "out_of_fold.csv"
+    with atomic_write(path) as temporary:
+        pd.concat(tables).sort_values("row").to_csv(temporary, index=False)
+    width = max(map(len, scores[0]))
+    for name in scores[0]:
+        values = torch.tensor([of_fold.get(name, torch.nan) for of_fold in scores], dtype=torch.double)
+        print(f"{name:<{width}} {values.mean():.4f} ± {values.std():.4f}")
+    say(
+        "wrote",
+        f"{shown(path)}: {sum(map(len, tables))} rows, each with the answer of the network that has not seen it",
+    )
+    return 0
+
+
+def _folder(settings):
+    """The folder of the runs, save_dir/NAME/version_N."""
+    logger = settings.trainer.logger
+    if not has_run_folder(logger) or settings.trainer.fast_dev_run:
+        raise SettingError("data.folds needs the folder of a CSVLogger; leave trainer.logger and fast_dev_run out")
+    if settings.ckpt_path:
+        raise SettingError(
+            "data.folds trains new networks; leave --ckpt_path out, or add the --data.fold that is resumed"
+        )
+    args = logger.init_args
+    version = CSVLogger(args.save_dir, args.name, args.version).version
+    return Path(args.save_dir) / args.name / (version if isinstance(version, str) else f"version_{version}")
+
+
+def _test(command):
+    """The scores of the best epoch on the test rows; the network has its weights afterwards."""
+    trainer = command.trainer
+    if trainer.world_size > 1:
+        raise SettingError("data.folds trains in one process; use --trainer.devices 1")
+    trainer.loggers = []
+    scores = trainer.test(command.model, command.datamodule, best_checkpoint(trainer), verbose=False, weights_only=True)
+    return scores[0]
+
+
+def _answers(command, fold):
+    """A table of the test rows: their numbers in the source, the part, the label, and the answers."""
+    model, data = command.model, command.datamodule
+    x, y, *_ = data.rows("test")
+    answers = torch.cat([model.answers(piece).float().cpu() for piece in x.split(ROWS_AT_ONCE)])
+    check_finite(answers, 0, "the test rows")
+    labels = [model.task.described(truth, answer)[0] for truth, answer in zip(y, answers, strict=True)]
+    frame = pd.DataFrame(model.task.columns(answers))
+    frame.insert(0, "row", [data.row_number("test", i) for i in range(len(x))])
+    frame.insert(1, "fold", fold)
+    frame.insert(2, "label", labels, allow_duplicates=True)
+    return frame
