@@ -28,9 +28,9 @@ def complain(message):
     print(f"torchbp: error: {printable(message)}", file=sys.stderr)
 
 
-def nearest_name(name, known):
-    """The known name that is most like this one, or None."""
-    return next(iter(difflib.get_close_matches(str(name), list(known), n=1)), None)
+def nearest_name(name, known, cutoff=0.6):
+    """The known name that is most like this one, or None if the likeness of each, from 0 to 1, is under `cutoff`."""
+    return next(iter(difflib.get_close_matches(str(name), list(known), n=1, cutoff=cutoff)), None)
 
 
 def did_you_mean(name, known, listed=None):

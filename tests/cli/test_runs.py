@@ -96,7 +96,7 @@ def test_a_first_run_prints_only_what_a_person_needs(run):
     ]
     assert 2 <= len(errs) <= 21
     assert all(re.fullmatch(r"epoch +\d+  train/loss \S+  val/accuracy \S+  val/loss \S+", line) for line in errs)
-    assert [line.split()[0] for line in fit.stdout.splitlines()] == ["stopped", "best", "page", "next"]
+    assert [line.split()[0] for line in fit.stdout.splitlines()] == ["stopped", "best", "baseline", "page", "next"]
     folder = Path("runs/breast_cancer/version_0")
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert {name for name in files if not name.startswith("events.out.tfevents")} == {
@@ -142,7 +142,7 @@ def test_every_line_of_stderr(name, run):
     lines = [re.sub(r"\d+\.\d{4}", "#", line) for line in err.splitlines()]
     epochs = [f"epoch    {epoch}  train/loss #  val/accuracy #  val/loss #" for epoch in (1, 2)]
     assert lines == [*HEADERS[name], *epochs]
-    best = re.search(r"\S+best.ckpt$", out)[0]
+    best = re.search(r"\S+best.ckpt$", out, re.MULTILINE)[0]
     for command in ("test", "validate", "predict"):
         status, out, err = run(command, *config, "--ckpt_path", best)
         assert (status, err) == (0, "")
@@ -151,7 +151,7 @@ def test_every_line_of_stderr(name, run):
 
 def test_an_ensemble_reports_its_members(run):
     tested, out = fit_and_test(run, CANCER, "-c", CONFIGS / "ensemble.yaml", "--trainer.max_epochs", 15)
-    assert [line.split()[0] for line in out.splitlines()] == ["stopped", "members", "best", "page", "next"]
+    assert [line.split()[0] for line in out.splitlines()] == ["stopped", "members", "best", "baseline", "page", "next"]
     assert re.search(r"^members  val/accuracy \d\.\d+ ± \d\.\d+ of one alone, spread of P \d\.\d+$", out, re.MULTILINE)
     names = ["loss", "accuracy", "auroc", "spread", "member_accuracy", "member_accuracy_std"]
     assert list(tested) == [f"test/{name}" for name in names]
@@ -297,13 +297,13 @@ def test_the_next_command_can_be_pasted_whatever_the_run_is_called(run):
     assert "test/accuracy" in tested
 
 
-def test_a_checkpoint_made_in_python_needs_no_feature_names(run):
+def test_a_checkpoint_made_in_python_is_tested(run):
     from pytorch_lightning import Trainer
 
     data = TabularData("xor")
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = Trainer(max_epochs=1, enable_checkpointing=False, accelerator="cpu", **quiet)
-    trainer.fit(Network(data.in_features, data.classes), data)
+    trainer.fit(Network(data.in_features, data.classes, data.columns, data.task), data)
     trainer.save_checkpoint("python.ckpt", weights_only=False)
     status, out, err = run("test", "--data.source", "xor", "--ckpt_path", "python.ckpt")
     assert (status, err) == (0, "")

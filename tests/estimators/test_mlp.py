@@ -140,7 +140,7 @@ def test_partial_fit_goes_on():
         ({"batch_size": "all"}, "batch_size='all' must be a positive integer or auto"),
         ({"max_iter": 2.5}, "max_iter=2.5 must be a positive integer"),
         ({"validation_fraction": 1.0}, "validation_fraction=1.0 must be at least 0 and below 1"),
-        ({"scaling": "log"}, "scaling='log' is not known; use clipped, standard or none"),
+        ({"scaling": "log"}, "scaling='log' is not known; use auto, clipped, ranked, standard or none"),
         ({"activation": "spline"}, "activation='spline' is not known"),
         ({"hidden_layer_sizes": (8, 0)}, "the size 0 is not a positive integer"),
     ],
@@ -188,3 +188,25 @@ def test_scaling_is_weighted_and_leaves_constants_alone():
     clipped = Scaling("clipped", x, np.array([1.0, 1.0, 0.0]))(x)
     np.testing.assert_allclose(clipped[:, 0], [-1 / (17 / 16) ** 0.5, 1 / (17 / 16) ** 0.5, 4], rtol=1e-3)
     assert Scaling("none", x, None)(x) is x
+
+
+def test_ranks_are_shares_of_the_rows():
+    rng = np.random.default_rng(0)
+    x = np.stack([np.exp(rng.normal(size=4000)), rng.integers(2, size=4000), rng.normal(size=4000).clip(0)], 1)
+    scaling = Scaling("auto", x, None)
+    found = scaling(x)
+    assert found.shape == (4000, scaling.features) == (4000, 5)  # that of two values has no ranks
+    np.testing.assert_allclose(found[:, :3], Scaling("clipped", x, None)(x))
+    ranks = found[:, 3:] / 12**0.5 + 0.5
+    np.testing.assert_allclose(ranks[:, 0].argsort().argsort() / 4000, ranks[:, 0], atol=0.01)
+    assert ranks[x[:, 2] == 0, 1] == pytest.approx(0.25, abs=0.01)  # the middle of the lower half
+    far = scaling(np.array([[1e9, 0, 1e9], [-1e9, 0, -1e9]]))
+    np.testing.assert_allclose(far[:, 3:], [[3**0.5] * 2, [-(3**0.5)] * 2])
+    assert Scaling("auto", x[:1999], None).features == 3
+
+
+def test_ranks_find_what_a_heavy_tail_hides():
+    x = np.exp(4 * np.random.default_rng(0).normal(size=(2500, 2)))
+    y = np.abs(np.log(x[:, 0])) < 1
+    scores = [MLPClassifier(scaling=name, random_state=0).fit(x, y).score(x, y) for name in ("clipped", "auto")]
+    assert scores[1] > 0.95 > scores[0]

@@ -248,3 +248,19 @@ def test_several_files_and_stdin_are_predicted(capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(Path("a.csv").read_bytes())))
     predicted(capsys, "--data.source", "-", "--output", "q.csv")
     pd.testing.assert_frame_equal(pd.read_csv("q.csv"), expected)
+
+
+def test_explain_reads_files_as_fit_did(capsys):
+    frame = table()[["height", "colour", "ill"]]
+    frame.to_csv("a.txt", index=False, sep=" ", header=False, decimal=",")
+    network = ["--model.hidden", "[4]", "--model.activation", "relu"]
+    fit("--data.source", "a.txt", "--data.target", "c3", "--data.sep", "space", "--data.decimal", ",", *network)
+    frame[:20].to_csv("b.txt", index=False, sep=" ", header=False, decimal=",")
+    frame[20:].to_csv("c.txt", index=False, sep=" ", header=False, decimal=",")
+    path = ["--ckpt_path", "runs/run/version_0/checkpoints/best.ckpt", "--row", "25"]
+    pages = []
+    for source in ("a.txt", "[b.txt,c.txt]"):
+        capsys.readouterr()
+        assert main(["explain", *path, "--data.source", source]) == 0
+        pages.append(capsys.readouterr().out.split("\n\n")[1:])  # without the heading, which names the files
+    assert pages[0] == pages[1]

@@ -68,7 +68,13 @@ def test_two_processes_are_one_with_the_doubled_batch(alone, processes):
     assert torchrun.exitcode == 0
     pair = Pair(processes, [*fit, *TWO, "--data.batch_size", "16"])
     assert pair.join() == [0, 0]
-    assert [line.split()[0] for line in pair.text(0, "out").splitlines()] == ["stopped", "best", "page", "next"]
+    assert [line.split()[0] for line in pair.text(0, "out").splitlines()] == [
+        "stopped",
+        "best",
+        "baseline",
+        "page",
+        "next",
+    ]
     err = pair.text(0, "err").splitlines()
     assert [line.split()[0] for line in err] == ["data", "network", *["epoch"] * 4]
     assert err[1] == "network  30-16-1, 513 parameters, on cpu × 2 processes"

@@ -52,7 +52,7 @@ def run_of(classes, rows=200, multilabel=False, **other):
         "activation": "sigmoid",
         "task": task_of(classes, multilabel),
         "truth": truth,
-        "probabilities": probabilities,
+        "answers": probabilities,
         "hardest": hardest,
         "config": "model:\n  lr: 0.5\n",
         "versions": {"torch": "2.13"},
@@ -109,7 +109,7 @@ def test_folder_holds_the_page_and_two_pictures(drawn, tmp_path):
         assert content.startswith(b"\x89PNG\r\n\x1a\n")
         assert content.endswith(b"IEND\xaeB`\x82")
         assert 600 < int.from_bytes(content[16:20]) < 2000
-    assert len(plots_in(page)) == 8
+    assert len(plots_in(page)) == 10
     assert "lr: 0.5" in page.text
     assert "either hard or mislabelled" in page.text
     hardest = page.tables["The rows with the largest gradients"]
@@ -152,7 +152,7 @@ def test_names_are_only_text(drawn, multilabel):
 def test_confusion_matrix_and_roc_are_those_of_sklearn(report, outputs):
     classes = ["no", "yes"] if outputs == 1 else list("abcd")
     page, run = report(classes), run_of(classes)
-    truth, probabilities = run["truth"], run["probabilities"]
+    truth, probabilities = run["truth"], run["answers"]
     answers = (truth[:, 0], probabilities[:, 0] >= 0.5) if outputs == 1 else (truth.argmax(1), probabilities.argmax(1))
     expected = confusion_matrix(*answers)
     rows = page.tables["Confusion matrix of the validation rows"][2:]
@@ -181,7 +181,7 @@ def test_words_follow_the_activation_and_the_labels():
 def test_each_label_has_a_table_of_its_own(report):
     labels = ["red", "round"]  # two labels are no two classes: each has an output
     page, run = report(labels, multilabel=True), run_of(labels, multilabel=True)
-    expected = multilabel_confusion_matrix(run["truth"], run["probabilities"] >= 0.5)
+    expected = multilabel_confusion_matrix(run["truth"], run["answers"] >= 0.5)
     for name, ((tn, fp), (fn, tp)) in zip(labels, expected.tolist(), strict=True):
         assert [row[1:] for row in page.tables[name][1:]] == [[f"TP {tp}", f"FN {fn}"], [f"FP {fp}", f"TN {tn}"]]
 
@@ -189,7 +189,7 @@ def test_each_label_has_a_table_of_its_own(report):
 def test_many_classes_are_the_most_confused_pairs(report):
     classes = [f"class {i}" for i in range(21)]
     page, run = report(classes, rows=2000), run_of(classes, rows=2000)
-    counts = confusion_matrix(run["truth"].argmax(1), run["probabilities"].argmax(1))
+    counts = confusion_matrix(run["truth"].argmax(1), run["answers"].argmax(1))
     errors = np.sort((counts - np.diag(np.diag(counts))).ravel())[::-1]
     rows = page.tables["Most confused classes"][1:]
     assert [int(row[2]) for row in rows] == errors[:10].tolist()
@@ -202,7 +202,7 @@ def test_many_classes_are_the_most_confused_pairs(report):
 def test_many_labels_are_those_with_the_most_errors(report):
     labels = [f"label {i}" for i in range(21)]
     page, run = report(labels, multilabel=True), run_of(labels, multilabel=True)
-    errors = (run["truth"] != (run["probabilities"] >= 0.5)).sum(axis=0)
+    errors = (run["truth"] != (run["answers"] >= 0.5)).sum(axis=0)
     shown = [errors[labels.index(name)] for name in page.tables if name in labels]
     assert shown == np.sort(errors)[::-1][:10].tolist()
     assert "21 labels are too many to show" in page.text
@@ -218,7 +218,7 @@ def test_output_of_one_kind_has_no_curve(report):
 
 
 def test_without_validation_rows(report):
-    page = report(["a", "b"], truth=None, probabilities=None, hardest=[])
+    page = report(["a", "b"], truth=None, answers=None, hardest=[])
     assert "There were no validation rows." in page.text
     assert "No gradient of a single row was recorded." in page.text
     assert page.tables == {}
@@ -227,7 +227,7 @@ def test_without_validation_rows(report):
 def test_diverged_run(report):
     history = history_of(3)
     history.loc[1:, "train/loss"] = [np.inf, np.nan]
-    page = report(["a", "b"], history=history, probabilities=np.full((200, 1), np.nan))
+    page = report(["a", "b"], history=history, answers=np.full((200, 1), np.nan))
     assert "the run has diverged" in page.text
     assert f"training: {history['train/loss'][0]:.3g}" in page.text
 
@@ -235,7 +235,7 @@ def test_diverged_run(report):
 @pytest.mark.parametrize("history", [history_of(0), pd.DataFrame({"epoch": [0, 1], "val/loss": [np.nan, np.nan]})])
 def test_without_curves_there_is_no_picture(report, tmp_path, history):
     page = report(["a", "b"], history=history)
-    assert plots_in(page) == ["ROC of the validation rows"]
+    assert plots_in(page) == ["ROC of the validation rows", "Precision and recall", "Calibration"]
     assert "No epoch was completed" in page.text
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 

@@ -132,8 +132,8 @@ def test_a_page_that_cannot_be_written_costs_no_closing_line(capsys, monkeypatch
     monkeypatch.setattr("torchbp.training.cli.run_page.write_page", full)
     assert main(FIT) == 0
     out = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in out] == ["stopped", "best", "run", "watch", "next"]
-    assert out[3] == "watch    the page cannot be written: No space left on device"
+    assert [line.split()[0] for line in out] == ["stopped", "best", "baseline", "run", "watch", "next"]
+    assert out[4] == "watch    the page cannot be written: No space left on device"
 
 
 @pytest.mark.parametrize(

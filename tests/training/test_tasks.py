@@ -18,7 +18,7 @@ from torchbp.training.model.scaling import SCALINGS, make_scaling
 from torchbp.training.scores.auroc import area_under_roc
 from torchbp.training.scores.scores import Scores
 from torchbp.training.tasks import METRICS, TASKS, make_task
-from torchbp.training.tasks.row_weights import RowWeighted, with_weights
+from torchbp.training.tasks.row_weights import MeanOverRows, with_weights
 
 NAMES = {
     "binary": ["no", "yes"],
@@ -227,26 +227,26 @@ def test_a_row_of_weight_2_is_two_rows_to_the_engine_and_its_programs(name, memb
     nets = [MLP(5, 4, task.outputs, members=members).double() for _ in range(3)]
     for net in nets[1:]:
         net.load_state_dict(nets[0].state_dict())
-    plain, weighted = task.target(y[twice])[0], with_weights(task.encode(y), w)
-    compiled = SGD(nets[2], lr=0.1, loss=RowWeighted(task.criterion), compile=True)
+    plain, weighted = task.target(y[twice])[0], with_weights(task.encode(y), w, 4 if name == "multiclass" else None)
+    compiled = SGD(nets[2], lr=0.1, loss=MeanOverRows(task.criterion), compile=True)
     for _ in range(3):
         alone = SGD(nets[0], lr=0.1, loss=task.criterion).backprop_step(x[twice], plain)
-        found = SGD(nets[1], lr=0.1, loss=RowWeighted(task.criterion)).backprop_step(x, weighted)
+        found = SGD(nets[1], lr=0.1, loss=MeanOverRows(task.criterion)).backprop_step(x, weighted)
         torch.testing.assert_close(found.clone(), alone.clone())
     compiled.backprop_steps(x.expand(3, -1, -1).contiguous(), weighted.expand(3, -1, -1).contiguous())
     for net in nets[1:]:
         for ours, theirs in zip(net.parameters(), nets[0].parameters(), strict=True):
             torch.testing.assert_close(ours, theirs)
     one = MLP(5, 4, task.outputs).double()
-    loss = RowWeighted(task.criterion)
+    loss = MeanOverRows(task.criterion)
     backprop(one, x, weighted, loss)
     expected = torch.autograd.grad(loss(one(x), weighted), list(one.parameters()))
     torch.testing.assert_close([p.grad for p in one.parameters()], list(expected))
 
 
 def test_a_target_without_weights_is_refused():
-    with pytest.raises(ValueError, match=r"the target has the shape \(3, 1\), and the output \(3, 4\)"):
-        backprop(MLP(2, 4), torch.randn(3, 2), torch.zeros(3, 1), RowWeighted(CrossEntropyLoss()))
+    with pytest.raises(ValueError, match=r"the target has the shape \(3, 2\), and the output \(3, 4\)"):
+        backprop(MLP(2, 4), torch.randn(3, 2), torch.zeros(3, 2), MeanOverRows(CrossEntropyLoss()))
 
 
 # scaling

@@ -18,6 +18,7 @@ SECTIONS = {
     },
     "validate": {
         "the run": ("", HERE + "evaluate_keys", None),
+        "the rows": ("data.", GROUPS["data"], ("source", "test_source")),
         "Lightning's Trainer": ("trainer.", HERE + "trainer_keys", ("accelerator",)),
     },
     "predict": {
@@ -37,6 +38,7 @@ CONFIG = ("-c, --config FILE", "a file of keys in YAML, or the name of a package
 VALUES = {"int": "N", "float": "X", "bool": "true|false", "str": "NAME", "list[int]": "[N, …]", "list[str]": "[A, …]",
           "list[float]": "[X, …]", "dict[str, float]": "{NAME: X, …}"}  # fmt: skip
 FILES = ("ckpt_path", "output", "json", "html")
+OF_CHECKPOINT = ("data.source", "data.target", "data.id")  # of a command that has a checkpoint
 
 
 def keys_of(command):
@@ -51,15 +53,20 @@ def keys_of(command):
 
 def help_page(command, what):
     """The text of `torchbp COMMAND --help`."""
-    rows = {title: [_row(key, p) for key, p in keys.items()] for title, keys in keys_of(command).items()}
+    trained = OF_CHECKPOINT if command != "fit" else ()
+    rows = {
+        title: [_row(key, p, key in trained) for key, p in keys.items()] for title, keys in keys_of(command).items()
+    }
     ending = f"All keys, also all of Lightning's Trainer: torchbp {command} --help all"
     return page(f"torchbp {command} [-c FILE …] [--KEY VALUE …]", what, {"": [CONFIG], **rows}, ending)
 
 
-def _row(key, p):
+def _row(key, p, of_checkpoint=False):
     """A key with what stands for its value, by its type; and its text with the default, as one would type it."""
     kinds = [kind for kind in p.annotation.split(" | ") if kind != "None"]
     value = "FILE" if key in FILES else "|".join(VALUES[kind] for kind in kinds)
+    if of_checkpoint:
+        return f"--{key} {value}", f"{p.text} (default: that of the checkpoint)"
     if p.default is None:
         return f"--{key} {value}", p.text
     default = "required" if p.default is REQUIRED else f"default: {written(p.default)}"

@@ -33,7 +33,7 @@ def fit_keys(seed_everything: int = 0, ckpt_path: str | None = None):
 
     Args:
         seed_everything: seed of the first weights and of the order of the rows.
-        ckpt_path: resume the run of this checkpoint, runs/…/checkpoints/last.ckpt.
+        ckpt_path: resume this run, the folder runs/NAME/version_N or its last.ckpt.
     """
 
 
@@ -41,7 +41,7 @@ def evaluate_keys(ckpt_path: str):
     """The keys of `validate`, `test` and `predict` that Lightning has.
 
     Args:
-        ckpt_path: the trained network, runs/…/checkpoints/best.ckpt.
+        ckpt_path: the trained network, the folder runs/NAME/version_N of its run or a checkpoint.
     """
 
 

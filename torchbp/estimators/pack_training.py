@@ -51,7 +51,8 @@ class PackTraining(Training):
             of_each["lr"] += [lr] * folds
             of_each["weight_decay"] += [decay] * folds
         networks = [network.to(self.dtype) for of_one in self.networks for network in of_one]
-        self.optimizer = Pack(networks, AdamW, loss=loss, **of_each)
+        # with "auto" the time would decide what computes a step, and its rounding may decide the choice
+        self.optimizer = Pack(networks, AdamW, loss=loss, compile=False, **of_each)
 
     def drawn(self, number):
         lr, decay = (float(np.exp(self.random.uniform(*np.log(limits)))) for limits in (LR, WEIGHT_DECAY))

@@ -38,7 +38,7 @@ class Training:
         self.generator = torch.Generator().manual_seed(int(random.randint(2**31)))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random.randint(2**31)))
-            self.make_networks(x.shape[1], outputs, loss)
+            self.make_networks(self.scaling.features, outputs, loss)
 
     def make_networks(self, features, outputs, loss):
         options = self.options

@@ -8,6 +8,7 @@ from tests.testing.corpus import (
     dtypes,
     elsewhere,
     extremes,
+    hidden,
     layouts,
     linearity,
     memory,
@@ -36,6 +37,7 @@ TOPICS = [
     custom_ops,
     elsewhere,
     unseen,
+    hidden,
 ]
 DEFECTS = [entry for topic in TOPICS for entry in topic.DEFECTS]
 SOUND = sound.SOUND

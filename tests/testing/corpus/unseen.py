@@ -518,7 +518,19 @@ CHECKS = {
 }
 
 
+SOURCES = {  # reports of the like
+    "indices without a repeat": "ooples/AiDotNet.Tensors#894: gather's backward has to add where an index repeats",
+    "nobody is ignored": "pytorch/pytorch#73205: the smoothed part of a loss took ignored samples into account",
+    "squares in float16": "pytorch/pytorch#44350: mean and var overflowed where the result does not",
+    "a sum that overflows": "rushter/MLAlgorithms#30: log(1 + exp(x)) was infinite for large x",
+    "beyond the clamp": "eladhoffer/quantized.pytorch#5: the gradient of large values was not cancelled",
+    "beyond the lower clamp": "pytorch/ao#4806: a straight-through estimator at the boundary of its clamp",
+    "a variable of the forward's context": "pytorch/pytorch#186583: context variables did not reach autograd's threads",
+}
+
+
 def entry(name, what, twin, inputs, kind, shows, **more):
+    more["source"] = SOURCES.get(name, "")
     name, more["checks"] = f"unseen: {name}", CHECKS[kind]
     return Defect(name, what, inputs, twin=twin, kind=HIDDEN_BY_THE_INPUTS + kind, shows=shows, **more)
 

@@ -25,6 +25,7 @@ from torchbp.training.cli.lightning_quiet import silence_lightning
 from torchbp.training.cli.trained_settings import add_settings, settings_of_rows
 from torchbp.training.data.columns import feature_names
 from torchbp.training.data.tabular import TabularData
+from torchbp.training.data.trained import saved_reading
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.model.network import Network
 
@@ -84,13 +85,13 @@ def _run(settings):
         _check_file(path, suffix)
     if settings.weights not in (None, *WEIGHTS):
         raise SettingError(f"--weights {settings.weights} is not known; use {', '.join(WEIGHTS)}")
-    model, source, target = trained(settings) if settings.ckpt_path else _fresh(settings)
+    model, source, target, reading = trained(settings) if settings.ckpt_path else _fresh(settings)
     model = model.double()
     _check_explained(model)
-    rows = Rows(source, target, settings.row, settings.y, model)
+    rows = Rows(source, target, settings.row, settings.y, model, reading)
     with torch.no_grad():
         x, y = model.scaling(rows.x.double()), model.task.encode(rows.answers().double())
-        check_finite(model.net(x), rows.places[0], source)
+        check_finite(model.net(x), rows.places[0], rows.source)
     weights = (
         "Trained weights" if settings.ckpt_path else f"Random, untrained weights (seed {settings.seed_everything})"
     )
@@ -139,17 +140,20 @@ def _write(contents):
 
 
 def trained(settings):
-    """The model of the checkpoint, whose settings must be those of the command; the source of the rows; the target."""
+    """The model of the checkpoint, whose settings must be those of the command; the source of the rows; the target; and
+    how a text file is written."""
     path = find_checkpoint(settings.ckpt_path)
     checkpoint = read_checkpoint(path)
     _check_single(checkpoint["hyper_parameters"], f"{path} holds", "train a single network, with")
     model = load_network(Network, checkpoint, path)
     source = settings_of_rows(settings, model, checkpoint, path)["source"]
-    return model, source, settings.data.target or checkpoint.get("datamodule_hyper_parameters", {}).get("target")
+    target = settings.data.target or checkpoint.get("datamodule_hyper_parameters", {}).get("target")
+    return model, source, target, saved_reading(checkpoint, settings.data.as_dict())
 
 
 def _fresh(settings):
-    """A model with the random first weights that `fit` would start from; the source of the rows; the target."""
+    """A model with the random first weights that `fit` would start from; the source of the rows; the target; and how a
+    text file is written."""
     if settings.data.source is None:
         raise SettingError("data.source is missing; set it in the file of -c, or as --data.source")
     _check_single(settings.model, "the settings are of", "add")
@@ -162,7 +166,7 @@ def _fresh(settings):
     model.trainer.datamodule = data
     model.setup("fit")  # fits the scaling to the training rows
     model.trainer = None
-    return model.eval(), settings.data.source, settings.data.target
+    return model.eval(), settings.data.source, settings.data.target, data.settings.reading
 
 
 def _check_explained(model):

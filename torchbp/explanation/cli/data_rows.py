@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from torchbp.training.data.columns import canonical_texts, encode
@@ -19,28 +20,31 @@ class Rows:
     """Rows of a source, by their places from 0.
 
     Args:
-        source: a bundled set, or the path of a CSV or Parquet file. It is not split, and may be one row.
+        source: a bundled set, or the path of a file or several. They are not split, and may be one row.
         target: its label column, which may be missing where `y` is given.
         row: which one, from 1; None is all of a small source, and otherwise the first.
         y: the class, or the classes, of each row; None takes its label.
         model: which features and classes there are.
+        reading: how a text file is written.
     """
 
-    def __init__(self, source, target, row, y, model):
-        self.source, self.y, self.columns = source, y, model.named_columns()
+    def __init__(self, source, target, row, y, model, reading):
+        sources = source if isinstance(source, list) else [source]
+        self.source, self.y, self.columns = ", ".join(sources), y, model.named_columns()
         self.classes, self.binary = list(model.hparams.classes), model.task.name == "binary"
         self.multilabel = model.task.name == "multilabel"
-        if source in BUNDLED:
-            self.frame, labels, _ = BUNDLED[source]()
+        if self.source in BUNDLED:
+            self.frame, labels, _ = BUNDLED[self.source]()
             self.labels, self.absent = labels.to_frame("label"), []
         else:
-            self.frame = File(source, texts=text_columns(self.columns), wanted=list(self.columns)).read()
+            files = [File(one, reading, text_columns(self.columns), list(self.columns)) for one in sources]
+            self.frame = pd.concat([file.read() for file in files], ignore_index=True)
             targets = self.classes if self.multilabel else target if isinstance(target, list) else [target]
             self.absent = [name for name in targets if name not in self.frame]
             self.labels = self.frame[[name for name in targets if name in self.frame]]
         self.places = self.chosen(row)
         frame, first = self.frame.iloc[self.places], self.places[0] + 1
-        raw = encode(frame, self.columns, source, first)
+        raw = encode(frame, self.columns, self.source, first)
         self.x = torch.from_numpy(raw)  # float32, (N, features), unscaled
         self.truths = self.truths_of_y() if y is not None else self.labelled()
 

@@ -15,7 +15,7 @@ from torchbp.testing.subject.naming import listing
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _MODERATE = 10.0  # up to this size a row is looked at by itself
 _RAISED, _COLUMNS = 7.0, 6
-_MANY_ROWS = 70_000  # more than float16 can count
+_MANY_ROWS = 200_000  # more than float16 can count
 _MOST_NUMBERS = 2**20
 _IN_BACKWARD = "likely cause: .float() or a tensor of a lower precision in the backward"
 _CAUSE = "likely cause: numbers that cancel, overflow or underflow in the backward; compute in float32 inside"

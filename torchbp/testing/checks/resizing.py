@@ -34,7 +34,8 @@ def resizings(subject):
         if with_rows and new != rows:
             dims = {i: [0] for i in with_rows}
             yield Resizing(f"{new} instead of {rows} rows", _resized_point(subject.point, dims, new))
-    for i in with_rows if len(shapes) > 1 and rows > 1 else []:
+    several = len(shapes) > 1 and rows > 1
+    for i in [i for i in with_rows if several and is_inexact(subject.point[i])]:  # a target belongs to its row
         for new in (1, rows + 1):
             words = f"{new} instead of {rows} rows of {subject.arguments[i].name} alone"
             yield Resizing(words, _resized_point(subject.point, {i: [0]}, new), promised=False)
@@ -56,7 +57,8 @@ def sweeps(subject):
     families = [(dims, size, "") for size, dims in together.items() if size]
     for dims, size, _ in list(families):
         if len(dims) > 1:
-            families += [({i: along}, size, f" of {subject.arguments[i].name} alone") for i, along in dims.items()]
+            alone = {i: along for i, along in dims.items() if is_inexact(subject.point[i])}
+            families += [({i: along}, size, f" of {subject.arguments[i].name} alone") for i, along in alone.items()]
     for dims, size, where in families[:_MOST_FAMILIES]:
         if not any(symmetric(subject.point[i]) for i in dims):  # the resized matrix would not be symmetric
             yield _family(subject, dims, size, where)

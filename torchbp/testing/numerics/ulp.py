@@ -59,7 +59,7 @@ def wrong_entry(subject, tensors, usual, by_row=False):
         if not bool(right.isfinite().all()) or largest(right) > torch.finfo(dtype).max / 4:
             continue
         gap = (found - right).abs().nan_to_num(torch.inf)
-        underflow = 8 * torch.finfo(dtype).tiny
+        underflow = 16 * torch.finfo(dtype).tiny * torch.finfo(dtype).eps
         allowed = torch.full_like(right, OFF * max(largest(right), usual) + underflow)
         if by_row and count < right.numel():
             allowed = torch.where(_is_lost(gap, right), OFF * right.abs() + underflow, allowed)

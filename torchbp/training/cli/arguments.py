@@ -12,9 +12,10 @@ from pytorch_lightning.cli import LightningArgumentParser
 from torchbp.cli import keys
 from torchbp.cli.configs import packaged
 from torchbp.cli.keys import LINKED
-from torchbp.printing import did_you_mean
+from torchbp.printing import did_you_mean, nearest_name
 from torchbp.training.errors import SettingError
 
+NEAR = 0.75  # the likeness of two names, from 0 to 1, of which one may be meant for the other
 GROUPS = {group: pkgutil.resolve_name(path) for group, path in keys.GROUPS.items()}
 
 
@@ -138,6 +139,8 @@ def reason_of_class(message):
 def _class_with_trouble(reason, value):
     """Of the classes that a value lists, the one that the reason is about, or the first; "" if the reason names it, and
     None if there is no class."""
+    if named := re.findall(r"Problem with given class_path '([^']*)'", reason):
+        return named[-1]
     classes = re.findall(r"class_path'?[=:] ?'([^']+)'(.*?)(?=class_path|$)", value)
     if any(path in reason for path, _ in classes):
         return ""
@@ -154,4 +157,19 @@ def known_keys():
 
 
 def nearest(name, known):
-    return did_you_mean(name, known, listed=sorted({key.split(".")[0] for key in known}))
+    """The end of a message about an unknown key: the known one that is meant, if one is really near; otherwise the keys
+    of its group, or the groups.
+
+    A key is near if it has the same name in another group, or a name that is nearly the same in the same group.
+    """
+    group, _, last = name.rpartition(".")
+    keys = [key for key in known if key.rpartition(".")[2] == last]
+    groups = dict.fromkeys(key.partition(".")[0] for key in known if "." in key)
+    group = nearest_name(group, groups) or "" if group else ""
+    inside = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == group]
+    inside = [its for its in inside if group != "model" or its not in LINKED]
+    if not keys and (near := nearest_name(last, inside, NEAR)):
+        keys = [f"{group}.{near}" if group else near]
+    if keys:
+        return f"did you mean {nearest_name(name, keys, 0)}?"
+    return f"{group} has {', '.join(inside)}" if group else f"there are {', '.join(sorted({*groups, *inside}))}"

@@ -11,26 +11,33 @@ from torchbp import __version__
 from torchbp.training.callbacks.gradients import hardest_rows
 from torchbp.training.callbacks.progress import run_description
 from torchbp.training.cli import sweep_table
+from torchbp.training.cli.importance import column_importance
 from torchbp.training.data.batches import ROWS_AT_ONCE
+from torchbp.training.data.columns import feature_names
 
 HARDEST = 10  # rows on the page
 PACKAGES = ("torch", "pytorch-lightning", "numpy", "pandas", "scikit-learn")
 
 
-def write_page(command, run, lines, sweep_rows):
-    """Write them to the folder `run`. lines: of the summary. sweep_rows: of a sweep's table, or []."""
+def read_history(run):
+    """The metrics of a run, a row per epoch."""
+    metrics = run / "metrics.csv"
+    return pd.read_csv(metrics).groupby("epoch", as_index=False).last() if metrics.is_file() else pd.DataFrame()
+
+
+def write_page(command, run, lines, sweep_rows, history):
+    """Write them to the folder `run`. lines: of the summary. sweep_rows: of a sweep's table, or []. history: as from
+    `read_history`."""
     from torchbp.training.report import write_report  # imports matplotlib, which is needed only here
 
     model, data = command.model, command.datamodule
-    metrics = run / "metrics.csv"
-    history = pd.read_csv(metrics).groupby("epoch", as_index=False).last() if metrics.is_file() else pd.DataFrame()
-    truth = probabilities = None
-    hardest = []
+    truth = answers = None
+    hardest, importance = [], []
     if command.status == 0 and not isinstance(command.trainer.strategy, FSDPStrategy):  # which splits the weights
-        x, y, *_ = data.rows("val")
-        truth, answers = model.task.truth(y), _predict_in_pieces(model, x)
-        if truth is not None:
-            truth, probabilities = truth.float().numpy(), answers.numpy()
+        x, y, *w = data.rows("val")
+        answers, truth = _predict_in_pieces(model, x).numpy(), model.task.truth(y)
+        truth = (y if truth is None else truth).float().numpy()
+        importance = column_importance(model, x, y, *w)
         for split in ("train", "val"):
             command.interruption.stop()
             hardest += describe_hardest(model, data, split)
@@ -45,11 +52,13 @@ def write_page(command, run, lines, sweep_rows):
         activation=model.hparams.activation,
         task=model.task,
         truth=truth,
-        probabilities=probabilities,
+        answers=answers,
         hardest=hardest,
         sweep=(sweep_table.head(model.task), sweep_rows) if sweep_rows else None,
         config=(run / "config.yaml").read_text(),
         versions=versions,
+        importance=importance,
+        features=feature_names(data.columns),
     )
 
 

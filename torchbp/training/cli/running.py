@@ -3,6 +3,7 @@
 import contextlib
 import math
 import sys
+from pathlib import Path
 
 from torchbp.printing import say
 from torchbp.training.checkpoints.compatibility import epochs_done
@@ -80,6 +81,18 @@ def run_evaluation(command, run, arguments):
             raise UserError(
                 f"a score is nan or inf: a value in {command.datamodule.source} is too large for this network"
             )
+        if command.command == "test" and command.trainer.is_global_zero and set(command.of_rows) <= {"source"}:
+            _show_on_page(command, scores)
+
+
+def _show_on_page(command, scores):
+    """Put the scores of a run's own test rows on its page."""
+    from torchbp.training.report import add_test_scores  # imports matplotlib
+
+    saved = command.checkpoint.get("datamodule_hyper_parameters", {}).get("source")
+    if command.settings.data.source in (None, saved):
+        with contextlib.suppress(OSError):  # a folder of somebody else
+            add_test_scores(Path(command.settings.ckpt_path).parent.parent, scores)
 
 
 def run_prediction(command):

@@ -11,7 +11,7 @@ from torchbp.training.callbacks.gradient_monitor import GradientMonitor
 from torchbp.training.callbacks.stopping import UntilMinimum
 from torchbp.training.checkpoints.saving import BestAndLast
 from torchbp.training.checkpoints.tensors import first_not_finite
-from torchbp.training.cli import run_page, sweep_table
+from torchbp.training.cli import judgement, run_page, sweep_table
 from torchbp.training.scores.evaluation import monitors
 
 
@@ -38,10 +38,15 @@ def summarize(command):
     best = best_checkpoint(trainer)
     if command.status == 0 and best:
         lines += _validation_lines(command, best)
+        lines += _baseline_lines(command)
+    history = run_page.read_history(run)
+    if command.status == 0 and not model.members:
+        reached = trainer.current_epoch == trainer.max_epochs
+        troubles += judgement.loss_troubles(history, reached)
     lines += [("watch", trouble) for trouble in troubles]
     if trainer.is_global_zero and loggers:
         try:
-            run_page.write_page(command, run, [first, *lines], rows)
+            run_page.write_page(command, run, [first, *lines], rows, history)
             lines.append(("page", shown(run / "report.html")))
         except OSError as error:  # a full disk: the network is there, and the lines say where
             lines += [("run", shown(run)), ("watch", f"the page cannot be written: {error.strerror}")]
@@ -106,6 +111,13 @@ def _validation_lines(command, best):
     lines = [("members", sweep_table.members_line(scores, command.model.task))] if "val/spread" in scores else []
     figures = "".join(f"{name} {scores[name]:.4f}  " for name in _shown(trainer) if name in scores)
     return [*lines, (Path(best).stem, f"{figures}in {shown(best)}")]
+
+
+def _baseline_lines(command):
+    """What an answer reaches that does not depend on the features."""
+    model = command.model
+    scores = judgement.baseline_scores(model, command.datamodule)
+    return [("baseline", judgement.baseline_line(scores))] if scores else []
 
 
 def _shown(trainer):

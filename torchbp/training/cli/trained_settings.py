@@ -5,6 +5,7 @@ from pathlib import Path
 from torchbp.cli.keys import LINKED
 from torchbp.training.checkpoints.compatibility import changed_settings, check_same_settings
 from torchbp.training.cli.arguments import GROUPS
+from torchbp.training.data.reading.bundled import BUNDLED
 from torchbp.training.errors import SettingError
 
 # settings of `data` that say where the rows are and how they are written, and not which network it is
@@ -47,6 +48,8 @@ def source_of(given, saved, path):
     """The source that a command names, or that of the checkpoint. A relative path of the checkpoint, which is not here,
     is looked for where the run is: beside the folder of all runs."""
     if given is not None:
+        if isinstance(given, str) and given in BUNDLED and given != saved:
+            raise SettingError(f"{path} was not trained on {given}; name a file with the columns of {saved}")
         return given
     if saved is None:
         raise SettingError(f"{path} does not say what it was trained on; add --data.source FILE")

@@ -5,6 +5,7 @@ import numpy as np
 from torchbp.printing import escape
 from torchbp.training.atomic_write import atomic_write
 from torchbp.training.report import figures
+from torchbp.training.report.answer_plots import calibration_plot, precision_plot, regression_plots
 from torchbp.training.report.page import report_page
 from torchbp.training.report.plots import gradient_plots, learning_plots, roc_plot
 from torchbp.training.report.tables import confusion, html_table
@@ -14,6 +15,10 @@ SWEEP = (
     "and standard deviation of the loss and of the accuracy of single members; the epochs after which the members "
     "stopped, and why"
 )
+
+IMPORTANCE = "How far the loss of the validation rows rises when the values of a column are shuffled among them"
+MOST_COLUMNS, MOST_FEATURES = 20, 200  # on the page
+TEST, END = '<section id="test">', "</section>"  # of the section that `torchbp test` replaces
 
 
 def write_report(
@@ -25,11 +30,13 @@ def write_report(
     activation,
     task,
     truth,
-    probabilities,
+    answers,
     hardest,
     config,
     versions,
     sweep=None,
+    importance=(),
+    features=(),
 ):
     """Write `report.html`, `curves.png` and `gradients.png`; a picture without data is left out.
 
@@ -42,12 +49,14 @@ def write_report(
             `sample_gradient/p05`, `/p50`, `/p95`, `/max`. Numbers that are not finite are not drawn.
         activation: the name of the hidden layers' activation.
         task: what the network is trained for.
-        truth, probabilities: of the validation rows, `(N, outputs)`, 0 or 1, and in [0, 1]; or both None.
+        truth, answers: of the validation rows, `(N, outputs)`: 0 or 1 and probabilities, or numbers; or both None.
         hardest: dicts of `row`, `split`, `label`, `predicted`, `probability` (of the label) and `norm`, of the rows
             with the largest gradients.
         config: the YAML of the run.
         versions: the version of each program.
         sweep: the head and the rows of a sweep's table, or None.
+        importance: `(column, number of its features, rise of the loss)` of each column.
+        features: the names of the network's features.
     """
     learning, gradients = learning_plots(history, task), gradient_plots(history, activation)
     flow = [plot for plot in gradients if plot.name in ("dz", "saturated")]
@@ -55,7 +64,9 @@ def write_report(
         *([_section("Sweep", [f'<div class="card all">{html_table(SWEEP, *sweep)}</div>'], "")] if sweep else []),
         _section("Learning", [_figure(plot) for plot in learning], "No epoch was completed: there is no curve."),
         _section("Gradients", [_figure(plot) for plot in gradients], "No gradient was recorded."),
-        _section("Validation rows", *_validation_answers(task, truth, probabilities)),
+        _section("Validation rows", *_validation_answers(task, truth, answers)),
+        _test_section([]),
+        _section("Columns", _columns(importance, features), "The columns have no names, or are too many."),
         _section("Hardest rows", _hardest_rows(hardest), "No gradient of a single row was recorded."),
         _section("Configuration", [f'<pre tabindex="0">{escape(config)}</pre>'] if config else [], "None was kept."),
         _section("Versions", [_pairs(versions.items())] if versions else [], "None was recorded."),
@@ -79,17 +90,54 @@ def _figure(plot):
     )
 
 
-def _validation_answers(task, truth, probabilities):
-    """ROC and confusion matrix of the validation rows; and a sentence for the case that there is neither."""
-    if not task.has_classes:
-        return [], "The answers are numbers: there is no ROC and no table of classes."
+def _test_section(scores):
+    """The scores of the test rows, which `torchbp test` puts here. scores: pairs `(name, text)`."""
+    none = "They are not known yet: torchbp test --ckpt_path and this run's folder adds them."
+    return _section("Test rows", [_pairs(scores)] if scores else [], none).replace("<section>", TEST, 1)
+
+
+def add_test_scores(folder, scores):
+    """Put the scores of the test rows, `{name: number}`, on the page of the run in `folder`, if there is one."""
+    path = folder / "report.html"
+    page = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before, start, rest = page.partition(TEST)
+    _, end, after = rest.partition(END)
+    if start and end:
+        section = _test_section([(name, f"{value:.4f}") for name, value in scores.items()])
+        with atomic_write(path) as temporary:
+            temporary.write_text(before + section + after, encoding="utf-8")
+
+
+def _validation_answers(task, truth, answers):
+    """The plots of the answers to the validation rows, and their confusion matrix; a sentence where there are none."""
     if truth is None or not len(truth):
         return [], "There were no validation rows."
-    if not np.isfinite(probabilities).all():
+    if not np.isfinite(answers).all():
         return [], "The network's answers are not finite numbers: the run has diverged. A smaller lr helps."
-    roc = roc_plot(task.classes[-task.outputs :], truth, probabilities)
-    matrix = f'<div class="card wide"><h3>Answers</h3>{confusion(task, truth, probabilities)}</div>'
-    return [_figure(roc), matrix] if roc else [matrix], ""
+    if not task.has_classes:
+        return [_figure(plot) for plot in regression_plots(task.classes, truth, answers)], ""
+    names = task.classes[-task.outputs :]
+    plots = [of(names, truth, answers) for of in (roc_plot, precision_plot, calibration_plot)]
+    matrix = f'<div class="card wide"><h3>Answers</h3>{confusion(task, truth, answers)}</div>'
+    return [*(_figure(plot) for plot in plots if plot), matrix], ""
+
+
+def _columns(importance, features):
+    parts = []
+    if importance:
+        rows = [[name, count, f"{rise:+.4f}"] for name, count, rise in importance[:MOST_COLUMNS]]
+        cut = f" The {MOST_COLUMNS} of {len(importance)} with the largest rise are shown." * (
+            len(importance) > MOST_COLUMNS
+        )
+        parts.append(
+            f'<div class="card all">{html_table(IMPORTANCE, ("column", "features", "rise of val/loss"), rows)}'
+            "<p>A column with a rise of about 0 is not used, or others say the same. One that has nearly all of the "
+            f"rise may know the answer.{cut}</p></div>"
+        )
+    if features:
+        shown = ", ".join(features[:MOST_FEATURES]) + (", …" if len(features) > MOST_FEATURES else "")
+        parts.append(f'<div class="card all"><h3>{len(features)} features</h3><p>{escape(shown)}</p></div>')
+    return parts
 
 
 def _hardest_rows(hardest):

@@ -96,8 +96,9 @@ def png(plots):
 def draw_plot(plot, axes):
     for i, curve in enumerate(plot.curves):
         colour, dashes = curve_style(i)
-        marker = "o" if len(curve.x) == 1 else None  # a single point is no line
-        axes.plot(curve.x, curve.y, color=colour, linestyle=(0, dashes or None), marker=marker, label=curve.label)
+        marker = "o" if len(curve.x) == 1 or plot.points or plot.marked else None  # a single point is no line
+        style = {"linestyle": "none", "alpha": 0.5} if plot.points else {"linestyle": (0, dashes or None)}
+        axes.plot(curve.x, curve.y, color=colour, marker=marker, markersize=3, label=curve.label, **style)
     axes.set_xlabel(plot.x)
     axes.set_ylabel(plot.y)
     plain = FuncFormatter(lambda value, _: f"{value:g}")
@@ -111,8 +112,10 @@ def draw_plot(plot, axes):
         if first == last:
             axes.set_xlim(first - 1, last + 1)
     else:
-        axes.plot((0, 1), (0, 1), color=axes.xaxis.label.get_color(), alpha=0.4, linewidth=1)
-        axes.set_xlim(-0.02, 1.02)
+        if plot.line:
+            axes.plot(*plot.line, color=axes.xaxis.label.get_color(), alpha=0.4, linewidth=1)
+        if plot.unit:
+            axes.set_xlim(-0.02, 1.02)
     if plot.log:
         whole_decades(axes, np.log10(list(itertools.chain(*(curve.y for curve in plot.curves)))))
 

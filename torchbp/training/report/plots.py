@@ -24,7 +24,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Plot:
-    """Curves, a title, what to look for, and the axes. `log`: y is logarithmic; `unit`: y runs from 0 to 1."""
+    """Curves, a title, what to look for, and the axes. `log`: y is logarithmic; `unit`: y runs from 0 to 1. `points`: a
+    curve is points without a line; `marked`: it has both. `line`: the x and the y of the ends of a thin line, in a plot
+    that is not over epochs.
+    """
 
     name: str
     title: str
@@ -34,6 +37,9 @@ class Plot:
     x: str = "epoch"
     log: bool = False
     unit: bool = False
+    points: bool = False
+    marked: bool = False
+    line: tuple | None = ((0, 1), (0, 1))
 
 
 def learning_plots(history, task):

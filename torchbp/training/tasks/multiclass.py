@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.training.tasks.labels import deviation
+from torchbp.training.tasks.row_weights import with_weights
 from torchbp.training.tasks.task import OF_CLASSES, Task, answer_columns, f1, weighted_sum
 
 FEWEST = 1e-43  # as a share, whose logarithm is −99
@@ -55,6 +56,10 @@ class Multiclass(Task):
         if self.class_weight is None:
             return w
         return self.weights[y] if w is None else self.weights[y] * w
+
+    def target(self, y, w=None):
+        w = self.row_weights(y, w)
+        return (y, self.criterion) if w is None else (with_weights(y, w, len(self.classes)), self.weighted)
 
     def row_losses(self, z, y):
         losses = self._cross_entropy(z, y, self.label_smoothing)

@@ -2,32 +2,39 @@
 
     L = (1/N) Σ_n w_n ℓ_n        ∂L/∂z_n = (w_n/N) ∂ℓ_n/∂z_n
 
-The weights travel in the target, as its last column: so the engine gathers, stacks and shares them as it does targets.
+It divides by N, where `torchbp.engine.RowWeighted` divides by Σ w: the gradients of the parts of a batch then add up to
+that of the whole, in several processes too.
+
+The weights travel in the target, so that the engine and its programs gather, stack and share them as targets: as a
+last column, or of classes in the place of the ones of a one-hot row, w_n onehot(y_n).
 """
 
 import torch
+import torch.nn.functional as F
 
+from torchbp.ops.losses.cross_entropy import probabilities_dz
 from torchbp.ops.registry import attach, rule_of
 from torchbp.ops.rules import Loss
 
 
-def with_weights(y, w):
-    """The target of a `RowWeighted`: y, `(N)` of classes or `(N, outputs)`, and w, `(N)`, side by side."""
-    y = y.unsqueeze(-1) if y.dim() == 1 else y
-    return torch.cat([y.to(w.dtype), w.unsqueeze(-1)], -1)
+def with_weights(y: torch.Tensor, w: torch.Tensor, classes: int | None = None) -> torch.Tensor:
+    """The target of a `MeanOverRows`: of y `(N, outputs)` and weights `(N)` side by side, `(N, outputs + 1)`; of the
+    indices of so many classes, `(N)`, the shares `(N, classes)`."""
+    if classes is None:
+        return torch.cat([y.to(w.dtype), w.unsqueeze(-1)], -1)
+    return F.one_hot(y, classes).to(w.dtype) * w.unsqueeze(-1)
 
 
-class RowWeighted(torch.nn.Module):
+class MeanOverRows(torch.nn.Module):
     """The loss `base` with a weight for each row.
 
     Args:
-        base: a loss with reduction "mean", of elements or of classes.
+        base: a loss with reduction "mean", of elements, or the cross-entropy of classes.
 
-    Shapes: the output `(N, outputs)`; the target as `with_weights` makes it, `(N, 2)` of classes, otherwise
-    `(N, outputs + 1)`. The class of a row is exact in float32 below 2²⁴.
+    Shapes: the output `(N, outputs)`; the target as `with_weights` makes it.
 
     Example:
-        >>> loss = RowWeighted(torchbp.nn.MSELoss())
+        >>> loss = MeanOverRows(torchbp.nn.MSELoss())
         >>> loss(torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0, 0.5], [1.0, 1.5]]))  # (0.5 · 1 + 1.5 · 4)/2 = 3.25
     """
 
@@ -42,38 +49,42 @@ class RowWeighted(torch.nn.Module):
 
 
 def weighted_loss(output, target, reduction="mean", *, base):
-    """L of a `RowWeighted`, by the operation of its base, which autograd goes through."""
-    y, w = split(target, base)
+    """L of a `MeanOverRows`, by the operation of its base, which autograd goes through."""
     rule = rule_of(base)
-    each = rule.apply(output, y, reduction="none", **rule.options_of(base))
-    total = each * (w if each.dim() == w.dim() else w.squeeze(-1))
-    return total.mean() if reduction == "mean" else total.sum()
+    if rule.target == "classes":
+        each = rule.apply(output, smoothed(target, base), reduction="none")
+    else:
+        each = target[..., -1:] * rule.apply(output, target[..., :-1], reduction="none", **rule.options_of(base))
+    return each.mean() if reduction == "mean" else each.sum()
 
 
-def split(target, base):
-    """y, as the base takes it, and w `(…, N, 1)`."""
-    y, w = target[..., :-1], target[..., -1:]
-    return (y.squeeze(-1).long() if rule_of(base).target == "classes" else y), w
+def smoothed(shares, base):
+    """q = (1 − ε) w onehot(y) + (ε/C) w, of the shares w onehot(y)."""
+    smoothing = base.label_smoothing
+    if not smoothing:
+        return shares
+    return (1 - smoothing) * shares + smoothing / shares.shape[-1] * shares.sum(-1, keepdim=True)
 
 
 def _terms(output, target, base):
     """w ℓ, w ∂ℓ/∂z, and what the mean of one network divides by."""
-    y, w = split(target, base)
     rule = rule_of(base)
-    options = rule.options_of(base)
-    if rule.terms is not None:
-        each, derivative, _ = rule.terms(output, y, **options)
+    if rule.target == "classes":
+        log_p, q = output.log_softmax(-1), smoothed(target, base)
+        each, derivative = -(q * log_p).sum(-1), probabilities_dz(1, log_p, q, -1)
     else:
-        each, derivative = rule.each(output, y, **options), rule.derivative(output, y, **options)
+        options, y, w = rule.options_of(base), target[..., :-1], target[..., -1:]
+        each, derivative = w * rule.each(output, y, **options), w * rule.derivative(output, y, **options)
     members = len(output) if output.dim() > 2 else 1
-    return each * (w if each.dim() == w.dim() else w.squeeze(-1)), derivative * w, max(1, each.numel() // members)
+    return each, derivative, max(1, each.numel() // members)
 
 
 def _check(output, target):
-    if target.dim() != output.dim() or target.shape[:-1] != output.shape[:-1] or target.shape[-1] < 2:
+    extra = target.shape[-1] - output.shape[-1] if target.dim() == output.dim() else None
+    if extra not in (0, 1) or target.shape[:-1] != output.shape[:-1]:
         raise ValueError(
-            f"the target has the shape {tuple(target.shape)}, and the output {tuple(output.shape)}; give y and, as its "
-            "last column, the weight of each row"
+            f"the target has the shape {tuple(target.shape)}, and the output {tuple(output.shape)}; give it as "
+            "`with_weights` makes it"
         )
 
 
@@ -92,5 +103,5 @@ attach(
         slope=None,
         description="A loss in which each row has a weight.",
     ),
-    RowWeighted,
+    MeanOverRows,
 )

@@ -9,10 +9,11 @@ from types import MappingProxyType
 
 import torch
 
+import torchbp.nn  # noqa: F401  (the losses' rules get their modules there)
 from torchbp.ops.registry import rule_of, rules
 from torchbp.ops.rules import Loss
 from torchbp.training.errors import SettingError
-from torchbp.training.tasks.row_weights import RowWeighted, with_weights
+from torchbp.training.tasks.row_weights import MeanOverRows, with_weights
 
 OF_CLASSES = MappingProxyType({"loss": "min", "log_loss": "min", "accuracy": "max", "f1": "max", "auroc": "max"})
 
@@ -71,7 +72,7 @@ class Task(torch.nn.Module):
             raise SettingError(f"model.label_smoothing={label_smoothing!r} {must}")
         self._check_class_weight()
         self.criterion = self.make_loss(known[loss].module_class)
-        self.__dict__["weighted"] = RowWeighted(self.criterion)  # no submodule: it has the same buffers
+        self.__dict__["weighted"] = MeanOverRows(self.criterion)  # no submodule: it has the same buffers
         self.register_buffer("mean_weight", torch.ones(()))
 
     def _check_class_weight(self):
