@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from torchbp.benchmarks.commands import tables
 from torchbp.benchmarks.helpers import real_tables
 from torchbp.benchmarks.helpers.real_tables import CLASSES, NUMBER, read_table, split, table_files
-from torchbp.benchmarks.helpers.table_models import MODELS, PEER
+from torchbp.benchmarks.helpers.table_models import MODELS, PACK, PEER
 from torchbp.cli import main
 
 DUMMIES = {
@@ -68,9 +68,11 @@ def test_every_table_of_scikit_learn_is_read():
 
 
 def test_the_command_prints_means_and_a_summary(folder, monkeypatch, capsys):
-    monkeypatch.setattr(tables, "MODELS", DUMMIES)
+    monkeypatch.setattr(tables, "MODELS", {PEER: DUMMIES[PEER]})
+    monkeypatch.setattr(tables, "PACK", {"linear": DUMMIES["linear"]})
     file = folder / "a.json"
     arguments = ["bench", "tables", str(folder), "--seeds", "2", "--only", "titanic", "autompg", "--json", str(file)]
+    arguments.append("--pack")
     assert main(arguments) == 0
     records = json.loads(file.read_text())["results"]
     names = [(r["network"], r["seed"], r["variant"]) for r in records]
@@ -128,7 +130,7 @@ def test_folders_without_tables(tmp_path, capsys):
 
 
 def test_the_models_are_made_with_their_defaults():
-    for kinds in MODELS.values():
+    for kinds in [*MODELS.values(), *PACK.values()]:
         for make in kinds.values():
             make(3)
     assert MODELS["torchbp's MLP"][CLASSES](3).get_params() == {

@@ -142,7 +142,7 @@ def test_every_line_of_stderr(name, run):
     lines = [re.sub(r"\d+\.\d{4}", "#", line) for line in err.splitlines()]
     epochs = [f"epoch    {epoch}  train/loss #  val/accuracy #  val/loss #" for epoch in (1, 2)]
     assert lines == [*HEADERS[name], *epochs]
-    best = re.search(r"\S+best.ckpt$", out)[0]
+    best = re.search(r"\S+best.ckpt$", out, re.MULTILINE)[0]
     for command in ("test", "validate", "predict"):
         status, out, err = run(command, *config, "--ckpt_path", best)
         assert (status, err) == (0, "")

@@ -1,3 +1,92 @@
-"""What the auditor finds in torch's own operators and modules."""
+"""What the auditor finds in torch's own operators, and why: {operator: {check: reason}}.
 
-KNOWN = {}
+A reason begins with "defect" or "convention". `test_torch_operators.py` shows some of the defects in plain torch.
+"""
+
+_RANK = "convention: the factors have no derivative where the matrix has no full rank"
+_STATISTICS = "convention: running statistics are written into, as the operator says"
+_SIZES = "defect: the kernel reads beyond statistics of another size, and ends the process"
+_VIEW = "convention: it reads the memory of its input by strides"
+
+KNOWN = {
+    "_batch_norm_with_update": {"side_effects": _STATISTICS, "shapes": _SIZES},
+    "_native_batch_norm_legit": {"side_effects": _STATISTICS, "shapes": _SIZES},
+    "native_batch_norm": {"side_effects": _STATISTICS, "shapes": _SIZES},
+    "nn.functional.batch_norm": {"side_effects": _STATISTICS},
+    "nn.functional.instance_norm": {"side_effects": _STATISTICS},
+    "native_group_norm": {
+        "linearity": "defect: with undefined gradients of the other outputs the input's gradient differs",
+        "layouts": "defect: a weight with a stride is read as if it had none",
+    },
+    "_segment_reduce.offsets": {"shapes": "defect: no rows end the process"},
+    "sparse.mm.reduce": {
+        "second_order": "defect: the double backward raises an error of another layout",
+        "shapes": "defect: the kernel does not look at the sizes, and ends the process",
+    },
+    "as_strided.partial_views": {"layouts": _VIEW, "vmap": _VIEW},
+    "as_strided_scatter": {"values": "convention: entries that are written twice"},
+    "lu": {"extremes": _RANK},
+    "qr": {"extremes": _RANK},
+    "linalg.lu": {"extremes": _RANK},
+    "linalg.lu_factor_ex": {"extremes": _RANK},
+    "linalg.qr": {"extremes": _RANK},
+    "linalg.eig": {"extremes": _RANK},
+    "linalg.eigh": {"extremes": _RANK},
+    "linalg.eigvals": {"extremes": _RANK},
+    "svd_lowrank": {"extremes": _RANK, "dtypes": "defect: in bfloat16 it multiplies with random numbers of float32"},
+    "pca_lowrank": {"extremes": _RANK, "dtypes": "defect: in bfloat16 it multiplies with random numbers of float32"},
+    "linalg.cholesky_ex": {
+        "extremes": "convention: the matrix is not positive definite, which `info` says",
+        "magnitudes": "convention: the matrix is not positive definite, which `info` says",
+    },
+    "ormqr": {
+        "extremes": "convention: the reflectors and their factors do not belong together",
+        "magnitudes": "convention: the reflectors and their factors do not belong together",
+    },
+    "linalg.householder_product": {
+        "extremes": "convention: the reflectors and their factors do not belong together",
+        "magnitudes": "convention: the reflectors and their factors do not belong together",
+    },
+    "linalg.pinv": {"autocast": "defect: a backward after a forward under autocast mixes dtypes, and raises"},
+    "linalg.pinv.hermitian": {"autocast": "defect: a backward after a forward under autocast mixes dtypes, and raises"},
+    "linalg.vector_norm": {"extremes": "defect: at denormal numbers the gradient is nan"},
+    "matrix_exp": {"extremes": "defect: in bfloat16 the gradient is uninitialised memory"},
+    "logcumsumexp": {"dtypes": "defect: in bfloat16 the gradient is far off where numbers differ by much"},
+    "nn.functional.linear_cross_entropy.chunked": {
+        "second_order": "defect: the second derivative is zero, silently",
+        "vmap": "defect: the gradient of a shared input is wrong",
+    },
+    "nn.functional.linear_cross_entropy.chunked_none": {
+        "second_order": "defect: the double backward raises",
+    },
+    "nn.functional.max_unpool3d": {
+        "values": "convention: indices that repeat",
+        "layouts": "defect: the backward raises where the indices have a stride",
+    },
+    "nn.functional.max_unpool3d.grad": {"layouts": "defect: the backward raises where the indices have a stride"},
+    "nn.functional.rrelu": {"checkpointing": "defect: under a checkpoint the gradient is uninitialised memory"},
+    "nn.functional.binary_cross_entropy": {
+        "extremes": "defect: the loss is bounded at the probability 0, and the gradient of its target is infinite"
+    },
+    "nn.functional.softshrink": {"extremes": "defect: with lambd = 0 it is the identity, whose gradient at 0 is not 0"},
+    "nn.functional.poisson_nll_loss": {
+        "extremes": "defect: nan from the inactive branch of Stirling's term",
+        "magnitudes": "defect: nan from the inactive branch of Stirling's term",
+    },
+    "nn.functional.ctc_loss": {
+        "values": "convention: the gradient is that of log-probabilities, whose exponentials add up to 1",
+        "extremes": "convention: the gradient is that of log-probabilities, whose exponentials add up to 1",
+    },
+    "polar": {
+        "magnitudes": "defect: for a negative radius the gradient has the wrong sign",
+        "extremes": "defect: at denormal numbers the gradient is nan",
+    },
+    "select_scatter": {"vmap": "defect: the gradient of what is scattered is multiplied by the size"},
+    "scatter_reduce.prod": {"hessian": "defect: no forward-mode tangent, and no error"},
+    "to_sparse": {"extremes": "convention: entries that are 0 are dropped"},
+    "normal": {"values": "convention: the gradients of mean and standard deviation are zero"},
+    "masked.median": {"layouts": "defect: of an expanded tensor it gives uninitialised memory"},
+    "masked.std": {"extremes": "convention: the standard deviation has a kink where all numbers are equal"},
+    "__rpow__": {"values": "convention: the sample has no finite output"},
+    "normal.number_mean": {"values": "convention: the sample has no input with a gradient"},
+}

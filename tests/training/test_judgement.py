@@ -70,7 +70,6 @@ def test_losses_at_the_end(train, val, reached, message):
 
 @pytest.mark.parametrize("members", [None, 3])
 def test_the_column_that_matters_is_the_most_important(members):
-    columns = {"noise": {"kind": "number"}, "colour": {"kind": "category", "categories": ["a", "b"]}}
     data = TabularData(
         pd.DataFrame({"noise": np.arange(40.0) % 7, "colour": list("ab") * 20, "y": list("pq") * 20}), "y"
     )

@@ -109,7 +109,7 @@ def test_folder_holds_the_page_and_two_pictures(drawn, tmp_path):
         assert content.startswith(b"\x89PNG\r\n\x1a\n")
         assert content.endswith(b"IEND\xaeB`\x82")
         assert 600 < int.from_bytes(content[16:20]) < 2000
-    assert len(plots_in(page)) == 8
+    assert len(plots_in(page)) == 10
     assert "lr: 0.5" in page.text
     assert "either hard or mislabelled" in page.text
     hardest = page.tables["The rows with the largest gradients"]

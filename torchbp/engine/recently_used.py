@@ -13,3 +13,9 @@ def cached(made, key, make, largest=None):
             del made[next(iter(made))]
     made[key] = value
     return value
+
+
+def put(made, key, value):
+    """made[key] = value, and the same bound."""
+    made.pop(key, None)
+    return cached(made, key, lambda: value)

@@ -7,6 +7,7 @@ import torch
 
 import torchbp
 from tests.networks import assert_same, mlp, rows
+from torchbp.engine import recently_used
 from torchbp.engine.native import single_step
 from torchbp.engine.native.single_step import ReadyCall
 
@@ -48,6 +49,17 @@ def test_a_program_is_made_once_a_shape_was_met_often(by_programs):
             both(pair, *rows(5))  # the last batch of an epoch
     assert len(by_programs) == 6 - 1  # the first step of all has no state yet
     assert len(pair[0].compiled.programs) == 1
+    assert_same(*map(model_of, pair), 1e-10)
+
+
+def test_nothing_grows_with_the_shapes(monkeypatch):
+    monkeypatch.setattr(single_step, "STEPS_BEFORE", 0)
+    monkeypatch.setattr(recently_used, "LARGEST", 3)
+    pair = pair_of(torchbp.SGD)
+    for size in (1, 1, 2, 3, 4, 5, 1, 2):
+        both(pair, *rows(size))
+    compiled = pair[0].compiled
+    assert max(len(compiled.looked_up), len(compiled.programs), len(pair[0]._single.steps_met)) <= 3
     assert_same(*map(model_of, pair), 1e-10)
 
 

@@ -20,7 +20,7 @@ from sklearn.metrics import accuracy_score, log_loss, r2_score, root_mean_square
 from threadpoolctl import threadpool_limits
 
 from torchbp.benchmarks.helpers.real_tables import CLASSES, NUMBER, OF_SKLEARN, read_table, split, table_files
-from torchbp.benchmarks.helpers.table_models import MODELS, PEER
+from torchbp.benchmarks.helpers.table_models import MODELS, PACK, PEER
 
 COLUMNS = {
     "normalised": ("normalised loss", "{:.3f}"),
@@ -39,7 +39,7 @@ LEGEND = (
 SCORES = {CLASSES: ("log-loss", "accuracy"), NUMBER: ("RMSE / deviation", "R²")}
 
 
-def measure(folder, seeds, rows, only=None):
+def measure(folder, seeds, rows, only=None, pack=False):
     """A record of every table, seed and model.
 
     Args:
@@ -47,32 +47,30 @@ def measure(folder, seeds, rows, only=None):
         seeds: how often each table is split, and each model made.
         rows: at most so many rows of a table, drawn for each seed.
         only: names of tables; None is all.
+        pack: whether our packs take part, too.
     """
     files = {} if folder is None else table_files(folder)
     names = [name for name in (*files, *OF_SKLEARN) if only is None or name in only]
     torch.set_num_threads(1)
+    models = MODELS | PACK if pack else MODELS
     with threadpool_limits(1):
-        warm_up()
+        warm_up(models)
         for name in names:
             table = read_table(name, files.get(name))
             for seed in range(seeds):
                 parts = split(table, seed, rows)
-                for variant, models in MODELS.items():
-                    yield {
-                        "network": name,
-                        "seed": seed,
-                        "variant": variant,
-                        **scored(models[table.kind](seed), parts, table.kind),
-                    }
+                for variant, of_kinds in models.items():
+                    found = scored(of_kinds[table.kind](seed), parts, table.kind)
+                    yield {"network": name, "seed": seed, "variant": variant, **found}
     yield {"note": f"at most {rows} rows of a table, {seeds} seeds, one thread"}
 
 
-def warm_up():
+def warm_up(models):
     """Let each model be made once, so that what is imported and prepared for the first one is not counted."""
     for kind, name in ((CLASSES, "iris"), (NUMBER, "diabetes")):
         parts = split(read_table(name), 0)
-        for models in MODELS.values():
-            scored(models[kind](0), parts, kind)
+        for of_kinds in models.values():
+            scored(of_kinds[kind](0), parts, kind)
 
 
 def scored(model, parts, kind):

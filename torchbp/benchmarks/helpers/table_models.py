@@ -23,6 +23,12 @@ def with_scaled_target(model):
 
 
 # name: {kind of target: the model of a seed}
+PACK = {
+    "torchbp's pack": {
+        CLASSES: lambda seed: estimators.PackClassifier(random_state=seed),
+        NUMBER: lambda seed: estimators.PackRegressor(random_state=seed),
+    },
+}
 MODELS = {
     "torchbp's MLP": {
         CLASSES: lambda seed: estimators.MLPClassifier(random_state=seed),

@@ -12,7 +12,7 @@ from sklearn.neural_network import MLPClassifier
 from torch.utils.data import DataLoader, TensorDataset
 
 from torchbp.benchmarks.helpers.networks import torch_network
-from torchbp.nn import MLP, BCEWithLogitsLoss
+from torchbp.nn import MLP, BCEWithLogitsLoss, CrossEntropyLoss
 from torchbp.training import Network, TabularData, UntilMinimum
 from torchbp.training.callbacks.gradient_monitor import GradientMonitor
 from torchbp.training.callbacks.progress import EpochProgress
@@ -37,11 +37,15 @@ class Task:
 
     @cached_property
     def rows(self):
-        """The training split, standardised: x `(N, sizes[0])` and y `(N, sizes[-1])`."""
+        """The training split, standardised: x `(N, sizes[0])`; y `(N, 1)`, or `(N)` of more than two classes."""
         x, y = self.data.rows("train")
         scale = Standard(self.sizes[0])
         scale.fit(x)
         return scale(x), y
+
+    @property
+    def has_two_classes(self):
+        return self.data.task == "binary"
 
     @property
     def steps(self):
@@ -52,9 +56,9 @@ class Task:
 class Peer(pl.LightningModule):
     """The least that Lightning can train."""
 
-    def __init__(self, sizes):
+    def __init__(self, task):
         super().__init__()
-        self.net, self.loss = torch_network(*sizes), torch.nn.BCEWithLogitsLoss()
+        self.net, self.loss = torch_network(*task.sizes), _torch_loss(task)
 
     def training_step(self, batch):
         x, y = batch
@@ -87,13 +91,24 @@ def _bare_trainer(task):
 
 
 def _classifier(task, engine="autograd"):
-    return Network(task.sizes[0], task.data.classes, hidden=list(task.sizes[1:-1]), lr=LR, engine=engine)
+    return Network(
+        task.sizes[0],
+        task.data.classes,
+        task=task.data.task,
+        hidden=list(task.sizes[1:-1]),
+        activation="sigmoid",
+        scaling="standard",
+        optimizer="sgd",
+        lr=LR,
+        weight_decay=0.0,
+        engine=engine,
+    )
 
 
 def lightning(task):
     """torch.nn, and a loader that collects a batch row by row, as Lightning's own examples do."""
     loader = DataLoader(TensorDataset(*task.rows), batch_size=task.data.batch_size, shuffle=True)
-    _bare_trainer(task).fit(Peer(task.sizes), loader)
+    _bare_trainer(task).fit(Peer(task), loader)
 
 
 def our_trainer(task, engine="autograd"):
@@ -132,15 +147,19 @@ def _raw_loop(task, net, loss):
 
 
 def our_loop(task):
-    _raw_loop(task, MLP(*task.sizes), BCEWithLogitsLoss())
+    _raw_loop(task, MLP(*task.sizes), BCEWithLogitsLoss() if task.has_two_classes else CrossEntropyLoss())
 
 
 def torch_loop(task):
-    _raw_loop(task, torch_network(*task.sizes), torch.nn.BCEWithLogitsLoss())
+    _raw_loop(task, torch_network(*task.sizes), _torch_loss(task))
+
+
+def _torch_loss(task):
+    return torch.nn.BCEWithLogitsLoss() if task.has_two_classes else torch.nn.CrossEntropyLoss()
 
 
 def scikit_learn(task):
-    """Its loss of several outputs of zeros and ones is ours. It never stops before its last epoch."""
+    """Its loss is ours. It never stops before its last epoch."""
     x, y = (t.numpy() for t in task.rows)
     MLPClassifier(
         hidden_layer_sizes=task.sizes[1:-1],
@@ -154,4 +173,4 @@ def scikit_learn(task):
         max_iter=task.epochs,
         n_iter_no_change=task.epochs + 1,
         tol=0,
-    ).fit(x, y.squeeze(1) if task.sizes[-1] == 1 else y)
+    ).fit(x, y.ravel())

@@ -18,7 +18,7 @@ from torchbp.engine.network import Network
 from torchbp.engine.optimizers.lean_step import LeanFunctions
 from torchbp.engine.optimizers.rule_inputs import RuleInputs
 from torchbp.engine.optimizers.update_rule import rules_at, unique_rules, update_rules
-from torchbp.engine.recently_used import cached
+from torchbp.engine.recently_used import cached, put
 from torchbp.engine.step import step
 from torchbp.ops.registry import rule_of
 
@@ -102,7 +102,7 @@ class CompiledSteps:
         if found is None or not found.is_valid():
             found = self._look_up(rows)
             if found is not None and found.is_watched:
-                self.looked_up[rows.key] = found
+                put(self.looked_up, rows.key, found)
         return found
 
     def why_not(self, rows):

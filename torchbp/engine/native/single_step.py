@@ -8,7 +8,7 @@ from torch.autograd.graph import increment_version
 from torchbp.engine.native.elementwise import NotKnown
 from torchbp.engine.native.found import data_ptr
 from torchbp.engine.native.step_rows import check_indices
-from torchbp.engine.recently_used import cached
+from torchbp.engine.recently_used import cached, put
 
 STEPS_BEFORE = 10  # of the engine, on rows of a shape, before a program is made for it: a rare shape needs none
 CALL = 1e-5  # seconds that a call takes beside its step
@@ -38,7 +38,7 @@ class SingleSteps:
                 return call(x, y)
         elif self._is_new(key):
             return None
-        call = calls[key] = self._call_for(x, y)
+        call = put(calls, key, self._call_for(x, y))
         return None if call is None else call(x, y)
 
     def _is_new(self, key):

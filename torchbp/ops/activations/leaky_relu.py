@@ -61,19 +61,19 @@ def leaky_relu(input: torch.Tensor, negative_slope: float = 0.01, inplace: bool 
     return F.leaky_relu(input, negative_slope, True) if inplace else apply_leaky_relu(input, negative_slope)
 
 
-def _forward(z, negative_slope):
+def _forward(z, negative_slope=0.01):
     if isinstance(negative_slope, torch.Tensor):
         return torch.where(z > 0, z, negative_slope * z)
     return F.leaky_relu(z, negative_slope)
 
 
-def _backward(da, z, negative_slope):
+def _backward(da, z, negative_slope=0.01):
     if isinstance(negative_slope, torch.Tensor):
         return torch.where(z > 0, da, negative_slope * da)
     return leaky_relu_dz(da, z, negative_slope)
 
 
-def _backward_(da, z, negative_slope):
+def _backward_(da, z, negative_slope=0.01):
     if isinstance(negative_slope, torch.Tensor):
         return _backward(da, z, negative_slope)
     return leaky_relu_dz_(da, z, negative_slope)

@@ -123,7 +123,7 @@ def _audit_derivatives(subject):
     for index, value, words, point in special_points(subject, torch.float64):
         if value not in _BRANCHES or words.startswith("the first"):
             continue
-        expect_right_along(subject.at(point), index, f"at {words}", screened=False)
+        expect_right_along(subject, point, index, f"at {words}", screened=False)
 
 
 def _expect_finite(subject, point, dtype, words, found, indices):

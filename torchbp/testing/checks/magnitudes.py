@@ -28,7 +28,7 @@ def magnitudes(subject):
     total = sum(subject.point[i].numel() for i in subject.differentiable)
     points = list(points_of_magnitudes(subject))
     for index, words, point in points[:: 4 if total > _LARGE else 1]:
-        expect_right_along(subject.at(point), index, f"at {words}")
+        expect_right_along(subject, point, index, f"at {words}")
     if not points:
         raise Skipped("no real input")
     return f"at {len(points)} points, from {SIZES[0]:g} to {SIZES[-1]:g}"

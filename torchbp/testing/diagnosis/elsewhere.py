@@ -3,7 +3,7 @@
 import torch
 
 from torchbp.testing.diagnosis.message import is_excused, judged
-from torchbp.testing.numerics.gradients import generator
+from torchbp.testing.numerics.gradients import generator, vanishes
 from torchbp.testing.numerics.jacobian import along_two_and_their_sum, compare, is_additive, vector_function
 from torchbp.testing.numerics.screen import seems_right
 from torchbp.testing.numerics.tensors import direction_like, largest, weights
@@ -13,17 +13,20 @@ from torchbp.testing.subject.naming import six_digits
 _FEW = 12  # entries of a tensor up to which it is looked at whole, for the message
 
 
-def expect_right_along(subject, index, words, screened=True):
-    """Raise a Defect if the gradient of one argument is wrong at the point of the subject.
+def expect_right_along(given, point, index, words, screened=True):
+    """Raise a Defect if the gradient of one argument is wrong at a point.
 
     Where the derivatives along two directions do not add up to that along their sum, the point is a kink or a tie, and
     has no gradient to compare with. Where the function raises, there is nothing to compare either.
 
     Args:
+        given: the subject at the inputs given.
+        point: the other point.
         index: of the argument.
         words: on the point, before the message.
         screened: look along one direction first, which is enough where the gradient is right.
     """
+    subject = given.at(point)
     try:
         if screened and seems_right(subject, [index]):
             return
@@ -31,7 +34,9 @@ def expect_right_along(subject, index, words, screened=True):
     except Exception:  # outside of its domain
         return
     wrong = block.wrong & is_additive(block)[:, None]
-    if not bool(wrong.any()) or is_excused(subject, block) or _is_kink(subject, index):
+    if not bool(wrong.any()) or is_excused(subject, block) or vanishes(subject, given):
+        return
+    if _is_kink(subject, index):
         return
     try:
         judged(compare(subject, [index], whole=_FEW))

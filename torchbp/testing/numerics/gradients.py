@@ -109,6 +109,14 @@ def usual_size(subject):
     return max(map(largest, gradients(subject)), default=0.0)
 
 
+def vanishes(other, subject):
+    """Whether the gradients at another point are of the size of rounding errors at the usual one, as of 1 − y²."""
+    try:
+        return usual_size(other) < 1e-6 * usual_size(subject)
+    except Defect:  # the backward raises
+        return False
+
+
 def gaps(subject, found, expected, names=None, usual=None):
     """(name, relative difference) of each gradient that is not the expected one."""
     names = names or subject.names()

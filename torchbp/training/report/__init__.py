@@ -18,7 +18,7 @@ SWEEP = (
 
 IMPORTANCE = "How far the loss of the validation rows rises when the values of a column are shuffled among them"
 MOST_COLUMNS, MOST_FEATURES = 20, 200  # on the page
-TEST = "<!-- test rows -->", "<!-- end of test rows -->"
+TEST, END = '<section id="test">', "</section>"  # of the section that `torchbp test` replaces
 
 
 def write_report(
@@ -93,15 +93,15 @@ def _figure(plot):
 def _test_section(scores):
     """The scores of the test rows, which `torchbp test` puts here. scores: pairs `(name, text)`."""
     none = "They are not known yet: torchbp test --ckpt_path and this run's folder adds them."
-    return TEST[0] + _section("Test rows", [_pairs(scores)] if scores else [], none) + TEST[1]
+    return _section("Test rows", [_pairs(scores)] if scores else [], none).replace("<section>", TEST, 1)
 
 
 def add_test_scores(folder, scores):
     """Put the scores of the test rows, `{name: number}`, on the page of the run in `folder`, if there is one."""
     path = folder / "report.html"
     page = path.read_text(encoding="utf-8") if path.is_file() else ""
-    before, start, rest = page.partition(TEST[0])
-    _, end, after = rest.partition(TEST[1])
+    before, start, rest = page.partition(TEST)
+    _, end, after = rest.partition(END)
     if start and end:
         section = _test_section([(name, f"{value:.4f}") for name, value in scores.items()])
         with atomic_write(path) as temporary:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import torch
 
-import torchbp.nn  # noqa: F401  (its modules implement the rules)
+import torchbp.nn  # noqa: F401  (the losses' rules get their modules there)
 from torchbp.ops.registry import rule_of, rules
 from torchbp.ops.rules import Loss
 from torchbp.training.errors import SettingError
