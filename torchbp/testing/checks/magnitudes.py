@@ -7,7 +7,7 @@ import torch
 from torchbp.testing.diagnosis.elsewhere import expect_right_along
 from torchbp.testing.numerics.gradients import generator, need
 from torchbp.testing.numerics.jacobian import compare
-from torchbp.testing.numerics.tensors import largest
+from torchbp.testing.numerics.tensors import largest, symmetric
 from torchbp.testing.report import Skipped
 
 SIZES = (0.01, 0.1, 0.3, 1.5, 3.0, 5.0, 7.0, 10.0, 14.0, 18.0, 25.0, 40.0, 70.0, 150.0, 400.0, 1000.0)
@@ -42,7 +42,7 @@ def points_of_magnitudes(subject, mixed=True):
         if argument.kind != "input" or tensor.is_complex() or not tensor.numel():
             continue
         low, high = subject.domain_of(argument)
-        for numbers, words in [*_scaled(tensor), *(_mixed(tensor, source) if mixed else ())]:
+        for numbers, words in [*_scaled(tensor), *(_mixed(tensor, source) if mixed and not symmetric(tensor) else ())]:
             if float(numbers.min()) < low or float(numbers.max()) > high:
                 if math.isinf(low) or math.isinf(high) or words.startswith("-"):
                     continue
