@@ -37,7 +37,7 @@ def column_importance(model, x, y, w=None):
 @torch.no_grad()
 def loss_of(model, x, y, w=None):
     """The mean loss of rows, of the members that answer together."""
-    z = model(x.to(model.device))
+    z = model(x.to(model.scaling.median))  # in its dtype, on its device
     z = z[model.chosen][None] if model.members else z[None, None]
     scores = Scores(model.task)
     scores.add(z, y.to(z.device), None if w is None else w.to(z.device))
