@@ -133,6 +133,7 @@ def _first_call(function, inputs, options):
 
 
 def _reported(report, raise_exception):
+    __tracebackhide__ = True
     if raise_exception and not report.sound:
         raise GradientError(report)
     return report
