@@ -163,6 +163,27 @@ def without_warnings(function, *arguments):
         return function(*arguments)
 
 
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.parametrize("transform", [torch.func.grad, torch.func.jacfwd])
+def test_a_compiled_transform_reaches_the_parameters_of_every_layer(transform, device):
+    layers = torchbp.nn
+    net = nn.Sequential(
+        layers.Conv1d(2, 3, 2), layers.GroupNorm(1, 3), layers.PReLU(), layers.Linear(4, 6), layers.LayerNorm(6),
+        layers.Tanh(), layers.Linear(6, 2), layers.Flatten(), layers.Linear(6, 1),
+    ).to(device, torch.float64)  # fmt: skip
+    x = torch.randn(4, 2, 5, device=device, dtype=torch.float64)
+    parameters = dict(net.named_parameters())
+
+    def loss(parameters):
+        return torch.func.functional_call(net, parameters, (x,)).sin().sum()
+
+    derivative = transform(loss)
+    found = torch.compile(derivative, backend="eager")(parameters)
+    torch.testing.assert_close(found, derivative(parameters))
+    of_autograd = torch.autograd.grad(loss(parameters), list(parameters.values()))
+    torch.testing.assert_close(list(found.values()), list(of_autograd))
+
+
 @pytest.mark.parametrize("transform", [torch.func.jacrev, torch.func.jacfwd, torch.func.hessian])
 @pytest.mark.parametrize("activation", ["Sigmoid", "Tanh", "ReLU"])
 def test_jacobians_and_hessians_of_a_network(transform, activation, device):
