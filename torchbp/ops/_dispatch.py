@@ -109,8 +109,8 @@ def operation(function, by_torch, cast=None):
             return by_torch(*args)  # torch's error where it is no tensor
         if not (any_autocast() or transforms_active() or is_dynamo_compiling()):
             return short(*args)
-        # torch.export(strict=True) would record a Function without its gradient. In a compiled torch.func.grad torch tells
-        # the second of two Functions that its parameters need no gradient, and gives zeros.
+        # torch.export(strict=True) would record a Function without its gradient. In a compiled torch.func.grad torch
+        # tells the second of two Functions that its parameters need no gradient, and gives zeros.
         if is_dynamo_compiling() and (is_exporting() or transforms_active()):
             return by_torch(*args)
         if transforms_active() and not is_dynamo_compiling() and differentiates_tangents():
