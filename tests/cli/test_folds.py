@@ -23,7 +23,7 @@ def table(in_an_empty_folder):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(size=90), "b": rng.normal(size=90)})
     frame["ill"] = np.where(frame.a + 0.3 * frame.b > 0, "yes", "no")
-    frame["dose"] = (3 * frame.a - frame.b).round(4)
+    frame["dose"] = (20_000 + 3 * frame.a - frame.b).round(2)
     frame.to_csv("t.csv", index=False)
     return frame
 
@@ -64,9 +64,23 @@ def test_numbers(run, table):
     assert status == 0, err
     _, each = scores(out)
     rows = pd.read_csv("runs/run/version_0/out_of_fold.csv")
-    assert rows.label.tolist() == pytest.approx(table.dose.tolist(), rel=1e-4)
+    assert rows.label.tolist() == table.dose.tolist()  # every digit of them
     errors = [mean_squared_error(part.label, part.dose) ** 0.5 for _, part in rows.groupby("fold")]
     assert errors == pytest.approx(each["rmse"], rel=1e-3)
+
+
+def test_several_targets_have_a_column_each(run, table):
+    several = ["--trainer.max_epochs", 1, "--data.folds", 2, "--data.ignore", "[ill]"]
+    assert run(*FIT, *several, "--data.target", "[b, dose]")[0] == 0
+    rows = pd.read_csv("runs/run/version_0/out_of_fold.csv")
+    assert list(rows) == ["row", "fold", "label(b)", "label(dose)", "b", "dose"]
+    np.testing.assert_allclose(rows[["label(b)", "label(dose)"]], table[["b", "dose"]], rtol=1e-6)
+    labels = table.assign(ill=(table.ill == "yes").astype(int), odd=np.arange(90) % 2)
+    labels.to_csv("t.csv", index=False)
+    assert run(*FIT, *several[:4], "--data.target", "[ill, odd]")[0] == 0
+    rows = pd.read_csv("runs/run/version_1/out_of_fold.csv")
+    np.testing.assert_array_equal(rows[["label(ill)", "label(odd)"]], labels[["ill", "odd"]])
+    assert list(rows)[4:] == ["P(ill)", "P(odd)", "ill", "odd"]
 
 
 def test_one_fold_is_one_run(run):

@@ -189,10 +189,9 @@ def test_missing_values_are_said_and_predicted(capsys):
     frame.loc[7:19, "height"] = "NA"
     frame.loc[30:41, "colour"] = "?"
     fit("--data.source", write(frame), "--data.target", "ill", "--trainer.max_epochs", "1")
-    assert (
-        "blanks   height 13, colour 12: the median of the training rows, and a column that says so"
-        in capsys.readouterr().err
-    )
+    err = capsys.readouterr().err
+    assert "blanks   height 13: the median of the training rows, and a feature that says so" in err
+    assert "blanks   colour 12: no category, and a feature that says so" in err
     new = pd.DataFrame({"height": ["170.5", "N/A", "", "180"], "colour": ["red"] * 4})
     assert predicted(capsys, "--data.source", write(new, "b.csv")) == ""
     p = pd.read_csv("predictions.csv")["P(yes)"]

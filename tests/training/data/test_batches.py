@@ -76,6 +76,8 @@ def test_a_batch_has_the_weights_of_its_rows():
         wrong = frame.assign(w=frame.w.astype(float).where(frame.index != 4, value))
         with pytest.raises(UserError, match=f"row 5 under the header, column 'w' {message}"):
             TabularData(wrong, target="y", weight="w")
+    for texts in (["0,500", "2,250"] * 25, ["0,5", "2,25"] * 25):
+        assert set(TabularData(frame.assign(w=texts), target="y", weight="w").table.weights.tolist()) == {0.5, 2.25}
     with pytest.raises(UserError, match="all weights in 'w' are 0"):
         TabularData(frame.assign(w=0), target="y", weight="w")
 

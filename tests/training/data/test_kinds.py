@@ -21,7 +21,8 @@ WRITTEN = {  # a text, and the number with "." and with "," as the decimal sign;
     "$-5": (-5, -5), "5 €": (5, 5), "€5": (5, 5), "USD 5": (5, 5), "5 usd": (5, 5), "(5)": (-5, -5),
     "(1,000)": (-1000, -1), "−5": (-5, -5), "1e3": (1000, 1000), ".5": (0.5, None), "+3": (3, 3),
     "1,00,000": (None, None),
-    "tall": (None, None), "1,2,3": (None, None), "--5": (None, None), "(5": (None, None), "5)": (None, None),
+    "tall": (None, None), "1,2,3": (None, None), "0,125": (None, 0.125), "0.125": (0.125, None),
+    "-0,500": (None, -0.5), "012,500": (None, 12.5), "--5": (None, None), "(5": (None, None), "5)": (None, None),
     "1st": (None, None), "192.168.0.1": (None, None), "12:30": (None, None), "%": (None, None), "10+": (None, None),
 }  # fmt: skip
 
@@ -40,6 +41,7 @@ def test_numbers_as_people_write_them(text, decimal):
     [
         (["1,5", "2,75"], ",", False),
         (["1,500", "2,75"], ",", False),
+        (["1,500", "0,125"], ",", False),
         (["1.234,5", "7"], ",", False),
         (["1.234.567"], ",", False),
         (["1,234.5", "1,000"], ".", False),

@@ -99,7 +99,9 @@ def test_the_lines_of_a_table():
     frame = FRAME.assign(day=pd.date_range("2020-01-01", periods=40), smokes=["yes", None, "no", "no"] * 10)
     data = TabularData(frame, "ill")
     assert lines("columns", data) == ["1 number (height); 1 date (day); 1 boolean (smokes)"]
-    assert lines("blanks", data) == ["smokes 10: the median of the training rows, and a column that says so"]
+    assert lines("blanks", data) == ["smokes 10: the median of the training rows, and a feature that says so"]
+    texts = TabularData(frame.assign(colour=["red", None, "blue", "red"] * 10), "ill")
+    assert lines("blanks", texts) == [*lines("blanks", data), "colour 10: no category, and a feature that says so"]
     counts = FRAME.ill.value_counts()
     assert lines("classes", data) == [f"no {counts['no']}, yes {counts['yes']}"]
     data = TabularData(frame.assign(height=range(40, 80)), "height", task="regression")

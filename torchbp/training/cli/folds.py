@@ -33,7 +33,7 @@ def run_folds(found, fit):
 
     found: a `SeveralFolds`. fit: takes more arguments, and returns the command that has run.
 
-    Writes `out_of_fold.csv` to the folder of the runs: the number of each row, its part, its label, and the answers.
+    Writes `out_of_fold.csv` to the folder of the runs: the number of each row, its part, its labels, and the answers.
     """
     count, folder = found.settings.data.folds, _folder(found.settings)
     if count < 2:
@@ -96,14 +96,18 @@ def _test(command):
 
 
 def _answers(command, fold):
-    """A table of the test rows: their numbers in the source, the part, the label, and the answers."""
+    """A table of the test rows: their numbers in the source, the part, the labels, and the answers."""
     model, data = command.model, command.datamodule
     x, y, *_ = data.rows("test")
     answers = torch.cat([model.answers(piece).float().cpu() for piece in x.split(ROWS_AT_ONCE)])
     check_finite(answers, 0, "the test rows")
-    labels = [model.task.described(truth, answer)[0] for truth, answer in zip(y, answers, strict=True)]
-    frame = pd.DataFrame(model.task.columns(answers))
-    frame.insert(0, "row", [data.row_number("test", i) for i in range(len(x))])
-    frame.insert(1, "fold", fold)
-    frame.insert(2, "label", labels, allow_duplicates=True)
-    return frame
+    frame = pd.DataFrame({"row": [data.row_number("test", i) for i in range(len(x))], "fold": fold})
+    return pd.concat([frame, _labels(model.task, y), pd.DataFrame(model.task.columns(answers))], axis=1)
+
+
+def _labels(task, y):
+    """A table of the labels of rows: a column `label`, or one for each of several targets, `label(NAME)`."""
+    if task.exclusive:
+        return pd.DataFrame({"label": [task.classes[int(label)] for label in y.flatten()]})
+    names = ["label"] if len(task.classes) == 1 else [f"label({name})" for name in task.classes]
+    return pd.DataFrame((y.int() if task.has_classes else y).numpy(), columns=names)

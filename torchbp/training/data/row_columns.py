@@ -22,7 +22,7 @@ def row_splits(rows, target, settings):
     groups = None if settings.group is None else pd.factorize(frame[settings.group].astype("string"))[0]
     if groups is not None and (groups < 0).any():
         raise UserError(f"{rows.name}: {place(settings.group, groups < 0)} is blank; each row needs a group")
-    splitting = Splitting(rows.name, settings.seed, strata, groups, _times(frame, settings.time, rows.name))
+    splitting = Splitting(rows.name, settings.seed, strata, groups, _times(frame, settings, rows.name))
     val = 0 if settings.val_source is not None else settings.val_fraction
     test = 0 if settings.test_source is not None else settings.test_fraction
     splits = {"train": of(None)[:0], "val": of("val"), "test": of("test")}
@@ -32,11 +32,12 @@ def row_splits(rows, target, settings):
     return splits, splitting.notes
 
 
-def _times(frame, name, path):
+def _times(frame, settings, path):
     """The column of time as numbers that can be compared, float64 `(N,)`."""
+    name = settings.time
     if name is None:
         return None
-    kind = find_columns(frame[[name]], path=path)[name]
+    kind = find_columns(frame[[name]], path=path, na_values=settings.na_values, decimal=settings.decimal)[name]
     if kind["kind"] not in ("date", "number"):
         raise UserError(f"{path}: column {name!r} (data.time) holds neither dates nor numbers; name another column")
     times = encode(frame[[name]], {name: kind | {"missing": "refuse"}}, path)[:, 0]
@@ -45,10 +46,13 @@ def _times(frame, name, path):
     return times.astype(np.float64)
 
 
-def row_weights(frame, name, path):
+def row_weights(frame, settings, path):
+    """The column of weights, float32 `(N,)`, or None."""
+    name = settings.weight
     if name is None:
         return None
-    values, missing = numbers.read_numbers(frame[name])
+    sign = settings.decimal or numbers.decimal_sign(frame[name])[0]
+    values, missing = numbers.read_numbers(frame[name], sign, settings.na_values)
     bad = missing | ~(values >= 0) | ~np.isfinite(values.astype(np.float32))
     if bad.any():
         raise UserError(

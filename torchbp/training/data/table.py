@@ -116,7 +116,7 @@ def load_table(settings, trained=None, only=None):
         notes += column_notes(look, columns)
     lines = survey_lines(features, columns, left_out, target)
     lines += [("note", note) for note in [*rows.notes, *target.notes, *notes]]
-    labels, weights = torch.from_numpy(target.labels), row_weights(rows.frame, settings.weight, rows.name)
+    labels, weights = torch.from_numpy(target.labels), row_weights(rows.frame, settings, rows.name)
     if order is not None:
         labels, weights = labels[order], None if weights is None else weights[order]
         splits = _consecutive(splits)

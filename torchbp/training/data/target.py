@@ -102,7 +102,7 @@ def _as_numbers(column, decimal):
         raise UserError(
             f"the target {column.name!r} holds {column.dtype}, neither classes nor numbers; name another column"
         )
-    values, _ = numbers.read_numbers(column, decimal or ("." if is_number(column) else numbers.decimal_sign(column)[0]))
+    values, _ = numbers.read_numbers(column, decimal or numbers.decimal_sign(column)[0])
     return None if np.isnan(values).any() else values
 
 

@@ -20,7 +20,8 @@ def read_numbers(column, decimal=".", na_values=NA_VALUES):
     """The numbers of a column, float64 `(N,)`, nan for what is no number; and the mask of missing values.
 
     A text may have a sign of percent (12% is 0.12) or of a currency, brackets for a negative number, and thousands. In
-    `1.234,5` the `decimal` sign is the comma; the other one of the two then stands between thousands.
+    `1.234,5` the `decimal` sign is the comma; the other one of the two then stands between thousands. No thousands begin
+    with a zero: 0,125 is no number where the decimal sign is the point.
     """
     missing = is_missing(column, na_values, number=True)
     if is_number(column):
@@ -41,7 +42,7 @@ def _read(text, decimal):
         return np.nan
     thousands = "," if decimal == "." else r"\."
     body = re.fullmatch(
-        rf"(\d{{1,3}}(?:[{thousands}{BETWEEN}]\d{{3}})+|\d*)(?:{re.escape(decimal)}(\d*))?(E[+\-]?\d+)?",
+        rf"([1-9]\d{{0,2}}(?:[{thousands}{BETWEEN}]\d{{3}})+|\d*)(?:{re.escape(decimal)}(\d*))?(E[+\-]?\d+)?",
         match["digits"],
     )
     if not body or not (body[1] or body[2]):
@@ -52,10 +53,14 @@ def _read(text, decimal):
 
 
 def decimal_sign(column):
-    """The decimal sign of a column of texts, "." or ","; and whether nothing but a guess says so, as in 1,000."""
+    """The decimal sign of a column, "." or ","; and whether nothing but a guess says so, as in 1,000."""
+    if is_number(column):
+        return ".", False
     digits = [match["digits"] for match in _written(column) if "," in match["digits"] or match["digits"].count(".") > 1]
     comma = any(text.rfind(",") > text.rfind(".") > -1 for text in digits)  # 1.234,5
-    comma |= any("." not in text and not re.fullmatch(r"\d{1,3}(,\d{3})+", text) for text in digits)  # 1,5
+    comma |= any(
+        "." not in text and not re.fullmatch(r"[1-9]\d{0,2}(,\d{3})+", text) for text in digits
+    )  # 1,5 or 0,125
     comma |= any(text.count(".") > 1 for text in digits)  # 1.234.567
     point = any("." in text[text.rfind(",") :] for text in digits if "," in text)  # 1,234.5
     guessed = bool(digits) and not comma and not point and not any(text.count(",") > 1 for text in digits)

@@ -109,9 +109,12 @@ def survey_lines(features, columns, left_out, target):
         for name, column in columns.items()
         if column["missing"] == "indicator"
     }
-    if blanks:
-        listed = _listed([f"{name} {count}" for name, count in blanks.items()], MANY)
-        lines.append(("blanks", f"{listed}: the median of the training rows, and a column that says so"))
+    for texts, filled in ((False, "the median of the training rows"), (True, "no category")):
+        of_kind = [
+            f"{name} {n}" for name, n in blanks.items() if (columns[name]["kind"] in ("category", "words")) is texts
+        ]
+        if of_kind:
+            lines.append(("blanks", f"{_listed(of_kind, MANY)}: {filled}, and a feature that says so"))
     if target.task in ("binary", "multiclass"):
         counts = np.bincount(target.labels[target.labelled], minlength=len(target.classes))
         lines.append(
