@@ -115,7 +115,7 @@ BAD = [
     ("fit --data.source semicolon.csv --data.target y --data.decimal .", 1, "column 'x' is '1,5', no number"),
     ("fit --data.source blank.csv --data.target y --data.missing refuse", 1, "row 2 .*, column 'x' is blank; fill it"),
     ("fit --data.source twins.csv --data.target y", 1, "two columns 'x'"),
-    ("fit --data.source ragged.csv --data.target y", 1, "ragged.csv is not a CSV file: .*line 3"),
+    ("fit --data.source ragged.csv --data.target y", 1, "line 3 has 4 values, and the lines above have 2; correct it"),
     ("fit --data.source empty.csv --data.target y", 1, "empty.csv is empty"),
     ("fit --data.source header.csv --data.target y", 1, "header.csv has no rows"),
     ("fit --data.source texts.csv --data.target x", 1, "target 'x' has 200 different texts in 200 rows, as an id or"),

@@ -168,6 +168,11 @@ def test_an_encoding():
     Path("a.csv").write_bytes("a,b\n1,ж\n".encode("cp1251"))
     with pytest.raises(UserError, match=r"is not a CSV file of the encoding utf-8: .* set data.encoding"):
         File("a.csv", Reading(encoding="utf-8")).read()
+    Path("a.csv").write_bytes(b"a,b\n1,\x81\n")
+    with pytest.raises(
+        UserError, match=r"a.csv is no text: byte 7 is neither UTF-8 nor cp1252; save it as CSV, or set"
+    ):
+        File("a.csv").read()
 
 
 @pytest.mark.parametrize("write", [pd.DataFrame.to_parquet, pd.DataFrame.to_feather])

@@ -68,6 +68,7 @@ QUESTIONS = {  # neither clearly a class nor clearly a quantity, or an id
     "codes with gaps": ("y", [0, 1, 2, 3, 7, 12] * 20),
     "negative codes": ("y", [-26, 0, 26] * 20),
     "numbers of rows": ("y", RNG.permutation(ROWS)),
+    "numbers without a gap": ("y", 1000 + RNG.permutation(ROWS)),
     "an id": ("patient_id", RNG.permutation(10**6)[:ROWS]),
 }
 

@@ -4,7 +4,9 @@ import torch
 
 from torchbp.training.scores.scores import Scores
 
-RISEN = 0.02  # of the lowest validation loss: a rise that is worth a line
+RISEN = (
+    0.02  # of the lowest validation loss: a rise that is worth a line; between halves of the later epochs, half of it
+)
 FALLING = 0.01  # of the loss, in the last tenth of the epochs
 FEWEST_EPOCHS = 5
 
@@ -53,12 +55,20 @@ def loss_troubles(history, reached_max_epochs):
         watched == "val/loss"
         and _fell_since(history, epochs[best])
         and losses[-1] - losses[best] > RISEN * losses[best]
+        and _keeps_rising(losses[best + 1 :], losses[best])
     ):
         return [
             f"val/loss has risen since epoch {epochs[best]}, from {losses[best]:.4f} to {losses[-1]:.4f}, while "
             "train/loss fell: it overfits. More weight_decay, dropout, or fewer units help"
         ]
     return []
+
+
+def _keeps_rising(later, lowest):
+    """Whether the losses of the second half are higher than those of the first: a minimum among losses that go up and
+    down has higher ones after it, too, and they rise no further."""
+    half = len(later) // 2
+    return half > 0 and later[-half:].mean() - later[:half].mean() > RISEN / 2 * abs(lowest)
 
 
 def _fell_since(history, epoch):

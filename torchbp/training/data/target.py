@@ -120,7 +120,8 @@ def _found_task(column, values, path):
         return "binary"
     if (values % 1 != 0).any():
         return "regression"
-    if is_row_number(pd.Series(values)) or (named_like_an_id(name) and different == len(values)):
+    without_a_gap = different == len(values) == np.ptp(values) + 1
+    if without_a_gap or is_row_number(pd.Series(values)) or (named_like_an_id(name) and different == len(values)):
         raise _question(path, name, f"{different} different whole numbers in {len(values)} rows, as an id has")
     codes, counts = np.unique(values, return_counts=True)
     are_codes = codes[0] in (0, 1) and (np.diff(codes) == 1).all() and different <= MOST_CODES

@@ -20,8 +20,8 @@ def read_numbers(column, decimal=".", na_values=NA_VALUES):
     """The numbers of a column, float64 `(N,)`, nan for what is no number; and the mask of missing values.
 
     A text may have a sign of percent (12% is 0.12) or of a currency, brackets for a negative number, and thousands. In
-    `1.234,5` the `decimal` sign is the comma; the other one of the two then stands between thousands. No thousands begin
-    with a zero: 0,125 is no number where the decimal sign is the point.
+    `1.234,5` the `decimal` sign is the comma; the other one of the two then stands between thousands. Thousands do not
+    begin with a zero: 0,125 is no number where the decimal sign is the point.
     """
     missing = is_missing(column, na_values, number=True)
     if is_number(column):

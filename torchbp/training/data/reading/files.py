@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import io
 import os
+import re
 import sys
 import warnings
 import zipfile
@@ -169,6 +170,11 @@ class File:
             pyarrow.ArrowException, zipfile.BadZipFile,
         ) as error:  # fmt: skip
             reason = " ".join(str(error).split()).replace("Error tokenizing data. C error: ", "")
+            if uneven := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", reason):
+                expected, line, found = uneven.groups()
+                reason = (
+                    f"line {line} has {found} values, and the lines above have {expected}; correct it, or set data.sep"
+                )
             kind = f"{self.format} file" if self.format != "JSON lines" else "file of JSON lines"
             raise UserError(f"{self.path} is not a {kind}: {reason}") from None
 

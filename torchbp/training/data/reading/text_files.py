@@ -52,6 +52,11 @@ def csv_arguments(path, start, reading, compression, texts=(), wanted=()):
     try:
         text = codecs.getincrementaldecoder(encoding)(errors="strict").decode(start)
     except UnicodeError as error:
+        if reading.encoding is None:
+            raise UserError(
+                f"{path} is no text: byte {error.start + 1} is neither UTF-8 nor {encoding}; save it as CSV, or set "
+                "data.encoding"
+            ) from None
         raise UserError(f"{path} is not a CSV file of the encoding {encoding}: {error}; set data.encoding") from None
     lines = [line for line in text.splitlines()[:200] if line.strip()]
     if len(text.splitlines()) > 1 and len(start) == FIRST_BYTES:
