@@ -115,7 +115,7 @@ def test_a_signal_ends_all_of_them(run, monkeypatch):
         ("--data.fold 2", 2, "data.fold=2 needs data.folds"),
         ("--data.folds 3 --trainer.logger false", 2, "data.folds needs the folder of a CSVLogger"),
         ("--data.folds 3 --trainer.fast_dev_run true", 2, "data.folds needs the folder of a CSVLogger"),
-        ("--data.folds 99", 1, "."),
+        ("--data.folds 99", 1, "too few rows to split: 90 rows; add rows, or change data.folds"),
     ],
 )
 def test_odd_settings(arguments, status, message, run):

@@ -38,6 +38,19 @@ def test_the_baseline_of_classes_is_scikit_learns_dummy(source):
     assert found["accuracy"] == pytest.approx(accuracy_score(labels, dummy.predict(val_x)), abs=0.01)
 
 
+@pytest.mark.parametrize("source", ["breast_cancer", "digits"])
+def test_the_baseline_of_weighted_classes_has_the_accuracy_of_the_largest_one(source):
+    data = TabularData(source)
+    weight = {data.classes[0]: 9.0}  # the class that the best loss then answers with is not the largest
+    model = Network(data.in_features, data.classes, data.columns, task=data.task, class_weight=weight)
+    model.fit_statistics(*data.rows("train"))
+    (_, y, *_), (_, val_y, *_) = data.rows("train"), data.rows("val")
+    largest = y.flatten().mode().values
+    found = baseline_scores(model.eval(), data)
+    assert found["accuracy"] == pytest.approx(float((val_y.flatten() == largest).float().mean()), abs=0.01)
+    assert found["loss"] < model.task.constant_loss(val_y) * 1.1
+
+
 def test_the_baseline_of_numbers_is_scikit_learns_dummy():
     model, data = made_for("diabetes")
     (x, y, *_), (val_x, val_y, *_) = data.rows("train"), data.rows("val")
@@ -157,3 +170,10 @@ def test_a_run_is_used_from_its_folder_alone_wherever_it_lies(capsys, monkeypatc
     assert float(re.search(r"test/accuracy +(\S+)", out)[1]) == pytest.approx(expected, abs=1e-4)
     assert main(["predict", "--ckpt_path", str(run), "--data.source", "other.csv"]) == 0
     assert next(io.StringIO(Path("predictions.csv").read_text())) == "row,P(pos),class\n"
+
+
+@pytest.mark.usefixtures("in_an_empty_folder", "undrawn")
+def test_the_next_command_of_a_run_without_test_rows_names_a_file(capsys):
+    assert main(["fit", "-c", CONFIG, "--trainer.max_epochs", "1", "--data.test_fraction", "0"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.endswith("test --ckpt_path runs/breast_cancer/version_0 --data.test_source FILE")

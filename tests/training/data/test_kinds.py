@@ -60,7 +60,9 @@ def test_a_network_reads_new_numbers_as_those_of_its_training():
     assert kind_of(found)["decimal"] == ","
     assert features_of(found, ["1.500", "1,500"])[:, 0].tolist() == [1500, 1.5]
     assert features_of(["1,500", "2,000"], decimal=",")[:, 0].tolist() == [1.5, 2]
-    with pytest.raises(UserError, match=r"row 2 under the header, column 'a' is '1,5', no number"):
+    with pytest.raises(
+        UserError, match=r"row 2 under the header, column 'a' is '1,5', no number with a decimal point; set data"
+    ):
         features_of(["1.5", "2.75"], ["1.5", "1,5"])
 
 

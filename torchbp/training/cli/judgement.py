@@ -13,8 +13,8 @@ FEWEST_EPOCHS = 5
 
 @torch.no_grad()
 def baseline_scores(model, data):
-    """{metric: score} on the validation rows of the best answer that is the same for all rows: the loss, and the task's
-    score, the accuracy of the largest class for example. {} without validation rows."""
+    """{metric: score} on the validation rows of the best answer that is the same for all rows: of the loss, and of the
+    task's score, the accuracy of the largest class for example. {} without validation rows."""
     _, y, *w = data.rows("train")
     _, val_y, *val_w = data.rows("val")
     if not len(val_y):
@@ -22,11 +22,13 @@ def baseline_scores(model, data):
     task = model.task
     of = {"device": model.device}
     w = w[0].to(**of) if w else torch.ones(len(y), **of)
-    z = task.constant(y.to(**of), w)
-    scores = Scores(task)
-    scores.add(z.expand(1, 1, len(val_y), -1), val_y.to(**of), val_w[0].to(**of) if val_w else None)
-    found = scores.means(lambda sums: sums)[1]
-    return {name: float(found[name][0]) for name in dict.fromkeys(("loss", task.score)) if name in found}
+    best = {}
+    for name, weighted in (("loss", True), (task.score, False)):  # of weighted classes, the best loss has any accuracy
+        z = task.constant(y.to(**of), w, weighted)
+        scores = Scores(task)
+        scores.add(z.expand(1, 1, len(val_y), -1), val_y.to(**of), val_w[0].to(**of) if val_w else None)
+        best[name] = float(scores.means(lambda sums: sums)[1][name][0])
+    return best
 
 
 def baseline_line(scores):

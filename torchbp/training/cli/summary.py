@@ -53,7 +53,8 @@ def summarize(command):
     else:
         lines.append(("run", shown(run)))
     if command.status == 0 and best:
-        lines.append(("next", f"{_program()} test --ckpt_path {quoted(shown(run))}"))
+        labelled = "" if len(trainer.datamodule.splits["test"]) else " --data.test_source FILE"
+        lines.append(("next", f"{_program()} test --ckpt_path {quoted(shown(run))}{labelled}"))
     _print_lines(trainer, [first])
     if rows and trainer.is_global_zero:
         print("\n".join(sweep_table.table_lines(sweep_table.head(model.task), rows)))

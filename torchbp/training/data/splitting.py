@@ -48,10 +48,8 @@ class Splitting:
             train, val_rows = self._draw(rest, val) if val else (rest, rows[:0])
         except ValueError:
             what = f"{len(rows)} rows" if self.groups is None else f"{len(np.unique(self.groups))} groups"
-            raise UserError(
-                f"{self.path} has too few rows to split: {what}; add rows, or change data.val_fraction or "
-                "data.test_fraction"
-            ) from None
+            settings = "data.folds" if folds else "data.val_fraction or data.test_fraction"
+            raise UserError(f"{self.path} has too few rows to split: {what}; add rows, or change {settings}") from None
         return {"train": torch.cat([train, alone]) if len(alone) else train, "val": val_rows, "test": test_rows}
 
     def _rare_rows(self, rows, names):

@@ -63,9 +63,9 @@ class Labels(Task):
         hits, predicted, actual = sums[3:].unflatten(0, (3, -1))
         return {"loss": loss, "log_loss": plain, "accuracy": correct, "f1": f1(hits, predicted, actual).mean(0)}
 
-    def constant(self, y, w):
+    def constant(self, y, w, weighted=True):
         q = (self.encode(y) * w[:, None]).sum(0) / w.sum()
-        p = getattr(self.criterion, "pos_weight", None)
+        p = getattr(self.criterion, "pos_weight", None) if weighted else None
         return ((1 if p is None else p.to(q)) * q / (1 - q)).log().clamp(-100, 100)
 
 

@@ -102,9 +102,9 @@ class Multiclass(Task):
         macro = f1(hits, predicted, actual).sum(0) / seen
         return {"loss": loss, "log_loss": plain, "accuracy": correct, "f1": macro}
 
-    def constant(self, y, w):
+    def constant(self, y, w, weighted=True):
         shares = w @ self.truth(y).to(w.dtype)
-        if self.class_weight is not None:
+        if weighted and self.class_weight is not None:
             shares = shares * self.weights.to(w)
         shares = shares / shares.sum()
         return (shares * (1 - self.label_smoothing) + self.label_smoothing / len(shares)).clamp(FEWEST).log()

@@ -82,7 +82,7 @@ class Regression(Task):
                 scores |= {f"{name}/{of}": value for of, value in zip(self.classes, values, strict=True)}
         return scores
 
-    def constant(self, y, w):
+    def constant(self, y, w, weighted=True):
         u = self.encode(y)
         candidates = w @ u / w.sum(), u.median(0).values  # the best of squares, and of absolute values
         return min(candidates, key=lambda z: float(weighted_sum(self.row_losses(z.expand(u.shape), y), w)))

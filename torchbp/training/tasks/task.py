@@ -152,8 +152,8 @@ class Task(torch.nn.Module):
         """Zeros and ones, `(N, outputs)`, whose ROC the answers have; None where there is none."""
         return None
 
-    def constant(self, y: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        """The Z, `(outputs)`, of the best answer that is the same for all rows."""
+    def constant(self, y: torch.Tensor, w: torch.Tensor, weighted: bool = True) -> torch.Tensor:
+        """The Z, `(outputs)`, of the best answer that is the same for all rows; weighted: with `class_weight`."""
         raise NotImplementedError
 
     def columns(self, answers: torch.Tensor, spread: torch.Tensor | None = None) -> dict[str, object]:

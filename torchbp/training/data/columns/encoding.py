@@ -80,6 +80,8 @@ def _read_number(column, kind, path, first_row, strange):
         what = (
             "no number; name the text in data.na_values if it means a missing value, or the column in data.categorical"
         )
+        if "," in value and not np.isnan(numbers.read_numbers(pd.Series([value]), ",")[0][0]):
+            what = "no number with a decimal point; set data.decimal to ',' if that is its sign, or correct it"
         if not np.isnan(values[bad][0]):
             what = "not a finite float32, as a feature must be; its largest number is 3.4e38"
         raise UserError(f"{path}: {place(column.name, bad, first_row)} is {value!r}, {what}")
