@@ -70,9 +70,12 @@ def test_predict_takes_a_file_without_the_target_and_keeps_the_ids(name, capsys,
     parquet = pd.read_parquet("p.parquet")
     assert list(parquet) == list(out)
     assert parquet["class"].tolist() == out["class"].tolist()
-    # of the checkpoint alone: rows are numbered
+    # by the checkpoint alone: it knows the column of the ids; without that column rows are numbered
     assert predicted(capsys, "--data.source", name, "--output", "q.csv") == ""
-    assert pd.read_csv("q.csv").row.tolist() == list(range(1, 41))
+    assert pd.read_csv("q.csv", dtype={"key": str}).key.tolist() == new.key.tolist()
+    write(new[["colour", "code", "height"]], name)
+    assert predicted(capsys, "--data.source", name, "--output", "r.csv") == ""
+    assert pd.read_csv("r.csv").row.tolist() == list(range(1, 41))
 
 
 def test_many_classes_of_a_file(capsys):
