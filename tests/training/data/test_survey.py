@@ -111,6 +111,17 @@ def test_the_lines_of_a_table():
     assert lines("columns", many) == ["30 numbers"]
 
 
+@pytest.mark.usefixtures("in_an_empty_folder")
+def test_test_rows_that_are_training_rows_are_said():
+    first, second = FRAME.iloc[:24], FRAME.iloc[24:]
+    first.to_csv("first.csv", index=False)
+    second.to_csv("second.csv", index=False)
+    said = "24 of the 24 rows of data.test_source equal training rows: their scores say little of new rows"
+    same = TabularData("first.csv", "ill", test_source="first.csv", val_source="second.csv")
+    assert lines("note", same) == [said]
+    assert lines("note", TabularData("first.csv", "ill", test_source="second.csv")) == []
+
+
 def test_guesses_are_said():
     frame = FRAME.assign(price=["1,000", "2,500"] * 20, day=["05/06/2020", "01/02/2021"] * 20)
     data = TabularData(frame, "ill")

@@ -11,7 +11,7 @@ import torch
 from torchbp.training.data.batches import ROWS_AT_ONCE
 from torchbp.training.errors import UserError
 
-CHANGED = 0.5  # a file that shares more of its rows with the training file is that file, changed
+CHANGED = 0.5  # a file that shares more of its rows with the training file is that file, or that file changed
 
 
 def row_hashes(features, labels):

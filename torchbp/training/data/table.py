@@ -12,6 +12,7 @@ from torchbp.training.data.columns import Columns, encode
 from torchbp.training.data.columns.choosing import chosen_columns, left_out_columns
 from torchbp.training.data.columns.encoding import check_spread
 from torchbp.training.data.columns.survey import column_notes, strange_lines, survey_lines, task_text
+from torchbp.training.data.fingerprint import CHANGED, row_hashes, shared_rows
 from torchbp.training.data.frames import Frames
 from torchbp.training.data.reading.bundled import BUNDLED
 from torchbp.training.data.row_columns import row_splits, row_weights
@@ -115,15 +116,33 @@ def load_table(settings, trained=None, only=None):
         check_spread(look, columns, rows.name)
         notes += column_notes(look, columns)
     lines = survey_lines(features, columns, left_out, target)
-    lines += [("note", note) for note in [*rows.notes, *target.notes, *notes]]
     labels, weights = torch.from_numpy(target.labels), row_weights(rows.frame, settings, rows.name)
     if order is not None:
         labels, weights = labels[order], None if weights is None else weights[order]
         splits = _consecutive(splits)
+    if not trained:
+        notes += _seen_rows(settings, features, labels, splits)
+    lines += [("note", note) for note in [*rows.notes, *target.notes, *notes]]
     return Table(
         features, labels, columns, target.classes, target.task, splits, weights, target.kind, tuple(lines),
         tuple(settings.targets), order,
     )  # fmt: skip
+
+
+def _seen_rows(settings, features, labels, splits):
+    """Notes on files of validation or test rows that are mostly rows of the training."""
+    given = [name for name in ("val", "test") if getattr(settings, f"{name}_source") is not None]
+    if not given:
+        return []
+    hashes, notes = row_hashes(features.numpy(), labels.numpy()), []
+    for name in given:
+        count, same = len(splits[name]), shared_rows(hashes[splits["train"]], hashes[splits[name]])
+        if same > CHANGED * count:
+            notes.append(
+                f"{same} of the {count} rows of data.{name}_source equal training rows: their scores say little of new "
+                "rows"
+            )
+    return notes
 
 
 def _consecutive(splits):
