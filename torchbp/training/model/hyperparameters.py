@@ -52,7 +52,6 @@ def check_hyperparameters(h):
             "takes the rows of one network, and these are several; use layer",
         ),
         ("compile", not h.compile or h.engine == "explicit", "is of model.engine explicit; add that, or leave it out"),
-        ("compile", not h.compile or h.clip is None, "makes no step with model.clip; leave one of the two out"),
     ):
         if not valid:
             raise SettingError(f"model.{name}={h[name]!r} {must}")
