@@ -13,7 +13,7 @@ from sklearn.preprocessing import QuantileTransformer, RobustScaler, StandardSca
 from sklearn.utils.class_weight import compute_class_weight
 
 from tests.training.trainers import network, quiet_trainer
-from torchbp.engine import SGD, backprop
+from torchbp.engine import SGD, RowWeighted, backprop, with_weight
 from torchbp.nn import MLP, CrossEntropyLoss
 from torchbp.training import Network, TabularData
 from torchbp.training.errors import SettingError
@@ -21,7 +21,6 @@ from torchbp.training.model.scaling import SCALINGS, make_scaling
 from torchbp.training.scores.auroc import area_under_roc
 from torchbp.training.scores.scores import Scores
 from torchbp.training.tasks import METRICS, TASKS, make_task
-from torchbp.training.tasks.row_weights import MeanOverRows, with_weights
 
 NAMES = {
     "binary": ["no", "yes"],
@@ -230,18 +229,18 @@ def test_a_row_of_weight_2_is_two_rows_to_the_engine_and_its_programs(name, memb
     nets = [MLP(5, 4, task.outputs, members=members).double() for _ in range(3)]
     for net in nets[1:]:
         net.load_state_dict(nets[0].state_dict())
-    plain, weighted = task.target(y[twice])[0], with_weights(task.encode(y), w, 4 if name == "multiclass" else None)
-    compiled = SGD(nets[2], lr=0.1, loss=MeanOverRows(task.criterion), compile=True)
+    plain, weighted = task.target(y[twice])[0], with_weight(task.encode(y).to(w if name != "multiclass" else y), w, 4)
+    compiled = SGD(nets[2], lr=0.1, loss=RowWeighted(task.criterion, divide_by="rows"), compile=True)
     for _ in range(3):
         alone = SGD(nets[0], lr=0.1, loss=task.criterion).backprop_step(x[twice], plain)
-        found = SGD(nets[1], lr=0.1, loss=MeanOverRows(task.criterion)).backprop_step(x, weighted)
+        found = SGD(nets[1], lr=0.1, loss=RowWeighted(task.criterion, divide_by="rows")).backprop_step(x, weighted)
         torch.testing.assert_close(found.clone(), alone.clone())
     compiled.backprop_steps(x.expand(3, -1, -1).contiguous(), weighted.expand(3, -1, -1).contiguous())
     for net in nets[1:]:
         for ours, theirs in zip(net.parameters(), nets[0].parameters(), strict=True):
             torch.testing.assert_close(ours, theirs)
     one = MLP(5, 4, task.outputs).double()
-    loss = MeanOverRows(task.criterion)
+    loss = RowWeighted(task.criterion, divide_by="rows")
     backprop(one, x, weighted, loss)
     expected = torch.autograd.grad(loss(one(x), weighted), list(one.parameters()))
     torch.testing.assert_close([p.grad for p in one.parameters()], list(expected))
@@ -249,7 +248,7 @@ def test_a_row_of_weight_2_is_two_rows_to_the_engine_and_its_programs(name, memb
 
 def test_a_target_without_weights_is_refused():
     with pytest.raises(ValueError, match=r"the target has the shape \(3, 2\), and the output \(3, 4\)"):
-        backprop(MLP(2, 4), torch.randn(3, 2), torch.zeros(3, 2), MeanOverRows(CrossEntropyLoss()))
+        backprop(MLP(2, 4), torch.randn(3, 2), torch.zeros(3, 2), RowWeighted(CrossEntropyLoss(), divide_by="rows"))
 
 
 # scaling
