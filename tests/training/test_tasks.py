@@ -15,9 +15,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from tests.training.trainers import network, quiet_trainer
 from torchbp.engine import SGD, RowWeighted, backprop, with_weight
 from torchbp.nn import MLP, CrossEntropyLoss
+from torchbp.scaling import SCALINGS, make_scaling
 from torchbp.training import Network, TabularData
 from torchbp.training.errors import SettingError
-from torchbp.training.model.scaling import SCALINGS, make_scaling
 from torchbp.training.scores.auroc import area_under_roc
 from torchbp.training.scores.scores import Scores
 from torchbp.training.tasks import METRICS, TASKS, make_task
@@ -283,6 +283,27 @@ def test_scalings_are_those_of_scikit_learn(name):
         assert constant(torch.tensor([[3.0], [4.0], [torch.nan]])).tolist() == [[0.0]] * 3
 
 
+@pytest.mark.parametrize("name", ["standard", "clipped"])
+def test_a_weight_of_a_row_is_a_number_of_rows_to_mean_and_deviation(name):
+    x, weight = torch.randn(40, 3), torch.arange(40) % 4
+    x[::7, 1] = torch.nan
+    weighted, repeated, without = (make_scaling(name, 3).double() for _ in range(3))
+    weighted.fit(x, weight.float())
+    repeated.fit(x.repeat_interleave(weight, 0))
+    torch.testing.assert_close(weighted.center, repeated.center)
+    torch.testing.assert_close(weighted.scale, repeated.scale)
+    without.fit(x)
+    assert not torch.allclose(without.center, weighted.center)
+    torch.testing.assert_close(weighted.median, without.median)
+
+
+def test_a_long_constant_feature_is_constant():
+    for weight in (None, torch.rand(10**6)):
+        scaling = make_scaling("standard", 1).double()
+        scaling.fit(torch.full((10**6, 1), 0.1, dtype=torch.double), weight)
+        assert scaling(torch.full((1, 1), 7.0, dtype=torch.double)) == 0
+
+
 def test_a_scaling_of_features_without_a_value_gives_0():
     for name in SCALINGS:
         scaling = make_scaling(name, 2)
@@ -328,7 +349,7 @@ def test_without_a_hidden_layer_it_is_a_logistic_or_linear_regression():
 @pytest.mark.processes
 def test_tasks_and_scalings_need_neither_lightning_nor_pandas():
     program = (
-        "import sys; from torchbp.training.tasks import make_task, TASKS; from torchbp.training.model import scaling\n"
+        "import sys; from torchbp.training.tasks import make_task, TASKS; import torchbp.scaling\n"
         "[make_task(name, ['a', 'b']) for name in TASKS]\n"
         "print([name for name in ('pytorch_lightning', 'pandas', 'sklearn') if name in sys.modules])"
     )
