@@ -17,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder
 import torchbp
 from torchbp.estimators import MLPClassifier, MLPRegressor
 from torchbp.estimators.held_out import training_rows
-from torchbp.estimators.scaling import Scaling
+from torchbp.estimators.scaling import as_tensor, fitted_scaling
 
 SMALL = {"hidden_layer_sizes": (8,), "members": 3, "max_iter": 15, "random_state": 0}
 IRIS, DIABETES = load_iris(as_frame=True), load_diabetes(as_frame=True)
@@ -37,8 +37,8 @@ def test_names_of_classes_and_features_go_through():
 
 def test_answers_are_the_mean_of_the_networks():
     model = MLPClassifier(**SMALL).fit(IRIS.data, IRIS.target)
-    z = Scaling("standard", IRIS.data.to_numpy(), None)(IRIS.data.to_numpy())
-    z = torch.from_numpy(z / (1 + z**2 / 16) ** 0.5)
+    z = fitted_scaling("standard", IRIS.data.to_numpy(), None)(as_tensor(IRIS.data.to_numpy()))
+    z = z / (1 + z**2 / 16) ** 0.5
     members = [net.double()(z).softmax(-1) for net in torchbp.unstack(model.network_)]
     np.testing.assert_allclose(model.predict_proba(IRIS.data), torch.stack(members).mean(0).detach())
 
@@ -181,28 +181,34 @@ def test_validation_rows_are_different_ones_with_each_class():
     assert len({tuple(mask) for mask in masks}) == 9
 
 
+def scaled(name, x, weight=None):
+    return fitted_scaling(name, x, weight)(as_tensor(x)).numpy()
+
+
 def test_scaling_is_weighted_and_leaves_constants_alone():
     x = np.array([[1.0, 5.0], [3.0, 5.0], [100.0, 5.0]])
-    found = Scaling("standard", x, np.array([1.0, 1.0, 0.0]))(x)
+    found = scaled("standard", x, np.array([1.0, 1.0, 0.0]))
     np.testing.assert_allclose(found, [[-1, 0], [1, 0], [98, 0]])
-    clipped = Scaling("clipped", x, np.array([1.0, 1.0, 0.0]))(x)
+    clipped = scaled("clipped", x, np.array([1.0, 1.0, 0.0]))
     np.testing.assert_allclose(clipped[:, 0], [-1 / (17 / 16) ** 0.5, 1 / (17 / 16) ** 0.5, 4], rtol=1e-3)
-    assert Scaling("none", x, None)(x) is x
+    np.testing.assert_array_equal(scaled("none", x), x)
+    later = fitted_scaling("standard", x, None)(torch.tensor([[0.0, 7.0]], dtype=torch.double))
+    assert later[0, 1] == 2  # a constant that varies later, as `partial_fit` may see it
 
 
 def test_ranks_are_shares_of_the_rows():
     rng = np.random.default_rng(0)
     x = np.stack([np.exp(rng.normal(size=4000)), rng.integers(2, size=4000), rng.normal(size=4000).clip(0)], 1)
-    scaling = Scaling("auto", x, None)
-    found = scaling(x)
+    scaling = fitted_scaling("auto", x, None)
+    found = scaling(as_tensor(x)).numpy()
     assert found.shape == (4000, scaling.features) == (4000, 5)  # that of two values has no ranks
-    np.testing.assert_allclose(found[:, :3], Scaling("clipped", x, None)(x))
+    np.testing.assert_allclose(found[:, :3], scaled("clipped", x))
     ranks = found[:, 3:] / 12**0.5 + 0.5
     np.testing.assert_allclose(ranks[:, 0].argsort().argsort() / 4000, ranks[:, 0], atol=0.01)
     assert ranks[x[:, 2] == 0, 1] == pytest.approx(0.25, abs=0.01)  # the middle of the lower half
-    far = scaling(np.array([[1e9, 0, 1e9], [-1e9, 0, -1e9]]))
+    far = scaling(torch.tensor([[1e9, 0, 1e9], [-1e9, 0, -1e9]], dtype=torch.double)).numpy()
     np.testing.assert_allclose(far[:, 3:], [[3**0.5] * 2, [-(3**0.5)] * 2])
-    assert Scaling("auto", x[:1999], None).features == 3
+    assert fitted_scaling("auto", x[:1999], None).features == 3
 
 
 def test_ranks_find_what_a_heavy_tail_hides():

@@ -13,15 +13,14 @@ from sklearn.preprocessing import QuantileTransformer, RobustScaler, StandardSca
 from sklearn.utils.class_weight import compute_class_weight
 
 from tests.training.trainers import network, quiet_trainer
-from torchbp.engine import SGD, backprop
+from torchbp.engine import SGD, RowWeighted, backprop, with_weight
 from torchbp.nn import MLP, CrossEntropyLoss
+from torchbp.scaling import SCALINGS, make_scaling
 from torchbp.training import Network, TabularData
 from torchbp.training.errors import SettingError
-from torchbp.training.model.scaling import SCALINGS, make_scaling
 from torchbp.training.scores.auroc import area_under_roc
 from torchbp.training.scores.scores import Scores
 from torchbp.training.tasks import METRICS, TASKS, make_task
-from torchbp.training.tasks.row_weights import MeanOverRows, with_weights
 
 NAMES = {
     "binary": ["no", "yes"],
@@ -230,18 +229,18 @@ def test_a_row_of_weight_2_is_two_rows_to_the_engine_and_its_programs(name, memb
     nets = [MLP(5, 4, task.outputs, members=members).double() for _ in range(3)]
     for net in nets[1:]:
         net.load_state_dict(nets[0].state_dict())
-    plain, weighted = task.target(y[twice])[0], with_weights(task.encode(y), w, 4 if name == "multiclass" else None)
-    compiled = SGD(nets[2], lr=0.1, loss=MeanOverRows(task.criterion), compile=True)
+    plain, weighted = task.target(y[twice])[0], with_weight(task.encode(y).to(w if name != "multiclass" else y), w, 4)
+    compiled = SGD(nets[2], lr=0.1, loss=RowWeighted(task.criterion, divide_by="rows"), compile=True)
     for _ in range(3):
         alone = SGD(nets[0], lr=0.1, loss=task.criterion).backprop_step(x[twice], plain)
-        found = SGD(nets[1], lr=0.1, loss=MeanOverRows(task.criterion)).backprop_step(x, weighted)
+        found = SGD(nets[1], lr=0.1, loss=RowWeighted(task.criterion, divide_by="rows")).backprop_step(x, weighted)
         torch.testing.assert_close(found.clone(), alone.clone())
     compiled.backprop_steps(x.expand(3, -1, -1).contiguous(), weighted.expand(3, -1, -1).contiguous())
     for net in nets[1:]:
         for ours, theirs in zip(net.parameters(), nets[0].parameters(), strict=True):
             torch.testing.assert_close(ours, theirs)
     one = MLP(5, 4, task.outputs).double()
-    loss = MeanOverRows(task.criterion)
+    loss = RowWeighted(task.criterion, divide_by="rows")
     backprop(one, x, weighted, loss)
     expected = torch.autograd.grad(loss(one(x), weighted), list(one.parameters()))
     torch.testing.assert_close([p.grad for p in one.parameters()], list(expected))
@@ -249,7 +248,7 @@ def test_a_row_of_weight_2_is_two_rows_to_the_engine_and_its_programs(name, memb
 
 def test_a_target_without_weights_is_refused():
     with pytest.raises(ValueError, match=r"the target has the shape \(3, 2\), and the output \(3, 4\)"):
-        backprop(MLP(2, 4), torch.randn(3, 2), torch.zeros(3, 2), MeanOverRows(CrossEntropyLoss()))
+        backprop(MLP(2, 4), torch.randn(3, 2), torch.zeros(3, 2), RowWeighted(CrossEntropyLoss(), divide_by="rows"))
 
 
 # scaling
@@ -282,6 +281,27 @@ def test_scalings_are_those_of_scikit_learn(name):
     constant.fit(torch.full((9, 1), 3.0))
     if name != "none":
         assert constant(torch.tensor([[3.0], [4.0], [torch.nan]])).tolist() == [[0.0]] * 3
+
+
+@pytest.mark.parametrize("name", ["standard", "clipped"])
+def test_a_weight_of_a_row_is_a_number_of_rows_to_mean_and_deviation(name):
+    x, weight = torch.randn(40, 3), torch.arange(40) % 4
+    x[::7, 1] = torch.nan
+    weighted, repeated, without = (make_scaling(name, 3).double() for _ in range(3))
+    weighted.fit(x, weight.float())
+    repeated.fit(x.repeat_interleave(weight, 0))
+    torch.testing.assert_close(weighted.center, repeated.center)
+    torch.testing.assert_close(weighted.scale, repeated.scale)
+    without.fit(x)
+    assert not torch.allclose(without.center, weighted.center)
+    torch.testing.assert_close(weighted.median, without.median)
+
+
+def test_a_long_constant_feature_is_constant():
+    for weight in (None, torch.rand(10**6)):
+        scaling = make_scaling("standard", 1).double()
+        scaling.fit(torch.full((10**6, 1), 0.1, dtype=torch.double), weight)
+        assert scaling(torch.full((1, 1), 7.0, dtype=torch.double)) == 0
 
 
 def test_a_scaling_of_features_without_a_value_gives_0():
@@ -329,7 +349,7 @@ def test_without_a_hidden_layer_it_is_a_logistic_or_linear_regression():
 @pytest.mark.processes
 def test_tasks_and_scalings_need_neither_lightning_nor_pandas():
     program = (
-        "import sys; from torchbp.training.tasks import make_task, TASKS; from torchbp.training.model import scaling\n"
+        "import sys; from torchbp.training.tasks import make_task, TASKS; import torchbp.scaling\n"
         "[make_task(name, ['a', 'b']) for name in TASKS]\n"
         "print([name for name in ('pytorch_lightning', 'pandas', 'sklearn') if name in sys.modules])"
     )

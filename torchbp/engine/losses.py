@@ -215,7 +215,7 @@ def rows_that_count(y, counts):
 
 def without_uncounted(rule, y, counts, options):
     """y (E, N, …), where the rows that do not count have a target that says so."""
-    of_no_row = options["ignore_index"] if rule.uncounted is None else rule.uncounted
+    of_no_row = options["ignore_index"] if rule.uncounted is None else rule.uncounted(**options)
     return torch.where(rows_that_count(y, counts).view(*y.shape[:2], *[1] * (y.dim() - 2)), y, of_no_row)
 
 

@@ -75,7 +75,7 @@ class EngineEstimator(BaseEstimator):
         """The target as the loss of the first call takes it."""
         target, _ = self._engine_target(y)
         if self._weighted:
-            return with_weight(target, torch.from_numpy(np.ones(len(y)) if weight is None else weight))
+            return with_weight(target, torch.from_numpy(np.ones(len(y)) if weight is None else weight), self._outputs)
         if weight is not None:
             raise ValueError("the first call of partial_fit had no sample_weight; give it in that call, if only ones")
         return target

@@ -10,7 +10,7 @@ import torch
 from torchbp import nn
 from torchbp.engine import AdamW
 from torchbp.estimators.held_out import training_rows
-from torchbp.estimators.scaling import Scaling
+from torchbp.estimators.scaling import as_tensor, fitted_scaling
 from torchbp.ops import registry
 
 FEWEST_ROWS = 50  # that can spare some for validation; with fewer all goes in float64, which costs nothing there
@@ -33,7 +33,7 @@ class Training:
     def __init__(self, options, x, weight, outputs, loss, random):
         check_options(options)
         self.options, self.random, self.has_few_rows = options, random, len(x) < FEWEST_ROWS
-        self.scaling = Scaling(options["scaling"], x, weight)
+        self.scaling = fitted_scaling(options["scaling"], x, weight)
         self.dtype = torch.float64 if self.has_few_rows else torch.float32
         self.generator = torch.Generator().manual_seed(int(random.randint(2**31)))
         with torch.random.fork_rng(devices=[]):
@@ -81,7 +81,7 @@ class Training:
         return self.optimizer.fit(self.scaled(x, self.dtype), y, progress=False, generator=self.generator, **options)
 
     def scaled(self, x, dtype=torch.float64):
-        return torch.from_numpy(self.scaling(x)).to(dtype)
+        return self.scaling(as_tensor(x)).to(dtype)
 
     def batch_size(self, rows):
         batch = self.options["batch_size"]

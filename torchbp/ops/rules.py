@@ -272,8 +272,8 @@ class Loss(Rule):
         `derivative` and `count`.
     check(output, y): raises a ValueError for a y that does not fit; by default for one of another shape.
     target: "elements", a number for each of the output's; or "classes", the index of a class for each row.
-    uncounted: the number that the target of a row is filled with where the row is not to count; None is the option
-        `ignore_index`, where the loss has it.
+    uncounted: a function of the options: the number that the target of a row is filled with where the row is not to
+        count. None is the option `ignore_index`, where the loss has it.
     answers: the rule of the activation that turns outputs into answers, of a loss that takes logits; or None.
     of_answers: of the same, the rule of the loss that takes those answers and is otherwise equal; or None.
     option_symbols: how the equations call each of the `options`.
@@ -309,7 +309,7 @@ class Loss(Rule):
     option_symbols: Annotated[tuple[str, ...], "the symbol of each option"] = ()
     value: Annotated[Callable | None, "value(output, y, reduction) → L"] = None
     target: Annotated[str, 'what y is: "elements" or "classes"'] = "elements"
-    uncounted: Annotated[float | None, "the target of a row that does not count"] = None
+    uncounted: Annotated[Callable | None, "uncounted() → the target of a row that does not count"] = None
     check: Annotated[Callable, "check(output, y), which raises a ValueError for a y that does not fit"] = check_shape
     count: Annotated[Callable | None, "count(y) → what the mean divides by"] = None
     terms: Annotated[Callable | None, "terms(output, y) → (ℓ, ∂ℓ/∂output, count)"] = None

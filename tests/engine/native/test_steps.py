@@ -168,13 +168,10 @@ def test_rows_with_weights(members):
     target = torchbp.engine.with_weight(y, torch.rand(6, 8).double())
     for loss in (nn.MSELoss(), nn.BCEWithLogitsLoss()):
         assert_same_steps(mlp((3, 4, 2), members), x, target, loss=torchbp.engine.RowWeighted(loss), lr=0.1)
-    loss, target = (
-        torchbp.engine.RowWeighted(nn.CrossEntropyLoss()),
-        torchbp.engine.with_weight(y[..., 0].long(), y[..., 1]),
-    )
-    optimizer = torchbp.SGD(mlp((3, 4, 2), members), lr=0.1, loss=loss, compile=True)
-    with pytest.raises(TypeError, match="a class as a real number, as beside a weight, has no form in C"):
-        optimizer.backprop_steps(x, target)
+    target = torchbp.engine.with_weight(torch.randint(2, (6, 8)), target[..., -1], 2)
+    for divide_by in ("weights", "rows"):
+        loss = torchbp.engine.RowWeighted(nn.CrossEntropyLoss(label_smoothing=0.1), divide_by)
+        assert_same_steps(mlp((3, 4, 2), members), x, target, loss=loss, lr=0.1)
 
 
 def test_probabilities_and_log_probabilities():

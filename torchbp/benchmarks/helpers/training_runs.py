@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from torchbp.benchmarks.helpers.networks import torch_network
 from torchbp.nn import MLP, BCEWithLogitsLoss, CrossEntropyLoss
+from torchbp.scaling import Standard
 from torchbp.training import Network, TabularData, UntilMinimum
 from torchbp.training.callbacks.gradient_monitor import GradientMonitor
 from torchbp.training.callbacks.progress import EpochProgress
 from torchbp.training.checkpoints.saving import AtomicCheckpointIO, BestAndLast
-from torchbp.training.model.scaling import Standard
 
 LR = 0.5
 

@@ -2,14 +2,11 @@
 
 import torch
 
-from torchbp.training.descent.clipping import clipped_step
 from torchbp.training.errors import SettingError, UserError
 
 
-def engine_steps(optimizer, x, y, batch_size, clip=None):
+def engine_steps(optimizer, x, y, batch_size):
     """One step of an optimizer of the engine on each batch of the rows x, `(N, features)`, and the targets y, `(N, …)`.
-
-    clip: the bound of the gradient's norm, or None.
 
     Returns the sum of the rows' losses, each at the weights before its step, `()` or, of an ensemble, `(E)`.
 
@@ -18,7 +15,7 @@ def engine_steps(optimizer, x, y, batch_size, clip=None):
         SettingError: steps that cannot be compiled, with model.compile.
     """
     try:
-        whole = len(x) // batch_size if optimizer.compiled is not None and clip is None else 0
+        whole = len(x) // batch_size if optimizer.compiled is not None else 0
         losses = []
         if whole:
             rows = whole * batch_size
@@ -27,7 +24,7 @@ def engine_steps(optimizer, x, y, batch_size, clip=None):
             x, y = x[rows:], y[rows:]
         last = len(x) % batch_size or (batch_size if len(x) or whole else 0)  # rows of the last batch
         for batch in zip(x.split(batch_size), y.split(batch_size), strict=True) if len(x) else ():
-            losses.append(optimizer.backprop_step(*batch) if clip is None else clipped_step(optimizer, *batch, clip))
+            losses.append(optimizer.backprop_step(*batch))
     except FloatingPointError as error:
         raise UserError(f"trainer.detect_anomaly: {error}") from None
     except TypeError as error:

@@ -27,4 +27,8 @@ def make_optimizer(net, h, members, loss):
         settings["momentum"] = h.momentum
     if h.engine == "autograd" and not members:
         return of_torch(net.parameters(), **settings)
-    return of_engine(net, **settings, loss=loss, compile=h.compile and h.engine == "explicit")
+    if h.engine == "explicit":
+        settings |= {"max_grad_norm": h.clip, "compile": h.compile}
+    else:  # it makes the steps of gradients from autograd
+        settings["compile"] = False
+    return of_engine(net, **settings, loss=loss)

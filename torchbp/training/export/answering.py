@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from torchbp.training.model.scaling import FARTHEST, QUANTILES, Quantile
+from torchbp.scaling import FARTHEST, QUANTILES, Quantile
 
 
 class Answering(torch.nn.Module):

@@ -65,7 +65,7 @@ class Descent(pl.LightningModule):
                 self.trainer.optimizers[0],
             )
             y, optimizer.loss = self.task.target(*target)
-            total = engine_steps(optimizer, self.scaling(x), y, batch_size, self.hparams.clip)
+            total = engine_steps(optimizer, self.scaling(x), y, batch_size)
             self.epoch_loss.add(total, len(x))
             return total.mean() / len(x)
         z = self(x)

@@ -6,12 +6,12 @@ import torch
 
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import Activation
+from torchbp.scaling import SCALINGS
 from torchbp.training.data.columns import feature_names
 from torchbp.training.descent.optimizers import OPTIMIZERS
 from torchbp.training.descent.schedules import SCHEDULES
 from torchbp.training.errors import SettingError
 from torchbp.training.model.layers import NORMS
-from torchbp.training.model.scaling import SCALINGS
 
 ENGINES = ("autograd", "explicit")
 LARGEST = torch.finfo(torch.float32).max
@@ -52,7 +52,6 @@ def check_hyperparameters(h):
             "takes the rows of one network, and these are several; use layer",
         ),
         ("compile", not h.compile or h.engine == "explicit", "is of model.engine explicit; add that, or leave it out"),
-        ("compile", not h.compile or h.clip is None, "makes no step with model.clip; leave one of the two out"),
     ):
         if not valid:
             raise SettingError(f"model.{name}={h[name]!r} {must}")

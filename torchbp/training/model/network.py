@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from torchbp import __version__
+from torchbp.scaling import make_scaling
 from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import read_checkpoint
 from torchbp.training.data.columns import Columns, encode
@@ -14,7 +15,6 @@ from torchbp.training.errors import UserError
 from torchbp.training.model.descent import Descent
 from torchbp.training.model.hyperparameters import check_hyperparameters
 from torchbp.training.model.layers import make_layers
-from torchbp.training.model.scaling import make_scaling
 from torchbp.training.model.trainer_settings import check_trainer_settings
 from torchbp.training.tasks import make_task
 

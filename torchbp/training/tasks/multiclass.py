@@ -7,8 +7,8 @@ ln P = ln Σ_e exp(ln P_e) − ln E serves as their Z, since softmax(ln P) = P.
 import torch
 import torch.nn.functional as F
 
+from torchbp.engine import with_weight
 from torchbp.training.tasks.labels import deviation
-from torchbp.training.tasks.row_weights import with_weights
 from torchbp.training.tasks.task import OF_CLASSES, Task, answer_columns, f1, weighted_sum
 
 FEWEST = 1e-43  # as a share, whose logarithm is −99
@@ -59,7 +59,7 @@ class Multiclass(Task):
 
     def target(self, y, w=None):
         w = self.row_weights(y, w)
-        return (y, self.criterion) if w is None else (with_weights(y, w, len(self.classes)), self.weighted)
+        return (y, self.criterion) if w is None else (with_weight(y, w, len(self.classes)), self.weighted)
 
     def row_losses(self, z, y):
         losses = self._cross_entropy(z, y, self.label_smoothing)

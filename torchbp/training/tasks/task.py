@@ -10,10 +10,10 @@ from types import MappingProxyType
 import torch
 
 import torchbp.nn  # noqa: F401  (the losses' rules get their modules there)
+from torchbp.engine import RowWeighted, with_weight
 from torchbp.ops.registry import rule_of, rules
 from torchbp.ops.rules import Loss
 from torchbp.training.errors import SettingError
-from torchbp.training.tasks.row_weights import MeanOverRows, with_weights
 
 OF_CLASSES = MappingProxyType({"loss": "min", "log_loss": "min", "accuracy": "max", "f1": "max", "auroc": "max"})
 
@@ -72,7 +72,9 @@ class Task(torch.nn.Module):
             raise SettingError(f"model.label_smoothing={label_smoothing!r} {must}")
         self._check_class_weight()
         self.criterion = self.make_loss(known[loss].module_class)
-        self.__dict__["weighted"] = MeanOverRows(self.criterion)  # no submodule: it has the same buffers
+        self.__dict__["weighted"] = RowWeighted(
+            self.criterion, divide_by="rows"
+        )  # no submodule: it has the same buffers
         self.register_buffer("mean_weight", torch.ones(()))
 
     def _check_class_weight(self):
@@ -199,7 +201,7 @@ class Task(torch.nn.Module):
         """The target and the loss for it, of rows with y and weights as batches have them."""
         w = self.row_weights(y, w)
         y = self.encode(y)
-        return (y, self.criterion) if w is None else (with_weights(y, w), self.weighted)
+        return (y, self.criterion) if w is None else (with_weight(y.to(w.dtype), w), self.weighted)
 
     def row_weights(self, y, w):
         """The weight of each row in the loss, `(N)`, with the mean 1 over the training rows; or None."""

@@ -174,7 +174,7 @@ class CompiledSteps:
         try:
             program = Program(self.traced, self.loss, parameters, of_tensors, indices, self.numbers(), rows)
             if any(getattr(rows, name).is_floating_point() for name in program.limits):
-                raise NotKnown("a class as a real number, as beside a weight,")
+                raise NotKnown("a class that is a real number")
         except CannotBuild as error:
             return self.not_compiled(error)
         rows = rows.repeated(CHECKED)

@@ -1,4 +1,4 @@
-"""The scaling of the features, which is part of the network and of its checkpoint. It needs torch alone.
+"""The scaling of the features, in front of a network. It needs torch alone.
 
     standard    (x − mean) / std
     clipped     z / √(1 + (z/4)²), of the same as z                no value is beyond ±4
@@ -6,7 +6,8 @@
     quantile    Φ⁻¹(F(x))      F: the shares of the training rows up to x, so that they become normally distributed
     none        x
 
-nan is a missing value. The statistics leave it out, and it is replaced by the median first.
+nan is a missing value. The statistics leave it out, and it is replaced by the median first. Mean and std may be of
+weighted rows. The statistics are buffers, so a checkpoint has them.
 """
 
 import math
@@ -15,6 +16,7 @@ import torch
 
 MOST_ROWS = 100_000  # of which quantiles are taken, evenly among all
 QUANTILES = 1000
+SMALLEST = 1e-12  # std, as a fraction of the largest number, that is more than rounding
 FARTHEST = 5.2  # |Φ⁻¹| of the least and of the largest value, as in scikit-learn
 
 
@@ -34,16 +36,27 @@ class Scaling(torch.nn.Module):
         super().__init__()
         self.register_buffer("median", torch.zeros(features))
 
-    def fit(self, x: torch.Tensor) -> None:
-        """Compute the statistics of the training rows."""
+    @property
+    def features(self) -> int:
+        """How many features it gives."""
+        return len(self.median)
+
+    def fit(self, x: torch.Tensor, weight: torch.Tensor | None = None) -> None:
+        """Compute the statistics of the training rows.
+
+        Args:
+            x: `(N, features)`, floating, nan for a missing value.
+            weight: `(N)`, how much each row counts in the mean and the std; None is 1 for all. The median and other
+                quantiles are those of the rows, whatever they weigh.
+        """
         few = x[:: max(1, -(-len(x) // MOST_ROWS))]
         for number in range(x.shape[1]):  # one by one: a float64 copy of all would be large
             known = few[:, number][~few[:, number].isnan()].double().sort().values
             median = quantile(known, 0.5)
             self.median[number] = median
-            self._fit_feature(number, x[:, number], known)
+            self._fit_feature(number, x[:, number], known, weight)
 
-    def _fit_feature(self, number, column, known):
+    def _fit_feature(self, number, column, known, weight):
         """column: `(N)`. known: some of its values, all if there are not very many, in order and without nan."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -67,11 +80,18 @@ class _Linear(Scaling):
 
 
 class Standard(_Linear):
-    def _fit_feature(self, number, column, known):
-        column = column[~column.isnan()].double()  # large numbers would lose their differences in float32
-        deviation = column.std(correction=0) if len(column) else 0
-        self.center[number] = column.mean() if len(column) else 0
-        self.scale[number] = deviation if deviation > 0 else math.inf
+    def _fit_feature(self, number, column, known, weight):
+        there = ~column.isnan()
+        column = column[there].double()  # large numbers would lose their differences in float32
+        share = torch.ones_like(column) if weight is None else weight[there].double()
+        if not share.sum() > 0:
+            self.center[number], self.scale[number] = 0, math.inf
+            return
+        share = share / share.sum()
+        mean = column[0] + share @ (column - column[0])  # exactly the number of a constant column, however long
+        deviation = (share @ (column - mean).square()).sqrt()
+        self.center[number] = mean
+        self.scale[number] = deviation if deviation > SMALLEST * column.abs().max() else math.inf
 
 
 class Clipped(Standard):
@@ -82,7 +102,7 @@ class Clipped(Standard):
 class Robust(_Linear):
     """Where half of the rows have one value, the distance of the quartiles is 0, and that of the extremes serves."""
 
-    def _fit_feature(self, number, column, known):
+    def _fit_feature(self, number, column, known, weight):
         low, middle, high = (quantile(known, share) for share in (0.25, 0.5, 0.75))
         if len(known) and not high > low:
             low, high = float(known[0]), float(known[-1])
@@ -94,28 +114,20 @@ class Robust(_Linear):
 
 
 class Quantile(Scaling):
-    """F is a line between the values of which k/999 of the rows are below, k = 0 … 999; of a value that many rows have,
-    the middle of its shares."""
+    """F is `share_up_to`, on lines between the values of which k/999 of the rows are below, k = 0 … 999."""
 
     def __init__(self, features):
         super().__init__(features)
         self.register_buffer("quantiles", torch.zeros(features, QUANTILES))
 
-    def _fit_feature(self, number, column, known):
+    def _fit_feature(self, number, column, known, weight):
         shares = torch.linspace(0, 1, QUANTILES, dtype=torch.double, device=known.device)
         self.quantiles[number] = quantile(known, shares)
 
     def scaled(self, x):
-        values, table = x.T.contiguous(), self.quantiles
-        above = torch.searchsorted(table, values)  # the first quantile from x on
-        below = torch.searchsorted(table, values, right=True) - 1  # the last one up to x
-        above, below = above.clamp(max=QUANTILES - 1), below.clamp(min=0)
-        low, high = table.gather(1, below), table.gather(1, above)
-        gap = high - low
-        part = torch.where(gap > 0, (values - low) / gap, 0.5).clamp(0, 1)
-        share = (below + part * (above - below)) / (QUANTILES - 1)
+        share = share_up_to(x, self.quantiles)
         z = torch.special.ndtri(share.clamp(1e-7, 1 - 1e-7)).clamp(-FARTHEST, FARTHEST)
-        return torch.where(table[:, :1] < table[:, -1:], z, 0).T
+        return torch.where(self.quantiles[:, 0] < self.quantiles[:, -1], z, 0)
 
 
 SCALINGS: dict[str, type[Scaling]] = {
@@ -135,6 +147,19 @@ def make_scaling(name: str, features: int) -> Scaling:
 def smoothly_clipped(z, bound):
     """z / √(1 + (z/bound)²): nearly z up to half of the bound, and never beyond it."""
     return z / (1 + (z / bound).square()).sqrt()
+
+
+def share_up_to(x, quantiles):
+    """F(x), from 0 to 1, on lines between the evenly spaced quantiles of each feature, `(features, Q)`, in order; of a
+    value that several of them have, the middle of its shares. x and the result: `(N, features)`."""
+    values, last = x.T.contiguous(), quantiles.shape[1] - 1
+    above = torch.searchsorted(quantiles, values)  # the first quantile from x on
+    below = torch.searchsorted(quantiles, values, right=True) - 1  # the last one up to x
+    above, below = above.clamp(max=last), below.clamp(min=0)
+    low, high = quantiles.gather(1, below), quantiles.gather(1, above)
+    gap = high - low
+    part = torch.where(gap > 0, (values - low) / gap, 0.5).clamp(0, 1)
+    return ((below + part * (above - below)) / last).T
 
 
 def quantile(known, share):
