@@ -98,7 +98,7 @@ def test_compiled_adamw_and_classes(kind, monkeypatch):
     calls = []
     optimizer = step_variants.AdamW if kind == "AdamW" else step_variants.SGD
     monkeypatch.setattr(optimizer, "backprop_steps", lambda self, x, y: calls.append((self.compiled, x.shape, len(y))))
-    _, step = make(sizes, ROWS, compiled=True).values()
+    *_, step = make(sizes, ROWS, compiled=True).values()
     step()
     ((compiled, shape, count),) = calls
     assert compiled is not None

@@ -364,7 +364,7 @@ BAD = [
     (f"{XOR} --lr much", 2, "lr=much"),
     (f"{XOR} --weights one", 2, "--weights one is not known; use zero"),
     (f"{XOR} --ckpt_path CHECKPOINT", 2, r"the checkpoint has hidden=\[16\], but this command has \[4\]"),
-    ("--data.source xor --ckpt_path CHECKPOINT", 1, "xor has no column 'mean radius'"),
+    ("--data.source xor --ckpt_path CHECKPOINT", 2, "was not trained on xor; name a file"),
     (f"{XOR} --seed_everything -1", 2, "seed_everything=-1 must lie between 0 and"),
     (f"{XOR} --html .", 2, "--html . must be a file that ends in .html"),
     (f"{CANCER} --ckpt_path CHECKPOINT --model.hidden [8]", 2, r"hidden=\[16\], but this command has \[8\]"),

@@ -110,9 +110,12 @@ def usual_size(subject):
 
 
 def vanishes(other, subject):
-    """Whether the gradients at another point are of the size of rounding errors at the usual one, as of 1 − y²."""
+    """Whether the gradients at another point are of the size of rounding errors at the usual one, as of 1 − y².
+
+    Gradients that are exactly 0 are none of these: a backward may have left them out.
+    """
     try:
-        return usual_size(other) < 1e-6 * usual_size(subject)
+        return 0 < usual_size(other) < 1e-6 * usual_size(subject)
     except Defect:  # the backward raises
         return False
 

@@ -122,7 +122,8 @@ def reason_of_class(message):
     reason = min(reasons, key=lambda reason: reason.startswith("Import path"))  # an error of the wrong type
     key = re.match(r'Parser key "([^"]+)"', message)
     path = _class_with_trouble(reason, tried[3])
-    where = ": ".join(part for part in (key and key[1], path) if part)
+    is_value = "Problem with given class_path" in reason  # the class itself is what the key is set to
+    where = ("=" if is_value else ": ").join(part for part in (key and key[1], path) if part)
     if key and path is None and not tried[3].startswith("NestedArg"):  # jsonargparse's type for --KEY.init_args.NAME
         where = f"{where}={tried[3]}"
     for pattern, words in (
@@ -168,7 +169,8 @@ def nearest(name, known):
     group = nearest_name(group, groups) or "" if group else ""
     inside = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == group]
     inside = [its for its in inside if group != "model" or its not in LINKED]
-    if not keys and (near := nearest_name(last, inside, NEAR)):
+    swapped = [its for its in inside if sorted(its) == sorted(last)]
+    if not keys and (near := nearest_name(last, swapped or inside, 0 if swapped else NEAR)):
         keys = [f"{group}.{near}" if group else near]
     if keys:
         return f"did you mean {nearest_name(name, keys, 0)}?"
