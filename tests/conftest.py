@@ -26,6 +26,8 @@ if kind := os.environ.get("ATEN_CPU_CAPABILITY"):
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as of what a shell runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # as of what nohup runs
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 MARKED = ("browser", "compiler", "processes")  # a test that takes this fixture has the mark of the same name
 

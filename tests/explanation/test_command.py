@@ -236,7 +236,7 @@ STRAY = [  # the rows of a file, the command, the status and the message
     ),
     ([f"{HEADER}", "150,red,,0,0"], "KIND --data.target kind", 1, "column 'kind' is blank; the network knows a, b"),
     ([f"{HEADER}", "150,red,a,2,0"], "LABELS", 1, "column 'fever' is '2'; the network knows 0, 1"),
-    (["height,colour", "160,red"], "KIND", 2, "has no label, .*: add --y and one of a, b, or --data.target COLUMN"),
+    (["height,colour", "160,red"], "KIND", 2, "has no label .column 'kind'., .*: add --y and one of a, b"),
     (
         ["height,colour", "160,red"],
         "KIND --data.target kind",

@@ -6,7 +6,7 @@ A row is what one class is given for: of Z `(N, C)` each of the N rows, of Z `(N
 import torch
 import torch.nn.functional as F
 
-from torchbp.ops._dispatch import may_overwrite
+from torchbp.ops._dispatch import may_overwrite, widened
 from torchbp.ops.losses._reduction import check_tensor, wants_gradient
 
 
@@ -40,7 +40,7 @@ def class_weights(y, weight, ignore_index, dtype):
 def row_gradient(dloss, w_y, kept, reduction):
     """dℓ of each row: dL for a sum, dL / Σ w_y for a mean, and 0 where the row is ignored, also where all are."""
     if reduction == "mean":
-        dloss = dloss / w_y.sum()
+        dloss = (dloss / widened(w_y).sum()).to(dloss.dtype)  # float16 counts to 65504
     return torch.where(kept, dloss, 0)
 
 

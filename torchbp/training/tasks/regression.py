@@ -84,7 +84,8 @@ class Regression(Task):
 
     def constant(self, y, w, weighted=True):
         u = self.encode(y)
-        candidates = w @ u / w.sum(), u.median(0).values  # the best of squares, and of absolute values
+        mean = w.to(u.dtype) @ u / w.sum()
+        candidates = mean, u.median(0).values  # the best of squares, and of absolute values
         return min(candidates, key=lambda z: float(weighted_sum(self.row_losses(z.expand(u.shape), y), w)))
 
     def counted(self):
