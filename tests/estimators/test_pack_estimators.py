@@ -7,7 +7,7 @@ from sklearn.datasets import load_diabetes, load_iris
 from sklearn.metrics import log_loss
 
 from torchbp.estimators import PackClassifier, PackRegressor
-from torchbp.estimators.pack_training import greedy_shares
+from torchbp.estimators.pack_training import PackTraining, greedy_shares
 
 SMALL = {"members": 8, "folds": 2, "max_iter": 25, "random_state": 0}
 IRIS, DIABETES = load_iris(), load_diabetes()
@@ -56,6 +56,24 @@ def test_a_seed_gives_the_same_pack(pack):
     again = PackClassifier(**SMALL).fit(IRIS.data, IRIS.target)
     assert again.configurations_ == pack.configurations_
     assert (again.predict_proba(IRIS.data) == pack.predict_proba(IRIS.data)).all()
+
+
+def test_each_configuration_is_itself_when_it_is_trained_alone(pack):
+    """Only the shares are another matter: alone it has all."""
+
+    class Alone(PackTraining):
+        def drawn(self, count, random):
+            return super().drawn(count, random)[number : number + 1]
+
+    class AlonePack(PackClassifier):
+        _training_class = Alone
+
+    for number in range(4):
+        alone = AlonePack(**SMALL).fit(IRIS.data, IRIS.target)
+        assert alone.configurations_[0]._replace(loss=0, share=0) == pack.configurations_[number]._replace(
+            loss=0, share=0
+        )
+        assert alone.configurations_[0].loss == pytest.approx(pack.configurations_[number].loss, rel=1e-3)
 
 
 def test_few_rows_have_no_folds():

@@ -14,6 +14,16 @@ def members_alone(x, weight, bias=None):
     return torch.stack([F.linear(*member) for member in zip(xs, weight, biases, strict=True)])
 
 
+def with_cosines(x, weight, bias):
+    """The features and cosines of the first ones, feature by feature."""
+    x = x if weight.dim() == 2 or x.dim() == 3 else x.expand(len(weight), -1, -1)
+    waves = [x]
+    for feature in range(weight.shape[-2]):
+        of_feature = [p[..., feature, :] if p.dim() == 2 else p[:, None, feature] for p in (weight, bias)]
+        waves.append(torch.cos(x[..., feature : feature + 1] * of_feature[0] + of_feature[1]))
+    return torch.cat(waves, -1)
+
+
 SOFTMAX, DIMS = [((3,),), ((4, 3),), ((2, 3, 2),)], [{"dim": 0}, {"dim": -1}]
 
 OPERATIONS = [
@@ -78,6 +88,19 @@ OPERATIONS = [
             ((2, 1, 3), (2, 1, 3), (2, 1)),
             ((3, 0, 2), (3, 4, 2), (3, 4)),
         ],
+    ),
+    Operation(
+        ops.periodic_embedding,
+        with_cosines,
+        [
+            ((3,), (3, 2), (3, 2)),
+            ((4, 3), (2, 2), (2, 2)),  # the third feature has no waves
+            ((2, 4, 3), (3, 1), (3, 1)),
+            ((4, 3), (2, 3, 2), (2, 3, 2)),  # rows that all members share
+            ((2, 4, 3), (2, 1, 2), (2, 1, 2)),  # each member's own rows
+            ((0, 3), (3, 2), (3, 2)),
+        ],
+        complex=False,
     ),
     Operation(ops.softmax, F.softmax, SOFTMAX, DIMS, complex=False, layouts=False, samples=("softmax",)),
     Operation(ops.log_softmax, F.log_softmax, SOFTMAX, DIMS, complex=False, layouts=False, samples=("log_softmax",)),

@@ -6,6 +6,7 @@ import torch
 
 from torchbp.engine.network import Network
 from torchbp.nn.dropout import Dropout
+from torchbp.nn.embedding import PeriodicEmbedding
 from torchbp.nn.ensemble import EnsembleLinear
 from torchbp.nn.linear import Linear
 from torchbp.ops.registry import rule_of
@@ -27,6 +28,8 @@ def layer_signature(layer):
     if isinstance(layer, torch.nn.Linear):
         learns = [None if p is None else p.requires_grad for p in (layer.weight, layer.bias)]
         return (Linear, layer.in_features, layer.out_features, *learns)
+    if isinstance(layer, PeriodicEmbedding):
+        return (PeriodicEmbedding, layer.features, layer.waves, *(p.requires_grad for p in layer.parameters()))
     if isinstance(layer, torch.nn.Dropout) and not isinstance(layer.p, torch.Tensor):
         return (Dropout,)
     if isinstance(layer, (torch.nn.LayerNorm, torch.nn.RMSNorm)) and layer.weight is None:
@@ -48,10 +51,10 @@ def of_layer(alike):
     if isinstance(first, torch.nn.Linear):
         bias = first.bias is not None
         layer = EnsembleLinear(count, first.in_features, first.out_features, bias, "meta", first.weight.dtype)
-        layer = layer.to_empty(device=first.weight.device)
-        for name, p in layer.named_parameters():
-            p.data.copy_(torch.stack([getattr(of_member, name).detach() for of_member in alike]))
-            p.requires_grad_(getattr(first, name).requires_grad)
+        layer = with_weights_of(alike, layer)
+    elif isinstance(first, PeriodicEmbedding):
+        layer = PeriodicEmbedding(first.features, first.waves, first.frequency, count, "meta", first.weight.dtype)
+        layer = with_weights_of(alike, layer)
     elif isinstance(first, torch.nn.Dropout):
         layer = Dropout([of_member.p for of_member in alike])
         keys = [of_member._buffers.get("key") for of_member in alike]
@@ -60,6 +63,16 @@ def of_layer(alike):
     else:
         layer = copy.deepcopy(first)
     return layer.train(first.training)
+
+
+def with_weights_of(alike, layer):
+    """The layer of an ensemble, which is on "meta", with copies of the parameters of its members' layers."""
+    first = alike[0]
+    layer = layer.to_empty(device=first.weight.device)
+    for name, p in layer.named_parameters():
+        p.data.copy_(torch.stack([getattr(of_member, name).detach() for of_member in alike]))
+        p.requires_grad_(getattr(first, name).requires_grad)
+    return layer
 
 
 @torch.no_grad()

@@ -12,53 +12,96 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from torchbp.engine import AdamW, Pack
+from torchbp.engine import AdamW, Pack, seed_dropout
 from torchbp.estimators.held_out import spread
 from torchbp.estimators.training import Training, network_of, parts_of, widest
 
-DEPTHS = 1, 2, 3  # hidden layers, one after the other
-WIDTH = 64
-LR = 1e-3, 1e-2  # the logarithm is uniform
-WEIGHT_DECAY = 1e-4, 0.3
-DROPOUT = 0.0, 0.0, 0.1, 0.2, 0.3
 ROUNDS = 50  # of the choice
+
+
+def greedy_shares(answers, mean_losses):
+    """How often each of the answers (C, N, outputs) is chosen, over the number of choices: (C).
+
+    Args:
+        mean_losses(answers): (…, N, outputs) to (…).
+    """
+    total, chosen, lowest = torch.zeros_like(answers[0]), [], []
+    for number in range(1, ROUNDS + 1):
+        losses = mean_losses((total + answers) / number)
+        chosen.append(losses.argmin())
+        lowest.append(losses.min())
+        total += answers[chosen[-1]]
+    chosen = torch.stack(chosen[: int(torch.stack(lowest).argmin()) + 1])
+    return chosen.bincount(minlength=len(answers)).double() / len(chosen)
 
 
 class Configuration(NamedTuple):
     """What a configuration was, the loss of its answers to the rows that its networks did not train on, and its share
-    in the answers of the whole. Of few rows, which have no folds, the loss is nan and all have the same share."""
+    in the answers of the whole. Of few rows, which have no folds, the loss is nan and all have the same share.
+
+    seed: of the weights and of the masks of dropout. They are the same, whatever other configurations there are.
+    """
 
     hidden_layer_sizes: tuple[int, ...]
     learning_rate: float
     weight_decay: float
     dropout: float
+    seed: int
     loss: float = float("nan")
     share: float = 0.0
 
 
 class PackTraining(Training):
-    """As `Training`, of a pack. `configurations` are those drawn; `networks` those that are kept, a list for each."""
+    """As `Training`, of a pack. `configurations` are those drawn; `networks` those that are kept, a list for each.
+
+    What a configuration is drawn from: `depths`, one after the other; `learning_rates` and `weight_decays`, whose
+    logarithm is uniform; `dropouts`.
+    """
+
+    depths, width = (1, 2, 3), 64
+    learning_rates, weight_decays = (1e-3, 1e-2), (1e-4, 0.3)
+    dropouts = 0.0, 0.0, 0.1, 0.2, 0.3
+    optimizer_class = AdamW
+    shares_of = staticmethod(greedy_shares)
 
     def make_networks(self, features, outputs, loss):
         folds = self.options["folds"]
         if folds < 2:
             raise ValueError(f"folds={folds} must be 2 at least: a network is validated on the rows of its fold")
-        self.configurations = [self.drawn(number) for number in range(max(1, self.options["members"] // folds))]
-        self.networks, of_each = [], {"lr": [], "weight_decay": []}
-        for hidden, lr, decay, dropout, *_ in self.configurations:
-            sizes = [features, *hidden, outputs]
-            self.networks.append([network_of(sizes, self.options["activation"], dropout) for _ in range(folds)])
-            of_each["lr"] += [lr] * folds
-            of_each["weight_decay"] += [decay] * folds
-        networks = [network.to(self.dtype) for of_one in self.networks for network in of_one]
+        # from a stream of its own: the folds and the order of the rows do not depend on how many there are
+        random = np.random.RandomState(self.random.randint(2**31))
+        self.configurations = self.drawn(max(1, self.options["members"] // folds), random)
+        self.networks = [self.networks_of(of_one, features, outputs) for of_one in self.configurations]
+        networks = [network for of_one in self.networks for network in of_one]
+        of_each = {
+            "lr": [of_one.learning_rate for of_one in self.configurations for _ in range(folds)],
+            "weight_decay": [of_one.weight_decay for of_one in self.configurations for _ in range(folds)],
+        }
         # with "auto" the time would decide what computes a step, and its rounding may decide the choice
-        self.optimizer = Pack(networks, AdamW, loss=loss, compile=False, **of_each)
+        self.optimizer = Pack(networks, self.optimizer_class, loss=loss, compile=False, **of_each)
 
-    def drawn(self, number):
-        lr, decay = (float(np.exp(self.random.uniform(*np.log(limits)))) for limits in (LR, WEIGHT_DECAY))
-        dropout = float(self.random.choice(DROPOUT))
-        hidden = (WIDTH,) * DEPTHS[number % len(DEPTHS)]
-        return Configuration(hidden, lr, decay, 0.0 if self.has_few_rows else dropout)
+    def drawn(self, count, random):
+        """So many configurations; a larger count gives the same ones first."""
+        found = []
+        for number in range(count):
+            limits = self.learning_rates, self.weight_decays
+            lr, decay = (float(np.exp(random.uniform(*np.log(of_one)))) for of_one in limits)
+            dropout = 0.0 if self.has_few_rows else float(random.choice(self.dropouts))
+            hidden = (self.width,) * self.depths[number % len(self.depths)]
+            found.append(Configuration(hidden, lr, decay, dropout, int(random.randint(2**31))))
+        return found
+
+    def networks_of(self, configuration, features, outputs):
+        """The networks of a configuration, one for each fold, as they are before the training."""
+        sizes, options = [features, *configuration.hidden_layer_sizes, outputs], self.options
+        torch.manual_seed(configuration.seed)
+        networks = [
+            network_of(sizes, options["activation"], configuration.dropout).to(self.dtype)
+            for _ in range(options["folds"])
+        ]
+        for fold, network in enumerate(networks):
+            seed_dropout(network, configuration.seed + fold)
+        return networks
 
     def fit(self, x, y, classes):
         """As `Training.fit`."""
@@ -90,7 +133,7 @@ class PackTraining(Training):
             answers = torch.stack([self.unseen_answers(of_one, x, answers_of) for of_one in self.networks])
             weight = torch.ones(len(x), dtype=torch.double) if weight is None else torch.from_numpy(weight)
             mean_losses = lambda answers: losses_of(answers) @ weight / weight.sum()  # noqa: E731
-            shares, losses = greedy_shares(answers, mean_losses), mean_losses(answers)
+            shares, losses = self.shares_of(answers, mean_losses), mean_losses(answers)
         numbers = zip(self.configurations, losses.tolist(), shares.tolist(), strict=True)
         self.configurations = [of_one._replace(loss=loss, share=share) for of_one, loss, share in numbers]
         self.networks = [of_one for of_one, share in zip(self.networks, shares, strict=True) if share]
@@ -121,19 +164,3 @@ class PackTraining(Training):
 def evaluated(network):
     """A copy for answers, in float64."""
     return copy.deepcopy(network).double().eval()
-
-
-def greedy_shares(answers, mean_losses):
-    """How often each of the answers (C, N, outputs) is chosen, over the number of choices: (C).
-
-    Args:
-        mean_losses(answers): (…, N, outputs) to (…).
-    """
-    total, chosen, lowest = torch.zeros_like(answers[0]), [], []
-    for number in range(1, ROUNDS + 1):
-        losses = mean_losses((total + answers) / number)
-        chosen.append(losses.argmin())
-        lowest.append(losses.min())
-        total += answers[chosen[-1]]
-    chosen = torch.stack(chosen[: int(torch.stack(lowest).argmin()) + 1])
-    return chosen.bincount(minlength=len(answers)).double() / len(chosen)
