@@ -34,15 +34,20 @@ def angles(x, weight, bias):
     return with_waves(x, weight) * of_rows(weight) + of_rows(bias)
 
 
+def beside(x, waves):
+    """[X, waves], of waves (…, F, K)."""
+    return torch.cat([x, waves.reshape(*waves.shape[:-2], waves.shape[-2] * waves.shape[-1])], -1)
+
+
 def embedded(x, weight, bias):
     """Z = [X, cos U]."""
-    return torch.cat([x, angles(x, weight, bias).cos().flatten(-2)], -1)
+    return beside(x, angles(x, weight, bias).cos())
 
 
 def angle_gradient(dz, sin):
     """dU = −sin U ∘ dZ_U."""
     waves = sin.shape[-2] * sin.shape[-1]
-    return -sin * dz[..., dz.shape[-1] - waves :].unflatten(-1, sin.shape[-2:])
+    return -sin * dz[..., dz.shape[-1] - waves :].reshape(sin.shape)
 
 
 def periodic_dx(dz, du, weight):
@@ -84,7 +89,7 @@ class PeriodicEmbedding(VmappableFunction):
     def jvp(ctx, x_t, weight_t, bias_t):
         x, weight, bias = ctx.saved_tensors
         u_t = with_waves(x_t, weight) * of_rows(weight) + with_waves(x, weight) * of_rows(weight_t) + of_rows(bias_t)
-        return torch.cat([x_t, (-angles(x, weight, bias).sin() * u_t).flatten(-2)], -1)
+        return beside(x_t, -angles(x, weight, bias).sin() * u_t)
 
 
 apply_periodic_embedding = operation(PeriodicEmbedding, embedded)
@@ -128,7 +133,7 @@ def periodic_embedding(input: torch.Tensor, weight: torch.Tensor, bias: torch.Te
 
 def _forward(x, weight, bias):
     u = angles(x, weight, bias)
-    return torch.cat([x, u.cos().flatten(-2)], -1), (with_waves(x, weight), u.sin(), weight.dim() == 3)
+    return beside(x, u.cos()), (with_waves(x, weight), u.sin(), weight.dim() == 3)
 
 
 def _backward(dz, saved, weight, bias):
