@@ -63,19 +63,19 @@ def write_page(command, run, lines, sweep_rows, history):
     )
 
 
-def write_pack_page(command, model, run, lines):
-    """Write the page of a pack to its folder. model: the `PackNetwork`. run: a `PackRun`. lines: of the summary."""
+def write_pack_page(run, lines):
+    """Write the page of a pack to its folder. run: a `PackRun`. lines: of the summary."""
     from torchbp.training.report import write_report
     from torchbp.training.report.pack_plots import pack_plots, pack_table
 
-    x, y, *w = run.data.rows("val")
+    model, (x, y, *w) = run.model, run.data.rows("val")
     truth = model.task.truth(y)
     versions = {"python": sys.version.split()[0], "torchbp": __version__, **{name: version(name) for name in PACKAGES}}
     folds = len(model.fold_sizes)
     write_report(
         run.folder,
         title=f"{run.folder.parent.name}, {run.folder.name}",
-        summary=[*run_description(command.trainer, command.model)[:-1], *lines],
+        summary=[*run.description, *lines],
         history=pd.DataFrame(),
         activation=model.hparams.activation,
         task=model.task,

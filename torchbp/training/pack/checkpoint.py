@@ -1,4 +1,4 @@
-"""The checkpoints of a pack: those of Lightning, with the parts of a training that it does not have left empty."""
+"""The checkpoints of a pack: those of Lightning, without the parts of a training by Lightning."""
 
 from pathlib import Path
 
@@ -16,10 +16,10 @@ def checkpoint_of(model, data):
         "state_dict": model.state_dict(),
         "datamodule_hyper_parameters": dict(data.hparams),
         "TabularData": {"order": None, "rows": data.saved_rows, "label_kind": data.table.label_kind},
-        "random_state": torch.get_rng_state(),
         "torchbp_version": __version__,
         "pytorch-lightning_version": pytorch_lightning.__version__,
-        **{"epoch": 0, "global_step": 0, "loops": {}, "callbacks": {}, "optimizer_states": [], "lr_schedulers": []},
+        "epoch": 0,
+        "global_step": 0,
     }
 
 

@@ -26,7 +26,7 @@ def close(run):
         if baseline := judgement.baseline_scores(command.model, run.data):
             lines.append(("baseline", judgement.baseline_line(baseline)))
         try:
-            run_page.write_pack_page(command, model, run, lines)
+            run_page.write_pack_page(run, lines)
             lines.append(("page", summary.shown(folder / "report.html")))
         except OSError as error:
             lines += [("run", summary.shown(folder)), ("watch", f"the page cannot be written: {error.strerror}")]

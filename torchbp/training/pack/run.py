@@ -15,7 +15,7 @@ import torch
 from torchbp.cli.recipes import WHY
 from torchbp.printing import say
 from torchbp.training.callbacks.interruption import Interrupted
-from torchbp.training.callbacks.progress import run_description
+from torchbp.training.callbacks.progress import data_description
 from torchbp.training.checkpoints.saving import BestAndLast
 from torchbp.training.cli.lightning_quiet import SaveConfig
 from torchbp.training.pack.budget import Budget, seconds_of
@@ -50,7 +50,7 @@ class PackRun:
         """Say what is trained, put the rows in order, and write the config."""
         command, settings = self.command, self.command.settings
         seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**32)
-        description = run_description(self.trainer, command.model)[:-1]
+        description = [("recipe", WHY["pack"]), *data_description(self.data, command.model.task)]
         self.rows = pack_rows(self.data, command.model.task, seed)
         folds = len(self.rows.fold_sizes)
         if command.checkpoint is not None:
@@ -68,7 +68,8 @@ class PackRun:
             turns = f"{rows} rows are {folds} folds, which take turns as validation rows"
             text = f"{what}; {turns if folds > 1 else f'{rows} validation rows choose'}"
             processes = f", in {self.world} processes" if self.world > 1 else ""
-            for label, line in [("recipe", WHY["pack"]), *description, ("pack", f"{text}{processes}")]:
+            self.description = [*description, ("pack", f"{text}{processes}")]
+            for label, line in self.description:
                 say(label, line, sys.stderr)
         for callback in self.trainer.callbacks:
             if isinstance(callback, SaveConfig):
