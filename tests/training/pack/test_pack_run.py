@@ -43,12 +43,14 @@ def test_a_run_says_what_it_trained_and_what_it_chose(pack_run):
 def test_the_checkpoint_has_the_chosen_networks_alone():
     state, configurations = chosen(RUN)
     shares = [one["share"] for one in configurations]
-    assert len(shares) == 6 and sum(shares) == pytest.approx(1)
+    assert len(shares) == 6
+    assert sum(shares) == pytest.approx(1)
     assert {len(one["hidden"]) for one in configurations} == {1, 2, 3}
     networks = {name.split(".")[1] for name in state if name.startswith("nets.")}
     assert len(networks) == 4 * sum(share > 0 for share in shares)
     table = pd.read_csv(RUN / "configurations.csv")
-    assert table["share"].tolist() == pytest.approx(shares) and table["number"].tolist() == list(range(6))
+    assert table["share"].tolist() == pytest.approx(shares)
+    assert table["number"].tolist() == list(range(6))
 
 
 @pytest.mark.usefixtures("there")
@@ -82,11 +84,13 @@ def test_predict_writes_the_mean_by_the_shares_and_the_spread(run):
 @pytest.mark.usefixtures("there")
 def test_the_test_rows_are_scored_and_shown_on_the_page(run):
     status, out, _ = run("test", "--ckpt_path", RUN, "-c", RUN / "config.yaml")
-    assert status == 0 and "test/accuracy" in out
+    assert status == 0
+    assert "test/accuracy" in out
     page = (RUN / "report.html").read_text()
     accuracy = re.search(r"test/accuracy +(\S+)", out)[1]
     assert f"<dt>test/accuracy</dt><dd>{accuracy}</dd>" in page
-    assert "<h2>Configurations</h2>" in page and "<h2>Gradients</h2>" not in page
+    assert "<h2>Configurations</h2>" in page
+    assert "<h2>Gradients</h2>" not in page
     assert all(f"<h3>{title}</h3>" in page for title in ("Learning rate", "Depth", "Weight decay", "Dropout"))
 
 
@@ -103,7 +107,8 @@ def test_explain_shows_a_member(run):
     other = next(number for number in range(25) if number not in model.numbers)
     for arguments, message in ((["--member", other], f"the member {other} is none"), ([], "add --member")):
         status, _, err = run("explain", "--ckpt_path", RUN, *arguments)
-        assert status == 2 and message in err
+        assert status == 2
+        assert message in err
 
 
 TASKS = {
@@ -158,7 +163,8 @@ def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
     assert status == 0, err
     assert (RUN / "checkpoints/draws/0.ckpt").stat().st_mtime_ns == first
     (state, configurations), (whole, same) = chosen(RUN), chosen(pack_run[0] / RUN)
-    assert configurations == same and state.keys() == whole.keys()
+    assert configurations == same
+    assert state.keys() == whole.keys()
     assert all(torch.equal(state[name], whole[name]) for name in whole)
     for setting, message in (
         (["--seed_everything", 1], "the checkpoint has seed=0, but this command has 1"),
@@ -166,9 +172,11 @@ def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
         (["--data.missing", "refuse"], "missing"),
     ):
         status, _, err = run(*fit, "--ckpt_path", RUN, *setting)
-        assert status in (1, 2) and message in err
+        assert status in (1, 2)
+        assert message in err
     status, _, err = run("fit", *OF_ROWS, "--data.target", "t", "--ckpt_path", RUN)
-    assert status == 2 and "is of a pack; add --recipe pack" in err
+    assert status == 2
+    assert "is of a pack; add --recipe pack" in err
 
 
 REFUSED = {
@@ -188,7 +196,8 @@ REFUSED = {
 def test_what_a_pack_does_not_have_is_refused_in_one_line(message, run):
     write_table("t.csv")
     status, out, err = run("fit", *OF_ROWS, "--data.target", "t", *QUICK, *REFUSED[message])
-    assert status in (1, 2) and out == ""
+    assert status in (1, 2)
+    assert out == ""
     assert message in err.splitlines()[-1]
     assert not list(Path().glob("runs/**/*.ckpt"))
 
@@ -200,7 +209,9 @@ def test_a_damaged_checkpoint_is_refused(pack_run, tmp_path, run):
         one["hidden"] = hidden
         torch.save(checkpoint, tmp_path / "x.ckpt")
         status, _, err = run("test", "--ckpt_path", tmp_path / "x.ckpt", "--data.source", pack_run[0] / "t.csv")
-        assert status == 1 and len(err.splitlines()) == 1 and "is a checkpoint of another program" in err
+        assert status == 1
+        assert len(err.splitlines()) == 1
+        assert "is a checkpoint of another program" in err
 
 
 @pytest.mark.usefixtures("in_an_empty_folder")
@@ -221,7 +232,8 @@ def test_the_exported_pack_answers_as_the_pack(scaling):
     model = PackNetwork(3, ["a", "b", "c"], None, "multiclass", configurations, **settings).eval()
     model.scaling.fit(x.double())
     exported, expected = answering(model), model.answers(x)
-    assert len(model.nets) == 4 and model.numbers == [0, 1, 4, 5]
+    assert len(model.nets) == 4
+    assert model.numbers == [0, 1, 4, 5]
     with torch.no_grad():
         torch.testing.assert_close(exported(x), expected.float(), rtol=1e-4, atol=1e-5)
     assert description(model, "1")["answers"] == ["P(a)", "P(b)", "P(c)"]

@@ -1,1 +1,1 @@
-"""`torchbp fit --recipe pack`: networks that differ, trained on folds of the rows, of which the best together answer."""
+"""`torchbp fit --recipe pack`: differing networks on folds of the rows, of which the best answer together."""

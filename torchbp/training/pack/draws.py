@@ -94,7 +94,9 @@ def read_draw(folder, number):
     path = _path(folder, number)
     try:
         draw = torch.load(path, weights_only=True, map_location="cpu")
-        valid = draw["number"] == number and len(draw["networks"]) == len(draw["configurations"]) == len(draw["answers"])
+        valid = draw["number"] == number and len(draw["networks"]) == len(draw["configurations"]) == len(
+            draw["answers"]
+        )
     except Exception:  # a damaged file may raise anything
         valid = False
     if not valid:

@@ -1,4 +1,4 @@
-"""What is printed while a pack is trained: its networks and the best score so far, as a bar on a terminal or as lines."""
+"""What is printed while a pack is trained, its networks and the best score so far: a bar on a terminal, or lines."""
 
 import sys
 

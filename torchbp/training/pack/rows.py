@@ -95,4 +95,3 @@ def weights_of(rows, places):
     """The weights of these rows in the loss, float64 `(n)`, whose sum is 1."""
     w = torch.ones(len(places), dtype=torch.double) if rows.w is None else rows.w[places].double()
     return w / w.sum()
-

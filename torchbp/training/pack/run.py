@@ -1,8 +1,8 @@
 """`torchbp fit --recipe pack`: draws are trained one after the other, and the best of all networks answer together.
 
-Each process trains every n-th draw, and writes it to the run's folder. The first process reads what is there, and writes
-`best.ckpt` with the chosen networks after each of its own draws, so that there is a network at any moment. Nothing is
-sent but a signal: at the end the processes wait for each other.
+Each process trains every n-th draw, and writes it to the run's folder. The first process reads what is there, and
+writes `best.ckpt` with the chosen networks after each of its own draws: so there is a network at any moment. At the end
+the processes wait for each other, and nothing else is sent.
 """
 
 import math
@@ -19,8 +19,8 @@ from torchbp.training.callbacks.progress import data_description
 from torchbp.training.checkpoints.saving import BestAndLast
 from torchbp.training.cli.lightning_quiet import SaveConfig
 from torchbp.training.pack.budget import Budget, seconds_of
-from torchbp.training.pack.checks import SAME, check_resumed, check_strategy
 from torchbp.training.pack.checkpoint import write_checkpoints
+from torchbp.training.pack.checks import SAME, check_resumed, check_strategy
 from torchbp.training.pack.choice import choose, pack_network
 from torchbp.training.pack.closing import close
 from torchbp.training.pack.draws import OF_DRAW, drawn_numbers, read_draw, train_draw, write_draw

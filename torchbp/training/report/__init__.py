@@ -88,7 +88,9 @@ def _learning_sections(learning, gradients):
 
 
 def _pack_sections(plots, table):
-    return [_section("Configurations", [*(_figure(plot) for plot in plots), f'<div class="card all">{table}</div>'], "")]
+    return [
+        _section("Configurations", [*(_figure(plot) for plot in plots), f'<div class="card all">{table}</div>'], "")
+    ]
 
 
 def _section(heading, parts, if_none):

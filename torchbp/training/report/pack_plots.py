@@ -6,8 +6,8 @@ from torchbp.training.report.plots import Curve, Plot
 from torchbp.training.report.tables import html_table
 
 TABLE = (
-    "All configurations, the best alone first. The loss is that of the rows that their networks were not trained on; the "
-    "share is how much of the answer is theirs. A configuration that is worse alone, and errs on other rows, may have one"
+    "All configurations, the best alone first. The loss is that of the rows that their networks were not trained on; "
+    "the share is how much of the answer is theirs. One that is worse alone, and errs on other rows, may have a share"
 )
 # name of the plot: title, x axis, the number of a configuration, what to look for
 SWEPT = {
@@ -17,14 +17,24 @@ SWEPT = {
         lambda one: np.log10(one["lr"]),
         "Losses that rise on both sides have the best rate between them.",
     ),
-    "depth": ("Depth", "hidden layers", lambda one: len(one["hidden"]), "A table that needs no depth has low losses at 1."),
+    "depth": (
+        "Depth",
+        "hidden layers",
+        lambda one: len(one["hidden"]),
+        "A table that needs no depth has low losses at 1.",
+    ),
     "decay": (
         "Weight decay",
         "log₁₀ weight_decay",
         lambda one: np.log10(one["weight_decay"]),
         "If losses fall to the right, the networks overfit without it.",
     ),
-    "dropout": ("Dropout", "dropout", lambda one: one["dropout"], "If losses fall to the right, it helps on this table."),
+    "dropout": (
+        "Dropout",
+        "dropout",
+        lambda one: one["dropout"],
+        "If losses fall to the right, it helps on this table.",
+    ),
 }
 
 
