@@ -1,6 +1,7 @@
 """The keys of the training commands, and their errors: one line with the key, the value and the remedy."""
 
 import inspect
+import itertools
 import pkgutil
 import re
 from pathlib import Path
@@ -48,7 +49,7 @@ def configs_first(arguments):
 def recipe_flags(contents, flags):
     """The settings of the recipe that the files, or after them the flags, name: they stand before both."""
     named = [content["recipe"] for content in contents if "recipe" in content]
-    for flag, value in zip(flags, [*flags[1:], ""], strict=True):
+    for flag, value in itertools.zip_longest(flags, flags[1:], fillvalue=""):
         if flag == "--recipe" or flag.startswith("--recipe="):
             named.append(flag.partition("=")[2] or value)
     recipe = str(named[-1]) if named else "mlp"
