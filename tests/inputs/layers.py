@@ -24,6 +24,12 @@ def with_cosines(x, weight, bias):
     return torch.cat(waves, -1)
 
 
+def scaled_members(x, weight, bias=None):
+    """The scale and shift of each member, by torch's operations."""
+    z = x * weight[:, None]
+    return z if bias is None else z + bias[:, None]
+
+
 SOFTMAX, DIMS = [((3,),), ((4, 3),), ((2, 3, 2),)], [{"dim": 0}, {"dim": -1}]
 
 OPERATIONS = [
@@ -99,6 +105,17 @@ OPERATIONS = [
             ((2, 8, 2), (2, 2, 8), (2, 2, 8)),  # each member's own rows
         ],
         complex=False,
+    ),
+    Operation(
+        ops.ensemble_scale,
+        scaled_members,
+        [
+            ((2, 4, 3), (2, 3), (2, 3)),
+            ((4, 3), (2, 3), (2, 3)),  # rows that all members share
+            ((4, 3), (2, 3)),
+            ((2, 1, 3), (2, 3), (2, 3)),
+            ((3, 0, 2), (3, 2), (3, 2)),
+        ],
     ),
     Operation(ops.softmax, F.softmax, SOFTMAX, DIMS, complex=False, layouts=False, samples=("softmax",)),
     Operation(ops.log_softmax, F.log_softmax, SOFTMAX, DIMS, complex=False, layouts=False, samples=("log_softmax",)),

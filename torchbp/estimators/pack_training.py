@@ -12,11 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from torchbp import nn
 from torchbp.engine import AdamW, Pack, seed_dropout
 from torchbp.estimators.held_out import spread
+from torchbp.estimators.scaling import Ranked
 from torchbp.estimators.training import Training, network_of, parts_of, widest
 
 ROUNDS = 50  # of the choice
+MOST_WAVES, MOST_WAVES_OF_ALL = 8, 128  # of a feature, and about so many of all features
 
 
 def greedy_shares(answers, mean_losses):
@@ -39,13 +42,15 @@ class Configuration(NamedTuple):
     """What a configuration was, the loss of its answers to the rows that its networks did not train on, and its share
     in the answers of the whole. Of few rows, which have no folds, the loss is nan and all have the same share.
 
-    seed: of the weights and of the masks of dropout. They are the same, whatever other configurations there are.
+    frequency: of the `PeriodicEmbedding` of the ranks of the features; 0 without one. seed: of the weights and of the
+    masks of dropout. They are the same, whatever other configurations there are.
     """
 
     hidden_layer_sizes: tuple[int, ...]
     learning_rate: float
     weight_decay: float
     dropout: float
+    frequency: float
     seed: int
     loss: float = float("nan")
     share: float = 0.0
@@ -54,20 +59,19 @@ class Configuration(NamedTuple):
 class PackTraining(Training):
     """As `Training`, of a pack. `configurations` are those drawn; `networks` those that are kept, a list for each.
 
-    What a configuration is drawn from: `depths`, one after the other; `learning_rates` and `weight_decays`, whose
-    logarithm is uniform; `dropouts`.
+    What a configuration is drawn from: `depths`, one after the other; `learning_rates`, `weight_decays` and, for every
+    second one, `frequencies`, whose logarithm is uniform; `dropouts`.
     """
 
     depths, width = (1, 2, 3), 64
     learning_rates, weight_decays = (1e-3, 1e-2), (1e-4, 0.3)
     dropouts = 0.0, 0.0, 0.1, 0.2, 0.3
+    frequencies = 0.05, 1.0  # None: no configuration has a periodic embedding
     optimizer_class = AdamW
     shares_of = staticmethod(greedy_shares)
 
     def make_networks(self, features, outputs, loss):
         folds = self.options["folds"]
-        if folds < 2:
-            raise ValueError(f"folds={folds} must be 2 at least: a network is validated on the rows of its fold")
         # from a stream of its own: the folds and the order of the rows do not depend on how many there are
         random = np.random.RandomState(self.random.randint(2**31))
         self.configurations = self.drawn(max(1, self.options["members"] // folds), random)
@@ -84,27 +88,36 @@ class PackTraining(Training):
         """So many configurations; a larger count gives the same ones first."""
         found = []
         for number in range(count):
-            limits = self.learning_rates, self.weight_decays
-            lr, decay = (float(np.exp(random.uniform(*np.log(of_one)))) for of_one in limits)
+            lr, decay = (drawn_logarithmically(of, random) for of in (self.learning_rates, self.weight_decays))
             dropout = 0.0 if self.has_few_rows else float(random.choice(self.dropouts))
             hidden = (self.width,) * self.depths[number % len(self.depths)]
-            found.append(Configuration(hidden, lr, decay, dropout, int(random.randint(2**31))))
+            frequency = drawn_logarithmically(self.frequencies or (1, 1), random)
+            if not self.frequencies or number % 2 == 0 or not ranks_of(self.scaling):
+                frequency = 0.0
+            found.append(Configuration(hidden, lr, decay, dropout, frequency, int(random.randint(2**31))))
         return found
 
     def networks_of(self, configuration, features, outputs):
         """The networks of a configuration, one for each fold, as they are before the training."""
-        sizes, options = [features, *configuration.hidden_layer_sizes, outputs], self.options
+        hidden, ranks = configuration.hidden_layer_sizes, ranks_of(self.scaling)
+        waves = min(MOST_WAVES, max(1, MOST_WAVES_OF_ALL // ranks)) if configuration.frequency else 0
         torch.manual_seed(configuration.seed)
-        networks = [
-            network_of(sizes, options["activation"], configuration.dropout).to(self.dtype)
-            for _ in range(options["folds"])
-        ]
-        for fold, network in enumerate(networks):
+        networks = []
+        for fold in range(self.options["folds"]):
+            sizes = [features + ranks * waves, *hidden, outputs]
+            network = network_of(sizes, self.options["activation"], configuration.dropout)
+            if waves:
+                embedding = nn.PeriodicEmbedding(ranks, waves, configuration.frequency)
+                network = torch.nn.Sequential(embedding, *network)
+            networks.append(network.to(self.dtype))
             seed_dropout(network, configuration.seed + fold)
         return networks
 
     def fit(self, x, y, classes):
         """As `Training.fit`."""
+        if self.options["folds"] < 2:
+            folds = self.options["folds"]
+            raise ValueError(f"folds={folds} must be 2 at least: a network is validated on the rows of its fold")
         if self.has_few_rows:
             return self.fit_on_all(x, y), None
         rows, folds = len(x), self.options["folds"]
@@ -159,6 +172,15 @@ class PackTraining(Training):
             means = [torch.stack([answers_of(network(part)) for network in of_one]).mean(0) for of_one in networks]
             found.append(sum(share * mean for share, mean in zip(shares, means, strict=True)))
         return torch.cat(found)
+
+
+def ranks_of(scaling):
+    """How many of the first features are ranks."""
+    return scaling.ranks if isinstance(scaling, Ranked) else 0
+
+
+def drawn_logarithmically(limits, random):
+    return float(np.exp(random.uniform(*np.log(limits))))
 
 
 def evaluated(network):

@@ -19,7 +19,7 @@ FEWEST_VALUES, QUANTILES = 10, 65
 
 
 class Ranked(Clipped):
-    """`(N, features)` to the same clipped, and the ranks of those that have them."""
+    """`(N, features)` to the ranks of those that have them, and then all of them clipped."""
 
     def __init__(self, features):
         super().__init__(features)
@@ -27,7 +27,12 @@ class Ranked(Clipped):
 
     @property
     def features(self):
-        return len(self.median) + int(self.ranked().sum())
+        return len(self.median) + self.ranks
+
+    @property
+    def ranks(self):
+        """How many features have ranks."""
+        return int(self.ranked().sum())
 
     def ranked(self):
         """Which features have ranks."""
@@ -35,14 +40,14 @@ class Ranked(Clipped):
 
     def _fit_feature(self, number, column, known, weight):
         super()._fit_feature(number, column, known, weight)
-        if len(column.unique()) > FEWEST_VALUES:
+        if len(known.unique()) > FEWEST_VALUES:
             shares = torch.linspace(0, 1, QUANTILES, dtype=torch.double)
-            self.quantiles[number] = quantile(column.double().sort().values, shares)
+            self.quantiles[number] = quantile(known, shares)
 
     def scaled(self, x):
         ranked = self.ranked()
         ranks = share_up_to(x[:, ranked], self.quantiles[ranked])
-        return torch.cat([super().scaled(x), 12**0.5 * (ranks - 0.5)], 1)
+        return torch.cat([12**0.5 * (ranks - 0.5), super().scaled(x)], 1)
 
 
 def fitted_scaling(name: str, x: np.ndarray, weight: np.ndarray | None) -> Scaling:

@@ -111,8 +111,8 @@ def periodic_embedding(input: torch.Tensor, weight: torch.Tensor, bias: torch.Te
         RuntimeError: shapes that do not fit.
 
     Example:
-        >>> z = torchbp.ops.periodic_embedding(torch.tensor([[0.5]]), torch.tensor([[0.0, 2.0]]), torch.zeros(1, 2))
-        >>> z  # tensor([[0.5000, 1.0000, 0.5403]]): x, cos 0 and cos 1
+        >>> x, weight = torch.tensor([[0.5]]), torch.tensor([[0.0, 2.0]])
+        >>> z = torchbp.ops.periodic_embedding(x, weight, torch.zeros(1, 2))  # tensor([[0.5000, 1.0000, 0.5403]])
     """
     fits = weight.dim() in (2, 3) and weight.shape == bias.shape and input.dim() > 0
     if not fits or input.shape[-1] < weight.shape[-2]:
