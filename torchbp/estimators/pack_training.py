@@ -59,14 +59,15 @@ class Configuration(NamedTuple):
 class PackTraining(Training):
     """As `Training`, of a pack. `configurations` are those drawn; `networks` those that are kept, a list for each.
 
-    What a configuration is drawn from: `depths`, one after the other; `learning_rates`, `weight_decays` and, for every
-    second one, `frequencies`, whose logarithm is uniform; `dropouts`.
+    What a configuration is drawn from: `depths`, one after the other; `learning_rates`, `weight_decays` and
+    `frequencies`, whose logarithm is uniform; `dropouts`. `embeds`: whether every second one has a periodic embedding
+    of the ranks, where there are ranks.
     """
 
     depths, width = (1, 2, 3), 64
     learning_rates, weight_decays = (1e-3, 1e-2), (1e-4, 0.3)
     dropouts = 0.0, 0.0, 0.1, 0.2, 0.3
-    frequencies = 0.05, 1.0  # None: no configuration has a periodic embedding
+    frequencies, embeds = (0.05, 1.0), True
     optimizer_class = AdamW
     shares_of = staticmethod(greedy_shares)
 
@@ -86,31 +87,28 @@ class PackTraining(Training):
 
     def drawn(self, count, random):
         """So many configurations; a larger count gives the same ones first."""
-        found = []
+        has_embeddings = self.embeds and ranks_of(self.scaling) > 0
+        found, first = [], random.randint(2)
         for number in range(count):
             lr, decay = (drawn_logarithmically(of, random) for of in (self.learning_rates, self.weight_decays))
             dropout = 0.0 if self.has_few_rows else float(random.choice(self.dropouts))
             hidden = (self.width,) * self.depths[number % len(self.depths)]
-            frequency = drawn_logarithmically(self.frequencies or (1, 1), random)
-            if not self.frequencies or number % 2 == 0 or not ranks_of(self.scaling):
-                frequency = 0.0
+            frequency = drawn_logarithmically(self.frequencies, random)
+            frequency = frequency if has_embeddings and (number + first) % 2 else 0.0
             found.append(Configuration(hidden, lr, decay, dropout, frequency, int(random.randint(2**31))))
         return found
 
     def networks_of(self, configuration, features, outputs):
         """The networks of a configuration, one for each fold, as they are before the training."""
-        hidden, ranks = configuration.hidden_layer_sizes, ranks_of(self.scaling)
-        waves = min(MOST_WAVES, max(1, MOST_WAVES_OF_ALL // ranks)) if configuration.frequency else 0
-        torch.manual_seed(configuration.seed)
-        networks = []
-        for fold in range(self.options["folds"]):
-            sizes = [features + ranks * waves, *hidden, outputs]
-            network = network_of(sizes, self.options["activation"], configuration.dropout)
-            if waves:
-                embedding = nn.PeriodicEmbedding(ranks, waves, configuration.frequency)
-                network = torch.nn.Sequential(embedding, *network)
-            networks.append(network.to(self.dtype))
-            seed_dropout(network, configuration.seed + fold)
+        hidden, *_, dropout, frequency, seed, _, _ = configuration
+        options = self.options["activation"], dropout, frequency, ranks_of(self.scaling)
+        torch.manual_seed(seed)
+        networks = [
+            embedded_network([features, *hidden, outputs], *options).to(self.dtype)
+            for _ in range(self.options["folds"])
+        ]
+        for fold, network in enumerate(networks):
+            seed_dropout(network, seed + fold)
         return networks
 
     def fit(self, x, y, classes):
@@ -172,6 +170,16 @@ class PackTraining(Training):
             means = [torch.stack([answers_of(network(part)) for network in of_one]).mean(0) for of_one in networks]
             found.append(sum(share * mean for share, mean in zip(shares, means, strict=True)))
         return torch.cat(found)
+
+
+def embedded_network(sizes, activation, dropout, frequency, ranks):
+    """`network_of` with a periodic embedding of the first `ranks` features in front; without one where the frequency
+    is 0."""
+    if not frequency:
+        return network_of(sizes, activation, dropout)
+    waves = min(MOST_WAVES, max(1, MOST_WAVES_OF_ALL // ranks))
+    layers = network_of([sizes[0] + ranks * waves, *sizes[1:]], activation, dropout)
+    return torch.nn.Sequential(nn.PeriodicEmbedding(ranks, waves, frequency), *layers)
 
 
 def ranks_of(scaling):

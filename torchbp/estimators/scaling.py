@@ -2,9 +2,9 @@
 
 standard    as there, by the weights of the rows
 clipped     the same
-ranked      clipped, and beside it √12 (F(x) − ½) of each feature with more than 10 values, where F(x) is the share
-            of the training rows up to x, on lines between 65 of them
-auto        ranked from 2000 training rows on, otherwise clipped
+ranked      √12 (F(x) − ½) of each feature with more than 10 values, where F(x) is the share of the training rows up
+            to x, on lines between 65 of them, and behind these all features clipped
+auto        ranked from 1000 training rows on, otherwise clipped
 none        x
 """
 
@@ -14,7 +14,7 @@ import torch
 from torchbp.scaling import Clipped, Scaling, Standard, quantile, share_up_to
 
 SCALINGS = "auto", "clipped", "ranked", "standard", "none"
-MOST_ROWS_UNRANKED = 2000
+MOST_ROWS_UNRANKED = 1000
 FEWEST_VALUES, QUANTILES = 10, 65
 
 

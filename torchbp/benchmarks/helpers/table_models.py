@@ -73,9 +73,10 @@ def equal_shares(answers, mean_losses):
 ABLATION = PACK | {
     "8 members": changed_pack({"members": 8}),
     "16 members": changed_pack({"members": 16}),
-    "32 members": changed_pack({"members": 32}),
+    "64 members": changed_pack({"members": 64}),
     "128 members": changed_pack({"members": 128}),
     "no ranks": changed_pack({"scaling": "clipped"}),
+    "no embeddings": changed_pack(embeds=False),
     "one depth": changed_pack(depths=(2,)),
     "no choice": changed_pack(shares_of=staticmethod(equal_shares)),
     "SGD": changed_pack(optimizer_class=partial(SGD, momentum=0.9), learning_rates=(0.02, 0.2)),
