@@ -227,7 +227,9 @@ def test_the_exported_pack_answers_as_the_pack(scaling):
     x = torch.randn(60, 3) * torch.tensor([1.0, 100.0, 1e-3])
     x[:, 1] = x[:, 1].sign()  # two values: it has no ranks
     x[::7, 0] = torch.nan
-    inputs = 3 if scaling == "clipped" else 5
+    inputs = 3
+    if scaling == "ranked":
+        inputs, configurations[2]["frequency"] = 5, 0.3
     settings = {"fold_sizes": [30, 30], "inputs": inputs, "scaling": scaling}
     model = PackNetwork(3, ["a", "b", "c"], None, "multiclass", configurations, **settings).eval()
     model.scaling.fit(x.double())
