@@ -1,8 +1,6 @@
 """The checks: every record against the modules, torch's or the user's, autograd and torch.optim.SGD; every derivative
 against its definition; and every equation against the tensor that it is of."""
 
-from dataclasses import replace
-
 import torch
 
 from torchbp.explanation import equations
@@ -62,7 +60,5 @@ def _bounds_of(step, references):
         else:
             numbers = reference[reference.isfinite()].abs()
             bound = ROUNDING * eps * max(1.0, numbers.max().item() if numbers.numel() else 0.0)
-            if record.stage == "update":
-                bound = bound + step.lr * bounds[d(replace(record.quantity, prime=False)).name]
         bounds[record.name] = bound
     return bounds

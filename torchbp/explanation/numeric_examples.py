@@ -34,6 +34,7 @@ from torchbp.ops.expressions import (
     Product,
     Quotient,
     Sum,
+    SumOfRow,
     SumOver,
     Symbol,
     Transpose,
@@ -131,6 +132,8 @@ class Numbers:
             return self._matrix_product(tree, place)
         if isinstance(tree, SumOver):
             return self._sum_over_rows(tree, place)
+        if isinstance(tree, SumOfRow):
+            return self._sum_of_row(tree, place)
         if isinstance(tree, Indicator):
             sides = (self.of(side, place) for side in (tree.left, tree.right))
             values = (compute(side, lambda leaf: leaf.value, in_float64) for side in sides)
@@ -156,6 +159,18 @@ class Numbers:
         factors = tree.operand.factors if isinstance(tree.operand, Product) else (tree.operand,)
         columns = [self._column(factor, *place) for factor in factors]
         return _shortened_products(*columns) if len(columns) > 1 else shortened_sum(columns[0])
+
+    def _sum_of_row(self, tree, place):
+        """Σₖ, with the largest terms written out; those that are 0 by a fixed number are left out."""
+        units = max(value.shape[-1] for name in tree.symbols() if (value := self._tensor(name)) is not None)
+        terms = [_without_zeros(self.of(tree.operand, (*place[:-1], unit))) for unit in range(units)]
+        terms = [term for term in terms if term is not ZERO and _fixed_value(term) != 0] or [ZERO]
+        numbers = [compute(term, lambda leaf: leaf.value, in_float64) for term in terms]
+        return _shortened(numbers, lambda i: terms[i], TERMS)
+
+    def _tensor(self, name):
+        value = self.values[name]
+        return value if isinstance(value, torch.Tensor) and value.dim() else None
 
     def _column(self, tree, unit):
         rows = max(tensor.shape[0] for name in tree.symbols() if (tensor := self.values[name]).dim() == 2)
