@@ -231,7 +231,8 @@ def _shown(any_number=False):
     return [
         class_name(rule)
         for rule in rules(Loss).values()
-        if None not in (rule.equation, rule.slope) and not (any_number and rule.domain is not None)
+        if None not in (rule.equation, rule.slope)
+        and not (any_number and (rule.domain is not None or rule.target == "classes"))
     ]
 
 

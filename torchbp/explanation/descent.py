@@ -50,7 +50,7 @@ class Descent:
         group = _settings_of(optimizer, chain)
         decay = group["weight_decay"]
         self.settings |= {"weight_decay": decay}
-        self.symbols |= {LAMBDA.name: decay}
+        self.symbols |= {LAMBDA.name: decay} if decay else {}
         if isinstance(optimizer, torch.optim.SGD):
             momentum, nesterov = group["momentum"], group["nesterov"]
             self.settings |= {"momentum": momentum, "nesterov": nesterov}

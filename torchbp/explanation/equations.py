@@ -183,6 +183,11 @@ def is_elementwise(tree):
     return not isinstance(tree, MatrixProduct | SumOver | SumOfRow) and all(map(is_elementwise, tree.children()))
 
 
+def sums_rows(tree):
+    """Whether there is a sum over the units of each row in it."""
+    return isinstance(tree, SumOfRow) or any(map(sums_rows, tree.children()))
+
+
 def _evaluate(tree, values):
     """The tree's value as a tensor, also where the tree has no symbol."""
     value = tree.evaluate(values)

@@ -40,7 +40,7 @@ from torchbp.ops.expressions import (
     Transpose,
 )
 
-TERMS = 3  # products of a sum that are written out
+WHOLE, TERMS = 8, 3  # products of a sum that are written out: all of a short sum, the largest of a longer one
 ZERO = Number(0)
 ROUNDING = 100  # eps, of the size of what is rounded
 
@@ -194,7 +194,7 @@ def shortened_sum(terms, most=TERMS + 1):
 
 def _shortened(terms, node, most):
     shown = range(len(terms))
-    if len(terms) > most + 1:  # one number is not left out alone
+    if len(terms) > max(WHOLE, most + 1):  # one number is not left out alone
         shown = sorted(sorted(shown, key=lambda i: -abs(terms[i]))[:most])
     found = [node(i) for i in shown]
     if others := [term for i, term in enumerate(terms) if i not in set(shown)]:

@@ -2,6 +2,7 @@
 
 from torchbp.explanation.numbers import formatted
 from torchbp.explanation.numeric_examples import named
+from torchbp.explanation.render.text import as_text
 
 SHOWN, ANSWERS = 100, 4  # lines at most; answers in a line at most
 
@@ -9,7 +10,7 @@ SHOWN, ANSWERS = 100, 4  # lines at most; answers in a line at most
 def as_text_of_steps(explanation, layer=None):
     """The text of the first step, the table of all, and the text of the last step."""
     last = explanation.steps[-1]
-    return "\n".join([explanation.to_text(layer), "", *table(explanation), "", last.to_text(layer)])
+    return "\n".join([as_text(explanation, layer), "", *table(explanation), "", as_text(last, layer)])
 
 
 def table(explanation):
