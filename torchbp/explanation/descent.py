@@ -158,8 +158,8 @@ def _settings_of(optimizer, chain):
     """The settings that all parameters of the network share."""
     if not isinstance(optimizer, torch.optim.SGD | torch.optim.Adam | torch.optim.AdamW):
         raise TypeError(
-            f"optimizer={type(optimizer).__name__} has no equations here; explain shows torch.optim.SGD, Adam and AdamW, "
-            "or without optimizer= gradient descent"
+            f"optimizer={type(optimizer).__name__} has no equations here; use torch.optim.SGD, Adam or AdamW, "
+            "or leave it out for gradient descent"
         )
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     learning = {name: p for name, p in chain.parameters.items() if p.requires_grad}
@@ -169,7 +169,7 @@ def _settings_of(optimizer, chain):
     for group in found:
         for name in UNSUPPORTED:
             if group.get(name):
-                raise ValueError(f"the optimizer has {name}={group[name]}, which has no equation here; leave it out")
+                raise ValueError(f"the optimizer has {name}={group[name]}, without an equation here; leave it out")
         for name in ("lr", "weight_decay", "momentum", "nesterov", "betas", "eps"):
             if group.get(name) != found[0].get(name):
                 raise ValueError(

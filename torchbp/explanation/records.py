@@ -61,8 +61,8 @@ class Record:
     """One quantity of the step.
 
     quantity: what it is, with its letter and number; a `Derivative` says of what, and by what.
-    kind: "output" of a layer, "part" on the way to it, such as the mean of a row, "answer" that the loss compares with y,
-        "loss", "derivative" or "update".
+    kind: "output" of a layer, "part" on the way to it, such as the mean of a row, "answer" that the loss compares with
+        y, "loss", "derivative" or "update".
     stage: "forward", "loss", "backward", "update" or "again".
     number: of its layer, from 1; None of the loss. layer: the name of its module in the model.
     sides: it by other quantities, expressions that are all equal.
@@ -122,8 +122,8 @@ class Record:
 
     @property
     def sizes(self):
-        """The equation with (rows×units) in the place of each quantity. Of one that is element by element, or row by row,
-        the left side is enough, and a number has none."""
+        """The equation with (rows×units) in the place of each quantity. Of one that is element by element, or row by
+        row, the left side is enough, and a number has none."""
         if not self.tensor.dim():
             return ""
         printer = PlainText(shapes=self.shapes)

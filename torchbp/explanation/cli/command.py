@@ -88,8 +88,8 @@ def settings_of(arguments):
     if not any(re.match(r"(-c|--config|--ckpt_path|--data\.)", word) for word in words):
         words = [*FIRST, *words]
     for i, word in enumerate(words):
-        if word == "--saturate" and words[i + 1 : i + 2] not in (["true"], ["false"]):
-            words[i] = "--saturate=true"
+        if word in ("--saturate", "--json_all") and words[i + 1 : i + 2] not in (["true"], ["false"]):
+            words[i] = f"{word}=true"
     return parser.parse_args(words)
 
 

@@ -1,5 +1,5 @@
-"""An explanation as JSON, for other programs. `most` in it says how many numbers a tensor has at most that is whole; of a
-larger one `values` is null, beside its least, largest and mean number."""
+"""An explanation as JSON, for other programs. `most` says how many numbers a tensor may have that is written whole; of
+a larger one `values` is null, beside its least, largest and mean number."""
 
 import functools
 import json
