@@ -60,5 +60,7 @@ def _bounds_of(step, references):
         else:
             numbers = reference[reference.isfinite()].abs()
             bound = ROUNDING * eps * max(1.0, numbers.max().item() if numbers.numel() else 0.0)
+        if record.name in step.written_out:  # differences on the way, such as that to the mean, may cancel
+            bound = bound + ROUNDING * eps * equations.rounding_of(step.written_out[record.name], step.symbols)
         bounds[record.name] = bound
     return bounds

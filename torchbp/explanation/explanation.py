@@ -40,28 +40,37 @@ def explain(
         Z1 = X W1ᵀ + b1,  A1 = σ(Z1),  …,  L;   dL/dA2,  dL/dZ2,  dL/dW2,  …,  dL/db1;   W′ = W − α dL/dW;   and again
 
     Args:
-        model: an `MLP`, or a `torch.nn.Sequential` of layers and activations that have a rule: Linear, Sigmoid, Tanh
-            and ReLU, ours or torch's, and those that you have made.
+        model: an `MLP`, or a `torch.nn.Sequential` of layers and activations that have a rule with equations: Linear,
+            all activations, Softmax, LogSoftmax, Dropout, LayerNorm and Flatten, ours or torch's, and those that you
+            have made. In training mode a Dropout draws its mask once, and the mask is given like x.
         x: a row, shape `(in_features)`, or rows, `(N, in_features)`: a tensor, an array or a list. It, y and the loss's
             weights are taken in the dtype and on the device of the model.
-        y: its target `(outputs)`, or theirs, `(N, outputs)`. N is the number of rows throughout, K that of outputs.
-        lr: the learning rate α, a number.
-        loss: a loss that has a rule, with reduction "mean" or "sum": `BCEWithLogitsLoss`, `BCELoss` or `MSELoss`, of
-            torch or torchbp, or one that you have made. None is the cross-entropy: `BCELoss` where the model ends with
+        y: its target `(outputs)`, or theirs, `(N, outputs)`; of a loss of classes the class of each row, `(N)`, or a 1
+            among zeros, `(N, outputs)`. N is the number of rows throughout, K that of outputs.
+        lr: the learning rate α, a number. None is 0.1, or that of the optimizer.
+        loss: a loss that has a rule with equations, with reduction "mean" or "sum", of torch or torchbp, or one that
+            you have made: `BCEWithLogitsLoss`, `BCELoss`, `CrossEntropyLoss`, `NLLLoss`, `MSELoss`, `L1Loss`,
+            `HuberLoss`, `SmoothL1Loss`. None is the cross-entropy of probabilities: `BCELoss` where the model ends with
             a Sigmoid, otherwise `BCEWithLogitsLoss`.
         title: of the text and the page.
         features, outputs: names of the columns of x and y, for the page and JSON.
+        optimizer: `torch.optim.SGD`, with momentum, Nesterov's or weight decay, `Adam` or `AdamW` of the model's
+            parameters: the step is its step, from what it remembers of earlier ones. None is plain gradient descent.
+        steps: how many steps to take, one after the other: see `Explanation.steps`.
+        member: of an ensemble, the number of the network that is explained, from 1.
 
     Returns:
         An `Explanation`: its `records`, one for each quantity in that order; print it, or write its `to_html()` to a
         file.
 
     Raises:
-        TypeError: an ensemble; a layer, hook or loss that is not supported; layers that share weights; probabilities
-            for a loss that the model does not give; what is no real number, a title no text, names no list.
+        TypeError: a layer, hook, loss or optimizer that is not supported; layers that share weights; probabilities for
+            a loss that the model does not give; an ensemble without `member`; what is no real number, a title no text,
+            names no list; lr beside an optimizer.
         ValueError: layers, an x, a y or a loss's weight whose shapes do not fit; a model of several dtypes or devices;
-            a y that is no probability where the loss takes one; an lr that is not positive; nan or inf in any of them;
-            names of another number of columns.
+            a y that is no probability or no class where the loss takes one; an lr that is not positive; nan or inf in
+            any of them; names of another number of columns; steps, or a member, that cannot be; an optimizer of other
+            parameters.
 
     Example:
         >>> net = torchbp.nn.MLP(2, 4, 1)

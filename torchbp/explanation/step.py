@@ -24,7 +24,8 @@ class TrainingStep:
 
     `values` holds every tensor by its name: X, y, W1, b1, Z1, …, L, dL/dW1, …, W1′, …, L′; `given` those of them that
     nothing computes, and `directions` the D of W′ = W − α D, by the name of W. `disagreements` holds a failing check by
-    the name of each record whose equation does not give its tensor; the example is of such an element.
+    the name of each record whose equation does not give its tensor; the example is of such an element. `written_out`
+    are equations with those of their parts in them, by the name of the record.
     """
 
     def __init__(self, chain, criterion, x, descent):
@@ -32,6 +33,7 @@ class TrainingStep:
         self.loss, self.lr = criterion.loss, descent.lr
         self.fixed = {TARGET.name, *criterion.rule.option_symbols}
         self.records, self.learnt, self.disagreements, self.directions = [], [], {}, {}
+        self.written_out = {}
         y = criterion.y
         self.given = {INPUT.name: x, TARGET.name: y, **criterion.weights, **chain.start, **chain.drawn, **descent.state}
         self.values = gradients(chain, criterion, x) | self.given
@@ -49,6 +51,8 @@ class TrainingStep:
         rounded on the way, where there are parts."""
         self.values[quantity.name] = tensor
         shown = sides[-1] if tree is None else tree
+        if full is not None:
+            self.written_out[quantity.name] = full
         errors, bounds = differences(shown if full is None else full, tensor, self.symbols)
         where, instead = excused or (None, None)
         if where is not None:
