@@ -353,7 +353,7 @@ def test_ensembles_are_refused_with_what_to_add(run):
         (sweep, r"the network is an ensemble of \d+, and explain shows one: add --member N, 1 to \d+"),
         (ensemble, r"the network is an ensemble of \d+, and explain shows one: add --member N, 1 to \d+"),
         (f"{ensemble} --member 99", r"--member 99: the ensemble has the members 1 to \d+"),
-        (f"{CANCER} --member 1", "--member 1: the network is no ensemble; leave it out"),
+        (f"{CANCER} --member 1", "--member 1 is of many networks, and the settings are of one; leave it out"),
     ):
         status, out, err = run(arguments)
         assert (status, out) == (2, "")

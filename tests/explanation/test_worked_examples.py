@@ -198,7 +198,7 @@ EXAMPLES = {
         [math.log(p) for p in (0.7, 0.1, 0.2)],
         0,
         {"loss": torch.nn.CrossEntropyLoss()},
-        {"A1": "0.7 0.1 0.2", "L": "0.35667494393873245"},
+        {"A1": "0.7 0.1 0.2", "L": "0.35667494393873"},
     ),
     # the same: a relu neuron, whose output is made smaller
     "from scratch neuron": (

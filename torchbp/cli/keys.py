@@ -28,6 +28,16 @@ TRAINER_DEFAULTS = {
 }
 
 
+def recipe_keys(recipe: str = "mlp", budget: str | None = None):
+    """The keys that choose how `fit` trains.
+
+    Args:
+        recipe: mlp, one network in seconds; pack, many that differ, of which the best together answer; or article, the
+            article's network.
+        budget: of a pack, the time that it is trained, such as 2m, instead of a number of networks.
+    """
+
+
 def fit_keys(seed_everything: int = 0, ckpt_path: str | None = None):
     """The keys of `fit` that Lightning has.
 
@@ -90,7 +100,7 @@ def explain_keys(
         weights: "zero" shows what would happen if all weights were 0.
         saturate: whether to show what would happen if the network were sure of a wrong answer.
         steps: how many steps to take: the first and the last are printed whole, and a line for each.
-        member: which network of an ensemble, from 1.
+        member: which network of an ensemble, from 1, or of a pack.
         json: write the explanation to this file, as JSON.
         json_all: whether to write large tensors too, of more than 10,000 numbers.
         html: write the explanation to this file, as a page to step through.

@@ -18,7 +18,6 @@ from torchbp.explanation.explanation import explain
 from torchbp.explanation.render.text import closing, heading
 from torchbp.printing import complain, say
 from torchbp.training.atomic_write import atomic_write
-from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import find_checkpoint, read_checkpoint
 from torchbp.training.cli.arguments import Parser, configs_first, known_keys, nearest
 from torchbp.training.cli.finite_answers import check_finite
@@ -28,6 +27,7 @@ from torchbp.training.data.columns import feature_names
 from torchbp.training.data.tabular import TabularData
 from torchbp.training.data.trained import saved_reading
 from torchbp.training.errors import SettingError, UserError
+from torchbp.training.model.loading import is_pack, load_model
 from torchbp.training.model.network import Network
 
 SCALED = {
@@ -174,7 +174,13 @@ def trained(settings):
     how a text file is written."""
     path = find_checkpoint(settings.ckpt_path)
     checkpoint = read_checkpoint(path)
-    model = load_network(Network, checkpoint, path)
+    model = load_model(checkpoint, path)
+    if is_pack(checkpoint):
+        if settings.member is None:
+            raise SettingError(f"{path} holds a pack, and explain shows one network: add --member {model.numbers[0]}")
+        model = model.member(settings.member)
+    elif settings.member is not None and not model.members:
+        raise SettingError(f"--member {settings.member} is of many networks, and {path} holds one; leave it out")
     source = settings_of_rows(settings, model, checkpoint, path)["source"]
     target = settings.data.target or checkpoint.get("datamodule_hyper_parameters", {}).get("target")
     return model, source, target, saved_reading(checkpoint, settings.data.as_dict())
@@ -194,6 +200,8 @@ def _fresh(settings):
     model.trainer.datamodule = data
     model.setup("fit")  # fits the scaling to the training rows
     model.trainer = None
+    if settings.member is not None and not model.members:
+        raise SettingError(f"--member {settings.member} is of many networks, and the settings are of one; leave it out")
     return model.eval(), settings.data.source, settings.data.target, data.settings.reading
 
 
@@ -224,8 +232,8 @@ def _network(model, member):
         raise SettingError(
             f"the network is an ensemble of {count}, and explain shows one: add --member N, 1 to {count}"
         )
-    if member is not None and not count:
-        raise SettingError(f"--member {member}: the network is no ensemble; leave it out")
-    if count and member not in range(1, count + 1):
+    if not count:
+        return model.net
+    if member not in range(1, count + 1):
         raise SettingError(f"--member {member}: the ensemble has the members 1 to {count}")
     return member_of(model.net, member)
