@@ -179,11 +179,27 @@ def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
     assert "is of a pack; add --recipe pack" in err
 
 
+@pytest.mark.usefixtures("in_an_empty_folder")
+def test_folds_are_packs(run, monkeypatch):
+    monkeypatch.setattr("torchbp.training.cli.run_page.write_pack_page", lambda *_: None)
+    write_table("t.csv", rows=160)
+    status, out, err = run("fit", *OF_ROWS, "--data.target", "t", *QUICK, "--model.members", 3, "--data.folds", 3)
+    assert status == 0, err
+    assert re.search(r"^test/accuracy +0\.\d+ ± ", out, re.MULTILINE)
+    rows = pd.read_csv("runs/run/version_0/out_of_fold.csv")
+    model = PackNetwork.load_from_checkpoint("runs/run/version_0/fold_2/checkpoints/best.ckpt")
+    part = rows[rows["fold"] == 2]
+    answers = model.answers(pd.read_csv("t.csv").iloc[part["row"] - 1])
+    np.testing.assert_allclose(part["P(yes)"], answers[:, 0], rtol=1e-5)
+
+
 REFUSED = {
     "model.hidden=[8]: a pack draws or sets it": ["--model.hidden", "[8]"],
     "stopping.patience=3: a pack has no such rule": ["--stopping.patience", "3"],
     "model.members=0 must be at least 1": ["--model.members", "0"],
     "data.on_disk=true: a pack holds its rows in memory": ["--data.on_disk", "true"],
+    "trainer.precision=64-true is of Lightning's loop": ["--trainer.precision", "64-true"],
+    "trainer.fast_dev_run=True is of Lightning's loop": ["--trainer.fast_dev_run", "true"],
     "budget='soon' must be a time": ["--budget", "soon"],
     "recipe=packs is not known; use mlp, article, pack": ["--recipe", "packs"],
     "budget=2m is of --recipe pack": ["--recipe", "mlp", "--budget", "2m"],

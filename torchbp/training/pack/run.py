@@ -49,6 +49,9 @@ class PackRun:
     def prepare(self):
         """Say what is trained, put the rows in order, and write the config."""
         command, settings = self.command, self.command.settings
+        if self.rank == 0:
+            for part in self.folder.rglob(".*.part"):  # that a killed process has left
+                part.unlink()
         seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**32)
         description = [("recipe", WHY["pack"]), *data_description(self.data, command.model.task)]
         self.rows = pack_rows(self.data, command.model.task, seed)
