@@ -34,7 +34,7 @@ def test_a_run_says_what_it_trained_and_what_it_chose(pack_run):
     lines = out.splitlines()
     assert [line.split()[0] for line in lines] == ["stopped", "chosen", "best", "baseline", "page", "next"]
     assert lines[0].endswith("after 24 networks of 6 configurations: all are trained")
-    assert "recipe   networks that differ" in err
+    assert err.startswith("recipe   pack: networks that differ, ")
     assert "24 networks; 96 rows are 4 folds, which take turns as validation rows" in err
     assert re.search(r"networks 12 of 24  val/loss 0\.\d{4} of \d+ together", err)
 
@@ -177,6 +177,26 @@ def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
     status, _, err = run("fit", *OF_ROWS, "--data.target", "t", "--ckpt_path", RUN)
     assert status == 2
     assert "is of a pack; add --recipe pack" in err
+
+
+@pytest.mark.usefixtures("in_an_empty_folder", "without_page")
+def test_the_recipe_is_said_and_its_settings_come_before_files_and_flags(run):
+    write_table("t.csv")
+    Path("c.yaml").write_text("recipe: article\nmodel: {lr: 0.25}\n")
+    fit = ["fit", *OF_ROWS, "--data.target", "t", "--trainer.max_epochs", 1]
+    for arguments, hidden, lr, line in (
+        (["-c", "c.yaml", "--model.hidden", "[5]"], [5], 0.25, "recipe   article: 16 sigmoid units"),
+        (["--recipe=article"], [16], 0.5, "recipe   article: 16 sigmoid units"),
+        (["-c", "c.yaml", "--recipe", "mlp"], [64, 64], 0.25, "recipe   mlp: one network"),
+        ([], [64, 64], 0.004, "recipe   mlp: one network"),
+    ):
+        status, _, err = run(*fit, *arguments)
+        assert status == 0, err
+        assert err.startswith(line)
+        newest = max(Path("runs/run").iterdir(), key=lambda path: path.stat().st_mtime)
+        h = torch.load(newest / "checkpoints/best.ckpt", weights_only=True)["hyper_parameters"]
+        assert (h["hidden"], h["lr"]) == (hidden, lr)
+        assert h["activation"] == ("sigmoid" if "article" in line else "silu")
 
 
 @pytest.mark.usefixtures("in_an_empty_folder")
