@@ -135,6 +135,28 @@ class Explanation:
 
         return markdown(self)
 
+    def to_latex(self) -> str:
+        """The explanation as a document for pdfLaTeX, XeLaTeX or LuaLaTeX."""
+        from torchbp.explanation.render.latex_document import latex_document
+
+        return latex_document(self)
+
+    def to_notebook(self) -> str:
+        """The explanation as a Jupyter notebook, the text of an `.ipynb` file: a cell of NumPy for each equation.
+
+        Raises:
+            ValueError: a network and rows of more than 20,000 numbers, which the first cell would give.
+        """
+        from torchbp.explanation.render.notebook import notebook
+
+        return notebook(self)
+
+    def to_svg(self) -> str:
+        """The network as a drawing in SVG: units with their numbers, weights, biases, and the loss."""
+        from torchbp.explanation.render.svg import svg
+
+        return svg(self)
+
     def to_html(self) -> str:
         """The explanation as one HTML page that needs nothing else."""
         from torchbp.explanation.render.html.page import page
