@@ -28,6 +28,7 @@ def explain(
     title: str = "",
     features: Iterable[str] = (),
     outputs: Iterable[str] = (),
+    unscaled: Any = None,
 ) -> "Explanation":
     r"""One step of backpropagation and gradient descent, explained; it changes neither the model nor any `.grad`.
 
@@ -44,7 +45,9 @@ def explain(
             torch or torchbp, or one that you have made. None is the cross-entropy: `BCELoss` where the model ends with
             a Sigmoid, otherwise `BCEWithLogitsLoss`.
         title: of the text and the page.
-        features, outputs: names of the columns of x and y, for the page and JSON.
+        features, outputs: names of the columns of x and y: of the numbers that go in, and of what the answers are the
+            probability of.
+        unscaled: x before it was scaled, in the same shape, which is printed beside it; None where it was not.
 
     Returns:
         An `Explanation`: its `records`, one for each quantity in that order; print it, or write its `to_html()` to a
@@ -67,9 +70,10 @@ def explain(
     x, y = arguments.rows(chain, x, y)
     loss, lr = arguments.fitted_loss(loss, y), arguments.rate(lr, x.dtype)
     title, features, outputs = arguments.texts(title, features, outputs, chain)
+    unscaled = arguments.unscaled_rows(unscaled, x)
     with torch.autocast(x.device.type, enabled=False):
         step = TrainingStep(chain, loss, x, y, lr)
-        return Explanation(step, checked(step), title, features, outputs)
+        return Explanation(step, checked(step), title, features, outputs, unscaled)
 
 
 class Explanation:
@@ -82,10 +86,16 @@ class Explanation:
     """
 
     def __init__(
-        self, step: Any, records: list[Record], title: str, features: Iterable[str], outputs: Iterable[str]
+        self,
+        step: Any,
+        records: list[Record],
+        title: str,
+        features: list[str],
+        outputs: list[str],
+        unscaled: torch.Tensor | None = None,
     ) -> None:
         self.step, self.records, self.title = step, records, title
-        self.features, self.outputs = features, outputs
+        self.features, self.outputs, self.unscaled = features, outputs, unscaled
         self.chain, self.values, self.lr = step.chain, step.values, step.lr
         self.by_name = {record.name: record for record in records}
         self.loss, self.new_loss = self["L"].tensor.item(), self["L′"].tensor.item()

@@ -107,7 +107,15 @@ def _run(settings):
             title += ", --saturate"
         lr = settings.lr if settings.lr is not None else model.hparams.lr
         explanation = explain(
-            model.net, x, y, lr, model.task.criterion, title, features=feature_names(rows.columns), outputs=rows.outputs
+            model.net,
+            x,
+            y,
+            lr,
+            model.task.criterion,
+            title,
+            features=feature_names(rows.columns),
+            outputs=rows.outputs,
+            unscaled=None if model.hparams.scaling == "none" else rows.x,
         )
         text = explanation.to_text(settings.layer)
     except (TypeError, ValueError) as error:
