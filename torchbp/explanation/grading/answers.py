@@ -80,9 +80,9 @@ def _check_given(name, value, given):
 
 def _tensor(name, value):
     try:
-        value = value.detach().cpu() if isinstance(value, torch.Tensor) else np.asarray(value)
-        if value.dtype in (object, np.dtype("O")) or "complex" in str(value.dtype):
+        array = value.detach().cpu() if isinstance(value, torch.Tensor) else np.asarray(value)
+        if "complex" in str(array.dtype):
             raise TypeError
-        return torch.as_tensor(value).double()
-    except (TypeError, ValueError, RuntimeError):
+        return torch.as_tensor(array).double()
+    except (TypeError, ValueError, RuntimeError):  # their messages have neither the name nor the value
         raise TypeError(f"{name}={reprlib.repr(value)} is not read as numbers; give an array or a tensor") from None

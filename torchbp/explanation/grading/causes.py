@@ -1,5 +1,7 @@
 """What is wrong with a learner's value: the mistake that gives it, in words."""
 
+import itertools
+
 import torch
 
 from torchbp.explanation.equations import K, N
@@ -48,9 +50,10 @@ class Causes:
             return ("it holds nan or inf: a division by 0, or the logarithm of 0",)
         if value.shape == right.shape and not value.any():
             return ("it is 0 everywhere",)
+        few = value.numel() <= ALONE
         found = dict.fromkeys(self._constants(right))
-        if not found or value.numel() <= ALONE:
-            found |= dict.fromkeys(self._wrong_trees())
+        if not found or few:
+            found |= dict.fromkeys(itertools.islice(self._wrong_trees(), MOST if few else 1))
         if not found:
             found = dict.fromkeys(self._parts())
         return tuple(found)[:MOST]
@@ -58,7 +61,7 @@ class Causes:
     def _evaluated(self, tree):
         try:
             value = tree.evaluate(self.values)
-        except RuntimeError:  # shapes that do not fit
+        except (RuntimeError, TypeError):  # shapes that do not fit, or a function of a constant
             return None
         return torch.as_tensor(value, dtype=torch.float64)
 
@@ -150,7 +153,8 @@ class Causes:
 
     def _evidence(self, close, slack):
         """As the auditor wants it: the value is a Jacobian of one row."""
-        values = {name: tensor for name, tensor in self.values.items() if isinstance(tensor, torch.Tensor)}
+        names = dict.fromkeys(name for side in self.record.sides for name in side.symbols())
+        values = {name: self.values[name] for name in names if isinstance(self.values[name], torch.Tensor)}
         same = {n: t.double().reshape(-1) for n, t in values.items() if t.numel() == self.value.numel()}
         rows = [tensor.reshape(1, -1) for tensor in (self.value, self.right, close)]
         shapes = {name: tuple(values[name].shape) for name in same}

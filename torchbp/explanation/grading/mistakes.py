@@ -30,7 +30,7 @@ from torchbp.ops.expressions import (
     tanh,
 )
 
-OPPOSITE = {">": "<", "<": ">", "≥": "≤", "≤": "≥"}
+OPPOSITE = {">": "≤", "<": "≥", "≥": "<", "≤": ">"}
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,14 @@ def mistakes(tree: Expression, shapes: dict[Quantity | Derivative, tuple[int, ..
         tree: the right side of the equation.
         shapes: those of all quantities, one of which may stand where another belongs.
     """
+    for base in (2, 10) if _has_logarithm(tree) else ():
+        yield Mistake(tree / math.log(base), (f"the logarithm is of base {base}, and not natural",))
     yield from _in_nodes(tree)
     yield from _wrong_quantities(tree, shapes)
+
+
+def _has_logarithm(tree):
+    return (isinstance(tree, Call) and tree.function.name == "ln") or any(map(_has_logarithm, tree.children()))
 
 
 def _in_nodes(tree):
@@ -67,11 +73,12 @@ def _with_child(tree, place, new):
     count, fields = 0, {}
     for name in tree.__dataclass_fields__:
         value = getattr(tree, name)
-        several = isinstance(value, tuple)
-        nodes = [new if count + i == place else node for i, node in enumerate(value if several else (value,))]
-        if isinstance(nodes[0], Expression):
-            count += len(nodes)
-            fields[name] = tuple(nodes) if several else nodes[0]
+        nodes = value if isinstance(value, tuple) else (value,)
+        if not isinstance(nodes[0], Expression):
+            continue
+        changed = tuple(new if count + i == place else node for i, node in enumerate(nodes))
+        fields[name] = changed if isinstance(value, tuple) else changed[0]
+        count += len(nodes)
     return replace(tree, **fields)
 
 
@@ -139,9 +146,6 @@ def _in_call(tree):
     for other in (sigma, tanh):
         if not more and other.name != name:
             yield other(first), (f"{other.name} stands where {name} belongs",)
-    if name == "ln":
-        for base in (2, 10):
-            yield Quotient(tree, Number(math.log(base))), (f"the logarithm is of base {base}, and not natural",)
     if name == "max":
         yield Negative(Call(tree.function, tuple(map(Negative, tree.arguments)))), ("min stands where max belongs",)
 

@@ -26,9 +26,9 @@ def overflow(explanation):
 
 
 def stopped(explanation):
-    """The step at which the gradient becomes exactly 0 on its way back, in all rows, or None."""
-    chain, values = explanation.chain, explanation.values
-    for step in reversed(chain.steps[chain.first + 1 :]):
+    """The step below the last layer's output at which the gradient becomes exactly 0, in all rows, or None."""
+    values = explanation.values
+    for step in reversed(_on_the_way(explanation)):
         above, below = values[d(step.gives).name], values[d(step.takes).name]
         if above.any() and not below.any():
             return step
@@ -45,13 +45,14 @@ def layers_below(explanation, step):
 def cut_off(explanation):
     """A gradient that is exactly 0 from some layer down. Of units that are all off `off` says it."""
     step = stopped(explanation)
-    if step is None or all_flat(explanation, step):
+    if step is None or all_off(explanation, step):
         return
     above, below = d(step.gives), d(step.takes)
     begin = [f"No gradient comes through to {layers_below(explanation, step)}: ", below]
     if not step.is_layer:
         if not slopes(explanation, step)[explanation.values[above.name] != 0].any():
-            yield [*begin, " is exactly 0, since the slope of ", step.rule.name, " is 0 wherever ", above, " is not."]
+            slope = f" is exactly 0, since the slope of {step.rule.name} is 0, or rounds to it, wherever "
+            yield [*begin, slope, above, " is not 0."]
         else:
             yield [*begin, " is exactly 0, since each product of ", above, f" and the slope of {step.rule.name} is 0."]
         return
@@ -65,9 +66,9 @@ def cut_off(explanation):
     yield [*begin, f" is exactly 0, since {why}."]
 
 
-def all_flat(explanation, step):
-    """Whether no unit of an activation lets anything through, in any row."""
-    return not step.is_layer and not slopes(explanation, step).any()
+def all_off(explanation, step):
+    """Whether no unit of an activation such as relu lets anything through, in any row."""
+    return not step.is_layer and step.rule.flat == "left" and not slopes(explanation, step).any()
 
 
 def vanishing(explanation):

@@ -3,7 +3,7 @@
 from torchbp.explanation.numbers import formatted
 from torchbp.explanation.numeric_examples import largest_place, named
 from torchbp.explanation.observations.answers import slopes, wrong
-from torchbp.explanation.observations.gradient_flow import all_flat, layers_below
+from torchbp.explanation.observations.gradient_flow import all_off, layers_below
 from torchbp.explanation.quantities import INPUT, TARGET, d
 from torchbp.explanation.words import class_name, either
 from torchbp.ops.registry import rules
@@ -19,7 +19,7 @@ def off(explanation):
     bad = wrong(explanation).any(1)
     for step in _hidden(explanation, "left"):
         name, slope, helps = step.gives.name, f"the slope of {step.rule.name}", " Larger first biases help."
-        if all_flat(explanation, step):
+        if all_off(explanation, step):
             every = " in every row" if len(bad) > 1 else ""
             yield [
                 f"All units of {name} are off{every}: {slope} is 0 there, and no gradient comes through to "

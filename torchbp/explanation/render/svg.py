@@ -1,4 +1,4 @@
-"""The network as a drawing in SVG: units with their numbers in the first row, weights as lines, biases, and the loss."""
+"""The network as a drawing in SVG: units with their numbers in the first row, weights as lines, biases, the loss."""
 
 from html import escape
 
