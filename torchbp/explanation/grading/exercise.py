@@ -1,6 +1,7 @@
 """`torchbp.exercise`: a step of gradient descent to be computed by the learner, and graded."""
 
 import copy
+import textwrap
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from torchbp.explanation.explanation import Explanation, explain
 from torchbp.explanation.grading.answers import read
 from torchbp.explanation.grading.causes import Causes, agrees, largest_difference
 from torchbp.explanation.grading.grade import Grade, Mark
-from torchbp.explanation.render.text import loss_line, size
+from torchbp.explanation.render.text import WIDTH, loss_line, size
 
 TOLERANCE = 1e-4  # four digits, as one writes them down by hand
 
@@ -36,19 +37,17 @@ def exercise(
         TypeError, ValueError: what `torchbp.explain` raises.
 
     Example:
+        >>> import numpy as np
         >>> exercise = torchbp.exercise(torch.nn.Linear(2, 1), [[1.0, 2.0]], [[1.0]])
         >>> def backward(X, y, W1, b1):
         ...     A1 = 1 / (1 + np.exp(-(X @ W1.T + b1)))
         ...     dZ1 = y - A1
         ...     return {"A1": A1, "dZ1": dZ1, "dW1": dZ1.T @ X}
-        >>> print(exercise.grade(backward))
-        A1      right
-        dL/dZ1  wrong: the sign is wrong
-                dL/dZ1 = dL/dA1 ∘ A1 ∘ (1 − A1) = (A1 − y)/N
-        dL/dW1  right from your dL/dZ1, which is wrong
-        <BLANKLINE>
-        1 of 3 right. Mend dL/dZ1 first.
-        Not answered: Z1, L, dL/dA1, dL/db1, W1′, b1′.
+        >>> grade = exercise.grade(backward)
+        >>> print(grade.first_wrong.name, grade.first_wrong)
+        dL/dZ1 wrong: the sign is wrong
+        >>> print(grade["dL/dW1"])
+        right from your dL/dZ1, which is wrong
     """
     model = copy.deepcopy(model).double()
     return Exercise(
@@ -126,14 +125,18 @@ class Exercise:
         explanation, values = self.explanation, self.explanation.values
         given = ", ".join(f"{name} ({size(values[name])})" for name in self.given)
         asked = ", ".join(f"{name} ({size(values[name])})" for name in self.asked)
+        facts = {
+            "network": explanation.chain.described(),
+            "loss": f"{loss_line(explanation)}; learning rate α = {explanation.lr:g}",
+            "given": given,
+            "asked": asked,
+            "answers": "exercise.grade({name: array, …}), as many as you want graded",
+        }
+        indent = " " * 9
         return "\n".join(
-            [
-                f"network  {explanation.chain.described()}",
-                f"loss     {loss_line(explanation)}; learning rate α = {explanation.lr:g}",
-                f"given    {given}",
-                f"asked    {asked}",
-                "         exercise.grade({name: array}) grades as many of them as you answer",
-            ]
+            line
+            for name, what in facts.items()
+            for line in textwrap.wrap(f"{name:<9}{what}", WIDTH, subsequent_indent=indent)
         )
 
     def __repr__(self) -> str:

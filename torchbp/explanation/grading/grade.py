@@ -3,7 +3,7 @@
 import textwrap
 from dataclasses import dataclass
 
-WIDTH = 80
+from torchbp.explanation.render.text import WIDTH
 
 
 @dataclass(frozen=True)
