@@ -69,7 +69,7 @@ def svg(explanation):
 
 def _legend(values):
     row = "row 1 of " + str(len(values[INPUT.name])) if len(values[INPUT.name]) > 1 else "the row"
-    return f"In a unit: its number in {row}, and beneath it the derivative of L by it. Lines: weights, dashed where negative."
+    return f"In a unit: its number in {row}, beneath it the derivative of L by it. Lines: weights, dashed below 0."
 
 
 def _columns(explanation):
