@@ -3,6 +3,7 @@
 import torch
 
 from torchbp.explanation.quantities import TARGET, d
+from torchbp.ops.rules import Activation
 
 WRONG = 0.1  # an answer is so far from y
 
@@ -11,7 +12,9 @@ def scale(explanation):
     """What is a large error of an answer: 1 for probabilities and other answers between bounds, otherwise the largest
     y."""
     step, last = explanation.step, explanation.chain.steps[-1]
-    bounded = step.criterion.rule.domain is not None or (not last.is_layer and last.rule.range is not None)
+    bounded = step.criterion.rule.domain is not None or (
+        isinstance(last.rule, Activation) and last.rule.range is not None
+    )
     return 1.0 if bounded else explanation.values[TARGET.name].abs().max().item() or 1.0
 
 

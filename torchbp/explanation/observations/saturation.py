@@ -7,7 +7,7 @@ from torchbp.explanation.observations.gradient_flow import all_off, layers_below
 from torchbp.explanation.quantities import INPUT, TARGET, d
 from torchbp.explanation.words import class_name, either
 from torchbp.ops.registry import rules
-from torchbp.ops.rules import Loss
+from torchbp.ops.rules import Activation, Loss
 
 FLAT = 0.01  # a slope below is saturated; σ has it at |z| > 4.6, tanh at |z| > 3
 MOST = 0.5  # of the units are saturated
@@ -36,7 +36,8 @@ def off(explanation):
 def _hidden(explanation, flat):
     """The activations before the last step, behind parameters, whose slope is flat there."""
     chain = explanation.chain
-    return [step for step in chain.steps[chain.first : -1] if not step.is_layer and step.rule.flat == flat]
+    activations = (step for step in chain.steps[chain.first : -1] if isinstance(step.rule, Activation))
+    return [step for step in activations if step.rule.flat == flat]
 
 
 def saturated(explanation):
@@ -67,7 +68,9 @@ def _is_unscaled(x):
 def stuck(explanation):
     """A last activation whose slope keeps the loss of a wrong answer from changing it."""
     last, step = explanation.chain.steps[-1], explanation.step
-    if step.criterion.rule.answers is not None or step.criterion.rule.domain is not None or last.is_layer:
+    if step.criterion.rule.answers is not None or step.criterion.rule.domain is not None:
+        return
+    if not isinstance(last.rule, Activation):
         return
     a, y, found = explanation.values[last.gives.name], explanation.values[TARGET.name], slopes(explanation, last)
     where = wrong(explanation) & (found.abs() < FLAT)
@@ -90,7 +93,7 @@ def rounded_product(explanation):
     almost 0, although dL/dZ is not: a loss of logits computes it right."""
     step, last = explanation.step, explanation.chain.steps[-1]
     form = _logit_form(explanation)
-    if form is None:
+    if form is None or not isinstance(form.answers, Activation):
         return
     logits = step.criterion.rule.answers is not None
     z = explanation.chain.output if logits else last.takes
