@@ -3,7 +3,6 @@
 import torch
 
 from torchbp.explanation.quantities import TARGET, d
-from torchbp.ops.rules import Activation
 
 WRONG = 0.1  # an answer is so far from y
 
@@ -12,16 +11,15 @@ def scale(explanation):
     """What is a large error of an answer: 1 for probabilities and other answers between bounds, otherwise the largest
     y."""
     step, last = explanation.step, explanation.chain.steps[-1]
-    bounded = step.criterion.rule.domain is not None or (
-        isinstance(last.rule, Activation) and last.rule.range is not None
-    )
+    bounded = step.criterion.rule.domain is not None or (last.is_activation and last.rule.range is not None)
     return 1.0 if bounded else explanation.values[TARGET.name].abs().max().item() or 1.0
 
 
 def errors(explanation):
     """|answer − y| of each answer that counts in the loss, and 0 of the others, (N, K)."""
-    values, answer = explanation.values, explanation.step.criterion.answer
-    found = (values[answer.name] - values[TARGET.name]).abs()
+    values, criterion = explanation.values, explanation.step.criterion
+    answer = criterion.answer
+    found = (criterion.as_target(values[answer.name]) - values[TARGET.name]).abs()
     return found.where(values[d(answer).name] != 0, 0.0)
 
 

@@ -49,7 +49,7 @@ def cut_off(explanation):
         return
     above, below = d(step.gives), d(step.takes)
     begin = [f"No gradient comes through to {layers_below(explanation, step)}: ", below]
-    if isinstance(step.rule, Activation):
+    if step.is_activation:
         if not slopes(explanation, step)[explanation.values[above.name] != 0].any():
             slope = f" is exactly 0, since the slope of {step.rule.name} is 0, or rounds to it, wherever "
             yield [*begin, slope, above, " is not 0."]
@@ -68,7 +68,7 @@ def cut_off(explanation):
 
 def all_off(explanation, step):
     """Whether no unit of an activation such as relu lets anything through, in any row."""
-    return isinstance(step.rule, Activation) and step.rule.flat == "left" and not slopes(explanation, step).any()
+    return step.is_activation and step.rule.flat == "left" and not slopes(explanation, step).any()
 
 
 def vanishing(explanation):

@@ -36,7 +36,7 @@ def off(explanation):
 def _hidden(explanation, flat):
     """The activations before the last step, behind parameters, whose slope is flat there."""
     chain = explanation.chain
-    activations = (step for step in chain.steps[chain.first : -1] if isinstance(step.rule, Activation))
+    activations = (step for step in chain.steps[chain.first : -1] if step.is_activation)
     return [step for step in activations if step.rule.flat == flat]
 
 
@@ -70,7 +70,7 @@ def stuck(explanation):
     last, step = explanation.chain.steps[-1], explanation.step
     if step.criterion.rule.answers is not None or step.criterion.rule.domain is not None:
         return
-    if not isinstance(last.rule, Activation):
+    if not last.is_activation:
         return
     a, y, found = explanation.values[last.gives.name], explanation.values[TARGET.name], slopes(explanation, last)
     where = wrong(explanation) & (found.abs() < FLAT)

@@ -24,7 +24,7 @@ def notebook(explanation):
     Raises:
         ValueError: the network and its rows are too large to be written down in a cell.
     """
-    given = {name: explanation.values[name].cpu().numpy() for name in _given(explanation)}
+    given = {name: tensor.cpu().numpy() for name, tensor in explanation.step.given.items()}
     if (count := sum(array.size for array in given.values())) > MOST:
         raise ValueError(f"a notebook gives all numbers in a cell, at most {MOST:,}; here they are {count:,}")
     cells = [_markdown(_heading(explanation)), _code(_first(explanation, given))]
@@ -50,11 +50,6 @@ def notebook(explanation):
     }
     content = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-
-
-def _given(explanation):
-    weights = explanation.step.criterion.weights(explanation.values["y"])
-    return ["X", "y", *weights, *explanation.chain.start]
 
 
 def _heading(explanation):
