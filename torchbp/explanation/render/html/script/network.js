@@ -3,7 +3,7 @@ const NARROW = 480;
 const HIGH = 36,
   APART = 56,
   TOP = 46,
-  LETTER = 6.7; // the breadth of one, of 11 pixels
+  LETTER = 7.3; // the breadth of one, of 12 pixels
 const STRONG = [24, 8]; // weights between two columns, and on a phone, that are drawn in full: more would be a tangle
 
 function draw(tag, attributes, parent, text) {
@@ -116,7 +116,7 @@ function drawNetwork() {
         `${narrow ? "+" : "and "}${of.count - of.units.length} more`,
       );
   });
-  const box = draw("g", { class: "unit" }, svg),
+  const box = draw("g", { class: "unit", role: "button", tabindex: -1 }, svg),
     center = x(last + 1) + wide / 2;
   draw("text", { class: "head", x: center, y: 13 }, svg, "loss");
   draw("rect", { x: x(last + 1), y: middle, width: wide, height: HIGH, rx: 18 }, box);
@@ -126,52 +126,74 @@ function drawNetwork() {
     head: draw("text", { class: "muted", x: center, y: 29 }, svg),
     toLoss,
   };
+  choosable(box, { loss: true });
   card.replaceChildren(svg);
 }
 
 const cutTo = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
-function choosable(node, place) {
-  node.addEventListener("pointerenter", () => choose(place));
-  node.addEventListener("focus", () => choose(place));
-  node.addEventListener("click", () => node.focus());
+function choosable(node, at) {
+  node.addEventListener("pointerenter", () => look(at));
+  node.addEventListener("focus", () => look(at));
+  node.addEventListener("click", () => {
+    node.focus();
+    pin(at);
+  });
 }
 
-const nodeOf = ({ column, unit, from }) => (from === undefined ? units[column][unit].group : links[column][unit][from]);
+const nodeOf = ({ column, unit, from, loss: ofLoss }) =>
+  ofLoss ? loss.box : from === undefined ? units[column][unit].group : links[column][unit][from];
+const same = (a, b) => a && b && ["column", "unit", "from", "loss"].every((key) => a[key] === b[key]);
 
-function choose(place) {
+/* The pointer or the focus is at it: the panel shows it, unless another one is pinned. */
+function look(at) {
+  state.at = at;
+  if (!state.pinned) choose(at);
+}
+function choose(at) {
   if (state.chosen) nodeOf(state.chosen)?.classList.remove("chosen");
-  state.chosen = place;
-  const node = nodeOf(place);
-  node.classList.add("chosen");
+  state.chosen = at;
+  nodeOf(at).classList.add("chosen");
   showChain();
+  showCard();
 }
+/* It stays in the panel; the same one again lets go. */
+function pin(at) {
+  const again = state.pinned && same(state.chosen, at);
+  state.pinned = !again;
+  state.nudged = false;
+  choose(at);
+  writeAddress();
+}
+const unpin = () => pin(state.chosen);
 
-/* ↑ and ↓ between units, or between a unit's weights once Enter has gone into them. */
+/* ↑ and ↓ between units, or between a unit's weights once Space has gone into them. Enter pins. */
 function keyInNetwork(event) {
-  const at = state.chosen;
+  const { at } = state;
   if (!at || !event.target.closest("#network")) return false;
   const inside = at.from !== undefined,
-    column = at.column;
+    { column, unit } = at;
   const way = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   let next = null;
-  if (way && inside) {
+  if (event.key === "Enter") pin(at);
+  else if (way && inside) {
     next = { ...at, from: at.from + way };
-    while (links[column][at.unit][next.from] === null) next.from += way; // an element by element layer has one edge
-    if (!links[column][at.unit][next.from]) return true;
+    while (links[column][unit][next.from] === null) next.from += way; // an element by element layer has one edge
+    if (!links[column][unit][next.from]) return true;
   } else if (way) {
-    const all = columns.flatMap((c, i) => c.units.map((_, unit) => ({ column: i, unit })));
-    next = all[all.findIndex((p) => p.column === column && p.unit === at.unit) + way];
-  } else if ((event.key === "Enter" || event.key === " ") && !inside && column > 0) {
-    next = { ...at, from: links[column][at.unit].findIndex(Boolean) };
+    const all = columns.flatMap((c, i) => c.units.map((_, n) => ({ column: i, unit: n })));
+    all.push({ loss: true });
+    next = all[all.findIndex((other) => same(other, at)) + way];
+  } else if (event.key === " " && !inside && column > 0) {
+    next = { ...at, from: links[column][unit].findIndex(Boolean) };
     if (next.from < 0) return true;
-  } else if (event.key === "Escape" && inside) {
-    next = { column, unit: at.unit };
-  } else return false;
+  } else if (event.key === "Escape" && inside) next = { column, unit };
+  else if (event.key === "Escape" && state.pinned) unpin();
+  else return false;
   if (next) {
     const node = nodeOf(next);
-    units.flat().forEach((u) => u.group.setAttribute("tabindex", -1));
-    units[next.column][next.unit].group.setAttribute("tabindex", 0);
+    [...units.flat().map((u) => u.group), loss.box].forEach((other) => other.setAttribute("tabindex", -1));
+    (next.loss ? loss.box : units[next.column][next.unit].group).setAttribute("tabindex", 0);
     node.focus();
   }
   return true;

@@ -69,10 +69,11 @@ function paintNetwork() {
   });
   card.scrollLeft =
     (card.scrollWidth * ((now.number ?? columns.length) + 0.5)) / (columns.length + 1) - card.clientWidth / 2;
-  const name = latest(data.loss_names);
+  const name = latest(data.losses);
   loss.box.classList.toggle("known", Boolean(name));
   loss.box.classList.toggle("now", now.name === name);
   loss.toLoss.classList.toggle("known", Boolean(name));
   loss.text.textContent = name ? format(tensors[name]) : "·";
   loss.head.textContent = name ? shownName(name) : "";
+  loss.box.setAttribute("aria-label", `${loss.text.textContent} is the loss${name ? ` ${shownName(name)}` : ""}`);
 }
