@@ -63,7 +63,9 @@ def network(explanation, with_lines):
         a, z = values[step.criterion.answer.name], values[explanation.chain.output.name]
         slopes[step.criterion.answer.name] = _cut(step.criterion.rule.answers.derivative(a, z), columns[-1].units)
     lines = Lines(explanation) if with_lines else None
-    names = [record.quantity for record in explanation.records] + [q for s in explanation.chain.layers for _, q in s.parameters]
+    names = [record.quantity for record in explanation.records] + [
+        q for s in explanation.chain.layers for _, q in s.parameters
+    ]
     return {
         "columns": [_data_of(explanation, columns, place, lines) for place in range(len(columns))],
         "rows": min(len(values[INPUT.name]), ROWS),

@@ -31,6 +31,7 @@ SCRIPTS = (
     "step_curve.js",
     "plots.js",
     "controls.js",
+    "exercise.js",
     "refresh.js",
     "page.js",
 )
@@ -59,14 +60,18 @@ def page(explanation):
         ("network", explanation.chain.described(), ""),
         ("loss", loss_line(explanation), ""),
         ("learning rate α", f"{explanation.lr:g}", ' id="fact-rate"'),
-        ("L before and after", f"{formatted(explanation.loss)} and {formatted(explanation.new_loss)}", ' id="fact-losses"'),
+        (
+            "L before and after",
+            f"{formatted(explanation.loss)} and {formatted(explanation.new_loss)}",
+            ' id="fact-losses"',
+        ),
         ("checks", tally(explanation, partial), ' class="first"'),
     ]
     a, y = explanation.values[answer.name], explanation.values[target.name]
     if y.numel() == 1:
         said = f"{answer.name} = {formatted(a)}, {target.name} = {formatted(y)}"
         facts.insert(3, ("answer and target", said, ' class="first"'))
-    summary = "".join(f"<div><dt>{name}</dt><dd{more}>{readable(what)}</dd></div>" for name, what, more in facts)
+    summary = "".join(f"<div{more}><dt>{name}</dt><dd>{readable(what)}</dd></div>" for name, what, more in facts)
     found, training = _program_and_card(explanation)
     stages = [record.stage for record in explanation.records]
     jumps = "".join(

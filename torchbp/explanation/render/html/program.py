@@ -13,6 +13,7 @@ from dataclasses import replace
 from torchbp.explanation import equations
 from torchbp.explanation.equations import ALPHA
 from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Quantity, d
+from torchbp.explanation.render.html.mistakes import mistakes
 from torchbp.ops.expressions import Call, Expression, Number
 
 MOST_NUMBERS = 3000  # of X, y and the parameters together: about 60 kB, and a step of at most some milliseconds
@@ -42,7 +43,7 @@ def program(explanation):
     trees: the last side of each record, by its name, in their order. computed: by name, the tree that a record's numbers
     are computed by, where the equation rounds. slopes: the slope of each activation, by its output. rate: α.
     next: what is given in the next step, by name: W1′ for W1. unchanged: W1 for W1′ where W1 is frozen.
-    gradients: dL/dW1 for W1, of what learns. inputs: those of X and y that may be changed by hand.
+    gradients: dL/dW1 for W1, of what learns. mistakes: of each record up to the update, a sentence and the tree of what is wrong. inputs: those of X and y that may be changed by hand.
 
     Raises:
         NoProgramError: the page cannot compute it.
@@ -76,6 +77,11 @@ def program(explanation):
         "gradients": {q.name: d(q).name for q in step.learnt},
         "inputs": [INPUT.name] if fixed else [INPUT.name, TARGET.name],
         "answer": step.criterion.answer.name,
+        "mistakes": {
+            record.name: [[said, _tree(tree)] for said, tree in mistakes(record)]
+            for record in explanation.records
+            if record.stage != "again"  # by the same equations
+        },
     }
 
 

@@ -71,8 +71,13 @@ function arrival({ column, unit }, above) {
     const through = columns[above.column].units[above.unit] + 1;
     item.append(element("p", `All paths add up here; the strongest comes through unit ${through} of layer ${above.column}.`, "note"));
   }
-  if (known.slopes.length && names.has(known.result))
-    item.append(tiles(factors(column, unit), [shownName(known.result) + at, tensors[known.result][n][unit]]));
+  if (known.slopes.length && names.has(known.result)) {
+    const list = factors(column, unit),
+      value = tensors[known.result][n][unit];
+    const rounded = Math.abs(list.reduce((all, [, factor]) => all * factor, 1) - value) > 1e-3 * Math.abs(value);
+    if (rounded) item.append(element("p", "The product of its two factors would round; the loss computes it in one formula:", "note"));
+    else item.append(tiles(list, [shownName(known.result) + at, value]));
+  }
   if (known.fused && names.has(known.result)) item.append(...paragraphs([unitLine(column, unit, known.result)]));
   return item;
 }
@@ -89,7 +94,7 @@ function later(name, text) {
   return [element("p", "", "", [button(`${text} (step ${at + 1})`, () => show(at))])];
 }
 
-function forwardLines(column, unit) {
+function equationsOf(column, unit) {
   const { forward } = columns[column],
     names = knownNames();
   const known = forward.filter((name) => names.has(name)),
@@ -105,7 +110,7 @@ function unitChain(column, unit) {
     const number = `${shownName(of.output)}${place(state.row, of.units[unit])} = ${format(tensors[of.output][state.row][unit])}`;
     return [...parts, element("p", number), element("p", "Inputs are data; they have no gradient step.")];
   }
-  parts.push(...forwardLines(column, unit));
+  parts.push(...equationsOf(column, unit));
   parts.push(...wayDown(column, unit));
   return of.factors ? [...parts, ...later(of.factors.result, "Show its gradient")] : parts;
 }

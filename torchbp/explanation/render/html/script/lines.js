@@ -11,36 +11,49 @@ const leaf = (number, digits) => {
 };
 const held = (part, strength) => (part.strength < strength ? `(${part.text})` : part.text);
 
-/* A sum of parts; of many the largest, and the rest in one number. */
-function sumOfParts(parts, digits) {
-  let shown = parts,
+/* Of many parts the largest, and the rest in one number. */
+function shortened(parts, digits) {
+  if (parts.length <= MOST_TERMS) return parts;
+  const sizes = parts.map((part) => Math.abs(part.value)).sort((a, b) => b - a),
+    shown = [],
     rest = [];
-  if (parts.length > MOST_TERMS) {
-    const sizes = parts.map((part) => Math.abs(part.value)).sort((a, b) => b - a);
-    shown = [];
-    for (const part of parts)
-      (Math.abs(part.value) >= sizes[MOST_TERMS - 2] && shown.length < MOST_TERMS - 1 ? shown : rest).push(part);
-  }
-  const texts = shown.map((part, i) => {
+  for (const part of parts)
+    (Math.abs(part.value) >= sizes[MOST_TERMS - 2] && shown.length < MOST_TERMS - 1 ? shown : rest).push(part);
+  const { text, value } = leaf(
+    rest.reduce((sum, part) => sum + part.value, 0),
+    digits,
+  );
+  return [...shown, { text: `[${rest.length} more: ${text}]`, value, strength: ATOM }];
+}
+function sumOf(parts) {
+  if (!parts.length) return { text: "0", value: 0, strength: ATOM };
+  if (parts.length === 1) return parts[0];
+  const texts = parts.map((part, i) => {
     if (part.negated) return `${i ? " − " : "−"}${held(part.negated, FACTOR)}`;
-    return `${i ? " + " : ""}${i && part.strength === SUM ? `(${part.text})` : part.text}`;
+    return `${i ? " + " : ""}${i ? held(part, FACTOR) : part.text}`;
   });
-  let value = shown.reduce((sum, part) => sum + part.value, 0);
-  if (rest.length) {
-    const more = leaf(
-      rest.reduce((sum, part) => sum + part.value, 0),
-      digits,
-    );
-    texts.push(` + [${rest.length} more: ${more.text}]`);
-    value += more.value;
-  }
-  return { text: texts.join(""), value, strength: parts.length > 1 ? SUM : parts[0].strength };
+  return { text: texts.join(""), value: parts.reduce((sum, part) => sum + part.value, 0), strength: SUM };
 }
 const productOf = (parts) => ({
   text: parts.map((part) => held(part, FACTOR)).join("·"),
   value: parts.reduce((all, part) => all * part.value, 1),
   strength: FACTOR,
 });
+
+/* Whether a tree is of nothing but the target and constants, which no formula computes: a factor of 1 is left out of it,
+   and a term with a factor of 0. */
+function isGiven(tree) {
+  if (typeof tree === "number") return false;
+  if (typeof tree === "string") return tree === data.target || tree in program.constants;
+  const inside = tree.slice(1).flat().filter((child) => typeof child !== "boolean");
+  return inside.some(isGiven) && inside.every((child) => typeof child === "number" || isGiven(child));
+}
+function vanishes(tree, row, column, values) {
+  if (!Array.isArray(tree)) return false;
+  const [kind, inside] = tree;
+  if (kind === "Negative") return vanishes(inside, row, column, values);
+  return kind === "Product" && inside.some((factor) => isGiven(factor) && entry(valueOf(factor, values), row, column) === 0);
+}
 
 /* The element at (row, column) of a tree, as a text and the number that the text gives. */
 function written(tree, row, column, digits, values) {
@@ -54,14 +67,17 @@ function written(tree, row, column, digits, values) {
       return { text: `−${held(inside, FACTOR)}`, value: -inside.value, strength: SUM, negated: inside };
     }
     case "Sum":
-      return sumOfParts(first.flatMap((term) => (term[0] === "MatrixProduct" ? terms(term, row, column, digits, values) : [at(term)])), digits);
+      return sumOf(first.filter((term) => !vanishes(term, row, column, values)).flatMap((term) => (term[0] === "MatrixProduct" ? terms(term, row, column, digits, values) : [at(term)])));
     case "MatrixProduct":
-      return sumOfParts(terms(tree, row, column, digits, values), digits);
-    case "Product":
-      return productOf(first.map((factor) => at(factor)));
+      return sumOf(terms(tree, row, column, digits, values));
+    case "Product": {
+      const shown = first.filter((factor) => !isGiven(factor) || entry(valueOf(factor, values), row, column) !== 1);
+      return shown.length ? productOf(shown.map((factor) => at(factor))) : at(1);
+    }
     case "Quotient": {
       const above = at(first),
         below = at(second);
+      if (isGiven(second) && below.value === 1) return above;
       return { text: `${held(above, FACTOR)}/${held(below, ATOM)}`, value: above.value / below.value, strength: FACTOR };
     }
     case "Power": {
@@ -77,7 +93,7 @@ function written(tree, row, column, digits, values) {
         parts = [];
       for (let r = 0; r < inside.rows; r += 1)
         for (let c = second ? column : 0; c < (second ? column + 1 : inside.columns); c += 1) parts.push(at(first, r, c));
-      return sumOfParts(parts, digits);
+      return sumOf(shortened(parts, digits));
     }
     case "Indicator": {
       const left = at(first),
@@ -97,9 +113,10 @@ function written(tree, row, column, digits, values) {
 /* The products that an element of a matrix product adds up. */
 function terms([, left, right], row, column, digits, values) {
   const [a, b] = [valueOf(left, values), valueOf(right, values)];
-  return Array.from({ length: a.columns }, (_, i) =>
+  const all = Array.from({ length: a.columns }, (_, i) =>
     productOf([leaf(entry(a, row, i), digits), leaf(entry(b, i, column), digits)]),
   );
+  return shortened(all, digits);
 }
 
 /* With as many digits as make the line true. */

@@ -13,6 +13,7 @@ function show(step) {
     else jump.removeAttribute("aria-current");
   }
   showCard();
+  ask();
   const said = [".stage", ".equation math", ".why", ".numbers"].map((part) => cards[state.step].querySelector(part));
   byId("equation").textContent = said[1].getAttribute("alttext");
   byId("now").textContent =
@@ -59,6 +60,7 @@ function chooseRow(row) {
   paintNetwork();
   showChain();
   showCard();
+  ask();
   writeAddress();
 }
 
@@ -68,7 +70,7 @@ function redraw() {
   drawCurve();
   paintNetwork();
   showRate();
-  if (program) {
+  if (training?.values) {
     drawLosses();
     drawAnswers();
   }
@@ -137,6 +139,7 @@ slider.value = chosen ?? 0;
 rowButtons();
 redraw();
 trainingControls();
+questionControls();
 if (program) goTo(0);
 readAddress();
 byId("back").addEventListener("click", () => go(state.step - 1));

@@ -2,7 +2,7 @@ const SHARE = 18; // per cent of colour behind the largest number of a column: i
 
 /* What is known after a step: in each column the last value and the last derivative, in each pair the weights. */
 function paintNetwork() {
-  const known = new Set(data.steps.slice(0, state.step + 1).map(({ name }) => name));
+  const known = knownNames();
   const now = data.steps[state.step],
     n = state.row,
     card = document.getElementById("network"),

@@ -6,6 +6,7 @@ const firstCards = cards.map((card) => card.innerHTML),
 
 function refresh() {
   document.documentElement.classList.toggle("trained", !atFirst());
+  if (program) ask();
   paintNetwork();
   showChain();
   if (!program) return;
@@ -16,8 +17,8 @@ function refresh() {
   drawLosses();
   drawAnswers();
   const [before, after] = data.losses.map((name) => format(tensors[name]));
-  byId("fact-losses").textContent = `${before} and ${after}`;
-  byId("fact-rate").textContent = format(training.rate);
+  byId("fact-losses").lastChild.textContent = `${before} and ${after}`;
+  byId("fact-rate").lastChild.textContent = format(training.rate);
 }
 
 /* The place in a record's tensor that the panel is about; null if it is about another one. */

@@ -5,7 +5,7 @@ const program = data.program ?? null; // what the page computes steps from; null
 const shownName = (name) => data.names[name];
 const byId = (id) => document.getElementById(id);
 /* The record on the screen, the row, what the pointer or the keyboard is at, and whether that stays. */
-const state = { step: 0, row: 0, chosen: null, pinned: false, nudged: false };
+const state = { step: 0, row: 0, chosen: null, pinned: false, nudged: false, asking: false };
 /* The numbers of the units and weights that are drawn, and of the slopes; of the step on the screen. */
 let { tensors, slopes } = data;
 
@@ -35,5 +35,5 @@ function button(text, action) {
 const place = (...numbers) => `[${numbers.map((n) => n + 1).join(",")}]`;
 const rowName = () => (data.count > 1 ? `, row ${state.row + 1}` : "");
 
-/* The names of what is computed up to the record on the screen. */
-const knownNames = () => new Set(data.steps.slice(0, state.step + 1).map(({ name }) => name));
+/* The names of what is computed up to the record on the screen; without it, while it is asked for. */
+const knownNames = () => new Set(data.steps.slice(0, state.step + (state.asking ? 0 : 1)).map(({ name }) => name));
