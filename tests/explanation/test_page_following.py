@@ -103,7 +103,7 @@ def test_text_table_picture_and_row_speak_of_the_pinned_element(browse):
     assert browser.text(".step.shown .numbers").startswith("A1[3,3] = σ(")
     assert browser.text(".step.shown .numbers").endswith(value)
     assert browser.text(".step.shown td.chosen") == value
-    assert f"A1[3,3] = σ(" in browser.text("#chain")
+    assert "A1[3,3] = σ(" in browser.text("#chain")
     browser.evaluate(f"(pin({{ column: 1, unit: 2, from: 0 }}), show({at(explanation, 'dL/dW1')}))")
     assert browser.text(".step.shown .numbers").startswith("∂L/∂W1[3,1] = ")
     assert browser.evaluate("document.querySelectorAll('.step.shown td.chosen').length") == 1

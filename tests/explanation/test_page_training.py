@@ -25,10 +25,9 @@ NUMBERS = """Object.fromEntries(data.steps.map(({ name }) => [name, toLists(trai
 
 
 def trained(browser, steps):
-    """Every number of the step after so many, by the page."""
-    return browser.evaluate(
-        f"(() => {{ while (training.steps.length <= {steps} && takeStep()); goTo(Math.min({steps}, training.steps.length - 1)); return {NUMBERS}; }})()"
-    )
+    """Every number of the step after so many, by the page; where nothing changes any more, of the last step."""
+    browser.evaluate(f"(() => {{ while (training.steps.length <= {steps} && takeStep()); }})()")
+    return browser.evaluate(f"(goTo(Math.min({steps}, training.steps.length - 1)), {NUMBERS})")
 
 
 def check_training(browser, model, x, y, steps=3, **options):

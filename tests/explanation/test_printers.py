@@ -100,7 +100,8 @@ def test_markdown_has_every_equation_in_latex():
 
 def test_the_pages_script_composes_and_reads_no_name():
     folder = Path(torchbp.__file__).parent / "explanation/render/html/script"
-    assert len(scripts := list(folder.glob("*.js"))) > 10
+    scripts = list(folder.glob("*.js"))
+    assert scripts
     for path in scripts:
         script = path.read_text(encoding="utf-8")
         assert not any(sign in script for sign in ("dL", "′", "∂L", "startsWith", ".match(")), path.name

@@ -40,10 +40,12 @@ def program(explanation):
     """What the script computes the step from.
 
     given: X, y, the parameters and the loss's weights, whole. constants: N, K and others that no formula computes.
-    trees: the last side of each record, by its name, in their order. computed: by name, the tree that a record's numbers
-    are computed by, where the equation rounds. slopes: the slope of each activation, by its output. rate: α.
+    trees: the last side of each record, by its name, in their order. computed: by name, the tree that a record's
+        numbers are computed by, where the equation rounds.
+    slopes: the slope of each activation, by its output. rate: α.
     next: what is given in the next step, by name: W1′ for W1. unchanged: W1 for W1′ where W1 is frozen.
-    gradients: dL/dW1 for W1, of what learns. mistakes: of each record up to the update, a sentence and the tree of what is wrong. inputs: those of X and y that may be changed by hand.
+    gradients: dL/dW1 for W1, of what learns. inputs: those of X and y that may be changed by hand.
+    mistakes: of each record up to the update, a sentence and the tree of what is wrong.
 
     Raises:
         NoProgramError: the page cannot compute it.

@@ -3,14 +3,14 @@ const NARROW = 480;
 const HIGH = 36,
   APART = 56,
   TOP = 46,
-  LETTER = 7.3; // the breadth of one, of 12 pixels
+  LETTER = 7.5; // the breadth of one, of 12 pixels
 const STRONG = [24, 8]; // weights between two columns, and on a phone, that are drawn in full: more would be a tangle
 
 function draw(tag, attributes, parent, text) {
   const made = document.createElementNS(SPACE, tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   if (text !== undefined) made.textContent = text;
-  parent?.append(made);
+  parent?.append(made, " "); // a space between two texts, for who hears them
   return made;
 }
 
@@ -26,8 +26,8 @@ function drawNetwork() {
     room = card.clientWidth;
   const count = columns.length + 1,
     narrow = room < NARROW,
-    wide = narrow ? 60 : 76;
-  const least = narrow ? 28 : 58; // between columns
+    wide = narrow ? 66 : 80;
+  const least = narrow ? 20 : 54; // between columns
   // names of inputs stand above their boxes, not under the edges: the boxes are as broad as the names, where there is room
   const named = Math.max(...columns[0].labels.map((label) => label.length)) * LETTER;
   const spare = room - (count - 1) * (wide + least) - 8;
@@ -98,7 +98,7 @@ function drawNetwork() {
       const group = draw("g", { class: "unit", role: "button", tabindex: column || unit ? -1 : 0 }, svg),
         top = y(column, unit);
       const label = of.labels[unit]
-        ? cutTo(of.labels[unit], column ? (narrow ? 10 : 14) : Math.max(11, Math.floor(first / LETTER)))
+        ? cutTo(of.labels[unit], column ? (narrow ? 9 : 13) : Math.floor(Math.max(first, narrow ? 66 : 80) / LETTER))
         : `${index + 1}`;
       if (column) draw("text", { class: "muted label", x: center, y: top - 5 }, group, label);
       else draw("text", { class: "muted first", x: x(0) + 2, y: top - 5 }, group, label);

@@ -32,11 +32,10 @@ function paintNetwork() {
           word = narrow && label ? `${shownName(data.target)} =` : "target";
         group.querySelector(".label").textContent = `${label}${word} ${format(tensors[data.target][n][unit])}`;
       }
-      const spoken = [
-        top && `${shownName(top)} ${format(tensors[top][n][unit])}`,
-        bottom && `derivative ${format(tensors[bottom][n][unit])}`,
-      ];
-      group.setAttribute("aria-label", [unitName(column, unit), ...spoken.filter(Boolean)].join(", "));
+      // what is read aloud holds what is seen, as it is seen
+      const names = [top, bottom].filter(Boolean).map(shownName);
+      const seen = [...group.querySelectorAll("text")].map((text) => text.textContent).filter(Boolean);
+      group.setAttribute("aria-label", `${[unitName(column, unit), ...names].join(", ")}: ${seen.join(" ")}`);
     });
     if (!column || !of.weight) return;
     const weights = latest(of.weight.later) ?? of.weight.name,
@@ -54,7 +53,7 @@ function paintNetwork() {
       row.forEach((link, from) => {
         if (!link) return;
         const value = ofWeight(of.weight, tensors[weights], unit, from),
-          edge = link.lastChild;
+          edge = link.lastElementChild;
         const weak = Math.abs(value) < bound,
           size = Math.abs(value) / largest;
         edge.setAttribute("class", `edge ${value < 0 ? "negative" : "positive"}${weak ? " weak" : ""}`);
@@ -75,5 +74,5 @@ function paintNetwork() {
   loss.toLoss.classList.toggle("known", Boolean(name));
   loss.text.textContent = name ? format(tensors[name]) : "·";
   loss.head.textContent = name ? shownName(name) : "";
-  loss.box.setAttribute("aria-label", `${loss.text.textContent} is the loss${name ? ` ${shownName(name)}` : ""}`);
+  loss.box.setAttribute("aria-label", `The loss ${name ? shownName(name) : ""}: ${loss.text.textContent}`);
 }
