@@ -54,7 +54,7 @@ def summarize(command):
         lines.append(("run", shown(run)))
     if command.status == 0 and best:
         labelled = "" if len(trainer.datamodule.splits["test"]) else " --data.test_source FILE"
-        lines.append(("next", f"{_program()} test --ckpt_path {quoted(shown(run))}{labelled}"))
+        lines.append(("next", f"{program()} test --ckpt_path {quoted(shown(run))}{labelled}"))
     _print_lines(trainer, [first])
     if rows and trainer.is_global_zero:
         print("\n".join(sweep_table.table_lines(sweep_table.head(model.task), rows)))
@@ -77,7 +77,7 @@ def resume_lines(command):
     if not last.is_file():
         return []
     config = quoted(shown(run / "config.yaml"))
-    return [("resume", f"{_program()} fit -c {config} --ckpt_path {quoted(shown(last))}")]
+    return [("resume", f"{program()} fit -c {config} --ckpt_path {quoted(shown(last))}")]
 
 
 def _divergence_lines(command, stopping):
@@ -158,7 +158,7 @@ def shown(path):
     return str(path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path)
 
 
-def _program():
+def program():
     """How this program was called, so that the printed command can be pasted."""
     name = sys.argv[0]
     if name.endswith("__main__.py"):
