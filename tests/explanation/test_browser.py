@@ -453,7 +453,7 @@ def test_print_and_a_browser_without_scripts_show_every_step(browse):
 def test_keyboard_alone_reaches_everything_and_is_seen(browse):
     browser = browse(xor())
     found = []
-    for _ in range(17):
+    for _ in range(18):
         browser.press("Tab")
         found += browser.evaluate(
             """(() => { const e = document.activeElement, s = getComputedStyle(e.querySelector?.('rect') ?? e);
@@ -461,6 +461,7 @@ def test_keyboard_alone_reaches_everything_and_is_seen(browse):
               s.outlineStyle === 'solid' || parseFloat(s.strokeWidth) >= 3]]; })()"""
         )
     names = [name for name, _ in found]
+    assert names.pop(0) == "Follow it"
     assert names[:8] == ["Forward", "Loss", "Backward", "Update", "Again", "examine", "next", "0"]  # the row
     assert names[8].startswith("unit")
     assert names[9:] == ["one", "play", "again", "speed", "alpha", "time", "Change the numbers", "rate"]

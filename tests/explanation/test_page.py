@@ -140,11 +140,47 @@ def test_what_has_a_row_for_each_sample_says_so():
     ]
 
 
-def test_the_answer_of_one_row_and_one_output_stands_above():
+def short(explanation):
+    """The five lines above the page, without their button."""
+    found = re.search('<dl class="short first">(.*?)</dl>', explanation.to_html(), re.DOTALL)[1]
+    found = re.sub("<button.*?</button>", "", found)
+    lines = re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", found)
+    return {question: answer.strip() for question, answer in lines}
+
+
+def test_five_lines_above_say_what_happens():
     net = torchbp.nn.MLP(2, 4, 1)
-    one, two = torchbp.explain(net, [1, 2], [1]), torchbp.explain(net, *XOR)
-    assert f"<dt>answer and target</dt><dd>A2 = {one['A2'].tensor.item():.4g}, y = 1</dd>" in one.to_html()
-    assert "answer and target" not in two.to_html()
+    one = torchbp.explain(net, [1, 2], [1], features=["a<b", "c"])
+    lines = short(one)
+    assert lines["What goes in?"] == "a&lt;b = 1, c = 2"
+    assert lines["What comes out?"] == f"A2 = {one['A2'].tensor.item():.4g}; the target is 1"
+    assert lines["How wrong is it?"] == f"L = {one.loss:.4g}"
+    gradients = {name: one[f"dL/d{name}"].tensor for name in ("W1", "W2")}
+    blamed = re.match(r"∂L/∂(W\d)\[(\d),(\d)\] = (\S+),", lines["Which weight is most to blame?"])
+    value = gradients[blamed[1]][int(blamed[2]) - 1, int(blamed[3]) - 1].item()
+    assert abs(value) == max(gradient.abs().max().item() for gradient in gradients.values())
+    assert blamed[4] == f"{value:.4g}".replace("-", "−")
+    new = one.updated[{"W1": "0.weight", "W2": "2.weight"}[blamed[1]]][int(blamed[2]) - 1, int(blamed[3]) - 1]
+    assert f" to {new:.4g}; L goes".replace("-", "−") in lines["What does the step change?"]
+
+
+def test_five_lines_of_many_rows_and_answers_are_short():
+    wide = torchbp.explain(torchbp.nn.MLP(30, 4, 9), torch.ones(30), torch.ones(9), outputs=[*"abcdefghi"])
+    assert short(wide)["What goes in?"].endswith("X[5] = 1, and 25 more")
+    assert short(wide)["What comes out?"].startswith("A2 = a: ")
+    assert "and 4 more; the target is 1, 1, 1, 1, 1, and 4 more" in short(wide)["What comes out?"]
+    lines = short(xor())
+    assert lines["What goes in?"] == "4 rows of 2 inputs"
+    assert lines["What comes out?"].endswith("; the target is 0, 1, 1, 0")
+    many = torchbp.explain(torchbp.nn.MLP(2, 4, 2), torch.ones(3, 2), torch.ones(3, 2))
+    assert short(many)["What comes out?"] == "3 rows of 2 answers A2"
+
+
+def test_where_no_weight_learns_none_is_to_blame():
+    net = torchbp.nn.MLP(2, 4, 1)
+    for parameter in net.parameters():
+        parameter.requires_grad_(False)
+    assert len(short(torchbp.explain(net, [1, 2], [1]))) == 3
 
 
 def test_rates_are_real_losses_and_their_minimum():

@@ -235,3 +235,13 @@ def test_the_equation_of_the_step_is_always_on_the_screen(browse):
         "(() => { const r = byId('equation').getBoundingClientRect(); return [r.top, r.bottom]; })()"
     )
     assert 0 <= box[0] < box[1] <= 800
+
+
+def test_the_weight_that_is_most_to_blame_is_followed_with_one_click(browse):
+    browser = browse(xor())
+    browser.click(".follow")
+    explanation = xor()
+    assert explanation.records[browser.evaluate("state.step")].name.startswith("dL/dW")
+    assert browser.evaluate("state.pinned")
+    assert browser.text("#chain h3").startswith("Weight W")
+    assert browser.text(".step.shown td.chosen")

@@ -6,10 +6,10 @@ from html import escape
 from pathlib import Path
 
 from torchbp.explanation.numbers import formatted
-from torchbp.explanation.quantities import TARGET
 from torchbp.explanation.records import STAGES, sentence
 from torchbp.explanation.render.html import network_data
 from torchbp.explanation.render.html.cards import card, readable, strip
+from torchbp.explanation.render.html.in_short import in_short
 from torchbp.explanation.render.html.program import NoProgramError, program
 from torchbp.explanation.render.html.step_curve import curve
 from torchbp.explanation.render.plain_text import partial
@@ -55,7 +55,6 @@ def _data(explanation, found):
 
 def page(explanation):
     title = explanation.title or "One step of backpropagation"
-    answer, target = explanation.step.criterion.answer, TARGET
     facts = [  # with what the script writes in them, or the class of what is true of the first step alone
         ("network", explanation.chain.described(), ""),
         ("loss", loss_line(explanation), ""),
@@ -67,10 +66,6 @@ def page(explanation):
         ),
         ("checks", tally(explanation, partial), ' class="first"'),
     ]
-    a, y = explanation.values[answer.name], explanation.values[target.name]
-    if y.numel() == 1:
-        said = f"{answer.name} = {formatted(a)}, {target.name} = {formatted(y)}"
-        facts.insert(3, ("answer and target", said, ' class="first"'))
     summary = "".join(f"<div{more}><dt>{name}</dt><dd>{readable(what)}</dd></div>" for name, what, more in facts)
     found, training = _program_and_card(explanation)
     stages = [record.stage for record in explanation.records]
@@ -85,6 +80,7 @@ def page(explanation):
     parts = {
         "title": escape(printable(title)),
         "style": style(),
+        "short": in_short(explanation),
         "summary": summary,
         "jumps": jumps,
         "strip": strip(explanation),

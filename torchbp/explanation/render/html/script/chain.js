@@ -47,11 +47,11 @@ function factors(column, unit) {
 function strongestPath(column, unit) {
   const path = [{ column, unit }];
   for (let above = column + 1; above < columns.length; above += 1) {
-    const { weight, factors: known } = columns[above],
+    const { weight, backward } = columns[above],
       below = path.at(-1).unit;
-    if (!known) return path;
+    if (!backward.length) return path;
     const share = (to) =>
-      weight?.matrix ? tensors[known.result][state.row][to] * tensors[weight.name][to][below] : Number(to === below);
+      weight?.matrix ? tensors[backward.at(-1)][state.row][to] * tensors[weight.name][to][below] : Number(to === below);
     const best = columns[above].units.map((_, to) => Math.abs(share(to))).reduce((b, s, i, all) => (s > all[b] ? i : b), 0);
     path.push({ column: above, unit: best });
   }
@@ -60,25 +60,24 @@ function strongestPath(column, unit) {
 
 /* How the gradient comes to a unit: the sum over the units above it, then the slopes of its activations. */
 function arrival({ column, unit }, above) {
-  const { factors: known, units: numbers } = columns[column],
-    n = state.row,
+  const { factors: known, backward, units: numbers } = columns[column],
     names = knownNames();
-  if (!known || !names.has(known.first)) return null;
-  const item = element("li"),
-    at = place(n, numbers[unit]);
-  item.append(...paragraphs([unitLine(column, unit, known.first)]));
+  if (!backward.length || !names.has(backward[0])) return null;
+  const item = element("li", "", "", paragraphs([unitLine(column, unit, backward[0])]));
   if (above && columns[above.column].units.length > 1) {
     const through = columns[above.column].units[above.unit] + 1;
     item.append(element("p", `All paths add up here; the strongest comes through unit ${through} of layer ${above.column}.`, "note"));
   }
-  if (known.slopes.length && names.has(known.result)) {
+  const result = backward.at(-1);
+  if (known?.slopes.length && names.has(result)) {
     const list = factors(column, unit),
-      value = tensors[known.result][n][unit];
+      value = tensors[result][state.row][unit];
     const rounded = Math.abs(list.reduce((all, [, factor]) => all * factor, 1) - value) > 1e-3 * Math.abs(value);
     if (rounded) item.append(element("p", "The product of its two factors would round; the loss computes it in one formula:", "note"));
-    else item.append(tiles(list, [shownName(known.result) + at, value]));
+    else item.append(tiles(list, [shownName(result) + place(state.row, numbers[unit]), value]));
   }
-  if (known.fused && names.has(known.result)) item.append(...paragraphs([unitLine(column, unit, known.result)]));
+  const shown = !known || known.fused ? backward.slice(1).filter((name) => names.has(name)) : [];
+  item.append(...paragraphs(shown.map((name) => unitLine(column, unit, name))));
   return item;
 }
 function wayDown(column, unit) {
@@ -112,25 +111,25 @@ function unitChain(column, unit) {
   }
   parts.push(...equationsOf(column, unit));
   parts.push(...wayDown(column, unit));
-  return of.factors ? [...parts, ...later(of.factors.result, "Show its gradient")] : parts;
+  return of.backward.length ? [...parts, ...later(of.backward.at(-1), "Show its gradient")] : parts;
 }
 
 function edgeChain(column, unit, from) {
   const n = state.row,
-    { weight, factors: known, units: numbers, sums } = columns[column],
+    { weight, factors: known, backward, units: numbers, sums } = columns[column],
     { output } = columns[column - 1],
     names = knownNames();
   const at = weightPlace(column, unit, from),
     value = ofWeight(weight, tensors[weight.name], unit, from);
   const source = `${column > 1 ? `unit of layer ${column - 1}` : "input"} ${columns[column - 1].units[from] + 1}`;
   const parts = [element("h3", `Weight ${shownName(weight.name)}${at} = ${format(value)}, from ${source}`)];
-  if (!known || !weight.gradient) return parts;
+  if (!weight.later.includes(weight.gradient)) return parts; // it does not learn
   if (!names.has(weight.gradient)) return [...parts, ...later(weight.gradient, "Show its gradient"), ...byHand(column, unit, from)];
   parts.push(...wayDown(column, unit));
   const input = [`${weight.local}${place(n, columns[column - 1].units[from])}`, tensors[output][n][from]];
-  const { result, fused } = known,
+  const result = backward.at(-1),
     delta = tensors[result][n][unit];
-  const above = fused || program ? [[shownName(result) + place(n, numbers[unit]), delta]] : factors(column, unit);
+  const above = program || !known || known.fused ? [[shownName(result) + place(n, numbers[unit]), delta]] : factors(column, unit);
   const total = ofWeight(weight, tensors[weight.gradient], unit, from);
   const name = shownName(weight.gradient) + at;
   if (data.count === 1) parts.push(tiles([...above, input], [name, total]));

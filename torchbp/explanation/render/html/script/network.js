@@ -163,6 +163,7 @@ function pin(at) {
   state.pinned = !again;
   state.nudged = false;
   choose(at);
+  if (state.pinned) byId("chain").scrollIntoView({ block: "nearest" });
   writeAddress();
 }
 const unpin = () => pin(state.chosen);

@@ -82,7 +82,7 @@ function redraw() {
 
 /* What is too wide for its place scrolls, with the keyboard too. */
 function scrolling() {
-  for (const box of document.querySelectorAll(".scroll, .equation"))
+  for (const box of document.querySelectorAll(".scroll, .equation, #chain"))
     if (box.scrollWidth > box.clientWidth + 1 && box.id !== "network") box.setAttribute("tabindex", 0);
     else box.removeAttribute("tabindex");
 }
@@ -114,8 +114,8 @@ function chosenBy(text) {
   );
   return all.find((at) => addressOf(at) === text);
 }
-function readAddress() {
-  const parts = new URLSearchParams(location.hash.slice(1));
+function readAddress(address = location.hash.slice(1)) {
+  const parts = new URLSearchParams(address);
   const number = (name, most) => Math.max(0, Math.min(most, (parseInt(parts.get(name), 10) || 1) - 1));
   if (program && parts.has("trained")) {
     const count = number("trained", MOST_STEPS) + 1;
@@ -147,7 +147,12 @@ byId("next").addEventListener("click", () => go(state.step + 1));
 buttons.forEach((jump) => jump.addEventListener("click", () => go(Number(jump.dataset.step))));
 slider.addEventListener("input", showRate);
 document.addEventListener("keydown", keys);
-addEventListener("hashchange", readAddress);
+addEventListener("hashchange", () => readAddress());
+for (const follow of document.querySelectorAll(".follow"))
+  follow.addEventListener("click", () => {
+    readAddress(follow.dataset.address);
+    writeAddress();
+  });
 let before = 0;
 addEventListener("beforeprint", () => {
   // paper shows every step, and so the network at its last
