@@ -11,10 +11,12 @@ no program.
 from dataclasses import replace
 
 from torchbp.explanation import equations
+from torchbp.explanation.descent import T
 from torchbp.explanation.equations import ALPHA
 from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Quantity, d
 from torchbp.explanation.render.html.mistakes import mistakes
 from torchbp.ops.expressions import Call, Expression, Number
+from torchbp.ops.rules import Activation
 
 MOST_NUMBERS = 3000  # of X, y and the parameters together: about 60 kB, and a step of at most some milliseconds
 NODES = (
@@ -26,6 +28,7 @@ NODES = (
     "Product",
     "Quotient",
     "Sum",
+    "SumOfRow",
     "SumOver",
     "Transpose",
 )
@@ -39,11 +42,13 @@ class NoProgramError(Exception):
 def program(explanation):
     """What the script computes the step from.
 
-    given: X, y, the parameters and the loss's weights, whole. constants: N, K and others that no formula computes.
+    given: X, y, the parameters, the loss's weights and what the optimizer remembers, whole. constants: N, K and others
+        that no formula computes.
     trees: the last side of each record, by its name, in their order. computed: by name, the tree that a record's
         numbers are computed by, where the equation rounds.
     slopes: the slope of each activation, by its output. rate: α.
-    next: what is given in the next step, by name: W1′ for W1. unchanged: W1 for W1′ where W1 is frozen.
+    counters: those of the given that count the steps. next: what is given in the next step, by name: W1′ for W1.
+        unchanged: W1 for W1′ where W1 is frozen.
     gradients: dL/dW1 for W1, of what learns. inputs: those of X and y that may be changed by hand.
     mistakes: of each record up to the update, a sentence and the tree of what is wrong.
 
@@ -64,10 +69,12 @@ def program(explanation):
             f"{count:,}."
         )
     constants = {name: float(value) for name, value in step.symbols.items() if isinstance(value, int | float)}
+    counters = {T.name: constants.pop(T.name)} if T.name in constants else {}
     updates = [q for q in results if isinstance(q, Quantity) and q.prime and replace(q, prime=False).name in given]
     fixed = step.criterion.rule.target != "elements"
     return {
-        "given": {name: values[name].tolist() for name in given},
+        "given": {name: values[name].tolist() for name in given} | counters,
+        "counters": list(counters),
         "constants": {name: value for name, value in constants.items() if name != ALPHA.name},
         "rate": explanation.lr,
         "rate_name": ALPHA.name,
@@ -107,10 +114,10 @@ def _slopes(explanation):
     found = {
         step.gives.name: step.rule.tree("slope", **step.options).replace(equations.nodes(step))
         for step in explanation.chain.steps
-        if not step.is_layer
+        if step.is_activation
     }
     criterion = explanation.step.criterion
-    if criterion.rule.answers:
+    if isinstance(criterion.rule.answers, Activation):
         nodes = {"A": criterion.answer, "Z": criterion.output}
         found[criterion.answer.name] = criterion.rule.answers.tree("slope").replace(nodes)
     return {name: _tree(tree) for name, tree in found.items()}

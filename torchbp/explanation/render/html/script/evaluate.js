@@ -64,6 +64,8 @@ function erf(z) {
   return Math.sign(z) * (1 - Math.exp(-x * x) / Math.sqrt(Math.PI) / fraction);
 }
 
+const sumOfRow = (value) => product(value, matrix(value.columns, 1, new Float64Array(value.columns).fill(1)));
+
 const FUNCTIONS = {
   σ: (z) => 1 / (1 + Math.exp(-z)),
   tanh: Math.tanh,
@@ -83,27 +85,44 @@ const RELATIONS = { ">": (a, b) => a > b, "<": (a, b) => a < b, "≥": (a, b) =>
 const NODES = {
   Sum: (of, terms) => terms.map(of).reduce((a, b) => together((x, y) => x + y, a, b)),
   Product: (of, factors) => factors.map(of).reduce((a, b) => together((x, y) => x * y, a, b)),
-  Quotient: (of, above, below) => together((x, y) => x / y, of(above), of(below)),
+  Quotient: (of, above, below) => {
+    const z = exponent(above);
+    if (z && below[0] === "SumOfRow" && alike(below[1], above)) return each(Math.exp, minusLogSum(of(z))); // a softmax
+    return together((x, y) => x / y, of(above), of(below));
+  },
   Power: (of, base, exponent) => together((x, y) => x ** y, of(base), of(exponent)),
   MatrixProduct: (of, left, right) => product(of(left), of(right)),
   Negative: (of, operand) => each((x) => -x, of(operand)),
   Transpose: (of, operand) => transpose(of(operand)),
+  SumOfRow: (of, operand) => sumOfRow(of(operand)),
   SumOver: (of, operand, overRows) => sumOver(of(operand), overRows),
   Indicator: (of, left, relation, right) => together((x, y) => Number(RELATIONS[relation](x, y)), of(left), of(right)),
   Call: (of, name, inside) => {
-    const small = name === "ln" && onePlusExp(inside[0]); // ln(1 + e^z) is softplus, which neither overflows nor rounds
-    if (small) return each(FUNCTIONS.softplus, of(small));
+    if (name === "ln") {
+      const small = onePlusExp(inside[0]),
+        z = inside[0][0] === "SumOfRow" && exponent(inside[0][1]);
+      if (small) return each(FUNCTIONS.softplus, of(small));
+      if (z) return logSum(of(z));
+    }
     if (name in FUNCTIONS_OF_TWO) return together(FUNCTIONS_OF_TWO[name], ...inside.map(of));
     return each(FUNCTIONS[name], of(inside[0]));
   },
 };
 
-/* z, if the tree is 1 + exp(z). */
+/* ln(1 + e^z), ln Σ e^z and a softmax are computed so that no e^z overflows, as torch does. */
+const exponent = (tree) => (tree[0] === "Call" && tree[1] === "exp" ? tree[2][0] : null);
 function onePlusExp([kind, terms]) {
-  if (kind !== "Sum" || terms.length !== 2 || terms[0] !== 1) return null;
-  const [call, name, inside] = terms[1];
-  return call === "Call" && name === "exp" ? inside[0] : null;
+  return kind === "Sum" && terms.length === 2 && terms[0] === 1 ? exponent(terms[1]) : null;
 }
+const alike = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+/* ln Σ e^z of each row. */
+function logSum(z) {
+  const most = matrix(z.rows, 1, Float64Array.from(toLists(z), (row) => Math.max(...row)));
+  const sums = sumOfRow(each(Math.exp, together((x, y) => x - y, z, most)));
+  return together((x, y) => x + Math.log(y), most, sums);
+}
+const minusLogSum = (z) => together((x, y) => x - y, z, logSum(z));
 
 /* The value of a tree, where `values` has one for each name. */
 function valueOf(tree, values) {

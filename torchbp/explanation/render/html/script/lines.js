@@ -88,6 +88,10 @@ function written(tree, row, column, digits, values) {
     }
     case "Transpose":
       return at(first, column, row);
+    case "SumOfRow": {
+      const wide = valueOf(first, values).columns;
+      return sumOf(shortened(Array.from({ length: wide }, (_, unit) => at(first, row, unit)), digits));
+    }
     case "SumOver": {
       const inside = valueOf(first, values),
         parts = [];

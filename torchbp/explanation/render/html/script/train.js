@@ -35,6 +35,7 @@ function takeStep() {
   if (training.why) return false;
   const given = { ...last.given };
   for (const [name, after] of Object.entries(program.next)) given[name] = values[after];
+  for (const name of program.counters) given[name] = scalar(last.given[name].numbers[0] + 1);
   training.steps.push({ given, loss: null });
   return true;
 }
