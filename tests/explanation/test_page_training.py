@@ -94,16 +94,17 @@ def test_sure_and_wrong_answers_are_computed_as_in_python(without_checks, browse
     check_training(browse, model, x, y, lr=0.1)
 
 
-@pytest.mark.parametrize("scale", [1.0, 300.0])
-def test_softmax_norms_and_masks_are_computed_as_in_python(without_checks, browse, scale):
-    """Of logits of hundreds every e^z is too large for a number, or 0."""
+@pytest.mark.parametrize(("scale", "drop", "steps"), [(1.0, 0.0, 4), (300.0, 0.0, 4), (1.0, 0.3, 1)])
+def test_softmax_norms_and_masks_are_computed_as_in_python(without_checks, browse, scale, drop, steps):
+    """Of logits of hundreds every e^z is too large for a number, or 0. The page keeps the mask of the first step."""
     torch.manual_seed(0)
-    layers = [torch.nn.Linear(3, 4), torch.nn.LayerNorm(4), torch.nn.Dropout(0.3), torch.nn.Tanh(), torch.nn.Flatten()]
+    layers = [torch.nn.Linear(3, 4), torch.nn.LayerNorm(4), torch.nn.Dropout(drop), torch.nn.Tanh(), torch.nn.Flatten()]
     model = torch.nn.Sequential(*layers, torch.nn.Linear(4, 3)).double()
     with torch.no_grad():
         model[-1].weight.mul_(scale)
     loss = torch.nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 0.5]), label_smoothing=0.1)
-    check_training(browse, model, torch.randn(5, 3, dtype=torch.float64), [0, 1, 2, 2, 1], loss=loss, lr=0.3)
+    x, y = torch.randn(5, 3, dtype=torch.float64), [0, 1, 2, 2, 1]
+    check_training(browse, model, x, y, steps, loss=loss, lr=0.3)
 
 
 OPTIMIZERS = {

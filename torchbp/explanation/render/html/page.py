@@ -97,9 +97,11 @@ def page(explanation):
 def _program_and_card(explanation):
     """What the page trains the network by, or None; and the card of it, which says why there is none."""
     try:
-        return program(explanation), read(["training.html"])
+        found = program(explanation)
     except NoProgramError as error:
         return None, f"<p>{readable(str(error))}</p>"
+    masks = "<p>The masks of the dropout stay as they were drawn.</p>" if explanation.chain.drawn else ""
+    return found, masks + read(["training.html"])
 
 
 def framed(explanation):
