@@ -38,6 +38,9 @@ def scores(out):
 def test_classes(run, table):
     status, out, err = run(*FIT, "--data.target", "ill", "--data.ignore", "[dose]", "--data.folds", 3)
     assert status == 0, err
+    assert [line.split()[0] for line in err.splitlines() if not line.startswith("epoch")] == [
+        "fold", "task", "data", "columns", "classes", "network", *["fold", "data", "network"] * 2
+    ]  # fmt: skip
     means, each = scores(out)
     assert {"loss", "accuracy"} <= set(means) == set(each)
     for name, values in each.items():

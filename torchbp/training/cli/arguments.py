@@ -1,6 +1,7 @@
 """The keys of the training commands, and their errors: one line with the key, the value and the remedy."""
 
 import inspect
+import itertools
 import pkgutil
 import re
 from pathlib import Path
@@ -27,7 +28,10 @@ class Parser(LightningArgumentParser):
 
 
 def configs_first(arguments):
-    """The arguments with every -c FILE first, so that a flag overrides all files. Each file is checked."""
+    """The arguments with every -c FILE first, so that a flag overrides all files. Each file is checked.
+
+    A `fit` that resumes a run, and names no file, has the run's own.
+    """
     command, *rest = arguments
     files, flags = [], []
     while rest:
@@ -38,10 +42,23 @@ def configs_first(arguments):
             files.append(flag.split("=", 1)[1])
         else:
             flags.append(flag)
+    if command == "fit" and not files:
+        files = config_of_run(flags)
     files = [str(find_config(path)) for path in files]
     for path in files:
         check_config_file(Path(path))
     return [command, *(f"--config={path}" for path in files), *flags]
+
+
+def config_of_run(flags):
+    """The config.yaml of the run, or of its checkpoint, that --ckpt_path names; a list, empty if there is none."""
+    paths = [after for flag, after in itertools.pairwise(flags) if flag == "--ckpt_path"]
+    paths += [flag.split("=", 1)[1] for flag in flags if flag.startswith("--ckpt_path=")]
+    for path in map(Path, paths[:1]):
+        for folder in (path, *path.absolute().parents[:2]):
+            if (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir():
+                return [str(folder / "config.yaml")]
+    return []
 
 
 def find_config(name):
