@@ -105,7 +105,7 @@ def test_a_signal_ends_all_of_them(run, monkeypatch):
     status, out, _ = run(*FIT, "--data.target", "ill", "--data.folds", 3)
     assert status == 130
     assert [line.split()[0] for line in out.splitlines()] == ["fold", "stopped", "run", "resume", "folds"]
-    assert "fold_2/checkpoints/last.ckpt" in out
+    assert "fit --ckpt_path runs/run/version_0/fold_2\n" in out
     assert not Path("runs/run/version_0/out_of_fold.csv").exists()
     assert not Path("runs/run/version_0/fold_3").exists()
 

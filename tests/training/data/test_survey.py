@@ -132,7 +132,7 @@ def test_guesses_are_said():
     assert lines("note", TabularData(frame, "ill", decimal=",")) == [day]
 
 
-def leaky(rows=200):
+def leaky(rows=400):
     """Hours of work, which only who works has; a code of the answer; and wages in dollars and cents."""
     rng = np.random.default_rng(0)
     works = rng.random(rows) < 0.4
@@ -144,7 +144,7 @@ def leaky(rows=200):
 
 def test_a_column_that_tells_the_target_is_said():
     frame = leaky()
-    said = "nearly without error: if it is not known before {0} is, add --data.ignore \"[{1}]\""
+    said = 'nearly without error: if it is not known before {0} is, add --data.ignore "[{1}]"'
     assert lines("note", TabularData(frame, "works")) == [
         "hours, code alone tell 'works' " + said.format("'works'", "hours, code")
     ]
@@ -161,5 +161,5 @@ def test_a_column_that_errs_now_and_then_tells_nothing():
     assert lines("note", TabularData(frame, "works")) == []
     few = leaky(60)  # too few rows are "yes" to say it
     assert lines("note", TabularData(few, "works")) == []
-    wide = leaky().join(pd.DataFrame(np.random.default_rng(1).normal(size=(200, 200))).add_prefix("x"))
+    wide = leaky().join(pd.DataFrame(np.random.default_rng(1).normal(size=(400, 200))).add_prefix("x"))
     assert lines("note", TabularData(wide, "works")) == []

@@ -14,8 +14,8 @@ ALMOST = 0.99  # of the errors of one answer for all rows, or of their variance
 def leak_notes(features, labels, columns, targets, rows):
     """A sentence for each target that some columns tell almost alone.
 
-    Half of the rows grow a tree of one column, and the other half tells how much it knows. Tables with very many columns
-    are left out.
+    Half of the rows grow a tree of one column, and the other half tells how much it knows. Tables with very many
+    columns are left out.
 
     Args:
         features, labels: tensors `(N, F)` and `(N)` of classes or `(N, T)`. columns: the `Columns` of the features.
@@ -49,8 +49,8 @@ def _features_of_columns(columns):
 
 
 def share_told(x, y):
-    """How much of y, classes or real numbers, a tree of x tells: of the errors of one answer for all rows the share that
-    it avoids, or of the variance the share that it explains; 0 where there are too few rows to say."""
+    """How much of y, classes or real numbers, a tree of x tells: of the errors of one answer for all rows the share
+    that it avoids, or of the variance the share that it explains; 0 where there are too few rows to say."""
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
     half = len(y) // 2
