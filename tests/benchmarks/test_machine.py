@@ -12,6 +12,8 @@ def test_processor(tmp_path):
     path = tmp_path / "cpuinfo"
     path.write_text(CPUINFO)
     assert machine.processor(path) == "Intel(R) Xeon(R) Processor (GenuineIntel)"
+    path.write_text(CPUINFO.replace("model name", "cpu family\t: 6\nmodel\t\t: 143\nmodel name"))
+    assert machine.processor(path) == "Intel(R) Xeon(R) Processor (GenuineIntel, family 6, model 143)"
     assert machine.processor(tmp_path / "none") in (machine.platform.processor(), machine.platform.machine())
 
 

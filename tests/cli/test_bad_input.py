@@ -66,7 +66,7 @@ BAD = [
     ("fit --model.dropuot 0.1", 2, "there is no key 'model.dropuot'; did you mean model.dropout?"),
     ("fit --model.depth 3", 2, "there is no key 'model.depth'; model has hidden, .*compile"),
     ("fit --data.rows 3", 2, "there is no key 'data.rows'; data has source, target, "),
-    ("fit --zzz 3", 2, "there is no key 'zzz'; there are checkpoint, .*data, .*trainer"),
+    ("fit --zzz 3", 2, "there is no key 'zzz'; there are .*checkpoint, .*data, .*trainer"),
     ("test --ckpt_path .", 1, r"\. has no checkpoint; it is no run"),
     ("fit --trainer.logger PackageLess", 2, "PackageLess: a-package is not installed: pip install 'a-package>=1'"),
     (

@@ -55,7 +55,8 @@ def test_the_keys_are_those_of_the_classes():
                 default = REQUIRED if parameter.default is inspect.Parameter.empty else parameter.default
                 assert shown.pop(f"{group}.{name}") == default
     assert sorted(shown) == [
-        "ckpt_path", "seed_everything", "trainer.accelerator", "trainer.devices", "trainer.max_epochs"
+        "budget", "ckpt_path", "recipe", "seed_everything", "trainer.accelerator", "trainer.devices",
+        "trainer.max_epochs"
     ]  # fmt: skip
 
 

@@ -46,6 +46,44 @@ def close(ours, theirs, tolerance=1e-12):
     torch.testing.assert_close(ours, theirs, rtol=10 * tolerance, atol=tolerance)
 
 
+NORMS = {
+    "layer": lambda: torch.nn.LayerNorm(5),
+    "layer, no bias": lambda: torchbp.nn.LayerNorm(5, bias=False),
+    "layer, no weights": lambda: torch.nn.LayerNorm(5, elementwise_affine=False),
+    "rms": lambda: torch.nn.RMSNorm(5, eps=1e-3),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_networks_with_a_norm_are_one_group_and_each_is_the_one_that_is_trained_alone(norm):
+    nets = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        net = torch.nn.Sequential(torch.nn.Linear(4, 5), NORMS[norm](), torch.nn.Tanh(), torch.nn.Linear(5, 3)).double()
+        for p in net[1].parameters():
+            torch.nn.init.uniform_(p, 0.5, 2)
+        nets.append(net)
+    alone, (x, y), lr = copy.deepcopy(nets), table(), [0.1, 0.2, 0.3]
+    pack = Pack(nets, torchbp.AdamW, lr=lr, weight_decay=0.01, loss=torch.nn.CrossEntropyLoss())
+    assert pack.groups == [[0, 1, 2]]
+    pack.fit(x, y, generator=generator(), **OPTIONS)
+    for i, net in enumerate(alone):
+        optimizer = torchbp.AdamW(net, lr=lr[i], weight_decay=0.01, loss=torch.nn.CrossEntropyLoss())
+        optimizer.fit(x, y, generator=generator(), **OPTIONS)
+        close(nets[i].state_dict(), net.state_dict())
+
+
+def test_norms_of_which_one_is_frozen_are_two_groups():
+    nets = [torch.nn.Sequential(torch.nn.LayerNorm(4), torch.nn.Linear(4, 3)).double() for _ in range(3)]
+    nets[1][0].weight.requires_grad_(False)
+    before, (x, y) = copy.deepcopy(nets), table()
+    pack = Pack(nets, lr=0.1, loss=torch.nn.CrossEntropyLoss())
+    assert pack.groups == [[0, 2], [1]]
+    pack.fit(x, y, **OPTIONS)
+    assert torch.equal(nets[1][0].weight, before[1][0].weight)
+    assert not torch.equal(nets[2][0].weight, before[2][0].weight)
+
+
 def test_each_network_is_the_one_that_is_trained_alone():
     count = 36
     nets = different(count)
@@ -84,22 +122,6 @@ def test_a_second_fit_goes_on():
         for net, other, single in zip(nets, alone, singles, strict=True):
             single.fit(x, y, generator=generator(), **OPTIONS)
             close(net.state_dict(), other.state_dict())
-
-
-@pytest.mark.parametrize("affine", [False, True])
-def test_layer_norm_without_weights_is_one_for_all_members(affine):
-    def make(seed):
-        net = network(seed=seed)
-        return torch.nn.Sequential(net[0], torch.nn.LayerNorm(5, elementwise_affine=affine).double(), *net[1:])
-
-    nets, (x, y) = [make(seed) for seed in range(3)], table()
-    alone, loss = copy.deepcopy(nets), torch.nn.CrossEntropyLoss()
-    pack = Pack(nets, lr=[0.1, 0.2, 0.3], loss=loss)
-    assert pack.groups == ([[0], [1], [2]] if affine else [[0, 1, 2]])
-    pack.fit(x, y, generator=generator(), **OPTIONS)
-    for i, net in enumerate(alone):
-        torchbp.SGD(net, (0.1, 0.2, 0.3)[i], loss=loss).fit(x, y, generator=generator(), **OPTIONS)
-        close(nets[i].state_dict(), net.state_dict())
 
 
 def test_rows_of_each_network_and_numbers_as_targets():

@@ -14,6 +14,12 @@ def members_alone(x, weight, bias=None):
     return torch.stack([F.linear(*member) for member in zip(xs, weight, biases, strict=True)])
 
 
+def scaled_members(x, weight, bias=None):
+    """The scale and shift of each member, by torch's operations."""
+    z = x * weight[:, None]
+    return z if bias is None else z + bias[:, None]
+
+
 SOFTMAX, DIMS = [((3,),), ((4, 3),), ((2, 3, 2),)], [{"dim": 0}, {"dim": -1}]
 
 OPERATIONS = [
@@ -77,6 +83,17 @@ OPERATIONS = [
             ((4, 3), (2, 5, 3)),
             ((2, 1, 3), (2, 1, 3), (2, 1)),
             ((3, 0, 2), (3, 4, 2), (3, 4)),
+        ],
+    ),
+    Operation(
+        ops.ensemble_scale,
+        scaled_members,
+        [
+            ((2, 4, 3), (2, 3), (2, 3)),
+            ((4, 3), (2, 3), (2, 3)),  # rows that all members share
+            ((4, 3), (2, 3)),
+            ((2, 1, 3), (2, 3), (2, 3)),
+            ((3, 0, 2), (3, 2), (3, 2)),
         ],
     ),
     Operation(ops.softmax, F.softmax, SOFTMAX, DIMS, complex=False, layouts=False, samples=("softmax",)),

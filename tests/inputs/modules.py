@@ -18,6 +18,7 @@ MODULES |= {
 MODULES |= {
     "Linear": ((3, 2), [(4, 3)]),
     "EnsembleLinear": ((2, 3, 2), [(4, 3)]),
+    "EnsembleScale": ((2, 3), [(4, 3)]),
     "MLP": ((3, 4, 2), [(5, 3)]),
     "FusedMLP": ((3, 4, 2), [(5, 3)]),
     "PReLU": ((3,), [(4, 3)]),

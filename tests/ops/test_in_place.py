@@ -47,6 +47,12 @@ LAYERS = {
     "linear": (ops.linear, F.linear, OF_ONE, [(3,), (5, 3), (2, 5, 3), (2, 1, 5, 3), (2, 0, 3)]),
     "one output": (ops.linear, F.linear, ((3,), ()), [(3,), (2, 5, 3)]),
     "mlp": (lambda x, w, b: ops.mlp(x, [w], [b]), F.linear, OF_ONE, [(3,), (5, 3), (2, 5, 3)]),
+    "ensemble_scale": (
+        ops.ensemble_scale,
+        lambda x, w, b: x * w.unsqueeze(1) + b.unsqueeze(1),
+        ((2, 3), (2, 3)),
+        [(5, 3), (2, 5, 3)],
+    ),
     "ensemble_linear": (ops.ensemble_linear, members, OF_MEMBERS, [(5, 3), (2, 5, 3)]),
 }
 CALLS = [

@@ -8,6 +8,7 @@ HERE = "torchbp.cli.keys:"
 # command: title → (prefix of the keys, the function or class that has them, and which of them, None for all)
 SECTIONS = {
     "fit": {
+        "the recipe": ("", HERE + "recipe_keys", None),
         "the run": ("", HERE + "fit_keys", None),
         "the rows": ("data.", GROUPS["data"], None),
         "the network and gradient descent": ("model.", GROUPS["model"], None),

@@ -28,6 +28,16 @@ TRAINER_DEFAULTS = {
 }
 
 
+def recipe_keys(recipe: str = "mlp", budget: str | None = None):
+    """The keys that choose how `fit` trains.
+
+    Args:
+        recipe: mlp, one network in seconds; pack, many that differ, of which the best together answer; or article, the
+            article's network.
+        budget: of a pack, the time that it is trained, such as 2m, instead of a number of networks.
+    """
+
+
 def fit_keys(seed_everything: int = 0, ckpt_path: str | None = None):
     """The keys of `fit` that Lightning has.
 
@@ -66,6 +76,7 @@ def predict_keys(output: str = "predictions.csv", overwrite: bool = False):
 
 def explain_keys(
     ckpt_path: str | None = None,
+    member: int | None = None,
     row: int | None = None,
     y: list[str] | str | None = None,
     lr: float | None = None,
@@ -80,6 +91,7 @@ def explain_keys(
 
     Args:
         ckpt_path: the trained network. By default it is a fresh one.
+        member: of a pack, which of its networks.
         row: the row of the data, from 1. By default it is row 1, or all rows of xor.
         y: the class of the row, instead of its label.
         lr: the learning rate of the step, instead of model.lr.

@@ -6,7 +6,7 @@ import torch
 
 from torchbp.engine.network import Network
 from torchbp.nn.dropout import Dropout
-from torchbp.nn.ensemble import EnsembleLinear
+from torchbp.nn.ensemble import EnsembleLinear, EnsembleScale
 from torchbp.nn.linear import Linear
 from torchbp.ops.registry import rule_of
 from torchbp.ops.rules import Activation
@@ -25,15 +25,20 @@ def signature(network):
 def layer_signature(layer):
     rule = rule_of(layer)
     if isinstance(layer, torch.nn.Linear):
-        learns = [None if p is None else p.requires_grad for p in (layer.weight, layer.bias)]
-        return (Linear, layer.in_features, layer.out_features, *learns)
+        return (Linear, layer.in_features, layer.out_features, *learns(layer))
     if isinstance(layer, torch.nn.Dropout) and not isinstance(layer.p, torch.Tensor):
         return (Dropout,)
-    if isinstance(layer, (torch.nn.LayerNorm, torch.nn.RMSNorm)) and layer.weight is None:
-        return (rule.name, *rule.options_of(layer).values())
+    if isinstance(layer, torch.nn.LayerNorm | torch.nn.RMSNorm) and len(layer.normalized_shape) == 1:
+        return (rule.name, *rule.options_of(layer).values(), *learns(layer))
     if isinstance(rule, Activation):
         return (rule.name, *rule.options_of(layer).values())
     return None
+
+
+def learns(layer):
+    """Of the weight and the bias, whether it learns; None where the layer has none."""
+    of_both = (getattr(layer, name, None) for name in ("weight", "bias"))
+    return [None if p is None else p.requires_grad for p in of_both]
 
 
 def stacked(networks):
@@ -46,12 +51,13 @@ def of_layer(alike):
     """The layer of an ensemble for this layer of each member."""
     first, count = alike[0], len(alike)
     if isinstance(first, torch.nn.Linear):
-        bias = first.bias is not None
-        layer = EnsembleLinear(count, first.in_features, first.out_features, bias, "meta", first.weight.dtype)
-        layer = layer.to_empty(device=first.weight.device)
-        for name, p in layer.named_parameters():
-            p.data.copy_(torch.stack([getattr(of_member, name).detach() for of_member in alike]))
-            p.requires_grad_(getattr(first, name).requires_grad)
+        layer = EnsembleLinear(count, first.in_features, first.out_features, first.bias is not None, "meta")
+        layer = with_parameters(layer, alike)
+    elif isinstance(first, torch.nn.LayerNorm | torch.nn.RMSNorm) and first.weight is not None:
+        kind, options = type(first), rule_of(first).options_of(first)
+        bias = getattr(first, "bias", None) is not None
+        scale = with_parameters(EnsembleScale(count, *first.normalized_shape, bias, "meta"), alike)
+        layer = torch.nn.Sequential(kind(**options, elementwise_affine=False), scale)
     elif isinstance(first, torch.nn.Dropout):
         layer = Dropout([of_member.p for of_member in alike])
         keys = [of_member._buffers.get("key") for of_member in alike]
@@ -62,13 +68,22 @@ def of_layer(alike):
     return layer.train(first.training)
 
 
+def with_parameters(layer, alike):
+    """The layer with copies of these members' parameters."""
+    for name, _ in list(layer.named_parameters()):
+        of_members = [getattr(of_member, name) for of_member in alike]
+        together = torch.stack([p.detach() for p in of_members])
+        setattr(layer, name, torch.nn.Parameter(together, of_members[0].requires_grad))
+    return layer
+
+
 @torch.no_grad()
 def write_back(ensemble, networks):
     """Copy the weights and keys of the ensemble's members into the networks that it was made of."""
     for layer, *alike in zip(ensemble, *(layers_of(network) for network in networks), strict=True):
         for number, of_member in enumerate(alike):
             for name, p in layer.named_parameters():
-                getattr(of_member, name).copy_(p[number])
+                getattr(of_member, name.rpartition(".")[2]).copy_(p[number])
             if (key := layer._buffers.get("key")) is not None:
                 of_member.register_buffer("key", key[number].clone(), persistent=False)
 

@@ -41,8 +41,6 @@ class PackTraining(Training):
 
     def make_networks(self, features, outputs, loss):
         folds = self.options["folds"]
-        if folds < 2:
-            raise ValueError(f"folds={folds} must be 2 at least: a network is validated on the rows of its fold")
         self.configurations = [self.drawn(number) for number in range(max(1, self.options["members"] // folds))]
         self.networks, of_each = [], {"lr": [], "weight_decay": []}
         for hidden, lr, decay, dropout, *_ in self.configurations:
@@ -62,6 +60,9 @@ class PackTraining(Training):
 
     def fit(self, x, y, classes):
         """As `Training.fit`."""
+        if self.options["folds"] < 2:
+            folds = self.options["folds"]
+            raise ValueError(f"folds={folds} must be 2 at least: a network is validated on the rows of its fold")
         if self.has_few_rows:
             return self.fit_on_all(x, y), None
         rows, folds = len(x), self.options["folds"]

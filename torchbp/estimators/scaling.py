@@ -35,9 +35,9 @@ class Ranked(Clipped):
 
     def _fit_feature(self, number, column, known, weight):
         super()._fit_feature(number, column, known, weight)
-        if len(column.unique()) > FEWEST_VALUES:
+        if len(known.unique()) > FEWEST_VALUES:
             shares = torch.linspace(0, 1, QUANTILES, dtype=torch.double)
-            self.quantiles[number] = quantile(column.double().sort().values, shares)
+            self.quantiles[number] = quantile(known, shares)
 
     def scaled(self, x):
         ranked = self.ranked()

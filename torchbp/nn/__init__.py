@@ -23,7 +23,7 @@ from torchbp.nn.attention import MultiheadAttention
 from torchbp.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from torchbp.nn.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
 from torchbp.nn.embedding import Embedding
-from torchbp.nn.ensemble import EnsembleLinear
+from torchbp.nn.ensemble import EnsembleLinear, EnsembleScale
 from torchbp.nn.flatten import Flatten
 from torchbp.nn.linear import Linear
 from torchbp.nn.loss import (
@@ -91,6 +91,7 @@ __all__ = [
     "Dropout3d",
     "Embedding",
     "EnsembleLinear",
+    "EnsembleScale",
     "Flatten",
     "FusedMLP",
     "GroupNorm",

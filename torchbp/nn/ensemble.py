@@ -1,15 +1,16 @@
-"""The linear layers of E networks as one module. Its equations are in `torchbp/ops/layers/ensemble_linear.py`."""
+"""The layers of E networks as one module. Their equations are in `torchbp/ops/layers/ensemble_linear.py` and
+`ensemble_scale.py` there."""
 
 import math
 
 import torch
 
 from torchbp import ops
-from torchbp.ops.layers.ensemble_linear import RULE
+from torchbp.ops.layers import ensemble_linear, ensemble_scale
 from torchbp.ops.registry import implements
 
 
-@implements(RULE)
+@implements(ensemble_linear.RULE)
 class EnsembleLinear(torch.nn.Module):
     """`Linear` of each of E networks, `Z_e = X_e W_eᵀ + b_e`, in one batched product.
 
@@ -57,3 +58,46 @@ class EnsembleLinear(torch.nn.Module):
             f"members={self.members}, in_features={self.in_features}, out_features={self.out_features}, "
             f"bias={self.bias is not None}"
         )
+
+
+@implements(ensemble_scale.RULE)
+class EnsembleScale(torch.nn.Module):
+    """A scale and a shift of each feature of each of E networks, `Z_e = X_e ∘ w_e + b_e`.
+
+    After a `LayerNorm` or an `RMSNorm` without weights, which is the same for all members, it has the weights of each.
+
+    Args:
+        members: E. features: n. bias, device, dtype: as in `torch.nn.LayerNorm`.
+
+    Shapes: `(N, features)`, rows that all members share, or `(E, N, features)`, to `(E, N, features)`; the parameters
+    `weight`, at first 1, and `bias`, at first 0, `(E, features)`.
+
+    Example:
+        >>> torchbp.nn.EnsembleScale(64, 30)(torch.randn(32, 30)).shape  # (64, 32, 30)
+    """
+
+    def __init__(
+        self,
+        members: int,
+        features: int,
+        bias: bool = True,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.members, self.features = members, features
+        self.weight = torch.nn.Parameter(torch.empty(members, features, device=device, dtype=dtype))
+        self.register_parameter("bias", torch.nn.Parameter(torch.empty_like(self.weight)) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """w = 1 and b = 0."""
+        torch.nn.init.ones_(self.weight)
+        if self.bias is not None:
+            torch.nn.init.zeros_(self.bias)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return ops.ensemble_scale(input, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"members={self.members}, features={self.features}, bias={self.bias is not None}"

@@ -27,6 +27,7 @@ from torchbp.ops.layers.addmm import addmm, baddbmm
 from torchbp.ops.layers.dropout import dropout, dropout1d, dropout2d, dropout3d
 from torchbp.ops.layers.embedding import embedding
 from torchbp.ops.layers.ensemble_linear import ensemble_linear
+from torchbp.ops.layers.ensemble_scale import ensemble_scale
 from torchbp.ops.layers.glu import glu
 from torchbp.ops.layers.linear import linear
 from torchbp.ops.layers.log_softmax import log_softmax
@@ -75,6 +76,7 @@ __all__ = [
     "elu",
     "embedding",
     "ensemble_linear",
+    "ensemble_scale",
     "gelu",
     "glu",
     "group_norm",

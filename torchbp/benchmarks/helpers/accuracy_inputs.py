@@ -177,6 +177,11 @@ INPUTS = {
         torchs=lambda x, w, b: torch.baddbmm(b.unsqueeze(1), x, w.mT),
         exact=lambda x, w, b: x @ w.swapaxes(1, 2) + b[:, None],
     ),
+    "ensemble_scale": Inputs(
+        shapes=((3, 4, 32), (3, 32), (3, 32)),
+        torchs=lambda x, w, b: torch.addcmul(b.unsqueeze(1), x, w.unsqueeze(1)),
+        exact=lambda x, w, b: x * w[:, None] + b[:, None],
+    ),
     "prelu": Inputs(
         shapes=((6, 4, 8), (4,)),
         torchs=F.prelu,

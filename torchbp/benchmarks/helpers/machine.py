@@ -27,12 +27,17 @@ def machine(device="cpu"):
 
 
 def processor(info="/proc/cpuinfo"):
-    """Its name, and its vendor where the system says it."""
+    """Its name, and where the system says them its vendor, family and model: all of a vendor may have one name."""
     path = Path(info)
     text = path.read_text() if path.exists() else ""
-    name, vendor = (re.search(rf"^{field}\s*: *(.+)$", text, re.MULTILINE) for field in ("model name", "vendor_id"))
-    name = name[1] if name else platform.processor() or platform.machine()
-    return f"{name} ({vendor[1]})" if vendor else name
+    name, vendor, family, model = (
+        found[1] if (found := re.search(rf"^{field}\s*: *(.+)$", text, re.MULTILINE)) else None
+        for field in ("model name", "vendor_id", "cpu family", "model")
+    )
+    of_chip = [vendor, family and f"family {family}", model and f"model {model}"]
+    known = ", ".join(filter(None, of_chip))
+    name = name or platform.processor() or platform.machine()
+    return f"{name} ({known})" if known else name
 
 
 def blas():

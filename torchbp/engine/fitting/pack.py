@@ -22,7 +22,8 @@ class Pack:
 
     Args:
         networks: models that `torchbp.SGD` takes, single ones. A layer that has no form for ensembles, as batch norm,
-            makes a network a group of its own; `Linear`, activations and `Dropout`, whose p may differ, do not.
+            makes a network a group of its own; `Linear`, activations, `LayerNorm` and `RMSNorm` of the last dimension,
+            and `Dropout`, whose p may differ, do not.
         optimizer: `torchbp.SGD`, or another optimizer of the engine.
         **options: those of the optimizer; a list or a tensor has one for each network.
 

@@ -17,7 +17,6 @@ from torchbp.explanation.explanation import explain
 from torchbp.explanation.render.text import closing, heading
 from torchbp.printing import complain, say
 from torchbp.training.atomic_write import atomic_write
-from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import find_checkpoint, read_checkpoint
 from torchbp.training.cli.arguments import Parser, configs_first, known_keys, nearest
 from torchbp.training.cli.finite_answers import check_finite
@@ -27,6 +26,7 @@ from torchbp.training.data.columns import feature_names
 from torchbp.training.data.tabular import TabularData
 from torchbp.training.data.trained import saved_reading
 from torchbp.training.errors import SettingError, UserError
+from torchbp.training.model.loading import is_pack, load_model
 from torchbp.training.model.network import Network
 
 SCALED = {
@@ -145,7 +145,13 @@ def trained(settings):
     path = find_checkpoint(settings.ckpt_path)
     checkpoint = read_checkpoint(path)
     _check_single(checkpoint["hyper_parameters"], f"{path} holds", "train a single network, with")
-    model = load_network(Network, checkpoint, path)
+    model = load_model(checkpoint, path)
+    if is_pack(checkpoint):
+        if settings.member is None:
+            raise SettingError(f"{path} holds a pack, and explain shows one network: add --member {model.numbers[0]}")
+        model = model.member(settings.member)
+    elif settings.member is not None:
+        raise SettingError(f"--member {settings.member} is of a pack, and {path} holds one network; leave it out")
     source = settings_of_rows(settings, model, checkpoint, path)["source"]
     target = settings.data.target or checkpoint.get("datamodule_hyper_parameters", {}).get("target")
     return model, source, target, saved_reading(checkpoint, settings.data.as_dict())

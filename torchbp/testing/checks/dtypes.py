@@ -2,7 +2,7 @@
 
 import torch
 
-from torchbp.testing.numerics.gradients import backward, incoming_for, need, usual_size
+from torchbp.testing.numerics.gradients import backward, incoming_for, need, need_float64, usual_size
 from torchbp.testing.numerics.low_precision import agree, results_at
 from torchbp.testing.numerics.tensors import coarseness, first_line, flat, largest, nudged, shortened
 from torchbp.testing.report import Defect, Skipped, Unsupported
@@ -24,9 +24,7 @@ _AUTOCAST = "likely cause: dtypes that autocast mixes; see torch.amp.custom_fwd,
 
 
 def dtypes(subject):
-    need(subject)
-    if subject.precision.input_unit > 1e-10:
-        raise Skipped("the function does not take float64, which is the measure")
+    need_float64(subject)
     _expect_full_precision(subject)
     usual = usual_size(subject)
     is_complex = any(subject.arguments[i].tensor.is_complex() for i in subject.differentiable)

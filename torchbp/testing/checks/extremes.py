@@ -5,10 +5,10 @@ import math
 import torch
 
 from torchbp.testing.diagnosis.elsewhere import expect_right_along
-from torchbp.testing.numerics.gradients import generator, incoming_for, need, usual_size
+from torchbp.testing.numerics.gradients import generator, incoming_for, need_float64, usual_size
 from torchbp.testing.numerics.low_precision import OUT_OF_RANGE, agree, is_real, results_at
 from torchbp.testing.numerics.tensors import largest, random_like
-from torchbp.testing.report import Defect, Skipped
+from torchbp.testing.report import Defect
 from torchbp.testing.subject.graph import custom_nodes
 from torchbp.testing.subject.naming import six_digits
 
@@ -21,9 +21,7 @@ _CAUSE = "likely cause: ∞ − ∞, 0 · ∞ or 0 / 0 in the backward, or a tor
 
 
 def extremes(subject):
-    need(subject)
-    if subject.precision.input_unit > 1e-10:
-        raise Skipped("the function does not take float64, which is the measure")
+    need_float64(subject)
     usual = usual_size(subject)
     seen = 0
     for dtype in (torch.float64, torch.float32):

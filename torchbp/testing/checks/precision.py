@@ -4,7 +4,7 @@ import torch
 
 from torchbp.testing.checks.magnitudes import points_of_magnitudes
 from torchbp.testing.checks.resizing import with_rows
-from torchbp.testing.numerics.gradients import backward, gradients, incoming_for, need, usual_size
+from torchbp.testing.numerics.gradients import backward, gradients, incoming_for, need_float64, usual_size
 from torchbp.testing.numerics.rounding import Roundings
 from torchbp.testing.numerics.tensors import cast, is_inexact, largest
 from torchbp.testing.numerics.ulp import wrong_entry
@@ -24,9 +24,7 @@ _MIXED = "likely cause: a branch for one dtype alone, or a gradient cast to the 
 
 def precision(subject):
     """The backward loses no more to rounding than a few roundings of its inputs do."""
-    need(subject)
-    if subject.precision.input_unit > 1e-10:
-        raise Skipped("the function does not take float64, which is the measure")
+    need_float64(subject)
     _expect_float64_in_backward(subject)
     if subject.random.is_used or subject.precision.unit > 1e-10:
         raise Skipped("random, or computed in low precision itself")

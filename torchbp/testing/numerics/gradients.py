@@ -27,6 +27,13 @@ def need(subject):
         raise Skipped("nothing to differentiate")
 
 
+def need_float64(subject):
+    """Skip the check also if the function does not take float64."""
+    need(subject)
+    if subject.precision.input_unit > 1e-10:
+        raise Skipped("the function does not take float64, which is the measure")
+
+
 def graph_of(subject):
     """Fresh outputs and the leaves that they are differentiated by."""
     need(subject)

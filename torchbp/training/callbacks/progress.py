@@ -86,27 +86,24 @@ def is_due(epoch, max_epochs):
 
 def run_description(trainer, model, survey=True):
     """The data and the network of a run, as pairs of a label and a text; with `survey`, what was found in the table."""
-    data, sizes = trainer.datamodule, [model.hparams.in_features, *model.hparams.hidden, model.task.outputs]
-    rows = ", ".join(f"{len(rows)} {name}" for name, rows in data.splits.items())
+    sizes = [model.hparams.in_features, *model.hparams.hidden, model.task.outputs]
     parameters = f"{sum(p.numel() for p in model.parameters()) // (model.members or 1)} parameters"
     if isinstance(model.hparams.lr, list):
         parameters += f" each, {model.groups} values of lr × {model.members // model.groups} members"
     elif model.members:
         parameters += f" each, {model.members} members"
     processes = f" × {trainer.world_size} processes" if trainer.world_size > 1 else ""
-    return [
-        *(data.table.task_line if survey else ()),
-        (
-            "data",
-            f"{data.source}: {len(data.table.labels)} rows × {data.in_features} features, "
-            f"{model.task.counted()}; rows: {rows}",
-        ),
-        *(data.table.lines if survey else ()),
-        (
-            "network",
-            f"{'-'.join(map(str, sizes))}, {parameters}, on {trainer.strategy.root_device}{processes}",
-        ),
-    ]
+    device = trainer.strategy.root_device
+    network = f"{'-'.join(map(str, sizes))}, {parameters}, on {device}{processes}"
+    return [*data_description(trainer.datamodule, model.task, survey), ("network", network)]
+
+
+def data_description(data, task, survey=True):
+    """The rows of a run; with `survey`, what was found in them."""
+    rows = ", ".join(f"{len(rows)} {name}" for name, rows in data.splits.items())
+    size = f"{len(data.table.labels)} rows × {data.in_features} features"
+    what = ("data", f"{data.source}: {size}, {task.counted()}; rows: {rows}")
+    return [*data.table.task_line, what, *data.table.lines] if survey else [what]
 
 
 def _metrics_line(trainer):

@@ -53,8 +53,20 @@ def _check_settings(settings, state):
         raise ValueError(f"its classes are not a list of different texts, at least {fewest}")
     if columns is not None:
         check_columns(columns)
+    if (drawn := settings.get("configurations")) is not None:
+        _check_pack(drawn, settings.get("fold_sizes"), state)
     if _is_list_of(hidden, int) and 2 * len(hidden) >= len(state):
         raise ValueError(f"it names {len(hidden)} hidden layers, and has {len(state)} tensors")
+
+
+def _check_pack(drawn, fold_sizes, state):
+    """The same of a pack: its networks must not be more, or deeper, than the tensors of the checkpoint."""
+    if not _is_list_of(drawn, dict) or not _is_list_of(fold_sizes, int) or not fold_sizes:
+        raise ValueError("its configurations or folds are no lists")
+    layers = sum(len(one["hidden"]) + 1 for one in drawn if one["share"] > 0) * len(fold_sizes)
+    tensors = sum(str(name).startswith("nets.") for name in state)
+    if not layers or 2 * layers != tensors:
+        raise ValueError(f"its networks have {layers} layers, and {tensors} tensors")
 
 
 def _shortened(error):

@@ -6,7 +6,7 @@ import torch
 
 from torchbp.training.errors import UserError
 
-RESUME_PARTS = {  # what a resumed training needs
+RESUME_PARTS = {  # what a resumed training needs; that of a pack has its draws
     "epoch": int,
     "global_step": int,
     "pytorch-lightning_version": str,
@@ -66,6 +66,7 @@ def read_checkpoint(path, resume=False):
     for part in ("hyper_parameters", "state_dict"):
         if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(part), dict):
             raise UserError(f"{path} is not a checkpoint of torchbp: it has no {part}")
+    resume = resume and "configurations" not in checkpoint["hyper_parameters"]
     for part, kind in RESUME_PARTS.items():
         if (resume or part in checkpoint) and not isinstance(checkpoint.get(part), kind):
             raise UserError(f"{path} cannot be resumed: its part {part!r} is missing or damaged")

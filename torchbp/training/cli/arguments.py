@@ -13,6 +13,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 from torchbp.cli import keys
 from torchbp.cli.configs import packaged
 from torchbp.cli.keys import LINKED
+from torchbp.cli.recipes import RECIPES
 from torchbp.printing import did_you_mean, nearest_name
 from torchbp.training.errors import SettingError
 
@@ -45,9 +46,21 @@ def configs_first(arguments):
     if command == "fit" and not files:
         files = config_of_run(flags)
     files = [str(find_config(path)) for path in files]
-    for path in files:
-        check_config_file(Path(path))
-    return [command, *(f"--config={path}" for path in files), *flags]
+    contents = [check_config_file(Path(path)) for path in files]
+    recipe = recipe_flags(contents, flags) if command == "fit" else []
+    return [command, *recipe, *(f"--config={path}" for path in files), *flags]
+
+
+def recipe_flags(contents, flags):
+    """The settings of the recipe that the files, or after them the flags, name: they stand before both."""
+    named = [content["recipe"] for content in contents if "recipe" in content]
+    for flag, value in itertools.zip_longest(flags, flags[1:], fillvalue=""):
+        if flag == "--recipe" or flag.startswith("--recipe="):
+            named.append(flag.partition("=")[2] or value)
+    recipe = str(named[-1]) if named else "mlp"
+    if recipe not in RECIPES:
+        raise SettingError(f"recipe={recipe} is not known; use {', '.join(RECIPES)}")
+    return [f"--{key}={value}" for key, value in RECIPES[recipe].items()]
 
 
 def config_of_run(flags):
@@ -85,7 +98,7 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def check_config_file(path):
-    """Check that a file is YAML with keys, so that an error names the file and the line."""
+    """The content of a file, which is YAML with keys; an error names the file and the line."""
     try:
         content = yaml.load(path.read_text(), _UniqueKeys)
     except yaml.MarkedYAMLError as error:
@@ -98,6 +111,7 @@ def check_config_file(path):
     for name in LINKED:
         if isinstance(model, dict) and name in model:
             raise SettingError(f"{path}: model.{name} comes from the data; leave it out")
+    return content
 
 
 def shorten(message):
@@ -171,7 +185,7 @@ def _class_with_trouble(reason, value):
 def known_keys():
     groups = {**GROUPS, "trainer": Trainer}
     keys = [f"{group}.{name}" for group, of in groups.items() for name in inspect.signature(of).parameters]
-    return [*keys, *groups, "seed_everything", "config", "ckpt_path", "output", "overwrite"]
+    return [*keys, *groups, "seed_everything", "config", "ckpt_path", "output", "overwrite", "recipe", "budget"]
 
 
 def nearest(name, known):

@@ -76,7 +76,7 @@ class _Writer(Callback):
 
     def on_predict_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
         spread = None
-        if pl_module.members:
+        if pl_module.gives_spread:
             outputs, spread = outputs
         check_finite(outputs, self.rows, self.source)
         frame = answer_table(pl_module, outputs.float().cpu(), spread)
@@ -123,7 +123,7 @@ def write_predictions(
     """
     pieces = _Pieces(source, id, model, reading, must_have_id)
     none = torch.zeros(0, model.task.outputs)
-    if id in answer_table(model, none, none if model.members else None):
+    if id in answer_table(model, none, none if model.gives_spread else None):
         raise SettingError(f"data.id={id!r} is also a column of the answers; leave it out")
     with atomic_write(output) as temporary:
         writer = _Writer(temporary, Path(output).suffix.lower() == ".parquet", source, pieces.ids, label_kind)

@@ -16,6 +16,7 @@ from torchbp.training.data.batches import ROWS_AT_ONCE
 from torchbp.training.data.columns import feature_names
 
 HARDEST = 10  # rows on the page
+MOST_IMPORTANT = 10**7  # numbers of the validation rows × networks, of which columns are shuffled
 PACKAGES = ("torch", "pytorch-lightning", "numpy", "pandas", "scikit-learn")
 
 
@@ -59,6 +60,33 @@ def write_page(command, run, lines, sweep_rows, history):
         versions=versions,
         importance=importance,
         features=feature_names(data.columns),
+    )
+
+
+def write_pack_page(run, lines):
+    """Write the page of a pack to its folder. run: a `PackRun`. lines: of the summary."""
+    from torchbp.training.report import write_report
+    from torchbp.training.report.pack_plots import pack_plots, pack_table
+
+    model, (x, y, *w) = run.model, run.data.rows("val")
+    truth = model.task.truth(y)
+    versions = {"python": sys.version.split()[0], "torchbp": __version__, **{name: version(name) for name in PACKAGES}}
+    folds = len(model.fold_sizes)
+    write_report(
+        run.folder,
+        title=f"{run.folder.parent.name}, {run.folder.name}",
+        summary=[*run.description, *lines],
+        history=pd.DataFrame(),
+        activation=model.hparams.activation,
+        task=model.task,
+        truth=(y if truth is None else truth).float().numpy(),
+        answers=model.held_out_answers(x).float().numpy(),
+        hardest=[],
+        config=(run.folder / "config.yaml").read_text(),
+        versions=versions,
+        importance=column_importance(model, x, y, *w) if len(model.nets) * x.numel() < MOST_IMPORTANT else [],
+        features=feature_names(run.data.columns),
+        pack=(pack_plots(model.hparams.configurations), pack_table(model.hparams.configurations, folds)),
     )
 
 

@@ -34,6 +34,23 @@ def run_fit(command, arguments):
         summarize_stopped(command, "it was interrupted")
 
 
+def run_pack(command):
+    """Train a pack, and print the closing lines."""
+    from torchbp.training.pack.run import train_pack  # imports the estimators
+
+    launcher = command.trainer.strategy.launcher  # of several processes
+    with command.interruptible(), _locked_folder(command):
+        try:
+            train_pack(command) if launcher is None else launcher.launch(train_pack, command)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) or not command.interruption.begun:
+                raise
+            where = shown(error.filename or run_folder_of(command.trainer))
+            raise UserError(f"{where} cannot be written: {error.strerror}") from None
+        except RuntimeError as error:
+            _raise_lost_process(command, error)
+
+
 @contextlib.contextmanager
 def _locked_folder(command):
     """Within it, no other process may train in the run's folder."""
@@ -59,14 +76,20 @@ def _train(command, arguments):
             raise
         raise UserError(f"{command.settings.ckpt_path} cannot be resumed: {error!r}") from None
     except RuntimeError as error:
-        if trainer.world_size == 1 or package_that_raised(error) != "torch":
-            raise
-        for label, text in resume_lines(command):
-            say(label, text, sys.stderr)
-        raise LostProcess(
-            f"process {trainer.global_rank} of {trainer.world_size} has lost the others: one was killed or has failed "
-            f"({' '.join(str(error).split())[:100]})"
-        ) from None
+        _raise_lost_process(command, error)
+
+
+def _raise_lost_process(command, error):
+    """Raise a LostProcess, if that is what the error says, with the line that resumes the run; or the error itself."""
+    trainer = command.trainer
+    if trainer.world_size == 1 or package_that_raised(error) != "torch":
+        raise error
+    for label, text in resume_lines(command):
+        say(label, text, sys.stderr)
+    raise LostProcess(
+        f"process {trainer.global_rank} of {trainer.world_size} has lost the others: one was killed or has failed "
+        f"({' '.join(str(error).split())[:100]})"
+    ) from None
 
 
 def run_evaluation(command, run, arguments):

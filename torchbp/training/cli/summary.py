@@ -56,7 +56,7 @@ def summarize(command):
     if command.status == 0 and best:
         labelled = "" if len(trainer.datamodule.splits["test"]) else " --data.test_source FILE"
         labelled += _from_stdin(trainer)
-        lines.append(("next", f"{_program()} test --ckpt_path {quoted(shown(run))}{labelled}"))
+        lines.append(("next", f"{program()} test --ckpt_path {quoted(shown(run))}{labelled}"))
     _print_lines(trainer, [first])
     if rows and trainer.is_global_zero:
         print("\n".join(sweep_table.table_lines(sweep_table.head(model.task), rows)))
@@ -78,7 +78,7 @@ def resume_lines(command):
     last = run / "checkpoints" / "last.ckpt"
     if not last.is_file():
         return []
-    return [("resume", f"{_program()} fit --ckpt_path {quoted(shown(run))}{_from_stdin(command.trainer)}")]
+    return [("resume", f"{program()} fit --ckpt_path {quoted(shown(run))}{_from_stdin(command.trainer)}")]
 
 
 def _from_stdin(trainer):
@@ -165,7 +165,7 @@ def shown(path):
     return str(path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path)
 
 
-def _program():
+def program():
     """How this program was called, so that the printed command can be pasted."""
     name = sys.argv[0]
     if name.endswith("__main__.py"):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from torchbp.cli.keys import LINKED
+from torchbp.cli.keys import LINKED, recipe_keys
 from torchbp.training.checkpoints.compatibility import changed_settings, check_same_settings
 from torchbp.training.cli.arguments import GROUPS
 from torchbp.training.data.reading.bundled import BUNDLED
@@ -17,6 +17,7 @@ OF_ROWS = (
 
 def add_settings(parser):
     """The keys of a network and its table, so that a command takes the config of any run. None of them is required."""
+    parser.add_function_arguments(recipe_keys, as_group=False)
     parser.add_class_arguments(GROUPS["model"], "model", skip=set(LINKED), instantiate=False)
     parser.add_class_arguments(GROUPS["data"], "data", skip={"source"}, instantiate=False)
     parser.add_argument("--data.source", type=list[str] | str | None, default=None, help="see torchbp fit --help")
@@ -33,7 +34,10 @@ def settings_of_rows(settings, trained, checkpoint, path):
     Raises:
         SettingError: a setting of the network, or of which rows it was trained on, is not that of the checkpoint.
     """
-    check_same_settings(trained.hparams, changed_settings(settings.model, GROUPS["model"]), path)
+    of_model = changed_settings(settings.model, GROUPS["model"])
+    if "configurations" in checkpoint["hyper_parameters"]:  # of a pack, whose networks are those that are chosen
+        of_model.pop("members", None)
+    check_same_settings(trained.hparams, of_model, path)
     saved = checkpoint.get("datamodule_hyper_parameters", {})
     given = {
         name: value for name, value in changed_settings(settings.data, GROUPS["data"]).items() if value is not None

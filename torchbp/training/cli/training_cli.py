@@ -14,7 +14,6 @@ from torchbp.cli.keys import LINKED, TRAINER_DEFAULTS
 from torchbp.printing import quoted, say
 from torchbp.training.callbacks.interruption import Interrupted
 from torchbp.training.callbacks.progress import EpochProgress
-from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import find_checkpoint, read_checkpoint
 from torchbp.training.checkpoints.resuming import newest_best_checkpoint, run_folder
 from torchbp.training.checkpoints.saving import AtomicCheckpointIO
@@ -35,8 +34,9 @@ from torchbp.training.cli.run_settings import (
 from torchbp.training.cli.summary import shown
 from torchbp.training.cli.trained_settings import add_settings, settings_of_rows
 from torchbp.training.errors import SettingError
-from torchbp.training.model.network import Network
+from torchbp.training.model.loading import is_pack, load_model
 from torchbp.training.model.trainer_settings import check_trainer_settings
+from torchbp.training.pack.checks import check_recipe
 
 
 def run_command(arguments, interruption):
@@ -90,6 +90,7 @@ class TrainingCLI(LightningCLI):
         if self.command == "predict":
             parser.add_function_arguments(keys.predict_keys, as_group=False)
         if self.command == "fit":
+            parser.add_function_arguments(keys.recipe_keys, as_group=False)
             for name in ("stopping", "gradients", "checkpoint"):
                 parser.add_lightning_class_args(GROUPS[name], name)
             for name in LINKED:
@@ -111,13 +112,15 @@ class TrainingCLI(LightningCLI):
         if path:
             path = self.settings.ckpt_path = find_checkpoint(path, resume=self.command == "fit")
         self.checkpoint = read_checkpoint(path, resume=self.command == "fit") if path else None
-        self.trained = load_network(Network, self.checkpoint, path) if path else None
+        self.trained = load_model(self.checkpoint, path) if path else None
         if self.command != "fit" and not path:
             logger, example = self.settings.trainer.logger, "runs/…/checkpoints/best.ckpt, which fit printed"
             folder = Path(logger.init_args.save_dir) / logger.init_args.name if has_run_folder(logger) else None
             if folder and (best := newest_best_checkpoint(folder)):
                 example = quoted(shown(best))
             raise SettingError(f"{self.command} needs a trained network: add --ckpt_path {example}")
+        if self.command == "fit":
+            check_recipe(self.settings, self.checkpoint, path)
         if self.command != "fit":
             self.of_rows = settings_of_rows(self.settings, self.trained, self.checkpoint, path)
         if self.command == "predict":
@@ -156,7 +159,7 @@ class TrainingCLI(LightningCLI):
     def after_instantiate_classes(self):
         if self.command == "fit":
             check_trainer_settings(self.trainer, self.datamodule, self.model)
-            if self.checkpoint is not None:
+            if self.checkpoint is not None and self.settings.recipe != "pack":
                 check_checkpoint(self)
 
     def instantiate_trainer(self, **kwargs):
@@ -165,6 +168,8 @@ class TrainingCLI(LightningCLI):
             settings = {**settings, "logger": False, "enable_checkpointing": False}
             if self.command == "predict":
                 settings |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+            if is_pack(self.checkpoint):
+                settings |= {"accelerator": "cpu", "precision": None}  # it computes in float64
             trainer = self.trainer_class(**settings)
         else:
             plugins = settings.plugins if isinstance(settings.plugins, list) else [settings.plugins]
@@ -195,7 +200,10 @@ class TrainingCLI(LightningCLI):
             self.status = 128 + (self.interruption.number or signal.SIGTERM)
 
     def fit(self, **arguments):
-        running.run_fit(self, arguments)
+        if self.settings.recipe == "pack":
+            running.run_pack(self)
+        else:
+            running.run_fit(self, arguments)
 
     def validate(self, **arguments):
         running.run_evaluation(self, self.trainer.validate, arguments)

@@ -194,6 +194,10 @@ class TabularData(pl.LightningDataModule):
     def splits(self) -> dict[str, torch.Tensor]:
         return self.table.splits
 
+    def resplit(self, splits: dict[str, torch.Tensor]) -> None:
+        """Let other rows be the training, the validation and the test rows, indices as in `splits`."""
+        self.table, self._rows = dataclasses.replace(self.table, splits=splits), {}
+
     def row_number(self, split: str, row: int) -> int:
         """The number in the source, from 1, of a row of a split."""
         place = int(self.splits[split][row])
@@ -281,7 +285,11 @@ class TabularData(pl.LightningDataModule):
         return self._loader("train", self.batch_size, self.order, self.batches_in_a_step(engine))
 
     def val_dataloader(self):
-        return self._evaluation_loader("val")
+        sizes = getattr(self.trainer and self.trainer.lightning_module, "fold_sizes", [])
+        if len(sizes) < 2 or not len(self.splits["train"]):  # a pack that was not trained on these rows
+            return self._evaluation_loader("val")
+        parts = zip(*(tensor.split(sizes) for tensor in self.rows("val")), strict=True)
+        return [Loader(part, Batches(len(part[0]), ROWS_AT_ONCE)) for part in parts]  # one for each fold
 
     def test_dataloader(self):
         return self._evaluation_loader("test")

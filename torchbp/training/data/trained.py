@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import torch
 
 from torchbp.training.data.fingerprint import CHANGED, difference, order_of, row_hashes, saved_rows, shared_rows
@@ -21,7 +22,8 @@ def table_of_checkpoint(settings, checkpoint, path, changed):
         table = load_table(settings)
         if (table.columns, table.classes) != (trained.columns, trained.classes):
             raise SettingError(f"{path} was not trained on {settings.name}, whose columns and classes are others")
-        return table
+        same = np.array_equal(saved[0], _hashes(table))
+        return dataclasses.replace(table, splits=saved[1]) if same else table
     for split in ("test", "val"):
         if changed.get(f"{split}_source") is not None:
             return _scored_as_a_whole(load_table(_unsplit(settings), trained, split), saved, settings)

@@ -1,10 +1,32 @@
 """The whole of a trained network, raw features in and answers out, in operations that every format has."""
 
+import copy
 import math
 
 import torch
 
-from torchbp.scaling import FARTHEST, QUANTILES, Quantile
+from torchbp.estimators.scaling import Ranked
+from torchbp.scaling import FARTHEST, Quantile, smoothly_clipped
+from torchbp.training.model.pack_network import PackNetwork
+
+
+def answering(network):
+    """The module that is exported: `Answering`, or `PackAnswering`."""
+    return PackAnswering(network) if isinstance(network, PackNetwork) else Answering(network)
+
+
+class PackAnswering(torch.nn.Module):
+    """The same of a `PackNetwork`, in float32: the mean of its members' answers by their shares."""
+
+    def __init__(self, pack):
+        super().__init__()
+        pack = copy.deepcopy(pack).float()
+        self.scaling, self.nets, self.task = _scaling_of_basics(pack.scaling), pack.nets, pack.task
+        self.shares = pack.shares()
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        scaled = self.scaling(features)
+        return sum(share * self.task.answers(net(scaled)) for net, share in zip(self.nets, self.shares, strict=True))
 
 
 class Answering(torch.nn.Module):
@@ -13,7 +35,7 @@ class Answering(torch.nn.Module):
 
     def __init__(self, network):
         super().__init__()
-        self.scaling = _QuantileOfBasics(network.scaling) if isinstance(network.scaling, Quantile) else network.scaling
+        self.scaling = _scaling_of_basics(network.scaling)
         self.net, self.task = network.net, network.task
         members = network.chosen.nonzero()[:, 0] if network.members else None
         self.register_buffer("answering_members", members)
@@ -25,8 +47,14 @@ class Answering(torch.nn.Module):
         return answers.index_select(0, self.answering_members).mean(0)
 
 
+def _scaling_of_basics(scaling):
+    """A scaling without the operations that ONNX lacks."""
+    kinds = {Quantile: _QuantileOfBasics, Ranked: _RankedOfBasics}
+    return kinds[type(scaling)](scaling) if type(scaling) in kinds else scaling
+
+
 class _QuantileOfBasics(torch.nn.Module):
-    """The scaling `quantile` without `searchsorted` and `ndtri`, which ONNX lacks: it counts the quantiles below x."""
+    """The scaling `quantile` without `searchsorted` and `ndtri`."""
 
     def __init__(self, scaling):
         super().__init__()
@@ -34,18 +62,40 @@ class _QuantileOfBasics(torch.nn.Module):
         self.register_buffer("quantiles", scaling.quantiles)
 
     def forward(self, x):
-        x = torch.where(x.isnan(), self.median, x)
-        values, table, last = x[:, :, None], self.quantiles[None], QUANTILES - 1  # (N, F, 1) and (1, F, Q)
-        above = (table < values).to(torch.int64).sum(-1)  # the first quantile from x on
-        below = (table <= values).to(torch.int64).sum(-1) - 1  # the last one up to x
-        above, below = above.clamp(max=last), below.clamp(min=0)
-        first = torch.arange(x.shape[1]) * QUANTILES  # of each feature, in the flat table
-        low, high = (self.quantiles.flatten()[first + place] for place in (below, above))
-        gap = high - low
-        part = torch.where(gap > 0, (x - low) / torch.where(gap > 0, gap, 1), 0.5).clamp(0, 1)
-        share = (below + part * (above - below)) / last
+        share = _share_up_to(torch.where(x.isnan(), self.median, x), self.quantiles)
         z = _ndtri(share.clamp(1e-7, 1 - 1e-7)).clamp(-FARTHEST, FARTHEST)
         return torch.where(self.quantiles[:, 0] < self.quantiles[:, -1], z, 0)
+
+
+class _RankedOfBasics(torch.nn.Module):
+    """The scaling `ranked` without `searchsorted` and masks."""
+
+    def __init__(self, scaling):
+        super().__init__()
+        self.register_buffer("median", scaling.median)
+        self.register_buffer("center", scaling.center)
+        self.register_buffer("scale", scaling.scale)
+        self.register_buffer("places", scaling.ranked().nonzero()[:, 0])
+        self.register_buffer("quantiles", scaling.quantiles[scaling.ranked()])
+
+    def forward(self, x):
+        x = torch.where(x.isnan(), self.median, x)
+        ranks = _share_up_to(x.index_select(1, self.places), self.quantiles)
+        clipped = smoothly_clipped((x - self.center) / self.scale, 4)
+        return torch.cat([clipped, 12**0.5 * (ranks - 0.5)], 1)
+
+
+def _share_up_to(x, quantiles):
+    """`torchbp.scaling.share_up_to` without `searchsorted`: it counts the quantiles below x."""
+    values, table, last = x[:, :, None], quantiles[None], quantiles.shape[1] - 1  # (N, F, 1) and (1, F, Q)
+    above = (table < values).to(torch.int64).sum(-1)  # the first quantile from x on
+    below = (table <= values).to(torch.int64).sum(-1) - 1  # the last one up to x
+    above, below = above.clamp(max=last), below.clamp(min=0)
+    first = torch.arange(x.shape[1]) * quantiles.shape[1]  # of each feature, in the flat table
+    low, high = (quantiles.flatten()[first + place] for place in (below, above))
+    gap = high - low
+    part = torch.where(gap > 0, (x - low) / torch.where(gap > 0, gap, 1), 0.5).clamp(0, 1)
+    return (below + part * (above - below)) / last
 
 
 # Acklam's rational approximations of Φ⁻¹ in the middle and in a tail; the relative error is below 1.2e-9

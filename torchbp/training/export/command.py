@@ -6,12 +6,11 @@ from torchbp import __version__
 from torchbp.cli.parser import Parser
 from torchbp.printing import complain, say
 from torchbp.training.atomic_write import atomic_write
-from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import find_checkpoint, read_checkpoint
 from torchbp.training.errors import SettingError, UserError
 from torchbp.training.export.answering import description
 from torchbp.training.export.formats import FORMATS
-from torchbp.training.model.network import Network
+from torchbp.training.model.loading import load_model
 
 WHAT = (
     "Write a trained network to a file that other programs read: raw features in, nan for a missing value, and "
@@ -44,7 +43,7 @@ def _run(settings):
     output = Path(settings.output or f"model{suffix}")
     _check_output(output, suffix, settings.overwrite)
     path = find_checkpoint(settings.run)
-    network = load_network(Network, read_checkpoint(path), path)
+    network = load_model(read_checkpoint(path), path)
     with atomic_write(output) as temporary:
         write(network, description(network, __version__), temporary)
     say("wrote", output)

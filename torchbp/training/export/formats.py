@@ -8,7 +8,7 @@ import warnings
 import torch
 
 from torchbp._imports import extra_needed
-from torchbp.training.export.answering import Answering
+from torchbp.training.export.answering import answering
 
 ROWS = 3  # of the example that the program is traced with
 
@@ -17,7 +17,8 @@ def write_torchscript(network, description, path):
     """A program for `torch.jit.load`, also in C++; the description is its extra file `torchbp.json`."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch.jit, which torch no longer develops
-        program = torch.jit.trace(Answering(network), _example(network))
+        model = answering(network)
+        program = torch.jit.trace(model, _example(network, model))
         torch.jit.save(program, path, _extra_files={"torchbp.json": json.dumps(description)})
 
 
@@ -28,20 +29,21 @@ def write_onnx(network, description, path):
         import onnxscript  # noqa: F401  (torch's exporter imports it)
 
     rows = torch.export.Dim("rows")
+    model = answering(network)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            Answering(network),
-            (_example(network),),
+            model,
+            (_example(network, model),),
             dynamo=True,
             verbose=False,
             dynamic_shapes=({0: rows},),
             input_names=["features"],
             output_names=["answers"],
         )
-    model = program.model_proto
-    onnx.helper.set_model_props(model, {"torchbp": json.dumps(description)})
-    onnx.checker.check_model(model)
-    path.write_bytes(model.SerializeToString())
+    graph = program.model_proto
+    onnx.helper.set_model_props(graph, {"torchbp": json.dumps(description)})
+    onnx.checker.check_model(graph)
+    path.write_bytes(graph.SerializeToString())
 
 
 def write_safetensors(network, description, path):
@@ -61,8 +63,8 @@ FORMATS = {
 }
 
 
-def _example(network):
-    return torch.zeros(ROWS, network.hparams.in_features, dtype=network.scaling.median.dtype)
+def _example(network, model):
+    return torch.zeros(ROWS, network.hparams.in_features, dtype=model.scaling.median.dtype)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 The formulas are in `torchbp/ops/`, and the update rules in torch.optim and in `torchbp/engine/optimizers/`.
 """
 
-import pytorch_lightning as pl
 import torch
 
 from torchbp.engine import seed_dropout
@@ -13,11 +12,11 @@ from torchbp.training.descent.engine_steps import engine_steps
 from torchbp.training.descent.epoch_loss import EpochLoss
 from torchbp.training.descent.optimizers import make_optimizer, rates
 from torchbp.training.descent.schedules import factor, set_rates
-from torchbp.training.scores.evaluation import Evaluation
+from torchbp.training.model.table_model import TableModel
 from torchbp.training.scores.member_statistics import member_statistics
 
 
-class Descent(pl.LightningModule):
+class Descent(TableModel):
     """The training of a `Network`, which has the layers `net`, the `scaling`, the `task` and the hyperparameters.
 
     train_losses: of the last epoch, on the CPU, `()` or `(E)`. val_scores: of the last validation, {metric: the same}.
@@ -136,22 +135,6 @@ class Descent(pl.LightningModule):
             logger.log_metrics({**numbers, "epoch": self.current_epoch}, self.trainer.global_step - 1)
 
     # evaluation
-
-    def on_validation_epoch_start(self):
-        self.evaluation = Evaluation(self)
-
-    on_test_epoch_start = on_validation_epoch_start
-
-    def validation_step(self, batch):
-        self.evaluation.add(batch)
-
-    test_step = validation_step
-
-    def on_validation_epoch_end(self):
-        self.evaluation.end_validation()
-
-    def on_test_epoch_end(self):
-        self.evaluation.end_test()
 
     def choose(self, members, groups, best):
         """After a validation, let the members of the group `best` answer that are finite, and note each group's best

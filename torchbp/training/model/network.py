@@ -9,9 +9,7 @@ from torchbp import __version__
 from torchbp.scaling import make_scaling
 from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import read_checkpoint
-from torchbp.training.data.columns import Columns, encode
 from torchbp.training.descent.schedules import Plateau
-from torchbp.training.errors import UserError
 from torchbp.training.model.descent import Descent
 from torchbp.training.model.hyperparameters import check_hyperparameters
 from torchbp.training.model.layers import make_layers
@@ -149,31 +147,15 @@ class Network(Descent):
         Raises:
             UserError: another shape; a DataFrame without one of the columns, or with a value that cannot be used.
         """
-        if hasattr(x, "columns"):
-            x = torch.from_numpy(encode(x, self.named_columns()))
-        x = torch.as_tensor(x).to(self.scaling.median)  # in its dtype, on its device
-        if x.dim() != 2 or x.shape[1] != self.hparams.in_features:
-            raise UserError(f"rows of the shape {tuple(x.shape)} must be (N, {self.hparams.in_features}), raw features")
-        answers = self.task.answers(self(x))
+        answers = self.task.answers(self(self.raw_rows(x)))
         if not self.members:
             return answers
         answers = answers[self.chosen]
         return (answers.mean(0), answers.std(0, correction=0)) if spread else answers.mean(0)
 
-    def predict_proba(self, x, spread: bool = False) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """`answers`, which are probabilities. UserError for a regression, whose answers are none."""
-        if not self.task.has_classes:
-            raise UserError("the answers of a regression are no probabilities; use answers")
-        return self.answers(x, spread)
-
-    def named_columns(self) -> Columns:
-        """The columns of the training table. UserError if there are none."""
-        if self.hparams.columns is None:
-            raise UserError("this network was trained without names of columns; give it a tensor")
-        return self.hparams.columns
-
-    def predict_step(self, batch):
-        return self.answers(batch, spread=self.members is not None)
+    @property
+    def gives_spread(self) -> bool:
+        return self.members is not None
 
     # checkpoints
 

@@ -17,6 +17,7 @@ SWEEP = (
 )
 
 IMPORTANCE = "How far the loss of the validation rows rises when the values of a column are shuffled among them"
+NO_HARDEST = "No gradient of a single row was recorded."
 MOST_COLUMNS, MOST_FEATURES = 20, 200  # on the page
 TEST, END = '<section id="test">', "</section>"  # of the section that `torchbp test` replaces
 
@@ -37,6 +38,7 @@ def write_report(
     sweep=None,
     importance=(),
     features=(),
+    pack=None,
 ):
     """Write `report.html`, `curves.png` and `gradients.png`; a picture without data is left out.
 
@@ -57,17 +59,17 @@ def write_report(
         sweep: the head and the rows of a sweep's table, or None.
         importance: `(column, number of its features, rise of the loss)` of each column.
         features: the names of the network's features.
+        pack: of a pack the plots and the table of its configurations; it has no learning curves and no gradients.
     """
     learning, gradients = learning_plots(history, task), gradient_plots(history, activation)
     flow = [plot for plot in gradients if plot.name in ("dz", "saturated")]
     sections = [
         *([_section("Sweep", [f'<div class="card all">{html_table(SWEEP, *sweep)}</div>'], "")] if sweep else []),
-        _section("Learning", [_figure(plot) for plot in learning], "No epoch was completed: there is no curve."),
-        _section("Gradients", [_figure(plot) for plot in gradients], "No gradient was recorded."),
+        *(_pack_sections(*pack) if pack else _learning_sections(learning, gradients)),
         _section("Validation rows", *_validation_answers(task, truth, answers)),
         _test_section([]),
         _section("Columns", _columns(importance, features), "The columns have no names, or are too many."),
-        _section("Hardest rows", _hardest_rows(hardest), "No gradient of a single row was recorded."),
+        *([] if pack else [_section("Hardest rows", _hardest_rows(hardest), NO_HARDEST)]),
         _section("Configuration", [f'<pre tabindex="0">{escape(config)}</pre>'] if config else [], "None was kept."),
         _section("Versions", [_pairs(versions.items())] if versions else [], "None was recorded."),
     ]
@@ -76,6 +78,19 @@ def write_report(
     for name, content in files.items():
         with atomic_write(folder / name) as temporary:
             temporary.write_bytes(content)
+
+
+def _learning_sections(learning, gradients):
+    return [
+        _section("Learning", [_figure(plot) for plot in learning], "No epoch was completed: there is no curve."),
+        _section("Gradients", [_figure(plot) for plot in gradients], "No gradient was recorded."),
+    ]
+
+
+def _pack_sections(plots, table):
+    return [
+        _section("Configurations", [*(_figure(plot) for plot in plots), f'<div class="card all">{table}</div>'], "")
+    ]
 
 
 def _section(heading, parts, if_none):

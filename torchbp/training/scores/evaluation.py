@@ -22,10 +22,11 @@ class Evaluation:
         )
         self.answers = []  # of each batch: of each network its answers, then the truth, then the rows' weights
 
-    def add(self, batch):
+    def add(self, batch, **of_forward):
+        """Add the rows of a batch. of_forward: arguments of the model beside x."""
         x, y, *w = batch
         w = w[0] if w else None
-        z, model = self.model(x), self.model
+        z, model = self.model(x, **of_forward), self.model
         if not model.members:
             z = z[None, None]
         elif self.is_fitting:

@@ -14,6 +14,8 @@ from torchbp.ops.activations.sigmoid import RULE as SIGMOID
 from torchbp.ops.activations.sigmoid import sigmoid
 from torchbp.training.tasks.task import OF_CLASSES, Task, f1, weighted_sum
 
+SMALLEST = 1e-15  # distance from 0 and from 1 that a probability has a logit at, in float64
+
 
 class Labels(Task):
     """y float `(N, outputs)` of zeros and ones."""
@@ -39,6 +41,9 @@ class Labels(Task):
 
     def answers(self, z):
         return sigmoid(z)
+
+    def outputs_for(self, answers):
+        return torch.logit(answers, eps=SMALLEST)
 
     def mean_answer(self, z, finite):
         left_out, count = ~finite[:, :, None, None], finite.sum(1)[:, None, None]

@@ -77,6 +77,9 @@ class Multiclass(Task):
     def answers(self, z):
         return z.softmax(-1)
 
+    def outputs_for(self, answers):
+        return answers.clamp(FEWEST).log()
+
     def mean_answer(self, z, finite):
         left_out, count = ~finite[:, :, None, None], finite.sum(1)[:, None, None]
         log_p = z.log_softmax(-1).masked_fill(left_out, -torch.inf)

@@ -137,6 +137,11 @@ class Task(torch.nn.Module):
         """Probabilities or numbers, `(…, N, outputs)`, of the outputs Z, `(…, N, outputs)`."""
         raise NotImplementedError
 
+    def outputs_for(self, answers: torch.Tensor) -> torch.Tensor:
+        """The outputs Z with these answers, of one shape: the inverse of `answers`. It takes float64, in which a
+        probability next to 1 has a logarithm."""
+        raise NotImplementedError
+
     def mean_answer(self, z: torch.Tensor, finite: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of the members that are `finite`, `(groups, E)`, with the outputs Z, `(groups, E, N, outputs)`: the Z whose
         answer is the mean of theirs, `(groups, N, outputs)`, and the deviation of their answers, `(groups, N)`."""

@@ -1,0 +1,92 @@
+"""A pack that is trained for a time, and in several processes."""
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.pack.tables import OF_ROWS, QUICK, write_table
+from tests.training.pairs import Pair
+from torchbp.training.errors import SettingError
+from torchbp.training.pack.budget import Budget, seconds_of
+
+RUN = Path("runs/run/version_0")
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("2m", 120), ("1h30m", 5400), (45, 45), ("1h1m1s", 3661)])
+def test_times(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "m", "2 minutes", "-5s", "1m2h"])
+def test_what_is_no_time(text):
+    with pytest.raises(SettingError, match="must be a time, such as 90s, 2m or 1h30m"):
+        seconds_of(text)
+
+
+def test_a_draw_is_begun_if_it_will_end_in_time(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    budget = Budget(wanted=1, seconds=100)
+    assert budget.has_room(0)
+    for now, took, room in ((30, 30, True), (60, 30, True), (69, 30, True), (71, 30, False)):
+        clock[0] = now
+        budget.took(took)
+        assert budget.has_room(5) == room, now
+    assert Budget(1, seconds=1, used=5).has_room(0)
+    assert not Budget(1, seconds=1, used=5, done=True).has_room(0)
+    without = Budget(wanted=2)
+    assert without.has_room(1)
+    assert not without.has_room(2)
+    assert without.ends() == ""
+
+
+@pytest.mark.usefixtures("in_an_empty_folder")
+def test_a_run_with_a_budget_trains_until_it_is_used_and_can_be_continued(run, monkeypatch):
+    from torchbp.training.pack import run as of_run
+
+    write_table("t.csv")
+    monkeypatch.setattr("torchbp.training.cli.run_page.write_pack_page", lambda *_: None)
+    clock = [0.0]
+    train = of_run.train_draw
+
+    def slow(*arguments, **options):
+        clock[0] += 40
+        return train(*arguments, **options)
+
+    class Clock:
+        monotonic, time, strftime, localtime = lambda: clock[0], time.time, time.strftime, time.localtime
+
+    monkeypatch.setattr(of_run, "train_draw", slow)
+    monkeypatch.setattr(of_run, "time", Clock)
+    monkeypatch.setattr("torchbp.training.pack.budget.time", Clock)
+    fit = ["fit", *OF_ROWS, "--data.target", "t", *QUICK]
+    status, out, err = run(*fit, "--budget", "1m30s")
+    assert status == 0, err
+    assert "after 24 networks of 6 configurations: the budget of 1m30s is used" in out
+    assert "networks 24  val/loss" in err
+    assert "together  until " in err
+    status, out, _ = run(*fit, "--budget", "2m", "--ckpt_path", RUN)
+    assert status == 0
+    assert "after 36 networks of 9 configurations: the budget of 2m is used" in out
+    assert (RUN / "config.yaml").read_text().count("budget: 2m") == 1
+
+
+@pytest.mark.processes
+@pytest.mark.usefixtures("in_an_empty_folder")
+def test_two_processes_train_the_members_of_one(pack_run, processes):
+    write_table("t.csv")
+    two = ["--trainer.strategy", "ddp", "--trainer.devices", "2"]
+    pair = Pair(processes, ["fit", *OF_ROWS, "--data.target", "t", *QUICK, *two, "--model.members", "24"])
+    assert pair.join() == [0, 0], pair.text(0, "err") + pair.text(1, "err")
+    one, both = (
+        torch.load(folder / RUN / "checkpoints/best.ckpt", weights_only=True) for folder in (pack_run[0], Path())
+    )
+    assert one["hyper_parameters"]["configurations"] == both["hyper_parameters"]["configurations"]
+    assert one["state_dict"].keys() == both["state_dict"].keys()
+    assert all(torch.equal(both["state_dict"][name], tensor) for name, tensor in one["state_dict"].items())
+    assert pair.text(1, "out") == pair.text(1, "err") == ""
+    assert "24 networks; 96 rows are 4 folds, which take turns as validation rows, in 2 processes" in pair.text(
+        0, "err"
+    )

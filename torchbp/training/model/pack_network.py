@@ -1,0 +1,164 @@
+"""A pack as one model: networks that differ, chosen together, answer with their weighted mean."""
+
+import os
+from typing import Any
+
+import torch
+
+from torchbp import __version__
+from torchbp.estimators.scaling import Ranked
+from torchbp.estimators.training import network_of
+from torchbp.scaling import SCALINGS as NETWORK_SCALINGS
+from torchbp.scaling import Clipped
+from torchbp.training.checkpoints.network import load_network
+from torchbp.training.checkpoints.reading import read_checkpoint
+from torchbp.training.errors import SettingError
+from torchbp.training.model.network import Network
+from torchbp.training.model.table_model import TableModel
+from torchbp.training.tasks import make_task
+
+SCALINGS = {"clipped": Clipped, "ranked": Ranked}
+
+
+class PackNetwork(TableModel):
+    """The chosen networks of `torchbp fit --recipe pack`, in float64.
+
+        P = Σ_c share_c (1/K) Σ_k P_ck        of the configurations c, each trained without each of the K folds
+
+    Args:
+        in_features, classes, columns, task, loss, label_smoothing, class_weight: as of `Network`.
+        activation: of the hidden layers.
+        scaling: of the features, "clipped" or "ranked"; inputs: how many numbers it makes of them.
+        configurations: all that were trained, by their numbers: `number, hidden, lr, weight_decay, dropout`, the `loss`
+            of their answers to the rows that they were not trained on, and the `share`, 0 of those that are not chosen.
+        fold_sizes: how many validation rows each of the K folds has. They are the validation rows of the table, one
+            fold after the other. The network k of each configuration was not trained on those of the fold k.
+        seed: of all that is drawn.
+
+    Network k of the configuration c, both from 0, is the member c K + k.
+
+    Raises:
+        SettingError, TypeError: values that no pack has.
+
+    Example:
+        >>> one = {"number": 0, "hidden": [8], "dropout": 0.0, "share": 1.0}
+        >>> model = torchbp.training.PackNetwork(5, ["no", "yes"], None, "binary", [one], fold_sizes=[20, 20], inputs=5)
+        >>> p, spread = model.answers(torch.rand(3, 5), spread=True)  # (3, 1) each
+    """
+
+    gives_spread = True
+
+    def __init__(
+        self,
+        in_features: int,
+        classes: list[str],
+        columns: dict[str, dict[str, Any]] | None,
+        task: str,
+        configurations: list[dict[str, Any]],
+        fold_sizes: list[int],
+        inputs: int,
+        activation: str = "silu",
+        scaling: str = "clipped",
+        loss: str | None = None,
+        label_smoothing: float = 0.0,
+        class_weight: dict[str, float] | str | None = None,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.save_hyperparameters()
+        if scaling not in SCALINGS:
+            raise SettingError(f"scaling={scaling!r} of a pack is not known; use {', '.join(SCALINGS)}")
+        self.task = make_task(task, classes, loss=loss, label_smoothing=label_smoothing, class_weight=class_weight)
+        self.scaling = SCALINGS[scaling](in_features)
+        self.chosen = [one for one in configurations if one["share"] > 0]
+        self.nets = torch.nn.ModuleList(
+            network_of([inputs, *one["hidden"], self.task.outputs], activation, one["dropout"])
+            for one in self.chosen
+            for _ in fold_sizes
+        )
+        self.double()
+
+    @property
+    def fold_sizes(self) -> list[int]:
+        return self.hparams.fold_sizes
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the members that answer."""
+        folds = len(self.fold_sizes)
+        return [one["number"] * folds + fold for one in self.chosen for fold in range(folds)]
+
+    def forward(self, x: torch.Tensor, fold: int | None = None) -> torch.Tensor:
+        """Outputs Z, `(N, outputs)`, of raw rows `(N, in_features)`: those whose answer is the mean of the members', or
+        of those that were not trained on this fold."""
+        return self.task.outputs_for(self._mean(x.to(self.scaling.median), fold)[0])
+
+    @torch.no_grad()
+    def answers(self, x, spread: bool = False, fold: int | None = None):
+        """As `Network.answers`: the mean over the members by their shares, and with `spread` also the standard
+        deviation around it. fold: only by the members that were not trained on this fold."""
+        mean, deviation = self._mean(self.raw_rows(x), fold)
+        return (mean, deviation) if spread else mean
+
+    def _mean(self, x, fold=None):
+        """The mean and the standard deviation of the members' answers, each `(N, outputs)`."""
+        scaled, total, folds = self.scaling(x), 0.0, len(self.fold_sizes)
+        mean = squares = x.new_zeros(len(x), self.task.outputs)
+        for place, (net, share) in enumerate(zip(self.nets, self.shares(), strict=True)):
+            if fold in (None, place % folds):
+                answers = self.task.answers(net(scaled))
+                total += share
+                step = answers - mean
+                mean = mean + share / total * step
+                squares = squares + share * step * (answers - mean)
+        return mean, (squares / total).clamp(min=0).sqrt()
+
+    def shares(self) -> list[float]:
+        """Of each network."""
+        folds = len(self.fold_sizes)
+        return [one["share"] / folds for one in self.chosen for _ in range(folds)]
+
+    def member(self, number: int) -> Network:
+        """One of the networks, `number` as in `numbers`, as a `Network` in float64 with the pack's scaling and task.
+
+        Raises:
+            SettingError: a number of none that answers; or a scaling that a `Network` does not have.
+        """
+        h = self.hparams
+        if number not in self.numbers:
+            known = ", ".join(map(str, self.numbers))
+            raise SettingError(f"the member {number} is none of those that answer; they are {known}")
+        if h.scaling not in NETWORK_SCALINGS:
+            raise SettingError(f"a member of this pack is scaled by {h.scaling}, which a single network does not have")
+        place = self.numbers.index(number)
+        one = self.chosen[place // len(self.fold_sizes)]
+        same = {name: h[name] for name in ("in_features", "classes", "columns", "task", "activation", "scaling", "loss",
+                                           "label_smoothing", "class_weight")}  # fmt: skip
+        drawn = {name: one[name] for name in ("hidden", "lr", "weight_decay")}
+        network = Network(**same, **drawn).double()
+        network.scaling.load_state_dict(self.scaling.state_dict())
+        network.task.load_state_dict(self.task.state_dict())
+        with torch.no_grad():
+            for to, parameter in zip(network.net.parameters(), self.nets[place].parameters(), strict=True):
+                to.copy_(parameter)
+        return network.eval()
+
+    @torch.no_grad()
+    def held_out_answers(self, x: torch.Tensor) -> torch.Tensor:
+        """The answers, `(N, outputs)`, to the validation rows, x as `TabularData.rows` has them: to each row by the
+        members that were not trained on it."""
+        parts = x.split(self.fold_sizes)
+        return torch.cat([self.answers(part, fold=fold) for fold, part in enumerate(parts)])
+
+    def validation_step(self, batch, batch_idx=0, dataloader_idx=None):
+        self.evaluation.add(batch, fold=dataloader_idx)  # which loader it is, where there is one for each fold
+
+    @classmethod
+    def load_from_checkpoint(
+        cls, path: str | os.PathLike[str], map_location: str | torch.device = "cpu"
+    ) -> "PackNetwork":
+        """The pack of a checkpoint; as `Network.load_from_checkpoint`."""
+        return load_network(cls, read_checkpoint(path), path).to(map_location)
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["torchbp_version"] = __version__

@@ -1,0 +1,55 @@
+"""How long a pack is trained: until so many networks are there, or until a time is used."""
+
+import re
+import time
+
+from torchbp.training.errors import SettingError
+
+UNITS = {"h": 3600, "m": 60, "s": 1}
+
+
+def seconds_of(text):
+    """The seconds of a time as `90s`, `2m` or `1h30m`, or of a number of seconds.
+
+    Raises:
+        SettingError: another text, or no time.
+    """
+    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", str(text).strip())
+    numbers = [int(part or 0) for part in parts.groups()] if parts else [0]
+    seconds = sum(number * size for number, size in zip(numbers, UNITS.values(), strict=False))
+    if not seconds:
+        raise SettingError(f"budget={text!r} must be a time, such as 90s, 2m or 1h30m")
+    return seconds
+
+
+class Budget:
+    """Whether a process goes on with another draw.
+
+    Args:
+        wanted: how many draws all processes train, where no time is given.
+        seconds: of the whole run, or None. used: seconds of it that are over, as of a run that is resumed.
+        done: whether there is a draw already; a run has at least one.
+    """
+
+    def __init__(self, wanted, seconds=None, used=0.0, done=False):
+        self.wanted, self.seconds, self.done = wanted, seconds, done
+        self.end = None if seconds is None else time.monotonic() + seconds - used
+        self.durations = []
+
+    def has_room(self, number):
+        """Whether the draw of this number can be trained, if it takes as long as those before it."""
+        if self.end is None:
+            return number < self.wanted
+        expected = sum(self.durations) / len(self.durations) if self.durations else 0.0
+        return not self.done or time.monotonic() + expected <= self.end
+
+    def took(self, seconds):
+        """Note what a draw has taken."""
+        self.durations.append(seconds)
+        self.done = True
+
+    def ends(self):
+        """When the time is used, in words; "" without one."""
+        if self.end is None:
+            return ""
+        return f"until {time.strftime('%H:%M:%S', time.localtime(time.time() + self.end - time.monotonic()))}"

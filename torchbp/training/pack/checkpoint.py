@@ -1,0 +1,32 @@
+"""The checkpoints of a pack: those of Lightning, without the parts of a training by Lightning."""
+
+from pathlib import Path
+
+import pytorch_lightning
+import torch
+
+from torchbp import __version__
+from torchbp.training.atomic_write import atomic_write
+
+
+def checkpoint_of(model, data):
+    """What `best.ckpt` holds of a `PackNetwork` and the `TabularData` that it was trained on."""
+    return {
+        "hyper_parameters": dict(model.hparams),
+        "state_dict": model.state_dict(),
+        "datamodule_hyper_parameters": dict(data.hparams),
+        "TabularData": {"order": None, "rows": data.saved_rows, "label_kind": data.table.label_kind},
+        "torchbp_version": __version__,
+        "pytorch-lightning_version": pytorch_lightning.__version__,
+        "epoch": 0,
+        "global_step": 0,
+    }
+
+
+def write_checkpoints(model, data, folder):
+    """Write best.ckpt; and last.ckpt, which is the same, and says that the run can be resumed."""
+    checkpoint = checkpoint_of(model, data)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("best.ckpt", "last.ckpt"):
+        with atomic_write(folder / name) as temporary, Path(temporary).open("wb") as file:
+            torch.save(checkpoint, file)

@@ -1,0 +1,51 @@
+"""Settings of a command that a pack does not have, and a checkpoint that is not of this pack."""
+
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
+
+from torchbp.training.checkpoints.compatibility import changed_settings, check_same_settings
+from torchbp.training.cli.arguments import GROUPS
+from torchbp.training.errors import SettingError
+from torchbp.training.model.loading import is_pack
+
+OF_MODEL = ("members", "activation", "loss", "label_smoothing", "class_weight")  # that a pack has, too
+SAME = ("in_features", "classes", "columns", "task", "activation", "loss", "label_smoothing", "class_weight")
+
+
+def check_recipe(settings, checkpoint, path):
+    """Refuse settings of another recipe than the command's, and a checkpoint that is resumed and is of another."""
+    if checkpoint is not None and is_pack(checkpoint) != (settings.recipe == "pack"):
+        remedy = "leave --recipe pack out" if settings.recipe == "pack" else "add --recipe pack"
+        what = "a single training" if settings.recipe == "pack" else "a pack"
+        raise SettingError(f"{path} is of {what}; {remedy}")
+    if settings.recipe != "pack":
+        if settings.budget is not None:
+            raise SettingError(f"budget={settings.budget} is of --recipe pack; add that, or set trainer.max_time")
+        return
+    for group, allowed in (("model", OF_MODEL), ("stopping", ()), ("gradients", ()), ("checkpoint", ())):
+        for name, value in changed_settings(settings[group], GROUPS[group]).items():
+            if name not in allowed:
+                what = "a pack draws or sets it" if group == "model" else "a pack has no such rule"
+                raise SettingError(f"{group}.{name}={value}: {what}; leave it out, or leave --recipe pack out")
+    if settings.model.members is not None and settings.model.members < 1:
+        raise SettingError(f"model.members={settings.model.members} must be at least 1")
+    if settings.data.on_disk:
+        raise SettingError("data.on_disk=true: a pack holds its rows in memory; leave it out, or --recipe pack")
+    if settings.trainer.fast_dev_run:
+        raise SettingError("trainer.fast_dev_run is of one network; use --model.members 1")
+
+
+def check_strategy(trainer):
+    if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+        raise SettingError(f"a pack trains in one process or under ddp, not {type(trainer.strategy).__name__}")
+
+
+def check_resumed(command, seed):
+    """Refuse to go on with the pack of a checkpoint that has other settings or rows."""
+    path, saved = command.settings.ckpt_path, command.trained.hparams
+    check_same_settings(saved, {name: command.model.hparams[name] for name in SAME}, path)
+    if command.settings.seed_everything is not False:
+        check_same_settings(saved, {"seed": seed}, path)
+    data = dict(command.datamodule.hparams)
+    del data["source"]  # the same rows may lie elsewhere
+    check_same_settings(command.checkpoint["datamodule_hyper_parameters"], data, path)
+    command.datamodule.check_rows(command.checkpoint["TabularData"])

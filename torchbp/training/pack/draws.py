@@ -1,0 +1,108 @@
+"""A draw: three configurations, one of each depth, and their networks, one for each fold. It is trained as a whole.
+
+What a draw is, depends on the rows, the seed and its number alone. So whichever process trains it, before or after an
+interruption, its members are the same, bit for bit.
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from torchbp.estimators import PackClassifier
+from torchbp.estimators.pack_training import DEPTHS, PackTraining, evaluated
+from torchbp.training.atomic_write import atomic_write
+from torchbp.training.errors import UserError
+
+OF_DRAW = len(DEPTHS)  # configurations
+
+
+class _Draw(PackTraining):
+    def fit_folds(self, x, y, fold_sizes, starts):
+        """Train each configuration on each fold's other rows."""
+        trained, batch = self.equal_batches(len(x) - max(fold_sizes))
+        masks = torch.ones(len(fold_sizes), len(x), dtype=torch.bool)
+        for mask, start in zip(masks, starts, strict=False):  # the rows of the fold, and those that fill no batch
+            mask[(start + torch.arange(len(x) - trained)) % len(x)] = False
+        masks = masks.repeat(len(self.configurations), 1)
+        return self.fitted(x, y, batch_size=batch, rows=masks, validation="rest")
+
+
+def options_of(folds, **changed):
+    """The options of a draw: the defaults of `torchbp.estimators.PackClassifier`, but for those given."""
+    return PackClassifier(members=OF_DRAW * folds, folds=folds).get_params() | changed
+
+
+def train_draw(number, rows, **options):
+    """The draw of this number, as a dict of plain values and tensors.
+
+    number: from 0. rows: a `PackRows`. options: of the pack's training, where they are no defaults.
+    """
+    target, loss = rows.target
+    folds = len(rows.fold_sizes)
+    random = np.random.RandomState([rows.seed % 2**32, number])
+    weight = None if rows.weight is None else rows.weight[rows.fitted]
+    draw = _Draw(options_of(folds, **options), rows.array[rows.fitted], weight, rows.task.outputs, loss, random)
+    epochs = torch.zeros(OF_DRAW, dtype=torch.long)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of networks that have diverged: their answers say it
+            draw.fit_folds(rows.array, target, rows.fold_sizes, rows.starts)
+        epochs = draw.optimizer.minimum.epochs.view(OF_DRAW, folds).max(1).values
+        answers = torch.stack([_held_out_answers(draw, networks, rows) for networks in draw.networks])
+    except FloatingPointError:  # all of them have
+        answers = torch.full((OF_DRAW, len(rows.scored), rows.task.outputs), torch.nan)
+    configurations = [
+        {
+            "number": number * OF_DRAW + place,
+            "hidden": list(one.hidden_layer_sizes),
+            "lr": one.learning_rate,
+            "weight_decay": one.weight_decay,
+            "dropout": one.dropout,
+            "epochs": int(epochs[place]),
+        }
+        for place, one in enumerate(draw.configurations)
+    ]
+    networks = [[dict(network.state_dict()) for network in of_one] for of_one in draw.networks]
+    return {"number": number, "configurations": configurations, "networks": networks, "answers": answers.float()}
+
+
+@torch.no_grad()
+def _held_out_answers(draw, networks, rows):
+    """The answers of a configuration to the rows that it is chosen by, each by the network that did not train on it."""
+    answers = torch.empty(len(rows.scored), rows.task.outputs, dtype=torch.double)
+    for fold, network in enumerate(networks):
+        inside, places = rows.scored_of(fold)
+        answers[inside] = rows.task.answers(evaluated(network)(draw.scaled(rows.array[places.numpy()])))
+    return answers
+
+
+def write_draw(draw, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(_path(folder, draw["number"])) as temporary, Path(temporary).open("wb") as file:
+        torch.save(draw, file)
+
+
+def drawn_numbers(folder):
+    """The numbers of the draws in a folder."""
+    return {int(path.stem) for path in folder.glob("*.ckpt") if path.stem.isdigit()}
+
+
+def read_draw(folder, number):
+    """A draw that `write_draw` has written. UserError if the file is damaged."""
+    path = _path(folder, number)
+    try:
+        draw = torch.load(path, weights_only=True, map_location="cpu")
+        valid = draw["number"] == number and len(draw["networks"]) == len(draw["configurations"]) == len(
+            draw["answers"]
+        )
+    except Exception:  # a damaged file may raise anything
+        valid = False
+    if not valid:
+        raise UserError(f"{path} is damaged; delete it, and resume the run: it is trained again")
+    return draw
+
+
+def _path(folder, number):
+    return folder / f"{number}.ckpt"

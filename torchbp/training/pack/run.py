@@ -1,0 +1,144 @@
+"""`torchbp fit --recipe pack`: draws are trained one after the other, and the best of all networks answer together.
+
+Each process trains every n-th draw, and writes it to the run's folder. The first process reads what is there, and
+writes `best.ckpt` with the chosen networks after each of its own draws: so there is a network at any moment. At the end
+the processes wait for each other, and nothing else is sent.
+"""
+
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from torchbp.cli.recipes import WHY
+from torchbp.printing import say
+from torchbp.training.callbacks.interruption import Interrupted
+from torchbp.training.callbacks.progress import data_description
+from torchbp.training.checkpoints.saving import BestAndLast
+from torchbp.training.cli.lightning_quiet import SaveConfig
+from torchbp.training.pack.budget import Budget, seconds_of
+from torchbp.training.pack.checkpoint import write_checkpoints
+from torchbp.training.pack.checks import SAME, check_resumed, check_strategy
+from torchbp.training.pack.choice import choose, pack_network
+from torchbp.training.pack.closing import close
+from torchbp.training.pack.draws import OF_DRAW, drawn_numbers, read_draw, train_draw, write_draw
+from torchbp.training.pack.progress import PackProgress
+from torchbp.training.pack.rows import pack_rows
+
+MEMBERS = 64
+
+
+class PackRun:
+    """A run in one process. command: the `TrainingCLI`, whose `model` becomes the `PackNetwork`."""
+
+    def __init__(self, command):
+        self.command, self.trainer, self.data = command, command.trainer, command.datamodule
+        check_strategy(self.trainer)
+        self.trainer.strategy.setup_environment()
+        self.rank, self.world = self.trainer.global_rank, self.trainer.world_size
+        self.folder = Path(self.trainer.log_dir)
+        self.draws_folder = self.folder / "checkpoints" / "draws"
+        self.draws, self.model = {}, None
+        callback = next(one for one in self.trainer.callbacks if isinstance(one, BestAndLast))
+        callback.dirpath = str(self.folder / "checkpoints")  # where the closing lines, and data.folds, look
+        callback.best_model_path = str(self.folder / "checkpoints" / "best.ckpt")
+        callback.last_model_path = str(self.folder / "checkpoints" / "last.ckpt")
+
+    def prepare(self):
+        """Say what is trained, put the rows in order, and write the config."""
+        command, settings = self.command, self.command.settings
+        seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**32)
+        description = [("recipe", WHY["pack"]), *data_description(self.data, command.model.task)]
+        self.rows = pack_rows(self.data, command.model.task, seed)
+        folds = len(self.rows.fold_sizes)
+        if command.checkpoint is not None:
+            check_resumed(command, seed)
+        self.of_draw = OF_DRAW * folds
+        wanted = math.ceil((settings.model.members or MEMBERS) / self.of_draw)
+        seconds = None if settings.budget is None else seconds_of(settings.budget)
+        self._read_draws()
+        used = sum(draw["seconds"] for draw in self.draws.values())
+        self.budget = Budget(wanted, seconds, used, bool(self.draws))
+        self.total = None if seconds else wanted * self.of_draw
+        if self.rank == 0:
+            what = f"{self.total} networks" if self.total else f"networks for {settings.budget}"
+            rows = sum(self.rows.fold_sizes)
+            turns = f"{rows} rows are {folds} folds, which take turns as validation rows"
+            text = f"{what}; {turns if folds > 1 else f'{rows} validation rows choose'}"
+            processes = f", in {self.world} processes" if self.world > 1 else ""
+            self.description = [*description, ("pack", f"{text}{processes}")]
+            for label, line in self.description:
+                say(label, line, sys.stderr)
+        for callback in self.trainer.callbacks:
+            if isinstance(callback, SaveConfig):
+                callback.setup(self.trainer, command.model, "fit")
+
+    def train(self):
+        """Train draws until there is no more room, or a signal comes; a draw that it interrupts is lost."""
+        interruption = self.command.interruption
+        interruption.listen()
+        interruption.begun = True
+        options = self._options()
+        with PackProgress(self.total, self.budget.ends(), self.rank == 0) as progress:
+            if self.draws and self.rank == 0:
+                self._choose(progress)
+            try:
+                for number in self._numbers():
+                    start = time.monotonic()
+                    with interruption.at_any_moment():
+                        draw = train_draw(number, self.rows, **options)
+                    self.budget.took(seconds := time.monotonic() - start)
+                    draw["seconds"] = seconds / self.world
+                    write_draw(draw, self.draws_folder)
+                    if self.rank == 0:
+                        self._read_draws()
+                        self._choose(progress)
+                    interruption.stop()
+            except Interrupted:
+                pass
+        interruption.agree(self.trainer)  # and wait for the others
+        if self.rank == 0 and self._read_draws():
+            self._choose(progress)
+
+    def _numbers(self):
+        """The numbers of the draws of this process, as long as there is room."""
+        done, number = drawn_numbers(self.draws_folder), self.rank
+        while self.budget.has_room(number):
+            if number not in done:
+                yield number
+            number += self.world
+
+    def _options(self):
+        """Of the networks' training, where the command has them."""
+        options, settings = {"activation": self.command.model.hparams.activation}, self.command.settings
+        if settings.data.batch_size is not None:
+            options["batch_size"] = settings.data.batch_size
+        if self.trainer.max_epochs > 0:
+            options["max_iter"] = self.trainer.max_epochs
+        return options
+
+    def _read_draws(self):
+        """Read the draws that are new in the folder. Returns whether there was one."""
+        new = drawn_numbers(self.draws_folder) - self.draws.keys()
+        self.draws |= {number: read_draw(self.draws_folder, number) for number in sorted(new)}
+        return bool(new)
+
+    def _choose(self, progress):
+        configurations, loss, networks = choose(self.draws.values(), self.rows)
+        h = self.command.model.hparams
+        self.model = pack_network(configurations, networks, self.rows, {name: h[name] for name in SAME})
+        write_checkpoints(self.model, self.data, self.folder / "checkpoints")
+        progress.show(len(configurations) * len(self.rows.fold_sizes), loss, len(self.model.nets))
+
+
+def train_pack(command):
+    """Train the pack of a command, and print the closing lines; in each process of the run."""
+    run = PackRun(command)
+    run.prepare()
+    run.train()
+    number = command.interruption.number
+    command.status = 128 + number if number else 0
+    if run.rank == 0:
+        close(run)
