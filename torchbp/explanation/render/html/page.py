@@ -64,7 +64,7 @@ def page(explanation):
             f"{formatted(explanation.loss)} and {formatted(explanation.new_loss)}",
             ' id="fact-losses"',
         ),
-        ("checks", tally(explanation, partial), ' class="first"'),
+        ("checks", tally(explanation, partial), ' class="once"'),
     ]
     summary = "".join(f"<div{more}><dt>{name}</dt><dd>{readable(what)}</dd></div>" for name, what, more in facts)
     found, training = _program_and_card(explanation)
