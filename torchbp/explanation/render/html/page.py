@@ -85,7 +85,7 @@ def page(explanation):
         "jumps": jumps,
         "strip": strip(explanation),
         "seen": f'<section class="card seen"><h2>Observations</h2><ul>{seen}</ul></section>' if seen else "",
-        "script": read(f"script/{name}" for name in SCRIPTS),
+        "script": re.sub("^ +", "", read(f"script/{name}" for name in SCRIPTS), flags=re.MULTILINE),
         "training": training,
         "reading": readable(reading(explanation, partial)),
         "steps": steps,
