@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from torchbp.estimators import PackClassifier
-from torchbp.estimators.pack_training import DEPTHS, PackTraining, evaluated
+from torchbp.estimators.pack_training import PackTraining, evaluated
 from torchbp.training.atomic_write import atomic_write
 from torchbp.training.errors import UserError
 
-OF_DRAW = len(DEPTHS)  # configurations
+OF_DRAW = len(PackTraining.depths)  # configurations
 
 
 class _Draw(PackTraining):
@@ -60,6 +60,7 @@ def train_draw(number, rows, **options):
             "lr": one.learning_rate,
             "weight_decay": one.weight_decay,
             "dropout": one.dropout,
+            "frequency": one.frequency,
             "epochs": int(epochs[place]),
         }
         for place, one in enumerate(draw.configurations)
