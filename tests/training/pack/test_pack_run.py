@@ -122,7 +122,8 @@ TASKS = {
 @pytest.mark.parametrize("task", TASKS)
 def test_each_task(task, run, monkeypatch):
     monkeypatch.setattr("torchbp.training.cli.run_page.write_pack_page", lambda *_: None)
-    targets = write_table("t.csv", task, rows=160)
+    rows = 1300 if task == "multiclass" else 160  # so many have ranks and embeddings
+    targets = write_table("t.csv", task, rows=rows)
     status, out, err = run(
         "fit", "--data.source", "t.csv", "--data.target", f"[{', '.join(targets)}]", *TASKS[task], *QUICK,
         "--model.members", 3,
@@ -135,6 +136,13 @@ def test_each_task(task, run, monkeypatch):
         if command == "validate":
             loss = re.search(r"val/loss +(\S+)", scores)[1]
             assert f"val/loss {loss}" in out
+    model = PackNetwork.load_from_checkpoint(RUN / "checkpoints/best.ckpt")
+    assert (model.hparams.scaling == "ranked") == any(one["frequency"] for one in model.hparams.configurations)
+    assert (model.hparams.scaling == "ranked") == (task == "multiclass")
+    member, x = model.member(model.numbers[0]), model.raw_rows(pd.read_csv("t.csv"))
+    with torch.no_grad():
+        torch.testing.assert_close(member(x), model.nets[0](model.scaling(x)))
+    assert len(model.scaling.names(list("abcdefgh"[: x.shape[1]]))) == model.hparams.inputs
 
 
 @pytest.mark.usefixtures("in_an_empty_folder")
@@ -264,6 +272,7 @@ def test_the_exported_pack_answers_as_the_pack(scaling):
     x[:, 1] = x[:, 1].sign()  # two values: it has no ranks
     x[::7, 0] = torch.nan
     inputs = 3 if scaling == "clipped" else 5
+    configurations[2]["frequency"] = 0.0 if scaling == "clipped" else 0.3
     settings = {"fold_sizes": [30, 30], "inputs": inputs, "scaling": scaling}
     model = PackNetwork(3, ["a", "b", "c"], None, "multiclass", configurations, **settings).eval()
     model.scaling.fit(x.double())

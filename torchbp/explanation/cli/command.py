@@ -31,6 +31,7 @@ from torchbp.training.model.network import Network
 
 SCALED = {
     "standard": "standardised",
+    "ranked": "as ranks, and standardised and clipped smoothly at ±4",
     "clipped": "standardised, and clipped smoothly at ±4",
     "robust": "scaled by their quartiles, and clipped smoothly at ±3",
     "quantile": "made normally distributed by their quantiles",
@@ -107,7 +108,14 @@ def _run(settings):
             title += ", --saturate"
         lr = settings.lr if settings.lr is not None else model.hparams.lr
         explanation = explain(
-            model.net, x, y, lr, model.task.criterion, title, features=feature_names(rows.columns), outputs=rows.outputs
+            model.net,
+            x,
+            y,
+            lr,
+            model.task.criterion,
+            title,
+            features=model.scaling.names(feature_names(rows.columns)),
+            outputs=rows.outputs,
         )
         text = explanation.to_text(settings.layer)
     except (TypeError, ValueError) as error:
@@ -148,7 +156,7 @@ def trained(settings):
     model = load_model(checkpoint, path)
     if is_pack(checkpoint):
         if settings.member is None:
-            raise SettingError(f"{path} holds a pack, and explain shows one network: add --member {model.numbers[0]}")
+            raise SettingError(f"{path} holds a pack, and explain shows one network: add --member {explained(model)}")
         model = model.member(settings.member)
     elif settings.member is not None:
         raise SettingError(f"--member {settings.member} is of a pack, and {path} holds one network; leave it out")
@@ -186,6 +194,12 @@ def _check_explained(model):
         if value not in without:
             shown = " and ".join(map(str, without))
             raise SettingError(f"explain has no words for {name}={value} yet; it shows {shown}")
+
+
+def explained(pack):
+    """The number of a member that `explain` can show: the first that has no periodic embedding."""
+    plain = [one["number"] * len(pack.fold_sizes) for one in pack.chosen if not one.get("frequency")]
+    return (plain or pack.numbers)[0]
 
 
 def _check_single(settings, what, remedy):
