@@ -50,7 +50,7 @@ def test_the_checkpoint_has_the_chosen_networks_alone():
     assert len(networks) == 4 * sum(share > 0 for share in shares)
     table = pd.read_csv(RUN / "configurations.csv")
     assert table["share"].tolist() == pytest.approx(shares)
-    assert table["number"].tolist() == list(range(6))
+    assert table["number"].tolist() == list(range(1, 7))
 
 
 @pytest.mark.usefixtures("there")
@@ -104,7 +104,7 @@ def test_explain_shows_a_member(run):
     with torch.no_grad():
         torch.testing.assert_close(member(x), model.nets[-1](model.scaling(x)))
     assert "row 2" in out
-    other = next(number for number in range(25) if number not in model.numbers)
+    other = next(number for number in range(1, 25) if number not in model.numbers)
     for arguments, message in ((["--member", other], f"the member {other} is none"), ([], "add --member")):
         status, _, err = run("explain", "--ckpt_path", RUN, *arguments)
         assert status == 2
@@ -264,9 +264,9 @@ def test_the_exported_pack_answers_as_the_pack(scaling):
     from torchbp.training.export.answering import answering, description
 
     configurations = [
-        {"number": 0, "hidden": [8], "lr": 0.1, "weight_decay": 0.1, "dropout": 0.0, "loss": 1.0, "share": 0.25},
-        {"number": 1, "hidden": [8], "lr": 0.1, "weight_decay": 0.1, "dropout": 0.0, "loss": 2.0, "share": 0.0},
-        {"number": 2, "hidden": [4, 4], "lr": 0.1, "weight_decay": 0.1, "dropout": 0.5, "loss": 1.5, "share": 0.75},
+        {"number": 1, "hidden": [8], "lr": 0.1, "weight_decay": 0.1, "dropout": 0.0, "loss": 1.0, "share": 0.25},
+        {"number": 2, "hidden": [8], "lr": 0.1, "weight_decay": 0.1, "dropout": 0.0, "loss": 2.0, "share": 0.0},
+        {"number": 3, "hidden": [4, 4], "lr": 0.1, "weight_decay": 0.1, "dropout": 0.5, "loss": 1.5, "share": 0.75},
     ]
     x = torch.randn(60, 3) * torch.tensor([1.0, 100.0, 1e-3])
     x[:, 1] = x[:, 1].sign()  # two values: it has no ranks
@@ -278,7 +278,7 @@ def test_the_exported_pack_answers_as_the_pack(scaling):
     model.scaling.fit(x.double())
     exported, expected = answering(model), model.answers(x)
     assert len(model.nets) == 4
-    assert model.numbers == [0, 1, 4, 5]
+    assert model.numbers == [1, 2, 5, 6]
     with torch.no_grad():
         torch.testing.assert_close(exported(x), expected.float(), rtol=1e-4, atol=1e-5)
     assert description(model, "1")["answers"] == ["P(a)", "P(b)", "P(c)"]

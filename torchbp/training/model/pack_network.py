@@ -37,13 +37,13 @@ class PackNetwork(TableModel):
             fold after the other. The network k of each configuration was not trained on those of the fold k.
         seed: of all that is drawn.
 
-    Network k of the configuration c, both from 0, is the member c K + k.
+    Network k of the configuration c is the member (c − 1) K + k; all are numbered from 1.
 
     Raises:
         SettingError, TypeError: values that no pack has.
 
     Example:
-        >>> one = {"number": 0, "hidden": [8], "dropout": 0.0, "share": 1.0}
+        >>> one = {"number": 1, "hidden": [8], "dropout": 0.0, "share": 1.0}
         >>> model = torchbp.training.PackNetwork(5, ["no", "yes"], None, "binary", [one], fold_sizes=[20, 20], inputs=5)
         >>> p, spread = model.answers(torch.rand(3, 5), spread=True)  # (3, 1) each
     """
@@ -94,7 +94,11 @@ class PackNetwork(TableModel):
     def numbers(self) -> list[int]:
         """Of the members that answer."""
         folds = len(self.fold_sizes)
-        return [one["number"] * folds + fold for one in self.chosen for fold in range(folds)]
+        return [(one["number"] - 1) * folds + fold + 1 for one in self.chosen for fold in range(folds)]
+
+    def configuration_of(self, number: int) -> dict[str, Any]:
+        """What a member was trained with."""
+        return self.chosen[self.numbers.index(number) // len(self.fold_sizes)]
 
     def forward(self, x: torch.Tensor, fold: int | None = None) -> torch.Tensor:
         """Outputs Z, `(N, outputs)`, of raw rows `(N, in_features)`: those whose answer is the mean of the members', or
@@ -135,8 +139,7 @@ class PackNetwork(TableModel):
         if number not in self.numbers:
             known = ", ".join(map(str, self.numbers))
             raise SettingError(f"the member {number} is none of those that answer; they are {known}")
-        place = self.numbers.index(number)
-        one = self.chosen[place // len(self.fold_sizes)]
+        place, one = self.numbers.index(number), self.configuration_of(number)
         same = {name: self.hparams[name] for name in OF_MEMBER}
         network = Network(**same, **{name: one[name] for name in ("hidden", "lr", "weight_decay")})
         network.hparams.scaling = self.hparams.scaling

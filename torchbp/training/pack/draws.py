@@ -56,7 +56,7 @@ def train_draw(number, rows, **options):
         answers = torch.full((OF_DRAW, len(rows.scored), rows.task.outputs), torch.nan)
     configurations = [
         {
-            "number": number * OF_DRAW + place,
+            "number": number * OF_DRAW + place + 1,
             "hidden": list(one.hidden_layer_sizes),
             "lr": one.learning_rate,
             "weight_decay": one.weight_decay,

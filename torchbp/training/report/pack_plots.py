@@ -68,7 +68,7 @@ def pack_table(configurations, folds):
     rows = [
         [
             one["number"],
-            f"{one['number'] * folds}–{one['number'] * folds + folds - 1}" if folds > 1 else one["number"],
+            f"{(one['number'] - 1) * folds + 1}–{one['number'] * folds}" if folds > 1 else one["number"],
             "-".join(map(str, one["hidden"])),
             f"{one['lr']:.2g}",
             f"{one['weight_decay']:.2g}",
