@@ -43,6 +43,30 @@ def test_a_draw_is_begun_if_it_will_end_in_time(monkeypatch):
 
 
 @pytest.mark.usefixtures("in_an_empty_folder")
+@pytest.mark.parametrize("enough", [0, 2])
+def test_a_draw_ends_with_the_time_and_counts_only_if_it_is_the_first(run, monkeypatch, enough):
+    """The time is used in the first draw, or in the third."""
+    from torchbp.training.pack import run as of_run
+
+    write_table("t.csv")
+    monkeypatch.setattr("torchbp.training.cli.run_page.write_pack_page", lambda *_: None)
+    train, epochs = of_run.train_draw, []
+
+    def train_draw(number, rows, until, **options):
+        monkeypatch.setattr(Budget, "is_over", lambda budget: number >= enough)
+        draw = train(number, rows, until, **options)
+        epochs.append(max(of_one["epochs"] for of_one in draw["configurations"]))
+        return draw
+
+    monkeypatch.setattr(of_run, "train_draw", train_draw)
+    status, out, err = run("fit", *OF_ROWS, "--data.target", "t", *QUICK, "--budget", "1h")
+    assert status == 0, err
+    assert f"after {max(enough, 1) * 12} networks" in out
+    assert epochs[-1] == 1
+    assert all(count > 1 for count in epochs[:enough])
+
+
+@pytest.mark.usefixtures("in_an_empty_folder")
 def test_a_run_with_a_budget_trains_until_it_is_used_and_can_be_continued(run, monkeypatch):
     from torchbp.training.pack import run as of_run
 

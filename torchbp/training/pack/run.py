@@ -77,7 +77,8 @@ class PackRun:
                 callback.setup(self.trainer, command.model, "fit")
 
     def train(self):
-        """Train draws until there is no more room, or a signal comes; a draw that it interrupts is lost."""
+        """Train draws until there is no more room, or a signal comes. The draw that is trained then is lost, but where
+        it is the first and the time is used: then it is kept, as it is."""
         interruption = self.command.interruption
         interruption.listen()
         interruption.begun = True
@@ -88,8 +89,12 @@ class PackRun:
             try:
                 for number in self._numbers():
                     start = time.monotonic()
-                    with interruption.at_any_moment():
-                        draw = train_draw(number, self.rows, **options)
+                    draw = train_draw(
+                        number, self.rows, lambda: interruption.number or self.budget.is_over(), **options
+                    )
+                    interruption.stop()
+                    if self.budget.done and self.budget.is_over():
+                        break
                     self.budget.took(seconds := time.monotonic() - start)
                     draw["seconds"] = seconds / self.world
                     write_draw(draw, self.draws_folder)
