@@ -87,6 +87,10 @@ def explain_keys(
     json: str | None = None,
     json_all: bool = False,
     html: str | None = None,
+    latex: str | None = None,
+    markdown: str | None = None,
+    notebook: str | None = None,
+    svg: str | None = None,
     seed_everything: int = 0,
 ):
     """The keys of `explain` alone.
@@ -104,5 +108,9 @@ def explain_keys(
         json: write the explanation to this file, as JSON.
         json_all: whether to write large tensors too, of more than 10,000 numbers.
         html: write the explanation to this file, as a page to step through.
+        latex: write the explanation to this file, as a LaTeX document.
+        markdown: write the explanation to this file, in Markdown.
+        notebook: write the explanation to this file, as a Jupyter notebook.
+        svg: write the drawing of the network to this file.
         seed_everything: seed of the weights of a fresh network.
     """

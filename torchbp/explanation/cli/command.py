@@ -1,10 +1,8 @@
-"""`torchbp explain`: one step of a network on rows of data, in the terminal, as JSON or as a page."""
+"""`torchbp explain`: one step of a network on rows of data, in the terminal and in files."""
 
-import contextlib
 import inspect
 import re
 import sys
-from pathlib import Path
 
 import torch
 from pytorch_lightning import Trainer
@@ -13,11 +11,11 @@ from torchbp.cli import keys
 from torchbp.cli.keys import LINKED, TRAINER_DEFAULTS
 from torchbp.explanation.arguments import member_of
 from torchbp.explanation.cli.data_rows import Rows
+from torchbp.explanation.cli.files import contents, files_of, write
 from torchbp.explanation.cli.what_if import WEIGHTS, saturate
 from torchbp.explanation.explanation import explain
 from torchbp.explanation.render.text import closing, heading
 from torchbp.printing import complain, say
-from torchbp.training.atomic_write import atomic_write
 from torchbp.training.checkpoints.reading import find_checkpoint, read_checkpoint
 from torchbp.training.cli.arguments import Parser, configs_first, known_keys, nearest
 from torchbp.training.cli.finite_answers import check_finite
@@ -94,11 +92,7 @@ def settings_of(arguments):
 
 
 def _run(settings):
-    files = [
-        (path, suffix) for path, suffix in ((settings.json, ".json"), (settings.html, ".html")) if path is not None
-    ]
-    for path, suffix in files:
-        _check_file(path, suffix)
+    files = files_of(settings)
     if settings.weights not in (None, *WEIGHTS):
         raise SettingError(f"--weights {settings.weights} is not known; use {', '.join(WEIGHTS)}")
     model, source, target, reading = trained(settings) if settings.ckpt_path else _fresh(settings)
@@ -138,36 +132,16 @@ def _run(settings):
             steps=settings.steps,
         )
         text = explanation.to_text(settings.layer)
+        found = contents(explanation, files, **{"most": None} if settings.json_all else {})
     except (TypeError, ValueError) as error:
         raise SettingError(str(error)) from None
-    most = {"most": None} if settings.json_all else {}
-    _write(
-        [(path, explanation.to_json(**most) if suffix == ".json" else explanation.to_html()) for path, suffix in files]
-    )
+    write(found)
     if files and settings.layer is None:  # the files have the whole
         text = "\n".join([*heading(explanation), "", *closing(explanation)])
     print(text)
-    for path, _ in files:
+    for path in files.values():
         say("wrote", path)
     sys.stdout.flush()
-
-
-def _check_file(name, suffix):
-    path = Path(name)
-    if path.suffix != suffix or path.is_dir():
-        raise SettingError(f"--{suffix[1:]} {name} must be a file that ends in {suffix}")
-    if not path.parent.is_dir():
-        raise SettingError(f"there is no folder {path.parent} to write {path.name} to")
-
-
-def _write(contents):
-    """Write all of the files, or none of them."""
-    with contextlib.ExitStack() as stack:
-        for path, content in contents:
-            try:
-                stack.enter_context(atomic_write(path)).write_text(content, encoding="utf-8")
-            except OSError as error:  # its own message names the temporary file
-                raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def trained(settings):
