@@ -84,6 +84,7 @@ def explain_keys(
     saturate: bool = False,
     steps: int = 1,
     member: int | None = None,
+    lesson: str | None = None,
     json: str | None = None,
     json_all: bool = False,
     html: str | None = None,
@@ -105,6 +106,7 @@ def explain_keys(
         saturate: whether to show what would happen if the network were sure of a wrong answer.
         steps: how many steps to take: the first and the last are printed whole, and a line for each.
         member: which network of an ensemble, from 1, or of a pack.
+        lesson: explain one of the lessons article, xor and makemore, instead of rows of data.
         json: write the explanation to this file, as JSON.
         json_all: whether to write large tensors too, of more than 10,000 numbers.
         html: write the explanation to this file, as a page to step through.

@@ -12,6 +12,7 @@ from torchbp.cli.keys import LINKED, TRAINER_DEFAULTS
 from torchbp.explanation.arguments import member_of
 from torchbp.explanation.cli.data_rows import Rows
 from torchbp.explanation.cli.files import contents, files_of, write
+from torchbp.explanation.cli.lessons import lesson
 from torchbp.explanation.cli.what_if import WEIGHTS, saturate
 from torchbp.explanation.explanation import explain
 from torchbp.explanation.render.text import closing, heading
@@ -93,6 +94,25 @@ def settings_of(arguments):
 
 def _run(settings):
     files = files_of(settings)
+    try:
+        explanation = _explanation(settings) if settings.lesson is None else lesson(settings)
+        text = explanation.to_text(settings.layer)
+        found = contents(explanation, files, **{"most": None} if settings.json_all else {})
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise SettingError(str(error)) from None
+    write(found)
+    if files and settings.layer is None:  # the files have the whole
+        text = "\n".join([*heading(explanation), "", *closing(explanation)])
+    print(text)
+    for path in files.values():
+        say("wrote", path)
+    sys.stdout.flush()
+
+
+def _explanation(settings):
+    """The explanation of rows of data, in a trained network or a fresh one."""
     if settings.weights not in (None, *WEIGHTS):
         raise SettingError(f"--weights {settings.weights} is not known; use {', '.join(WEIGHTS)}")
     model, source, target, reading = trained(settings) if settings.ckpt_path else _fresh(settings)
@@ -108,40 +128,28 @@ def _run(settings):
     title = rows.title() + (f", member {settings.member} of {model.members}" if model.members else "")
     title = f"{title}. Inputs {SCALED[model.hparams.scaling]}. {weights}"
     title += _notes(model, settings)
-    try:
-        if settings.weights:
-            WEIGHTS[settings.weights](net, x, y)
-            title += f", --weights {settings.weights}"
-        if settings.saturate:
-            if not model.task.has_classes:
-                raise SettingError("--saturate makes a network sure of a wrong class, and this one predicts numbers")
-            saturate(net, x, y)
-            title += ", --saturate"
-        lr = settings.lr if settings.lr is not None else _lr_of(model, settings.member)
-        torch.manual_seed(settings.seed_everything)
-        explanation = explain(
-            net.train(),
-            x,
-            y,
-            lr,
-            model.task.criterion,
-            title,
-            features=feature_names(rows.columns),
-            outputs=rows.outputs,
-            unscaled=None if model.hparams.scaling == "none" else rows.x,
-            steps=settings.steps,
-        )
-        text = explanation.to_text(settings.layer)
-        found = contents(explanation, files, **{"most": None} if settings.json_all else {})
-    except (TypeError, ValueError) as error:
-        raise SettingError(str(error)) from None
-    write(found)
-    if files and settings.layer is None:  # the files have the whole
-        text = "\n".join([*heading(explanation), "", *closing(explanation)])
-    print(text)
-    for path in files.values():
-        say("wrote", path)
-    sys.stdout.flush()
+    if settings.weights:
+        WEIGHTS[settings.weights](net, x, y)
+        title += f", --weights {settings.weights}"
+    if settings.saturate:
+        if not model.task.has_classes:
+            raise SettingError("--saturate makes a network sure of a wrong class, and this one predicts numbers")
+        saturate(net, x, y)
+        title += ", --saturate"
+    lr = settings.lr if settings.lr is not None else _lr_of(model, settings.member)
+    torch.manual_seed(settings.seed_everything)
+    return explain(
+        net.train(),
+        x,
+        y,
+        lr,
+        model.task.criterion,
+        title,
+        features=feature_names(rows.columns),
+        outputs=rows.outputs,
+        unscaled=None if model.hparams.scaling == "none" else rows.x,
+        steps=settings.steps,
+    )
 
 
 def trained(settings):
