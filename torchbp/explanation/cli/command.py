@@ -1,5 +1,6 @@
 """`torchbp explain`: one step of a network on rows of data, in the terminal and in files."""
 
+import contextlib
 import inspect
 import re
 import sys
@@ -31,6 +32,7 @@ from torchbp.training.model.network import Network
 
 SCALED = {
     "standard": "standardised",
+    "ranked": "as ranks, and standardised and clipped smoothly at ±4",
     "clipped": "standardised, and clipped smoothly at ±4",
     "robust": "scaled by their quartiles, and clipped smoothly at ±3",
     "quantile": "made normally distributed by their quantiles",
@@ -94,14 +96,10 @@ def settings_of(arguments):
 
 def _run(settings):
     files = files_of(settings)
-    try:
-        explanation = _explanation(settings) if settings.lesson is None else lesson(settings)
+    explanation = _explanation(settings) if settings.lesson is None else lesson(settings)
+    with _refusals():
         text = explanation.to_text(settings.layer)
         found = contents(explanation, files, **{"most": None} if settings.json_all else {})
-    except UserError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise SettingError(str(error)) from None
     write(found)
     if files and settings.layer is None:  # the files have the whole
         text = "\n".join([*heading(explanation), "", *closing(explanation)])
@@ -109,6 +107,17 @@ def _run(settings):
     for path in files.values():
         say("wrote", path)
     sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _refusals():
+    """What `explain` refuses is an error of a setting."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise SettingError(str(error)) from None
 
 
 def _explanation(settings):
@@ -128,28 +137,29 @@ def _explanation(settings):
     title = rows.title() + (f", member {settings.member} of {model.members}" if model.members else "")
     title = f"{title}. Inputs {SCALED[model.hparams.scaling]}. {weights}"
     title += _notes(model, settings)
-    if settings.weights:
-        WEIGHTS[settings.weights](net, x, y)
-        title += f", --weights {settings.weights}"
-    if settings.saturate:
-        if not model.task.has_classes:
-            raise SettingError("--saturate makes a network sure of a wrong class, and this one predicts numbers")
-        saturate(net, x, y)
-        title += ", --saturate"
-    lr = settings.lr if settings.lr is not None else _lr_of(model, settings.member)
-    torch.manual_seed(settings.seed_everything)
-    return explain(
-        net.train(),
-        x,
-        y,
-        lr,
-        model.task.criterion,
-        title,
-        features=feature_names(rows.columns),
-        outputs=rows.outputs,
-        unscaled=None if model.hparams.scaling == "none" else rows.x,
-        steps=settings.steps,
-    )
+    with _refusals():
+        if settings.weights:
+            WEIGHTS[settings.weights](net, x, y)
+            title += f", --weights {settings.weights}"
+        if settings.saturate:
+            if not model.task.has_classes:
+                raise SettingError("--saturate makes a network sure of a wrong class, and this one predicts numbers")
+            saturate(net, x, y)
+            title += ", --saturate"
+        lr = settings.lr if settings.lr is not None else _lr_of(model, settings.member)
+        torch.manual_seed(settings.seed_everything)
+        return explain(
+            net.train(),
+            x,
+            y,
+            lr,
+            model.task.criterion,
+            title,
+            features=model.scaling.names(feature_names(rows.columns)),
+            outputs=rows.outputs,
+            unscaled=None if model.hparams.scaling == "none" or rows.x.shape != x.shape else rows.x,
+            steps=settings.steps,
+        )
 
 
 def trained(settings):
@@ -160,13 +170,21 @@ def trained(settings):
     model = load_model(checkpoint, path)
     if is_pack(checkpoint):
         if settings.member is None:
-            raise SettingError(f"{path} holds a pack, and explain shows one network: add --member {model.numbers[0]}")
+            raise SettingError(
+                f"{path} holds a pack, and explain shows one network: add --member {_plain_member(model)}"
+            )
         model = model.member(settings.member)
     elif settings.member is not None and not model.members:
         raise SettingError(f"--member {settings.member} is of many networks, and {path} holds one; leave it out")
     source = settings_of_rows(settings, model, checkpoint, path)["source"]
     target = settings.data.target or checkpoint.get("datamodule_hyper_parameters", {}).get("target")
     return model, source, target, saved_reading(checkpoint, settings.data.as_dict())
+
+
+def _plain_member(pack):
+    """The number of a member of a pack that `explain` has words for, if there is one: without an embedding."""
+    plain = [number for number in pack.numbers if not pack.configuration_of(number).get("frequency")]
+    return (plain or pack.numbers)[0]
 
 
 def _fresh(settings):

@@ -61,4 +61,7 @@ def lesson(settings):
     for key in OTHERS:
         if getattr(settings, key) not in (None, False):
             raise SettingError(f"--{key} does not go with --lesson, which has a network and rows of its own")
-    return LESSONS[settings.lesson](1.0 if settings.lr is None else settings.lr, settings.steps)
+    try:
+        return LESSONS[settings.lesson](1.0 if settings.lr is None else settings.lr, settings.steps)
+    except (TypeError, ValueError) as error:  # of lr or steps
+        raise SettingError(str(error)) from None
