@@ -135,6 +135,7 @@ def _run(settings):
             features=feature_names(rows.columns),
             outputs=rows.outputs,
             steps=settings.steps,
+            unscaled=None if model.hparams.scaling == "none" else rows.x,
         )
         text = explanation.to_text(settings.layer)
     except (TypeError, ValueError) as error:
