@@ -85,7 +85,8 @@ def explain(
     x, y = arguments.rows(chain, x, y, loss)
     loss, lr = arguments.fitted_loss(loss, y, chain), arguments.rate(lr_of(lr, optimizer), x.dtype)
     title, features, outputs = arguments.texts(title, features, outputs, chain)
-    unscaled, descent = arguments.unscaled_rows(unscaled, x), Descent(lr, optimizer, chain)
+    unscaled = arguments.unscaled_rows(unscaled, x)
+    descent = Descent(lr, optimizer, chain)
     with torch.autocast(x.device.type, enabled=False):
         found = Descents(TrainingStep(chain, Criterion(loss, chain, y), x, descent), steps)
         return Explanation(found, 0, title, features, outputs, unscaled)

@@ -215,7 +215,7 @@ def test_the_text_names_the_mistake_and_the_right_equation(exercises):
     text = str(exercise.grade(answers(exercise.given, dict(list(lines.items())[:-4]))))
     assert "dL/dA1  wrong: W2ᵀ stands where W2 belongs\n        dL/dA1 = dL/dZ2 W2\n" in text
     assert "dL/dW1  right from your dL/dZ1, which is wrong" in text
-    assert "9 of 13 right. Mend dL/dA1 first.\nNot answered: W1′, b1′, W2′, b2′." in text
+    assert "9 of 13 right. Mend dL/dA1 first.\nNot answered: dL/dX, W1′, b1′, W2′, b2′." in text
     assert max(map(len, text.splitlines())) <= 80
     assert "given    X (5×3), y (5×3), W1 (3×3), b1 (3), W2 (3×3), b2 (3)" in str(exercise)
 

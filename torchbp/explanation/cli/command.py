@@ -134,8 +134,8 @@ def _run(settings):
             title,
             features=feature_names(rows.columns),
             outputs=rows.outputs,
-            steps=settings.steps,
             unscaled=None if model.hparams.scaling == "none" else rows.x,
+            steps=settings.steps,
         )
         text = explanation.to_text(settings.layer)
     except (TypeError, ValueError) as error:

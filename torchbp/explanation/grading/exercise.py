@@ -66,7 +66,8 @@ class Exercise:
         self.explanation = explanation
         self.records = [record for record in explanation.records if record.stage != "again"]
         self.asked = [record.name for record in self.records]
-        self.given: dict[str, np.ndarray] = {n: t.cpu().numpy().copy() for n, t in explanation.step.given.items()}
+        given = explanation.step.given
+        self.given: dict[str, np.ndarray] = {name: tensor.cpu().numpy().copy() for name, tensor in given.items()}
 
     def grade(self, answers: Mapping[str, Any] | Callable[..., Any], tolerance: float = TOLERANCE) -> Grade:
         """Grade a learner's numbers, quantity by quantity.

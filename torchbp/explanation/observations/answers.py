@@ -17,8 +17,9 @@ def scale(explanation):
 
 def errors(explanation):
     """|answer − y| of each answer that counts in the loss, and 0 of the others, (N, K)."""
-    values, answer = explanation.values, explanation.step.criterion.answer
-    found = (explanation.step.criterion.as_target(values[answer.name]) - values[TARGET.name]).abs()
+    values, criterion = explanation.values, explanation.step.criterion
+    answer = criterion.answer
+    found = (criterion.as_target(values[answer.name]) - values[TARGET.name]).abs()
     return found.where(values[d(answer).name] != 0, 0.0)
 
 

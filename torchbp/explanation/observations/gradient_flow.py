@@ -87,15 +87,25 @@ def exploding(explanation):
     if len(norms) > 1 and 0 < norms[-1] * TIMES < norms[0] < math.inf and wrong(explanation).any():
         times = gains(explanation)
         gained = max(times, key=times.get)
-        where = (
-            f"the {gained.name} units, whose slope is up to {gained.steepest:g}"
-            if isinstance(gained, Activation)
-            else f"{WEIGHTS}, which are large: smaller first weights help"
-        )
         yield [
             *_from_last_to_first(explanation, norms, "explodes", norms[0] / norms[-1], "more"),
-            f"Most comes from {where}.",
+            f"Most comes from {_gained_in(explanation, gained)}.",
         ]
+
+
+def _gained_in(explanation, rule):
+    """Where the gradient grows, and what helps against it."""
+    if isinstance(rule, Activation):
+        return f"the {rule.name} units, whose slope is up to {rule.steepest:g}"
+    if not _multiplies(explanation, rule):
+        return f"the {rule.name}"
+    return f"{WEIGHTS}, which are large: smaller first weights help"
+
+
+def _multiplies(explanation, rule):
+    """Whether the layers of a rule multiply by a matrix of weights."""
+    steps = [step for step in explanation.chain.steps if step.rule is rule]
+    return any(explanation.values[q.name].dim() == 2 for step in steps for _, q in step.parameters)
 
 
 def _from_last_to_first(explanation, norms, verb, times, than):
@@ -111,6 +121,8 @@ def _from_last_to_first(explanation, norms, verb, times, than):
 def _lost_in(explanation, rule):
     """Where the gradient is lost, and what helps against it."""
     if not isinstance(rule, Activation):
+        if not _multiplies(explanation, rule):
+            return f"the {rule.name}."
         if _cancels(explanation, rule):
             return f"{WEIGHTS}, whose products with it cancel: other random first weights help."
         return f"{WEIGHTS}, which are small: larger first weights help."

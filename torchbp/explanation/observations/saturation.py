@@ -36,7 +36,8 @@ def off(explanation):
 def _hidden(explanation, flat):
     """The activations before the last step, behind parameters, whose slope is flat there."""
     chain = explanation.chain
-    return [step for step in chain.steps[chain.first : -1] if step.is_activation and step.rule.flat == flat]
+    activations = (step for step in chain.steps[chain.first : -1] if step.is_activation)
+    return [step for step in activations if step.rule.flat == flat]
 
 
 def saturated(explanation):
@@ -67,7 +68,9 @@ def _is_unscaled(x):
 def stuck(explanation):
     """A last activation whose slope keeps the loss of a wrong answer from changing it."""
     last, step = explanation.chain.steps[-1], explanation.step
-    if step.criterion.rule.answers is not None or step.criterion.rule.domain is not None or not last.is_activation:
+    if step.criterion.rule.answers is not None or step.criterion.rule.domain is not None:
+        return
+    if not last.is_activation:
         return
     a, y, found = explanation.values[last.gives.name], explanation.values[TARGET.name], slopes(explanation, last)
     where = wrong(explanation) & (found.abs() < FLAT)

@@ -21,7 +21,7 @@ VERDICTS = {True: "check ok", False: "check OFF", None: "no check"}
 
 def as_text(explanation, layer=None):
     """One step. Raises a ValueError for a number of a layer that is not there."""
-    _chain, layers = explanation.chain, len(explanation.chain.layers)
+    layers = len(explanation.chain.layers)
     if layer is not None and layer not in range(1, layers + 1):
         raise ValueError(f"no layer {layer!r}: the network has layers 1 to {layers}")
     lines = [*heading(explanation), "", _ruled("Given")]
