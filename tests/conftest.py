@@ -3,6 +3,7 @@ import gc
 import io
 import multiprocessing
 import os
+import random
 import signal
 import tempfile
 import warnings
@@ -32,11 +33,25 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_I
 MARKED = ("browser", "compiler", "processes")  # a test that takes this fixture has the mark of the same name
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+    parser.addoption("--exhaustive", action="store_true", help="run the variants of other tests, too")
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="files, and the tests of each, in a random order")
+
+
+def pytest_collection_modifyitems(config, items):
     for item in items:
         for name in MARKED:
             if name in item.fixturenames:
                 item.add_marker(name)
+    if not config.getoption("exhaustive"):
+        left_out = {item for item in items if item.get_closest_marker("exhaustive")}
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+    if (number := config.getoption("shuffle")) is not None:
+        draw, place = random.Random(number), {}
+        for item in items:
+            place.setdefault(item.path, draw.random())
+        items.sort(key=lambda item: (place[item.path], draw.random()))
 
 
 def pytest_collection_finish():

@@ -1,6 +1,7 @@
 """The README and the chapters are true: their Python runs, their commands run, and their links lead to the lines that
 they name."""
 
+import contextlib
 import itertools
 import re
 import shlex
@@ -13,6 +14,7 @@ import pytest
 import torch
 from sklearn.datasets import load_breast_cancer
 
+from tests.commands import without_pictures
 from tests.documentation import ROOT, code_blocks, documentation, headings
 from tests.training.pairs import Pair
 from torchbp.cli import main
@@ -59,7 +61,7 @@ def test_commands_run_in_order_and_print_what_the_readme_says(tmp_path, monkeypa
     cancer.drop(columns="diagnosis").head(20).to_csv("new.csv", index=False)
     monkeypatch.setattr(sys, "argv", [".venv/bin/torchbp"])
     printed = []
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.ExitStack() as after_the_first:
         for command in commands():
             if "ddp" in command:  # it starts a second process: tests/training/test_processes.py
                 assert Pair(processes, shlex.split(command)[1:]).join() == [0, 0]
@@ -69,6 +71,7 @@ def test_commands_run_in_order_and_print_what_the_readme_says(tmp_path, monkeypa
             if len(printed) == 1:  # the transcript's second half is the line that its first half ends with
                 assert main(shlex.split(printed[0])[-3:]) == 0
                 printed.append(capsys.readouterr().out)
+                after_the_first.enter_context(without_pictures())
     assert len(printed) == 17
     assert "breast_cancer, row 17" in Path("row17.html").read_text(encoding="utf-8")
     assert Path("p.csv").read_text().startswith("patient,P(1),class\nP000,")

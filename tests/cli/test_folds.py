@@ -38,6 +38,9 @@ def scores(out):
 def test_classes(run, table):
     status, out, err = run(*FIT, "--data.target", "ill", "--data.ignore", "[dose]", "--data.folds", 3)
     assert status == 0, err
+    assert [line.split()[0] for line in err.splitlines() if not line.startswith("epoch")] == [
+        "fold", "task", "data", "columns", "classes", "network", *["fold", "data", "network"] * 2
+    ]  # fmt: skip
     means, each = scores(out)
     assert {"loss", "accuracy"} <= set(means) == set(each)
     for name, values in each.items():
@@ -102,7 +105,7 @@ def test_a_signal_ends_all_of_them(run, monkeypatch):
     status, out, _ = run(*FIT, "--data.target", "ill", "--data.folds", 3)
     assert status == 130
     assert [line.split()[0] for line in out.splitlines()] == ["fold", "stopped", "run", "resume", "folds"]
-    assert "fold_2/checkpoints/last.ckpt" in out
+    assert "fit --ckpt_path runs/run/version_0/fold_2\n" in out
     assert not Path("runs/run/version_0/out_of_fold.csv").exists()
     assert not Path("runs/run/version_0/fold_3").exists()
 

@@ -114,7 +114,7 @@ def test_a_first_run_prints_only_what_a_person_needs(run):
     assert command[:3] == torchbp
     status, tested, err = run(*command[3:])
     assert (status, err) == (0, "")
-    assert list(scores(tested)) == ["test/loss", "test/accuracy", "test/auroc"]
+    assert list(scores(tested)) == ["test/loss", "test/accuracy", "test/f1", "test/auroc"]
     assert [p.name for p in Path("runs/breast_cancer").iterdir()] == ["version_0"]
 
 
@@ -153,7 +153,7 @@ def test_an_ensemble_reports_its_members(run):
     tested, out = fit_and_test(run, CANCER, "-c", CONFIGS / "ensemble.yaml", "--trainer.max_epochs", 15)
     assert [line.split()[0] for line in out.splitlines()] == ["stopped", "members", "best", "baseline", "page", "next"]
     assert re.search(r"^members  val/accuracy \d\.\d+ ± \d\.\d+ of one alone, spread of P \d\.\d+$", out, re.MULTILINE)
-    names = ["loss", "accuracy", "auroc", "spread", "member_accuracy", "member_accuracy_std"]
+    names = ["loss", "accuracy", "f1", "auroc", "spread", "member_accuracy", "member_accuracy_std"]
     assert list(tested) == [f"test/{name}" for name in names]
     assert tested["test/accuracy"] >= 0.95
     assert 0 < tested["test/spread"] < 0.1
@@ -207,7 +207,7 @@ def test_a_sweep_whose_members_all_diverge_is_a_failure(run):
 
 def test_validate(run, checkpoint):
     status, out, err = run("validate", "-c", CANCER, "--ckpt_path", checkpoint)
-    assert (status, err, list(scores(out))) == (0, "", ["val/loss", "val/accuracy", "val/auroc"])
+    assert (status, err, list(scores(out))) == (0, "", ["val/loss", "val/accuracy", "val/f1", "val/auroc"])
 
 
 def test_predict_writes_every_row(run, checkpoint):
@@ -343,6 +343,7 @@ def test_interruption_says_how_to_go_on(run, processes):
     assert [line.split()[0] for line in out.splitlines()] == ["stopped", "run", "resume"]
     assert "interrupted" in out
     command = shlex.split(out.splitlines()[-1].removeprefix("resume   "))
+    assert "-c" not in command
     status, _, err = run(*command[command.index("fit") :], "--trainer.max_time", "00:00:00:01")
     assert status == 0, err
 

@@ -1,6 +1,6 @@
 import pytest
 
-from torchbp.engine.native import build
+from torchbp.engine.native import build, program
 from torchbp.engine.native.calls import compiled
 from torchbp.engine.native.program import Program
 
@@ -11,8 +11,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def native(folder, monkeypatch):
-    """For a test of programs in C: they are used even where the engine's own steps are faster."""
+def native(folder, request, monkeypatch):
+    """For a test of programs in C: they are used even where the engine's own steps are faster.
+
+    Without the mark `optimised` the compiler takes less time for them, and they are slower.
+    """
+    if request.node.get_closest_marker("optimised") is None:
+        monkeypatch.setattr(program, "OF_MATRICES", ("-O1",))
+        monkeypatch.setattr(program, "OF_LANES", ("-O1",))
     try:
         build.compiler()
     except build.CannotBuild as why:

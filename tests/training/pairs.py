@@ -35,7 +35,7 @@ def of_torchrun(folder, arguments):
 
 def torchrun_here(folder, arguments):
     """torchrun with two processes, as the whole of this one: without its interpreters, which take seconds to start."""
-    settings = {"nproc_per_node": 2, "max_restarts": 0, "monitor_interval": 0.05, "start_method": "forkserver"}
+    settings = {"nproc_per_node": 2, "max_restarts": 0, "monitor_interval": 0.05, "start_method": "fork"}
     meeting = {"rdzv_backend": "static", "rdzv_endpoint": f"127.0.0.1:{free_port()}", "rdzv_configs": {"rank": 0}}
     config = LaunchConfig(min_nodes=1, max_nodes=1, run_id="test", **settings, **meeting)
     elastic_launch(config, of_torchrun)(folder, arguments)

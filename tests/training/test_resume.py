@@ -8,6 +8,7 @@ import os
 import pkgutil
 import random
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -197,9 +198,10 @@ def test_a_signal_ends_the_run_between_two_steps(moment, uninterrupted, capsys, 
     lines = out.splitlines()
     assert [line.split()[0] for line in lines] == ["stopped", "run", "resume"]
     assert re.search(r"after \d+ epochs?: it was interrupted", lines[0])
-    assert lines[-1].endswith(f"--ckpt_path {LAST}")
     assert "Traceback" not in err
-    resume()
+    resuming = shlex.split(lines[-1])
+    assert resuming[-3:] == ["fit", "--ckpt_path", str(LAST.parent.parent)]  # the run's config.yaml has all settings
+    assert main(resuming[-3:]) == 0
     assert_as_uninterrupted(uninterrupted)
 
 

@@ -43,7 +43,7 @@ def fit_keys(seed_everything: int = 0, ckpt_path: str | None = None):
 
     Args:
         seed_everything: seed of the first weights and of the order of the rows.
-        ckpt_path: resume this run, the folder runs/NAME/version_N or its last.ckpt.
+        ckpt_path: resume this run, the folder runs/NAME/version_N or its last.ckpt, with its settings.
     """
 
 

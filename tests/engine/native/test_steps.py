@@ -64,6 +64,7 @@ OF_MEMBERS = {
 }
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("dtype", [torch.double, torch.float], ids=str)
 @pytest.mark.parametrize("of", OPTIMIZERS)
 def test_of_one_network(of, dtype):
@@ -80,6 +81,7 @@ def test_weights_of_many_sizes(dtype):
         assert_same_steps(mlp(sizes, dtype=dtype), x, y.sigmoid(), lr=0.3)
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("side_by_side", [True, False], ids=["side by side", "one by one"])
 @pytest.mark.parametrize("of", OF_MEMBERS)
 def test_of_an_ensemble(of, side_by_side, monkeypatch):
@@ -93,6 +95,7 @@ def test_of_an_ensemble(of, side_by_side, monkeypatch):
     assert_same_steps(own, *rows(9, 5, 8), optimizer, **options)  # rows of each member's own
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("dtype", [torch.double, torch.float], ids=str)
 def test_wide_layers(dtype):
     """More than one tile of each kind, and rows that no tile divides."""

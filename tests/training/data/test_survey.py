@@ -130,3 +130,36 @@ def test_guesses_are_said():
     assert day.endswith("is read as day, month, year; no date says which comes first")
     assert lines("note", TabularData(frame.assign(day=["25/06/2020"] * 20 + ["01/02/2021"] * 20), "ill")) == [price]
     assert lines("note", TabularData(frame, "ill", decimal=",")) == [day]
+
+
+def leaky(rows=400):
+    """Hours of work, which only who works has; a code of the answer; and wages in dollars and cents."""
+    rng = np.random.default_rng(0)
+    works = rng.random(rows) < 0.4
+    frame = pd.DataFrame({"age": rng.normal(40, 9, rows), "hours": np.where(works, rng.integers(1, 60, rows), 0)})
+    frame["wage"] = rng.lognormal(2, 0.5, rows)
+    frame["cents"] = (100 * frame.wage).round()
+    return frame.assign(code=np.where(works, "W", "N"), works=np.where(works, "yes", "no"))
+
+
+def test_a_column_that_tells_the_target_is_said():
+    frame = leaky()
+    said = 'nearly without error: if it is not known before {0} is, add --data.ignore "[{1}]"'
+    assert lines("note", TabularData(frame, "works")) == [
+        "hours, code alone tell 'works' " + said.format("'works'", "hours, code")
+    ]
+    assert lines("note", TabularData(frame, "wage")) == ["cents alone tells 'wage' " + said.format("'wage'", "cents")]
+    both = frame.assign(works=(frame.works == "yes") * 1, old=(frame.age + frame.wage > 47) * 1)
+    (note,) = lines("note", TabularData(both, ["works", "old"]))
+    assert note.startswith("hours, code alone tell 'works' ")
+
+
+def test_a_column_that_errs_now_and_then_tells_nothing():
+    frame = leaky()
+    frame.loc[::25, "works"] = "no"
+    frame.loc[12::25, "works"] = "yes"
+    assert lines("note", TabularData(frame, "works")) == []
+    few = leaky(60)  # too few rows are "yes" to say it
+    assert lines("note", TabularData(few, "works")) == []
+    wide = leaky().join(pd.DataFrame(np.random.default_rng(1).normal(size=(400, 200))).add_prefix("x"))
+    assert lines("note", TabularData(wide, "works")) == []

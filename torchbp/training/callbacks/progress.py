@@ -14,12 +14,18 @@ MOST_LINES = 20  # of epochs in a log, about
 
 
 class EpochProgress(Callback):
-    """Prints the completed epochs with loss and accuracy on stderr: as a bar on a terminal, otherwise as some lines."""
+    """Prints the completed epochs with loss and accuracy on stderr: as a bar on a terminal, otherwise as some lines.
+
+    survey: whether it prints what was found in the table, too.
+    """
+
+    def __init__(self, survey=True):
+        self.survey = survey
 
     def on_fit_start(self, trainer, pl_module):
         if not trainer.is_global_zero:
             return
-        for label, text in run_description(trainer, pl_module):
+        for label, text in run_description(trainer, pl_module, self.survey):
             say(label, text, sys.stderr)
         self.bar = None
         self.printed = self.last = None
@@ -78,8 +84,8 @@ def is_due(epoch, max_epochs):
     return epoch == 1 or epoch % math.ceil(max_epochs / MOST_LINES) == 0
 
 
-def run_description(trainer, model):
-    """The data and the network of a run, as pairs of a label and a text."""
+def run_description(trainer, model, survey=True):
+    """The data and the network of a run, as pairs of a label and a text; with `survey`, what was found in the table."""
     sizes = [model.hparams.in_features, *model.hparams.hidden, model.task.outputs]
     parameters = f"{sum(p.numel() for p in model.parameters()) // (model.members or 1)} parameters"
     if isinstance(model.hparams.lr, list):
@@ -89,15 +95,15 @@ def run_description(trainer, model):
     processes = f" × {trainer.world_size} processes" if trainer.world_size > 1 else ""
     device = trainer.strategy.root_device
     network = f"{'-'.join(map(str, sizes))}, {parameters}, on {device}{processes}"
-    return [*data_description(trainer.datamodule, model.task), ("network", network)]
+    return [*data_description(trainer.datamodule, model.task, survey), ("network", network)]
 
 
-def data_description(data, task):
-    """The rows of a run, and what was found in them."""
+def data_description(data, task, survey=True):
+    """The rows of a run; with `survey`, what was found in them."""
     rows = ", ".join(f"{len(rows)} {name}" for name, rows in data.splits.items())
     size = f"{len(data.table.labels)} rows × {data.in_features} features"
     what = ("data", f"{data.source}: {size}, {task.counted()}; rows: {rows}")
-    return [*data.table.task_line, what, *data.table.lines]
+    return [*data.table.task_line, what, *data.table.lines] if survey else [what]
 
 
 def _metrics_line(trainer):

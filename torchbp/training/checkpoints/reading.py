@@ -34,9 +34,14 @@ def find_checkpoint(path, resume=False):
         for inside in (folder / "checkpoints" / name, folder / name):
             if inside.is_file():
                 return str(inside)
-    runs = sorted(inside.parent.parent for inside in folder.glob("**/checkpoints/last.ckpt"))
-    remedy = f"name a run in it, such as {max(runs, key=lambda run: run.stat().st_mtime)}" if runs else "it is no run"
-    raise UserError(f"{path} has no checkpoint; {remedy}")
+    run = _newest_run(folder, "**")
+    raise UserError(f"{path} has no checkpoint; " + (f"name a run in it, such as {run}" if run else "it is no run"))
+
+
+def _newest_run(folder, pattern):
+    """The folder of the newest run in the folders that match a pattern, or None."""
+    runs = (checkpoint.parent.parent for checkpoint in folder.glob(f"{pattern}/checkpoints/last.ckpt"))
+    return max(runs, key=lambda run: run.stat().st_mtime, default=None)
 
 
 def read_checkpoint(path, resume=False):
@@ -48,7 +53,8 @@ def read_checkpoint(path, resume=False):
         UserError: a file that does not exist, is damaged, is of another program, carries code, or names a class.
     """
     if not Path(path).is_file():
-        raise UserError(f"there is no checkpoint {path}")
+        run = _newest_run(Path("runs"), "*/*")
+        raise UserError(f"there is no checkpoint {path}" + (f"; the newest run here is {run}" if run else ""))
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # a damaged file, or one of another program, may raise anything

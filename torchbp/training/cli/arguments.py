@@ -29,7 +29,10 @@ class Parser(LightningArgumentParser):
 
 
 def configs_first(arguments):
-    """The arguments with every -c FILE first, so that a flag overrides all files. Each file is checked."""
+    """The arguments with every -c FILE first, so that a flag overrides all files. Each file is checked.
+
+    A `fit` that resumes a run, and names no file, has the run's own.
+    """
     command, *rest = arguments
     files, flags = [], []
     while rest:
@@ -40,6 +43,8 @@ def configs_first(arguments):
             files.append(flag.split("=", 1)[1])
         else:
             flags.append(flag)
+    if command == "fit" and not files:
+        files = config_of_run(flags)
     files = [str(find_config(path)) for path in files]
     contents = [check_config_file(Path(path)) for path in files]
     recipe = recipe_flags(contents, flags) if command == "fit" else []
@@ -56,6 +61,17 @@ def recipe_flags(contents, flags):
     if recipe not in RECIPES:
         raise SettingError(f"recipe={recipe} is not known; use {', '.join(RECIPES)}")
     return [f"--{key}={value}" for key, value in RECIPES[recipe].items()]
+
+
+def config_of_run(flags):
+    """The config.yaml of the run, or of its checkpoint, that --ckpt_path names; a list, empty if there is none."""
+    paths = [after for flag, after in itertools.pairwise(flags) if flag == "--ckpt_path"]
+    paths += [flag.split("=", 1)[1] for flag in flags if flag.startswith("--ckpt_path=")]
+    for path in map(Path, paths[:1]):
+        for folder in (path, *path.absolute().parents[:2]):
+            if (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir():
+                return [str(folder / "config.yaml")]
+    return []
 
 
 def find_config(name):

@@ -31,7 +31,8 @@ class SeveralFolds(BaseException):
 def run_folds(found, fit):
     """Train, test, and print the mean ± the standard deviation of each score over the parts. Returns the exit status.
 
-    found: a `SeveralFolds`. fit: takes more arguments, and returns the command that has run.
+    found: a `SeveralFolds`. fit: takes more arguments, and whether to print what was found in the table; it returns the
+        command that has run.
 
     Writes `out_of_fold.csv` to the folder of the runs: the number of each row, its part, its labels, and the answers.
     """
@@ -45,7 +46,7 @@ def run_folds(found, fit):
         where = [word for name, text in where.items() for word in (f"--trainer.logger.init_args.{name}", str(text))]
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            command = fit([*where, "--data.fold", str(fold)])
+            command = fit([*where, "--data.fold", str(fold)], survey=fold == 1)
             if command.status == 0:
                 scores.append(_test(command))
                 tables.append(_answers(command, fold))

@@ -12,6 +12,7 @@ from torchbp.training.callbacks.stopping import UntilMinimum
 from torchbp.training.checkpoints.saving import BestAndLast
 from torchbp.training.checkpoints.tensors import first_not_finite
 from torchbp.training.cli import judgement, run_page, sweep_table
+from torchbp.training.data.reading.files import STDIN
 from torchbp.training.scores.evaluation import monitors
 
 
@@ -54,6 +55,7 @@ def summarize(command):
         lines.append(("run", shown(run)))
     if command.status == 0 and best:
         labelled = "" if len(trainer.datamodule.splits["test"]) else " --data.test_source FILE"
+        labelled += _from_stdin(trainer)
         lines.append(("next", f"{program()} test --ckpt_path {quoted(shown(run))}{labelled}"))
     _print_lines(trainer, [first])
     if rows and trainer.is_global_zero:
@@ -76,8 +78,13 @@ def resume_lines(command):
     last = run / "checkpoints" / "last.ckpt"
     if not last.is_file():
         return []
-    config = quoted(shown(run / "config.yaml"))
-    return [("resume", f"{program()} fit -c {config} --ckpt_path {quoted(shown(last))}")]
+    return [("resume", f"{program()} fit --ckpt_path {quoted(shown(run))}{_from_stdin(command.trainer)}")]
+
+
+def _from_stdin(trainer):
+    """What a command needs for the rows of a run that has read them from stdin."""
+    source = trainer.datamodule.hparams.source
+    return " < FILE" if STDIN in ([source] if isinstance(source, str) else source) else ""
 
 
 def _divergence_lines(command, stopping):

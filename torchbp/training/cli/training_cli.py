@@ -48,10 +48,10 @@ def run_command(arguments, interruption):
     try:
         return _command(arguments, interruption).status
     except SeveralFolds as found:
-        return run_folds(found, lambda more: _command([*arguments, *more], interruption))
+        return run_folds(found, lambda more, survey: _command([*arguments, *more], interruption, survey))
 
 
-def _command(arguments, interruption):
+def _command(arguments, interruption, survey=True):
     TrainingCLI.command, TrainingCLI.interruption = arguments[0], interruption
     return TrainingCLI(
         GROUPS["model"],
@@ -60,7 +60,7 @@ def _command(arguments, interruption):
         parser_class=Parser,
         parser_kwargs={"allow_abbrev": False, "prog": "torchbp"},
         save_config_callback=SaveConfig,
-        trainer_defaults={**TRAINER_DEFAULTS, "callbacks": EpochProgress()},
+        trainer_defaults={**TRAINER_DEFAULTS, "callbacks": EpochProgress(survey)},
         seed_everything_default=0,
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,

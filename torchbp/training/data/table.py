@@ -11,6 +11,7 @@ import torch
 from torchbp.training.data.columns import Columns, encode
 from torchbp.training.data.columns.choosing import chosen_columns, left_out_columns
 from torchbp.training.data.columns.encoding import check_spread
+from torchbp.training.data.columns.leaks import leak_notes
 from torchbp.training.data.columns.survey import column_notes, strange_lines, survey_lines, task_text
 from torchbp.training.data.fingerprint import CHANGED, row_hashes, shared_rows
 from torchbp.training.data.frames import Frames
@@ -122,6 +123,7 @@ def load_table(settings, trained=None, only=None):
         splits = _consecutive(splits)
     if not trained:
         notes += _seen_rows(settings, features, labels, splits)
+        notes += leak_notes(features, labels, columns, settings.targets, splits["train"])
     lines += [("note", note) for note in [*rows.notes, *target.notes, *notes]]
     return Table(
         features, labels, columns, target.classes, target.task, splits, weights, target.kind, tuple(lines),

@@ -38,9 +38,6 @@ class Binary(Labels):
         self.criterion.weight.copy_(weights[0])
         self.criterion.pos_weight.copy_(weights[1] / weights[0])
 
-    def shown(self):
-        return [name for name in super().shown() if name != "f1"]
-
     def columns(self, answers, spread=None):
         return answer_columns(self.classes[1:], answers, spread) | {"class": self.predicted(answers)}
 
