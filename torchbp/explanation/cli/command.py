@@ -34,6 +34,7 @@ from torchbp.training.model.network import Network
 
 SCALED = {
     "standard": "standardised",
+    "ranked": "as ranks, and standardised and clipped smoothly at ±4",
     "clipped": "standardised, and clipped smoothly at ±4",
     "robust": "scaled by their quartiles, and clipped smoothly at ±3",
     "quantile": "made normally distributed by their quantiles",
@@ -139,7 +140,7 @@ def _run(settings):
             lr,
             model.task.criterion,
             title,
-            features=feature_names(rows.columns),
+            features=model.scaling.names(feature_names(rows.columns)),
             outputs=rows.outputs,
             unscaled=None if model.hparams.scaling == "none" else rows.x,
             optimizer=optimizer,
@@ -187,7 +188,9 @@ def trained(settings):
     model = load_model(checkpoint, path)
     if is_pack(checkpoint):
         if settings.member is None:
-            raise SettingError(f"{path} holds a pack, and explain shows one network: add --member {model.numbers[0]}")
+            raise SettingError(
+                f"{path} holds a pack, and explain shows one network: add --member {_plain_member(model)}"
+            )
         model = model.member(settings.member)
     elif settings.member is not None and not model.members:
         raise SettingError(f"--member {settings.member} is of many networks, and {path} holds one; leave it out")
@@ -195,6 +198,12 @@ def trained(settings):
     target = settings.data.target or checkpoint.get("datamodule_hyper_parameters", {}).get("target")
     states = [] if is_pack(checkpoint) else checkpoint.get("optimizer_states", [])
     return model, source, target, saved_reading(checkpoint, settings.data.as_dict()), states
+
+
+def _plain_member(pack):
+    """The number of a member of a pack that `explain` has words for, if there is one: without an embedding."""
+    plain = [number for number in pack.numbers if not pack.configuration_of(number).get("frequency")]
+    return (plain or pack.numbers)[0]
 
 
 def _fresh(settings):
