@@ -95,6 +95,21 @@ def test_the_test_rows_are_scored_and_shown_on_the_page(run):
 
 
 @pytest.mark.usefixtures("there")
+def test_another_file_is_scored_by_all_members(run):
+    write_table("new.csv", seed=1)
+    scores = []
+    for command in ("validate", "test"):
+        status, out, err = run(command, "--ckpt_path", RUN, "--data.source", "new.csv")
+        assert status == 0
+        assert "all 120 rows are scored, which are new to the network" in err
+        scores.append(re.search(r"/accuracy +(\S+)", out)[1])
+    model = PackNetwork.load_from_checkpoint(RUN / "checkpoints/best.ckpt")
+    frame = pd.read_csv("new.csv")
+    correct = (model.answers(frame)[:, 0].numpy() >= 0.5) == (frame["t"] == "yes")
+    assert scores == [f"{correct.mean():.4f}"] * 2
+
+
+@pytest.mark.usefixtures("there")
 def test_explain_shows_a_member(run):
     model = PackNetwork.load_from_checkpoint(RUN / "checkpoints/best.ckpt")
     status, out, _ = run("explain", "--ckpt_path", RUN, "--member", model.numbers[-1], "--row", 2)
@@ -247,6 +262,7 @@ REFUSED = {
     "model.hidden=[8]: a pack draws or sets it": ["--model.hidden", "[8]"],
     "stopping.patience=3: a pack has no such rule": ["--stopping.patience", "3"],
     "model.members=0 must be at least 1": ["--model.members", "0"],
+    "trainer.max_epochs=-1 must be at least 1": ["--trainer.max_epochs", "-1"],
     "data.on_disk=true: a pack holds its rows in memory": ["--data.on_disk", "true"],
     "trainer.precision=64-true is of Lightning's loop": ["--trainer.precision", "64-true"],
     "trainer.fast_dev_run=True is of Lightning's loop": ["--trainer.fast_dev_run", "true"],

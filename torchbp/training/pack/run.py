@@ -118,11 +118,10 @@ class PackRun:
 
     def _options(self):
         """Of the networks' training, where the command has them."""
-        options, settings = {"activation": self.command.model.hparams.activation}, self.command.settings
+        settings = self.command.settings
+        options = {"activation": self.command.model.hparams.activation, "max_iter": self.trainer.max_epochs}
         if settings.data.batch_size is not None:
             options["batch_size"] = settings.data.batch_size
-        if self.trainer.max_epochs > 0:
-            options["max_iter"] = self.trainer.max_epochs
         return options
 
     def _read_draws(self):
