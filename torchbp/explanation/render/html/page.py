@@ -8,7 +8,7 @@ from pathlib import Path
 from torchbp.explanation.numbers import formatted
 from torchbp.explanation.records import STAGES, sentence
 from torchbp.explanation.render.html import network_data
-from torchbp.explanation.render.html.cards import card, readable, strip
+from torchbp.explanation.render.html.cards import card, given, readable, strip
 from torchbp.explanation.render.html.in_short import in_short
 from torchbp.explanation.render.html.program import NoProgramError, program
 from torchbp.explanation.render.html.step_curve import curve
@@ -64,7 +64,7 @@ def page(explanation):
             f"{formatted(explanation.loss)} and {formatted(explanation.new_loss)}",
             ' id="fact-losses"',
         ),
-        ("checks", tally(explanation, partial), ' class="first"'),
+        ("checks", tally(explanation, partial), ' class="once"'),
     ]
     summary = "".join(f"<div{more}><dt>{name}</dt><dd>{readable(what)}</dd></div>" for name, what, more in facts)
     found, training = _program_and_card(explanation)
@@ -81,11 +81,12 @@ def page(explanation):
         "title": escape(printable(title)),
         "style": style(),
         "short": in_short(explanation),
+        "given": given(explanation),
         "summary": summary,
         "jumps": jumps,
         "strip": strip(explanation),
         "seen": f'<section class="card seen"><h2>Observations</h2><ul>{seen}</ul></section>' if seen else "",
-        "script": read(f"script/{name}" for name in SCRIPTS),
+        "script": re.sub("^ +", "", read(f"script/{name}" for name in SCRIPTS), flags=re.MULTILINE),
         "training": training,
         "reading": readable(reading(explanation, partial)),
         "steps": steps,
