@@ -35,6 +35,10 @@ def test_a_run_says_what_it_trained_and_what_it_chose(pack_run):
     assert [line.split()[0] for line in lines] == ["stopped", "chosen", "best", "baseline", "page", "next"]
     assert lines[0].endswith("after 24 networks of 6 configurations: all are trained")
     assert err.startswith("recipe   pack: networks that differ, ")
+    alone, together = (
+        float(re.search(rf"val/loss (\S+){end}", out, re.MULTILINE)[1]) for end in ("$", "  val/accuracy")
+    )
+    assert together <= alone + 1e-3
     assert "24 networks; 96 rows are 4 folds, which take turns as validation rows" in err
     assert re.search(r"networks 12 of 24  val/loss 0\.\d{4} of \d+ together", err)
 
