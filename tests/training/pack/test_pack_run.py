@@ -255,6 +255,8 @@ def test_folds_are_packs(run, monkeypatch):
     )
     assert status == 0, err
     assert re.search(r"^test/accuracy +0\.\d+ ± ", out, re.MULTILINE)
+    assert err.count("recipe ") == err.count("blanks ") == 1
+    assert err.count(" 9 networks; ") == 3
     rows = pd.read_csv("runs/run/version_0/out_of_fold.csv")
     model = PackNetwork.load_from_checkpoint("runs/run/version_0/fold_2/checkpoints/best.ckpt")
     part = rows[rows["fold"] == 2]
