@@ -301,7 +301,7 @@ def test_explain_shows_each_quantity_and_checks_it():
     explanation = torchbp.explain(net, x, target, lr=0.1, loss=LogCoshLoss())
     names = [record.name for record in explanation.records]
     forward = ["Z1", "Z2", "A2", "Z3", "Z4", "L"]
-    backward = ["Z4", "W4", "b4", "Z3", "g3", "s3", "A2", "Z2", "W2", "b2", "Z1", "g1", "s1"]
+    backward = ["Z4", "W4", "b4", "Z3", "g3", "s3", "A2", "Z2", "W2", "b2", "Z1", "g1", "s1", "X"]
     learnt = ["g1", "s1", "W2", "b2", "g3", "s3", "W4", "b4"]
     again = [f"{name}′" for name in (*learnt, *forward)]
     assert names == [*forward, *(f"dL/d{name}" for name in backward), *again]

@@ -1,17 +1,19 @@
 """`torchbp bench tables`: what it makes of a table, and of scores."""
 
 import json
+import math
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_iris
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
 
 from torchbp.benchmarks.commands import tables
-from torchbp.benchmarks.helpers import real_tables
+from torchbp.benchmarks.helpers import real_tables, table_models
 from torchbp.benchmarks.helpers.real_tables import CLASSES, NUMBER, read_table, split, table_files
-from torchbp.benchmarks.helpers.table_models import MODELS, PACK, PEER
+from torchbp.benchmarks.helpers.table_models import ABLATION, MODELS, PEER, library_models, of_library
 from torchbp.cli import main
 
 DUMMIES = {
@@ -86,8 +88,8 @@ def test_the_command_prints_means_and_a_summary(folder, monkeypatch, capsys):
     assert "log-loss, accuracy and seconds of the processor, means over the seeds" in out
     assert "RMSE / deviation, R² and seconds of the processor, means over the seeds" in out
     rows = {line.split("│")[1].strip(): line.split("│")[2:-1] for line in out.splitlines() if line.startswith("│")}
-    assert [float(cell) for cell in rows["linear"][:3]] == [1, 0, 1]
-    assert [float(cell) for cell in rows[PEER][:3]] == [0, 0, 2]
+    assert [float(cell) for cell in rows["linear"][2:5]] == [1, 0, 1]
+    assert [float(cell) for cell in rows[PEER][:5]] == [1, 0, 0, 0, 2]
     assert out.endswith("at most 5000 rows of a table, 2 seeds, one thread\n")
 
 
@@ -114,6 +116,9 @@ def test_summary():
     assert ours["normalised"] == pytest.approx((1 + 0.5 + 1 + 1) / 4)
     assert ours["error"] == pytest.approx(abs(1 - 0.75) / 2)  # of the two seeds' means
     assert ours["rank"] == (1 + 2 + 1 + 1) / 4
+    logs = math.log(0.25 / 0.5) / 2 + math.log(0.7 / 0.4) / 2, 0.0  # of a and of b
+    assert ours["loss_ratio"] == pytest.approx(math.exp(sum(logs) / 2))
+    assert ours["ratio_error"] == pytest.approx(ours["loss_ratio"] * abs(logs[0]) / 2)
     assert ours["ratio"] == 24 / 4
     assert ours["median_ratio"] == (2 + 10) / 2
     assert found["bad"]["normalised"] == 0
@@ -130,10 +135,34 @@ def test_folders_without_tables(tmp_path, capsys):
 
 
 def test_the_models_are_made_with_their_defaults():
-    for kinds in [*MODELS.values(), *PACK.values()]:
+    for kinds in [*MODELS.values(), *ABLATION.values()]:
         for make in kinds.values():
-            make(3)
+            assert make(3).get_params().get("random_state", 3) == 3
     assert MODELS["torchbp's MLP"][CLASSES](3).get_params() == {
         **MODELS["torchbp's MLP"][NUMBER](0).get_params(),
         "random_state": 3,
     }
+
+
+def test_each_part_of_the_pack_is_changed_in_the_ablation():
+    x, y = load_iris(return_X_y=True)
+    small = {"members": 4, "folds": 2, "max_iter": 2}
+    found = {}
+    for name, kinds in ABLATION.items():
+        model = kinds[CLASSES](0)
+        size = model.members
+        found[name] = model.set_params(**small).fit(x, y)
+        assert size == (int(name.split()[0]) if name.endswith("members") else 32)
+    assert {len(of_one.hidden_layer_sizes) for of_one in found["one depth"].configurations_} == {2}
+    assert [of_one.share for of_one in found["no choice"].configurations_] == [0.5, 0.5]
+
+
+def test_models_of_other_libraries_take_part_where_they_are_installed(monkeypatch):
+    """A module of the standard library stands for one of them."""
+    stand_in = of_library("sklearn.dummy", "DummyClassifier", "DummyRegressor", strategy="prior")
+    packages = {"scikit-learn": {"dummy": stand_in}, "nowhere": {"A": {}, "B": {}}}
+    monkeypatch.setattr(table_models, "OF_LIBRARIES", packages)
+    models, missing = library_models()
+    assert list(models) == ["dummy"]
+    assert models["dummy"][CLASSES](3).get_params() == {"constant": None, "random_state": 3, "strategy": "prior"}
+    assert missing == "not installed: A and B (pip install nowhere)"

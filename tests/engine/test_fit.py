@@ -369,3 +369,17 @@ def test_any_fit_of_an_ensemble_is_that_of_its_members_alone(data):
         assert together.minimum.why[number] == single.minimum.why
         torch.testing.assert_close(history[: len(expected), number], expected, rtol=1e-9, atol=1e-10)
         torch.testing.assert_close(one.state_dict(), net.state_dict(), rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_until_ends_a_training_between_two_epochs(compile):
+    x, y = torch.randn(64, 4, dtype=torch.double), torch.rand(64, 1, dtype=torch.double).round()
+    asked = []
+    nets = [mlp((4, 3, 1)) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    options = {"shuffle": False, "progress": False}
+    first = torchbp.SGD(nets[0], 0.5, compile=compile)
+    history = first.fit(x, y, until=lambda: asked.append(0) or len(asked) == 3, **options)
+    expected = torchbp.SGD(nets[1], 0.5, compile=compile).fit(x, y, max_epochs=3, **options)
+    assert torch.equal(history, expected)
+    torch.testing.assert_close(nets[0].state_dict(), nets[1].state_dict(), rtol=1e-12, atol=1e-12)

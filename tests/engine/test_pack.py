@@ -111,6 +111,22 @@ def test_each_network_is_the_one_that_is_trained_alone():
     assert history.training.shape == (max(epochs), count)
 
 
+def test_networks_with_periodic_embeddings_are_one_group():
+    torch.manual_seed(3)
+    nets = [
+        torch.nn.Sequential(torchbp.nn.PeriodicEmbedding(3, 2, frequency, dtype=torch.double), *network((10, 5, 3)))
+        for frequency in (0.1, 0.5, 1.0)
+    ]
+    alone, (x, y), loss = copy.deepcopy(nets), table(), torch.nn.CrossEntropyLoss()
+    pack = Pack(nets, torchbp.AdamW, lr=[0.01, 0.02, 0.03], loss=loss)
+    assert pack.groups == [[0, 1, 2]]
+    history = pack.fit(x, y, generator=generator(), **OPTIONS)
+    for i, net in enumerate(alone):
+        single = torchbp.AdamW(net, [0.01, 0.02, 0.03][i], loss=loss)
+        close(history[:, i], single.fit(x, y, generator=generator(), **OPTIONS), 1e-10)
+        close(nets[i].state_dict(), net.state_dict(), 1e-10)
+
+
 def test_a_second_fit_goes_on():
     nets, (x, y) = different(6), table()
     alone = copy.deepcopy(nets)

@@ -7,7 +7,8 @@ from sklearn.datasets import load_diabetes, load_iris
 from sklearn.metrics import log_loss
 
 from torchbp.estimators import PackClassifier, PackRegressor
-from torchbp.estimators.pack_training import greedy_shares
+from torchbp.estimators.pack_training import PackTraining, greedy_shares
+from torchbp.nn import PeriodicEmbedding
 
 SMALL = {"members": 8, "folds": 2, "max_iter": 25, "random_state": 0}
 IRIS, DIABETES = load_iris(), load_diabetes()
@@ -56,6 +57,40 @@ def test_a_seed_gives_the_same_pack(pack):
     again = PackClassifier(**SMALL).fit(IRIS.data, IRIS.target)
     assert again.configurations_ == pack.configurations_
     assert (again.predict_proba(IRIS.data) == pack.predict_proba(IRIS.data)).all()
+
+
+def test_each_configuration_is_itself_when_it_is_trained_alone(pack):
+    """Only the shares are another matter: alone it has all."""
+
+    class Alone(PackTraining):
+        def drawn(self, count, random):
+            return super().drawn(count, random)[number : number + 1]
+
+    class AlonePack(PackClassifier):
+        _training_class = Alone
+
+    for number in range(4):
+        alone = AlonePack(**SMALL).fit(IRIS.data, IRIS.target)
+        assert alone.configurations_[0]._replace(loss=0, share=0) == pack.configurations_[number]._replace(
+            loss=0, share=0
+        )
+        assert alone.configurations_[0].loss == pytest.approx(pack.configurations_[number].loss, rel=1e-3)
+
+
+def test_some_configurations_have_a_periodic_embedding_of_the_ranks():
+    random = np.random.default_rng(0)
+    x = np.column_stack([random.normal(size=(1000, 2)), random.integers(2, size=1000)])  # the third has no ranks
+    y = np.sin(6 * x[:, 0]) > 0
+    model = PackClassifier(**SMALL | {"max_iter": 8, "scaling": "auto"}).fit(x, y)
+    chosen = [of_one for of_one in model.configurations_ if of_one.share]
+    assert {of_one.frequency > 0 for of_one in model.configurations_} == {True, False}
+    assert any(of_one.frequency for of_one in chosen)  # the waves have the sine already
+    for configuration, networks in zip(chosen, model.networks_, strict=True):
+        assert isinstance(networks[0][0], PeriodicEmbedding) == (configuration.frequency > 0)
+        if configuration.frequency:
+            assert (networks[0][0].features, networks[0][0].waves, networks[0][1].in_features) == (2, 8, 5 + 2 * 8)
+    few = PackClassifier(**SMALL | {"max_iter": 1}).fit(x[:200], y[:200])
+    assert not any(of_one.frequency for of_one in few.configurations_)
 
 
 def test_few_rows_have_no_folds():

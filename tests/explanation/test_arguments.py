@@ -29,11 +29,14 @@ def weighted(**weights):
     return [line()], {"loss": nn.BCEWithLogitsLoss(**weights)}
 
 
+CLASSES = {"loss": nn.CrossEntropyLoss()}
 PROBABILITIES = [line(), nn.Sigmoid()]
 BAD = [  # layers, the other arguments, the error, and what it says
     ([line(), nn.RReLU()], {}, TypeError, "RReLU"),
     ([nn.Sigmoid()], {}, TypeError, "no layer with parameters"),
-    ([torchbp.nn.MLP(2, 1, members=3)], {}, TypeError, "ensemble of 3 networks .*unstack"),
+    ([torchbp.nn.MLP(2, 1, members=3)], {}, TypeError, "ensemble of 3 networks; .*: member=1 to 3"),
+    ([torchbp.nn.MLP(2, 1, members=3)], {"member": 4}, ValueError, "member=4: the ensemble has the members 1 to 3"),
+    ([line()], {"member": 1}, TypeError, "member=1: the model is a single network; leave member out"),
     (
         [line(2, 3), line(4, 1)],
         {},
@@ -54,7 +57,12 @@ BAD = [  # layers, the other arguments, the error, and what it says
     ([line()], {"y": None}, TypeError, "y=None"),
     ([line()], {"y": Y * 1j}, TypeError, "y is complex64"),
     ([line()], {"y": Y[:, 0]}, ValueError, r"y has the shape \(4,\); give \(4, 1\), a number for each row and output$"),
-    ([line(2, 3)], {"y": [0, 1, 2, 3]}, ValueError, r"give \(4, 3\), .*one_hot\(y, 3\)"),
+    (
+        [line(2, 3)],
+        {"y": [0, 1, 2, 3]},
+        ValueError,
+        r"give \(4, 3\), .* with loss=torch.nn.CrossEntropyLoss\(\) the class",
+    ),
     ([line()], {"y": 2 * Y}, ValueError, "y holds 2; BCEWithLogitsLoss takes 0, 1 or .*MSELoss"),
     (PROBABILITIES, {"y": Y - 1}, ValueError, "y holds -1; BCELoss"),
     (
@@ -83,9 +91,38 @@ BAD = [  # layers, the other arguments, the error, and what it says
     ([line()], {"lr": torch.tensor(True)}, TypeError, "lr=True must be a positive number"),
     ([line()], {"lr": 1j}, TypeError, "lr=1j must be a positive number"),
     ([line()], {"lr": torch.tensor(1j)}, TypeError, "lr=1j must be a positive number"),
-    ([line()], {"lr": None}, TypeError, "lr=None must be a positive number"),
     ([line()], {"lr": [0.1]}, TypeError, r"lr=\[0.1\] must be a positive number"),
     ([line()], {"lr": torch.ones(1)}, TypeError, r"lr=tensor\(\[1.\]\) must be a positive number"),
+    (
+        [line(2, 3)],
+        CLASSES | {"y": [0, 1, 2]},
+        ValueError,
+        r"y has the shape \(3,\); give the class of each row, \(4\), 0 to 2",
+    ),
+    ([line(2, 3)], CLASSES | {"y": [0, 1, 2, 3]}, ValueError, "y holds 3; the classes are 0 to 2"),
+    ([line(2, 3)], CLASSES | {"y": [0, 1, 2, -1]}, ValueError, "y holds -1; the classes are 0 to 2"),
+    ([line(2, 3)], CLASSES | {"y": [0, 1, 2, 0.5]}, ValueError, "y holds 0.5; the classes are 0 to 2"),
+    (
+        [line(2, 3)],
+        CLASSES | {"y": torch.full((4, 3), 1 / 3)},
+        ValueError,
+        "other rows than a 1 among zeros; give the class",
+    ),
+    (
+        [line(2, 3)],
+        {"y": [0, 1, 2, 1], "loss": nn.CrossEntropyLoss(ignore_index=1)},
+        ValueError,
+        "y holds 1, which ignore_index says not to count; leave these rows out",
+    ),
+    (
+        [line(2, 3)],
+        {"y": [0, 1, 2, 1], "loss": nn.CrossEntropyLoss(weight=torch.ones(2))},
+        ValueError,
+        r"loss's weight has the shape \(2,\); give \(3\)",
+    ),
+    ([line()], {"steps": 0}, ValueError, "steps=0 must be a whole number from 1 on"),
+    ([line()], {"steps": 1.5}, ValueError, "steps=1.5 must be a whole number from 1 on"),
+    ([line(2, 3000)], {"y": torch.ones(4, 3000), "steps": 10**6}, ValueError, "do not fit memory; give at most 14913"),
     ([line()], {"title": 3}, TypeError, "title=3 must be a text"),
     ([line()], {"title": None}, TypeError, "title=None must be a text"),
     ([line()], {"features": "ab"}, TypeError, "features='ab' must be a list of 2 names"),

@@ -212,19 +212,75 @@ def test_a_network_that_adam_trains_is_explained_by_gradient_descent(run):
     assert "α = 0.004" in words
 
 
-@pytest.mark.parametrize(
-    ("arguments", "value"),
-    [
-        ("--data.source digits", "data.task=multiclass"),
-        ("--data.source diabetes", "data.task=regression"),
-        ("--model.dropout 0.5", "model.dropout=0.5"),
-        ("--model.norm layer", "model.norm=layer"),
-    ],
-)
-def test_steps_without_words_are_refused(arguments, value, run):
-    status, out, err = run(f"--data.source breast_cancer {arguments}")
+ANY = [  # the command, and what its text says
+    ("--data.source digits", "row 1: correct answer 0", "A2 = exp(Z2)/(Σₖ exp(Z2))"),
+    ("--data.source digits --y 7", "row 1: correct answer by --y 7", "L = −(1/N) Σ y ln A2"),
+    ("--data.source diabetes", "row 1: correct answer 151. ", "y is scaled: (y − mean)/deviation of the training rows"),
+    ("--data.source diabetes --y 100", "correct answer by --y 100", "MSELoss, mean; N = 1 row, K = 1 output"),
+    ("--data.source breast_cancer --model.dropout 0.5", "Dropout's mask is drawn with seed 0", "B1 = A1 ∘ m1"),
+    ("--data.source breast_cancer --model.norm layer", "linear, layer_norm, ", "U2 = (Z1 − μ2) ∘ r2"),
+    ("--data.source breast_cancer --model.members 3 --member 2", "member 2 of 3", "L = −"),
+    ("--data.source breast_cancer --model.lr [0.1,0.3] --member 2", "member 2 of 2", "learning rate α = 0.3"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "title", "line"), ANY, ids=[arguments for arguments, *_ in ANY])
+def test_any_network_that_can_be_trained_is_explained(arguments, title, line, run):
+    status, out, err = run(f"{arguments} --model.hidden [3] --row 1")
+    assert (status, err) == (0, "")
+    words = " ".join(out.split())
+    assert title in words
+    assert line in words
+    assert re.search(r"Checks: (\d+) of \1 ok", words)
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_without_arguments_it_explains_xor(run):
+    assert run("") == run(XOR)
+    assert run("--row 2 --layer 1") == run(f"{XOR} --row 2 --layer 1")
+
+
+def test_many_steps_are_the_first_a_line_for_each_and_the_last(run):
+    status, out, err = run(f"{XOR} --steps 130 --json e.json --layer 2")
+    assert (status, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    heads = [" ".join(line.split()) for line in out.splitlines() if line.startswith("step")]
+    assert heads == ["step 1 of 130", "step 130 of 130"]
+    written = json.loads(Path("e.json").read_text())
+    assert [step["step"] for step in written["steps"]] == list(range(1, 131))
+    rows = re.findall(r"^ +(\d+) +(\S+) +(\S+) +(\S+) +(\S+) +(\S+) +(\S+)$", out, re.MULTILINE)
+    assert len(rows) == 100
+    assert rows[0][0] == "1"
+    assert rows[-1][0] == "130"
+    for number, loss, *_ in rows:
+        assert float(loss) == pytest.approx(written["steps"][int(number) - 1]["loss"], rel=1e-3)
+    assert re.search(r"After step 130 L is (\S+)\. 100 of 130 steps are shown\.", out)
+    assert written["steps"][0]["values"]["A2"]["values"] == written["records"][3]["values"]
+    assert written["steps"][129]["loss"] < written["steps"][0]["loss"]
+
+
+def test_large_tensors_are_in_json_if_they_are_asked_for(run):
+    command = "--data.source digits --row 1 --model.hidden [200] --json e.json"
+    sizes, contents = [], []
+    for more in ("", " --json_all"):
+        assert run(command + more)[0] == 0
+        sizes.append(Path("e.json").stat().st_size)
+        contents.append(json.loads(Path("e.json").read_text()))
+    assert sizes[0] < sizes[1] / 4
+    (few, most), name = contents, "W1"
+    assert few["most"] == 10_000
+    assert most["most"] is None
+    weight = torch.tensor(most["given"][name]["values"])
+    assert few["given"][name]["values"] is None
+    assert few["given"][name]["shape"] == list(weight.shape) == [200, 64]
+    for what, number in (("least", weight.min()), ("largest", weight.max()), ("mean", weight.mean())):
+        assert few["given"][name][what] == pytest.approx(number.item(), rel=1e-4, abs=1e-6)
+
+
+def test_what_has_no_equations_is_refused_by_name(run):
+    status, out, err = run("--data.source breast_cancer --model.norm batch --row 1")
     assert (status, out) == (2, "")
-    assert re.fullmatch(f"torchbp: error: explain has no words for {re.escape(value)} yet; it shows .*\n", err)
+    assert re.fullmatch("torchbp: error: layer '1', a BatchNorm1d, has no equations in its rule, .*\n", err)
 
 
 STRAY = [  # the rows of a file, the command, the status and the message
@@ -291,22 +347,17 @@ def test_numbers_of_a_checkpoint_that_are_none_are_named(value, message, run, ch
     assert re.fullmatch(f"torchbp: error: odd.ckpt: net.2.bias {message}.*\n", err)
 
 
-def test_ensembles_are_refused_with_what_to_add(run, checkpoint):
-    content = torch.load(checkpoint, weights_only=True)
-    content["hyper_parameters"]["members"] = 2
-    torch.save(content, "two.ckpt")
+def test_ensembles_are_refused_with_what_to_add(run):
     sweep, ensemble = (f"{CANCER} -c {quoted(CONFIGS / name)}" for name in ("sweep.yaml", "ensemble.yaml"))
     for arguments, message in (
-        (sweep, "a sweep of learning rates, .* add --model.members null --model.lr 0.1"),
-        (ensemble, "an ensemble, .* add --model.members null --model.lr 0.5"),
-        (
-            f"{CANCER} --ckpt_path two.ckpt",
-            "two.ckpt holds an ensemble, .*: train .* --model.members null --model.lr 0.5",
-        ),
+        (sweep, r"the network is an ensemble of \d+, and explain shows one: add --member N, 1 to \d+"),
+        (ensemble, r"the network is an ensemble of \d+, and explain shows one: add --member N, 1 to \d+"),
+        (f"{ensemble} --member 99", r"--member 99: the ensemble has the members 1 to \d+"),
+        (f"{CANCER} --member 1", "--member 1 is of many networks, and the settings are of one; leave it out"),
     ):
         status, out, err = run(arguments)
         assert (status, out) == (2, "")
-        assert re.fullmatch(f"torchbp: error: .*{message}\n", err), err
+        assert re.fullmatch(f"torchbp: error: {message}\n", err), err
     for config in (sweep, ensemble):
         assert run(f"{config} --model.members null --model.lr 0.1")[0] == 0
 
@@ -372,7 +423,10 @@ BAD = [
     (f"{XOR} --json e.txt", 2, "--json e.txt must be a file that ends in .json"),
     (f"{XOR} --html nowhere/e.html", 2, "there is no folder nowhere to write e.html to"),
     ("--data.source nowhere.csv --data.target y", 1, "nowhere.csv does not exist"),
-    ("", 2, "data.source is missing"),
+    ("--data.batch_size 8", 2, "data.source is missing"),
+    (f"{XOR} --steps 0", 2, "steps=0 must be a whole number from 1 on"),
+    ("--data.source diabetes --row 1 --y much", 2, "--y much must be a number"),
+    ("--data.source diabetes --row 1 --saturate", 2, "--saturate makes a network sure of a wrong class"),
     (f"{XOR} --model.hiden [3]", 2, r"no key 'model.hiden'; did you mean model.hidden\?"),
     (f"{XOR} --rwo 3", 2, r"no key 'rwo'; did you mean row\?"),
 ]

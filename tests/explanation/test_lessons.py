@@ -37,7 +37,7 @@ def test_every_printed_line_is_what_the_command_prints(capsys):
             checked += 1
             continue
         printed = capsys.readouterr().out.splitlines()
-    assert checked == 8
+    assert checked == 9
 
 
 def test_articles_example_in_numpy():

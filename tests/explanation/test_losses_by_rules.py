@@ -66,13 +66,6 @@ def test_the_losses_that_take_any_number_are_named(registered):
         torchbp.explain(line(), X, 2 * Y)
 
 
-def test_a_loss_of_classes_is_not_shown_yet_whatever_shape_y_has():
-    message = "CrossEntropyLoss compares rows with classes, and explain does not show such a loss yet; use BCELoss, "
-    for target in (Y, Y[:, 0].long()):
-        with pytest.raises(TypeError, match=message):
-            torchbp.explain(line(), X, target, loss=torch.nn.CrossEntropyLoss())
-
-
 class HardSigmoid(torch.nn.Module):
     def forward(self, z):
         return (z / 6 + 0.5).clamp(0, 1)

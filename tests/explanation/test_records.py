@@ -14,6 +14,8 @@ from tests.explanation.lines import check_numbers
 from tests.networks import set_parameters
 from tests.published import MAZUR_INPUT, MAZUR_LR, MAZUR_NUMBERS, MAZUR_PARAMETERS, MAZUR_TARGET
 from torchbp.explanation import arguments
+from torchbp.explanation.criterion import Criterion
+from torchbp.explanation.descent import Descent
 from torchbp.explanation.network import Chain
 from torchbp.explanation.step import TrainingStep
 
@@ -110,7 +112,7 @@ def test_records_equal_autograd_and_are_the_whole_step(case):
 def test_order_is_the_articles():
     names = [record.name for record in torchbp.explain(xor_net(), *XOR).records]
     forward, update = "Z1 A1 Z2 A2 L", "W1′ b1′ W2′ b2′ Z1′ A1′ Z2′ A2′ L′"
-    backward = "dL/dA2 dL/dZ2 dL/dW2 dL/db2 dL/dA1 dL/dZ1 dL/dW1 dL/db1"
+    backward = "dL/dA2 dL/dZ2 dL/dW2 dL/db2 dL/dA1 dL/dZ1 dL/dW1 dL/db1 dL/dX"
     assert " ".join(names) == f"{forward} {backward} {update}"
 
 
@@ -172,8 +174,10 @@ def test_mazurs_worked_example():
 def training_step(net, x, y, loss):
     """The records without their checks, which take most of an explanation's time."""
     chain = Chain(net)
-    x, y = arguments.rows(chain, x, y)
-    return TrainingStep(chain, arguments.fitted_loss(arguments.supported_loss(loss, chain), y), x, y, 0.1)
+    loss = arguments.supported_loss(loss, chain)
+    x, y = arguments.rows(chain, x, y, loss)
+    criterion = Criterion(arguments.fitted_loss(loss, y, chain), chain, y)
+    return TrainingStep(chain, criterion, x, Descent(0.1, None, chain))
 
 
 @pytest.mark.parametrize("rows", [1, 3])

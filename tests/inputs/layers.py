@@ -14,6 +14,16 @@ def members_alone(x, weight, bias=None):
     return torch.stack([F.linear(*member) for member in zip(xs, weight, biases, strict=True)])
 
 
+def with_cosines(x, weight, bias):
+    """The features and cosines of the first ones, feature by feature."""
+    x = x if weight.dim() == 2 or x.dim() == 3 else x.expand(len(weight), -1, -1)
+    waves = [x]
+    for feature in range(weight.shape[-2]):
+        of_feature = [p[..., feature, :] if p.dim() == 2 else p[:, None, feature] for p in (weight, bias)]
+        waves.append(torch.cos(x[..., feature : feature + 1] * of_feature[0] + of_feature[1]))
+    return torch.cat(waves, -1)
+
+
 def scaled_members(x, weight, bias=None):
     """The scale and shift of each member, by torch's operations."""
     z = x * weight[:, None]
@@ -84,6 +94,17 @@ OPERATIONS = [
             ((2, 1, 3), (2, 1, 3), (2, 1)),
             ((3, 0, 2), (3, 4, 2), (3, 4)),
         ],
+    ),
+    Operation(
+        ops.periodic_embedding,
+        with_cosines,
+        [  # what it saves is less than torch's for more than a few rows; tests/ops/test_layers.py has fewer
+            ((8, 3), (2, 8), (2, 8)),  # the third feature has no waves
+            ((2, 6, 2), (2, 8), (2, 8)),
+            ((8, 2), (2, 2, 8), (2, 2, 8)),  # rows that all members share
+            ((2, 8, 2), (2, 2, 8), (2, 2, 8)),  # each member's own rows
+        ],
+        complex=False,
     ),
     Operation(
         ops.ensemble_scale,

@@ -29,6 +29,7 @@ MODULES |= {
     "NLLLoss": ((), [(4, 3), CLASSES]),
     "KLDivLoss": ({"reduction": "batchmean"}, [(4, 3), PROBABILITIES]),
     "Embedding": ((5, 3), [("below 5", (4,))]),
+    "PeriodicEmbedding": ((3, 2), [(4, 3)]),
     "Dropout": ((), [(4, 3)]),
     "Dropout1d": ((), [(2, 3, 2)]),
     "Dropout2d": ((), [(2, 3, 2, 2)]),

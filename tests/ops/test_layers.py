@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import torchbp
+from tests.inputs.layers import with_cosines
 from torchbp import ops
 
 DROPOUTS = [
@@ -119,3 +120,24 @@ def test_the_engine_runs_embeddings_and_dropout_of_channels(options):
     torch.manual_seed(1)
     torchbp.backprop(net, i, y, loss)
     torch.testing.assert_close([p.grad for p in net.parameters()], expected)
+
+
+@pytest.mark.parametrize(
+    "shapes", [((3,), (3, 2)), ((0, 3), (2, 2)), ((1, 3), (3, 1)), ((4, 3), (0, 2)), ((4, 3), (2, 0))]
+)
+def test_periodic_embedding_of_few_numbers(shapes):
+    x, weight, bias = (torch.randn(shape, dtype=torch.double, requires_grad=True) for shape in (*shapes, shapes[1]))
+    results = []
+    for function in (ops.periodic_embedding, with_cosines):
+        z = function(x, weight, bias)
+        results.append([z, *torch.autograd.grad(z.square().sum(), (x, weight, bias), materialize_grads=True)])
+    torch.testing.assert_close(*results)
+
+
+def test_periodic_embedding_refuses_shapes_that_do_not_fit():
+    x = torch.randn(4, 3)
+    for weight, bias in [((3, 2), (3, 1)), ((4, 2), (4, 2)), ((3,), (3,))]:
+        with pytest.raises(RuntimeError, match=r"have the shapes \(4, 3\), .*; give \(…, in_features\)"):
+            ops.periodic_embedding(x, torch.ones(weight), torch.ones(bias))
+    with pytest.raises(RuntimeError, match=r"give \(N, in_features\), or \(2, N, in_features\)"):
+        ops.periodic_embedding(torch.randn(5, 4, 3), torch.ones(2, 3, 1), torch.ones(2, 3, 1))

@@ -274,13 +274,21 @@ def test_the_parts_of_a_loss(rule):
         options = {**defaults, **{name: numbers.get(name, torch.rand(2).double()) for name in given}}
         have = [name for name, value in options.items() if value is not None]
         output, y = torch.randn(5, 2).double().sigmoid().requires_grad_(), torch.rand(5, 2).double()
-        if rule.target == "classes":
-            y = torch.tensor([0, 1, 0, 0, 1])
-        a = output if rule.answers is None else rule.answers.forward(output)
-        values = {"A": a, "y": y, **dict(zip(rule.option_symbols, options.values(), strict=False))}
+        of_classes, shown = rule.target == "classes", y
+        if of_classes:
+            y = (
+                torch.tensor([0, 1, 0, 0, 1])
+                if rule.equation is None or "ignore_index" not in given
+                else y.new_zeros(5)
+            )
+            y = y.long()
+            shown = F.one_hot(y, 2).double()
+        a = output if rule.answers is None else rule.answers.forward(output, **rule.answers_options)
+        values = {"A": a, "y": shown, "K": 2, **dict(zip(rule.option_symbols, options.values(), strict=False))}
         each = rule.each(output, y, **options)
         if rule.equation is not None:
-            torch.testing.assert_close(rule.tree("equation", have).evaluate(values), each)
+            by_equation = rule.tree("equation", have).evaluate(values)
+            torch.testing.assert_close(by_equation.sum(-1) if of_classes else by_equation, each)
         for reduction in ("mean", "sum"):
             expected = each.sum() / (1 if reduction == "sum" else count(rule, y, options, each.dtype))
             torch.testing.assert_close(rule.mean_or_sum(output, y, reduction, **options), expected)
@@ -291,7 +299,11 @@ def test_the_parts_of_a_loss(rule):
         by_answer = rule.tree("slope", have).evaluate(values)
         if rule.answers is not None:
             torch.testing.assert_close(rule.tree("error", have).evaluate(values), derivative)
-            by_answer = by_answer * rule.answers.tree("slope").evaluate({"A": a})
+            if isinstance(rule.answers, Layer):
+                tree = rule.answers.tree("backward_equation", **rule.answers_options)
+                by_answer = tree.evaluate({"dZ": by_answer, "Z": a})
+            else:
+                by_answer = by_answer * rule.answers.tree("slope").evaluate({"A": a})
         torch.testing.assert_close(by_answer, derivative)
 
 
@@ -316,7 +328,7 @@ def test_the_parts_of_a_loss(rule):
         (SHIFT.parameters[0], {"ones": True, "accumulate": None}, "has ones=True without `accumulate`"),
         (DOT, {"options": ("delta",)}, "has option_symbols=(); give one for each of ('delta',)"),
         (DOT, {"error": A}, "has `error` without `answers`"),
-        (DOT, {"answers": "sigmoid"}, "has answers='sigmoid'; give the activation"),
+        (DOT, {"answers": "sigmoid"}, "has answers='sigmoid'; give what turns logits into answers"),
         (DOT, {"target": "rows"}, "has target='rows'; use 'elements', 'classes'"),
         (DOT, {"slope": lambda given: "y"}, "has no expression as `slope`, but 'y'"),
     ],

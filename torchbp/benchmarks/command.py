@@ -30,7 +30,7 @@ BENCHMARKS = {
     "models": ("A step of whole networks, converted, beside torch.nn: time and memory.", 8.0),
 }
 ACCURACY = "The worst error of each operation, forward and backward, in ulp, beside torch's."
-TABLES = "Our estimators' defaults on real tables, beside scikit-learn's: scores and processor time."
+TABLES = "Our estimators' defaults on real tables, beside those of other libraries: scores and processor time."
 COMPILED = ("layers", "step", "fit", "ensemble", "all")
 ON_CPU = ("fit",)
 ALL = "All of these timings, each in a process of its own."
@@ -150,6 +150,10 @@ def _parser():
     tables.add_argument("--seeds", type=_positive(int), default=5, help="splits of each table (default: 5)")
     tables.add_argument("--rows", type=_positive(int), default=5000, help="of a table at most (default: 5000)")
     tables.add_argument("--pack", action="store_true", help="our packs, too, which take ten times as long")
+    tables.add_argument(
+        "--peers", action="store_true", help="LightGBM, CatBoost, RealMLP-TD and TabM, too, where they are installed"
+    )
+    tables.add_argument("--ablation", action="store_true", help="our pack alone, each time with one part changed")
     tables.add_argument("--only", type=_table, nargs="+", default=None, metavar="TABLE", help="these alone")
     tables.add_argument("--json", metavar="FILE", type=_new_file, help="write the results to this file too")
     return parser

@@ -76,29 +76,33 @@ def predict_keys(output: str = "predictions.csv", overwrite: bool = False):
 
 def explain_keys(
     ckpt_path: str | None = None,
-    member: int | None = None,
     row: int | None = None,
     y: list[str] | str | None = None,
     lr: float | None = None,
     layer: int | None = None,
     weights: str | None = None,
     saturate: bool = False,
+    steps: int = 1,
+    member: int | None = None,
     json: str | None = None,
+    json_all: bool = False,
     html: str | None = None,
     seed_everything: int = 0,
 ):
     """The keys of `explain` alone.
 
     Args:
-        ckpt_path: the trained network. By default it is a fresh one.
-        member: of a pack, which of its networks.
+        ckpt_path: the trained network. By default it is a fresh one, and without data too that of xor.
         row: the row of the data, from 1. By default it is row 1, or all rows of xor.
-        y: the class of the row, instead of its label.
+        y: the class of the row, or its number, instead of its label.
         lr: the learning rate of the step, instead of model.lr.
         layer: print this layer alone, from 1.
         weights: "zero" shows what would happen if all weights were 0.
         saturate: whether to show what would happen if the network were sure of a wrong answer.
+        steps: how many steps to take: the first and the last are printed whole, and a line for each.
+        member: which network of an ensemble, from 1, or of a pack.
         json: write the explanation to this file, as JSON.
+        json_all: whether to write large tensors too, of more than 10,000 numbers.
         html: write the explanation to this file, as a page to step through.
         seed_everything: seed of the weights of a fresh network.
     """

@@ -16,9 +16,9 @@ RECIPES = {
     },
     "pack": {},
 }
-# what the survey says of a recipe that was asked for
+# what each is, and what for, in a line of `fit`
 WHY = {
-    "mlp": "one network of 64-64 units, trained in seconds by AdamW",
-    "article": "the article's network and rule, 16 sigmoid units and plain gradient descent: to learn from",
-    "pack": "networks that differ, of which the best together answer: the best scores, in minutes",
+    "mlp": "one network, in seconds; --recipe pack trains many that differ, in minutes, for better scores",
+    "article": "16 sigmoid units and plain gradient descent, to learn from; --recipe mlp is for better scores",
+    "pack": "networks that differ, of which the best together answer; in minutes, for better scores",
 }

@@ -6,6 +6,7 @@ import torch
 
 from torchbp.engine.network import Network
 from torchbp.nn.dropout import Dropout
+from torchbp.nn.embedding import PeriodicEmbedding
 from torchbp.nn.ensemble import EnsembleLinear, EnsembleScale
 from torchbp.nn.linear import Linear
 from torchbp.ops.registry import rule_of
@@ -26,6 +27,8 @@ def layer_signature(layer):
     rule = rule_of(layer)
     if isinstance(layer, torch.nn.Linear):
         return (Linear, layer.in_features, layer.out_features, *learns(layer))
+    if isinstance(layer, PeriodicEmbedding):
+        return (PeriodicEmbedding, layer.features, layer.waves, *learns(layer))
     if isinstance(layer, torch.nn.Dropout) and not isinstance(layer.p, torch.Tensor):
         return (Dropout,)
     if isinstance(layer, torch.nn.LayerNorm | torch.nn.RMSNorm) and len(layer.normalized_shape) == 1:
@@ -52,6 +55,9 @@ def of_layer(alike):
     first, count = alike[0], len(alike)
     if isinstance(first, torch.nn.Linear):
         layer = EnsembleLinear(count, first.in_features, first.out_features, first.bias is not None, "meta")
+        layer = with_parameters(layer, alike)
+    elif isinstance(first, PeriodicEmbedding):
+        layer = PeriodicEmbedding(first.features, first.waves, first.frequency, count, "meta")
         layer = with_parameters(layer, alike)
     elif isinstance(first, torch.nn.LayerNorm | torch.nn.RMSNorm) and first.weight is not None:
         kind, options = type(first), rule_of(first).options_of(first)

@@ -30,10 +30,13 @@ class EngineClassifier(ClassifierMixin, EngineEstimator):
         answers = self._answers(X)
         if self._multilabel_dtype is not None:
             return answers
-        return np.concatenate([1 - answers, answers], 1) if self._outputs == 1 else answers
+        return np.concatenate([1 - answers, answers], 1) if self._is_binary() else answers
+
+    def _is_binary(self):
+        return self._multilabel_dtype is None and len(self.classes_) == 2
 
     def _answers_of(self, z):
-        of_labels = self._outputs == 1 or self._multilabel_dtype is not None
+        of_labels = self._is_binary() or self._multilabel_dtype is not None
         return z.sigmoid() if of_labels else z.softmax(-1)
 
     def _losses_of(self, answers, y):
@@ -54,7 +57,7 @@ class EngineClassifier(ClassifierMixin, EngineEstimator):
     def _set_target(self, y, weight):
         self._multilabel_dtype = y.dtype if y.ndim == 2 else None
         self.classes_ = np.unique(y) if y.ndim == 1 else np.arange(y.shape[1])
-        self._outputs = 1 if y.ndim == 1 and len(self.classes_) == 2 else len(self.classes_)
+        self._outputs = 1 if self._is_binary() else len(self.classes_)
 
     def _engine_target(self, y):
         if self._multilabel_dtype is not None:
@@ -62,7 +65,7 @@ class EngineClassifier(ClassifierMixin, EngineEstimator):
         places = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         if unknown := y[self.classes_[places] != y].tolist():
             raise ValueError(f"y has the class {unknown[0]!r}, which is not one of {self.classes_.tolist()}")
-        if self._outputs == 1:
+        if self._is_binary():
             return torch.from_numpy(places.astype(np.float64)).unsqueeze(1), nn.BCEWithLogitsLoss()
         return torch.from_numpy(places), nn.CrossEntropyLoss()
 

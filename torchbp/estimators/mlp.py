@@ -78,7 +78,7 @@ class MLPClassifier(EngineClassifier, _Options):
         dropout: the probability of 0 behind each activation.
         scaling: of the features: "standard", by the mean m and the standard deviation s of the rows of `fit`;
             "clipped", z / √(1 + (z/4)²) of that, so that no row lies far from all others; "ranked", the same and the
-            share of the rows of `fit` up to the value, as a second feature; "auto", ranked from 2000 rows on, otherwise
+            share of the rows of `fit` up to the value, as a second feature; "auto", ranked from 1000 rows on, otherwise
             clipped; "none".
         learning_rate_init, weight_decay: α and λ of `torchbp.AdamW`.
         batch_size: about so many rows of a step; "auto" is a power of 2, from 1/64 to 1/32 of them, within 16 and 256.

@@ -19,7 +19,7 @@ class _Options(EngineEstimator):
     def __init__(
         self,
         *,
-        members: int = 64,
+        members: int = 32,
         folds: int = 4,
         activation: str = "silu",
         scaling: str = "auto",
@@ -45,7 +45,7 @@ class _Options(EngineEstimator):
 
     @property
     def configurations_(self) -> list[Any]:
-        """Each configuration: its hidden layers, learning rate, decay and dropout, its loss, and its share."""
+        """Each configuration: what was drawn, its loss, and its share."""
         return self._training.configurations
 
     @property
@@ -60,10 +60,11 @@ class PackClassifier(EngineClassifier, _Options):
         P = Σ_c share_c (1/K) Σ_k P_ck        of the configurations c, each trained without each of the K folds
 
     A configuration is drawn: one, two or three hidden layers of 64 units; a learning rate of AdamW from 0.001 to 0.01
-    and a decay from 0.0001 to 0.3, their logarithms uniform; dropout of 0, 0.1, 0.2 or 0.3. Each of its networks stops
-    where the loss on its fold no longer falls, and is put back to its best epoch. The shares are found by the answers
-    to the rows that a network did not train on, as `torchbp/estimators/pack_training.py` says: so all rows are trained
-    on, and all choose. With fewer than 50 rows nothing is left out, and all have the same share.
+    and a decay from 0.0001 to 0.3, their logarithms uniform; dropout of 0, 0.1, 0.2 or 0.3. Where features have ranks,
+    every second one has a `torchbp.nn.PeriodicEmbedding` of them, with a frequency from 0.05 to 1. Each of its networks
+    stops where the loss on its fold no longer falls, and is put back to its best epoch. The shares are found by the
+    answers to the rows that a network did not train on, as `torchbp/estimators/pack_training.py` says: so all rows are
+    trained on, and all choose. With fewer than 50 rows nothing is left out, and all have the same share.
 
     Args:
         members: how many networks: `members // folds` configurations.

@@ -12,51 +12,104 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from torchbp.engine import AdamW, Pack
+from torchbp import nn
+from torchbp.engine import AdamW, Pack, seed_dropout
 from torchbp.estimators.held_out import spread
+from torchbp.estimators.scaling import Ranked
 from torchbp.estimators.training import Training, network_of, parts_of, widest
 
-DEPTHS = 1, 2, 3  # hidden layers, one after the other
-WIDTH = 64
-LR = 1e-3, 1e-2  # the logarithm is uniform
-WEIGHT_DECAY = 1e-4, 0.3
-DROPOUT = 0.0, 0.0, 0.1, 0.2, 0.3
 ROUNDS = 50  # of the choice
+MOST_WAVES, MOST_WAVES_OF_ALL = 8, 128  # of a feature, and about so many of all features
+
+
+def greedy_shares(answers, mean_losses):
+    """How often each of the answers (C, N, outputs) is chosen, over the number of choices: (C).
+
+    Args:
+        mean_losses(answers): (…, N, outputs) to (…).
+    """
+    total, chosen, lowest = torch.zeros_like(answers[0]), [], []
+    for number in range(1, ROUNDS + 1):
+        losses = mean_losses((total + answers) / number)
+        chosen.append(losses.argmin())
+        lowest.append(losses.min())
+        total += answers[chosen[-1]]
+    chosen = torch.stack(chosen[: int(torch.stack(lowest).argmin()) + 1])
+    return chosen.bincount(minlength=len(answers)).double() / len(chosen)
 
 
 class Configuration(NamedTuple):
     """What a configuration was, the loss of its answers to the rows that its networks did not train on, and its share
-    in the answers of the whole. Of few rows, which have no folds, the loss is nan and all have the same share."""
+    in the answers of the whole. Of few rows, which have no folds, the loss is nan and all have the same share.
+
+    frequency: of the `PeriodicEmbedding` of the ranks of the features; 0 without one. seed: of the weights and of the
+    masks of dropout. They are the same, whatever other configurations there are.
+    """
 
     hidden_layer_sizes: tuple[int, ...]
     learning_rate: float
     weight_decay: float
     dropout: float
+    frequency: float
+    seed: int
     loss: float = float("nan")
     share: float = 0.0
 
 
 class PackTraining(Training):
-    """As `Training`, of a pack. `configurations` are those drawn; `networks` those that are kept, a list for each."""
+    """As `Training`, of a pack. `configurations` are those drawn; `networks` those that are kept, a list for each.
+
+    What a configuration is drawn from: `depths`, one after the other; `learning_rates`, `weight_decays` and
+    `frequencies`, whose logarithm is uniform; `dropouts`. `embeds`: whether every second one has a periodic embedding
+    of the ranks, where there are ranks.
+    """
+
+    depths, width = (1, 2, 3), 64
+    learning_rates, weight_decays = (1e-3, 1e-2), (1e-4, 0.3)
+    dropouts = 0.0, 0.0, 0.1, 0.2, 0.3
+    frequencies, embeds = (0.05, 1.0), True
+    optimizer_class = AdamW
+    shares_of = staticmethod(greedy_shares)
 
     def make_networks(self, features, outputs, loss):
         folds = self.options["folds"]
-        self.configurations = [self.drawn(number) for number in range(max(1, self.options["members"] // folds))]
-        self.networks, of_each = [], {"lr": [], "weight_decay": []}
-        for hidden, lr, decay, dropout, *_ in self.configurations:
-            sizes = [features, *hidden, outputs]
-            self.networks.append([network_of(sizes, self.options["activation"], dropout) for _ in range(folds)])
-            of_each["lr"] += [lr] * folds
-            of_each["weight_decay"] += [decay] * folds
-        networks = [network.to(self.dtype) for of_one in self.networks for network in of_one]
+        # from a stream of its own: the folds and the order of the rows do not depend on how many there are
+        random = np.random.RandomState(self.random.randint(2**31))
+        self.configurations = self.drawn(max(1, self.options["members"] // folds), random)
+        self.networks = [self.networks_of(of_one, features, outputs) for of_one in self.configurations]
+        networks = [network for of_one in self.networks for network in of_one]
+        of_each = {
+            "lr": [of_one.learning_rate for of_one in self.configurations for _ in range(folds)],
+            "weight_decay": [of_one.weight_decay for of_one in self.configurations for _ in range(folds)],
+        }
         # with "auto" the time would decide what computes a step, and its rounding may decide the choice
-        self.optimizer = Pack(networks, AdamW, loss=loss, compile=False, **of_each)
+        self.optimizer = Pack(networks, self.optimizer_class, loss=loss, compile=False, **of_each)
 
-    def drawn(self, number):
-        lr, decay = (float(np.exp(self.random.uniform(*np.log(limits)))) for limits in (LR, WEIGHT_DECAY))
-        dropout = float(self.random.choice(DROPOUT))
-        hidden = (WIDTH,) * DEPTHS[number % len(DEPTHS)]
-        return Configuration(hidden, lr, decay, 0.0 if self.has_few_rows else dropout)
+    def drawn(self, count, random):
+        """So many configurations; a larger count gives the same ones first."""
+        has_embeddings = self.embeds and ranks_of(self.scaling) > 0
+        found, first = [], random.randint(2)
+        for number in range(count):
+            lr, decay = (drawn_logarithmically(of, random) for of in (self.learning_rates, self.weight_decays))
+            dropout = 0.0 if self.has_few_rows else float(random.choice(self.dropouts))
+            hidden = (self.width,) * self.depths[number % len(self.depths)]
+            frequency = drawn_logarithmically(self.frequencies, random)
+            frequency = frequency if has_embeddings and (number + first) % 2 else 0.0
+            found.append(Configuration(hidden, lr, decay, dropout, frequency, int(random.randint(2**31))))
+        return found
+
+    def networks_of(self, configuration, features, outputs):
+        """The networks of a configuration, one for each fold, as they are before the training."""
+        hidden, *_, dropout, frequency, seed, _, _ = configuration
+        options = self.options["activation"], dropout, frequency, ranks_of(self.scaling)
+        torch.manual_seed(seed)
+        networks = [
+            embedded_network([features, *hidden, outputs], *options).to(self.dtype)
+            for _ in range(self.options["folds"])
+        ]
+        for fold, network in enumerate(networks):
+            seed_dropout(network, seed + fold)
+        return networks
 
     def fit(self, x, y, classes):
         """As `Training.fit`."""
@@ -91,7 +144,7 @@ class PackTraining(Training):
             answers = torch.stack([self.unseen_answers(of_one, x, answers_of) for of_one in self.networks])
             weight = torch.ones(len(x), dtype=torch.double) if weight is None else torch.from_numpy(weight)
             mean_losses = lambda answers: losses_of(answers) @ weight / weight.sum()  # noqa: E731
-            shares, losses = greedy_shares(answers, mean_losses), mean_losses(answers)
+            shares, losses = self.shares_of(answers, mean_losses), mean_losses(answers)
         numbers = zip(self.configurations, losses.tolist(), shares.tolist(), strict=True)
         self.configurations = [of_one._replace(loss=loss, share=share) for of_one, loss, share in numbers]
         self.networks = [of_one for of_one, share in zip(self.networks, shares, strict=True) if share]
@@ -119,22 +172,25 @@ class PackTraining(Training):
         return torch.cat(found)
 
 
+def embedded_network(sizes, activation, dropout, frequency, ranks):
+    """`network_of` with a periodic embedding of the first `ranks` features in front; without one where the frequency
+    is 0."""
+    if not frequency:
+        return network_of(sizes, activation, dropout)
+    waves = min(MOST_WAVES, max(1, MOST_WAVES_OF_ALL // ranks))
+    layers = network_of([sizes[0] + ranks * waves, *sizes[1:]], activation, dropout)
+    return torch.nn.Sequential(nn.PeriodicEmbedding(ranks, waves, frequency), *layers)
+
+
+def ranks_of(scaling):
+    """How many of the first features are ranks."""
+    return scaling.ranks if isinstance(scaling, Ranked) else 0
+
+
+def drawn_logarithmically(limits, random):
+    return float(np.exp(random.uniform(*np.log(limits))))
+
+
 def evaluated(network):
     """A copy for answers, in float64."""
     return copy.deepcopy(network).double().eval()
-
-
-def greedy_shares(answers, mean_losses):
-    """How often each of the answers (C, N, outputs) is chosen, over the number of choices: (C).
-
-    Args:
-        mean_losses(answers): (…, N, outputs) to (…).
-    """
-    total, chosen, lowest = torch.zeros_like(answers[0]), [], []
-    for number in range(1, ROUNDS + 1):
-        losses = mean_losses((total + answers) / number)
-        chosen.append(losses.argmin())
-        lowest.append(losses.min())
-        total += answers[chosen[-1]]
-    chosen = torch.stack(chosen[: int(torch.stack(lowest).argmin()) + 1])
-    return chosen.bincount(minlength=len(answers)).double() / len(chosen)

@@ -10,6 +10,7 @@ from sklearn.utils import column_or_1d
 
 from torchbp import nn
 from torchbp.estimators.base import EngineEstimator
+from torchbp.scaling import SMALLEST
 
 
 class EngineRegressor(RegressorMixin, EngineEstimator):
@@ -17,7 +18,7 @@ class EngineRegressor(RegressorMixin, EngineEstimator):
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """The mean of the members' numbers, (N), or (N, T) of several targets."""
-        answers = self._answers(X) * self._scale + self._mean
+        answers = self._answers(X) * self._deviation + self._mean  # a constant exactly
         return answers.reshape(len(answers), *self._target_shape)
 
     def _answers_of(self, z):
@@ -33,9 +34,10 @@ class EngineRegressor(RegressorMixin, EngineEstimator):
     def _set_target(self, y, weight):
         self._target_shape = y.shape[1:]
         self._outputs = 1 if y.ndim == 1 else y.shape[1]
-        self._mean = np.average(y, axis=0, weights=weight)
+        self._mean = y[0] + np.average(y - y[0], axis=0, weights=weight)
         deviation = np.sqrt(np.average((y - self._mean) ** 2, axis=0, weights=weight))
-        self._scale = np.where(deviation > 0, deviation, 1.0)
+        self._deviation = np.where(deviation > SMALLEST * np.abs(y).max(0), deviation, 0.0)
+        self._scale = np.where(self._deviation > 0, self._deviation, 1.0)
 
     def _engine_target(self, y):
         y = (y - self._mean) / self._scale

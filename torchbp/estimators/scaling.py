@@ -2,9 +2,9 @@
 
 standard    as there, by the weights of the rows
 clipped     the same
-ranked      clipped, and beside it √12 (F(x) − ½) of each feature with more than 10 values, where F(x) is the share
-            of the training rows up to x, on lines between 65 of them
-auto        ranked from 2000 training rows on, otherwise clipped
+ranked      √12 (F(x) − ½) of each feature with more than 10 values, where F(x) is the share of the training rows up
+            to x, on lines between 65 of them, and behind these all features clipped
+auto        ranked from 1000 training rows on, otherwise clipped
 none        x
 """
 
@@ -14,12 +14,12 @@ import torch
 from torchbp.scaling import Clipped, Scaling, Standard, quantile, share_up_to
 
 SCALINGS = "auto", "clipped", "ranked", "standard", "none"
-MOST_ROWS_UNRANKED = 2000
+MOST_ROWS_UNRANKED = 1000
 FEWEST_VALUES, QUANTILES = 10, 65
 
 
 class Ranked(Clipped):
-    """`(N, features)` to the same clipped, and the ranks of those that have them."""
+    """`(N, features)` to the ranks of those that have them, and then all of them clipped."""
 
     def __init__(self, features):
         super().__init__(features)
@@ -27,7 +27,12 @@ class Ranked(Clipped):
 
     @property
     def features(self):
-        return len(self.median) + int(self.ranked().sum())
+        return len(self.median) + self.ranks
+
+    @property
+    def ranks(self):
+        """How many features have ranks."""
+        return int(self.ranked().sum())
 
     def ranked(self):
         """Which features have ranks."""
@@ -42,7 +47,7 @@ class Ranked(Clipped):
     def scaled(self, x):
         ranked = self.ranked()
         ranks = share_up_to(x[:, ranked], self.quantiles[ranked])
-        return torch.cat([super().scaled(x), 12**0.5 * (ranks - 0.5)], 1)
+        return torch.cat([12**0.5 * (ranks - 0.5), super().scaled(x)], 1)
 
 
 def fitted_scaling(name: str, x: np.ndarray, weight: np.ndarray | None) -> Scaling:

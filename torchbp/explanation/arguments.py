@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from torchbp.engine.losses import checked_loss
+from torchbp.engine.network import Network
 from torchbp.explanation.words import class_name, either
+from torchbp.nn.mlp import unstack
 from torchbp.ops.registry import rule_of, rules
 from torchbp.ops.rules import Activation, Loss
 
@@ -30,6 +32,24 @@ def rate(lr, dtype):
     if not LOWEST <= value <= most:
         raise ValueError(f"lr={shown} must be a positive number, of {LOWEST:g} to {most:.2g}")
     return float(value)
+
+
+def member_of(model, member):
+    """The member of an ensemble, by its number from 1; any other model itself.
+
+    Raises:
+        TypeError: an ensemble without `member`, or a single network with it. ValueError: there is no such member.
+    """
+    members = Network(model).members
+    if members is None and member is None:
+        return model
+    if member is None:
+        raise TypeError(f"the model is an ensemble of {members} networks; explain one of them: member=1 to {members}")
+    if members is None:
+        raise TypeError(f"member={member!r}: the model is a single network; leave member out")
+    if isinstance(member, bool) or member not in range(1, members + 1):
+        raise ValueError(f"member={member!r}: the ensemble has the members 1 to {members}")
+    return unstack(model)[member - 1]
 
 
 def check_parameters(chain):
@@ -51,7 +71,7 @@ def check_parameters(chain):
     sized = [(step, *_widths(step)) for step in chain.layers if _widths(step)]
     for (below, _, gives), (above, takes, _) in itertools.pairwise(sized):
         between = chain.steps[chain.steps.index(below) + 1 : chain.steps.index(above)]
-        if gives != takes and not any(step.is_layer for step in between):
+        if gives != takes and all(step.is_activation for step in between):
             raise ValueError(
                 f"the layers do not fit: {below.described()} gives {gives} numbers, and {above.described()} "
                 f"takes {takes}"
@@ -64,26 +84,53 @@ def _widths(step):
     return None if None in found else found
 
 
-def rows(chain, x, y):
-    """x (N, features) and y (N, outputs), in the dtype and on the device of the network; a row is a batch of one."""
-    first = next(iter(chain.start.values()))
-    x, y = _as_tensor("x", x, first), _as_tensor("y", y, first)
+def rows(chain, x, y, loss):
+    """x (N, features), and the target: y (N, outputs), in the dtype and on the device of the network, or of a loss of
+    classes the class of each row, (N). A row is a batch of one; rows of more dimensions are flattened if the network
+    begins with that."""
+    first, of_classes = next(iter(chain.start.values())), rule_of(loss).target == "classes"
+    x = _as_tensor("x", x, first)
+    y = _as_tensor("y", y, first.new_empty(0, dtype=torch.float64) if of_classes else first)
     if x.dim() == 1:
         x, y = x.unsqueeze(0), y.reshape(1, -1)
-    features = _widths(chain.steps[chain.first]) if not any(s.is_layer for s in chain.steps[: chain.first]) else None
+    if x.dim() > 2 and chain.steps[0].forward(x, {})[0].dim() == 2:
+        x = x.flatten(1)
+    below = chain.steps[: chain.first]
+    features = _widths(chain.steps[chain.first]) if all(step.is_activation for step in below) else None
     if x.dim() != 2 or not x.numel() or (features and x.shape[1] != features[0]):
         count = features[0] if features else "features"
         raise ValueError(f"x has the shape {tuple(x.shape)}; give a row ({count}), or rows (N, {count}), at least one")
     for name, tensor in {"x": x, "y": y, **chain.start}.items():
         _check_finite(chain.keys.get(name, name), tensor)
     chain.measure(x)
-    outputs = chain.sizes[-1]
-    if y.shape != (len(x), outputs):
+    if of_classes:
+        return x, _classes(y, len(x), chain.outputs, loss)
+    if y.shape != (len(x), chain.outputs):
         raise ValueError(
-            f"y has the shape {tuple(y.shape)}; give ({len(x)}, {outputs}), a number for each row and output"
-            + (f"; of the numbers of classes it is torch.nn.functional.one_hot(y, {outputs})" if outputs > 1 else "")
+            f"y has the shape {tuple(y.shape)}; give ({len(x)}, {chain.outputs}), a number for each row and output"
+            + (", or with loss=torch.nn.CrossEntropyLoss() the class of each row" if chain.outputs > 1 else "")
         )
     return x, y
+
+
+def _classes(y, count, classes, loss):
+    """The class of each row, of numbers (N) or (N, 1), or of a 1 among zeros (N, classes)."""
+    if y.shape == (count, classes) and classes > 1:
+        if not (((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all()):
+            raise ValueError(
+                f"{type(loss).__name__} compares each row with one class, and y has other rows than a 1 among zeros; "
+                "give the class of each row"
+            )
+        return y.argmax(1)
+    if y.shape not in ((count,), (count, 1)):
+        raise ValueError(f"y has the shape {tuple(y.shape)}; give the class of each row, ({count}), 0 to {classes - 1}")
+    y = y.reshape(-1)
+    wrong = (y != y.round()) | (y < 0) | (y >= classes)
+    if wrong.any():
+        raise ValueError(f"y holds {y[wrong][0].item():g}; the classes are 0 to {classes - 1}")
+    if (y == loss.ignore_index).any():
+        raise ValueError(f"y holds {loss.ignore_index}, which ignore_index says not to count; leave these rows out")
+    return y.long()
 
 
 def _as_tensor(name, value, like):
@@ -108,8 +155,7 @@ def texts(title, features, outputs, chain):
     """The title, and the names of the columns of x and of y: none, or one for each column."""
     if not isinstance(title, str):
         raise TypeError(f"title={reprlib.repr(title)} must be a text")
-    first, *_, last = chain.sizes
-    return title, _names("features", features, first), _names("outputs", outputs, last)
+    return title, _names("features", features, chain.sizes[0]), _names("outputs", outputs, chain.outputs)
 
 
 def _names(argument, names, count):
@@ -129,7 +175,7 @@ def supported_loss(loss, chain):
         TypeError: a loss that is not supported, or that takes answers of a range that the model does not give.
     """
     last = chain.steps[-1]
-    gives = None if last.is_layer else last.rule.range
+    gives = last.rule.range if last.is_activation else None
     if loss is None:
         loss = checked_loss(None)
         of_answers = rule_of(loss).of_answers
@@ -137,10 +183,6 @@ def supported_loss(loss, chain):
             loss = of_answers.module_class()
     loss = copy.copy(checked_loss(loss))
     rule, name = rule_of(loss), type(loss).__name__
-    if rule.target == "classes":
-        raise TypeError(
-            f"{name} compares rows with classes, and explain does not show such a loss yet; use {either(_shown())}"
-        )
     if rule.equation is None or rule.slope is None:
         raise TypeError(
             f"{name} has no equation for each element of y in its rule, and explain shows equations; use "
@@ -158,15 +200,18 @@ def supported_loss(loss, chain):
     return loss
 
 
-def fitted_loss(loss, y):
-    """The loss with copies of its weights in the dtype of y.
+def fitted_loss(loss, y, chain):
+    """The loss with copies of its weights in the dtype of the network.
 
     Raises:
         TypeError: weights that are no real numbers.
         ValueError: a y that the loss does not take, weights of another shape, nan or inf.
     """
-    rule = rule_of(loss)
-    loss._buffers = {name: _fitted(name, value, y) for name, value in loss._buffers.items()}
+    rule, of_classes = rule_of(loss), rule_of(loss).target == "classes"
+    like = next(iter(chain.start.values())).new_empty(chain.outputs) if of_classes else y
+    loss._buffers = {name: _fitted(name, value, like) for name, value in loss._buffers.items()}
+    if of_classes:
+        return loss
     low, high = rule.domain or (-math.inf, math.inf)
     if (outside := y[(y < low) | (y > high)]).numel():
         raise ValueError(
@@ -186,9 +231,8 @@ def _shown(any_number=False):
     return [
         class_name(rule)
         for rule in rules(Loss).values()
-        if rule.target == "elements"
-        and None not in (rule.equation, rule.slope)
-        and not (any_number and rule.domain is not None)
+        if None not in (rule.equation, rule.slope)
+        and not (any_number and (rule.domain is not None or rule.target == "classes"))
     ]
 
 
@@ -202,5 +246,5 @@ def _fitted(name, weight, y):
     except RuntimeError:
         fits = False
     if not fits:
-        raise ValueError(f"{name} has the shape {tuple(weight.shape)}; give ({y.shape[1]}), one for each output")
+        raise ValueError(f"{name} has the shape {tuple(weight.shape)}; give ({y.shape[-1]}), one for each output")
     return weight

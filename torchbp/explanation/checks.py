@@ -1,7 +1,5 @@
-"""The checks: every record against the modules, torch's or the user's, autograd and torch.optim.SGD; every derivative
+"""The checks: every record against the modules, torch's or the user's, autograd and torch.optim; every derivative
 against its definition; and every equation against the tensor that it is of."""
-
-from dataclasses import replace
 
 import torch
 
@@ -37,9 +35,9 @@ def checked(step):
 
 def _bounds_of(step, references):
     """How far rounding may bring each element from torch's: 100 eps, times the tensor's largest number or 1. The error
-    of a derivative goes through the same chain rule as the derivative, without cancellation, and into the update:
+    of a derivative goes through the same chain rule as the derivative, without cancellation:
 
-        E(∂L/∂Z) = 100 eps (|∂L/∂Z| + 1/N) of the answers, then  E(∂L/∂q) = E(∂L/∂p) |∂p/∂q|;   E(W′) + α E(∂L/∂W)
+        E(∂L/∂Z) = 100 eps (|∂L/∂Z| + 1/N) of the answers, then  E(∂L/∂q) = E(∂L/∂p) |∂p/∂q|
 
     So the bound of a gradient that has vanished has vanished too.
     """
@@ -62,7 +60,7 @@ def _bounds_of(step, references):
         else:
             numbers = reference[reference.isfinite()].abs()
             bound = ROUNDING * eps * max(1.0, numbers.max().item() if numbers.numel() else 0.0)
-            if record.stage == "update":
-                bound = bound + step.lr * bounds[d(replace(record.quantity, prime=False)).name]
+        if record.name in step.written_out:  # differences on the way, such as that to the mean, may cancel
+            bound = bound + ROUNDING * eps * equations.rounding_of(step.written_out[record.name], step.symbols)
         bounds[record.name] = bound
     return bounds

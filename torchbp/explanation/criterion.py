@@ -1,12 +1,14 @@
 """The loss of a step: its rule, the answers that it compares with y, and its expressions in the step's quantities."""
 
 import torch
+from torch.nn.functional import one_hot
 
-from torchbp.engine.losses import count
+from torchbp.engine.losses import count, value_and_derivative
 from torchbp.explanation.equations import K, N
-from torchbp.explanation.quantities import TARGET, Quantity
+from torchbp.explanation.quantities import TARGET, Quantity, d
 from torchbp.ops.expressions import Number, Quotient
 from torchbp.ops.registry import rule_of
+from torchbp.ops.rules import Activation
 
 EDGE = 1e-6  # of the domain of a loss: nearer to its bounds than this share, it may be computed otherwise
 
@@ -14,26 +16,57 @@ EDGE = 1e-6  # of the domain of a loss: nearer to its bounds than this share, it
 class Criterion:
     """A loss and what it is of.
 
-    rule, options: of the loss. given: the names of the options that are not None.
+    rule, options: of the loss. given: the names of the options that are neither None nor 0.
+    target: what the loss compares the output with, as it takes it. y: the same as the equations have it, (N, K): of
+        classes 1 for the class of a row, and 0 for the others.
     output: the quantity that the network gives.
     answer: the quantity that the loss compares with y: the output, or of a loss that takes logits what its activation
         makes of them, A2 after Z2.
     divisor: what the mean divides by; 1 of a sum.
     """
 
-    def __init__(self, loss, chain, y):
+    def __init__(self, loss, chain, target):
+        self.loss, self.target = loss, target
         self.rule, self.options = rule_of(loss), rule_of(loss).options_of(loss)
-        self.given = frozenset(name for name, value in self.options.items() if value is not None)
-        self.mean, self.rows, self.elements = loss.reduction == "mean", len(y), y.numel()
+        self.given = frozenset(name for name, value in self.options.items() if _is_given(value))
+        dtype = next(iter(chain.start.values())).dtype
+        self.y = one_hot(target, chain.outputs).to(dtype) if self.rule.target == "classes" else target
+        self.mean, self.rows, self.elements = loss.reduction == "mean", len(self.y), self.y.numel()
         self.output = self.answer = chain.output
         if self.rule.answers is not None:
             self.answer = Quantity("A" if chain.steps[-1].is_layer else "P", chain.output.number)
-        self.divisor = count(self.rule, y, self.options, y.dtype) if self.mean else 1
-
-    def weights(self, y):
-        """The tensors among the options of the loss, by their symbols, in the shape of y."""
+        self.divisor = count(self.rule, target, self.options, dtype) if self.mean else 1
         pairs = zip(self.rule.option_symbols, self.options.values(), strict=True)
-        return {symbol: value.expand_as(y) for symbol, value in pairs if isinstance(value, torch.Tensor)}
+        # the tensors among the options of the loss, by their symbols, in the shape of y
+        self.weights = {s: value.expand_as(self.y) for s, value in pairs if isinstance(value, torch.Tensor)}
+
+    def value_and_derivative(self, output):
+        """L, and ∂L/∂output."""
+        value, derivative, scale = value_and_derivative(self.loss, output, self.target)
+        return value, derivative * scale
+
+    def each(self, output):
+        """ℓ, a number for each element of y, or for each row."""
+        return self.rule.each(output, self.target, **self.options)
+
+    def as_target(self, answer):
+        """The answers on the scale of y: of log-probabilities of classes, the probabilities."""
+        return answer.exp() if self.rule.target == "classes" and self.rule.answers is None else answer
+
+    def answers_of(self, output):
+        """What the loss makes of the network's output."""
+        return self.rule.answers.forward(output, **self.rule.answers_options)
+
+    def answers_tree(self, name, prime=False):
+        """An expression of the rule of the answers in this step's quantities: "equation", or "derivative", ∂L/∂Z."""
+        rule, options = self.rule.answers, self.rule.answers_options
+        answer, output = (quantity.after() if prime else quantity for quantity in (self.answer, self.output))
+        if not isinstance(rule, Activation):
+            name = {"derivative": "backward_equation"}.get(name, name)
+            return rule.tree(name, **options).replace({"X": output, "Z": answer, "dZ": d(answer)})
+        if name == "derivative":
+            return d(answer) * rule.tree("slope").replace({"A": answer, "Z": output})
+        return rule.tree(name).replace({"Z": output})
 
     def tree(self, name, prime=False, computed=False):
         """An expression of the loss, "equation", "slope" or "error", of this step's quantities."""
@@ -75,3 +108,7 @@ class Criterion:
         a, z = (quantity.after() if prime else quantity for quantity in (self.answer, self.output))
         why = getattr(self.rule, f"{name}_computed").why
         return (why(self.given) if callable(why) else why).format(a=a.name, z=z.name)
+
+
+def _is_given(value):
+    return value is not None if isinstance(value, torch.Tensor) else value not in (None, 0)

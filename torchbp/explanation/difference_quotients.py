@@ -7,8 +7,7 @@ import torch
 from torchbp.explanation import equations
 from torchbp.explanation.quantities import INPUT, LOSS, TARGET, d
 from torchbp.explanation.records import OVERFLOW, Check, worst
-from torchbp.explanation.reference_modules import reference_module
-from torchbp.explanation.references import loss_of_answers, share
+from torchbp.explanation.references import loss_by_torch, loss_of_answers, share
 
 ELEMENTS = 24  # of a tensor that are differentiated numerically: all, or so many of the largest
 STEPS = 1e-5, 1e-4, 1e-3, 1e-2  # of a difference quotient: the first one, or the next where rounding hides the slope
@@ -41,12 +40,11 @@ class DifferenceQuotients:
         self.multiplied = self._multiplied()
         self.noises = self._noises(references)
         self.bounded = bool(step.bounded.any())
-        self.reference_loss = reference_module(step.loss, self.y)
         self.conditions = [
             (s.gives, indicator.replace(equations.nodes(s)))
             for s in self.chain.steps
-            if not s.is_layer
-            for indicator in equations.indicators(s.rule.tree("slope", **s.options))
+            if s.is_activation
+            for indicator in equations.indicators(s.tree("slope"))
         ]
         self.conditions += [(None, indicator) for indicator in equations.indicators(step.criterion.tree("slope"))]
 
@@ -146,14 +144,16 @@ class DifferenceQuotients:
         if self.takes_logits and quantity == self.of.criterion.answer:
             values = {
                 TARGET.name: self.y,
-                **{name: w.double() for name, w in self.of.criterion.weights(self.y).items()},
+                **{name: w.double() for name, w in self.of.criterion.weights.items()},
             }
             return loss_of_answers(self.of, value, values).item(), NO_CONDITIONS
         if quantity.name in self.parameters:
             values = self.chain.forward({**self.parameters, quantity.name: value}, self.x)
+        elif quantity == INPUT:
+            values = self.chain.forward(self.parameters, value)
         else:
             values = self.chain.forward(self.parameters, self.x, self._below(quantity, value))
-        loss = self.reference_loss(values[self.chain.output.name], self.y).item()
+        loss = loss_by_torch(self.of.criterion, values[self.chain.output.name]).item()
         if not self.conditions:
             return loss, NO_CONDITIONS
         symbols = self.of.symbols.new_child({**values, TARGET.name: self.y})

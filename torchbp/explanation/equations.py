@@ -15,6 +15,7 @@ from torchbp.ops.expressions import (
     Product,
     Quotient,
     Sum,
+    SumOfRow,
     SumOver,
     Symbol,
     Transpose,
@@ -23,29 +24,72 @@ from torchbp.ops.expressions import (
 N, K, ALPHA = map(Symbol, ("N", "K", "α"))  # rows, outputs, the learning rate
 
 
-def layer_output(step, prime):
-    """The equation of what a layer or an activation gives, without the term of a missing parameter, such as a bias.
+def in_step(step, tree, prime=False):
+    """An expression of the rule in the quantities of the step, without a missing parameter, such as a bias.
 
     Raises:
-        TypeError: the equation does not say what a missing parameter changes.
+        TypeError: the expression does not say what a missing parameter changes.
     """
-    tree = step.rule.equation if step.is_layer else step.rule.tree("equation", **step.options)
+    return _present(step, tree).replace(nodes(step, prime))
+
+
+def parts_of(step, prime=False):
+    """(quantity, equation, what it is) of each part on the way to what a layer gives, such as the mean of a row."""
+    found = nodes(step, prime)
+    parts = {} if step.is_activation else step.rule.parts_of(**step.options)
+    return [(found[symbol], tree.replace(found), words) for symbol, (tree, words) in parts.items()]
+
+
+def written_out(step, tree, prime=False):
+    """A tree of a rule with the equations of its parts in the place of their symbols: with all that is rounded."""
+    parts = {}
+    for symbol, (part, _) in ({} if step.is_activation else step.rule.parts_of(**step.options)).items():
+        parts[symbol] = part.replace(parts)
+    return _present(step, tree).replace(parts).replace(nodes(step, prime))
+
+
+def _present(step, tree):
+    """The tree without the missing parameters: the terms that are one, and such factors."""
     for parameter in step.missing:
-        if not isinstance(tree, Sum) or Symbol(parameter.symbol) not in tree.terms:
+        symbol = Symbol(parameter.symbol)
+        if symbol.name not in tree.symbols():
+            continue
+        tree = _without(tree, symbol)
+        if tree is None or symbol.name in tree.symbols():
             raise TypeError(
                 f"layer {step.layer!r} has no {parameter.name}, and its equation does not say what it computes without"
             )
-        terms = [term for term in tree.terms if term != Symbol(parameter.symbol)]
-        tree = terms[0] if len(terms) == 1 else Sum(tuple(terms))
-    return tree.replace(nodes(step, prime))
+    return tree
+
+
+def _without(tree, symbol):
+    """The tree without the terms that are the symbol, and without such factors of a product element by element. None
+    where nothing is left. Where it is anything else, such as a side of a matrix product, the tree still has it."""
+    if tree == symbol:
+        return None
+    if symbol.name not in tree.symbols():
+        return tree
+    children = [_without(child, symbol) for child in tree.children()]
+    if isinstance(tree, SumOver):
+        return tree if children == [None] else SumOver(children[0], tree.rows)
+    if isinstance(tree, Indicator):
+        return tree
+    if None not in children:
+        return rebuilt(tree, children)
+    if not isinstance(tree, Sum | Product):
+        return tree
+    children = [child for child in children if child is not None]
+    return rebuilt(tree, children) if len(children) > 1 else children[0] if children else None
 
 
 def nodes(step, prime=False):
     """The quantity, or the number, for each symbol of a rule of a layer or an activation."""
     takes = step.takes.after() if prime and step.takes.number is not None else step.takes
     gives = step.gives.after() if prime else step.gives
-    found = {"X": takes, "Z": gives, "dZ": d(step.gives)} if step.is_layer else {"Z": takes, "A": gives}
+    found = {"Z": takes, "A": gives} if step.is_activation else {"X": takes, "Z": gives, "dZ": d(step.gives)}
     found |= {p.symbol: quantity.after() if prime else quantity for p, quantity in step.parameters}
+    found |= {step.rule.drawn: step.drawn} if step.drawn else {}
+    found |= {symbol: part.after() if prime else part for symbol, part in step.parts.items()}
     return found | {name: Number(value) for name, value in step.options.items() if isinstance(value, int | float)}
 
 
@@ -121,6 +165,8 @@ def carried_error(tree, name, error, values):
         return carry(tree.operand).mT
     if isinstance(tree, SumOver):
         return carry(tree.operand).sum(0) if tree.rows else carry(tree.operand).sum()
+    if isinstance(tree, SumOfRow):
+        return carry(tree.operand).sum(-1, keepdim=True)
     if isinstance(tree, Quotient):
         return carry(tree.numerator) / carry(tree.denominator)
     raise TypeError(f"explain cannot bound the rounding of {type(tree).__name__} in a derivative's equation")
@@ -134,7 +180,12 @@ def indicators(tree):
 
 def is_elementwise(tree):
     """Whether each element of the result depends only on the elements at the same place."""
-    return not isinstance(tree, MatrixProduct | SumOver) and all(map(is_elementwise, tree.children()))
+    return not isinstance(tree, MatrixProduct | SumOver | SumOfRow) and all(map(is_elementwise, tree.children()))
+
+
+def sums_rows(tree):
+    """Whether there is a sum over the units of each row in it."""
+    return isinstance(tree, SumOfRow) or any(map(sums_rows, tree.children()))
 
 
 def _evaluate(tree, values):
@@ -177,6 +228,8 @@ def rounded_size(tree, leaf):
         return values[0].mT, sizes[0].mT
     if isinstance(tree, SumOver):
         return tuple(tensor.sum(-2) if tree.rows else tensor.sum() for tensor in (values[0], sizes[0]))
+    if isinstance(tree, SumOfRow):
+        return tuple(tensor.sum(-1, keepdim=True) for tensor in (values[0], sizes[0]))
     constant = [_is_constant(child) for child in tree.children()]
     arguments = [value.detach().clone().requires_grad_(not c) for value, c in zip(values, constant, strict=True)]
     with torch.enable_grad():

@@ -1,18 +1,21 @@
 """`torchbp.explain`: one step of gradient descent, every quantity of it by formula, shape and number, and checked."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
-from torchbp.engine.losses import value_and_derivative
 from torchbp.explanation import arguments
 from torchbp.explanation.checks import checked
+from torchbp.explanation.criterion import Criterion
+from torchbp.explanation.descent import Descent, lr_of
+from torchbp.explanation.many_steps import Descents, StepSummary
 from torchbp.explanation.network import Chain
 from torchbp.explanation.observations import observations
 from torchbp.explanation.quantities import d
 from torchbp.explanation.records import Record, sentence
+from torchbp.explanation.render.steps_text import as_text_of_steps
 from torchbp.explanation.render.text import as_text
 from torchbp.explanation.step import TrainingStep
 
@@ -23,74 +26,90 @@ def explain(
     model: torch.nn.Module,
     x: Any,
     y: Any,
-    lr: float = 0.1,
+    lr: float | None = None,
     loss: torch.nn.Module | None = None,
     title: str = "",
     features: Iterable[str] = (),
     outputs: Iterable[str] = (),
+    optimizer: torch.optim.Optimizer | None = None,
+    steps: int = 1,
+    member: int | None = None,
 ) -> "Explanation":
     r"""One step of backpropagation and gradient descent, explained; it changes neither the model nor any `.grad`.
 
         Z1 = X W1ᵀ + b1,  A1 = σ(Z1),  …,  L;   dL/dA2,  dL/dZ2,  dL/dW2,  …,  dL/db1;   W′ = W − α dL/dW;   and again
 
     Args:
-        model: an `MLP`, or a `torch.nn.Sequential` of layers and activations that have a rule: Linear, Sigmoid, Tanh
-            and ReLU, ours or torch's, and those that you have made.
+        model: an `MLP`, or a `torch.nn.Sequential` of layers and activations that have a rule with equations: Linear,
+            all activations, Softmax, LogSoftmax, Dropout, LayerNorm and Flatten, ours or torch's, and those that you
+            have made. In training mode a Dropout draws its mask once, and the mask is given like x.
         x: a row, shape `(in_features)`, or rows, `(N, in_features)`: a tensor, an array or a list. It, y and the loss's
             weights are taken in the dtype and on the device of the model.
-        y: its target `(outputs)`, or theirs, `(N, outputs)`. N is the number of rows throughout, K that of outputs.
-        lr: the learning rate α, a number.
-        loss: a loss that has a rule, with reduction "mean" or "sum": `BCEWithLogitsLoss`, `BCELoss` or `MSELoss`, of
-            torch or torchbp, or one that you have made. None is the cross-entropy: `BCELoss` where the model ends with
+        y: its target `(outputs)`, or theirs, `(N, outputs)`; of a loss of classes the class of each row, `(N)`, or a 1
+            among zeros, `(N, outputs)`. N is the number of rows throughout, K that of outputs.
+        lr: the learning rate α, a number. None is 0.1, or that of the optimizer.
+        loss: a loss that has a rule with equations, with reduction "mean" or "sum", of torch or torchbp, or one that
+            you have made: `BCEWithLogitsLoss`, `BCELoss`, `CrossEntropyLoss`, `NLLLoss`, `MSELoss`, `L1Loss`,
+            `HuberLoss`, `SmoothL1Loss`. None is the cross-entropy of probabilities: `BCELoss` where the model ends with
             a Sigmoid, otherwise `BCEWithLogitsLoss`.
         title: of the text and the page.
         features, outputs: names of the columns of x and y, for the page and JSON.
+        optimizer: `torch.optim.SGD`, with momentum, Nesterov's or weight decay, `Adam` or `AdamW` of the model's
+            parameters: the step is its step, from what it remembers of earlier ones. None is plain gradient descent.
+        steps: how many steps to take, one after the other: see `Explanation.steps`.
+        member: of an ensemble, the number of the network that is explained, from 1.
 
     Returns:
         An `Explanation`: its `records`, one for each quantity in that order; print it, or write its `to_html()` to a
         file.
 
     Raises:
-        TypeError: an ensemble; a layer, hook or loss that is not supported; layers that share weights; probabilities
-            for a loss that the model does not give; what is no real number, a title no text, names no list.
+        TypeError: a layer, hook, loss or optimizer that is not supported; layers that share weights; probabilities for
+            a loss that the model does not give; an ensemble without `member`; what is no real number, a title no text,
+            names no list; lr beside an optimizer.
         ValueError: layers, an x, a y or a loss's weight whose shapes do not fit; a model of several dtypes or devices;
-            a y that is no probability where the loss takes one; an lr that is not positive; nan or inf in any of them;
-            names of another number of columns.
+            a y that is no probability or no class where the loss takes one; an lr that is not positive; nan or inf in
+            any of them; names of another number of columns; steps, or a member, that cannot be; an optimizer of other
+            parameters.
 
     Example:
         >>> net = torchbp.nn.MLP(2, 4, 1)
         >>> print(torchbp.explain(net, [[0.0, 1.0]], [[1.0]], lr=0.5))
     """
-    chain = Chain(model)
+    chain = Chain(arguments.member_of(model, member))
     arguments.check_parameters(chain)
     loss = arguments.supported_loss(loss, chain)
-    x, y = arguments.rows(chain, x, y)
-    loss, lr = arguments.fitted_loss(loss, y), arguments.rate(lr, x.dtype)
+    x, y = arguments.rows(chain, x, y, loss)
+    loss, lr = arguments.fitted_loss(loss, y, chain), arguments.rate(lr_of(lr, optimizer), x.dtype)
     title, features, outputs = arguments.texts(title, features, outputs, chain)
+    descent = Descent(lr, optimizer, chain)
     with torch.autocast(x.device.type, enabled=False):
-        step = TrainingStep(chain, loss, x, y, lr)
-        return Explanation(step, checked(step), title, features, outputs)
+        found = Descents(TrainingStep(chain, Criterion(loss, chain, y), x, descent), steps)
+        return Explanation(found, 0, title, features, outputs)
 
 
 class Explanation:
-    """One step of gradient descent: its `records` in order, each also by its name, `explanation["dL/dW1"]`.
+    """A step of gradient descent: its `records` in order, each also by its name, `explanation["dL/dW1"]`.
 
     records: a list of `Record`.
     lr: the learning rate. loss, new_loss: L before and after the step, numbers.
     updated: the parameters after the step by their keys in the model's state_dict, tensors.
+    steps: all steps of the descent, a sequence of explanations; this one is `steps[number - 1]`.
     observations: what there is to see, in sentences: units that learn the same, saturation, a vanishing gradient.
     """
 
     def __init__(
-        self, step: Any, records: list[Record], title: str, features: Iterable[str], outputs: Iterable[str]
+        self, descents: Descents, place: int, title: str, features: Iterable[str], outputs: Iterable[str]
     ) -> None:
-        self.step, self.records, self.title = step, records, title
+        self.step, self.number, self.title = descents[place], place + 1, title
+        self.records: list[Record] = checked(self.step)
         self.features, self.outputs = features, outputs
-        self.chain, self.values, self.lr = step.chain, step.values, step.lr
-        self.by_name = {record.name: record for record in records}
+        self.chain, self.values, self.lr = self.step.chain, self.step.values, self.step.lr
+        self.by_name = {record.name: record for record in self.records}
         self.loss, self.new_loss = self["L"].tensor.item(), self["L′"].tensor.item()
-        self.updated = {self.chain.keys[q.name]: self[q.after().name].tensor for q in step.learnt}
+        self.updated = {self.chain.keys[q.name]: self[q.after().name].tensor for q in self.step.learnt}
         self.observed = observations(self)
+        self.steps = Steps(self, descents)
 
     def __getitem__(self, name: str) -> Record:
         return self.by_name[name]
@@ -105,14 +124,20 @@ class Explanation:
         if lr > torch.finfo(self.values["X"].dtype).max:  # torch does not convert it
             return math.inf
         new = dict(self.chain.start)
-        for quantity in self.step.learnt:
-            new[quantity.name] = new[quantity.name].add(self.values[d(quantity).name], alpha=-lr)
+        for name, direction in self.step.directions.items():
+            new[name] = new[name].add(direction, alpha=-lr)
         output = self.chain.forward(new, self.values["X"])[self.chain.output.name]
-        return value_and_derivative(self.step.loss, output, self.values["y"])[0].item()
+        return self.step.criterion.value_and_derivative(output)[0].item()
 
     def squared_norm(self) -> float:
         """‖∇L‖², over all parameters that learn: how fast L falls at first, per unit of α."""
         return sum(self.values[d(q).name].double().square().sum().item() for q in self.step.learnt)
+
+    def slope(self) -> float:
+        """How fast L falls at first along the step, per unit of α: ∇L·D of W′ = W − α D, which is ‖∇L‖² where D is the
+        gradient."""
+        directions = self.step.directions
+        return sum((self.values[d(q).name].double() * directions[q.name]).sum().item() for q in self.step.learnt)
 
     def norms(self) -> list[float]:
         """‖dL/dZ‖ of each layer that the gradient comes to, from the first to the last."""
@@ -120,14 +145,22 @@ class Explanation:
         return [self.values[d(step.gives).name].double().norm().item() for step in steps]
 
     def to_text(self, layer: int | None = None) -> str:
-        """The explanation in lines of at most 80 characters; of one layer, by its number, or of all."""
+        """The explanation in lines of at most 80 characters; of one layer, by its number, or of all. Of many steps it
+        is this one, a line for each, and the last one."""
+        if self.number == 1 and len(self.steps) > 1:
+            return as_text_of_steps(self, layer)
         return as_text(self, layer)
 
-    def to_json(self) -> str:
-        """The explanation as text in JSON."""
+    def to_json(self, most: int | None = 10_000) -> str:
+        """The explanation as text in JSON, each step of it.
+
+        Args:
+            most: of a tensor with more numbers there are only the shape, the least, the largest and the mean number;
+                None writes all.
+        """
         from torchbp.explanation.render.to_json import as_json
 
-        return as_json(self)
+        return as_json(self, most)
 
     def to_markdown(self) -> str:
         """The explanation in Markdown, its equations in LaTeX."""
@@ -151,3 +184,28 @@ class Explanation:
 
     def __repr__(self):
         return f"Explanation({self.chain.described()}; loss {self.loss:.4g} → {self.new_loss:.4g} by lr={self.lr:g})"
+
+
+class Steps(Sequence):
+    """The explanations of all steps of a descent: `explanation.steps[9]` is the tenth. Each is made when it is asked
+    for; `summaries()` are the losses, gradient norms and answers of all, without their records."""
+
+    def __init__(self, explanation: Explanation, descents: Descents) -> None:
+        self._explanation, self._descents = explanation, descents
+
+    def __len__(self) -> int:
+        return len(self._descents)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        known, place = self._explanation, range(len(self))[place]
+        if place == known.number - 1:
+            return known
+        with torch.autocast(known.values["X"].device.type, enabled=False):
+            return Explanation(self._descents, place, known.title, known.features, known.outputs)
+
+    def summaries(self) -> list[StepSummary]:
+        return self._descents.summaries()

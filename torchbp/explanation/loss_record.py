@@ -2,20 +2,20 @@
 
 from dataclasses import replace
 
-from torchbp.engine.losses import value_and_derivative
 from torchbp.explanation import equations
 from torchbp.explanation.agreement import disagreement, errors_of, expected_of
 from torchbp.explanation.numeric_examples import example, is_close, shortened_sum
 from torchbp.explanation.quantities import LOSS, TARGET
 from torchbp.explanation.records import Record
 from torchbp.explanation.reference_modules import module_of
+from torchbp.ops.expressions import SumOfRow
 
 
 def loss_record(step, output, prime):
     """The record of L, or, with `prime`, of L′ after the update, where the network gives `output`."""
     criterion, loss, y = step.criterion, LOSS.after() if prime else LOSS, step.values[TARGET.name]
-    value, _, _ = value_and_derivative(step.loss, output, y)
-    each = criterion.rule.each(output, y, **criterion.options)
+    value, _ = criterion.value_and_derivative(output)
+    each = criterion.each(output)
     step.values[loss.name] = value
     tree = criterion.tree("equation", prime)
     side = equations.reduced(tree, criterion.count_symbol())
@@ -24,17 +24,17 @@ def loss_record(step, output, prime):
     if wrong is not None:
         _, step.disagreements[loss.name] = wrong
     if each.numel() > 1:
-        by_tree, _ = expected_of(tree, each, y.shape, step.symbols)
-        exact = each.numel() != y.numel() or _all_close(by_tree, each)
+        by_tree, _ = _expected_of(step, tree, each)
+        exact = _all_close(by_tree, each)
         terms = each if wrong is None else by_tree  # what is wrong is shown as wrong
         found = _example_of(step, loss, shortened_sum(terms.reshape(-1).tolist(), 6), value)
     else:
-        found = _example_of(step, loss, tree, value)
+        found = _example_of(step, loss, _of_all_units(tree, y), value)
         exact = found.agrees and found.is_close
     if criterion.rule.equation_computed and wrong is None and not exact:
         reason += f" {criterion.computed_how('equation', prime)}"
         if each.numel() == 1:
-            found = _example_of(step, loss, criterion.tree("equation", prime, computed=True), value)
+            found = _example_of(step, loss, _of_all_units(criterion.tree("equation", prime, computed=True), y), value)
     return Record(
         loss,
         "loss",
@@ -69,13 +69,22 @@ def _disagreement_of(step, tree, each, prime):
     return disagreement(errors, bounds)
 
 
+def _of_all_units(tree, y):
+    """The loss of the only row, which is the sum over its units."""
+    return tree if y.numel() == 1 else SumOfRow(tree)
+
+
 def _differences_of(step, tree, each):
     """(errors, bounds) of ℓ, a number for each element of y or for each row."""
-    y = step.values[TARGET.name]
-    expected, bounds = expected_of(tree, each, y.shape, step.symbols)
-    if each.numel() != y.numel():
-        expected, bounds = expected.sum(1), bounds.sum(1)
+    expected, bounds = _expected_of(step, tree, each)
     return errors_of(each.reshape(expected.shape), expected, bounds), bounds
+
+
+def _expected_of(step, tree, each):
+    """(what the tree gives, the bounds of its rounding), a number for each element of y or for each row."""
+    y = step.values[TARGET.name]
+    found = expected_of(tree, each, y.shape, step.symbols)
+    return found if each.numel() == y.numel() else tuple(tensor.sum(1) for tensor in found)
 
 
 def _all_close(computed, each):

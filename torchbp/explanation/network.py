@@ -1,5 +1,6 @@
 """The network as a chain of quantities: X gives Z1 by W1 and b1, Z1 gives A1 by σ, and so on to the output."""
 
+import copy
 import functools
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ class Step:
     layer: the module's name in the model, as in its state_dict.
     parameters: those of a layer that the module has, with their quantities. missing: those that it has not.
     options: the constants of the rule.
+    drawn: the quantity of the random numbers that its equation has, such as the mask of a dropout; or None.
+    parts: the quantities on the way to what it gives, such as the mean of a row, by their symbols in the rule.
     """
 
     rule: Rule
@@ -34,42 +37,60 @@ class Step:
     parameters: tuple[tuple[Parameter, Quantity], ...] = ()
     missing: tuple[Parameter, ...] = ()
     options: dict = field(default_factory=dict)
+    drawn: Quantity | None = None
+    parts: dict = field(default_factory=dict)
 
     @property
     def is_layer(self):
-        return isinstance(self.rule, Layer)
+        """Whether it has a number of its own: a layer of a kind that has parameters. What has none, such as a softmax,
+        belongs to the layer before it, as an activation does."""
+        return isinstance(self.rule, Layer) and bool(self.rule.parameters)
+
+    @property
+    def is_activation(self):
+        return isinstance(self.rule, Activation)
 
     @functools.cached_property
     def _names(self):
         """The names of the parameters in the order of the rule's formulas, None for one that is missing."""
         named = {parameter.name: quantity.name for parameter, quantity in self.parameters}
-        return [named.get(parameter.name) for parameter in self.rule.parameters] if self.is_layer else []
+        return [] if self.is_activation else [named.get(parameter.name) for parameter in self.rule.parameters]
 
     def arguments(self, parameters):
         """The parameters in the order of the rule's formulas, None for one that is missing."""
         return [None if name is None else parameters[name] for name in self._names]
 
-    def forward(self, x, parameters):
-        """(what it gives, what its derivatives need), by the rule's formula."""
+    def forward(self, x, parameters, drawn=None):
+        """(what it gives, what its derivatives need), by the rule's formula; of the random numbers `drawn`, if they are
+        given, by its equation."""
+        if drawn is not None:
+            return self.tree("equation").evaluate({"X": x, self.rule.drawn: drawn}), drawn
         found = self.rule.forward(x, *self.arguments(parameters), **self.options)
         if self.rule.saves == "returned":
             return found
         return found, x if self.rule.saves == "input" else found
 
-    def reference(self, x, parameters):
+    def reference(self, x, parameters, drawn=None):
         """What it gives, by torch's own module, or by the user's: see `compared_with`."""
+        if drawn is not None:  # the module would draw others
+            return self.forward(x, parameters, drawn)[0]
         values = {p.name: None for p in self.missing}
         values |= {p.name: parameters[quantity.name] for p, quantity in self.parameters}
         return reference_module(self.module, x, values)(x)
 
     @property
     def compared_with(self):
-        """Whose module the reference is: "torch", or the name of the user's class."""
-        return module_of(self.module)
+        """Whose module the reference is: "torch", or the name of the user's class; of random numbers, which a module
+        would draw again, their product by torch."""
+        return module_of(self.module) if self.drawn is None else "torch.mul"
 
     def derivative(self, a, z):
         """∂A/∂Z of an activation."""
         return self.rule.derivative(a, z, **self.options)
+
+    def tree(self, name):
+        """An expression of the rule, such as its "equation"."""
+        return self.rule.tree(name, **self.options)
 
     def described(self):
         return described(self.layer, self.module)
@@ -78,21 +99,21 @@ class Step:
 class Chain:
     """A model's steps in order, and its parameters by the names of the equations, W1, b1, W2, …
 
-    `start` are copies of the parameters, without a graph; `keys` their names in the model's state_dict; `sizes` are
-    n_0, n_1, …, n_L, the width of the input and of each layer, once `measure` has run.
+    `start` are copies of the parameters, without a graph; `keys` their names in the model's state_dict. Once `measure`
+    has run, `sizes` are n_0, n_1, …, n_L, the width of the input and of each layer, and `drawn` the random numbers of
+    the step, such as the masks of dropout, by their names.
 
     Raises:
-        TypeError: an ensemble, a layer that is not supported, or two layers that share their weights.
+        TypeError: a layer that is not supported, or two layers that share their weights.
     """
 
     def __init__(self, model):
         network = Network(model)
-        if network.members:
-            raise TypeError(f"an ensemble of {network.members} networks is explained one by one: see torchbp.unstack")
-        self.steps, self.parameters, self.keys, self.sizes = [], {}, {}, []
+        self.steps, self.parameters, self.keys, self.sizes, self.drawn = [], {}, {}, [], {}
         for name, module in network.named:
             self.steps.append(self._step(name, module))
         names = [*self.parameters, *(step.gives.name for step in self.steps), INPUT.name]
+        names += [q.name for step in self.steps for q in (step.drawn, *step.parts.values()) if q]
         if twice := sorted(name for name in set(names) if names.count(name) > 1):
             raise TypeError(f"two quantities have the name {twice[0]}; give the parameter of a rule another symbol")
         # the explanation is of the network as it is now, whatever becomes of it
@@ -104,15 +125,27 @@ class Chain:
         rule, last = rule_of(module), self.steps[-1] if self.steps else None
         number, takes = (last.number, last.gives) if last else (0, INPUT)
         options = rule.options_of(module)
-        if isinstance(rule, Activation):
+        if not (isinstance(rule, Layer) and rule.parameters):
             after = [step for step in self.steps if step.number == number and not step.is_layer]
             if len(after) == len(LETTERS):
                 raise TypeError(f"layer {name!r}: more than {len(LETTERS)} activations after one layer have no names")
             gives = Quantity(LETTERS[len(after)], number)
-            return Step(rule, module, number, name, takes, gives, options=options)
-        if rule.equation is None or rule.backward_equation is None:
-            raise TypeError(f"{described(name, module)} has no equations in its rule, and explain shows equations")
-        number += 1
+        else:
+            number += 1
+            gives = Quantity("Z", number)
+        drawn, parts = None, {}
+        if isinstance(rule, Layer):
+            tree = rule.tree("equation", **options)
+            if tree is None or rule.tree("backward_equation", **options) is None:
+                raise TypeError(f"{described(name, module)} has no equations in its rule, and explain shows equations")
+            if rule.drawn is not None and rule.drawn in tree.symbols():
+                drawn = Quantity(rule.drawn, number)
+            parts = {symbol: Quantity(symbol, number) for symbol in rule.parts_of(**options)}
+        found, missing = self._parameters_of(rule, module, name, number) if isinstance(rule, Layer) else ((), ())
+        return Step(rule, module, number, name, takes, gives, found, missing, options, drawn, parts)
+
+    def _parameters_of(self, rule, module, name, number):
+        """(the parameters that the module has, with their quantities; those that it has not)"""
         found, missing = [], []
         for parameter in rule.parameters:
             tensor = getattr(module, parameter.name)
@@ -127,17 +160,29 @@ class Chain:
             found.append((parameter, quantity))
             self.parameters[quantity.name] = tensor
             self.keys[quantity.name] = f"{name}.{parameter.name}" if name else parameter.name
-        return Step(rule, module, number, name, takes, Quantity("Z", number), tuple(found), tuple(missing), options)
+        return tuple(found), tuple(missing)
 
     def measure(self, x):
-        """Run the network on x, and keep the widths of its layers as `sizes`."""
-        values = self.forward(self.start, x)
+        """Run the network on x; keep the widths of its layers as `sizes`, and what they draw as `drawn`."""
+        saved = {}
+        values = self.forward(self.start, x, saved=saved)
         for step in self.steps:
             if (shape := tuple(values[step.gives.name].shape)) and (len(shape) != 2 or shape[0] != len(x)):
                 raise TypeError(
                     f"{step.described()} gives the shape {shape}; explain shows layers that give a row each"
                 )
+            if step.drawn:
+                self.drawn[step.drawn.name] = saved[step.gives.name].expand_as(values[step.takes.name])
         self.sizes = [x.shape[1], *(values[step.gives.name].shape[1] for step in self.layers)]
+        self.outputs = values[self.output.name].shape[1]
+
+    def at(self, start, x):
+        """The same network with other parameters, and with new random numbers."""
+        chain = copy.copy(self)
+        chain.start, chain.drawn = start, {}
+        if self.drawn:
+            chain.measure(x)
+        return chain
 
     @property
     def output(self):
@@ -168,11 +213,12 @@ class Chain:
             if step.gives.name in values:
                 continue
             a = values[step.takes.name]
+            drawn = self.drawn[step.drawn.name].to(a.dtype) if step.drawn and self.drawn else None
             if reference:
-                values[step.gives.name] = step.reference(a, parameters)
+                values[step.gives.name] = step.reference(a, parameters, drawn)
                 continue
             try:
-                values[step.gives.name], needed = step.forward(a, parameters)
+                values[step.gives.name], needed = step.forward(a, parameters, drawn)
             except (RuntimeError, ValueError, IndexError) as error:
                 words = " ".join(str(error).split())
                 raise ValueError(

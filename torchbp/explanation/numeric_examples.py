@@ -34,12 +34,13 @@ from torchbp.ops.expressions import (
     Product,
     Quotient,
     Sum,
+    SumOfRow,
     SumOver,
     Symbol,
     Transpose,
 )
 
-TERMS = 3  # products of a sum that are written out
+WHOLE, TERMS = 8, 3  # products of a sum that are written out: all of a short sum, the largest of a longer one
 ZERO = Number(0)
 ROUNDING = 100  # eps, of the size of what is rounded
 
@@ -131,6 +132,8 @@ class Numbers:
             return self._matrix_product(tree, place)
         if isinstance(tree, SumOver):
             return self._sum_over_rows(tree, place)
+        if isinstance(tree, SumOfRow):
+            return self._sum_of_row(tree, place)
         if isinstance(tree, Indicator):
             sides = (self.of(side, place) for side in (tree.left, tree.right))
             values = (compute(side, lambda leaf: leaf.value, in_float64) for side in sides)
@@ -157,6 +160,18 @@ class Numbers:
         columns = [self._column(factor, *place) for factor in factors]
         return _shortened_products(*columns) if len(columns) > 1 else shortened_sum(columns[0])
 
+    def _sum_of_row(self, tree, place):
+        """Σₖ, with the largest terms written out; those that are 0 by a fixed number are left out."""
+        units = max(value.shape[-1] for name in tree.symbols() if (value := self._tensor(name)) is not None)
+        terms = [_without_zeros(self.of(tree.operand, (*place[:-1], unit))) for unit in range(units)]
+        terms = [term for term in terms if term is not ZERO and _fixed_value(term) != 0] or [ZERO]
+        numbers = [compute(term, lambda leaf: leaf.value, in_float64) for term in terms]
+        return _shortened(numbers, lambda i: terms[i], TERMS)
+
+    def _tensor(self, name):
+        value = self.values[name]
+        return value if isinstance(value, torch.Tensor) and value.dim() else None
+
     def _column(self, tree, unit):
         rows = max(tensor.shape[0] for name in tree.symbols() if (tensor := self.values[name]).dim() == 2)
         tensor = tree.evaluate(self.values)
@@ -179,7 +194,7 @@ def shortened_sum(terms, most=TERMS + 1):
 
 def _shortened(terms, node, most):
     shown = range(len(terms))
-    if len(terms) > most + 1:  # one number is not left out alone
+    if len(terms) > max(WHOLE, most + 1):  # one number is not left out alone
         shown = sorted(sorted(shown, key=lambda i: -abs(terms[i]))[:most])
     found = [node(i) for i in shown]
     if others := [term for i, term in enumerate(terms) if i not in set(shown)]:

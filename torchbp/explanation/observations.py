@@ -14,7 +14,7 @@ from torchbp.explanation.numeric_examples import largest_place, named
 from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Quantity, d
 from torchbp.explanation.words import class_name, either
 from torchbp.ops.registry import rules
-from torchbp.ops.rules import Loss
+from torchbp.ops.rules import Activation, Loss
 
 FLAT = 0.01  # a slope below is saturated; σ has it at |z| > 4.6, tanh at |z| > 3
 MOST = 0.5  # of the units are saturated
@@ -60,9 +60,9 @@ def _same(rows):
 def _wrong(explanation):
     """Which answers, of (N, K), are far from their y, and count in the loss."""
     step, y, last = explanation.step, explanation.values[TARGET.name], explanation.chain.steps[-1]
-    bounded = step.criterion.rule.domain is not None or (not last.is_layer and last.rule.range is not None)
+    bounded = step.criterion.rule.domain is not None or (last.is_activation and last.rule.range is not None)
     size = 1.0 if bounded else y.abs().max().item() or 1.0
-    far = (explanation.values[step.criterion.answer.name] - y).abs() > WRONG * size
+    far = (step.criterion.as_target(explanation.values[step.criterion.answer.name]) - y).abs() > WRONG * size
     return far & (explanation.values[d(step.criterion.answer).name] != 0)
 
 
@@ -76,7 +76,7 @@ def _saturated(explanation):
     rows = _wrong(explanation).any(1)
     where = "" if rows.all() else " in the rows with wrong answers"
     for step in explanation.chain.steps[:-1]:
-        if step.is_layer or step.rule.flat == "nowhere" or not rows.any():
+        if not step.is_activation or step.rule.flat == "nowhere" or not rows.any():
             continue
         found = _slopes(explanation, step)[rows].abs()
         flat, count, name = int((found < FLAT).sum()), found.numel(), step.gives.name
@@ -106,7 +106,7 @@ def _is_unscaled(x):
 def _stuck(explanation):
     """A last activation whose slope keeps the loss of a wrong answer from changing it."""
     last, step = explanation.chain.steps[-1], explanation.step
-    if step.criterion.rule.answers is not None or step.criterion.rule.domain is not None or last.is_layer:
+    if step.criterion.rule.answers is not None or step.criterion.rule.domain is not None or not last.is_activation:
         return
     a, y, found = explanation.values[last.gives.name], explanation.values[TARGET.name], _slopes(explanation, last)
     where = _wrong(explanation) & (found.abs() < FLAT)
@@ -129,7 +129,7 @@ def _rounded_product(explanation):
     almost 0, although dL/dZ is not: a loss of logits computes it right."""
     step, last = explanation.step, explanation.chain.steps[-1]
     form = _logit_form(explanation)
-    if form is None:
+    if form is None or not isinstance(form.answers, Activation):
         return
     logits = step.criterion.rule.answers is not None
     z = explanation.chain.output if logits else last.takes

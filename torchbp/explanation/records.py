@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from torchbp.explanation.equations import is_elementwise
+from torchbp.explanation.equations import is_elementwise, sums_rows
 from torchbp.explanation.numeric_examples import Example
 from torchbp.explanation.quantities import Derivative, Quantity
 from torchbp.explanation.render.plain_text import PlainText, plain
@@ -61,7 +61,8 @@ class Record:
     """One quantity of the step.
 
     quantity: what it is, with its letter and number; a `Derivative` says of what, and by what.
-    kind: "output" of a layer, "answer" that the loss compares with y, "loss", "derivative" or "update".
+    kind: "output" of a layer, "part" on the way to it, such as the mean of a row, "answer" that the loss compares with
+        y, "loss", "derivative" or "update".
     stage: "forward", "loss", "backward", "update" or "again".
     number: of its layer, from 1; None of the loss. layer: the name of its module in the model.
     sides: it by other quantities, expressions that are all equal.
@@ -72,8 +73,8 @@ class Record:
         where each is one.
     example: the equation of its largest element, or of one that the equation does not give, with the numbers in it.
     shapes: the shape of each quantity in the equation.
-    compared_with: who the reference is from, in a word: "torch", the name of the user's class, "autograd" or
-        "torch.optim.SGD". reference: what that says, a tensor.
+    compared_with: who the reference is from, in a word: "torch", the name of the user's class, "autograd", or torch's
+        optimizer. reference: what that says, a tensor.
     checks: the `Check` against it, and of a derivative that against central difference quotients, in float64.
     """
 
@@ -121,11 +122,13 @@ class Record:
 
     @property
     def sizes(self):
-        """The equation with (rows×units) in the place of each quantity. Of one that is element by element the left side
-        is enough, and a number has none."""
+        """The equation with (rows×units) in the place of each quantity. Of one that is element by element, or row by
+        row, the left side is enough, and a number has none."""
         if not self.tensor.dim():
             return ""
         printer = PlainText(shapes=self.shapes)
+        if any(map(sums_rows, self.sides)):
+            return f"{printer(self.quantity)}, row by row"
         if self.elementwise:
             return f"{printer(self.quantity)}, element by element"
         return equation_text(self, printer)

@@ -5,7 +5,8 @@ import math
 
 import torch
 
-from torchbp.explanation.quantities import INPUT, LOSS, TARGET, d
+from torchbp.explanation import equations
+from torchbp.explanation.quantities import INPUT, LOSS, d
 from torchbp.explanation.reference_modules import reference_module
 
 
@@ -18,30 +19,32 @@ def share(step):
 def by_torch(step, dtype=None):
     """Each record's tensor, by torch's own layers and loss, autograd and torch.optim.SGD; in another dtype if given."""
     chain, values = step.chain, {name: value.to(dtype) for name, value in step.values.items()}
-    found = {name: values[name].clone().requires_grad_() for name in chain.start}
+    inputs = {name: values[name].clone().requires_grad_() for name in (*chain.start, INPUT.name)}
     with torch.enable_grad():
-        outputs, loss = _passes(step, found, values)
-        names = [*(name for name, a in outputs.items() if a.requires_grad), *found]
-        gradients = torch.autograd.grad(loss, [{**outputs, **found}[name] for name in names])
-        gradients = dict(zip(names, gradients, strict=True))
+        outputs, loss = _passes(step, inputs, inputs[INPUT.name])
+        found = {**outputs, **inputs}
+        gradients = torch.autograd.grad(loss, list(found.values()))
         references = {**outputs, LOSS.name: loss}
-        references |= {d(q).name: gradients[q.name] for q in _quantities(chain) if q.name in gradients}
+        references |= _parts(chain, found)
+        quantities = [INPUT, *_quantities(chain)]
+        gradients = dict(zip(found, gradients, strict=True))
+        references |= {d(q).name: gradients[q.name] for q in quantities}
         if step.criterion.rule.answers:
-            references[step.criterion.answer.name] = _answers_of(
-                step.criterion.rule.answers, outputs[chain.output.name]
-            )
+            references[step.criterion.answer.name] = _answers_of(step.criterion.rule, outputs[chain.output.name])
             references[d(step.criterion.answer).name] = _slope_of_answers(step, values)
-    learnt = [found[quantity.name] for quantity in step.learnt]
-    if learnt:
-        for p, quantity in zip(learnt, step.learnt, strict=True):
-            p.grad = references[d(quantity).name]
-        torch.optim.SGD(learnt, lr=step.lr).step()
-    with torch.no_grad():  # from the recorded new parameters: a long step would magnify their rounding
-        outputs, loss = _passes(step, {name: values[f"{name}′"] for name in found}, values)
-        references |= {f"{name}′": tensor for name, tensor in {**found, **outputs, LOSS.name: loss}.items()}
+    # of the recorded gradients, and forward from the recorded new parameters: a long step would magnify their rounding
+    if step.learnt:
+        learnt = {q.name: values[q.name].clone().requires_grad_() for q in step.learnt}
+        references |= step.descent.by_torch(learnt, {q.name: values[d(q).name] for q in step.learnt}, dtype)
+    with torch.no_grad():
+        outputs, loss = _passes(step, {name: values[f"{name}′"] for name in chain.start}, values[INPUT.name])
+        known = {**outputs, INPUT.name: values[INPUT.name]}
+        references |= {
+            f"{name}′": tensor for name, tensor in {**outputs, LOSS.name: loss, **_parts(chain, known)}.items()
+        }
         if step.criterion.rule.answers:
             references[step.criterion.answer.after().name] = _answers_of(
-                step.criterion.rule.answers, outputs[chain.output.name]
+                step.criterion.rule, outputs[chain.output.name]
             )
     return {name: tensor.detach() for name, tensor in references.items()}
 
@@ -51,17 +54,35 @@ def _quantities(chain):
     return [q for step in chain.steps for q in (step.gives, *(quantity for _, quantity in step.parameters))]
 
 
-def _passes(step, parameters, values):
-    """Each layer's output of X, and the loss against y, by the modules alone."""
-    outputs = step.chain.forward(parameters, values[INPUT.name].clone(), reference=True)
+def _parts(chain, found):
+    """The quantities on the way to what the layers give, such as the mean of a row, by their equations: torch's modules
+    do not show them."""
+    parts = {}
+    for step in chain.steps:
+        for quantity, tree, _ in equations.parts_of(step):
+            parts[quantity.name] = tree.evaluate({**found, **parts})
+    return parts
+
+
+def _passes(step, parameters, x):
+    """Each layer's output of X, and the loss against the target, by the modules alone."""
+    outputs = step.chain.forward(parameters, x, reference=True)
     del outputs[INPUT.name]
-    output = outputs[step.chain.output.name]
-    return outputs, reference_module(step.loss, output)(output, values[TARGET.name])
+    return outputs, loss_by_torch(step.criterion, outputs[step.chain.output.name])
+
+
+def loss_by_torch(criterion, output):
+    """L, by the module of the loss."""
+    target = criterion.target.to(output.dtype) if criterion.target.is_floating_point() else criterion.target
+    return reference_module(criterion.loss, output)(output, target)
 
 
 def _answers_of(rule, logits):
     """The answers of a loss that takes logits, by the module of its activation; by the rule where there is none."""
-    return rule.forward(logits) if rule.known_class is None else rule.known_class()(logits)
+    answers, options = rule.answers, rule.answers_options
+    if answers.known_class is None:
+        return answers.forward(logits, **options)
+    return answers.known_class(**options)(logits)
 
 
 def loss_of_answers(step, a, values):

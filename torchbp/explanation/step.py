@@ -5,47 +5,55 @@ from collections import ChainMap
 
 import torch
 
-from torchbp.engine.losses import value_and_derivative
 from torchbp.explanation import equations
 from torchbp.explanation.agreement import differences, disagreement
-from torchbp.explanation.criterion import Criterion
 from torchbp.explanation.digits import CLOSE
 from torchbp.explanation.equations import ALPHA, K, N
+from torchbp.explanation.gradient_pass import gradients
 from torchbp.explanation.loss_record import loss_record
 from torchbp.explanation.numeric_examples import example, largest_place
 from torchbp.explanation.quantities import INPUT, TARGET, Derivative, d
 from torchbp.explanation.records import Factor, Record
+from torchbp.ops.rules import Activation
 
 AGAIN = "The same network once more, with its new parameters."
-COMPARED_WITH = {"backward": "autograd", "update": "torch.optim.SGD"}  # by the stage; the others have modules
 
 
 class TrainingStep:
     """One step of gradient descent on L(x, y): `records` are what the article derives, with the reader's numbers.
 
-    `values` holds every tensor by its name: X, y, W1, b1, Z1, …, L, dL/dW1, …, W1′, …, L′. `disagreements` holds a
-    failing check by the name of each record whose equation does not give its tensor; the example is of such an element.
+    `values` holds every tensor by its name: X, y, W1, b1, Z1, …, L, dL/dW1, …, W1′, …, L′; `given` those of them that
+    nothing computes, and `directions` the D of W′ = W − α D, by the name of W. `disagreements` holds a failing check by
+    the name of each record whose equation does not give its tensor; the example is of such an element. `written_out`
+    are equations with those of their parts in them, by the name of the record.
     """
 
-    def __init__(self, chain, loss, x, y, lr):
-        self.chain, self.loss, self.lr = chain, loss, lr
-        self.criterion = Criterion(loss, chain, y)
-        self.fixed = {TARGET.name, *self.criterion.rule.option_symbols}
-        self.saved, self.records, self.learnt, self.disagreements = {}, [], [], {}
-        self.values = {TARGET.name: y, **self.criterion.weights(y), **chain.start}
-        self.values |= chain.forward(chain.start, x, saved=self.saved)
-        self.symbols = ChainMap(self.values, {N.name: len(y), K.name: y[0].numel(), ALPHA.name: lr})
+    def __init__(self, chain, criterion, x, descent):
+        self.chain, self.criterion, self.descent = chain, criterion, descent
+        self.loss, self.lr = criterion.loss, descent.lr
+        self.fixed = {TARGET.name, *criterion.rule.option_symbols}
+        self.records, self.learnt, self.disagreements, self.directions = [], [], {}, {}
+        self.written_out = {}
+        y = criterion.y
+        self.given = {INPUT.name: x, TARGET.name: y, **criterion.weights, **chain.start, **chain.drawn, **descent.state}
+        self.values = gradients(chain, criterion, x) | self.given
+        self.symbols = ChainMap(self.values, {N.name: len(y), K.name: y[0].numel(), **descent.symbols})
         self._forward()
         self._backward()
         self._update()
         self._again()
 
-    def _add(self, quantity, kind, stage, step, sides, tensor, reason, tree=None, place=None, excused=None, **more):
+    def _add(
+        self, quantity, kind, stage, step, sides, tensor, reason, tree=None, place=None, excused=None, full=None, **more
+    ):
         """Add a record. `tree` is the equation of its example, where that is not the last of the sides. `excused` are
-        the elements that are not computed by it, and the equation of those."""
+        the elements that are not computed by it, and the equation of those. `full` is the equation with all that is
+        rounded on the way, where there are parts."""
         self.values[quantity.name] = tensor
         shown = sides[-1] if tree is None else tree
-        errors, bounds = differences(shown, tensor, self.symbols)
+        if full is not None:
+            self.written_out[quantity.name] = full
+        errors, bounds = differences(shown if full is None else full, tensor, self.symbols)
         where, instead = excused or (None, None)
         if where is not None:
             others = differences(instead, tensor, self.symbols)
@@ -77,8 +85,8 @@ class TrainingStep:
 
     def _compared_with(self, kind, stage, step):
         """Who the reference of a record is from."""
-        if stage in COMPARED_WITH:
-            return COMPARED_WITH[stage]
+        if stage in ("backward", "update"):
+            return "autograd" if stage == "backward" else self.descent.name
         if kind != "answer":
             return step.compared_with
         rule = self.criterion.rule.answers
@@ -89,16 +97,20 @@ class TrainingStep:
         prime = stage == "again"
         for step in self.chain.steps:
             gives = step.gives.after() if prime else step.gives
-            side = equations.layer_output(step, prime)
+            side = equations.in_step(step, step.tree("equation"), prime)
             reason = AGAIN if prime else _description(step)
-            self._add(gives, "output", stage, step, [side], self.values[gives.name], [reason])
+            for part, tree, words in equations.parts_of(step, prime):
+                self._add(part, "part", stage, step, [tree], tree.evaluate(self.symbols), [AGAIN if prime else words])
+            full = equations.written_out(step, step.tree("equation"), prime) if step.parts else None
+            self._add(gives, "output", stage, step, [side], self.values[gives.name], [reason], full=full)
         output = self.chain.output.after() if prime else self.chain.output
         z = self.values[output.name]
-        if answers := self.criterion.rule.answers:
+        if self.criterion.rule.answers:
             answer = self.criterion.answer.after() if prime else self.criterion.answer
-            side = answers.tree("equation").replace({"Z": output})
+            side = self.criterion.answers_tree("equation", prime)
             reason = AGAIN if prime else self.criterion.rule.answers_description.format(z=output.name, a=answer.name)
-            self._add(answer, "answer", stage, self.chain.steps[-1], [side], answers.forward(z), [reason])
+            tensor = self.criterion.answers_of(z)
+            self._add(answer, "answer", stage, self.chain.steps[-1], [side], tensor, [reason])
         self.records.append(loss_record(self, z, prime))
 
     @functools.cached_property
@@ -111,23 +123,19 @@ class TrainingStep:
         return (exact != computed) & self.criterion.near_a_bound(answer)
 
     def _backward(self):
-        chain, values = self.chain, self.values
-        _, gradient, scale = value_and_derivative(self.loss, values[chain.output.name], values["y"])
-        gradient = gradient * scale
-        self._add_derivative_of_answers(gradient, scale)
-        for place in range(len(chain.steps) - 1, chain.first - 1, -1):
-            step = chain.steps[place]
-            values[d(step.gives).name] = gradient
-            if not step.is_layer:
-                gradient = self._add_derivative_of_activation(step, gradient)
+        self._add_derivative_of_answers()
+        for place in range(len(self.chain.steps) - 1, -1, -1):
+            step = self.chain.steps[place]
+            if step.is_activation:
+                self._add_derivative_of_activation(step)
                 continue
-            self._add_gradients_of_parameters(step, gradient)
-            if place > chain.first:
-                gradient = self._add_derivative_of_input(step, chain.steps[place - 1], gradient)
+            self._add_gradients_of_parameters(step)
+            self._add_derivative_of_input(step, self.chain.steps[place - 1] if place else step)
 
-    def _add_derivative_of_answers(self, gradient, scale):
+    def _add_derivative_of_answers(self):
         """dL/dA of the answers, and, where the loss takes logits, dL/dZ."""
         answer, output, last = self.criterion.answer, self.chain.output, self.chain.steps[-1]
+        gradient = self.values[d(output).name]
         slope, bounded = self.criterion.tree("slope"), self.bounded
         reason = f"The backward pass starts here: how fast L changes when {answer.name} changes."
         da, excused = gradient, None
@@ -136,7 +144,7 @@ class TrainingStep:
             excused = bounded, self.criterion.divided(self.criterion.tree("slope", computed=True))
         if self.criterion.rule.answers is not None:
             computed = self.criterion.tree("slope", computed=self.criterion.rule.slope_computed is not None)
-            da = computed.evaluate(self.symbols) * scale
+            da = computed.evaluate(self.symbols) / self.criterion.divisor
         self._add(
             d(answer),
             "derivative",
@@ -153,10 +161,12 @@ class TrainingStep:
             return
         rule, a, z = self.criterion.rule.answers, self.values[answer.name], self.values[output.name]
         local = Derivative(answer, output)
-        product = d(answer) * rule.tree("slope").replace({"A": answer, "Z": output})
-        sides, tree, excused = [product], None, None
-        slope_is = rule.slope_description.format(a=answer.name, z=output.name)
-        reason = ["Chain rule: multiply by the slope ", local, f", {slope_is}."]
+        sides, tree, excused = [self.criterion.answers_tree("derivative")], None, None
+        if isinstance(rule, Activation):
+            slope_is = rule.slope_description.format(a=answer.name, z=output.name)
+            reason = ["Chain rule: multiply by the slope ", local, f", {slope_is}."]
+        else:
+            reason = [f"Chain rule: {rule.backward_why.format(x=output.name, z=answer.name)}."]
         if self.criterion.rule.error is not None:
             error, symbol = self.criterion.tree("error"), self.criterion.count_symbol()
             sides.append(error if symbol is None else error / symbol)
@@ -167,7 +177,9 @@ class TrainingStep:
             if self.criterion.rule.error_computed and (rounded := self._rounded(tree, gradient)).any():
                 reason[0] += f" {self.criterion.computed_how('error')}"
                 excused = rounded, self.criterion.divided(self.criterion.tree("error", computed=True))
-        factors = (Factor(d(answer), da), Factor(local, rule.derivative(a, z)))
+        factors = ()
+        if isinstance(rule, Activation):
+            factors = (Factor(d(answer), da), Factor(local, rule.derivative(a, z)))
         self._add(
             d(output),
             "derivative",
@@ -187,9 +199,8 @@ class TrainingStep:
         errors, bounds = differences(tree, gradient, self.symbols)
         return (errors > CLOSE * gradient.abs()) & (errors <= bounds)
 
-    def _add_derivative_of_activation(self, step, da):
+    def _add_derivative_of_activation(self, step):
         values, a, z = self.values, step.gives, step.takes
-        dz = step.rule.backward(da, self.saved[a.name], **step.options)
         local = Derivative(a, z)
         slope = step.rule.slope_description.format(a=a.name, z=z.name)
         self._add(
@@ -198,36 +209,29 @@ class TrainingStep:
             "backward",
             step,
             [d(a) * step.rule.tree("slope", **step.options).replace(equations.nodes(step))],
-            dz,
+            values[d(z).name],
             ["Chain rule: multiply by the activation's slope ", local, f", {slope}."],
             chain=(d(a), local),
-            factors=(Factor(d(a), da), Factor(local, step.derivative(values[a.name], values[z.name]))),
+            factors=(Factor(d(a), values[d(a).name]), Factor(local, step.derivative(values[a.name], values[z.name]))),
         )
-        return dz
 
-    def _add_gradients_of_parameters(self, step, dz):
-        z, rows = step.gives, ", and rows add up" if len(dz) > 1 else ""
+    def _add_gradients_of_parameters(self, step):
+        z, rows = step.gives, ", and rows add up" if self.criterion.rows > 1 else ""
         for parameter, quantity in step.parameters:
-            gradient = parameter.gradient(dz, self.saved[z.name], **step.options)
             why = parameter.why.format(z=z.name, x=step.takes.name)
             self._add_derivative_of_layer(
-                step, step, quantity, parameter.equation, gradient, f"Chain rule: {why}{rows}.", has_rows=False
+                step, step, quantity, parameter.equation, f"Chain rule: {why}{rows}.", has_rows=False
             )
 
-    def _add_derivative_of_input(self, step, below, dz):
-        arguments = step.arguments(self.chain.start)
-        gradient = step.rule.backward(dz, self.saved[step.gives.name], *arguments, **step.options)
+    def _add_derivative_of_input(self, step, below):
         why = step.rule.backward_why.format(z=step.gives.name, x=step.takes.name)
-        self._add_derivative_of_layer(
-            step, below, step.takes, step.rule.backward_equation, gradient, f"Chain rule: {why}."
-        )
-        return gradient
+        self._add_derivative_of_layer(step, below, step.takes, step.tree("backward_equation"), f"Chain rule: {why}.")
 
-    def _add_derivative_of_layer(self, step, shown, by, tree, gradient, reason, has_rows=True):
+    def _add_derivative_of_layer(self, step, shown, by, tree, reason, has_rows=True):
         """dL/d`by` of a layer's parameter or input, where `tree` is its equation in the rule."""
         dz, local = d(step.gives), Derivative(step.gives, by)
-        tree = tree.replace(equations.nodes(step))
-        factors = ()
+        full = equations.written_out(step, tree) if step.parts else None
+        tree, factors = equations.in_step(step, tree), ()
         if (factor := equations.local_factor(tree, dz.name)) is not None:
             tensor = factor.evaluate(self.values) if factor.symbols() else torch.ones_like(self.values[dz.name])
             factors = (Factor(dz, self.values[dz.name]), Factor(local, tensor))
@@ -237,29 +241,29 @@ class TrainingStep:
             "backward",
             shown,
             [tree],
-            gradient,
+            self.values[d(by).name],
             [reason],
             chain=(dz, local),
             factors=factors,
             has_rows=has_rows,
+            full=full,
         )
 
     def _update(self):
-        """W − α dW, as torch.optim.SGD computes it; a frozen parameter keeps its value."""
+        """W′ = W − α D, as torch's optimizer computes it; a frozen parameter keeps its value."""
         for step in self.chain.layers:
             for _, quantity in step.parameters:
                 if not self.chain.parameters[quantity.name].requires_grad:
                     self.values[quantity.after().name] = self.values[quantity.name]
                     continue
                 self.learnt.append(quantity)
-                gradient = self.values[d(quantity).name]
-                new = self.values[quantity.name].add(gradient, alpha=-self.lr)
-                reason = "A step against the gradient, which points uphill; the learning rate α says how far."
-                side = quantity - ALPHA * d(quantity)
-                place = largest_place(gradient)
-                self._add(
-                    quantity.after(), "update", "update", step, [side], new, [reason], place=place, has_rows=False
-                )
+                self.directions[quantity.name] = self.descent.update(quantity, self.values, self.symbols)
+                place = largest_place(self.values[d(quantity).name])
+                after, direction, reason = self.descent.equations(quantity)
+                updates = [*after, (quantity.after(), quantity - ALPHA * direction, reason)]
+                for what, side, why in updates:
+                    tensor = self.values[what.name]
+                    self._add(what, "update", "update", step, [side], tensor, [why], place=place, has_rows=False)
 
     def _again(self):
         new = {name: self.values[f"{name}′"] for name in self.chain.start}
@@ -270,7 +274,7 @@ class TrainingStep:
 
 def _description(step):
     """What a layer or an activation does."""
-    if not step.is_layer:
+    if step.is_activation:
         return f"The activation {step.rule.description}."
     missing = tuple(parameter.name for parameter in step.missing)
     return (step.rule.description_without or {}).get(missing, step.rule.description)

@@ -22,7 +22,7 @@ from torchbp.nn.activation import (
 from torchbp.nn.attention import MultiheadAttention
 from torchbp.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from torchbp.nn.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
-from torchbp.nn.embedding import Embedding
+from torchbp.nn.embedding import Embedding, PeriodicEmbedding
 from torchbp.nn.ensemble import EnsembleLinear, EnsembleScale
 from torchbp.nn.flatten import Flatten
 from torchbp.nn.linear import Linear
@@ -116,6 +116,7 @@ __all__ = [
     "MultiheadAttention",
     "NLLLoss",
     "PReLU",
+    "PeriodicEmbedding",
     "RMSNorm",
     "ReLU",
     "SiLU",

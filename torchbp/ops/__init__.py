@@ -32,6 +32,7 @@ from torchbp.ops.layers.glu import glu
 from torchbp.ops.layers.linear import linear
 from torchbp.ops.layers.log_softmax import log_softmax
 from torchbp.ops.layers.matmul import matmul
+from torchbp.ops.layers.periodic_embedding import periodic_embedding
 from torchbp.ops.layers.prelu import prelu
 from torchbp.ops.layers.softmax import softmax
 from torchbp.ops.losses.binary_cross_entropy import binary_cross_entropy
@@ -101,6 +102,7 @@ __all__ = [
     "mse_loss",
     "multi_head_attention_forward",
     "nll_loss",
+    "periodic_embedding",
     "prelu",
     "relu",
     "rms_norm",

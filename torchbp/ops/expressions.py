@@ -224,6 +224,16 @@ class SumOver(Expression):
 
 
 @dataclass(frozen=True, slots=True)
+class SumOfRow(Expression):
+    """Σₖ over the units k of each row, a number for each row: (N, K) becomes (N, 1)."""
+
+    operand: Expression
+
+    def evaluate(self, values):
+        return self.operand.evaluate(values).sum(-1, keepdim=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Indicator(Expression):
     """[left > right]: 1 where the relation, ">", "<", "≥" or "≤", is true, and 0 elsewhere."""
 
@@ -359,5 +369,5 @@ absolute = Function("abs", torch.abs, r"\operatorname{abs}", exact=abs)
 sign = Function("sgn", torch.sgn, r"\operatorname{sgn}", exact=_exact_sign)
 minimum = Function("min", _smaller, r"\min", exact=min)
 
-A, N, W, X, Z, b, p, w, y = map(Symbol, ("A", "N", "W", "X", "Z", "b", "p", "w", "y"))
+A, K, N, W, X, Z, b, p, w, y = map(Symbol, ("A", "K", "N", "W", "X", "Z", "b", "p", "w", "y"))
 dZ = Symbol("dZ")

@@ -195,7 +195,12 @@ class Layer(Rule):
     large(gives_dx) → the same layer by products that are faster where they are large, a `Layer` that is not registered;
         or None. The engine takes it for a parameter of many numbers. gives_dx: whether dX is in memory while the
         parameters change.
-    equation: Z, of the symbols X and the parameters'; backward_equation: dX, of dZ and those.
+    equation: Z, of the symbols X and the parameters'; backward_equation: dX, of dZ, Z and those. Both may also be a
+        function of the options, as keywords with the defaults of the module: it returns the expression, or None where
+        there is none for these options.
+    parts: a function of the options: {symbol: (expression, what it is, a sentence)} of quantities on the way from X to
+        Z, which the equations name, such as the mean of a row; each of X and of those before it. Or None.
+    drawn: of a layer that draws random numbers, the symbol of those in the equations: what `forward` has "returned".
     backward_why: the end of the sentence "Chain rule: …", on that equation; `{z}` and `{x}` are replaced by names.
     description: what it does, a sentence. description_without: another one for a module that lacks parameters, by the
         tuple of their names.
@@ -212,8 +217,10 @@ class Layer(Rule):
     backward: Annotated[Callable, "backward(dz, saved, *parameters) → dx"] = REQUIRED
     saves: Annotated[str, 'what the derivatives need, "input", "output" or "returned"'] = REQUIRED
     parameters: Annotated[tuple[Parameter, ...], "a Parameter for each, or ()"] = REQUIRED
-    equation: Annotated[Expression | None, "Z as an expression in X and the parameters' symbols"] = REQUIRED
-    backward_equation: Annotated[Expression | None, "dX as an expression in dZ, X and the symbols"] = REQUIRED
+    equation: Annotated[Expression | Callable | None, "Z as an expression in X and the parameters' symbols"] = REQUIRED
+    backward_equation: Annotated[Expression | Callable | None, "dX as an expression in dZ, X and the symbols"] = (
+        REQUIRED
+    )
     description: Annotated[str, "what the layer does, a sentence"] = REQUIRED
     description_without: Annotated[dict[tuple[str, ...], str] | None, "the same by missing parameters"] = None
     backward_why: Annotated[str, 'the end of the sentence "Chain rule: …"'] = "{z} changes with {x}"
@@ -222,15 +229,19 @@ class Layer(Rule):
     of_member: Annotated[Rule | None, "of an ensemble's layer, the rule of a member's layer, or None"] = None
     large: Annotated[Callable | None, "large(gives_dx) → the same layer by other products, or None"] = None
     keyed: Annotated[bool, "whether forward takes a key"] = False
+    parts: Annotated[Callable | None, "parts() → {symbol: (expression, what it is)}, or None"] = None
+    drawn: Annotated[str | None, "the symbol of random numbers that forward returns, or None"] = None
 
     def __post_init__(self):
         super().__post_init__()
+        if self.drawn is not None and self.saves != "returned":
+            raise ValueError(f'{self._described()} has drawn={self.drawn!r}; `forward` must have it "returned"')
         symbols = [parameter.symbol for parameter in self.parameters]
         if len(set(symbols)) < len(symbols):
             raise ValueError(f"{self._described()} has two parameters with one symbol: {', '.join(symbols)}")
         for parameter in self.parameters:
             if parameter.equation is not None:
-                allowed = ("dZ", "X", "Z", *symbols, *self.options)
+                allowed = ("dZ", "X", "Z", *symbols, *self.options, *self.parts_of())
                 self._check_tree(f"equation of {parameter.name}", parameter.equation, allowed)
 
     def choices(self):
@@ -238,8 +249,23 @@ class Layer(Rule):
 
     def symbols(self):
         names = [parameter.symbol for parameter in self.parameters]
+        names += [*([self.drawn] if self.drawn else []), *self.parts_of()]
         backward = ("dZ", "X", "Z", *names, *self.options)
         return {"equation": ("X", *names, *self.options), "backward_equation": backward}
+
+    def trees(self, name):
+        tree = self.tree(name)
+        return [] if tree is None else [tree]
+
+    def parts_of(self, **options):
+        """{symbol: (expression, what it is)} of the parts, of these options."""
+        return self.parts(**options) if self.parts else {}
+
+    def tree(self, name, **options):
+        """The expression `name`, "equation" or "backward_equation", of these options; those that are not given are the
+        module's. None where there is none."""
+        tree = getattr(self, name)
+        return tree(**options) if callable(tree) else tree
 
     def sentences(self):
         return {"backward_why": ("z", "x")}
@@ -274,11 +300,13 @@ class Loss(Rule):
     target: "elements", a number for each of the output's; or "classes", the index of a class for each row.
     uncounted: a function of the options: the number that the target of a row is filled with where the row is not to
         count. None is the option `ignore_index`, where the loss has it.
-    answers: the rule of the activation that turns outputs into answers, of a loss that takes logits; or None.
+    answers: the rule of what turns outputs into answers, of a loss that takes logits: an activation, or a layer without
+        parameters such as the softmax, with `answers_options` as its constants; or None.
     of_answers: of the same, the rule of the loss that takes those answers and is otherwise equal; or None.
     option_symbols: how the equations call each of the `options`.
     equation: ℓ, of the symbols A, the answers, y, and those of the options. It, `slope` and `error` may also be a
-        function: of the set of those options that are given, it returns the expression.
+        function: of the set of those options that are given, it returns the expression. Of classes y is 1 for the class
+        of the row and 0 for the others, K is their number, and ℓ of a row the sum over them.
     slope: ∂ℓ/∂A, of the same symbols.
     error: ∂ℓ/∂Z of a loss that takes logits, of the same: the slope times that of `answers`,
         simplified. None where it is not simplified, or where there are no logits.
@@ -295,7 +323,8 @@ class Loss(Rule):
     equation: Annotated[Expression | Callable | None, "ℓ as an expression in A and y"] = REQUIRED
     slope: Annotated[Expression | Callable | None, "∂ℓ/∂A as an expression in A and y"] = REQUIRED
     description: Annotated[str, "what the loss measures, a sentence"] = REQUIRED
-    answers: Annotated[Activation | None, "the activation that turns logits into answers, or None"] = None
+    answers: Annotated[Activation | Layer | None, "what turns logits into answers, or None"] = None
+    answers_options: Annotated[dict, "the constants of that layer"] = field(default_factory=dict)
     of_answers: Annotated["Loss | None", "the rule of the same loss of the answers, or None"] = None
     error: Annotated[Expression | Callable | None, "∂ℓ/∂Z as an expression in A and y"] = None
     answers_description: Annotated[str, "what it makes of the logits"] = "The loss turns the logits {z} into answers."
@@ -325,7 +354,7 @@ class Loss(Rule):
         for name in ("equation_computed", "slope_computed", "error_computed"):
             if (computed := getattr(self, name)) is not None:
                 for tree in self._alternatives(computed.expression):
-                    self._check_tree(name, tree, ("A", "Z", "y", *self.option_symbols))
+                    self._check_tree(name, tree, ("A", "Z", "y", "K", *self.option_symbols))
 
     def mean_or_sum(self, output, y, reduction, **options):
         """L, by `value` or from `each`.
@@ -362,7 +391,7 @@ class Loss(Rule):
         return {"target": ("elements", "classes")}
 
     def symbols(self):
-        return dict.fromkeys(("equation", "slope", "error"), ("A", "y", *self.option_symbols))
+        return dict.fromkeys(("equation", "slope", "error"), ("A", "y", "K", *self.option_symbols))
 
     def tree(self, name, given=(), computed=False):
         """The expression `name`, "equation", "slope" or "error", where the options `given` are, and others are None; or

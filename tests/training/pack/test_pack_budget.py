@@ -1,4 +1,4 @@
-"""A pack that is trained for a time, and in several processes."""
+"""A pack that is trained for a time, in several processes, and in one that is killed."""
 
 import time
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.training.pack.tables import OF_ROWS, QUICK, write_table
-from tests.training.pairs import Pair
+from tests.training.pairs import Pair, run_here
 from torchbp.training.errors import SettingError
 from torchbp.training.pack.budget import Budget, seconds_of
 
@@ -43,6 +43,30 @@ def test_a_draw_is_begun_if_it_will_end_in_time(monkeypatch):
 
 
 @pytest.mark.usefixtures("in_an_empty_folder")
+@pytest.mark.parametrize("enough", [0, 2])
+def test_a_draw_ends_with_the_time_and_counts_only_if_it_is_the_first(run, monkeypatch, enough):
+    """The time is used in the first draw, or in the third."""
+    from torchbp.training.pack import run as of_run
+
+    write_table("t.csv")
+    monkeypatch.setattr("torchbp.training.cli.run_page.write_pack_page", lambda *_: None)
+    train, epochs = of_run.train_draw, []
+
+    def train_draw(number, rows, until, **options):
+        monkeypatch.setattr(Budget, "is_over", lambda budget: number >= enough)
+        draw = train(number, rows, until, **options)
+        epochs.append(max(of_one["epochs"] for of_one in draw["configurations"]))
+        return draw
+
+    monkeypatch.setattr(of_run, "train_draw", train_draw)
+    status, out, err = run("fit", *OF_ROWS, "--data.target", "t", *QUICK, "--budget", "1h")
+    assert status == 0, err
+    assert f"after {max(enough, 1) * 12} networks" in out
+    assert epochs[-1] == 1
+    assert all(count > 1 for count in epochs[:-1])
+
+
+@pytest.mark.usefixtures("in_an_empty_folder")
 def test_a_run_with_a_budget_trains_until_it_is_used_and_can_be_continued(run, monkeypatch):
     from torchbp.training.pack import run as of_run
 
@@ -73,6 +97,36 @@ def test_a_run_with_a_budget_trains_until_it_is_used_and_can_be_continued(run, m
     assert (RUN / "config.yaml").read_text().count("budget: 2m") == 1
 
 
+def assert_same(one, other):
+    """Two runs have the same configurations, shares and networks, bit for bit."""
+    one, other = (torch.load(folder / "checkpoints/best.ckpt", weights_only=True) for folder in (one, other))
+    assert one["hyper_parameters"]["configurations"] == other["hyper_parameters"]["configurations"]
+    assert one["state_dict"].keys() == other["state_dict"].keys()
+    assert all(torch.equal(other["state_dict"][name], tensor) for name, tensor in one["state_dict"].items())
+
+
+@pytest.mark.processes
+@pytest.mark.usefixtures("in_an_empty_folder")
+def test_a_run_that_was_killed_goes_on(pack_run, processes, run, monkeypatch):
+    write_table("t.csv")
+    fit = ["fit", *OF_ROWS, "--data.target", "t", *QUICK, "--model.members", "24"]
+    process = processes.Process(target=run_here, args=(Path.cwd(), [*fit[:-1], "999"], {}, "killed"))
+    process.start()
+    while not (RUN / "checkpoints/last.ckpt").exists() and process.is_alive():
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    left = RUN / "checkpoints/draws/.7.ckpt.1.part"
+    left.write_bytes(b"half")
+    for path in (RUN / "checkpoints/draws").glob("[1-9]*.ckpt"):  # which it may have come to
+        path.unlink()
+    monkeypatch.setattr("torchbp.training.cli.run_page.write_pack_page", lambda *_: None)
+    status, _, err = run(*fit, "--ckpt_path", RUN)
+    assert status == 0, err
+    assert not left.exists()
+    assert_same(pack_run[0] / RUN, RUN)
+
+
 @pytest.mark.processes
 @pytest.mark.usefixtures("in_an_empty_folder")
 def test_two_processes_train_the_members_of_one(pack_run, processes):
@@ -80,12 +134,7 @@ def test_two_processes_train_the_members_of_one(pack_run, processes):
     two = ["--trainer.strategy", "ddp", "--trainer.devices", "2"]
     pair = Pair(processes, ["fit", *OF_ROWS, "--data.target", "t", *QUICK, *two, "--model.members", "24"])
     assert pair.join() == [0, 0], pair.text(0, "err") + pair.text(1, "err")
-    one, both = (
-        torch.load(folder / RUN / "checkpoints/best.ckpt", weights_only=True) for folder in (pack_run[0], Path())
-    )
-    assert one["hyper_parameters"]["configurations"] == both["hyper_parameters"]["configurations"]
-    assert one["state_dict"].keys() == both["state_dict"].keys()
-    assert all(torch.equal(both["state_dict"][name], tensor) for name, tensor in one["state_dict"].items())
+    assert_same(pack_run[0] / RUN, RUN)
     assert pair.text(1, "out") == pair.text(1, "err") == ""
     assert "24 networks; 96 rows are 4 folds, which take turns as validation rows, in 2 processes" in pair.text(
         0, "err"

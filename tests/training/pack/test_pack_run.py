@@ -34,7 +34,7 @@ def test_a_run_says_what_it_trained_and_what_it_chose(pack_run):
     lines = out.splitlines()
     assert [line.split()[0] for line in lines] == ["stopped", "chosen", "best", "baseline", "page", "next"]
     assert lines[0].endswith("after 24 networks of 6 configurations: all are trained")
-    assert "recipe   networks that differ" in err
+    assert err.startswith("recipe   pack: networks that differ, ")
     assert "24 networks; 96 rows are 4 folds, which take turns as validation rows" in err
     assert re.search(r"networks 12 of 24  val/loss 0\.\d{4} of \d+ together", err)
 
@@ -179,11 +179,47 @@ def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
     assert "is of a pack; add --recipe pack" in err
 
 
+@pytest.mark.usefixtures("in_an_empty_folder", "without_page")
+def test_the_recipe_is_said_and_its_settings_come_before_files_and_flags(run):
+    write_table("t.csv")
+    Path("c.yaml").write_text("recipe: article\nmodel: {lr: 0.25}\n")
+    fit = ["fit", *OF_ROWS, "--data.target", "t", "--trainer.max_epochs", 1]
+    for arguments, hidden, lr, line in (
+        (["-c", "c.yaml", "--model.hidden", "[5]"], [5], 0.25, "recipe   article: 16 sigmoid units"),
+        (["--recipe=article"], [16], 0.5, "recipe   article: 16 sigmoid units"),
+        (["-c", "c.yaml", "--recipe", "mlp"], [64, 64], 0.25, "recipe   mlp: one network"),
+        ([], [64, 64], 0.004, "recipe   mlp: one network"),
+    ):
+        status, _, err = run(*fit, *arguments)
+        assert status == 0, err
+        assert err.startswith(line)
+        newest = max(Path("runs/run").iterdir(), key=lambda path: path.stat().st_mtime)
+        h = torch.load(newest / "checkpoints/best.ckpt", weights_only=True)["hyper_parameters"]
+        assert (h["hidden"], h["lr"]) == (hidden, lr)
+        assert h["activation"] == ("sigmoid" if "article" in line else "silu")
+
+
+@pytest.mark.usefixtures("in_an_empty_folder")
+def test_folds_are_packs(run, monkeypatch):
+    monkeypatch.setattr("torchbp.training.cli.run_page.write_pack_page", lambda *_: None)
+    write_table("t.csv", rows=160)
+    status, out, err = run("fit", *OF_ROWS, "--data.target", "t", *QUICK, "--model.members", 3, "--data.folds", 3)
+    assert status == 0, err
+    assert re.search(r"^test/accuracy +0\.\d+ ± ", out, re.MULTILINE)
+    rows = pd.read_csv("runs/run/version_0/out_of_fold.csv")
+    model = PackNetwork.load_from_checkpoint("runs/run/version_0/fold_2/checkpoints/best.ckpt")
+    part = rows[rows["fold"] == 2]
+    answers = model.answers(pd.read_csv("t.csv").iloc[part["row"] - 1])
+    np.testing.assert_allclose(part["P(yes)"], answers[:, 0], rtol=1e-5)
+
+
 REFUSED = {
     "model.hidden=[8]: a pack draws or sets it": ["--model.hidden", "[8]"],
     "stopping.patience=3: a pack has no such rule": ["--stopping.patience", "3"],
     "model.members=0 must be at least 1": ["--model.members", "0"],
     "data.on_disk=true: a pack holds its rows in memory": ["--data.on_disk", "true"],
+    "trainer.precision=64-true is of Lightning's loop": ["--trainer.precision", "64-true"],
+    "trainer.fast_dev_run=True is of Lightning's loop": ["--trainer.fast_dev_run", "true"],
     "budget='soon' must be a time": ["--budget", "soon"],
     "recipe=packs is not known; use mlp, article, pack": ["--recipe", "packs"],
     "budget=2m is of --recipe pack": ["--recipe", "mlp", "--budget", "2m"],

@@ -1,4 +1,4 @@
-"""`torchbp bench tables FOLDER`: our estimators' defaults on real tables, beside scikit-learn's.
+"""`torchbp bench tables FOLDER`: our estimators' defaults on real tables, beside scikit-learn's and other libraries'.
 
 Each model gets the same numbers of the same training rows. Its seconds are those of the processor, of its threads and
 of the processes that it starts, to fit and to answer the test rows.
@@ -20,9 +20,11 @@ from sklearn.metrics import accuracy_score, log_loss, r2_score, root_mean_square
 from threadpoolctl import threadpool_limits
 
 from torchbp.benchmarks.helpers.real_tables import CLASSES, NUMBER, OF_SKLEARN, read_table, split, table_files
-from torchbp.benchmarks.helpers.table_models import MODELS, PACK, PEER
+from torchbp.benchmarks.helpers.table_models import ABLATION, MODELS, PACK, PEER, library_models
 
 COLUMNS = {
+    "loss_ratio": ("loss ratio", "{:.3f}"),
+    "ratio_error": ("±", "{:.3f}"),
     "normalised": ("normalised loss", "{:.3f}"),
     "error": ("±", "{:.3f}"),
     "rank": ("mean rank", "{:.2f}"),
@@ -33,13 +35,16 @@ COLUMNS = {
     "median_ratio": ("median ratio", "{:.2f}"),
 }
 LEGEND = (
-    "all tables: the normalised loss is 1 for the best model of a table, and 0 for who knows only the shares of the "
-    "classes or the mean; ± is the standard error of its mean over the tables, from the seeds"
+    "all tables: the loss ratio is the geometric mean, over the tables, of the loss divided by that of {peer}; ± is "
+    "its standard error, from the tables. The normalised loss is 1 for the best model of a table, and 0 for who knows "
+    "only the shares of the classes or the mean; ± is the standard error of its mean over the tables, from the seeds"
 )
+ACROSS = 4  # models in a table
+SMALLEST = 1e-9  # a loss of 0 has no logarithm
 SCORES = {CLASSES: ("log-loss", "accuracy"), NUMBER: ("RMSE / deviation", "R²")}
 
 
-def measure(folder, seeds, rows, only=None, pack=False):
+def measure(folder, seeds, rows, only=None, pack=False, peers=False, ablation=False):
     """A record of every table, seed and model.
 
     Args:
@@ -48,11 +53,13 @@ def measure(folder, seeds, rows, only=None, pack=False):
         rows: at most so many rows of a table, drawn for each seed.
         only: names of tables; None is all.
         pack: whether our packs take part, too.
+        peers: whether the models of other libraries do, those that are installed.
+        ablation: our pack alone, and the same without one of its parts.
     """
     files = {} if folder is None else table_files(folder)
     names = [name for name in (*files, *OF_SKLEARN) if only is None or name in only]
     torch.set_num_threads(1)
-    models = MODELS | PACK if pack else MODELS
+    models, missing = chosen_models(pack, peers, ablation)
     with threadpool_limits(1):
         warm_up(models)
         for name in names:
@@ -63,12 +70,22 @@ def measure(folder, seeds, rows, only=None, pack=False):
                     found = scored(of_kinds[table.kind](seed), parts, table.kind)
                     yield {"network": name, "seed": seed, "variant": variant, **found}
     yield {"note": f"at most {rows} rows of a table, {seeds} seeds, one thread"}
+    if missing:
+        yield {"note": missing}
+
+
+def chosen_models(pack, peers, ablation):
+    """{name: {kind of target: the model of a seed}}, and which are missing, in words."""
+    if ablation:
+        return ABLATION, ""
+    of_libraries, missing = library_models() if peers else ({}, "")
+    return MODELS | (PACK if pack else {}) | of_libraries, missing
 
 
 def warm_up(models):
     """Let each model be made once, so that what is imported and prepared for the first one is not counted."""
     for kind, name in ((CLASSES, "iris"), (NUMBER, "diabetes")):
-        parts = split(read_table(name), 0)
+        parts = split(read_table(name), 0, most_rows=100)
         for of_kinds in models.values():
             scored(of_kinds[kind](0), parts, kind)
 
@@ -106,13 +123,14 @@ def show(console, records):
             console.print(
                 f"{of_kind[0]}, {of_kind[1]} and seconds of the processor, means over the seeds", soft_wrap=True
             )
-            console.print(of_tables(mine))
-    console.print(LEGEND, soft_wrap=True)
+            variants = list(dict.fromkeys(record["variant"] for record in mine))
+            for start in range(0, len(variants), ACROSS):
+                console.print(of_tables(mine, variants[start : start + ACROSS]))
+    console.print(LEGEND.format(peer=peer_of(records)), soft_wrap=True)
     console.print(summary(records))
 
 
-def of_tables(records):
-    variants = list(dict.fromkeys(record["variant"] for record in records))
+def of_tables(records, variants):
     table = Table()
     table.add_column("table", no_wrap=True)
     for variant in variants:
@@ -139,30 +157,45 @@ def summary(records):
 
 
 def summaries(records):
-    """{model: what COLUMNS names}. The ratios are of its seconds to the PEER's: of those of all tables, and the median
-    of the tables' own."""
-    variants = list(dict.fromkeys(record["variant"] for record in records))
-    found = {variant: {"normalised": {}, "rank": [], CLASSES: [], NUMBER: [], "s": {}} for variant in variants}
+    """{model: what COLUMNS names}."""
+    variants, peer = list(dict.fromkeys(record["variant"] for record in records)), peer_of(records)
+    kinds = {"normalised": dict, "logs": dict, "rank": list, CLASSES: list, NUMBER: list, "s": dict}
+    found = {variant: {key: kind() for key, kind in kinds.items()} for variant in variants}
     for (name, seed), of_split in itertools.groupby(records, operator.itemgetter("network", "seed")):
         of_split = list(of_split)
         losses = [record["loss"] for record in of_split]
+        of_peer = next(record["loss"] for record in of_split if record["variant"] == peer)
         for record in of_split:
             best, of_trivial, mine = min(losses), record["trivial"], found[record["variant"]]
             normalised = max(0.0, (of_trivial - record["loss"]) / (of_trivial - best)) if best < of_trivial else 0.0
             mine["normalised"].setdefault(seed, []).append(normalised)
+            mine["logs"].setdefault(name, []).append(math.log(max(record["loss"], SMALLEST) / max(of_peer, SMALLEST)))
             mine["rank"].append(1 + sum(loss < record["loss"] for loss in losses))
             mine[record["task"]].append(record["score"])
             mine["s"][name] = mine["s"].get(name, 0) + record["s"]
-    peer = found[PEER]["s"]
-    return {variant: _row(of, peer) for variant, of in found.items()}
+    return {variant: _row(of, found[peer]["s"]) for variant, of in found.items()}
+
+
+def peer_of(records):
+    """The model that ratios are to: scikit-learn's MLP, or the first one where it takes no part."""
+    variants = [record["variant"] for record in records]
+    return PEER if PEER in variants else variants[0]
+
+
+def _standard_error(values):
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
 def _row(of, peer):
     of_seeds = [statistics.fmean(values) for values in of["normalised"].values()]
+    logs = [statistics.fmean(values) for values in of["logs"].values()]
+    loss_ratio = math.exp(statistics.fmean(logs))
     mean = {key: statistics.fmean(of[key]) if of[key] else math.nan for key in ("rank", CLASSES, NUMBER)}
     return {
         "normalised": statistics.fmean(of_seeds),
-        "error": statistics.stdev(of_seeds) / math.sqrt(len(of_seeds)) if len(of_seeds) > 1 else math.nan,
+        "error": _standard_error(of_seeds),
+        "loss_ratio": loss_ratio,
+        "ratio_error": loss_ratio * _standard_error(logs),
         **mean,
         "s": sum(of["s"].values()),
         "ratio": sum(of["s"].values()) / sum(peer.values()),

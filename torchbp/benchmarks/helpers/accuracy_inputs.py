@@ -256,6 +256,12 @@ INPUTS = {
         call=lambda f, weight, indices: f(indices, weight),
         exact=lambda weight, indices: weight[indices],
     ),
+    "periodic_embedding": Inputs(
+        shapes=((6, 4), (3, 5), (3, 5)),
+        torchs=lambda x, w, b: torch.cat([x, torch.cos(x[:, :3, None] * w + b).flatten(1)], 1),
+        exact=lambda x, w, b: np.concatenate([x, np.cos(x[:, :3, None] * w + b).reshape(len(x), -1)], 1),
+        scales=(1e-3, 1.0, 10.0),
+    ),
     "dropout": dropping("dropout", (6, 16)),
     "dropout1d": dropping("dropout1d", (4, 6, 3)),
     "dropout2d": dropping("dropout2d", (4, 6, 3, 1)),

@@ -10,7 +10,7 @@ import torch
 
 from torchbp.ops import _onednn
 
-PEERS = "jax", "numpy", "scikit-learn"
+PEERS = "jax", "numpy", "scikit-learn", "lightgbm", "catboost", "pytabkit"
 
 
 def machine(device="cpu"):

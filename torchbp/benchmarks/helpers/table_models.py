@@ -1,5 +1,9 @@
-"""The models of `torchbp bench tables`: ours and scikit-learn's, each with its defaults."""
+"""The models of `torchbp bench tables`: ours, scikit-learn's and those of other libraries, each with its defaults."""
 
+import importlib
+from functools import partial
+
+import torch
 from sklearn import neural_network
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -7,8 +11,10 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from torchbp import estimators
+from torchbp import SGD, estimators
+from torchbp.benchmarks.helpers.machine import installed_version
 from torchbp.benchmarks.helpers.real_tables import CLASSES, NUMBER
+from torchbp.estimators.pack_training import PackTraining
 
 PEER = "scikit-learn's MLP"
 
@@ -47,3 +53,69 @@ MODELS = {
         NUMBER: lambda seed: HistGradientBoostingRegressor(random_state=seed),
     },
 }
+
+
+def changed_pack(options=None, **changes):
+    """Our pack with other options, or with other attributes of its training: {kind of target: the model of a seed}."""
+    training = type("ChangedTraining", (PackTraining,), changes)
+
+    def make(base, seed):
+        return type(base.__name__, (base,), {"_training_class": training})(random_state=seed, **options or {})
+
+    return {CLASSES: partial(make, estimators.PackClassifier), NUMBER: partial(make, estimators.PackRegressor)}
+
+
+def equal_shares(answers, mean_losses):
+    return torch.full((len(answers),), 1 / len(answers), dtype=torch.double)
+
+
+# our pack, each time with one part changed
+ABLATION = PACK | {
+    "8 members": changed_pack({"members": 8}),
+    "16 members": changed_pack({"members": 16}),
+    "64 members": changed_pack({"members": 64}),
+    "128 members": changed_pack({"members": 128}),
+    "no ranks": changed_pack({"scaling": "clipped"}),
+    "no embeddings": changed_pack(embeds=False),
+    "one depth": changed_pack(depths=(2,)),
+    "no choice": changed_pack(shares_of=staticmethod(equal_shares)),
+    "SGD": changed_pack(optimizer_class=partial(SGD, momentum=0.9), learning_rates=(0.02, 0.2)),
+}
+
+
+def of_library(package, classifier, regressor, **options):
+    """{kind of target: the model of a seed}, of classes of a package that is imported when a model is made."""
+
+    def make(name, seed):
+        return getattr(importlib.import_module(package), name)(random_state=seed, **options)
+
+    return {CLASSES: partial(make, classifier), NUMBER: partial(make, regressor)}
+
+
+# package: its models; each has one thread, as all others
+OF_LIBRARIES = {
+    "lightgbm": {"LightGBM": of_library("lightgbm", "LGBMClassifier", "LGBMRegressor", n_jobs=1, verbose=-1)},
+    "catboost": {
+        "CatBoost": of_library(
+            "catboost", "CatBoostClassifier", "CatBoostRegressor", thread_count=1, verbose=0, allow_writing_files=False
+        )
+    },
+    "pytabkit": {
+        "RealMLP-TD": of_library(
+            "pytabkit", "RealMLP_TD_Classifier", "RealMLP_TD_Regressor", n_threads=1, device="cpu"
+        ),
+        "TabM": of_library("pytabkit", "TabM_D_Classifier", "TabM_D_Regressor", n_threads=1, device="cpu"),
+    },
+}
+
+
+def library_models():
+    """The models of the libraries that are installed, and a note that names the others."""
+    installed = {package: models for package, models in OF_LIBRARIES.items() if installed_version(package)}
+    models = {name: of_kinds for of_package in installed.values() for name, of_kinds in of_package.items()}
+    missing = [
+        f"{' and '.join(of_package)} (pip install {package})"
+        for package, of_package in OF_LIBRARIES.items()
+        if package not in installed
+    ]
+    return models, f"not installed: {', '.join(missing)}" if missing else ""

@@ -47,6 +47,7 @@ def descended(
     patience,
     min_grad_norm,
     progress,
+    until=None,
     bagging=False,
 ):
     """The history of the loss and of that which was watched, (2, epochs, …); and where nothing goes on, since the
@@ -84,7 +85,7 @@ def descended(
                     best.keep(running, minimum.lower & before)
                 shown.update()
                 shown.set_postfix_str(f"loss {watched[watched.isfinite()].mean().item():.4f}", refresh=False)
-                if not active.any():
+                if not active.any() or (until is not None and until()):
                     break
                 running.go_on_with(active)
                 pace.epoch(running.optimizer)

@@ -1,6 +1,6 @@
 """`fit` as a method of the engine's optimizers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ class FitMethod:
         patience: int = 20,
         min_grad_norm: float = 0.0,
         progress: bool | None = None,
+        until: Callable[[], bool] | None = None,
     ) -> torch.Tensor | History:
         """Descend until the loss reaches its minimum, on rows in memory.
 
@@ -49,6 +50,8 @@ class FitMethod:
             validation: `(x, y)`, or "rest": the rows that `rows` or `bagging` leave out, of each member its own.
             generator: a `torch.Generator` of the CPU, for the order and the bags; None is torch's global one.
             progress: a bar on stderr: None on a terminal if it takes more than two seconds, True, or False.
+            until: is called after each epoch; where it returns true, the training ends, as after `max_epochs`: for a
+                limit of time, or a signal.
 
         Returns:
             The history of the loss, float64 on the CPU, `(epochs)` or `(epochs, E)`; with `validation` a named tuple of
@@ -79,4 +82,5 @@ class FitMethod:
             patience=patience,
             min_grad_norm=min_grad_norm,
             progress=progress,
+            until=until,
         )

@@ -1,7 +1,7 @@
 """`torchbp.engine.Pack`: the training of many networks that are not alike, each as if it were alone."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -70,11 +70,13 @@ class Pack:
         patience: int = 20,
         min_grad_norm: float = 0.0,
         progress: bool | None = None,
+        until: Callable[[], bool] | None = None,
     ) -> torch.Tensor | History:
         """Train each network until its loss reaches its minimum; as `torchbp.SGD.fit` of an ensemble, whose members the
         networks are.
 
-        All networks see the rows in the same order, which is that of `SGD.fit` with this generator.
+        All networks see the rows in the same order, which is that of `SGD.fit` with this generator. Each group is
+        trained for one epoch at least, also where `until` returns true before.
 
         Returns:
             The history, `(epochs, networks)`, of as many epochs as the longest training had; that of a network that
@@ -102,6 +104,7 @@ class Pack:
             "patience": patience,
             "min_grad_norm": min_grad_norm,
             "progress": progress,
+            "until": until,
         }
         for group, optimizer in zip(self.groups, self.optimizers, strict=True):
             index = group if len(group) > 1 else group[0]

@@ -11,6 +11,7 @@ from pytorch_lightning import Trainer
 
 from torchbp.cli import keys
 from torchbp.cli.keys import LINKED, TRAINER_DEFAULTS
+from torchbp.explanation.arguments import member_of
 from torchbp.explanation.cli.data_rows import Rows
 from torchbp.explanation.cli.what_if import WEIGHTS, saturate
 from torchbp.explanation.explanation import explain
@@ -36,6 +37,19 @@ SCALED = {
     "quantile": "made normally distributed by their quantiles",
     "none": "as they are",
 }
+
+
+FIRST = ["--data.source", "xor", "--model.hidden", "[4]"]  # without data: the smallest network that needs its layers
+FIRST += [
+    "--model.optimizer",
+    "sgd",
+    "--model.lr",
+    "1.0",
+    "--model.scaling",
+    "standard",
+    "--model.activation",
+    "sigmoid",
+]
 
 
 class ExplainParser(Parser):
@@ -71,9 +85,11 @@ def settings_of(arguments):
     parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
     add_settings(parser)
     words = configs_first(arguments)[1:]
+    if not any(re.match(r"(-c|--config|--ckpt_path|--data\.)", word) for word in words):
+        words = [*FIRST, *words]
     for i, word in enumerate(words):
-        if word == "--saturate" and words[i + 1 : i + 2] not in (["true"], ["false"]):
-            words[i] = "--saturate=true"
+        if word in ("--saturate", "--json_all") and words[i + 1 : i + 2] not in (["true"], ["false"]):
+            words[i] = f"{word}=true"
     return parser.parse_args(words)
 
 
@@ -87,32 +103,46 @@ def _run(settings):
         raise SettingError(f"--weights {settings.weights} is not known; use {', '.join(WEIGHTS)}")
     model, source, target, reading = trained(settings) if settings.ckpt_path else _fresh(settings)
     model = model.double()
-    _check_explained(model)
+    net = _network(model, settings.member)
     rows = Rows(source, target, settings.row, settings.y, model, reading)
     with torch.no_grad():
-        x, y = model.scaling(rows.x.double()), model.task.encode(rows.answers().double())
-        check_finite(model.net(x), rows.places[0], rows.source)
+        x, y = model.scaling(rows.x.double()), model.task.encode(rows.answers())
+        check_finite(net(x), rows.places[0], rows.source)
     weights = (
         "Trained weights" if settings.ckpt_path else f"Random, untrained weights (seed {settings.seed_everything})"
     )
-    title = f"{rows.title()}. Inputs {SCALED[model.hparams.scaling]}. {weights}"
-    if model.hparams.optimizer != "sgd":
-        title += f". The step is of plain gradient descent, and not of {model.hparams.optimizer}"
+    title = rows.title() + (f", member {settings.member} of {model.members}" if model.members else "")
+    title = f"{title}. Inputs {SCALED[model.hparams.scaling]}. {weights}"
+    title += _notes(model, settings)
     try:
         if settings.weights:
-            WEIGHTS[settings.weights](model.net, x, y)
+            WEIGHTS[settings.weights](net, x, y)
             title += f", --weights {settings.weights}"
         if settings.saturate:
-            saturate(model.net, x, y)
+            if not model.task.has_classes:
+                raise SettingError("--saturate makes a network sure of a wrong class, and this one predicts numbers")
+            saturate(net, x, y)
             title += ", --saturate"
-        lr = settings.lr if settings.lr is not None else model.hparams.lr
+        lr = settings.lr if settings.lr is not None else _lr_of(model, settings.member)
+        torch.manual_seed(settings.seed_everything)
         explanation = explain(
-            model.net, x, y, lr, model.task.criterion, title, features=feature_names(rows.columns), outputs=rows.outputs
+            net.train(),
+            x,
+            y,
+            lr,
+            model.task.criterion,
+            title,
+            features=feature_names(rows.columns),
+            outputs=rows.outputs,
+            steps=settings.steps,
         )
         text = explanation.to_text(settings.layer)
     except (TypeError, ValueError) as error:
         raise SettingError(str(error)) from None
-    _write([(path, explanation.to_json() if suffix == ".json" else explanation.to_html()) for path, suffix in files])
+    most = {"most": None} if settings.json_all else {}
+    _write(
+        [(path, explanation.to_json(**most) if suffix == ".json" else explanation.to_html()) for path, suffix in files]
+    )
     if files and settings.layer is None:  # the files have the whole
         text = "\n".join([*heading(explanation), "", *closing(explanation)])
     print(text)
@@ -144,14 +174,13 @@ def trained(settings):
     how a text file is written."""
     path = find_checkpoint(settings.ckpt_path)
     checkpoint = read_checkpoint(path)
-    _check_single(checkpoint["hyper_parameters"], f"{path} holds", "train a single network, with")
     model = load_model(checkpoint, path)
     if is_pack(checkpoint):
         if settings.member is None:
             raise SettingError(f"{path} holds a pack, and explain shows one network: add --member {model.numbers[0]}")
         model = model.member(settings.member)
-    elif settings.member is not None:
-        raise SettingError(f"--member {settings.member} is of a pack, and {path} holds one network; leave it out")
+    elif settings.member is not None and not model.members:
+        raise SettingError(f"--member {settings.member} is of many networks, and {path} holds one; leave it out")
     source = settings_of_rows(settings, model, checkpoint, path)["source"]
     target = settings.data.target or checkpoint.get("datamodule_hyper_parameters", {}).get("target")
     return model, source, target, saved_reading(checkpoint, settings.data.as_dict())
@@ -162,7 +191,6 @@ def _fresh(settings):
     text file is written."""
     if settings.data.source is None:
         raise SettingError("data.source is missing; set it in the file of -c, or as --data.source")
-    _check_single(settings.model, "the settings are of", "add")
     if not 0 <= settings.seed_everything < 2**32:
         raise SettingError(f"seed_everything={settings.seed_everything} must lie between 0 and 2³² − 1")
     data = TabularData(**settings.data.as_dict())
@@ -172,27 +200,40 @@ def _fresh(settings):
     model.trainer.datamodule = data
     model.setup("fit")  # fits the scaling to the training rows
     model.trainer = None
+    if settings.member is not None and not model.members:
+        raise SettingError(f"--member {settings.member} is of many networks, and the settings are of one; leave it out")
     return model.eval(), settings.data.source, settings.data.target, data.settings.reading
 
 
-def _check_explained(model):
-    """Refuse a network with steps that `explain` has no words for."""
-    h = model.hparams
-    for name, value, without in (
-        ("data.task", h.task, ("binary", "multilabel")),
-        ("model.dropout", h.dropout, (0.0,)),
-        ("model.norm", h.norm, (None,)),
-    ):
-        if value not in without:
-            shown = " and ".join(map(str, without))
-            raise SettingError(f"explain has no words for {name}={value} yet; it shows {shown}")
+def _notes(model, settings):
+    """What the step does otherwise than the training does, and what y is where it is scaled."""
+    h, notes = model.hparams, ""
+    if h.optimizer != "sgd":
+        notes += f". The step is of plain gradient descent, and not of {h.optimizer}"
+    if h.task == "multiclass" and h.class_weight is not None:
+        notes += ". The loss is without the weights of the classes"
+    if h.task == "regression":
+        notes += ". y is scaled: (y − mean)/deviation of the training rows"
+    if h.dropout:
+        notes += f". Dropout's mask is drawn with seed {settings.seed_everything}"
+    return notes
 
 
-def _check_single(settings, what, remedy):
-    """Refuse an ensemble or a sweep."""
-    members, lr = settings.get("members"), settings.get("lr")
-    if members is None and not isinstance(lr, list):
-        return
-    kind, lr = ("a sweep of learning rates", lr[:1]) if isinstance(lr, list) else ("an ensemble", [lr])
-    rate = "".join(f" --model.lr {rate:g}" for rate in lr if isinstance(rate, int | float))  # a file may hold anything
-    raise SettingError(f"{what} {kind}, and explain shows one network: {remedy} --model.members null{rate}")
+def _lr_of(model, member):
+    """The learning rate of the training; of a sweep that of the member's group."""
+    lr = model.hparams.lr
+    return lr[(member - 1) * len(lr) // model.members] if isinstance(lr, list) else lr
+
+
+def _network(model, member):
+    """The network; of an ensemble the member with this number."""
+    count = model.members
+    if count and member is None:
+        raise SettingError(
+            f"the network is an ensemble of {count}, and explain shows one: add --member N, 1 to {count}"
+        )
+    if not count:
+        return model.net
+    if member not in range(1, count + 1):
+        raise SettingError(f"--member {member}: the ensemble has the members 1 to {count}")
+    return member_of(model.net, member)

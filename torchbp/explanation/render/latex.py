@@ -41,6 +41,10 @@ class LaTeX(Printer):
         inside = self._node(tree.operand, of_numbers or not tree.rows)
         return rf"\sum{'_n' if tree.rows else ''} {self.bracket(inside) if isinstance(tree.operand, Sum) else inside}"
 
+    def sum_of_row(self, tree, of_numbers):
+        inside = self._node(tree.operand, of_numbers)
+        return rf"\sum_k {self.bracket(inside) if isinstance(tree.operand, Sum) else inside}"
+
     def indicator(self, tree, of_numbers):
         left, right = (self._at_least(side, SUM, of_numbers) for side in (tree.left, tree.right))
         return rf"\left[{left} {RELATIONS.get(tree.relation, tree.relation)} {right}\right]"

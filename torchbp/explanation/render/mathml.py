@@ -51,6 +51,10 @@ class MathML(Printer):
         inside = self._at_least(tree.operand, ATOM - 1, of_numbers or not tree.rows)
         return f"{'<munder><mo>∑</mo><mi>n</mi></munder>' if tree.rows else '<mo>∑</mo>'}{inside}"
 
+    def sum_of_row(self, tree, of_numbers):
+        inside = self._at_least(tree.operand, ATOM - 1, of_numbers)
+        return f"<munder><mo>∑</mo><mi>k</mi></munder>{inside}"
+
     def indicator(self, tree, of_numbers):
         left, right = (self._at_least(side, SUM, of_numbers) for side in (tree.left, tree.right))
         return f"<mrow><mo>[</mo>{left}<mo>{escape(tree.relation)}</mo>{right}<mo>]</mo></mrow>"

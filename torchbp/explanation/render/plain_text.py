@@ -51,6 +51,10 @@ class PlainText(Printer):
             inside = f"({inside})" if tree.rows else f"[ {inside} ]"
         return f"{'Σₙ' if tree.rows else 'Σ'} {inside}"
 
+    def sum_of_row(self, tree, of_numbers):
+        inside = self._node(tree.operand, of_numbers)
+        return f"Σₖ {self.bracket(inside) if isinstance(tree.operand, Sum) else inside}"
+
     def indicator(self, tree, of_numbers):
         sides = (self._at_least(side, SUM, of_numbers) for side in (tree.left, tree.right))
         return f"[{next(sides)} {tree.relation} {next(sides)}]"

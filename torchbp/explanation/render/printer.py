@@ -17,6 +17,7 @@ from torchbp.ops.expressions import (
     Product,
     Quotient,
     Sum,
+    SumOfRow,
     SumOver,
     Symbol,
     Transpose,
@@ -31,7 +32,7 @@ class Printer:
     open_ended: nodes that seem to take the next factor in, unless they stand in brackets.
     """
 
-    open_ended = SumOver | MatrixProduct
+    open_ended = SumOver | SumOfRow | MatrixProduct
 
     def __call__(self, tree):
         return self._node(tree, False)
@@ -103,7 +104,7 @@ def _is_tensor(tree):
 def strength(tree):
     if isinstance(tree, Sum | Negative) or (isinstance(tree, Number | Value) and tree.value < 0):
         return SUM
-    return PRODUCT if isinstance(tree, Product | MatrixProduct | Quotient | SumOver) else ATOM
+    return PRODUCT if isinstance(tree, Product | MatrixProduct | Quotient | SumOver | SumOfRow) else ATOM
 
 
 METHODS = {
@@ -116,6 +117,7 @@ METHODS = {
     Power: "power",
     Transpose: "transpose",
     SumOver: "sum_over",
+    SumOfRow: "sum_of_row",
     Indicator: "indicator",
     Number: "constant",
     Value: "value",

@@ -19,12 +19,12 @@ VERDICTS = {True: "check ok", False: "check OFF", None: "no check"}
 
 
 def as_text(explanation, layer=None):
-    """Raises a ValueError for a number of a layer that is not there."""
+    """One step. Raises a ValueError for a number of a layer that is not there."""
     chain, layers = explanation.chain, len(explanation.chain.layers)
     if layer is not None and layer not in range(1, layers + 1):
         raise ValueError(f"no layer {layer!r}: the network has layers 1 to {layers}")
     lines = [*heading(explanation), "", _ruled("Given")]
-    for name in (INPUT.name, TARGET.name, *chain.start) if layer is None else _needed(explanation, layer):
+    for name in explanation.step.given if layer is None else _needed(explanation, layer):
         lines += _given_tensor(name, explanation.values[name], chain.keys.get(name))
     stage, said = None, set()
     for record in explanation.records:
@@ -58,6 +58,8 @@ def heading(explanation):
         ("explain", printable(explanation.title)),
         ("network", explanation.chain.described()),
         ("loss", f"{loss_line(explanation)}; learning rate α = {explanation.lr:g}"),
+        ("update", explanation.step.descent.described()),
+        ("step", f"{explanation.number} of {len(explanation.steps)}" if len(explanation.steps) > 1 else ""),
         ("reading", reading(explanation)),
     ]
     return [line for name, what in pairs if what for line in _wrapped(f"{name:<9}{what}", "", " " * 9)]
@@ -179,10 +181,11 @@ def fall(explanation):
     before, after = explanation.loss, explanation.new_loss
     change = after - before
     moved = f"rose by {formatted(change)}" if change > 0 else f"fell by {formatted(-change)}"
-    predicted = formatted(explanation.lr * explanation.squared_norm())
+    predicted, plain_step = formatted(explanation.lr * explanation.slope()), explanation.step.descent.is_plain
+    slope = "α‖∇L‖²" if plain_step else "α ∇L·D, where W′ = W − α D,"
     return (
         f"The loss {moved}, from {formatted(before)} to {formatted(after)}. The slope alone predicted a fall of "
-        f"α‖∇L‖² = {predicted}; the difference is the loss's curvature."
+        f"{slope} = {predicted}; the difference is the loss's curvature."
     )
 
 

@@ -1,5 +1,7 @@
-"""An explanation as JSON, for other programs."""
+"""An explanation as JSON, for other programs. `most` says how many numbers a tensor may have that is written whole; of
+a larger one `values` is null, beside its least, largest and mean number."""
 
+import functools
 import json
 import math
 
@@ -7,7 +9,9 @@ from torchbp.explanation.numbers import Rest, Value
 from torchbp.ops.expressions import Call, Expression
 
 
-def as_json(explanation):
+def as_json(explanation, most=None):
+    """most: how many numbers a tensor has at most that is written whole; None is any."""
+    tensor_of = functools.partial(_tensor_of, most=most)
     content = {
         "title": explanation.title,
         "network": explanation.chain.described(),
@@ -20,13 +24,26 @@ def as_json(explanation):
         "to": _finite(explanation.new_loss),
         "dz_norms": _finite(explanation.norms()),
         "observations": explanation.observations,
-        "given": {name: _tensor_of(explanation.values[name]) for name in ("X", "y", *explanation.chain.start)},
-        "records": [_record_of(record) for record in explanation.records],
+        "optimizer": explanation.step.descent.name,
+        "constants": {name: value for name, value in explanation.step.symbols.items() if not hasattr(value, "shape")},
+        "most": most,
+        "given": {name: tensor_of(tensor) for name, tensor in explanation.step.given.items()},
+        "records": [_record_of(record, tensor_of) for record in explanation.records],
+        "steps": [_step_of(summary, tensor_of) for summary in explanation.steps.summaries()],
     }
     return _in_json(json.dumps(content, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
-def _record_of(record):
+def _step_of(summary, tensor_of):
+    return {
+        "step": summary.number,
+        "loss": _finite(summary.loss),
+        "gradient_norm": _finite(summary.gradient_norm),
+        "values": {name: tensor_of(tensor) for name, tensor in summary.values.items()},
+    }
+
+
+def _record_of(record, tensor_of):
     return {
         "name": record.name,
         "kind": record.kind,
@@ -41,7 +58,7 @@ def _record_of(record):
         "why": record.why,
         "rule": record.rule,
         "chain": [_tree_of(factor) for factor in record.chain],
-        "factors": [{"name": f.name, **_tree_of(f.derivative), **_tensor_of(f.tensor)} for f in record.factors],
+        "factors": [{"name": f.name, **_tree_of(f.derivative), **tensor_of(f.tensor)} for f in record.factors],
         "numbers": record.numbers,
         "example": {
             "place": [index + 1 for index in record.example.place],
@@ -52,7 +69,7 @@ def _record_of(record):
             {"by": c.by, "ok": c.ok, "error": _finite(c.error), "bound": _finite(c.bound), "why": c.why}
             for c in record.checks
         ],
-        **_tensor_of(record.tensor),
+        **tensor_of(record.tensor),
     }
 
 
@@ -73,8 +90,14 @@ def _field_of(value):
     return _tree_of(value) if isinstance(value, Expression) else _finite(value)
 
 
-def _tensor_of(tensor):
-    return {"shape": list(tensor.shape), "values": _finite(tensor.tolist())}
+def _tensor_of(tensor, most=None):
+    """Its shape and its numbers; of one with more than `most` the least, the largest and the mean of them."""
+    shape = list(tensor.shape)
+    if most is None or tensor.numel() <= most:
+        return {"shape": shape, "values": _finite(tensor.tolist())}
+    found = tensor.double()
+    numbers = {"least": found.min(), "largest": found.max(), "mean": found.mean()}
+    return {"shape": shape, "values": None} | {name: _finite(number.item()) for name, number in numbers.items()}
 
 
 def _finite(value):

@@ -1,4 +1,4 @@
-"""The dimension that softmax and log_softmax take where none is given."""
+"""The dimension of softmax and log_softmax: which is taken where none is given, and of which there are equations."""
 
 import warnings
 
@@ -12,3 +12,8 @@ def chosen_dim(name, dim, input, stacklevel):
         stacklevel=stacklevel + 1,
     )
     return 0 if input.dim() in (0, 1, 3) else 1
+
+
+def of_rows(tree):
+    """The equation of a function of `dim` where the sum runs over the units of a row; None along another dimension."""
+    return lambda dim=None: tree if dim in (None, 1, -1) else None

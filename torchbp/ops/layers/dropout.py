@@ -20,6 +20,7 @@ from torch.compiler import is_dynamo_compiling, is_exporting
 from torchbp.ops._accumulate import per_member
 from torchbp.ops._counter_random import advance, kept
 from torchbp.ops._dispatch import VmappableFunction, is_left_to_torch, operation, save_for_jvp
+from torchbp.ops.expressions import Symbol, X, dZ
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
 
@@ -193,6 +194,11 @@ def _backward(dz, mask, p, training):
     return dz if mask is None else dropout_dx(dz, mask)
 
 
+def _masked(tree):
+    """The equation of x ∘ m; of a layer that drops nothing the one without m."""
+    return lambda p=0.5, training=True: tree * Symbol("m") if training and p else tree
+
+
 def _rule(function, module, by_torch, spatial, what, others=()):
     return register(
         Layer(
@@ -207,9 +213,12 @@ def _rule(function, module, by_torch, spatial, what, others=()):
             saves="returned",
             keyed=True,
             parameters=(),
-            equation=None,
-            backward_equation=None,
-            description=f"{what} is set to 0 with probability p, and otherwise divided by 1 − p.",
+            equation=None if spatial else _masked(X),
+            backward_equation=None if spatial else _masked(dZ),
+            backward_why="what was set to 0 changes nothing, and the rest was multiplied by m",
+            drawn="m",
+            description=f"{what} is set to 0 with probability p, and otherwise divided by 1 − p: m is 0 or 1/(1 − p). "
+            "In evaluation it stays as it is.",
         )
     )
 

@@ -6,6 +6,7 @@ backward    dX = dZ in the shape of X
 
 import torch
 
+from torchbp.ops.expressions import X, dZ
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
 
@@ -28,8 +29,9 @@ RULE = register(
         backward=_backward,
         saves="input",
         parameters=(),
-        equation=None,
-        backward_equation=None,
-        description="Each row becomes a vector.",
+        equation=lambda start_dim=1, end_dim=-1: X if start_dim == 1 else None,
+        backward_equation=lambda start_dim=1, end_dim=-1: dZ if start_dim == 1 else None,
+        backward_why="the numbers are the same",
+        description="Each row becomes a vector; its numbers stay as they are.",
     )
 )

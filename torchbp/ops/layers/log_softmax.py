@@ -16,7 +16,8 @@ from torchbp.ops._dispatch import (
     save_for_jvp,
     widened,
 )
-from torchbp.ops.layers._dim import chosen_dim
+from torchbp.ops.expressions import SumOfRow, X, Z, dZ, exp, ln
+from torchbp.ops.layers._dim import chosen_dim, of_rows
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
 
@@ -116,8 +117,9 @@ RULE = register(
         saves="output",
         new_memory=True,
         parameters=(),
-        equation=None,
-        backward_equation=None,
+        equation=of_rows(X - ln(SumOfRow(exp(X)))),
+        backward_equation=of_rows(dZ - exp(Z) * SumOfRow(dZ)),
+        backward_why="each {x} of a row changes all {z} of the row, since they share one sum",
         description="The numbers of each row become logarithms of probabilities.",
     )
 )

@@ -20,7 +20,9 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp
+from torchbp.ops.expressions import A, K, SumOfRow, Symbol, Z, exp, ln, maximum, w, y
 from torchbp.ops.layers.log_softmax import log_softmax_dx, log_softmax_tangent
+from torchbp.ops.layers.softmax import RULE as SOFTMAX
 from torchbp.ops.losses._classes import (
     as_index,
     check_class_weight,
@@ -41,7 +43,10 @@ from torchbp.ops.losses._classes import (
 )
 from torchbp.ops.losses._reduction import check_reduction, chosen_reduction, times
 from torchbp.ops.registry import register
-from torchbp.ops.rules import Loss
+from torchbp.ops.rules import Computed, Loss
+
+EPSILON = Symbol("ε")
+LEAST = 1e-30  # as a probability that is divided by
 
 
 class CrossEntropy(VmappableFunction):
@@ -230,6 +235,58 @@ def _terms(z, y, weight=None, ignore_index=-100, label_smoothing=0.0):
     return loss, dz, w_y.sum(-1)
 
 
+def counted_shares(given):
+    """q as an expression: how much each class counts in a row, of y = 1 for its class and 0 for the others."""
+    q = (1 - EPSILON) * y + EPSILON / K if "label_smoothing" in given else y
+    return w * q if "weight" in given else q
+
+
+def entropy(given):
+    """The part of ℓ of each class, as an expression."""
+    return -(counted_shares(given) * ln(A))
+
+
+def slope(given):
+    """∂ℓ/∂P of each class, as an expression."""
+    return -(counted_shares(given) / A)
+
+
+def bounded_slope(given):
+    return -(counted_shares(given) / maximum(A, LEAST))
+
+
+def error(given):
+    """∂ℓ/∂Z as an expression: that times the derivative of the softmax."""
+    q = counted_shares(given)
+    if "weight" not in given:
+        return A - q
+    if "label_smoothing" in given:
+        return A * SumOfRow(q) - q
+    return SumOfRow(q) * (A - y)
+
+
+def entropy_of_logits(given):
+    return -(counted_shares(given) * (Z - ln(SumOfRow(exp(Z)))))
+
+
+def error_of_others(given):
+    """∂ℓ/∂Z as it is computed without smoothing: of the row's class −Σ of the other classes' P."""
+    if "label_smoothing" in given:
+        return error(given)
+    of_others = (1 - y) * A - y * SumOfRow((1 - y) * A)
+    return SumOfRow(w * y) * of_others if "weight" in given else of_others
+
+
+def explained_error(given):
+    smoothed, weighted_by = "label_smoothing" in given, "weight" in given
+    target = "the smoothed target" if smoothed else "1 for the row's class and 0 for the others"
+    times = "" if not weighted_by else ", times the classes' weights w" if smoothed else ", times the class's weight w"
+    return (
+        "Chain rule: all logits {z} of a row change all its {a}, since they share one sum. Added up over the classes, "
+        f"the products leave prediction minus target, {{a}} − y, where the target is {target}{times}."
+    )
+
+
 RULE = register(
     Loss(
         name="cross_entropy",
@@ -238,14 +295,35 @@ RULE = register(
         torch_functions={F.cross_entropy: cross_entropy},
         options=("weight", "ignore_index", "label_smoothing"),
         option_symbols=("w", "i", "ε"),
+        answers=SOFTMAX,
+        answers_options={"dim": -1},
+        domain=(0.0, 1.0),
         each=lambda z, y, **options: _terms(z, y, **options)[0],
         derivative=lambda z, y, **options: _terms(z, y, **options)[1],
         terms=_terms,
         check=check_classes,
         count=count,
         target="classes",
-        equation=None,
-        slope=None,
-        description="The loss is small when the network gives the right class a high probability.",
+        equation=entropy,
+        slope=slope,
+        error=error,
+        equation_computed=Computed(
+            expression=entropy_of_logits,
+            why="Where {a} rounds to 0 or 1, this equation is not accurate: ln {a} is computed from {z}, as {z} − ln "
+            "Σₖ exp({z}).",
+        ),
+        slope_computed=Computed(
+            expression=bounded_slope, why="Here {a} is taken as at least 1e−30: no slope is infinite."
+        ),
+        error_computed=Computed(
+            expression=error_of_others,
+            why="Where {a} is almost 1, {a} − 1 has few digits: it is computed as minus the sum of the other classes' "
+            "{a}.",
+        ),
+        description="The loss is small when the network gives the right class a high probability: it is minus the "
+        "logarithm of that probability.",
+        answers_description="The answers are probabilities: the softmax turns the logits {z} of a row into {a}, "
+        "positive numbers whose sum is 1.",
+        error_description=explained_error,
     )
 )

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp
+from torchbp.ops.expressions import A, w, y
 from torchbp.ops.losses._classes import (
     as_index,
     check_class_weight,
@@ -132,8 +133,8 @@ RULE = register(
         check=check_classes,
         count=count,
         target="classes",
-        equation=None,
-        slope=None,
+        equation=lambda given: -(w * y * A) if "weight" in given else -(y * A),
+        slope=lambda given: -(w * y) if "weight" in given else -y,
         description="The loss is the negative of the logarithm of the right class's probability.",
     )
 )

@@ -31,7 +31,6 @@ class Interruption(Callback):
 
     number, since = 0, 0.0  # the signal, and the time when it came
     begun = False
-    raises = False  # whether a signal raises Interrupted where it comes
 
     def __enter__(self):
         self.before = {number: signal.getsignal(number) for number in SIGNALS}
@@ -55,8 +54,6 @@ class Interruption(Callback):
         terminal = 2 in self.terminals
         if not self.number:
             self.number, self.since = number, time.monotonic()
-            if self.raises:
-                raise Interrupted
             if terminal:
                 os.write(2, b"\rit ends after this step; a second Ctrl-C ends it at once\n")
         elif time.monotonic() - self.since > SAME_SIGNAL:
@@ -76,16 +73,6 @@ class Interruption(Callback):
         """Raise Interrupted in this process, if it has a signal."""
         if self.number:
             raise Interrupted
-
-    @contextlib.contextmanager
-    def at_any_moment(self):
-        """Within it, a signal raises Interrupted in any line: for code that changes nothing outside."""
-        self.stop()
-        self.raises = True
-        try:
-            yield
-        finally:
-            self.raises = False
 
     def agree(self, trainer):
         """Wait for all processes. If one of them has a signal, all get it."""

@@ -11,6 +11,7 @@ from torchbp.training.checkpoints.resuming import continue_metrics
 from torchbp.training.checkpoints.run_lock import has_log_dir, lock_run
 from torchbp.training.cli.predictions import write_predictions
 from torchbp.training.cli.processes import LostProcess, package_that_raised, rank
+from torchbp.training.cli.recipe_line import recipe_line
 from torchbp.training.cli.summary import resume_lines, run_folder_of, shown, summarize, summarize_stopped
 from torchbp.training.data.trained import saved_reading
 from torchbp.training.errors import UserError
@@ -19,6 +20,8 @@ from torchbp.training.errors import UserError
 def run_fit(command, arguments):
     """Train, and print the summary. arguments: of `Trainer.fit`."""
     with command.interruptible(), _locked_folder(command):
+        for label, text in recipe_line(command.settings, command.datamodule) if rank() == 0 else ():
+            say(label, text, sys.stderr)
         try:
             _train(command, arguments)
             command.interruption.listen()  # Lightning has restored the previous handlers

@@ -82,7 +82,7 @@ class _RankedOfBasics(torch.nn.Module):
         x = torch.where(x.isnan(), self.median, x)
         ranks = _share_up_to(x.index_select(1, self.places), self.quantiles)
         clipped = smoothly_clipped((x - self.center) / self.scale, 4)
-        return torch.cat([clipped, 12**0.5 * (ranks - 0.5)], 1)
+        return torch.cat([12**0.5 * (ranks - 0.5), clipped], 1)
 
 
 def _share_up_to(x, quantiles):

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from torchbp import __version__
+from torchbp.estimators.pack_training import embedded_network
 from torchbp.estimators.scaling import Ranked
-from torchbp.estimators.training import network_of
 from torchbp.scaling import SCALINGS as NETWORK_SCALINGS
 from torchbp.scaling import Clipped
 from torchbp.training.checkpoints.network import load_network
@@ -29,8 +29,9 @@ class PackNetwork(TableModel):
         in_features, classes, columns, task, loss, label_smoothing, class_weight: as of `Network`.
         activation: of the hidden layers.
         scaling: of the features, "clipped" or "ranked"; inputs: how many numbers it makes of them.
-        configurations: all that were trained, by their numbers: `number, hidden, lr, weight_decay, dropout`, the `loss`
-            of their answers to the rows that they were not trained on, and the `share`, 0 of those that are not chosen.
+        configurations: all that were trained, by their numbers: `number, hidden, lr, weight_decay, dropout`, the
+            `frequency` of a periodic embedding of the ranks, 0 without one, the `loss` of their answers to the rows
+            that they were not trained on, and the `share`, 0 of those that are not chosen.
         fold_sizes: how many validation rows each of the K folds has. They are the validation rows of the table, one
             fold after the other. The network k of each configuration was not trained on those of the fold k.
         seed: of all that is drawn.
@@ -72,7 +73,13 @@ class PackNetwork(TableModel):
         self.scaling = SCALINGS[scaling](in_features)
         self.chosen = [one for one in configurations if one["share"] > 0]
         self.nets = torch.nn.ModuleList(
-            network_of([inputs, *one["hidden"], self.task.outputs], activation, one["dropout"])
+            embedded_network(
+                [inputs, *one["hidden"], self.task.outputs],
+                activation,
+                one["dropout"],
+                one.get("frequency", 0.0),
+                inputs - in_features,  # ranks
+            )
             for one in self.chosen
             for _ in fold_sizes
         )

@@ -43,6 +43,10 @@ class Budget:
         expected = sum(self.durations) / len(self.durations) if self.durations else 0.0
         return not self.done or time.monotonic() + expected <= self.end
 
+    def is_over(self):
+        """Whether the time is used."""
+        return self.end is not None and time.monotonic() > self.end
+
     def took(self, seconds):
         """Note what a draw has taken."""
         self.durations.append(seconds)

@@ -1,13 +1,17 @@
 """Settings of a command that a pack does not have, and a checkpoint that is not of this pack."""
 
+from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
+from torchbp.cli.keys import TRAINER_DEFAULTS
 from torchbp.training.checkpoints.compatibility import changed_settings, check_same_settings
 from torchbp.training.cli.arguments import GROUPS
 from torchbp.training.errors import SettingError
 from torchbp.training.model.loading import is_pack
 
 OF_MODEL = ("members", "activation", "loss", "label_smoothing", "class_weight")  # that a pack has, too
+OF_TRAINER = ("accelerator", "strategy", "devices", "num_nodes", "logger", "callbacks", "max_epochs", "plugins",
+              "deterministic")  # fmt: skip
 SAME = ("in_features", "classes", "columns", "task", "activation", "loss", "label_smoothing", "class_weight")
 
 
@@ -30,8 +34,9 @@ def check_recipe(settings, checkpoint, path):
         raise SettingError(f"model.members={settings.model.members} must be at least 1")
     if settings.data.on_disk:
         raise SettingError("data.on_disk=true: a pack holds its rows in memory; leave it out, or --recipe pack")
-    if settings.trainer.fast_dev_run:
-        raise SettingError("trainer.fast_dev_run is of one network; use --model.members 1")
+    for name, value in changed_settings(settings.trainer.as_dict(), Trainer).items():
+        if name not in OF_TRAINER and value != TRAINER_DEFAULTS.get(name):
+            raise SettingError(f"trainer.{name}={value} is of Lightning's loop, and a pack has none; leave it out")
 
 
 def check_strategy(trainer):

@@ -4,6 +4,7 @@ What a draw is, depends on the rows, the seed and its number alone. So whichever
 interruption, its members are the same, bit for bit.
 """
 
+import contextlib
 import warnings
 from pathlib import Path
 
@@ -11,22 +12,22 @@ import numpy as np
 import torch
 
 from torchbp.estimators import PackClassifier
-from torchbp.estimators.pack_training import DEPTHS, PackTraining, evaluated
+from torchbp.estimators.pack_training import PackTraining, evaluated
 from torchbp.training.atomic_write import atomic_write
 from torchbp.training.errors import UserError
 
-OF_DRAW = len(DEPTHS)  # configurations
+OF_DRAW = len(PackTraining.depths)  # configurations
 
 
 class _Draw(PackTraining):
-    def fit_folds(self, x, y, fold_sizes, starts):
+    def fit_folds(self, x, y, fold_sizes, starts, until):
         """Train each configuration on each fold's other rows."""
         trained, batch = self.equal_batches(len(x) - max(fold_sizes))
         masks = torch.ones(len(fold_sizes), len(x), dtype=torch.bool)
         for mask, start in zip(masks, starts, strict=False):  # the rows of the fold, and those that fill no batch
             mask[(start + torch.arange(len(x) - trained)) % len(x)] = False
         masks = masks.repeat(len(self.configurations), 1)
-        return self.fitted(x, y, batch_size=batch, rows=masks, validation="rest")
+        return self.fitted(x, y, batch_size=batch, rows=masks, validation="rest", until=until)
 
 
 def options_of(folds, **changed):
@@ -34,10 +35,11 @@ def options_of(folds, **changed):
     return PackClassifier(members=OF_DRAW * folds, folds=folds).get_params() | changed
 
 
-def train_draw(number, rows, **options):
+def train_draw(number, rows, until=None, **options):
     """The draw of this number, as a dict of plain values and tensors.
 
-    number: from 0. rows: a `PackRows`. options: of the pack's training, where they are no defaults.
+    number: from 0. rows: a `PackRows`. until: of `torchbp.engine.Pack.fit`. options: of the pack's training, where they
+    are no defaults.
     """
     target, loss = rows.target
     folds = len(rows.fold_sizes)
@@ -46,9 +48,9 @@ def train_draw(number, rows, **options):
     draw = _Draw(options_of(folds, **options), rows.array[rows.fitted], weight, rows.task.outputs, loss, random)
     epochs = torch.zeros(OF_DRAW, dtype=torch.long)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), one_thread():
             warnings.simplefilter("ignore")  # of networks that have diverged: their answers say it
-            draw.fit_folds(rows.array, target, rows.fold_sizes, rows.starts)
+            draw.fit_folds(rows.array, target, rows.fold_sizes, rows.starts, until)
         epochs = draw.optimizer.minimum.epochs.view(OF_DRAW, folds).max(1).values
         answers = torch.stack([_held_out_answers(draw, networks, rows) for networks in draw.networks])
     except FloatingPointError:  # all of them have
@@ -60,12 +62,25 @@ def train_draw(number, rows, **options):
             "lr": one.learning_rate,
             "weight_decay": one.weight_decay,
             "dropout": one.dropout,
+            "frequency": one.frequency,
             "epochs": int(epochs[place]),
         }
         for place, one in enumerate(draw.configurations)
     ]
     networks = [[dict(network.state_dict()) for network in of_one] for of_one in draw.networks]
     return {"number": number, "configurations": configurations, "networks": networks, "answers": answers.float()}
+
+
+@contextlib.contextmanager
+def one_thread():
+    """A context in which torch computes with one thread. The products of such networks are small: two threads wait for
+    each other, on a busy machine ten times as long as they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @torch.no_grad()

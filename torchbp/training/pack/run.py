@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from torchbp.cli.recipes import WHY
 from torchbp.printing import say
 from torchbp.training.callbacks.interruption import Interrupted
 from torchbp.training.callbacks.progress import data_description
 from torchbp.training.checkpoints.saving import BestAndLast
 from torchbp.training.cli.lightning_quiet import SaveConfig
+from torchbp.training.cli.recipe_line import recipe_line
 from torchbp.training.pack.budget import Budget, seconds_of
 from torchbp.training.pack.checkpoint import write_checkpoints
 from torchbp.training.pack.checks import SAME, check_resumed, check_strategy
@@ -49,8 +49,11 @@ class PackRun:
     def prepare(self):
         """Say what is trained, put the rows in order, and write the config."""
         command, settings = self.command, self.command.settings
+        if self.rank == 0:
+            for part in self.folder.rglob(".*.part"):  # that a killed process has left
+                part.unlink()
         seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**32)
-        description = [("recipe", WHY["pack"]), *data_description(self.data, command.model.task)]
+        description = [*recipe_line(settings, self.data), *data_description(self.data, command.model.task)]
         self.rows = pack_rows(self.data, command.model.task, seed)
         folds = len(self.rows.fold_sizes)
         if command.checkpoint is not None:
@@ -76,7 +79,8 @@ class PackRun:
                 callback.setup(self.trainer, command.model, "fit")
 
     def train(self):
-        """Train draws until there is no more room, or a signal comes; a draw that it interrupts is lost."""
+        """Train draws until there is no more room, or a signal comes. The draw that is trained then is lost, but where
+        it is the first and the time is used: then it is kept, as it is."""
         interruption = self.command.interruption
         interruption.listen()
         interruption.begun = True
@@ -87,8 +91,12 @@ class PackRun:
             try:
                 for number in self._numbers():
                     start = time.monotonic()
-                    with interruption.at_any_moment():
-                        draw = train_draw(number, self.rows, **options)
+                    draw = train_draw(
+                        number, self.rows, lambda: interruption.number or self.budget.is_over(), **options
+                    )
+                    interruption.stop()
+                    if self.budget.done and self.budget.is_over():
+                        break
                     self.budget.took(seconds := time.monotonic() - start)
                     draw["seconds"] = seconds / self.world
                     write_draw(draw, self.draws_folder)

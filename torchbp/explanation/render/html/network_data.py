@@ -10,6 +10,7 @@ from torchbp.explanation.numbers import formatted
 from torchbp.explanation.numeric_examples import example
 from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Derivative, d
 from torchbp.explanation.render.plain_text import partial
+from torchbp.ops.rules import Activation
 from torchbp.printing import printable
 
 WHOLE, STRONGEST, ROWS = 10, 8, 8  # units of a layer that is drawn whole, of a larger one; rows
@@ -55,11 +56,11 @@ def network(explanation):
                 if q.name in values:
                     shown[q] = _lists(_cut_parameter(values[q.name], column, below))
     for s in explanation.chain.steps:
-        if not s.is_layer:
+        if s.is_activation:
             slopes[s.gives.name] = _cut(
                 s.derivative(values[s.gives.name], values[s.takes.name]), columns[s.number].units
             )
-    if step.criterion.rule.answers:
+    if isinstance(step.criterion.rule.answers, Activation):
         a, z = values[step.criterion.answer.name], values[explanation.chain.output.name]
         slopes[step.criterion.answer.name] = _cut(step.criterion.rule.answers.derivative(a, z), columns[-1].units)
     lines = Lines(explanation)
@@ -141,6 +142,10 @@ def _factors_of(column, explanation):
     logits whether that product may round."""
     first, last = column.quantities[0], column.output
     if column.step is None or d(first).name not in explanation.values:
+        return None
+    steps = {step.gives: step for step in explanation.chain.steps}
+    rules = [steps[a].rule if a in steps else explanation.step.criterion.rule.answers for a in column.quantities[1:]]
+    if not all(isinstance(rule, Activation) for rule in rules):  # others have no factor for each element
         return None
     pairs = zip(reversed(column.quantities), reversed(column.quantities[:-1]), strict=False)
     slopes = [{"name": partial(Derivative(a, z)), "slope": a.name} for a, z in pairs]

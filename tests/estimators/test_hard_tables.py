@@ -1,0 +1,93 @@
+"""PackClassifier and PackRegressor on tables that leave them little: each ends in a sensible model, or in one line."""
+
+import numpy as np
+import pytest
+
+from torchbp.estimators import MLPClassifier, PackClassifier, PackRegressor
+
+SMALL = {"members": 4, "folds": 2, "max_iter": 20, "random_state": 0}
+RANDOM = np.random.default_rng(0)
+
+
+def classes(rows, features, rare, seed=1):
+    """x and y, of which the second class has `rare` rows, which lie apart in the first feature."""
+    x = np.random.default_rng(seed).normal(size=(rows, features))
+    y = np.zeros(rows, int)
+    y[:rare] = 1
+    x[:rare, 0] += 4
+    return x, y
+
+
+def of_rows_again():
+    x, y = classes(40, 3, 15)
+    return np.tile(x, (8, 1)), np.tile(y, 8)
+
+
+def with_constant_features():
+    x, y = classes(200, 3, 80)
+    x[:, 1:] = [0.0, 1e9]
+    return x, y
+
+
+def with_enormous_numbers():
+    x, y = classes(200, 3, 80)
+    x[::7, 1], x[:, 2] = 1e12, x[:, 2] * 1e200
+    return x, y
+
+
+SEPARABLE = {
+    "10 rows of each class": classes(20, 3, 10),
+    "10 rows of a class": classes(1000, 3, 10),
+    "3 rows of a class": classes(200, 3, 3),
+    "1 row of a class": classes(200, 3, 1),
+    "a dominant class": classes(1000, 5, 8),
+    "1 feature": classes(300, 1, 100),
+    "more features than rows": classes(60, 500, 30),
+    "rows that occur eight times": of_rows_again(),
+    "constant features": with_constant_features(),
+    "enormous numbers": with_enormous_numbers(),
+}
+
+
+@pytest.mark.parametrize(("x", "y"), SEPARABLE.values(), ids=SEPARABLE)
+def test_classes(x, y):
+    probabilities = PackClassifier(**SMALL).fit(x, y).predict_proba(x)
+    np.testing.assert_allclose(probabilities.sum(1), 1)
+    assert probabilities[y == 1, 1].mean() > 2 * y.mean() * (1 - y.mean())  # than who only knows the shares: y.mean()
+    assert probabilities[:, 1].mean() == pytest.approx(y.mean(), abs=0.2)
+
+
+def test_a_single_class_is_predicted():
+    x = RANDOM.normal(size=(80, 2))
+    for model in (PackClassifier(**SMALL), MLPClassifier(members=2, max_iter=2)):
+        model.fit(x, ["only"] * 80)
+        assert (model.predict(x) == "only").all()
+        assert (model.predict_proba(x) == np.ones((80, 1))).all()
+
+
+@pytest.mark.parametrize("constant", [0.0, -3.5, 1e9])
+def test_a_constant_number_is_predicted(constant):
+    x = RANDOM.normal(size=(80, 2))
+    answers = PackRegressor(**SMALL).fit(x, np.full(80, constant)).predict(x)
+    np.testing.assert_allclose(answers, constant, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_numbers_of_any_size(scale):
+    x = RANDOM.normal(size=(300, 3))
+    y = scale * (x[:, 0] + 100)
+    assert PackRegressor(**SMALL | {"max_iter": 40}).fit(x, y).score(x, y) > 0.8
+
+
+def test_identical_rows_of_two_classes_have_their_shares():
+    x, y = np.ones((120, 2)), np.arange(120) % 3 == 0
+    answers = PackClassifier(**SMALL | {"max_iter": 40}).fit(x, y).predict_proba(x)
+    np.testing.assert_allclose(answers[:, 1], 1 / 3, atol=0.05)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_what_is_no_number_is_refused_in_a_line(wrong):
+    x, y = classes(60, 2, 20)
+    x[3, 1] = wrong
+    with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
+        PackClassifier(**SMALL).fit(x, y)

@@ -1,0 +1,22 @@
+"""The numbers of a step without its records: forward, the loss, and backward by the rules' formulas."""
+
+from torchbp.explanation.quantities import LOSS, d
+
+
+def gradients(chain, criterion, x):
+    """Every quantity by its name, X, W1, Z1, …, L, dL/dZ2, dL/dW2, …, dL/dX, where the network has its `start`."""
+    saved = {}
+    values = {**chain.start, **chain.drawn, **criterion.weights, "y": criterion.y}
+    values |= chain.forward(chain.start, x, saved=saved)
+    output = values[chain.output.name]
+    values[LOSS.name], gradient = criterion.value_and_derivative(output)
+    if criterion.rule.answers:
+        values[criterion.answer.name] = criterion.answers_of(output)
+    values[d(chain.output).name] = gradient
+    for step in reversed(chain.steps):
+        needed = saved[step.gives.name]
+        for parameter, quantity in step.parameters:
+            values[d(quantity).name] = parameter.gradient(gradient, needed, **step.options)
+        gradient = step.rule.backward(gradient, needed, *step.arguments(chain.start), **step.options)
+        values[d(step.takes).name] = gradient
+    return values
