@@ -81,7 +81,8 @@ class Browser:
         self("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def evaluate(self, expression):
-        answer = self("Runtime.evaluate", expression=expression, returnByValue=True)
+        """Its value; of a promise, what it is kept with."""
+        answer = self("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
@@ -130,4 +131,4 @@ class Browser:
 
 
 CODES = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36, "End": 35, "Enter": 13}
-CODES |= {"Escape": 27, "Tab": 9}
+CODES |= {"Escape": 27, "Tab": 9, " ": 32}

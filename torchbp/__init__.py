@@ -19,6 +19,7 @@ Looking at gradients:
 
     torchbp.check(function, inputs)         audits the gradients of any function, autograd.Function or module
     torchbp.explain(net, x, y, lr=0.5)      every quantity of a step, by formula and by number
+    torchbp.exercise(net, x, y)             grades a backward pass that you have written yourself
 
 Training on tables, by the command `torchbp fit` or in Python, is `torchbp.training`; `torchbp.estimators` has networks
 with scikit-learn's interface. They need the packages of `pip install "torchbp[train]"`. `import torchbp` imports
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from torchbp import engine, estimators, explanation, nn, ops, testing, training
     from torchbp.conversion import convert, is_converted, revert
     from torchbp.engine import SGD, Adam, AdamW, backprop
-    from torchbp.explanation import explain
+    from torchbp.explanation import exercise, explain
     from torchbp.function_calls import formulas
     from torchbp.nn.mlp import stack, unstack
     from torchbp.reach import coverage
@@ -50,6 +51,7 @@ __all__ = [
     "coverage",
     "engine",
     "estimators",
+    "exercise",
     "explain",
     "explanation",
     "formulas",
@@ -75,6 +77,7 @@ if not TYPE_CHECKING:
             "check": "torchbp.testing",
             "convert": "torchbp.conversion",
             "coverage": "torchbp.reach",
+            "exercise": "torchbp.explanation",
             "explain": "torchbp.explanation",
             "formulas": "torchbp.function_calls",
             "is_converted": "torchbp.conversion",

@@ -1,4 +1,4 @@
-"""Rules that are registered for one test."""
+"""Rules that are registered for one test, and pages in a browser."""
 
 import pytest
 
@@ -17,3 +17,18 @@ def registered():
     yield add
     for rule in found:
         unregister(rule)
+
+
+@pytest.fixture
+def browse(browser, tmp_path):
+    """Opens the page of an explanation. At the end its console must be empty, and nothing else have been asked for."""
+    page = tmp_path / "explanation.html"
+
+    def browse(explanation, **settings):
+        page.write_text(explanation.to_html(), encoding="utf-8")
+        browser.open(page, **settings)
+        return browser
+
+    yield browse
+    assert browser.console == []
+    assert browser.requests == [page.as_uri()]

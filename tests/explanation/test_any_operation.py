@@ -198,7 +198,7 @@ def test_every_line_is_true_and_every_check_ok(case):
     assert [(record.name, c) for record in explanation.records for c in record.checks if c.ok is False] == []
     page = explanation.to_html()
     for column in data_of(page)["columns"]:
-        lines = [line for row in column["lines"] for unit in row for line in unit if "·" in line]
+        lines = [line for row in column["lines"] for unit in row for line in unit.values() if "·" in line]
         lines += [line for unit in column["sums"] for line in ([unit] if isinstance(unit, str) else unit)]
         for line in lines:
             check_line(line)

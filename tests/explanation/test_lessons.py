@@ -23,10 +23,9 @@ def in_the_repository(monkeypatch):
 
 
 def test_every_printed_line_is_what_the_command_prints(capsys):
-    printed, checked = [], 0
+    printed, checked, names = [], 0, {}
     for language, block in BLOCKS:
         if language == "python":
-            names = {}
             exec(block, names)
         elif language == "sh" and "--ckpt_path" not in block:
             assert main(shlex.split(block)[1:]) == 0
@@ -37,7 +36,7 @@ def test_every_printed_line_is_what_the_command_prints(capsys):
             checked += 1
             continue
         printed = capsys.readouterr().out.splitlines()
-    assert checked == 9
+    assert checked == 10
 
 
 def test_articles_example_in_numpy():

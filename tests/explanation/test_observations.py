@@ -8,7 +8,7 @@ import torch
 
 import torchbp
 from tests.explanation.samples import XOR, xor
-from torchbp.explanation.observations import overshot
+from torchbp.explanation.observations.whole_step import overshot
 
 ALIKE, PROBABILITIES, VANISHES, UP = "they stay equal for ever", "would not learn here", "vanishes", "The loss went up"
 SATURATED = "is saturated"
@@ -208,7 +208,9 @@ def test_nothing_is_advised_to_a_network_that_is_right(end, loss, sign, y, hidde
     net = trained(end, hidden, sign)
     if len(hidden) == 2:  # its tanh is 0.76
         net[3].weight.data.mul_(1.3)
-    assert said(net, [1.0], [y], loss=loss) == ""
+    text = said(net, [1.0], [y], loss=loss)
+    assert "help" not in text
+    assert SATURATED not in text
     text = said(net, [1.0], [0.0 if y else 1.0], loss=loss)
     assert SATURATED in text
     assert f"slope of {type(hidden[0]).__name__.lower()} " in text
@@ -249,7 +251,9 @@ def test_all_units_of_a_relu_layer_are_off():
     assert "are off" not in said(net, [2.0, 2.0], [1.0])
     with torch.no_grad():
         net[2].bias.fill_(20)
-    assert said(net, [0.1, 0.2], [1.0]) == ""
+    text = said(net, [0.1, 0.2], [1.0])  # it is right
+    assert "All units of A1 are off: the slope of relu is 0 there" in text
+    assert "help" not in text
 
 
 @pytest.mark.parametrize(

@@ -100,8 +100,10 @@ def test_markdown_has_every_equation_in_latex():
 
 
 def test_the_pages_script_composes_and_reads_no_name():
-    folder = Path(torchbp.__file__).parent / "explanation/render/html"
-    for path in folder.glob("*.js"):
+    folder = Path(torchbp.__file__).parent / "explanation/render/html/script"
+    scripts = list(folder.glob("*.js"))
+    assert scripts
+    for path in scripts:
         script = path.read_text(encoding="utf-8")
         assert not any(sign in script for sign in ("dL", "′", "∂L", "startsWith", ".match(")), path.name
 

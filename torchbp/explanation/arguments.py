@@ -158,6 +158,18 @@ def texts(title, features, outputs, chain):
     return title, _names("features", features, chain.sizes[0]), _names("outputs", outputs, chain.outputs)
 
 
+def unscaled_rows(unscaled, x):
+    """x before it was scaled, in the shape of x, or None."""
+    if unscaled is None:
+        return None
+    tensor = _as_tensor("unscaled", unscaled, x)
+    if tensor.dim() == 1:
+        tensor = tensor.unsqueeze(0)
+    if tensor.shape != x.shape:
+        raise ValueError(f"unscaled has the shape {tuple(tensor.shape)}; give that of x, {tuple(x.shape)}")
+    return tensor
+
+
 def _names(argument, names, count):
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise TypeError(f"{argument}={reprlib.repr(names)} must be a list of {count} names")

@@ -31,6 +31,7 @@ def explain(
     title: str = "",
     features: Iterable[str] = (),
     outputs: Iterable[str] = (),
+    unscaled: Any = None,
     optimizer: torch.optim.Optimizer | None = None,
     steps: int = 1,
     member: int | None = None,
@@ -53,7 +54,9 @@ def explain(
             `HuberLoss`, `SmoothL1Loss`. None is the cross-entropy of probabilities: `BCELoss` where the model ends with
             a Sigmoid, otherwise `BCEWithLogitsLoss`.
         title: of the text and the page.
-        features, outputs: names of the columns of x and y, for the page and JSON.
+        features, outputs: names of the columns of x and y: of the numbers that go in, and of what the answers are the
+            probability of.
+        unscaled: x before it was scaled, in the same shape, which is printed beside it; None where it was not.
         optimizer: `torch.optim.SGD`, with momentum, Nesterov's or weight decay, `Adam` or `AdamW` of the model's
             parameters: the step is its step, from what it remembers of earlier ones. None is plain gradient descent.
         steps: how many steps to take, one after the other: see `Explanation.steps`.
@@ -82,10 +85,11 @@ def explain(
     x, y = arguments.rows(chain, x, y, loss)
     loss, lr = arguments.fitted_loss(loss, y, chain), arguments.rate(lr_of(lr, optimizer), x.dtype)
     title, features, outputs = arguments.texts(title, features, outputs, chain)
+    unscaled = arguments.unscaled_rows(unscaled, x)
     descent = Descent(lr, optimizer, chain)
     with torch.autocast(x.device.type, enabled=False):
         found = Descents(TrainingStep(chain, Criterion(loss, chain, y), x, descent), steps)
-        return Explanation(found, 0, title, features, outputs)
+        return Explanation(found, 0, title, features, outputs, unscaled)
 
 
 class Explanation:
@@ -99,11 +103,17 @@ class Explanation:
     """
 
     def __init__(
-        self, descents: Descents, place: int, title: str, features: Iterable[str], outputs: Iterable[str]
+        self,
+        descents: Descents,
+        place: int,
+        title: str,
+        features: list[str],
+        outputs: list[str],
+        unscaled: torch.Tensor | None = None,
     ) -> None:
         self.step, self.number, self.title = descents[place], place + 1, title
         self.records: list[Record] = checked(self.step)
-        self.features, self.outputs = features, outputs
+        self.features, self.outputs, self.unscaled = features, outputs, unscaled
         self.chain, self.values, self.lr = self.step.chain, self.step.values, self.step.lr
         self.by_name = {record.name: record for record in self.records}
         self.loss, self.new_loss = self["L"].tensor.item(), self["L′"].tensor.item()
@@ -168,6 +178,28 @@ class Explanation:
 
         return markdown(self)
 
+    def to_latex(self) -> str:
+        """The explanation as a document for pdfLaTeX, XeLaTeX or LuaLaTeX."""
+        from torchbp.explanation.render.latex_document import latex_document
+
+        return latex_document(self)
+
+    def to_notebook(self) -> str:
+        """The explanation as a Jupyter notebook, the text of an `.ipynb` file: a cell of NumPy for each equation.
+
+        Raises:
+            ValueError: a network and rows of more than 20,000 numbers, which the first cell would give.
+        """
+        from torchbp.explanation.render.notebook import notebook
+
+        return notebook(self)
+
+    def to_svg(self) -> str:
+        """The network as a drawing in SVG: units with their numbers, weights, biases, and the loss."""
+        from torchbp.explanation.render.svg import svg
+
+        return svg(self)
+
     def to_html(self) -> str:
         """The explanation as one HTML page that needs nothing else."""
         from torchbp.explanation.render.html.page import page
@@ -205,7 +237,7 @@ class Steps(Sequence):
         if place == known.number - 1:
             return known
         with torch.autocast(known.values["X"].device.type, enabled=False):
-            return Explanation(self._descents, place, known.title, known.features, known.outputs)
+            return Explanation(self._descents, place, known.title, known.features, known.outputs, known.unscaled)
 
     def summaries(self) -> list[StepSummary]:
         return self._descents.summaries()

@@ -146,10 +146,10 @@ def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
     fit = ["fit", *OF_ROWS, "--data.target", "t", *QUICK]
     train = of_run.train_draw
 
-    def interrupted(number, rows, **options):
+    def interrupted(number, rows, until, **options):
         if number == 1:
             signal.raise_signal(signal.SIGINT)
-        return train(number, rows, **options)
+        return train(number, rows, until, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(of_run, "train_draw", interrupted)

@@ -134,6 +134,7 @@ def _run(settings):
             title,
             features=feature_names(rows.columns),
             outputs=rows.outputs,
+            unscaled=None if model.hparams.scaling == "none" else rows.x,
             steps=settings.steps,
         )
         text = explanation.to_text(settings.layer)

@@ -50,13 +50,13 @@ class LaTeX(Printer):
         return rf"\left[{left} {RELATIONS.get(tree.relation, tree.relation)} {right}\right]"
 
     def constant(self, tree, of_numbers):
-        return _number(f"{tree.value:.12g}")
+        return number(f"{tree.value:.12g}")
 
     def value(self, tree, of_numbers):
-        return _number(tree.text())
+        return number(tree.text())
 
     def rest(self, tree, of_numbers):
-        return rf"\left[\text{{{tree.count} more: }}{_number(tree.text())}\right]"
+        return rf"\left[\text{{{tree.count} more: }}{number(tree.text())}\right]"
 
     def symbol(self, tree, of_numbers):
         return SPECIAL.get(tree.name, tree.name)
@@ -70,7 +70,7 @@ class LaTeX(Printer):
         return rf"\frac{{\partial {of}}}{{\partial {by}}}"
 
 
-def _number(text):
+def number(text):
     """1.5e−05 as 1.5 · 10⁻⁵."""
     mantissa, _, exponent = text.replace("−", "-").partition("e")
     return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else mantissa

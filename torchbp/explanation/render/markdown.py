@@ -7,7 +7,7 @@ from torchbp.printing import printable
 
 
 def markdown(explanation):
-    lines = [f"# {_escaped(explanation.title or 'One step of backpropagation')}", ""]
+    lines = [f"# {escaped(explanation.title or 'One step of backpropagation')}", ""]
     lines += [f"- network: {explanation.chain.described()}", f"- loss: {loss_line(explanation)}"]
     lines += [f"- learning rate α = {explanation.lr:g}", f"- checks: {tally(explanation)}", ""]
     stage = None
@@ -20,6 +20,6 @@ def markdown(explanation):
     return "\n".join([*lines, *(f"- {sentence}" for sentence in explanation.observations)]).rstrip() + "\n"
 
 
-def _escaped(text):
+def escaped(text):
     """A text without Markdown's and HTML's signs."""
     return "".join(f"\\{c}" if c in r"\`*_{}[]<>#$|" else c for c in printable(text))

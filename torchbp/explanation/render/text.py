@@ -11,6 +11,7 @@ from torchbp.printing import printable
 
 WIDTH = 80
 ROWS, COLUMNS, CELL = 8, 7, 11  # of a tensor that is printed whole; of a larger one its corners
+FEATURES, BESIDE, NAME = 40, 2, 28  # names that are printed; rows of which each feature has a line; letters of a name
 BAR, DECADES = 30, 3  # the longest bar; the powers of ten that bars stand for, at least
 MEASURED = (
     "A measured slope is [L(q + h) − L(q − h)]/2h: a number q is moved by h, up and down, and L is computed again."
@@ -20,12 +21,12 @@ VERDICTS = {True: "check ok", False: "check OFF", None: "no check"}
 
 def as_text(explanation, layer=None):
     """One step. Raises a ValueError for a number of a layer that is not there."""
-    chain, layers = explanation.chain, len(explanation.chain.layers)
+    layers = len(explanation.chain.layers)
     if layer is not None and layer not in range(1, layers + 1):
         raise ValueError(f"no layer {layer!r}: the network has layers 1 to {layers}")
     lines = [*heading(explanation), "", _ruled("Given")]
     for name in explanation.step.given if layer is None else _needed(explanation, layer):
-        lines += _given_tensor(name, explanation.values[name], chain.keys.get(name))
+        lines += given(explanation, name)
     stage, said = None, set()
     for record in explanation.records:
         if layer is not None and record.number != layer and record.kind != "loss":
@@ -76,7 +77,12 @@ def reading(explanation, printer=plain):
     if printer(d(first.gives)) != partial(d(first.gives)):
         parts.append(f"{printer(d(first.gives))} means {partial(d(first.gives))}.")
     prime = quantities[0].after()
-    return " ".join([*parts, f"A prime ({printer(prime)}) means after the update."])
+    parts.append(f"A prime ({printer(prime)}) means after the update.")
+    if explanation.outputs and explanation.step.criterion.rule.domain is not None:
+        place = len(explanation.outputs)
+        name = printable(explanation.outputs[-1])
+        parts.append(f"{printer(explanation.step.criterion.answer)}[1,{place}] is P({name} | x) of row 1.")
+    return " ".join(parts)
 
 
 def loss_line(explanation):
@@ -90,11 +96,37 @@ def _ruled(title):
     return f"── {title} {'─' * (WIDTH - len(title) - 4)}"
 
 
-def _given_tensor(name, tensor, key=None):
-    return [
-        *_wrapped(f"{name} ({size(tensor)}){f', {printable(key)}' if key else ''}", "", "  "),
-        *tensor_lines(tensor),
-    ]
+def given(explanation, name):
+    """A quantity that is given: its shape, its name in the model or its columns' names, and its numbers."""
+    tensor, key = explanation.values[name], explanation.chain.keys.get(name)
+    head = f"{name} ({size(tensor)}){f', {printable(key)}' if key else ''}"
+    if name == INPUT.name and explanation.features:
+        head, lines = f"{head}{', scaled, and beside it as it was read' * (explanation.unscaled is not None)}", None
+        if len(tensor) <= BESIDE and len(explanation.features) <= FEATURES:
+            lines = _by_feature(explanation)
+        else:
+            head += f"; its columns are {_listed(explanation.features)}"
+        return [*_wrapped(head, "", "  "), *(lines or tensor_lines(tensor))]
+    if name == TARGET.name and (names := explanation.outputs):
+        what = f"; 1 means {printable(names[0])}" if len(names) == 1 else f"; its columns are {_listed(names)}"
+        head += what
+    return [*_wrapped(head, "", "  "), *tensor_lines(tensor)]
+
+
+def _listed(names):
+    names = [printable(name) for name in names]
+    return ", ".join(names if len(names) <= FEATURES else [*names[:5], "…", names[-1]])
+
+
+def _by_feature(explanation):
+    """A line for each feature: its name, its number in each row, and beside them those before the scaling."""
+    x, raw = explanation.values[INPUT.name], explanation.unscaled
+    names = [printable(name) for name in explanation.features]
+    wide = min(max(map(len, names)), NAME)
+    for place, name in enumerate(names):
+        cells = [f"{formatted(row[place]):>{CELL}}" for row in x]
+        cells += [f"{f'({formatted(row[place])})':>{CELL + 2}}" for row in raw] if raw is not None else []
+        yield f"  {name if len(name) <= wide else f'{name[: wide - 1]}…':<{wide}}{''.join(cells)}"
 
 
 def _block(record, with_why=True):
@@ -114,7 +146,8 @@ def _block(record, with_why=True):
     if record.numbers:
         lines += _wrapped(record.numbers, "   ", "     ")
     for check in record.checks:
-        lines += _wrapped(f"{VERDICTS[check.ok]}: {comparison(check)}", "   ", "     ")
+        if not check.ok:  # the others are counted at the end
+            lines += _wrapped(f"{VERDICTS[check.ok]}: {comparison(check)}", "   ", "     ")
     return lines
 
 
@@ -180,6 +213,10 @@ def fall(explanation):
     """What the step changed, and what the slope alone predicted."""
     before, after = explanation.loss, explanation.new_loss
     change = after - before
+    if not math.isfinite(after):
+        return f"The loss went from {formatted(before)} to {formatted(after)}: numbers overflow after a step so long."
+    if not change:
+        return f"The loss stays at {formatted(before)}."
     moved = f"rose by {formatted(change)}" if change > 0 else f"fell by {formatted(-change)}"
     predicted, plain_step = formatted(explanation.lr * explanation.slope()), explanation.step.descent.is_plain
     slope = "α‖∇L‖²" if plain_step else "α ∇L·D, where W′ = W − α D,"

@@ -172,8 +172,8 @@ SLOPE_COMPUTED = Computed(
     expression=bounded_slope, why="As in torch {a} (1 − {a}) is at least 1e−12: no slope is infinite."
 )
 DESCRIPTION = (
-    "The loss is small when the network gives the correct answer a high probability, and grows without limit as that "
-    "probability falls to 0."
+    "The lower the probability that the network gives to the correct answer, the larger the loss, without limit. A y "
+    "between 0 and 1 says how correct each of the two answers is."
 )
 
 RULE = register(

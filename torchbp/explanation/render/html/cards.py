@@ -59,7 +59,8 @@ def table(record):
     caption = "rows × units" if record.has_rows else ""
     if rows > ROWS or columns > COLUMNS:
         shown = "corners" if rows > 1 else "ends"
-        caption = f"{size(tensor)}, from {formatted(cells.min())} to {formatted(cells.max())}; only its {shown}"
+        ends = f"{formatted(cells.min())} to {formatted(cells.max())}"
+        caption = f'{size(tensor)}, from <span class="range">{ends}</span>; only its {shown}'
     across = list(range(columns)) if columns <= COLUMNS else [0, 1, None, columns - 1]
     down = list(range(rows)) if rows <= ROWS else [0, 1, None, rows - 1]
     lines = []

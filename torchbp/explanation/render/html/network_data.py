@@ -6,9 +6,8 @@ The script composes no name and computes no line: it gets them here.
 import math
 
 from torchbp.explanation import equations
-from torchbp.explanation.numbers import formatted
-from torchbp.explanation.numeric_examples import example
 from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Derivative, d
+from torchbp.explanation.render.html.unit_lines import Lines
 from torchbp.explanation.render.plain_text import partial
 from torchbp.ops.rules import Activation
 from torchbp.printing import printable
@@ -39,8 +38,9 @@ class Column:
         return self.quantities[-1]
 
 
-def network(explanation):
-    """Columns of units, from X to the output, and every tensor of theirs, cut to the units that are drawn."""
+def network(explanation, with_lines):
+    """Columns of units, from X to the output, and every tensor of theirs, cut to the units that are drawn; and, if the
+    script has no program to write them by, the lines of units and weights."""
     values, step = explanation.values, explanation.step
     columns = _columns_of(explanation)
     shown = {}  # the tensors of the page, by quantity
@@ -63,16 +63,22 @@ def network(explanation):
     if isinstance(step.criterion.rule.answers, Activation):
         a, z = values[step.criterion.answer.name], values[explanation.chain.output.name]
         slopes[step.criterion.answer.name] = _cut(step.criterion.rule.answers.derivative(a, z), columns[-1].units)
-    lines = Lines(explanation)
+    lines = Lines(explanation) if with_lines else None
+    names = [record.quantity for record in explanation.records] + [
+        q for s in explanation.chain.layers for _, q in s.parameters
+    ]
     return {
         "columns": [_data_of(explanation, columns, place, lines) for place in range(len(columns))],
         "rows": min(len(values[INPUT.name]), ROWS),
         "count": len(values[INPUT.name]),
         "tensors": {quantity.name: tensor for quantity, tensor in shown.items()},
-        "names": {quantity.name: partial(quantity) for quantity in shown},
+        "names": {quantity.name: partial(quantity) for quantity in dict.fromkeys([*shown, *names])},
+        "vectors": [q.name for q in dict.fromkeys(names) if values[q.name].dim() == 1],
+        "norms": [d(s.gives).name for s in explanation.chain.layers if d(s.gives).name in values],
+        "domain": step.criterion.rule.domain,
         "slopes": slopes,
         "steps": [_shown_by(explanation, columns, record) for record in explanation.records],
-        "loss_names": [LOSS.name, LOSS.after().name],
+        "losses": [LOSS.name, LOSS.after().name],
         "target": TARGET.name,
     }
 
@@ -117,8 +123,10 @@ def _data_of(explanation, columns, place, lines):
         "backward": [d(q).name for q in reversed(column.quantities) if d(q).name in explanation.values],
         "weight": _weight_of(column, below, explanation),
         "factors": _factors_of(column, explanation),
-        "lines": [[lines.of_unit(columns, place, row, unit) for unit in column.units] for row in range(rows)],
-        "sums": lines.of_weights(column, below),
+        "lines": [[lines.of_unit(column, row, unit) for unit in column.units] for row in range(rows)]
+        if lines and place
+        else [],
+        "sums": lines.of_weights(column, below) if lines else [],
     }
 
 
@@ -153,50 +161,6 @@ def _factors_of(column, explanation):
     return {"first": d(last).name, "slopes": slopes, "result": d(first).name, "fused": fused}
 
 
-class Lines:
-    """The equations of single units and weights, with their numbers."""
-
-    def __init__(self, explanation):
-        self.explanation, self.symbols = explanation, explanation.step.symbols
-        self.records = {record.quantity: record for record in explanation.records}
-
-    def line(self, quantity, place):
-        """The quantity's equation at a place; "" where it is not shown."""
-        record = self.records.get(quantity)
-        if record is None:
-            return ""
-        value = record.tensor[place].item()
-        return example(quantity, record.sides[0], place, value, self.symbols, verified=False).text(partial)
-
-    def of_unit(self, columns, place, row, unit):
-        """What is said of one unit of a column in one row, beside its factors."""
-        column = columns[place]
-        if column.step is None:
-            found = [
-                f"{partial(q)}[{row + 1},{unit + 1}] = {formatted(self.explanation.values[q.name][row, unit])}"
-                for q in column.quantities
-            ]
-            return [*found, "Inputs are data; they have no gradient step."]
-        first, last = column.quantities[0], column.output
-        found = []
-        if place == len(columns) - 1:
-            if self.explanation.step.criterion.rule.answers and d(first) in self.records:
-                name = f"{partial(d(first))}[{row + 1},{unit + 1}]"
-                found.append(f"The loss computes {name} in one formula: exact, where the product may round.")
-        else:
-            found.append(self.line(d(last), (row, unit)))
-        return [text for text in (*found, self.line(first, (row, unit))) if text]
-
-    def of_weights(self, column, below):
-        """The gradient of each weight that is drawn as a sum over rows; [] of one row."""
-        if column.weight is None or len(self.explanation.values[INPUT.name]) == 1:
-            return []
-        gradient = d(column.weight)
-        if self.explanation.values[column.weight.name].dim() == 2:
-            return [[self.line(gradient, (unit, number)) for number in below.units] for unit in column.units]
-        return [self.line(gradient, (unit,)) for unit in column.units]
-
-
 def _shown_by(explanation, columns, record):
     """Of a record, what the drawing lights up: the units of columns, and the weights before columns."""
     quantity = record.by or record.quantity
@@ -222,7 +186,24 @@ def _shown_by(explanation, columns, record):
         "units": units,
         "weights": weights,
         "derivative": record.by is not None,
+        "has_rows": record.has_rows,
+        "subject": _subject(explanation, columns, record),
     }
+
+
+def _subject(explanation, columns, record):
+    """Whose number a record's element is: of a unit in a "row", of a unit alone in a "vector", or of a "weight" between
+    two columns; None of others."""
+    quantity = record.by or record.quantity
+    for place, column in enumerate(columns):
+        if any(quantity in (q, q.after()) for q in column.quantities):
+            return {"column": place, "kind": "row"}
+        if column.weight and quantity in (column.weight, column.weight.after()):
+            return {"column": place, "kind": "weight"}
+        parameters = [q for _, q in column.step.parameters] if column.step else []
+        if any(quantity in (q, q.after()) for q in parameters):
+            return {"column": place, "kind": "vector"} if record.tensor.shape == (column.count,) else None
+    return None
 
 
 def _strongest(gradient, value):

@@ -6,10 +6,11 @@ from html import escape
 from pathlib import Path
 
 from torchbp.explanation.numbers import formatted
-from torchbp.explanation.quantities import TARGET
 from torchbp.explanation.records import STAGES, sentence
 from torchbp.explanation.render.html import network_data
 from torchbp.explanation.render.html.cards import card, readable, strip
+from torchbp.explanation.render.html.in_short import in_short
+from torchbp.explanation.render.html.program import NoProgramError, program
 from torchbp.explanation.render.html.step_curve import curve
 from torchbp.explanation.render.plain_text import partial
 from torchbp.explanation.render.text import loss_line, reading, tally
@@ -18,7 +19,22 @@ from torchbp.web import shared_style
 
 HERE = Path(__file__).parent
 JUMPS = {"again": "Again"}  # where the name is too long for a button
-SCRIPTS = "chain.js", "network.js", "paint.js", "step_curve.js", "page.js"
+SCRIPTS = (
+    "state.js",
+    "evaluate.js",
+    "train.js",
+    "lines.js",
+    "chain.js",
+    "nudge.js",
+    "network.js",
+    "paint.js",
+    "step_curve.js",
+    "plots.js",
+    "controls.js",
+    "exercise.js",
+    "refresh.js",
+    "page.js",
+)
 
 
 def read(names):
@@ -30,27 +46,28 @@ def style():
     return shared_style() + read(["page.css"])
 
 
-def _data(explanation):
+def _data(explanation, found):
     """The JSON for the script. `<` is escaped, so that no text ends the script's element."""
-    content = {**network_data.network(explanation), "rates": curve(explanation)}
+    content = {**network_data.network(explanation, found is None), "rates": curve(explanation), "program": found}
     content["loss"] = network_data.nine_digits(explanation.loss)
     return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def page(explanation):
     title = explanation.title or "One step of backpropagation"
-    answer, target = explanation.step.criterion.answer, TARGET
-    facts = [
-        ("network", explanation.chain.described()),
-        ("loss", loss_line(explanation)),
-        ("learning rate α", f"{explanation.lr:g}"),
-        ("L before and after", f"{formatted(explanation.loss)} and {formatted(explanation.new_loss)}"),
-        ("checks", tally(explanation, partial)),
+    facts = [  # with what the script writes in them, or the class of what is true of the first step alone
+        ("network", explanation.chain.described(), ""),
+        ("loss", loss_line(explanation), ""),
+        ("learning rate α", f"{explanation.lr:g}", ' id="fact-rate"'),
+        (
+            "L before and after",
+            f"{formatted(explanation.loss)} and {formatted(explanation.new_loss)}",
+            ' id="fact-losses"',
+        ),
+        ("checks", tally(explanation, partial), ' class="first"'),
     ]
-    a, y = explanation.values[answer.name], explanation.values[target.name]
-    if y.numel() == 1:
-        facts.insert(3, ("answer and target", f"{answer.name} = {formatted(a)}, {target.name} = {formatted(y)}"))
-    summary = "".join(f"<div><dt>{name}</dt><dd>{readable(what)}</dd></div>" for name, what in facts)
+    summary = "".join(f"<div{more}><dt>{name}</dt><dd>{readable(what)}</dd></div>" for name, what, more in facts)
+    found, training = _program_and_card(explanation)
     stages = [record.stage for record in explanation.records]
     jumps = "".join(
         f'<button type="button" data-step="{stages.index(stage)}" data-stage="{stage}">{name}</button>'
@@ -63,16 +80,28 @@ def page(explanation):
     parts = {
         "title": escape(printable(title)),
         "style": style(),
+        "short": in_short(explanation),
         "summary": summary,
         "jumps": jumps,
         "strip": strip(explanation),
         "seen": f'<section class="card seen"><h2>Observations</h2><ul>{seen}</ul></section>' if seen else "",
-        "script": read(SCRIPTS),
+        "script": read(f"script/{name}" for name in SCRIPTS),
+        "training": training,
         "reading": readable(reading(explanation, partial)),
         "steps": steps,
-        "data": _data(explanation),
+        "data": _data(explanation, found),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+
+
+def _program_and_card(explanation):
+    """What the page trains the network by, or None; and the card of it, which says why there is none."""
+    try:
+        found = program(explanation)
+    except NoProgramError as error:
+        return None, f"<p>{readable(str(error))}</p>"
+    masks = "<p>The masks of the dropout stay as they were drawn.</p>" if explanation.chain.drawn else ""
+    return found, masks + read(["training.html"])
 
 
 def framed(explanation):

@@ -3,14 +3,14 @@ const NARROW = 480;
 const HIGH = 36,
   APART = 56,
   TOP = 46,
-  LETTER = 6.7; // the breadth of one, of 11 pixels
+  LETTER = 7.5; // the breadth of one, of 12 pixels
 const STRONG = [24, 8]; // weights between two columns, and on a phone, that are drawn in full: more would be a tangle
 
 function draw(tag, attributes, parent, text) {
   const made = document.createElementNS(SPACE, tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   if (text !== undefined) made.textContent = text;
-  parent?.append(made);
+  parent?.append(made, " "); // a space between two texts, for who hears them
   return made;
 }
 
@@ -26,8 +26,8 @@ function drawNetwork() {
     room = card.clientWidth;
   const count = columns.length + 1,
     narrow = room < NARROW,
-    wide = narrow ? 60 : 76;
-  const least = narrow ? 28 : 58; // between columns
+    wide = narrow ? 66 : 80;
+  const least = narrow ? 20 : 54; // between columns
   // names of inputs stand above their boxes, not under the edges: the boxes are as broad as the names, where there is room
   const named = Math.max(...columns[0].labels.map((label) => label.length)) * LETTER;
   const spare = room - (count - 1) * (wide + least) - 8;
@@ -98,7 +98,7 @@ function drawNetwork() {
       const group = draw("g", { class: "unit", role: "button", tabindex: column || unit ? -1 : 0 }, svg),
         top = y(column, unit);
       const label = of.labels[unit]
-        ? cutTo(of.labels[unit], column ? (narrow ? 10 : 14) : Math.max(11, Math.floor(first / LETTER)))
+        ? cutTo(of.labels[unit], column ? (narrow ? 9 : 13) : Math.floor(Math.max(first, narrow ? 66 : 80) / LETTER))
         : `${index + 1}`;
       if (column) draw("text", { class: "muted label", x: center, y: top - 5 }, group, label);
       else draw("text", { class: "muted first", x: x(0) + 2, y: top - 5 }, group, label);
@@ -116,7 +116,7 @@ function drawNetwork() {
         `${narrow ? "+" : "and "}${of.count - of.units.length} more`,
       );
   });
-  const box = draw("g", { class: "unit" }, svg),
+  const box = draw("g", { class: "unit", role: "button", tabindex: -1 }, svg),
     center = x(last + 1) + wide / 2;
   draw("text", { class: "head", x: center, y: 13 }, svg, "loss");
   draw("rect", { x: x(last + 1), y: middle, width: wide, height: HIGH, rx: 18 }, box);
@@ -126,52 +126,75 @@ function drawNetwork() {
     head: draw("text", { class: "muted", x: center, y: 29 }, svg),
     toLoss,
   };
+  choosable(box, { loss: true });
   card.replaceChildren(svg);
 }
 
 const cutTo = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
-function choosable(node, place) {
-  node.addEventListener("pointerenter", () => choose(place));
-  node.addEventListener("focus", () => choose(place));
-  node.addEventListener("click", () => node.focus());
+function choosable(node, at) {
+  node.addEventListener("pointerenter", () => look(at));
+  node.addEventListener("focus", () => look(at));
+  node.addEventListener("click", () => {
+    node.focus();
+    pin(at);
+  });
 }
 
-const nodeOf = ({ column, unit, from }) => (from === undefined ? units[column][unit].group : links[column][unit][from]);
+const nodeOf = ({ column, unit, from, loss: ofLoss }) =>
+  ofLoss ? loss.box : from === undefined ? units[column][unit].group : links[column][unit][from];
+const same = (a, b) => a && b && ["column", "unit", "from", "loss"].every((key) => a[key] === b[key]);
 
-function choose(place) {
+/* The pointer or the focus is at it: the panel shows it, unless another one is pinned. */
+function look(at) {
+  state.at = at;
+  if (!state.pinned) choose(at);
+}
+function choose(at) {
   if (state.chosen) nodeOf(state.chosen)?.classList.remove("chosen");
-  state.chosen = place;
-  const node = nodeOf(place);
-  node.classList.add("chosen");
+  state.chosen = at;
+  nodeOf(at).classList.add("chosen");
   showChain();
+  showCard();
 }
+/* It stays in the panel; the same one again lets go. */
+function pin(at) {
+  const again = state.pinned && same(state.chosen, at);
+  state.pinned = !again;
+  state.nudged = false;
+  choose(at);
+  if (state.pinned) byId("chain").scrollIntoView({ block: "nearest" });
+  writeAddress();
+}
+const unpin = () => pin(state.chosen);
 
-/* ↑ and ↓ between units, or between a unit's weights once Enter has gone into them. */
+/* ↑ and ↓ between units, or between a unit's weights once Space has gone into them. Enter pins. */
 function keyInNetwork(event) {
-  const at = state.chosen;
+  const { at } = state;
   if (!at || !event.target.closest("#network")) return false;
   const inside = at.from !== undefined,
-    column = at.column;
+    { column, unit } = at;
   const way = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   let next = null;
-  if (way && inside) {
+  if (event.key === "Enter") pin(at);
+  else if (way && inside) {
     next = { ...at, from: at.from + way };
-    while (links[column][at.unit][next.from] === null) next.from += way; // an element by element layer has one edge
-    if (!links[column][at.unit][next.from]) return true;
+    while (links[column][unit][next.from] === null) next.from += way; // an element by element layer has one edge
+    if (!links[column][unit][next.from]) return true;
   } else if (way) {
-    const all = columns.flatMap((c, i) => c.units.map((_, unit) => ({ column: i, unit })));
-    next = all[all.findIndex((p) => p.column === column && p.unit === at.unit) + way];
-  } else if ((event.key === "Enter" || event.key === " ") && !inside && column > 0) {
-    next = { ...at, from: links[column][at.unit].findIndex(Boolean) };
+    const all = columns.flatMap((c, i) => c.units.map((_, n) => ({ column: i, unit: n })));
+    all.push({ loss: true });
+    next = all[all.findIndex((other) => same(other, at)) + way];
+  } else if (event.key === " " && !inside && column > 0) {
+    next = { ...at, from: links[column][unit].findIndex(Boolean) };
     if (next.from < 0) return true;
-  } else if (event.key === "Escape" && inside) {
-    next = { column, unit: at.unit };
-  } else return false;
+  } else if (event.key === "Escape" && inside) next = { column, unit };
+  else if (event.key === "Escape" && state.pinned) unpin();
+  else return false;
   if (next) {
     const node = nodeOf(next);
-    units.flat().forEach((u) => u.group.setAttribute("tabindex", -1));
-    units[next.column][next.unit].group.setAttribute("tabindex", 0);
+    [...units.flat().map((u) => u.group), loss.box].forEach((other) => other.setAttribute("tabindex", -1));
+    (next.loss ? loss.box : units[next.column][next.unit].group).setAttribute("tabindex", 0);
     node.focus();
   }
   return true;

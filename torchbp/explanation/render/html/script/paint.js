@@ -2,7 +2,7 @@ const SHARE = 18; // per cent of colour behind the largest number of a column: i
 
 /* What is known after a step: in each column the last value and the last derivative, in each pair the weights. */
 function paintNetwork() {
-  const known = new Set(data.steps.slice(0, state.step + 1).map(({ name }) => name));
+  const known = knownNames();
   const now = data.steps[state.step],
     n = state.row,
     card = document.getElementById("network"),
@@ -32,11 +32,10 @@ function paintNetwork() {
           word = narrow && label ? `${shownName(data.target)} =` : "target";
         group.querySelector(".label").textContent = `${label}${word} ${format(tensors[data.target][n][unit])}`;
       }
-      const spoken = [
-        top && `${shownName(top)} ${format(tensors[top][n][unit])}`,
-        bottom && `derivative ${format(tensors[bottom][n][unit])}`,
-      ];
-      group.setAttribute("aria-label", [unitName(column, unit), ...spoken.filter(Boolean)].join(", "));
+      // what is read aloud holds what is seen, as it is seen
+      const names = [top, bottom].filter(Boolean).map(shownName);
+      const seen = [...group.querySelectorAll("text")].map((text) => text.textContent).filter(Boolean);
+      group.setAttribute("aria-label", `${[unitName(column, unit), ...names].join(", ")}: ${seen.join(" ")}`);
     });
     if (!column || !of.weight) return;
     const weights = latest(of.weight.later) ?? of.weight.name,
@@ -54,7 +53,7 @@ function paintNetwork() {
       row.forEach((link, from) => {
         if (!link) return;
         const value = ofWeight(of.weight, tensors[weights], unit, from),
-          edge = link.lastChild;
+          edge = link.lastElementChild;
         const weak = Math.abs(value) < bound,
           size = Math.abs(value) / largest;
         edge.setAttribute("class", `edge ${value < 0 ? "negative" : "positive"}${weak ? " weak" : ""}`);
@@ -69,10 +68,11 @@ function paintNetwork() {
   });
   card.scrollLeft =
     (card.scrollWidth * ((now.number ?? columns.length) + 0.5)) / (columns.length + 1) - card.clientWidth / 2;
-  const name = latest(data.loss_names);
+  const name = latest(data.losses);
   loss.box.classList.toggle("known", Boolean(name));
   loss.box.classList.toggle("now", now.name === name);
   loss.toLoss.classList.toggle("known", Boolean(name));
   loss.text.textContent = name ? format(tensors[name]) : "·";
   loss.head.textContent = name ? shownName(name) : "";
+  loss.box.setAttribute("aria-label", `The loss ${name ? shownName(name) : ""}: ${loss.text.textContent}`);
 }

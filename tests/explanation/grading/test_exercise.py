@@ -1,0 +1,227 @@
+"""A learner's backward pass with one mistake: it is found where it is, and named."""
+
+import numpy as np
+import pytest
+import torch
+
+import torchbp
+from torchbp.explanation.grading.mistakes import mistakes
+from torchbp.explanation.records import sentence
+
+N, K, LR = 5, 3, 0.5
+RIGHT = {
+    "sigmoid": {"A1": "1 / (1 + np.exp(-Z1))", "dZ1": "dA1 * A1 * (1 - A1)"},
+    "tanh": {"A1": "np.tanh(Z1)", "dZ1": "dA1 * (1 - A1**2)"},
+    "relu": {"A1": "np.maximum(Z1, 0)", "dZ1": "dA1 * (A1 > 0)"},
+}
+LINES = {
+    "Z1": "X @ W1.T + b1",
+    "A1": None,
+    "Z2": "A1 @ W2.T + b2",
+    "A2": "1 / (1 + np.exp(-Z2))",
+    "L": "-np.mean(y * np.log(A2) + (1 - y) * np.log(1 - A2))",
+    "dA2": "(A2 - y) / (A2 * (1 - A2)) / (N * K)",
+    "dZ2": "(A2 - y) / (N * K)",
+    "dW2": "dZ2.T @ A1",
+    "db2": "dZ2.sum(0)",
+    "dA1": "dZ2 @ W2",
+    "dZ1": None,
+    "dW1": "dZ1.T @ X",
+    "db1": "dZ1.sum(0)",
+    "W1_new": "W1 - lr * dW1",
+    "W2_new": "W2 - lr * dW2",
+    "b1_new": "b1 - lr * db1",
+    "b2_new": "b2 - lr * db2",
+}
+MISTAKES = [  # the usual ones: of which activation, in which line, the code, and what the cause says
+    ("sigmoid", "dZ2", "(y - A2) / (N * K)", "the sign is wrong"),
+    ("sigmoid", "dZ2", "A2 - y", "it is N K = 15 times too large: the division by N K is missing"),
+    ("sigmoid", "dZ2", "(A2 - y) / N", "it is K = 3 times too large: the division by K is missing"),
+    ("sigmoid", "dZ2", "(A2 - y) / (N * K) * A2 * (1 - A2)", "the slope A2 ∘ (1 − A2) is one time too many"),
+    ("sigmoid", "dZ2", "A2 / (N * K)", "the term y is missing in A2 − y"),
+    ("sigmoid", "dZ2", "(A2 + y) / (N * K)", "the sign of y is wrong in A2 − y"),
+    ("sigmoid", "dZ2", "(Z2 - y) / (N * K)", "Z2 stands where A2 belongs"),
+    ("sigmoid", "dZ1", "dA1", "the slope A1 ∘ (1 − A1) is missing"),
+    ("sigmoid", "dZ1", "dA1 * A1", "the factor 1 − A1 is missing"),
+    ("sigmoid", "dZ1", "dA1 * (1 - A1)", "the factor A1 is missing"),
+    ("sigmoid", "dZ1", "dA1 * A1 * (1 + A1)", "the sign of A1 is wrong in 1 − A1"),
+    ("sigmoid", "dZ1", "dA1 * Z1 * (1 - Z1)", "Z1 stands where A1 belongs"),
+    ("sigmoid", "dZ1", "dA1 * A2 * (1 - A2)", "A2 stands where A1 belongs"),
+    ("sigmoid", "dZ1", "dZ2 * A1 * (1 - A1)", "dL/dZ2 stands where dL/dA1 belongs"),
+    ("sigmoid", "dZ1", "-A1 * (1 - A1)", "the factor dL/dA1 is missing, and the sign is wrong"),
+    ("sigmoid", "dZ1", "dA1 * 0", "it is 0 everywhere"),
+    ("tanh", "dZ1", "dA1 * (1 - A1)", "the exponent 2 is missing"),
+    ("tanh", "dZ1", "dA1 * (1 - Z1**2)", "Z1 stands where A1 belongs"),
+    ("tanh", "dZ1", "dA1 * (1 + A1**2)", "the sign of A1² is wrong in 1 − A1²"),
+    ("relu", "dZ1", "dA1", "the factor [A1 > 0] is missing"),
+    ("relu", "dZ1", "dA1 * (Z1 < 0)", "is the wrong way round"),
+    ("relu", "dZ1", "dA1 * A1", "A1"),
+    ("sigmoid", "dW2", "A1.T @ dZ2", "it is the transpose of the right value"),
+    ("sigmoid", "dW2", "dZ2.T @ X", "X stands where A1 belongs"),
+    ("sigmoid", "dW2", "dZ2.T @ A2", "A2 stands where A1 belongs"),
+    ("sigmoid", "dW2", "dZ2.T @ A1 / N", "it is N = 5 times too small: it is divided by it once too often"),
+    ("sigmoid", "dW2", "dZ2[1:].T @ A1[1:]", "row 1 is left out of the sum over the rows"),
+    ("sigmoid", "dW2", "2 * dZ2.T @ A1", "it is twice too large: a factor ½ is missing"),
+    ("sigmoid", "dW2", "dZ2.T @ A1 * [1, 1, 0]", "column 3 is 0, and the others are right"),
+    ("sigmoid", "dW2", "dA2.T @ A1", "dL/dA2 stands where dL/dZ2 belongs"),
+    ("sigmoid", "dW2", "0.7 * dZ2.T @ A1", "it is 0.7 times the right value"),
+    ("sigmoid", "db2", "dZ2.mean(0)", "it is N = 5 times too small: it is divided by it once too often, or a mean"),
+    ("sigmoid", "db2", "dZ2", "the sum over the rows is missing"),
+    ("sigmoid", "db2", "dZ2.sum(1)", "its shape is 5, and not 3"),
+    ("sigmoid", "db2", "dZ2[0]", "row 1 stands there alone"),
+    ("sigmoid", "db2", "dA2.sum(0)", "dL/dA2 stands where dL/dZ2 belongs"),
+    ("sigmoid", "dA1", "dZ2 @ W2.T", "W2ᵀ stands where W2 belongs"),
+    ("sigmoid", "dA1", "dZ2 @ (W2 - lr * dW2)", "W2′ stands where W2 belongs: the update comes after the gradients"),
+    ("sigmoid", "dA1", "dZ2 @ W1", "W1 stands where W2 belongs"),
+    ("sigmoid", "dA1", "(W2 @ dZ2.T)", "its shape is 3×5, and not 5×3: a transpose is missing or too much"),
+    ("sigmoid", "dA1", "np.where(dZ2 > 9, 0, np.inf)", "it holds nan or inf"),
+    ("sigmoid", "Z1", "X @ W1.T", "the term b1 is missing in X W1ᵀ + b1"),
+    ("sigmoid", "Z1", "X @ W1 + b1", "W1 stands where W1ᵀ belongs"),
+    ("sigmoid", "A1", "np.tanh(Z1)", "tanh stands where σ belongs"),
+    ("sigmoid", "A1", "Z1", "the function σ is missing"),
+    ("sigmoid", "L", "-np.mean(y * np.log(A2))", "the term (1 − y) ln(1 − A2) is missing"),
+    ("sigmoid", "L", "-np.sum(y * np.log(A2) + (1 - y) * np.log(1 - A2))", "it is N K = 15 times too large"),
+    ("sigmoid", "L", "-np.mean(y * np.log10(A2) + (1 - y) * np.log10(1 - A2))", "the logarithm is of base 10"),
+    ("sigmoid", "W1_new", "W1 + lr * dW1", "the sign of α dL/dW1 is wrong in W1 − α dL/dW1"),
+    ("sigmoid", "W1_new", "W1 - dW1", "the factor α is missing"),
+    ("sigmoid", "W1_new", "W1 - lr * dW2", "dL/dW2 stands where dL/dW1 belongs"),
+]
+
+
+def net_of(activation, *sizes):
+    torch.manual_seed(1)
+    net = torchbp.nn.MLP(*(sizes or (K, K, K)), activation=activation)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(torch.randn_like(p))
+    return net
+
+
+def rows(count=N, inputs=K, outputs=K):
+    torch.manual_seed(2)
+    return torch.randn(count, inputs), torch.rand(count, outputs)
+
+
+@pytest.fixture(scope="module")
+def exercises():
+    return {activation: torchbp.exercise(net_of(activation), *rows(), lr=LR) for activation in RIGHT}
+
+
+def answers(given, lines):
+    """What a learner's code computes."""
+    names = {"np": np, "N": N, "K": K, "lr": LR, **given}
+    for name, line in lines.items():
+        names[name] = np.asarray(eval(line, names))
+    return {name: names[name] for name in lines}
+
+
+@pytest.mark.parametrize(("activation", "name", "line", "words"), MISTAKES, ids=[f"{m[1]} = {m[2]}" for m in MISTAKES])
+def test_a_mistake_is_named_and_what_follows_from_it_is_not_blamed(exercises, activation, name, line, words):
+    exercise = exercises[activation]
+    lines = LINES | RIGHT[activation] | {name: line}
+    if name == "db2":  # a shape that does not fit the next line
+        del lines["b2_new"]
+    if "its shape" in words and name == "dA1":
+        lines = {key: lines[key] for key in list(LINES)[: list(LINES).index(name) + 1]}
+    with np.errstate(all="ignore"):
+        grade = exercise.grade(answers(exercise.given, lines))
+    full = {"dA2": "dL/dA2", "W1_new": "W1′"}.get(name, name if name[0] != "d" else f"dL/{name}")
+    assert grade.first_wrong.name == full
+    assert words in " | ".join(grade.first_wrong.causes)
+    if "nan" not in words:
+        assert [mark.name for mark in grade.marks if mark.verdict == "wrong"] == [full]
+    assert not grade.right
+
+
+@pytest.mark.parametrize("activation", RIGHT)
+def test_right_answers_are_right_as_arrays_and_as_tensors(exercises, activation):
+    exercise = exercises[activation]
+    found = answers(exercise.given, LINES | RIGHT[activation])
+    assert exercise.grade(found).right
+    assert exercise.grade({key: torch.tensor(value).float() for key, value in found.items()}).right
+    rounded = {key: [float(f"{n:.4g}") for n in value.ravel()] for key, value in found.items() if value.ndim == 1}
+    assert exercise.grade(rounded, tolerance=1e-3).right  # as they are written down by hand
+    assert exercise.grade({"L": found["L"].item()}).missing[0] == "Z1"
+
+
+def test_autograd_of_the_learners_own_network_is_right():
+    x, y = rows()
+    net = net_of("tanh")
+    torch.nn.functional.binary_cross_entropy_with_logits(net(x), y).backward()
+    exercise = torchbp.exercise(net, x, y)
+    names = dict(zip(("dW1", "db1", "dW2", "db2"), (p.grad for p in net.parameters()), strict=True))
+    grade = exercise.grade(names)
+    assert grade.right, grade
+    assert str(grade).startswith("dL/dW2  right\n")
+
+
+def test_a_function_gets_what_is_given_by_the_names_of_its_parameters(exercises):
+    exercise = exercises["sigmoid"]
+
+    def backward(X, W1, b1, scale=1.0):
+        X *= scale  # a copy
+        W1 += 0
+        return {"Z1": X @ W1.T + b1, "X": X}
+
+    assert exercise.grade(backward).right
+    assert exercise.grade(lambda **given: {"Z1": given["X"] @ given["W1"].T + given["b1"]}).right
+    with pytest.raises(TypeError, match="the function takes 'W9', and the exercise gives X, y, W1, b1, W2, b2"):
+        exercise.grade(lambda W9: {})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"dL/dW7": 0}, ValueError, "'dL/dW7' is no quantity of this exercise; did you mean"),
+        ({}, ValueError, "there is nothing to grade; give at least one of Z1, A1"),
+        ([1], TypeError, r"the answers are \[1\]; give a dictionary"),
+        ({"dW1": 0, "dL/dW1": 0}, ValueError, "dL/dW1 is there twice; give it once"),
+        ({"W1": np.zeros((3, 3))}, ValueError, "W1 is given, and the answers have another one; after the update it is"),
+        ({"dW1": "a"}, TypeError, "dW1='a' is not read as numbers"),
+        ({"dW1": [1j]}, TypeError, "dW1="),
+    ],
+)  # fmt: skip
+def test_answers_that_cannot_be_read(exercises, wrong, error, message):
+    with pytest.raises(error, match=message):
+        exercises["sigmoid"].grade(wrong)
+
+
+@pytest.mark.parametrize(
+    ("activation", "loss"),
+    [("sigmoid", None), ("tanh", torch.nn.MSELoss()), ("relu", torch.nn.MSELoss(reduction="sum"))],
+)
+def test_every_mistake_that_an_equation_can_have_is_named(activation, loss):
+    """By a cause that gives these numbers."""
+    torch.manual_seed(3)
+    exercise = torchbp.exercise(net_of(activation, 2, 3, 2), *rows(4, 2, 2), loss)
+    shapes = {record.quantity: tuple(record.tensor.shape) for record in exercise.records}
+    tried = 0
+    for record in exercise.records:
+        for mistake in mistakes(record.sides[-1], shapes):
+            try:
+                value = torch.as_tensor(mistake.tree.evaluate(exercise.explanation.step.symbols))
+            except (RuntimeError, TypeError):
+                continue
+            mark = exercise.grade({record.name: value})[record.name]
+            if mark.verdict == "wrong":
+                assert mark.causes, (record.equation, sentence(mistake.parts))
+                tried += 1
+    assert tried > 100
+
+
+def test_the_text_names_the_mistake_and_the_right_equation(exercises):
+    exercise = exercises["sigmoid"]
+    lines = LINES | RIGHT["sigmoid"] | {"dA1": "dZ2 @ W2.T"}
+    text = str(exercise.grade(answers(exercise.given, dict(list(lines.items())[:-4]))))
+    assert "dL/dA1  wrong: W2ᵀ stands where W2 belongs\n        dL/dA1 = dL/dZ2 W2\n" in text
+    assert "dL/dW1  right from your dL/dZ1, which is wrong" in text
+    assert "9 of 13 right. Mend dL/dA1 first.\nNot answered: dL/dX, W1′, b1′, W2′, b2′." in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "given    X (5×3), y (5×3), W1 (3×3), b1 (3), W2 (3×3), b2 (3)" in str(exercise)
+
+
+def test_of_a_value_that_no_mistake_gives_the_largest_difference_is_shown(exercises):
+    torch.manual_seed(4)
+    mark = exercises["sigmoid"].grade({"dW1": torch.randn(3, 3)})["dL/dW1"]
+    assert mark.causes == ()
+    assert "no usual mistake gives it; the largest difference is at [" in str(mark)

@@ -1,0 +1,256 @@
+"""The page computes the step by itself: its numbers are Python's, and it trains, plots and may be changed."""
+
+import math
+
+import pytest
+import torch
+
+import torchbp
+import torchbp.explanation.explanation as explanation_module
+from tests.explanation.samples import XOR, cancer, data_of, large, xor
+from torchbp.explanation.render.html.page import read
+from torchbp.explanation.render.html.program import FUNCTIONS, MOST_NUMBERS, NODES
+from torchbp.ops.registry import rules
+from torchbp.ops.rules import Activation, Loss
+
+
+@pytest.fixture
+def without_checks(monkeypatch):
+    """The checks of a deep network take seconds, and other tests are about them."""
+    monkeypatch.setattr(explanation_module, "checked", lambda step: step.records)
+
+
+NUMBERS = """Object.fromEntries(data.steps.map(({ name }) => [name, toLists(training.values[name])]))"""
+
+
+def trained(browser, steps):
+    """Every number of the step after so many, by the page; where nothing changes any more, of the last step."""
+    browser.evaluate(f"(() => {{ while (training.steps.length <= {steps} && takeStep()); }})()")
+    return browser.evaluate(f"(goTo(Math.min({steps}, training.steps.length - 1)), {NUMBERS})")
+
+
+def check_training(browse, model, x, y, steps=4, **options):
+    """The page's numbers at the first step, and at the last, are those of Python."""
+    explanation = torchbp.explain(model, x, y, steps=steps, **options)
+    browser = browse(explanation)
+    for place in (0, steps - 1):
+        found = trained(browser, place)
+        assert list(found) == [record.name for record in explanation.records]
+        for record in explanation.steps[place].records:
+            tensor = record.tensor.double().reshape(-1)
+            computed = torch.tensor(found[record.name], dtype=torch.float64).reshape(-1)
+            torch.testing.assert_close(
+                computed, tensor, rtol=1e-11, atol=1e-12, msg=lambda m, r=record: f"{r.name}: {m}"
+            )
+
+
+def network(activations, width=3, outputs=1):
+    """A layer before each activation, and one after them."""
+    layers = [torch.nn.Linear(2, width)]
+    for activation in activations:
+        layers += [activation, torch.nn.Linear(width, width)]
+    layers[-1] = torch.nn.Linear(width, outputs)
+    return torch.nn.Sequential(*layers).double()
+
+
+ACTIVATIONS = [rule.module_class for rule in rules(Activation).values()]
+
+
+@pytest.mark.parametrize("some", [ACTIVATIONS[::3], ACTIVATIONS[1::3], ACTIVATIONS[2::3]])
+def test_every_activation_has_the_numbers_of_python(without_checks, browse, some):
+    torch.manual_seed(3)
+    model, x = network([cls() for cls in some]), 2 * torch.randn(5, 2, dtype=torch.float64)
+    y = torch.rand(5, 1, dtype=torch.float64)
+    check_training(browse, model, x, y, lr=0.3)
+
+
+SHOWN = [rule for rule in rules(Loss).values() if None not in (rule.equation, rule.slope) and rule.module_class]
+
+
+@pytest.mark.parametrize("rule", SHOWN, ids=lambda rule: rule.name)
+def test_every_loss_has_the_numbers_of_python(without_checks, browse, rule):
+    torch.manual_seed(4)
+    model = network([torch.nn.Tanh()], outputs=2)
+    if rule.domain and rule.answers is None and rule.target != "classes":
+        model.append(torch.nn.Sigmoid())
+    x, y = torch.randn(4, 2, dtype=torch.float64), torch.rand(4, 2, dtype=torch.float64)
+    y[0] = 1
+    if rule.target == "classes":
+        y = torch.tensor([0, 1, 1, 0])
+        if rule.answers is None:
+            model.append(torch.nn.LogSoftmax(-1))
+    loss = rule.module_class(reduction="sum" if len(rule.name) % 2 else "mean")
+    check_training(browse, model, x, y, loss=loss, lr=0.2)
+
+
+@pytest.mark.parametrize("bias", [40.0, -800.0])
+@pytest.mark.parametrize("last", [[], [torch.nn.Sigmoid()]])
+def test_sure_and_wrong_answers_are_computed_as_in_python(without_checks, browse, bias, last):
+    """1 − A is 0 there, and e^800 is too large for a number."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1), *last).double()
+    torch.nn.init.constant_(model[2].bias, bias)
+    x, y = torch.randn(3, 2, dtype=torch.float64), torch.tensor([[0.0], [1.0], [0.25]])
+    check_training(browse, model, x, y, lr=0.1)
+
+
+@pytest.mark.parametrize(("scale", "drop", "steps"), [(1.0, 0.0, 4), (300.0, 0.0, 4), (1.0, 0.3, 1)])
+def test_softmax_norms_and_masks_are_computed_as_in_python(without_checks, browse, scale, drop, steps):
+    """Of logits of hundreds every e^z is too large for a number, or 0. The page keeps the mask of the first step."""
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(3, 4), torch.nn.LayerNorm(4), torch.nn.Dropout(drop), torch.nn.Tanh(), torch.nn.Flatten()]
+    model = torch.nn.Sequential(*layers, torch.nn.Linear(4, 3)).double()
+    with torch.no_grad():
+        model[-1].weight.mul_(scale)
+    loss = torch.nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 0.5]), label_smoothing=0.1)
+    x, y = torch.randn(5, 3, dtype=torch.float64), [0, 1, 2, 2, 1]
+    check_training(browse, model, x, y, steps, loss=loss, lr=0.3)
+
+
+OPTIMIZERS = {
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.3, momentum=0.9, weight_decay=0.01),
+    "nesterov": lambda p: torch.optim.SGD(p, lr=0.3, momentum=0.9, nesterov=True),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.05, weight_decay=0.01),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.05),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_has_the_numbers_of_python(without_checks, browse, name):
+    """What it remembers goes on from step to step, and Adam counts them."""
+    torch.manual_seed(0)
+    model = torchbp.nn.MLP(2, 3, 1, dtype=torch.float64)
+    check_training(browse, model, *XOR, optimizer=OPTIMIZERS[name](model.parameters()))
+
+
+def test_frozen_parameters_stay(without_checks, browse):
+    model = torchbp.nn.MLP(2, 3, 1, dtype=torch.float64)
+    model[0].weight.requires_grad_(False)
+    check_training(browse, model, *XOR, lr=1.0)
+
+
+def test_the_page_knows_the_nodes_and_functions_that_the_program_holds(browse):
+    browser = browse(xor())
+    assert sorted(browser.evaluate("Object.keys(NODES)")) == sorted(NODES)
+    functions = browser.evaluate("[...Object.keys(FUNCTIONS), ...Object.keys(FUNCTIONS_OF_TWO)]")
+    assert sorted(functions) == sorted(FUNCTIONS)
+
+
+@pytest.mark.parametrize("z", [-7.0, -3.1, -2.5, -1.0, -1e-9, 0.0, 0.3, 2.4999, 2.5001, 4.0, 5.99, 6.5])
+def test_erf_is_exact(browse, z):
+    assert browse(xor()).evaluate(f"erf({z})") == pytest.approx(math.erf(z), rel=4e-16, abs=1e-300)
+
+
+def test_a_network_of_too_many_numbers_is_not_trained_and_the_page_says_so(browse):
+    assert data_of(large().to_html())["program"] is None
+    browser = browse(large())
+    assert f"{MOST_NUMBERS:,} numbers" in browser.text("#train-card")
+    assert browser.evaluate("document.querySelectorAll('#train-card button').length") == 0
+
+
+def test_buttons_take_steps_play_and_go_back(browse):
+    explanation = xor()
+    browser = browse(explanation)
+    assert browser.text("#when") == f"After 0 steps: L = {explanation.loss:.4g}"
+    browser.click("#one")
+    assert browser.text("#when") == f"After 1 step: L = {explanation.new_loss:.4g}"
+    browser.evaluate("byId('speed').value = 2")
+    browser.click("#play")
+    assert browser.text("#play") == "Pause"
+    browser.evaluate("new Promise((done) => setTimeout(done, 300))")
+    browser.click("#play")
+    assert browser.text("#play") == "Play"
+    count = browser.evaluate("training.steps.length - 1")
+    assert count > 100
+    assert browser.text("#when").startswith(f"After {count} steps: L = ")
+    browser.evaluate("byId('time').value = 7; byId('time').dispatchEvent(new Event('input'))")
+    assert browser.text("#when").startswith("After 7 steps")
+    assert browser.evaluate("training.steps.length - 1") == count
+    assert browser.evaluate("document.querySelector('#losses .line').getAttribute('d').length") > 100
+    assert browser.evaluate("document.querySelectorAll('#answers canvas').length") == 1
+    browser.click("#again")
+    assert browser.text("#when") == f"After 0 steps: L = {explanation.loss:.4g}"
+
+
+def test_text_table_and_picture_show_the_step_of_the_training(browse):
+    browser = browse(xor())
+    names = [record.name for record in xor().records]
+    browser.click("#one")
+    model = torchbp.nn.MLP(2, 4, 1, dtype=torch.float64)
+    model.load_state_dict(xor().updated)
+    after = torchbp.explain(model, *XOR, lr=1.0)
+    browser.press("Home", *["ArrowRight"] * names.index("A1"))
+    cells = browser.evaluate("[...document.querySelectorAll('.step.shown td')].map((c) => parseFloat(c.textContent))")
+    assert cells == [pytest.approx(value, rel=1e-3) for value in after["A1"].tensor.reshape(-1).tolist()]
+    assert browser.text(".step.shown .numbers").endswith(f" = {after['A1'].tensor[0].max().item():.4g}")
+    drawn = browser.evaluate("units[1].map(({ value }) => parseFloat(value.textContent))")
+    assert drawn == [pytest.approx(value, abs=1e-3) for value in after["A1"].tensor[0].tolist()]
+    norm = after.norms()[-1]
+    shown_norm = browser.text("#strip .norm").replace("−", "-")
+    assert float(shown_norm) == pytest.approx(norm, rel=1e-3)
+    assert browser.text("#fact-losses dd") == f"{after.loss:.4g} and {after.new_loss:.4g}"
+    assert not browser.evaluate("document.querySelector('.step.shown .check').offsetParent")  # of the first step
+    browser.evaluate("goTo(0)")
+    assert browser.evaluate("document.querySelector('.step.shown .check').offsetParent !== null")
+
+
+def test_another_input_target_weight_and_learning_rate(browse):
+    browser = browse(xor())
+    browser.evaluate("byId('change').open = true")
+    browser.evaluate("new Promise((done) => setTimeout(done, 50))")
+    change = """(() => { const input = byId('{}'); input.value = {}; input.dispatchEvent(new Event('change')); })()"""
+    browser.evaluate(change.replace("{}", "number-1-0", 1).replace("{}", "0.5", 1))
+    browser.evaluate("byId('which').value = 'y'; byId('which').dispatchEvent(new Event('change'))")
+    browser.evaluate(change.replace("{}", "number-3-0", 1).replace("{}", "1", 1))
+    browser.evaluate("byId('which').value = 'W2'; byId('which').dispatchEvent(new Event('change'))")
+    browser.evaluate(change.replace("{}", "number-0-2", 1).replace("{}", "-2.5", 1))
+    browser.evaluate(change.replace("{}", "alpha", 1).replace("{}", "0.25", 1))
+    torch.manual_seed(0)
+    model = torchbp.nn.MLP(2, 4, 1, dtype=torch.float64)
+    with torch.no_grad():
+        model[2].weight[0, 2] = -2.5
+    x, y = (tensor.double().clone() for tensor in XOR)
+    x[1, 0], y[3, 0] = 0.5, 1.0
+    expected, found = torchbp.explain(model, x, y, lr=0.25), trained(browser, 0)
+    for record in expected.records:
+        computed = torch.tensor(found[record.name], dtype=torch.float64).reshape(-1)
+        torch.testing.assert_close(computed, record.tensor.reshape(-1), rtol=1e-11, atol=1e-12)
+
+
+def test_one_input_has_a_fitted_curve(browse):
+    torch.manual_seed(0)
+    x = torch.linspace(-1, 1, 5, dtype=torch.float64).reshape(5, 1)
+    model = torch.nn.Sequential(torch.nn.Linear(1, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)).double()
+    browser = browse(torchbp.explain(model, x, x**2, loss=torch.nn.MSELoss()))
+    found = browser.evaluate("toLists(answersTo(fromLists([[-0.5], [2]])))")
+    with torch.no_grad():
+        expected = model(torch.tensor([[-0.5], [2.0]], dtype=torch.float64))
+    torch.testing.assert_close(torch.tensor(found, dtype=torch.float64), expected)
+    assert browser.evaluate("document.querySelectorAll('#answers .point').length") == 5
+
+
+def test_the_time_of_a_step_is_printed(browse):
+    browser = browse(cancer())
+    took = browser.evaluate(
+        "(() => { const start = performance.now(); for (let i = 0; i < 50; i += 1) takeStep(); "
+        "return (performance.now() - start) / 50; })()"
+    )
+    print(f"a step of 30-16-1 in the page: {took:.2f} ms")
+    assert browser.evaluate("training.steps.length") == 51
+
+
+def test_a_training_stops_where_nothing_changes_and_where_the_loss_is_no_number(browse):
+    model = torch.nn.Linear(1, 1).double()
+    explanation = torchbp.explain(model, [[1.0], [2.0]], [[1.0], [2.0]], lr=0.2, loss=torch.nn.MSELoss())
+    browser = browse(explanation)
+    browser.evaluate("(() => { while (takeStep()); goTo(training.steps.length - 1); })()")
+    assert "almost 0" in browser.text("#why")
+    browser = browse(torchbp.explain(model, [[1.0], [2.0]], [[1.0], [2.0]], lr=1e30, loss=torch.nn.MSELoss()))
+    browser.evaluate("(() => { while (takeStep()); goTo(training.steps.length - 1); })()")
+    assert "learning rate is too large" in browser.text("#why")
+
+
+def test_scripts_are_all_in_the_page():
+    page = xor().to_html()
+    for name in ("evaluate", "train", "exercise", "nudge"):
+        assert read([f"script/{name}.js"])[:60] in page

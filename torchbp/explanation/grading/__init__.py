@@ -1,0 +1,1 @@
+"""A learner's own backward pass, graded quantity by quantity: `torchbp.exercise`."""

@@ -1,0 +1,171 @@
+"""What is wrong with a learner's value: the mistake that gives it, in words."""
+
+import itertools
+
+import torch
+
+from torchbp.explanation.equations import K, N
+from torchbp.explanation.grading.mistakes import mistakes
+from torchbp.explanation.numbers import formatted
+from torchbp.explanation.numeric_examples import largest_place, named
+from torchbp.explanation.records import sentence
+from torchbp.ops.expressions import MatrixProduct, SumOver, Transpose
+from torchbp.testing.diagnosis import jacobian_patterns
+from torchbp.testing.diagnosis.evidence import Evidence
+from torchbp.testing.diagnosis.likely_cause import digits, ratio_of
+from torchbp.testing.diagnosis.missing_factor import missing_factor
+
+MOST = 3  # causes that are named, where one number has several
+ALONE = 2  # numbers, of which too many pairs of mistakes give the same
+ROUNDING = 1e-7  # of the largest number
+
+
+def agrees(value, right, tolerance):
+    """Whether every number is right, up to a share of itself and to rounding."""
+    if value.shape != right.shape:
+        return False
+    largest = right.abs().max() if right.numel() else 0.0
+    return bool(((value - right).abs() <= tolerance * right.abs() + ROUNDING * largest).all())
+
+
+class Causes:
+    """The causes of one wrong value.
+
+    Args:
+        record: of the quantity. value: the learner's, a tensor. values: {name: tensor} of what it is computed from.
+        shapes: {quantity: shape} of all quantities. tolerance: a share of each number.
+    """
+
+    def __init__(self, record, value, values, shapes, tolerance):
+        self.record, self.value, self.values, self.shapes = record, value, values, shapes
+        self.tolerance = tolerance
+        self.right = self._evaluated(record.sides[-1])
+
+    def found(self):
+        """Up to three sentences without a stop, the simplest first; () where no usual mistake gives the value."""
+        right, value = self.right, self.value
+        if right is None:
+            return ()
+        if not value.isfinite().all():
+            return ("it holds nan or inf: a division by 0, or the logarithm of 0",)
+        if value.shape == right.shape and not value.any():
+            return ("it is 0 everywhere",)
+        few = value.numel() <= ALONE
+        found = dict.fromkeys(self._constants(right))
+        if not found or few:
+            found |= dict.fromkeys(itertools.islice(self._wrong_trees(), MOST if few else 1))
+        if not found:
+            found = dict.fromkeys(self._parts())
+        return tuple(found)[:MOST]
+
+    def _evaluated(self, tree):
+        try:
+            value = tree.evaluate(self.values)
+        except (RuntimeError, TypeError):  # shapes that do not fit, or a function of a constant
+            return None
+        return torch.as_tensor(value, dtype=torch.float64)
+
+    def _agrees(self, tensor):
+        return agrees(self.value, tensor, self.tolerance)
+
+    def _constants(self, tensor):
+        """The words for each constant that the tensor is to be multiplied by."""
+        if self._agrees(-tensor):
+            yield "the sign is wrong"
+        n, k = self.values[N.name], self.values[K.name]
+        mean = "a mean stands where a sum belongs"
+        for count, name in ((n, f"N = {n}"), (k, f"K = {k}"), (n * k, f"N K = {n * k}")):
+            if count == 1 or (name[0] == "N" and " K" in name and 1 in (n, k)):
+                continue
+            for sign, also in ((1, ""), (-1, ", and the sign is wrong")):
+                if self._agrees(sign * count * tensor):
+                    yield f"it is {name} times too large: the division by {name[: name.index(' =')]} is missing{also}"
+                if self._agrees(sign * tensor / count):
+                    yield f"it is {name} times too small: it is divided by it once too often, or {mean}{also}"
+        for factor, words in ((2, "twice too large"), (0.5, "half of the right value")):
+            for sign, also in ((1, ""), (-1, ", and the sign is wrong")):
+                if self._agrees(sign * factor * tensor):
+                    yield f"it is {words}: a factor {'½' if factor == 2 else '2'} is missing{also}"
+
+    def _wrong_trees(self):
+        """The mistakes that give the value, alone; then, where there are numbers enough, with a wrong constant."""
+        pairs = []
+        for side in reversed(self.record.sides):
+            for mistake in mistakes(side, self.shapes):
+                tensor = self._evaluated(mistake.tree)
+                if tensor is None or agrees(tensor, self.right, self.tolerance) or not tensor.isfinite().all():
+                    continue
+                if tensor.shape != self.value.shape:
+                    continue
+                words = sentence(mistake.parts)
+                if self._agrees(tensor):
+                    yield words
+                pairs.append((words, tensor))
+        yield from self._left_out_rows()
+        if self.value.numel() > ALONE:
+            for words, tensor in pairs:
+                for constant in self._constants(tensor):
+                    yield f"{words}, and {constant}"
+
+    def _left_out_rows(self):
+        """A sum over rows without one of them, or of one alone."""
+        tree = self.record.sides[-1]
+        if isinstance(tree, SumOver) and tree.rows:
+            parts = self._evaluated(tree.operand)
+        elif isinstance(tree, MatrixProduct) and isinstance(tree.left, Transpose):
+            left, right = self._evaluated(tree.left.operand), self._evaluated(tree.right)
+            parts = left.unsqueeze(2) * right.unsqueeze(1)
+        else:
+            return
+        for row in range(len(parts)) if len(parts) > 1 else ():
+            if self._agrees(self.right - parts[row]):
+                yield f"row {row + 1} is left out of the sum over the rows"
+            if self._agrees(parts[row]):
+                yield f"row {row + 1} stands there alone, and not the sum over the rows"
+
+    def _parts(self):
+        """What is plain from the numbers: wrong rows or columns, a constant, and the auditor's guesses."""
+        value, right = self.value, self.right
+        if value.shape != right.shape:
+            shape = "×".join(map(str, value.shape)) or "a number"
+            turned = value.dim() == 2 and value.shape == right.T.shape
+            as_it_is = f"its shape is {shape}, and not {'×'.join(map(str, right.shape)) or 'a number'}"
+            yield f"{as_it_is}: a transpose is missing or too much" if turned else as_it_is
+            return
+        close = (value - right).abs() <= self.tolerance * right.abs() + ROUNDING * right.abs().max()
+        for dim, what in enumerate(("row", "column") if value.dim() == 2 else ("element",) if value.dim() else ()):
+            wrong = (~close).any(1 - dim) if value.dim() == 2 else ~close
+            if wrong.sum() == 1 and len(wrong) > 1:
+                at = int(wrong.nonzero())
+                zero = not value.select(dim, at).any()
+                yield f"{what} {at + 1} {'is 0' if zero else 'is wrong'}, and the others are right"
+                return
+        slack = torch.full_like(right, self.tolerance).mul(right.abs()).add(1e-12).view(1, -1)
+        if ratio := ratio_of(value.view(1, -1), right.view(1, -1), slack):
+            yield f"it is {digits(*ratio).replace('-', '−')} times the right value: a constant factor is wrong"
+            return
+        evidence = self._evidence(close, slack)
+        guesses = jacobian_patterns.permuted, missing_factor, jacobian_patterns.signs
+        for guess in guesses:
+            if evidence.is_more_than_chance(1e4) and (words := guess(evidence)):
+                yield words
+                return
+
+    def _evidence(self, close, slack):
+        """As the auditor wants it: the value is a Jacobian of one row."""
+        names = dict.fromkeys(name for side in self.record.sides for name in side.symbols())
+        values = {name: self.values[name] for name in names if isinstance(self.values[name], torch.Tensor)}
+        same = {n: t.double().reshape(-1) for n, t in values.items() if t.numel() == self.value.numel()}
+        rows = [tensor.reshape(1, -1) for tensor in (self.value, self.right, close)]
+        shapes = {name: tuple(values[name].shape) for name in same}
+        shape = tuple(self.value.shape)
+        return Evidence(*rows, slack, self.record.name, shape, (), same, shapes, False, {})
+
+
+def largest_difference(value, right):
+    """Where a value differs most, in words."""
+    if value.shape != right.shape:
+        return ""
+    place = largest_place((value - right).nan_to_num(torch.inf))
+    at = named("", place) or "it"
+    return f"the largest difference is at {at}: {formatted(value[place])} and not {formatted(right[place])}"

@@ -1,0 +1,197 @@
+"""The usual mistakes in an equation, made from its tree: each as a wrong tree and what is wrong with it, in words.
+
+    dL/dZ1 = dL/dA1 ∘ A1 ∘ (1 − A1)     →   dL/dA1                          the slope A1 ∘ (1 − A1) is missing
+                                            dL/dA1 ∘ A1                     the factor 1 − A1 is missing
+                                            dL/dA1 ∘ A1 ∘ (1 + A1)          the sign of A1 is wrong in 1 − A1
+                                            dL/dA1 ∘ Z1 ∘ (1 − Z1)          Z1 stands where A1 belongs
+
+No equation has a list of its mistakes: that of any rule is made here.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from torchbp.explanation.quantities import INPUT, TARGET, Derivative, Quantity
+from torchbp.ops.expressions import (
+    Call,
+    Expression,
+    Indicator,
+    MatrixProduct,
+    Negative,
+    Number,
+    Power,
+    Product,
+    Quotient,
+    Sum,
+    SumOver,
+    Transpose,
+    sigma,
+    tanh,
+)
+
+OPPOSITE = {">": "≤", "<": "≥", "≥": "<", "≤": ">"}
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong tree in the place of the right one. parts: what is wrong, as texts and trees, for
+    `torchbp.explanation.records.sentence`."""
+
+    tree: Expression
+    parts: tuple
+
+
+def mistakes(tree: Expression, shapes: dict[Quantity | Derivative, tuple[int, ...]]) -> Iterator[Mistake]:
+    """The mistakes in an equation, the usual ones first. Some of their trees cannot be evaluated: shapes do not fit.
+
+    Args:
+        tree: the right side of the equation.
+        shapes: those of all quantities, one of which may stand where another belongs.
+    """
+    for base in (2, 10) if _has_logarithm(tree) else ():
+        yield Mistake(tree / math.log(base), (f"the logarithm is of base {base}, and not natural",))
+    yield from _in_nodes(tree)
+    yield from _wrong_quantities(tree, shapes)
+
+
+def _has_logarithm(tree):
+    return (isinstance(tree, Call) and tree.function.name == "ln") or any(map(_has_logarithm, tree.children()))
+
+
+def _in_nodes(tree):
+    """The mistakes in this node, then those in the nodes under it."""
+    for method in (MISTAKES[cls] for cls in type(tree).__mro__ if cls in MISTAKES):
+        yield from (Mistake(wrong, parts) for wrong, parts in method(tree))
+    for place, child in enumerate(tree.children()):
+        for inside in _in_nodes(child):
+            yield replace(inside, tree=_with_child(tree, place, inside.tree))
+
+
+def _with_child(tree, place, new):
+    """The node with another child at a place among its children."""
+    count, fields = 0, {}
+    for name in tree.__dataclass_fields__:
+        value = getattr(tree, name)
+        nodes = value if isinstance(value, tuple) else (value,)
+        if not isinstance(nodes[0], Expression):
+            continue
+        changed = tuple(new if count + i == place else node for i, node in enumerate(nodes))
+        fields[name] = changed if isinstance(value, tuple) else changed[0]
+        count += len(nodes)
+    return replace(tree, **fields)
+
+
+def _product(factors):
+    return factors[0] if len(factors) == 1 else Product(tuple(factors))
+
+
+def _in_product(tree):
+    first, *slope = tree.factors
+    if isinstance(first, Derivative):
+        if len(slope) > 1:
+            yield first, ("the slope ", _product(slope), " is missing")
+        yield _product([*slope, *slope, first]), ("the slope ", _product(slope), " is one time too many")
+    for place, factor in enumerate(tree.factors):
+        others = [*tree.factors[:place], *tree.factors[place + 1 :]]
+        yield _product(others), ("the factor ", factor, " is missing")
+        yield Product((*tree.factors, factor)), ("the factor ", factor, " is one time too many")
+        yield _product([*others, Quotient(Number(1), factor)]), ("it is divided by ", factor, ", and not multiplied")
+
+
+def _in_quotient(tree):
+    yield tree.numerator, ("the division by ", tree.denominator, " is missing")
+    yield tree.numerator * tree.denominator, ("it is multiplied by ", tree.denominator, ", and not divided")
+    yield Quotient(tree, tree.denominator), ("it is divided by ", tree.denominator, " twice")
+
+
+def _in_sum(tree):
+    terms = list(tree.terms)
+    for place, term in enumerate(terms):
+        positive = term.operand if isinstance(term, Negative) else term
+        other = positive if isinstance(term, Negative) else Negative(term)
+        flipped = Sum((*terms[:place], other, *terms[place + 1 :]))
+        yield flipped, ("the sign of ", positive, " is wrong in ", tree)
+        rest = [*terms[:place], *terms[place + 1 :]]
+        yield rest[0] if len(rest) == 1 else Sum(tuple(rest)), ("the term ", positive, " is missing in ", tree)
+
+
+def _turned(tree):
+    return tree.operand if isinstance(tree, Transpose) else Transpose(tree)
+
+
+def _in_matrix_product(tree):
+    left, right = tree.left, tree.right
+    yield Transpose(tree), ("it is the transpose of the right value, (", tree, ")ᵀ")
+    yield MatrixProduct(left, _turned(right)), (_turned(right), " stands where ", right, " belongs")
+    yield MatrixProduct(_turned(left), right), (_turned(left), " stands where ", left, " belongs")
+    yield MatrixProduct(right, left), ("the product ", tree, " has the wrong order")
+    yield Product((left, right)), ("a product element by element stands where the matrix product ", tree, " belongs")
+
+
+def _in_sum_over(tree):
+    if tree.rows:
+        yield tree.operand, ("the sum over the rows is missing",)
+
+
+def _in_power(tree):
+    yield tree.base, ("the exponent ", tree.exponent, " is missing")
+
+
+def _in_call(tree):
+    first, *more = tree.arguments
+    name = tree.function.name
+    if not more:
+        yield first, (f"the function {name} is missing",)
+    for other in (sigma, tanh):
+        if not more and other.name != name:
+            yield other(first), (f"{other.name} stands where {name} belongs",)
+    if name == "max":
+        yield Negative(Call(tree.function, tuple(map(Negative, tree.arguments)))), ("min stands where max belongs",)
+
+
+def _in_indicator(tree):
+    yield Indicator(tree.left, OPPOSITE[tree.relation], tree.right), ("the condition ", tree, " is the wrong way round")
+    yield Number(1), ("the condition ", tree, " is missing")
+
+
+def _wrong_quantities(tree, shapes):
+    """One quantity that stands where another of the same shape belongs."""
+    by_name = {quantity.name: quantity for quantity in shapes}
+    for name in tree.symbols():
+        quantity = by_name.get(name)
+        if quantity is None or quantity == TARGET:
+            continue
+        others = [q for q in shapes if q != quantity and shapes[q] == shapes[quantity]]
+        for other in sorted(others, key=lambda q: _distance(quantity, q)):
+            parts = (other, " stands where ", quantity, " belongs")
+            if isinstance(quantity, Quantity) and other == quantity.after():
+                parts = (*parts, ": the update comes after the gradients")
+            yield Mistake(_substituted(tree, quantity, other), parts)
+
+
+def _distance(quantity, other):
+    """How near a mistake lies: a number of the same layer is taken for another one first."""
+    layers = [q.by.number if isinstance(q, Derivative) else 0 if q == INPUT else q.number for q in (quantity, other)]
+    far = abs(layers[0] - layers[1]) if None not in layers else 99
+    return type(quantity) is not type(other), far, other.name
+
+
+def _substituted(tree, quantity, other):
+    if tree == quantity:
+        return other
+    for place, child in enumerate(tree.children()):
+        tree = _with_child(tree, place, _substituted(child, quantity, other))
+    return tree
+
+
+MISTAKES = {
+    Product: _in_product,
+    Quotient: _in_quotient,
+    Sum: _in_sum,
+    MatrixProduct: _in_matrix_product,
+    SumOver: _in_sum_over,
+    Power: _in_power,
+    Call: _in_call,
+    Indicator: _in_indicator,
+}

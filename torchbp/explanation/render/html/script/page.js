@@ -1,0 +1,170 @@
+const buttons = [...document.querySelectorAll(".jumps button")];
+
+function show(step) {
+  state.step = Math.max(0, Math.min(cards.length - 1, step));
+  cards.forEach((card, i) => card.classList.toggle("shown", i === state.step));
+  const { stage } = data.steps[state.step];
+  byId("at").textContent = `${state.step + 1} of ${cards.length}`;
+  byId("back").disabled = state.step === 0;
+  byId("next").disabled = state.step === cards.length - 1;
+  byId("progress").style.width = `${(100 * (state.step + 1)) / cards.length}%`;
+  for (const jump of buttons) {
+    if (jump.dataset.stage === stage) jump.setAttribute("aria-current", "step");
+    else jump.removeAttribute("aria-current");
+  }
+  showCard();
+  ask();
+  const said = [".stage", ".equation math", ".why", ".numbers"].map((part) => cards[state.step].querySelector(part));
+  byId("equation").textContent = said[1].getAttribute("alttext");
+  byId("now").textContent =
+    `Step ${state.step + 1} of ${cards.length}. ` +
+    said
+      .filter(Boolean)
+      .map((e) => (e.getAttribute("alttext") ?? e.textContent).replace(/\.$/, ""))
+      .join(". ");
+  paintNetwork();
+  showChain();
+  scrolling();
+}
+function go(step) {
+  show(step);
+  writeAddress();
+}
+
+function keys(event) {
+  if (event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input, select")) return;
+  const to = { ArrowRight: state.step + 1, ArrowLeft: state.step - 1, Home: 0, End: cards.length - 1 }[event.key];
+  if (to !== undefined) go(to);
+  else if (!keyInNetwork(event)) return;
+  event.preventDefault();
+}
+
+function rowButtons() {
+  if (data.rows < 2) return;
+  const rows = byId("rows");
+  rows.hidden = false;
+  for (let row = 0; row < data.rows; row += 1) {
+    const input = Object.assign(document.createElement("input"), {
+      type: "radio",
+      name: "row",
+      value: row,
+      checked: row === 0,
+    });
+    input.addEventListener("change", () => chooseRow(row));
+    rows.append(element("label", "", "", [input, ` ${row + 1}`]));
+  }
+  if (data.count > data.rows) rows.append(element("span", `of ${data.count}`));
+}
+function chooseRow(row) {
+  state.row = row;
+  paintNetwork();
+  showChain();
+  showCard();
+  ask();
+  writeAddress();
+}
+
+function redraw() {
+  const focused = byId("network").contains(document.activeElement);
+  drawNetwork();
+  drawCurve();
+  paintNetwork();
+  showRate();
+  if (training?.values) {
+    drawLosses();
+    drawAnswers();
+  }
+  scrolling();
+  if (!state.chosen) return;
+  nodeOf(state.chosen).classList.add("chosen");
+  if (focused) nodeOf(state.at).focus();
+}
+
+/* What is too wide for its place scrolls, with the keyboard too. */
+function scrolling() {
+  for (const box of document.querySelectorAll(".scroll, .equation, #chain"))
+    if (box.scrollWidth > box.clientWidth + 1 && box.id !== "network") box.setAttribute("tabindex", 0);
+    else box.removeAttribute("tabindex");
+}
+
+/* The address holds what is on the screen: #step=10&row=2&unit=A1.3&trained=5. */
+function writeAddress() {
+  if (location.protocol === "about:") return; // a frame in a notebook has no address
+  const parts = [`step=${state.step + 1}`];
+  if (data.rows > 1) parts.push(`row=${state.row + 1}`);
+  if (state.pinned) parts.push(`unit=${addressOf(state.chosen)}`);
+  if (program && training.at) parts.push(`trained=${training.at}`);
+  history.replaceState(null, "", `#${parts.join("&")}`);
+}
+function addressOf({ column, unit, from, loss: ofLoss }) {
+  if (ofLoss) return data.losses[0];
+  const { output, weight, units: numbers } = columns[column];
+  if (from === undefined) return `${output}.${numbers[unit] + 1}`;
+  return [weight.name, ...weightIndex(column, unit, from).map((n) => n + 1)].join(".");
+}
+function chosenBy(text) {
+  if (text === data.losses[0]) return { loss: true };
+  const all = columns.flatMap(({ units: numbers }, column) =>
+    numbers.flatMap((_, unit) => [
+      { column, unit },
+      ...(column ? columns[column - 1].units.map((_, from) => ({ column, unit, from })) : []).filter(({ from }) =>
+        connected(column, unit, from),
+      ),
+    ]),
+  );
+  return all.find((at) => addressOf(at) === text);
+}
+function readAddress(address = location.hash.slice(1)) {
+  const parts = new URLSearchParams(address);
+  const number = (name, most) => Math.max(0, Math.min(most, (parseInt(parts.get(name), 10) || 1) - 1));
+  if (program && parts.has("trained")) {
+    const count = number("trained", MOST_STEPS) + 1;
+    while (training.steps.length <= count && takeStep());
+    goTo(Math.min(count, training.steps.length - 1));
+  }
+  state.row = number("row", data.rows - 1);
+  document.querySelectorAll("#rows input").forEach((input, row) => (input.checked = row === state.row));
+  const at = chosenBy(parts.get("unit"));
+  if (at) {
+    state.pinned = true;
+    state.at = at;
+    choose(at);
+  }
+  show(number("step", cards.length - 1));
+}
+
+document.documentElement.classList.add("script");
+slider.max = points.length - 1;
+slider.value = chosen ?? 0;
+rowButtons();
+redraw();
+trainingControls();
+questionControls();
+if (program) goTo(0);
+readAddress();
+byId("back").addEventListener("click", () => go(state.step - 1));
+byId("next").addEventListener("click", () => go(state.step + 1));
+buttons.forEach((jump) => jump.addEventListener("click", () => go(Number(jump.dataset.step))));
+slider.addEventListener("input", showRate);
+document.addEventListener("keydown", keys);
+addEventListener("hashchange", () => readAddress());
+for (const follow of document.querySelectorAll(".follow"))
+  follow.addEventListener("click", () => {
+    readAddress(follow.dataset.address);
+    writeAddress();
+  });
+let before = 0;
+addEventListener("beforeprint", () => {
+  // paper shows every step, and so the network at its last
+  before = state.step;
+  show(cards.length - 1);
+  cards.forEach((_, step) => showCard(step));
+});
+addEventListener("afterprint", () => show(before));
+/* Whatever changes the room: the window, a scrollbar, the zoom. */
+let room = byId("network").clientWidth;
+new ResizeObserver(() => {
+  if (byId("network").clientWidth === room) return;
+  room = byId("network").clientWidth;
+  redraw();
+}).observe(byId("network"));

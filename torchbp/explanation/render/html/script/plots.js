@@ -1,0 +1,127 @@
+/* The loss of each step, and what the network answers: for one input a curve, for two inputs a map. */
+const POINTS = 300,
+  SIDE = 48; // points of a curve, and of each side of the map
+
+const plot = (box, height, label) => {
+  const width = box.clientWidth;
+  const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
+  box.replaceChildren(svg);
+  return { svg, width, height, left: 62, right: width - 12, top: 14, bottom: height - 24 };
+};
+const pathOf = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
+
+/* A scale from [low, high] to pixels. */
+const scaled = (low, high, from, to) => (value) => from + ((value - low) / (high - low || 1)) * (to - from);
+
+function axes({ svg, left, right, top, bottom, height }, low, high, first, last) {
+  draw("path", { class: "axis", d: `M${left} ${top - 6}V${bottom}H${right}`, fill: "none" }, svg);
+  draw("text", { x: left - 6, y: top + 4, "text-anchor": "end" }, svg, format(high, 3));
+  draw("text", { x: left - 6, y: bottom, "text-anchor": "end" }, svg, format(low, 3));
+  draw("text", { x: left, y: height - 6 }, svg, first);
+  draw("text", { x: right, y: height - 6, "text-anchor": "end" }, svg, last);
+}
+
+function drawLosses() {
+  const { steps, at } = training,
+    known = steps.map(({ loss }, i) => [i, loss]).filter(([, loss]) => Number.isFinite(loss) && loss !== null);
+  const every = Math.max(1, Math.ceil(known.length / POINTS)),
+    shown = known.filter(([i], n) => n % every === 0 || i === at || n === known.length - 1);
+  const box = plot(byId("losses"), 150, "The loss after each step");
+  const losses = shown.map(([, loss]) => loss),
+    low = Math.min(...losses, 0),
+    high = Math.max(...losses);
+  const x = scaled(0, Math.max(steps.length - 1, 1), box.left, box.right),
+    y = scaled(low, high, box.bottom, box.top);
+  axes(box, low, high, "step 0", `step ${Math.max(steps.length - 1, 1)}`);
+  draw("path", { class: "line", d: pathOf(shown.map(([i, loss]) => [x(i), y(loss)])) }, box.svg);
+  if (Number.isFinite(steps[at].loss)) draw("circle", { class: "here", r: 6, cx: x(at), cy: y(steps[at].loss) }, box.svg);
+}
+
+/* The answers of the network to other inputs; null where a given number belongs to the rows. */
+function answersTo(inputs) {
+  const { given } = training.steps[training.at],
+    { rows } = given[program.inputs[0]];
+  const other = Object.keys(given).filter((name) => name !== program.inputs[0] && name !== data.target);
+  if (other.some((name) => !(name in program.gradients) && given[name].rows === rows && rows > 1)) return null;
+  return forwardOf({ ...given, [program.inputs[0]]: inputs }, ["forward"])[program.answer];
+}
+
+/* From the lowest input to the highest, and a quarter more on both sides. */
+function reach(column) {
+  const { given } = training.steps[0],
+    x = given[program.inputs[0]];
+  const numbers = Array.from({ length: x.rows }, (_, row) => entry(x, row, column));
+  const low = Math.min(...numbers),
+    high = Math.max(...numbers),
+    more = (high - low) / 4 || 1;
+  return [low - more, high + more];
+}
+
+function drawAnswers() {
+  const box = byId("answers"),
+    x = training.steps[training.at].given[program.inputs[0]];
+  if (x.columns > 2 || columns[0].count > 2) return;
+  box.hidden = false;
+  (x.columns === 1 ? drawFit : drawMap)(box, x);
+}
+
+function drawFit(box, x) {
+  const [low, high] = reach(0),
+    inputs = Float64Array.from({ length: 121 }, (_, i) => low + ((high - low) * i) / 120);
+  const found = answersTo(matrix(121, 1, inputs));
+  if (!found) return;
+  const y = training.values[data.target],
+    numbers = [...found.numbers, ...y.numbers];
+  const parts = plot(box, 220, "The answer of the network by its input, and the targets");
+  const [least, most] = [Math.min(...numbers), Math.max(...numbers)];
+  const across = scaled(low, high, parts.left, parts.right),
+    up = scaled(least, most, parts.bottom, parts.top);
+  const name = columns[0].labels[0] || shownName(program.inputs[0]);
+  axes(parts, least, most, `${name} = ${format(low, 3)}`, format(high, 3));
+  for (let output = 0; output < found.columns; output += 1)
+    draw("path", { class: "line", d: pathOf([...inputs].map((n, row) => [across(n), up(entry(found, row, output))])) }, parts.svg);
+  for (let row = 0; row < x.rows; row += 1)
+    for (let output = 0; output < y.columns; output += 1)
+      draw("circle", { class: "point", r: 4, cx: across(entry(x, row, 0)), cy: up(entry(y, row, output)) }, parts.svg);
+}
+
+function drawMap(box, x) {
+  const [[left, right], [low, high]] = [reach(0), reach(1)],
+    inputs = new Float64Array(2 * SIDE * SIDE);
+  for (let row = 0, i = 0; row < SIDE; row += 1)
+    for (let column = 0; column < SIDE; column += 1) {
+      inputs[i++] = left + ((right - left) * (column + 0.5)) / SIDE;
+      inputs[i++] = high - ((high - low) * (row + 0.5)) / SIDE;
+    }
+  const found = answersTo(matrix(SIDE * SIDE, 2, inputs));
+  if (!found) return;
+  const answers = Array.from({ length: SIDE * SIDE }, (_, i) => entry(found, i, 0)),
+    y = training.values[data.target];
+  const bounds = data.domain ?? [Math.min(...answers, ...y.numbers), Math.max(...answers, ...y.numbers)];
+  const middle = (bounds[0] + bounds[1]) / 2,
+    half = (bounds[1] - bounds[0]) / 2 || 1;
+  const size = Math.min(box.clientWidth, 260),
+    shown = document.createElement("canvas");
+  shown.width = shown.height = SIDE;
+  const picture = shown.getContext("2d"),
+    colours = picture.createImageData(SIDE, SIDE);
+  const [more, less] = ["--positive", "--negative"].map((name) => rgb(getComputedStyle(shown.isConnected ? shown : box).getPropertyValue(name)));
+  answers.forEach((answer, i) => {
+    const share = Math.max(-1, Math.min(1, (answer - middle) / half));
+    colours.data.set([...(share > 0 ? more : less), Math.round(200 * Math.abs(share))], 4 * i);
+  });
+  picture.putImageData(colours, 0, 0);
+  const names = [0, 1].map((unit) => columns[0].labels[unit] || shownName(program.inputs[0]) + place(unit));
+  const label = `The answer for each pair of inputs: ${names[0]} from left to right, ${names[1]} upwards`;
+  const svg = draw("svg", { width: size, height: size, viewBox: `0 0 ${size} ${size}`, role: "img", "aria-label": label });
+  const across = scaled(left, right, 0, size),
+    up = scaled(low, high, size, 0);
+  for (let row = 0; row < x.rows; row += 1) {
+    const kind = entry(y, row, 0) > middle ? "positive" : "negative";
+    draw("circle", { class: `point ${kind}`, r: 6, cx: across(entry(x, row, 0)), cy: up(entry(x, row, 1)) }, svg);
+  }
+  const map = element("div", "", "map", [shown, svg]);
+  map.style.width = map.style.height = `${size}px`;
+  box.replaceChildren(map, element("p", `${label}. Blue is ${format(bounds[1], 3)}, orange ${format(bounds[0], 3)}; points are the rows, in the colour of their targets.`));
+}
+const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.trim().slice(i, i + 2), 16));

@@ -1,0 +1,103 @@
+/* The training in this page: what is given at each step, the loss of each, and all numbers of the step on the screen. */
+const MOST_STEPS = 20000,
+  FLAT = 1e-7; // a gradient so small changes nothing that is seen
+const training = program && begun();
+
+function begun() {
+  const given = Object.fromEntries(Object.entries(program.given).map(([name, lists]) => [name, fromLists(lists)]));
+  return { steps: [{ given, loss: null }], at: 0, rate: program.rate, changed: false, values: null };
+}
+
+/* All numbers of a step, or those of some stages. */
+function computeStep(given, rate, stages = null) {
+  const values = { [program.rate_name]: scalar(rate), ...given };
+  for (const [name, value] of Object.entries(program.constants)) values[name] = scalar(value);
+  for (const [name, same] of Object.entries(program.unchanged)) values[name] = given[same];
+  for (const { name, stage } of data.steps)
+    if (!stages || stages.includes(stage)) values[name] = valueOf(program.computed[name] ?? program.trees[name], values);
+  return values;
+}
+const forwardOf = (given, stages = ["forward", "loss"]) => computeStep(given, training.rate, stages);
+
+/* One more step after the last one. False where there is nothing to go on with. */
+function takeStep() {
+  const last = training.steps.at(-1);
+  const values = computeStep(last.given, training.rate, ["forward", "loss", "backward", "update"]);
+  last.loss = values[data.losses[0]].numbers[0];
+  const flat = Object.values(program.gradients).every((name) => values[name].numbers.every((n) => Math.abs(n) < FLAT));
+  training.why = !Number.isFinite(last.loss)
+    ? "The loss is not finite: the learning rate is too large."
+    : flat
+      ? "The gradient is almost 0: here no step changes the loss."
+      : training.steps.length > MOST_STEPS
+        ? `The page holds ${MOST_STEPS} steps.`
+        : "";
+  if (training.why) return false;
+  const given = { ...last.given };
+  for (const [name, after] of Object.entries(program.next)) given[name] = values[after];
+  for (const name of program.counters) given[name] = scalar(last.given[name].numbers[0] + 1);
+  training.steps.push({ given, loss: null });
+  return true;
+}
+
+function changedAt({ rows, columns: wide, numbers }, row, column, value) {
+  const changed = numbers.slice();
+  changed[row * wide + column] = value;
+  return matrix(rows, wide, changed);
+}
+
+/* Another number in what is given; what came after it is forgotten. */
+function edit(name, row, column, value) {
+  if (!Number.isFinite(value)) return;
+  const { given } = training.steps[training.at];
+  training.steps.length = training.at;
+  training.steps.push({ given: { ...given, [name]: changedAt(given[name], row, column, value) }, loss: null });
+  training.changed = true;
+  goTo(training.at);
+}
+function setRate(rate) {
+  if (!(rate > 0 && Number.isFinite(rate))) return;
+  training.steps.length = training.at + 1;
+  training.rate = rate;
+  training.changed ||= rate !== program.rate;
+  goTo(training.at);
+}
+function startAgain() {
+  training.steps = begun().steps;
+  Object.assign(training, { rate: program.rate, changed: false, why: "" });
+  goTo(0);
+}
+
+/* Whether the screen shows the step that the page was made with. */
+const atFirst = () => !program || (training.at === 0 && !training.changed);
+
+/* Show the numbers of a step of the training. */
+function goTo(at) {
+  training.at = at;
+  training.values = computeStep(training.steps[at].given, training.rate);
+  training.steps[at].loss = training.values[data.losses[0]].numbers[0];
+  if (atFirst()) ({ tensors, slopes } = data);
+  else drawnNumbers();
+  refresh();
+}
+
+/* The numbers that are drawn, of all that are computed. */
+function drawnNumbers() {
+  const { values } = training,
+    found = {};
+  const cut = (value, units) =>
+    Array.from({ length: Math.min(value.rows, data.rows) }, (_, row) => units.map((unit) => entry(value, row, unit)));
+  slopes = {};
+  columns.forEach(({ forward, backward, units: numbers, weight }, column) => {
+    for (const name of [...forward, ...backward]) found[name] = cut(values[name], numbers);
+    for (const name of forward)
+      if (program.slopes[name]) slopes[name] = cut(valueOf(program.slopes[name], values), numbers);
+    for (const name of weight ? [weight.name, ...weight.later] : [])
+      found[name] = weight.matrix
+        ? numbers.map((unit) => columns[column - 1].units.map((from) => entry(values[name], unit, from)))
+        : numbers.map((unit) => entry(values[name], 0, unit));
+  });
+  found[data.target] = cut(values[data.target], columns.at(-1).units);
+  for (const name of data.losses) found[name] = values[name].numbers[0];
+  tensors = found;
+}

@@ -1,0 +1,116 @@
+"""The explanation as a document that pdfLaTeX, XeLaTeX and LuaLaTeX compile."""
+
+from torchbp.explanation.numbers import formatted
+from torchbp.explanation.numeric_examples import named
+from torchbp.explanation.quantities import INPUT, TARGET
+from torchbp.explanation.records import STAGES, equation_text, sentence
+from torchbp.explanation.render.latex import latex, number
+from torchbp.explanation.render.text import COLUMNS, ROWS, fall, loss_line, reading, size, tally
+from torchbp.printing import printable
+
+HEAD = r"""\documentclass[a4paper,11pt]{article}
+\usepackage{iftex}
+\ifPDFTeX
+  \usepackage[T1]{fontenc}
+  \usepackage[utf8]{inputenc}
+\fi
+\usepackage{amsmath,amssymb}
+\usepackage[margin=22mm]{geometry}
+\setlength{\parindent}{0pt}
+\setlength{\parskip}{6pt}
+\raggedright
+\allowdisplaybreaks
+"""
+SIGNS = {  # of the sentences, in LaTeX's text
+    **{c: rf"\{c}" for c in "#$%&_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "−": "$-$",
+    "·": r"$\cdot$",
+    "∘": r"$\circ$",
+    "σ": r"$\sigma$",
+    "α": r"$\alpha$",
+    "Σ": r"$\sum$",
+    "∂": r"$\partial$",
+    "∇": r"$\nabla$",
+    "‖": r"$\|$",
+    "′": "$'$",
+    "≤": r"$\le$",
+    "≥": r"$\ge$",
+    "≈": r"$\approx$",
+    "±": r"$\pm$",
+    "√": r"$\surd$",
+    "→": r"$\to$",
+    "ᵀ": r"$^\top$",
+    "ₙ": "$_n$",
+    "…": r"\dots{}",
+    "×": r"$\times$",
+    "¼": r"$\tfrac14$",
+    "½": r"$\tfrac12$",
+    "⁻": "$^{-}$",
+    **{raised: f"$^{{{digit}}}$" for digit, raised in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+}
+
+
+def latex_document(explanation):
+    values, chain = explanation.values, explanation.chain
+    title = explanation.title or "One step of backpropagation"
+    lines = [HEAD + r"\begin{document}", rf"\section*{{{_text(title)}}}"]
+    facts = [f"network: {chain.described()}", f"loss: {loss_line(explanation)}"]
+    facts += [f"learning rate α = {explanation.lr:g}", f"checks: {tally(explanation)}", reading(explanation)]
+    lines += [rf"{_text(fact)}\par" for fact in facts]
+    lines.append(r"\subsection*{Given}")
+    for quantity in (INPUT, TARGET, *(q for step in chain.layers for _, q in step.parameters)):
+        lines.append(f"\\[\n{latex(quantity)} = {_matrix(values[quantity.name])}\n\\]")
+    stage = None
+    for record in explanation.records:
+        if record.stage != stage:
+            stage = record.stage
+            lines.append(rf"\subsection*{{{STAGES[stage]}}}")
+        lines += ["", f"$\\displaystyle {equation_text(record, latex)}$\\par", _sentence(record.reason)]
+        shown = f"{latex(record.quantity)} = {_matrix(record.tensor)}"
+        lines.append(f"\\[\n{shown}\n\\]")
+        if record.example is not None and record.tensor.dim():
+            lines.append(rf"${_line(record.example)}$\par")
+        elif record.example is not None:
+            lines.append(f"$\\displaystyle {_line(record.example)}$\\par")
+    lines += ["", r"\subsection*{What it did}", _text(fall(explanation))]
+    lines += [f"\n{_sentence(parts)}" for parts in explanation.observed]
+    return "\n".join([*lines, r"\end{document}", ""])
+
+
+def _sentence(parts):
+    return sentence([_text(part) if isinstance(part, str) else part for part in parts], lambda q: f"${latex(q)}$")
+
+
+def _text(text):
+    """A text as LaTeX's: a character that pdfLaTeX does not know is shown by its number."""
+    return "".join(SIGNS.get(c) or (c if ord(c) < 0x180 else f"[U+{ord(c):04X}]") for c in printable(text))
+
+
+def _line(example):
+    """The equation of one element with its numbers."""
+    left = named(latex(example.quantity), example.place)
+    return rf"{left} = {latex(example.tree)} = {number(formatted(example.value))}"
+
+
+def _matrix(tensor):
+    """Its numbers, and of a large tensor those at its corners."""
+    if not tensor.dim():
+        return number(formatted(tensor))
+    table = tensor if tensor.dim() > 1 else tensor.reshape(1, -1)
+    rows, columns = (_shown(count, most) for count, most in zip(table.shape, (ROWS, COLUMNS), strict=True))
+    lines = []
+    for row in rows:
+        cells = [
+            r"\vdots" if row is None else r"\cdots" if c is None else number(formatted(table[row, c])) for c in columns
+        ]
+        lines.append(" & ".join(cells))
+    body = " \\\\\n".join(lines)
+    note = "" if None not in (*rows, *columns) else rf" \quad ({size(tensor)})".replace("×", r" \times ")
+    return f"\\begin{{pmatrix}}\n{body}\n\\end{{pmatrix}}{note}"
+
+
+def _shown(count, most):
+    return list(range(count)) if count <= most else [0, 1, None, count - 1]

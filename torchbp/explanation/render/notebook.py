@@ -1,0 +1,138 @@
+"""The explanation as a Jupyter notebook: each equation, then a line of NumPy that computes it; graded at its end."""
+
+import json
+
+import numpy as np
+
+from torchbp.explanation.equations import ALPHA, K, N
+from torchbp.explanation.records import STAGES, equation_text, sentence
+from torchbp.explanation.render.latex import latex
+from torchbp.explanation.render.markdown import escaped
+from torchbp.explanation.render.numpy_code import NoCode, code, definitions, functions, name_of
+from torchbp.explanation.render.text import fall, loss_line, reading
+
+MOST = 20_000  # numbers that are given in the first cell
+LAST = (
+    "## Graded\n\n`torchbp.exercise` compares each of these arrays with the right one. Change a line above, such as a "
+    "sign, and run the cells again: it names the mistake."
+)
+
+
+def notebook(explanation):
+    """The text of the `.ipynb` file.
+
+    Raises:
+        ValueError: the network and its rows are too large to be written down in a cell.
+    """
+    given = {name: tensor.cpu().numpy() for name, tensor in explanation.step.given.items()}
+    if (count := sum(array.size for array in given.values())) > MOST:
+        raise ValueError(f"a notebook gives all numbers in a cell, at most {MOST:,}; here they are {count:,}")
+    cells = [_markdown(_heading(explanation)), _code(_first(explanation, given))]
+    stage = None
+    for record in explanation.records:
+        heading = f"## {STAGES[record.stage]}\n\n" if record.stage != stage else ""
+        stage = record.stage
+        why = sentence(record.reason, lambda q: f"${latex(q)}$")
+        cells.append(_markdown(f"{heading}$$\n{equation_text(record, latex)}\n$$\n\n{why}"))
+        cells.append(_code(_line(record), record.tensor.cpu().numpy()))
+    cells.append(_markdown("\n\n".join([fall(explanation), *(f"- {words}" for words in explanation.observations)])))
+    if (grading := _grading(explanation)) is not None:
+        cells += [_markdown(LAST), _code(grading)]
+    for place, cell in enumerate(cells):
+        cell["id"] = f"cell-{place}"
+    counted = (cell for cell in cells if cell["cell_type"] == "code")
+    for count, cell in enumerate(counted, 1):
+        for output in cell["outputs"]:
+            cell["execution_count"] = output["execution_count"] = count
+    metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    content = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def _heading(explanation):
+    title = escaped(explanation.title or "One step of backpropagation")
+    facts = f"- network: {explanation.chain.described()}\n- loss: {loss_line(explanation)}"
+    names = "`dZ1` in the code is ∂L/∂Z1, `W1_new` is W1 after the update, and `lr` is the learning rate α."
+    return f"# {title}\n\n{facts}\n- learning rate α = {explanation.lr:g}\n\n{reading(explanation)} {names}"
+
+
+def _first(explanation, given):
+    """The imports, the functions and the numbers that are given."""
+    symbols = explanation.step.symbols
+    names = functions(side for record in explanation.records for side in record.sides[-1:])
+    imports = ["import math", "", "import numpy as np"] if "erf" in names else ["import numpy as np"]
+    numbers = [f"{name} = np.array({array.tolist()!r})" for name, array in given.items()]
+    counts = [f"{symbol.name} = {symbols[symbol.name]}" for symbol in (N, K)]
+    parts = ["\n".join(imports), *definitions(names), "\n".join([*numbers, *counts, f"lr = {symbols[ALPHA.name]!r}"])]
+    return "\n\n".join(parts)
+
+
+def _line(record):
+    """The assignment that computes a record; where its equation has no code, of its numbers."""
+    name = name_of(record.quantity)
+    try:
+        line = f"{name} = {code(record.sides[-1])}"
+    except NoCode as error:
+        line = f"{name} = np.array({record.tensor.tolist()!r})  # {error} has no code in NumPy: these are its numbers"
+    return f"{line}\n{name}"
+
+
+def _grading(explanation):
+    """The cell that grades the arrays; None where the network or its loss cannot be written down in a line."""
+    modules = [step.module for step in explanation.chain.steps]
+    loss, options = explanation.step.loss, explanation.step.criterion.given
+    rules = [step.rule for step in explanation.chain.steps]
+    if options or not all(rule.torch_module for rule in [*rules, explanation.step.criterion.rule]):
+        return None
+    classes = [
+        f"torch.nn.{repr(module).replace(type(module).__name__, rule.torch_module.__name__, 1)}"
+        for module, rule in zip(modules, rules, strict=True)
+    ]
+    parameters = dict(zip(_keys(explanation), explanation.chain.start, strict=True))
+    lines = [
+        "import torch",
+        "",
+        "import torchbp",
+        "",
+        "net = torch.nn.Sequential(",
+        *(f"    {of}," for of in classes),
+        ").double()",
+        "net.load_state_dict({",
+        *(f'    "{key}": torch.tensor({name}),' for key, name in parameters.items()),
+        "})",
+        f'loss = torch.nn.{explanation.step.criterion.rule.torch_module.__name__}(reduction="{loss.reduction}")',
+        "exercise = torchbp.exercise(net, X, y, loss, lr)",
+        "answers = {",
+        *(f'    "{r.name}": {name_of(r.quantity)},' for r in explanation.records if r.stage != "again"),
+        "}",
+        "print(exercise.grade(answers))",
+    ]
+    return "\n".join(lines)
+
+
+def _keys(explanation):
+    """The keys of the parameters in a Sequential of the network's layers."""
+    steps = enumerate(explanation.chain.steps)
+    return [f"{place}.{parameter.name}" for place, step in steps for parameter, _ in step.parameters]
+
+
+def _markdown(text):
+    return {"cell_type": "markdown", "metadata": {}, "source": text.splitlines(keepends=True)}
+
+
+def _code(text, result=None):
+    outputs = []
+    if result is not None:
+        shown = repr(np.asarray(result)) if result.ndim else repr(result.item())
+        data = {"text/plain": shown.splitlines(keepends=True)}
+        outputs.append({"output_type": "execute_result", "data": data, "metadata": {}})
+    return {
+        "cell_type": "code",
+        "metadata": {},
+        "execution_count": None,
+        "source": text.splitlines(keepends=True),
+        "outputs": outputs,
+    }
