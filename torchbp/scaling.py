@@ -41,6 +41,10 @@ class Scaling(torch.nn.Module):
         """How many features it gives."""
         return len(self.median)
 
+    def names(self, features: list[str]) -> list[str]:
+        """The names of the features that it gives, where it gets those with these names."""
+        return list(features)
+
     def fit(self, x: torch.Tensor, weight: torch.Tensor | None = None) -> None:
         """Compute the statistics of the training rows.
 

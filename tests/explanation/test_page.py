@@ -142,7 +142,7 @@ def test_what_has_a_row_for_each_sample_says_so():
 
 def short(explanation):
     """The five lines above the page, without their button."""
-    found = re.search('<dl class="short first">(.*?)</dl>', explanation.to_html(), re.DOTALL)[1]
+    found = re.search('<dl class="short once">(.*?)</dl>', explanation.to_html(), re.DOTALL)[1]
     found = re.sub("<button.*?</button>", "", found)
     lines = re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", found)
     return {question: answer.strip() for question, answer in lines}

@@ -254,3 +254,21 @@ def test_scripts_are_all_in_the_page():
     page = xor().to_html()
     for name in ("evaluate", "train", "exercise", "nudge"):
         assert read([f"script/{name}.js"])[:60] in page
+
+
+def test_the_map_of_classes_has_a_colour_for_each(browse):
+    torch.manual_seed(0)
+    model, x = torch.nn.Linear(2, 3).double(), torch.eye(2, dtype=torch.float64).repeat(2, 1)
+    explanation = torchbp.explain(model, x, [0, 1, 2, 2], loss=torch.nn.CrossEntropyLoss(), outputs=["r", "g", "b"])
+    browser = browse(explanation)
+    fills = browser.evaluate("[...document.querySelectorAll('#answers .point')].map((p) => p.style.fill)")
+    assert len(fills) == 4
+    assert fills[2] == fills[3]
+    assert len(set(fills)) == 3
+    assert browser.text("#answers p:last-child").split() == ["r", "g", "b"]
+    middle = browser.evaluate(
+        "[...document.querySelector('#answers canvas').getContext('2d').getImageData(24, 24, 1, 1).data]"
+    )
+    with torch.no_grad():
+        best = model(torch.tensor([[0.5 + 1 / 64, 0.5 - 1 / 64]], dtype=torch.float64)).argmax().item()
+    assert middle[:3] == [int(["#1668a8", "#b84a00", "#2e7d32"][best][i : i + 2], 16) for i in (1, 3, 5)]

@@ -34,6 +34,10 @@ class Ranked(Clipped):
         """How many features have ranks."""
         return int(self.ranked().sum())
 
+    def names(self, features):
+        ranked = self.ranked().tolist()
+        return [f"rank({name})" for name, is_ranked in zip(features, ranked, strict=True) if is_ranked] + features
+
     def ranked(self):
         """Which features have ranks."""
         return self.quantiles[:, 0] < self.quantiles[:, -1]

@@ -1,4 +1,4 @@
-"""A pack that is trained for a time, in several processes, and in one that is killed."""
+"""A pack that is trained for a time and in several processes."""
 
 import time
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.training.pack.tables import OF_ROWS, QUICK, write_table
-from tests.training.pairs import Pair, run_here
+from tests.training.pairs import Pair
 from torchbp.training.errors import SettingError
 from torchbp.training.pack.budget import Budget, seconds_of
 
@@ -103,28 +103,6 @@ def assert_same(one, other):
     assert one["hyper_parameters"]["configurations"] == other["hyper_parameters"]["configurations"]
     assert one["state_dict"].keys() == other["state_dict"].keys()
     assert all(torch.equal(other["state_dict"][name], tensor) for name, tensor in one["state_dict"].items())
-
-
-@pytest.mark.processes
-@pytest.mark.usefixtures("in_an_empty_folder")
-def test_a_run_that_was_killed_goes_on(pack_run, processes, run, monkeypatch):
-    write_table("t.csv")
-    fit = ["fit", *OF_ROWS, "--data.target", "t", *QUICK, "--model.members", "24"]
-    process = processes.Process(target=run_here, args=(Path.cwd(), [*fit[:-1], "999"], {}, "killed"))
-    process.start()
-    while not (RUN / "checkpoints/last.ckpt").exists() and process.is_alive():
-        time.sleep(0.01)
-    process.kill()
-    process.join()
-    left = RUN / "checkpoints/draws/.7.ckpt.1.part"
-    left.write_bytes(b"half")
-    for path in (RUN / "checkpoints/draws").glob("[1-9]*.ckpt"):  # which it may have come to
-        path.unlink()
-    monkeypatch.setattr("torchbp.training.cli.run_page.write_pack_page", lambda *_: None)
-    status, _, err = run(*fit, "--ckpt_path", RUN)
-    assert status == 0, err
-    assert not left.exists()
-    assert_same(pack_run[0] / RUN, RUN)
 
 
 @pytest.mark.processes

@@ -50,7 +50,7 @@ def test_the_checkpoint_has_the_chosen_networks_alone():
     assert len(networks) == 4 * sum(share > 0 for share in shares)
     table = pd.read_csv(RUN / "configurations.csv")
     assert table["share"].tolist() == pytest.approx(shares)
-    assert table["number"].tolist() == list(range(6))
+    assert table["number"].tolist() == list(range(1, 7))
 
 
 @pytest.mark.usefixtures("there")
@@ -104,7 +104,7 @@ def test_explain_shows_a_member(run):
     with torch.no_grad():
         torch.testing.assert_close(member(x), model.nets[-1](model.scaling(x)))
     assert "row 2" in out
-    other = next(number for number in range(25) if number not in model.numbers)
+    other = next(number for number in range(1, 25) if number not in model.numbers)
     for arguments, message in ((["--member", other], f"the member {other} is none"), ([], "add --member")):
         status, _, err = run("explain", "--ckpt_path", RUN, *arguments)
         assert status == 2
@@ -112,7 +112,16 @@ def test_explain_shows_a_member(run):
 
 
 TASKS = {
-    "multiclass": ["--model.class_weight", "balanced", "--data.weight", "weight", "--data.ignore", "[group]"],
+    "multiclass": [
+        "--trainer.max_epochs",
+        "1",
+        "--model.class_weight",
+        "balanced",
+        "--data.weight",
+        "weight",
+        "--data.ignore",
+        "[group]",
+    ],
     "multilabel": ["--data.group", "group", "--data.ignore", "[weight]"],
     "regression": ["--model.loss", "huber", "--data.ignore", "[weight, group]"],
 }
@@ -122,7 +131,8 @@ TASKS = {
 @pytest.mark.parametrize("task", TASKS)
 def test_each_task(task, run, monkeypatch):
     monkeypatch.setattr("torchbp.training.cli.run_page.write_pack_page", lambda *_: None)
-    targets = write_table("t.csv", task, rows=160)
+    rows = 1300 if task == "multiclass" else 160  # so many have ranks and embeddings
+    targets = write_table("t.csv", task, rows=rows)
     status, out, err = run(
         "fit", "--data.source", "t.csv", "--data.target", f"[{', '.join(targets)}]", *TASKS[task], *QUICK,
         "--model.members", 3,
@@ -135,6 +145,13 @@ def test_each_task(task, run, monkeypatch):
         if command == "validate":
             loss = re.search(r"val/loss +(\S+)", scores)[1]
             assert f"val/loss {loss}" in out
+    model = PackNetwork.load_from_checkpoint(RUN / "checkpoints/best.ckpt")
+    assert (model.hparams.scaling == "ranked") == any(one["frequency"] for one in model.hparams.configurations)
+    assert (model.hparams.scaling == "ranked") == (task == "multiclass")
+    member, x = model.member(model.numbers[0]), model.raw_rows(pd.read_csv("t.csv"))
+    with torch.no_grad():
+        torch.testing.assert_close(member(x), model.nets[0](model.scaling(x)))
+    assert len(model.scaling.names(list("abcdefgh"[: x.shape[1]]))) == model.hparams.inputs
 
 
 @pytest.mark.usefixtures("in_an_empty_folder")
@@ -158,10 +175,13 @@ def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
     assert [line.split()[0] for line in out.splitlines()] == ["stopped", "chosen", "best", "run", "resume"]
     assert "after 12 networks of 3 configurations: it was interrupted" in out
     first = (RUN / "checkpoints/draws/0.ckpt").stat().st_mtime_ns
+    half = RUN / "checkpoints/draws/.1.ckpt.77.part"  # of a process that was killed while it wrote
+    half.write_bytes(b"half")
     monkeypatch.setattr("torchbp.training.cli.run_page.write_pack_page", lambda *_: None)
-    status, out, err = run(*fit, "--model.members", 24, "--ckpt_path", RUN)
+    status, out, err = run("fit", "--ckpt_path", RUN)
     assert status == 0, err
     assert (RUN / "checkpoints/draws/0.ckpt").stat().st_mtime_ns == first
+    assert not half.exists()
     (state, configurations), (whole, same) = chosen(RUN), chosen(pack_run[0] / RUN)
     assert configurations == same
     assert state.keys() == whole.keys()
@@ -174,7 +194,7 @@ def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
         status, _, err = run(*fit, "--ckpt_path", RUN, *setting)
         assert status in (1, 2)
         assert message in err
-    status, _, err = run("fit", *OF_ROWS, "--data.target", "t", "--ckpt_path", RUN)
+    status, _, err = run("fit", "--ckpt_path", RUN, "--recipe", "mlp")
     assert status == 2
     assert "is of a pack; add --recipe pack" in err
 
@@ -186,9 +206,7 @@ def test_the_recipe_is_said_and_its_settings_come_before_files_and_flags(run):
     fit = ["fit", *OF_ROWS, "--data.target", "t", "--trainer.max_epochs", 1]
     for arguments, hidden, lr, line in (
         (["-c", "c.yaml", "--model.hidden", "[5]"], [5], 0.25, "recipe   article: 16 sigmoid units"),
-        (["--recipe=article"], [16], 0.5, "recipe   article: 16 sigmoid units"),
-        (["-c", "c.yaml", "--recipe", "mlp"], [64, 64], 0.25, "recipe   mlp: one network"),
-        ([], [64, 64], 0.004, "recipe   mlp: one network"),
+        (["-c", "c.yaml", "--recipe=mlp"], [64, 64], 0.25, "recipe   mlp: one network"),
     ):
         status, _, err = run(*fit, *arguments)
         assert status == 0, err
@@ -203,7 +221,19 @@ def test_the_recipe_is_said_and_its_settings_come_before_files_and_flags(run):
 def test_folds_are_packs(run, monkeypatch):
     monkeypatch.setattr("torchbp.training.cli.run_page.write_pack_page", lambda *_: None)
     write_table("t.csv", rows=160)
-    status, out, err = run("fit", *OF_ROWS, "--data.target", "t", *QUICK, "--model.members", 3, "--data.folds", 3)
+    status, out, err = run(
+        "fit",
+        *OF_ROWS,
+        "--data.target",
+        "t",
+        *QUICK,
+        "--model.members",
+        3,
+        "--data.folds",
+        3,
+        "--trainer.max_epochs",
+        1,
+    )
     assert status == 0, err
     assert re.search(r"^test/accuracy +0\.\d+ ± ", out, re.MULTILINE)
     rows = pd.read_csv("runs/run/version_0/out_of_fold.csv")
@@ -256,20 +286,21 @@ def test_the_exported_pack_answers_as_the_pack(scaling):
     from torchbp.training.export.answering import answering, description
 
     configurations = [
-        {"number": 0, "hidden": [8], "lr": 0.1, "weight_decay": 0.1, "dropout": 0.0, "loss": 1.0, "share": 0.25},
-        {"number": 1, "hidden": [8], "lr": 0.1, "weight_decay": 0.1, "dropout": 0.0, "loss": 2.0, "share": 0.0},
-        {"number": 2, "hidden": [4, 4], "lr": 0.1, "weight_decay": 0.1, "dropout": 0.5, "loss": 1.5, "share": 0.75},
+        {"number": 1, "hidden": [8], "lr": 0.1, "weight_decay": 0.1, "dropout": 0.0, "loss": 1.0, "share": 0.25},
+        {"number": 2, "hidden": [8], "lr": 0.1, "weight_decay": 0.1, "dropout": 0.0, "loss": 2.0, "share": 0.0},
+        {"number": 3, "hidden": [4, 4], "lr": 0.1, "weight_decay": 0.1, "dropout": 0.5, "loss": 1.5, "share": 0.75},
     ]
     x = torch.randn(60, 3) * torch.tensor([1.0, 100.0, 1e-3])
     x[:, 1] = x[:, 1].sign()  # two values: it has no ranks
     x[::7, 0] = torch.nan
     inputs = 3 if scaling == "clipped" else 5
+    configurations[2]["frequency"] = 0.0 if scaling == "clipped" else 0.3
     settings = {"fold_sizes": [30, 30], "inputs": inputs, "scaling": scaling}
     model = PackNetwork(3, ["a", "b", "c"], None, "multiclass", configurations, **settings).eval()
     model.scaling.fit(x.double())
     exported, expected = answering(model), model.answers(x)
     assert len(model.nets) == 4
-    assert model.numbers == [0, 1, 4, 5]
+    assert model.numbers == [1, 2, 5, 6]
     with torch.no_grad():
         torch.testing.assert_close(exported(x), expected.float(), rtol=1e-4, atol=1e-5)
     assert description(model, "1")["answers"] == ["P(a)", "P(b)", "P(c)"]

@@ -32,6 +32,7 @@ from torchbp.training.model.network import Network
 
 SCALED = {
     "standard": "standardised",
+    "ranked": "as ranks, and standardised and clipped smoothly at ±4",
     "clipped": "standardised, and clipped smoothly at ±4",
     "robust": "scaled by their quartiles, and clipped smoothly at ±3",
     "quantile": "made normally distributed by their quantiles",
@@ -132,7 +133,7 @@ def _run(settings):
             lr,
             model.task.criterion,
             title,
-            features=feature_names(rows.columns),
+            features=model.scaling.names(feature_names(rows.columns)),
             outputs=rows.outputs,
             unscaled=None if model.hparams.scaling == "none" else rows.x,
             steps=settings.steps,
@@ -178,13 +179,21 @@ def trained(settings):
     model = load_model(checkpoint, path)
     if is_pack(checkpoint):
         if settings.member is None:
-            raise SettingError(f"{path} holds a pack, and explain shows one network: add --member {model.numbers[0]}")
+            raise SettingError(
+                f"{path} holds a pack, and explain shows one network: add --member {_plain_member(model)}"
+            )
         model = model.member(settings.member)
     elif settings.member is not None and not model.members:
         raise SettingError(f"--member {settings.member} is of many networks, and {path} holds one; leave it out")
     source = settings_of_rows(settings, model, checkpoint, path)["source"]
     target = settings.data.target or checkpoint.get("datamodule_hyper_parameters", {}).get("target")
     return model, source, target, saved_reading(checkpoint, settings.data.as_dict())
+
+
+def _plain_member(pack):
+    """The number of a member of a pack that `explain` has words for, if there is one: without an embedding."""
+    plain = [number for number in pack.numbers if not pack.configuration_of(number).get("frequency")]
+    return (plain or pack.numbers)[0]
 
 
 def _fresh(settings):

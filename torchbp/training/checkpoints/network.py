@@ -63,7 +63,8 @@ def _check_pack(drawn, fold_sizes, state):
     """The same of a pack: its networks must not be more, or deeper, than the tensors of the checkpoint."""
     if not _is_list_of(drawn, dict) or not _is_list_of(fold_sizes, int) or not fold_sizes:
         raise ValueError("its configurations or folds are no lists")
-    layers = sum(len(one["hidden"]) + 1 for one in drawn if one["share"] > 0) * len(fold_sizes)
+    chosen = [one for one in drawn if one["share"] > 0]
+    layers = sum(len(one["hidden"]) + 1 + bool(one.get("frequency")) for one in chosen) * len(fold_sizes)
     tensors = sum(str(name).startswith("nets.") for name in state)
     if not layers or 2 * layers != tensors:
         raise ValueError(f"its networks have {layers} layers, and {tensors} tensors")

@@ -55,7 +55,7 @@ def summarize(command):
         lines.append(("run", shown(run)))
     if command.status == 0 and best:
         labelled = "" if len(trainer.datamodule.splits["test"]) else " --data.test_source FILE"
-        labelled += _from_stdin(trainer)
+        labelled += from_stdin(trainer.datamodule)
         lines.append(("next", f"{program()} test --ckpt_path {quoted(shown(run))}{labelled}"))
     _print_lines(trainer, [first])
     if rows and trainer.is_global_zero:
@@ -78,12 +78,12 @@ def resume_lines(command):
     last = run / "checkpoints" / "last.ckpt"
     if not last.is_file():
         return []
-    return [("resume", f"{program()} fit --ckpt_path {quoted(shown(run))}{_from_stdin(command.trainer)}")]
+    return [("resume", f"{program()} fit --ckpt_path {quoted(shown(run))}{from_stdin(command.datamodule)}")]
 
 
-def _from_stdin(trainer):
+def from_stdin(data):
     """What a command needs for the rows of a run that has read them from stdin."""
-    source = trainer.datamodule.hparams.source
+    source = data.hparams.source
     return " < FILE" if STDIN in ([source] if isinstance(source, str) else source) else ""
 
 

@@ -1,5 +1,6 @@
 """A pack as one model: networks that differ, chosen together, answer with their weighted mean."""
 
+import copy
 import os
 from typing import Any
 
@@ -8,7 +9,6 @@ import torch
 from torchbp import __version__
 from torchbp.estimators.pack_training import embedded_network
 from torchbp.estimators.scaling import Ranked
-from torchbp.scaling import SCALINGS as NETWORK_SCALINGS
 from torchbp.scaling import Clipped
 from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import read_checkpoint
@@ -18,6 +18,7 @@ from torchbp.training.model.table_model import TableModel
 from torchbp.training.tasks import make_task
 
 SCALINGS = {"clipped": Clipped, "ranked": Ranked}
+OF_MEMBER = ("in_features", "classes", "columns", "task", "activation", "loss", "label_smoothing", "class_weight")
 
 
 class PackNetwork(TableModel):
@@ -36,13 +37,13 @@ class PackNetwork(TableModel):
             fold after the other. The network k of each configuration was not trained on those of the fold k.
         seed: of all that is drawn.
 
-    Network k of the configuration c, both from 0, is the member c K + k.
+    Network k of the configuration c is the member (c − 1) K + k; all are numbered from 1.
 
     Raises:
         SettingError, TypeError: values that no pack has.
 
     Example:
-        >>> one = {"number": 0, "hidden": [8], "dropout": 0.0, "share": 1.0}
+        >>> one = {"number": 1, "hidden": [8], "dropout": 0.0, "share": 1.0}
         >>> model = torchbp.training.PackNetwork(5, ["no", "yes"], None, "binary", [one], fold_sizes=[20, 20], inputs=5)
         >>> p, spread = model.answers(torch.rand(3, 5), spread=True)  # (3, 1) each
     """
@@ -93,7 +94,11 @@ class PackNetwork(TableModel):
     def numbers(self) -> list[int]:
         """Of the members that answer."""
         folds = len(self.fold_sizes)
-        return [one["number"] * folds + fold for one in self.chosen for fold in range(folds)]
+        return [(one["number"] - 1) * folds + fold + 1 for one in self.chosen for fold in range(folds)]
+
+    def configuration_of(self, number: int) -> dict[str, Any]:
+        """What a member was trained with."""
+        return self.chosen[self.numbers.index(number) // len(self.fold_sizes)]
 
     def forward(self, x: torch.Tensor, fold: int | None = None) -> torch.Tensor:
         """Outputs Z, `(N, outputs)`, of raw rows `(N, in_features)`: those whose answer is the mean of the members', or
@@ -129,26 +134,19 @@ class PackNetwork(TableModel):
         """One of the networks, `number` as in `numbers`, as a `Network` in float64 with the pack's scaling and task.
 
         Raises:
-            SettingError: a number of none that answers; or a scaling that a `Network` does not have.
+            SettingError: a number of none that answers.
         """
-        h = self.hparams
         if number not in self.numbers:
             known = ", ".join(map(str, self.numbers))
             raise SettingError(f"the member {number} is none of those that answer; they are {known}")
-        if h.scaling not in NETWORK_SCALINGS:
-            raise SettingError(f"a member of this pack is scaled by {h.scaling}, which a single network does not have")
-        place = self.numbers.index(number)
-        one = self.chosen[place // len(self.fold_sizes)]
-        same = {name: h[name] for name in ("in_features", "classes", "columns", "task", "activation", "scaling", "loss",
-                                           "label_smoothing", "class_weight")}  # fmt: skip
-        drawn = {name: one[name] for name in ("hidden", "lr", "weight_decay")}
-        network = Network(**same, **drawn).double()
-        network.scaling.load_state_dict(self.scaling.state_dict())
-        network.task.load_state_dict(self.task.state_dict())
-        with torch.no_grad():
-            for to, parameter in zip(network.net.parameters(), self.nets[place].parameters(), strict=True):
-                to.copy_(parameter)
-        return network.eval()
+        place, one = self.numbers.index(number), self.configuration_of(number)
+        same = {name: self.hparams[name] for name in OF_MEMBER}
+        network = Network(**same, **{name: one[name] for name in ("hidden", "lr", "weight_decay")})
+        network.hparams.scaling = self.hparams.scaling
+        network.scaling, network.task = copy.deepcopy(self.scaling), copy.deepcopy(self.task)
+        layers = [layer for layer in copy.deepcopy(self.nets[place]) if not isinstance(layer, torch.nn.Dropout)]
+        network.net = torch.nn.Sequential(*layers)
+        return network.double().eval()
 
     @torch.no_grad()
     def held_out_answers(self, x: torch.Tensor) -> torch.Tensor:

@@ -31,6 +31,7 @@ def close(run):
         except OSError as error:
             lines += [("run", summary.shown(folder)), ("watch", f"the page cannot be written: {error.strerror}")]
         labelled = "" if len(run.data.splits["test"]) else " --data.test_source FILE"
+        labelled += summary.from_stdin(run.data)
         lines.append(("next", f"{summary.program()} test --ckpt_path {quoted(summary.shown(folder))}{labelled}"))
     for label, text in lines:
         say(label, text)

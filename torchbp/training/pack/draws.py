@@ -31,8 +31,8 @@ class _Draw(PackTraining):
 
 
 def options_of(folds, **changed):
-    """The options of a draw: the defaults of `torchbp.estimators.PackClassifier`, but for those given."""
-    return PackClassifier(members=OF_DRAW * folds, folds=folds).get_params() | changed
+    """The options of a pack: the defaults of `torchbp.estimators.PackClassifier`, but for those given."""
+    return PackClassifier(folds=folds).get_params() | changed
 
 
 def train_draw(number, rows, until=None, **options):
@@ -45,7 +45,8 @@ def train_draw(number, rows, until=None, **options):
     folds = len(rows.fold_sizes)
     random = np.random.RandomState([rows.seed % 2**32, number])
     weight = None if rows.weight is None else rows.weight[rows.fitted]
-    draw = _Draw(options_of(folds, **options), rows.array[rows.fitted], weight, rows.task.outputs, loss, random)
+    options = options_of(folds, members=OF_DRAW * folds, **options)
+    draw = _Draw(options, rows.array[rows.fitted], weight, rows.task.outputs, loss, random)
     epochs = torch.zeros(OF_DRAW, dtype=torch.long)
     try:
         with warnings.catch_warnings(), one_thread():
@@ -57,7 +58,7 @@ def train_draw(number, rows, until=None, **options):
         answers = torch.full((OF_DRAW, len(rows.scored), rows.task.outputs), torch.nan)
     configurations = [
         {
-            "number": number * OF_DRAW + place,
+            "number": number * OF_DRAW + place + 1,
             "hidden": list(one.hidden_layer_sizes),
             "lr": one.learning_rate,
             "weight_decay": one.weight_decay,

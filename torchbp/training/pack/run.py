@@ -23,11 +23,9 @@ from torchbp.training.pack.checkpoint import write_checkpoints
 from torchbp.training.pack.checks import SAME, check_resumed, check_strategy
 from torchbp.training.pack.choice import choose, pack_network
 from torchbp.training.pack.closing import close
-from torchbp.training.pack.draws import OF_DRAW, drawn_numbers, read_draw, train_draw, write_draw
+from torchbp.training.pack.draws import OF_DRAW, drawn_numbers, options_of, read_draw, train_draw, write_draw
 from torchbp.training.pack.progress import PackProgress
 from torchbp.training.pack.rows import pack_rows
-
-MEMBERS = 64
 
 
 class PackRun:
@@ -59,7 +57,7 @@ class PackRun:
         if command.checkpoint is not None:
             check_resumed(command, seed)
         self.of_draw = OF_DRAW * folds
-        wanted = math.ceil((settings.model.members or MEMBERS) / self.of_draw)
+        wanted = math.ceil((settings.model.members or options_of(folds)["members"]) / self.of_draw)
         seconds = None if settings.budget is None else seconds_of(settings.budget)
         self._read_draws()
         used = sum(draw["seconds"] for draw in self.draws.values())

@@ -35,6 +35,12 @@ SWEPT = {
         lambda one: one["dropout"],
         "If losses fall to the right, it helps on this table.",
     ),
+    "frequency": (
+        "Periodic embedding",
+        "frequency",
+        lambda one: one["frequency"],
+        "Those at 0 have none. If they have the highest losses, the target rises and falls with a feature.",
+    ),
 }
 
 
@@ -43,6 +49,8 @@ def pack_plots(configurations):
     known = [one for one in configurations if one["loss"] is not None]
     plots = []
     for name, (title, axis, of, caption) in SWEPT.items():
+        if not any(map(of, known)):  # a table without ranks has no embeddings
+            continue
         curves = []
         for label, chosen in (("chosen", True), ("not chosen", False)):
             points = [(of(one), one["loss"]) for one in known if (one["share"] > 0) == chosen]
@@ -55,15 +63,17 @@ def pack_plots(configurations):
 
 def pack_table(configurations, folds):
     """All configurations, as HTML. folds: networks of each."""
-    head = "configuration", "members", "hidden", "lr", "weight decay", "dropout", "epochs", "validation loss", "share"
+    head = ("configuration", "members", "hidden", "lr", "weight decay", "dropout", "frequency", "epochs",
+            "validation loss", "share")  # fmt: skip
     rows = [
         [
             one["number"],
-            f"{one['number'] * folds}–{one['number'] * folds + folds - 1}" if folds > 1 else one["number"],
+            f"{(one['number'] - 1) * folds + 1}–{one['number'] * folds}" if folds > 1 else one["number"],
             "-".join(map(str, one["hidden"])),
             f"{one['lr']:.2g}",
             f"{one['weight_decay']:.2g}",
             f"{one['dropout']:g}",
+            f"{one['frequency']:.2g}" if one["frequency"] else "–",
             one["epochs"],
             "nan" if one["loss"] is None else f"{one['loss']:.4f}",
             f"{one['share']:.0%}" if one["share"] else "–",

@@ -20,7 +20,7 @@ def in_short(explanation):
     if blamed := _most_to_blame(explanation):
         lines += blamed
     items = "".join(f"<div><dt>{question}</dt><dd>{answer}</dd></div>" for question, answer in lines)
-    return f'<dl class="short first">{items}</dl>'
+    return f'<dl class="short once">{items}</dl>'
 
 
 def _inputs(explanation):

@@ -64,7 +64,7 @@ def page(explanation):
             f"{formatted(explanation.loss)} and {formatted(explanation.new_loss)}",
             ' id="fact-losses"',
         ),
-        ("checks", tally(explanation, partial), ' class="first"'),
+        ("checks", tally(explanation, partial), ' class="once"'),
     ]
     summary = "".join(f"<div{more}><dt>{name}</dt><dd>{readable(what)}</dd></div>" for name, what, more in facts)
     found, training = _program_and_card(explanation)
@@ -85,7 +85,7 @@ def page(explanation):
         "jumps": jumps,
         "strip": strip(explanation),
         "seen": f'<section class="card seen"><h2>Observations</h2><ul>{seen}</ul></section>' if seen else "",
-        "script": read(f"script/{name}" for name in SCRIPTS),
+        "script": re.sub("^ +", "", read(f"script/{name}" for name in SCRIPTS), flags=re.MULTILINE),
         "training": training,
         "reading": readable(reading(explanation, partial)),
         "steps": steps,

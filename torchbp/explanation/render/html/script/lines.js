@@ -123,13 +123,11 @@ function terms([, left, right], row, column, digits, values) {
   return shortened(all, digits);
 }
 
-/* With as many digits as make the line true. */
+/* With as many digits as make the line true; where the equation rounds, by what its numbers are computed by. */
 function lineOf(name, row, column, values) {
-  const { [name]: tree } = program.trees,
-    value = entry(values[name], row, column);
-  const of = [program.computed[name], tree].filter(Boolean);
-  for (const digits of [4, 6, 9, 12, 16])
-    for (const side of of.toReversed()) {
+  const value = entry(values[name], row, column);
+  for (const side of [program.trees[name], program.computed[name]].filter(Boolean))
+    for (const digits of [4, 6, 9, 12, 16]) {
       const found = written(side, row, column, digits, values);
       if (Math.abs(found.value - value) <= 5e-4 * Math.abs(value)) return ending(name, row, column, found, value, values);
     }

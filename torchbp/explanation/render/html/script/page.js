@@ -55,8 +55,12 @@ function rowButtons() {
   }
   if (data.count > data.rows) rows.append(element("span", `of ${data.count}`));
 }
-function chooseRow(row) {
+function setRow(row) {
   state.row = row;
+  for (const [i, input] of document.querySelectorAll("#rows input").entries()) input.checked = i === row;
+}
+function chooseRow(row) {
+  setRow(row);
   paintNetwork();
   showChain();
   showCard();
@@ -122,9 +126,8 @@ function readAddress(address = location.hash.slice(1)) {
     while (training.steps.length <= count && takeStep());
     goTo(Math.min(count, training.steps.length - 1));
   }
-  state.row = number("row", data.rows - 1);
-  document.querySelectorAll("#rows input").forEach((input, row) => (input.checked = row === state.row));
   const at = chosenBy(parts.get("unit"));
+  setRow(number("row", data.rows - 1));
   if (at) {
     state.pinned = true;
     state.at = at;

@@ -95,33 +95,55 @@ function drawMap(box, x) {
     }
   const found = answersTo(matrix(SIDE * SIDE, 2, inputs));
   if (!found) return;
-  const answers = Array.from({ length: SIDE * SIDE }, (_, i) => entry(found, i, 0)),
-    y = training.values[data.target];
-  const bounds = data.domain ?? [Math.min(...answers, ...y.numbers), Math.max(...answers, ...y.numbers)];
-  const middle = (bounds[0] + bounds[1]) / 2,
-    half = (bounds[1] - bounds[0]) / 2 || 1;
-  const size = Math.min(box.clientWidth, 260),
+  const y = training.values[data.target],
+    colour = colourOf(found, y),
     shown = document.createElement("canvas");
   shown.width = shown.height = SIDE;
-  const picture = shown.getContext("2d"),
-    colours = picture.createImageData(SIDE, SIDE);
-  const [more, less] = ["--positive", "--negative"].map((name) => rgb(getComputedStyle(shown.isConnected ? shown : box).getPropertyValue(name)));
-  answers.forEach((answer, i) => {
-    const share = Math.max(-1, Math.min(1, (answer - middle) / half));
-    colours.data.set([...(share > 0 ? more : less), Math.round(200 * Math.abs(share))], 4 * i);
-  });
-  picture.putImageData(colours, 0, 0);
+  const picture = shown.getContext("2d");
+  for (let i = 0; i < SIDE * SIDE; i += 1) {
+    picture.fillStyle = colour(found, i);
+    picture.fillRect(i % SIDE, Math.floor(i / SIDE), 1, 1);
+  }
+  const size = Math.min(box.clientWidth, 260);
   const names = [0, 1].map((unit) => columns[0].labels[unit] || shownName(program.inputs[0]) + place(unit));
   const label = `The answer for each pair of inputs: ${names[0]} from left to right, ${names[1]} upwards`;
   const svg = draw("svg", { width: size, height: size, viewBox: `0 0 ${size} ${size}`, role: "img", "aria-label": label });
   const across = scaled(left, right, 0, size),
     up = scaled(low, high, size, 0);
   for (let row = 0; row < x.rows; row += 1) {
-    const kind = entry(y, row, 0) > middle ? "positive" : "negative";
-    draw("circle", { class: `point ${kind}`, r: 6, cx: across(entry(x, row, 0)), cy: up(entry(x, row, 1)) }, svg);
+    const at = { r: 6, cx: across(entry(x, row, 0)), cy: up(entry(x, row, 1)) };
+    draw("circle", { class: "point", style: `fill: ${colour(y, row)}`, ...at }, svg);
   }
   const map = element("div", "", "map", [shown, svg]);
   map.style.width = map.style.height = `${size}px`;
-  box.replaceChildren(map, element("p", `${label}. Blue is ${format(bounds[1], 3)}, orange ${format(bounds[0], 3)}; points are the rows, in the colour of their targets.`));
+  const legend = colour.legend.flatMap(([paint, text]) => {
+    const swatch = element("i", "", "swatch");
+    swatch.style.background = paint;
+    return [swatch, `${text} `];
+  });
+  box.replaceChildren(map, element("p", `${label}. Points are the rows, in the colours of their targets.`), element("p", "", "", legend));
 }
-const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.trim().slice(i, i + 2), 16));
+
+/* The colour of a row of answers: of one answer from orange to blue, of more that of the largest. */
+const COLOURS = ["#1668a8", "#b84a00", "#2e7d32", "#8e24aa", "#b08a00", "#00838f", "#6d4c41", "#ad1457"];
+function colourOf(found, y) {
+  if (found.columns > 1) {
+    const largestOf = (value, row) => {
+      const numbers = Array.from({ length: value.columns }, (_, unit) => entry(value, row, unit));
+      return numbers.indexOf(Math.max(...numbers));
+    };
+    const colour = (value, row) => COLOURS[largestOf(value, row) % COLOURS.length];
+    const { units: numbers, labels } = columns.at(-1);
+    colour.legend = numbers.map((number, unit) => [COLOURS[number % COLOURS.length], labels[unit] || `${number + 1}`]);
+    return colour;
+  }
+  const all = [...found.numbers, ...y.numbers],
+    [low, high] = data.domain ?? [Math.min(...all), Math.max(...all)];
+  const colour = (value, row) => {
+    const share = ((entry(value, row, 0) - low) / (high - low || 1)) * 2 - 1;
+    const [r, g, b] = share > 0 ? [22, 104, 168] : [184, 74, 0];
+    return `rgb(${r} ${g} ${b} / ${Math.min(Math.abs(share), 1).toFixed(3)})`;
+  };
+  colour.legend = [[COLOURS[1], format(low, 3)], [COLOURS[0], format(high, 3)]];
+  return colour;
+}
