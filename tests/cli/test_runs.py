@@ -25,6 +25,12 @@ CANCER = str(CONFIGS / "breast_cancer.yaml")
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "undrawn")
 
 
+@pytest.fixture(autouse=True)
+def no_page(request):
+    if request.node.name != "test_a_sweep_prints_its_table_and_goes_by_the_best":  # which looks at the page
+        request.getfixturevalue("without_page")
+
+
 def scores(text):
     return {name: float(value) for name, value in re.findall(r"^(\S+/\S+) +(\S+)$", text, re.MULTILINE)}
 

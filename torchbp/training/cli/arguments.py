@@ -3,7 +3,6 @@
 import contextlib
 import inspect
 import itertools
-import json
 import pkgutil
 import re
 from pathlib import Path
@@ -27,6 +26,7 @@ LISTS = {
     for name, parameter in inspect.signature(GROUPS["data"]).parameters.items()
     if "list[str]" in str(parameter.annotation)
 }
+IN_QUOTES = {"default_style": '"', "default_flow_style": True, "allow_unicode": True, "width": float("inf")}
 NAMES = re.compile(rf"--data\.({'|'.join(LISTS)})(?==|$)")
 
 
@@ -68,7 +68,8 @@ def as_texts(flags):
         if (key := NAMES.fullmatch(flag)) and (LISTS[key[1]] or flags[at].startswith("[")):
             with contextlib.suppress(yaml.YAMLError):
                 names = yaml.load(flags[at], yaml.BaseLoader)
-                flags[at] = json.dumps(names if isinstance(names, list) else [names], ensure_ascii=False)
+                names = names if isinstance(names, list) else [names]
+                flags[at] = yaml.safe_dump(names, **IN_QUOTES).strip()
     return flags
 
 
