@@ -56,8 +56,8 @@ class File:
             if "://" in str(source):
                 raise UserError(f"{source} is an address, and no file; download it, and give the file")
             raise UserError(
-                f"{self.path} {what}; give a file (CSV, TSV, Parquet, Feather, JSON lines or Excel), - for stdin, or "
-                f"one of {', '.join(BUNDLED)}"
+                f"the source {self.path} {what}; give a file (CSV, TSV, Parquet, Feather, JSON lines or Excel), - for "
+                f"stdin, or one of {', '.join(BUNDLED)}"
             )
         self.format = "CSV"
         with self._errors():
