@@ -99,7 +99,10 @@ def test_the_loss_of_logits_is_the_one_that_names_the_loss_of_answers(registered
     registered(of_logits(rule), SignErrorOfLogits)
     explanation = torchbp.explain(line(torch.nn.Tanh()), X, Y, loss=loss)
     assert observations.saturation._logit_form(explanation).name == "sign_error_of_logits"
-    assert observations.saturation._logit_form(torchbp.explain(line(torch.nn.Tanh()), X, Y, loss=torch.nn.MSELoss())) is None
+    assert (
+        observations.saturation._logit_form(torchbp.explain(line(torch.nn.Tanh()), X, Y, loss=torch.nn.MSELoss()))
+        is None
+    )
 
 
 def test_a_loss_of_logits_need_not_say_its_error_in_one_formula(registered):

@@ -7,7 +7,9 @@ import torch
 
 import torchbp
 from tests.explanation.samples import XOR, cancer, large, xor
-from torchbp.explanation.render.html.mistakes import mistakes
+from torchbp.explanation.grading.mistakes import mistakes
+from torchbp.explanation.records import sentence
+from torchbp.explanation.render.plain_text import partial
 
 
 def at(explanation, name):
@@ -171,7 +173,7 @@ def test_the_exercise_hides_a_number_and_says_what_is_wrong(browse):
     value = explanation["dL/dZ2"].tensor[0, 0].item()
     assert browser.text("#asked").startswith("What is ∂L/∂Z2[1,1]?")
     assert answer(browser, -value) == "The sign is wrong."
-    assert answer(browser, 4 * value) == "The division by N is missing: L is a mean."
+    assert answer(browser, 4 * value) == "The division by N is missing."
     a = explanation["A2"].tensor[0, 0].item()
     assert answer(browser, explanation["dL/dA2"].tensor[0, 0].item() * a) == "The factor 1 − A2 is missing."
     assert answer(browser, explanation["dL/dZ2"].tensor[1, 0].item()) == "This is ∂L/∂Z2[2,1]."
@@ -184,7 +186,7 @@ def test_the_exercise_hides_a_number_and_says_what_is_wrong(browse):
     place = browser.evaluate("askedPlace().at")
     w, dw = (explanation[name].tensor for name in ("W1′", "dL/dW1"))
     new = w[*place].item()
-    assert answer(browser, new + 2 * dw[*place].item()) == "The sign of α ∂L/∂W1 is wrong."
+    assert answer(browser, new + 2 * dw[*place].item()) == "The sign of α ∂L/∂W1 is wrong in W1 − α ∂L/∂W1."
     assert answer(browser, new) == "Right."
     browser.click("#reveal")
     assert browser.evaluate(hidden)
@@ -192,18 +194,30 @@ def test_the_exercise_hides_a_number_and_says_what_is_wrong(browse):
     assert not browser.evaluate("byId('question').offsetParent")
 
 
-def test_no_usual_mistake_gives_the_right_number():
-    """A mistake whose number is right would call a right answer wrong, if the right one did not come first."""
+def test_each_mistake_of_the_page_is_the_one_that_it_names(browse):
+    """A mistake is an edit of the equation's tree: what the page evaluates is the wrong tree's value in Python."""
     torch.manual_seed(0)
     explanation = torchbp.explain(torchbp.nn.MLP(2, 4, 1, dtype=torch.float64), *XOR, lr=0.7)
+    browser = browse(explanation)
+    count = 0
     for record in explanation.records:
-        found = mistakes(record)
-        assert found[-1][0] == "The sign is wrong."
-        assert len({said for said, _ in found}) >= min(len(found), 2) or len(found) == 1
-        for said, tree in found:
-            wrong = tree.evaluate(explanation.step.symbols)
-            assert said.endswith(".")
-            assert not torch.equal(torch.as_tensor(wrong, dtype=torch.float64).expand_as(record.tensor), record.tensor)
+        made = {f"{said[:1].upper()}{said[1:]}.": m.tree for side in record.sides for said, m in named(side)}
+        made["The sign is wrong."] = -record.sides[-1]
+        found = browser.evaluate(
+            f"(program.mistakes['{record.name}'] ?? []).map(([says, path, part]) => [says, "
+            f"toLists(valueOf(withPart(program.trees['{record.name}'], path, part), training.values))])"
+        )
+        for says, value in found:
+            expected = made[says].evaluate(explanation.step.symbols)
+            computed = torch.tensor(value, dtype=torch.float64).reshape(expected.shape)
+            torch.testing.assert_close(computed, expected)
+            assert not torch.allclose(computed, record.tensor)
+            count += 1
+    assert count > 50
+
+
+def named(side):
+    return [(sentence(mistake.parts, partial), mistake) for mistake in mistakes(side, {})]
 
 
 def test_a_large_network_has_a_panel_too(browse):
