@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 import torchbp
 from tests.explanation.samples import XOR
-from torchbp.explanation import observations
+from torchbp.explanation.observations.saturation import logit_form
 from torchbp.ops.expressions import A, Indicator, Number, Z, maximum, y
 from torchbp.ops.registry import rule_of, rules
 from torchbp.ops.rules import Activation, Loss
@@ -98,11 +98,8 @@ def test_the_loss_of_logits_is_the_one_that_names_the_loss_of_answers(registered
     loss = registered(rule, SignError)()
     registered(of_logits(rule), SignErrorOfLogits)
     explanation = torchbp.explain(line(torch.nn.Tanh()), X, Y, loss=loss)
-    assert observations.saturation._logit_form(explanation).name == "sign_error_of_logits"
-    assert (
-        observations.saturation._logit_form(torchbp.explain(line(torch.nn.Tanh()), X, Y, loss=torch.nn.MSELoss()))
-        is None
-    )
+    assert logit_form(explanation).name == "sign_error_of_logits"
+    assert logit_form(torchbp.explain(line(torch.nn.Tanh()), X, Y, loss=torch.nn.MSELoss())) is None
 
 
 def test_a_loss_of_logits_need_not_say_its_error_in_one_formula(registered):
