@@ -259,3 +259,20 @@ def test_the_weight_that_is_most_to_blame_is_followed_with_one_click(browse):
     assert browser.evaluate("state.pinned")
     assert browser.text("#chain h3").startswith("Weight W")
     assert browser.text(".step.shown td.chosen")
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_biases_are_drawn_under_their_units(browse, width):
+    explanation = xor()
+    browser = browse(explanation, width=width)
+    shown = lambda: browser.evaluate("units[1].map(({ bias }) => bias.textContent)")  # noqa: E731
+    bias = explanation.values["b1"].tolist()
+    assert shown() == [f"b1 {value:.3g}".replace("-", "−") for value in bias]
+    assert browser.evaluate("units[0].every(({ bias }) => bias === null)")
+    browser.press("End")
+    assert shown() == [f"b1′ {value:.3g}".replace("-", "−") for value in explanation["b1′"].tensor.tolist()]
+    over = """(() => { const boxes = [...document.querySelectorAll("#network text")].filter((t) => t.textContent)
+      .map((t) => t.getBoundingClientRect());
+      return boxes.some((a, i) => boxes.some((b, j) => i < j && a.left < b.right - 1 && b.left < a.right - 1
+        && a.top < b.bottom - 4 && b.top < a.bottom - 4)); })()"""
+    assert not browser.evaluate(over)
