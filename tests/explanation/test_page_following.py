@@ -276,3 +276,25 @@ def test_biases_are_drawn_under_their_units(browse, width):
       return boxes.some((a, i) => boxes.some((b, j) => i < j && a.left < b.right - 1 && b.left < a.right - 1
         && a.top < b.bottom - 4 && b.top < a.bottom - 4)); })()"""
     assert not browser.evaluate(over)
+
+
+def test_the_way_goes_through_the_unit_that_most_of_the_gradient_comes_through(browse):
+    torch.manual_seed(2)
+    net = torchbp.nn.MLP(2, 3, 4, 3, dtype=torch.float64)
+    explanation = torchbp.explain(net, torch.randn(3, 2), torch.rand(3, 3))
+    browser = browse(explanation)
+    browser.evaluate("(show(cards.length - 1), chooseRow(1))")
+    for unit in range(3):
+        shares = explanation["dL/dZ2"].tensor[1] * explanation.values["W2"][:, unit]
+        second = shares.abs().argmax().item()
+        third = (explanation["dL/dZ3"].tensor[1] * explanation.values["W3"][:, second]).abs().argmax().item()
+        path = browser.evaluate(f"strongestPath(1, {unit}).map((at) => [at.column, at.unit])")
+        assert path == [[1, unit], [2, second], [3, third]]
+        browser.evaluate(f"pin({{ column: 1, unit: {unit} }})")
+        levels = browser.evaluate("[...document.querySelectorAll('#chain .path li')].map((li) => li.textContent)")
+        assert f"∂L/∂A1[2,{unit + 1}] = " in levels[2]
+        assert f"strongest comes through unit {second + 1} of layer 2" in levels[2]
+        assert f"∂L/∂A2[2,{second + 1}] = " in levels[1]
+    browser.evaluate("pin({ column: 2, unit: 1, from: 2 })")
+    assert browser.text("#chain h3").startswith("Weight W2[2,3] = ")
+    assert "from unit 3 of layer 1" in browser.text("#chain h3")
