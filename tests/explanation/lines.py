@@ -5,13 +5,13 @@ import re
 import mpmath  # with torch
 import pytest
 
+LOWERED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 SIGNS = [  # in Python; a number is one of many digits
     (r"\[\d+ more: ([^]]*)\]", r"(\1)"),
     (r"(?<![\w.])(\d[\d.]*(?:e[+−]\d+)?)", r"mpf('\1')"),
     ("−", "-"),
     ("·", "*"),
-    ("²", "**2"),
-    ("³", "**3"),
+    ("[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda raised: f"**({raised[0].translate(LOWERED)})"),
 ]
 FUNCTIONS = {"σ": lambda z: 1 / (1 + mpmath.exp(-z)), "max": max, "ln": mpmath.log}
 FUNCTIONS |= {"min": min, "abs": abs, "sgn": mpmath.sign, "softplus": lambda z: mpmath.log1p(mpmath.exp(z))}

@@ -235,9 +235,38 @@ def test_any_network_that_can_be_trained_is_explained(arguments, title, line, ru
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.parametrize(("settings", "cls"), [("", "sgd"), ("--model.optimizer adamw --model.momentum 0", "adamw")])
+def test_the_update_of_the_training(settings, cls, run):
+    """From the checkpoint it is the step that torch's optimizer takes next; a new network remembers nothing."""
+    data = f"{XOR} {settings} --model.lr 0.1 --model.weight_decay 0.01 --trainer.logger.init_args.save_dir ."
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main(["fit", *shlex.split(f"{data} --trainer.max_epochs 7")]) == 0
+    run("--row 1")  # reads away what fit has printed
+    command = f"{data} --ckpt_path xor/version_0/checkpoints/last.ckpt --descent trained --json e.json"
+    status, out, err = run(command)
+    assert (status, err) == (0, "")
+    assert f"The step is of {cls}" in " ".join(out.split())
+    content = torch.load("xor/version_0/checkpoints/last.ckpt", weights_only=True)
+    model = Network.load_from_checkpoint("xor/version_0/checkpoints/last.ckpt").double()
+    (state,) = content["optimizer_states"]
+    optimizer = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[cls](model.net.parameters())
+    optimizer.load_state_dict(state)
+    x, y = TabularData("xor").rows(torch.arange(4))
+    model.task.criterion(model(x.double()), y.double()).backward()
+    optimizer.step()
+    records = {record["name"]: record for record in json.loads(Path("e.json").read_text())["records"]}
+    for name, parameter in zip(("W1′", "b1′", "W2′", "b2′"), model.net.parameters(), strict=True):
+        torch.testing.assert_close(
+            torch.tensor(records[name]["values"]).double(), parameter.detach(), rtol=1e-5, atol=1e-6
+        )
+    _, out, _ = run(f"{XOR} {settings} --descent trained --layer 1")
+    assert f"The step is of {cls}, which remembers no step before it" in " ".join(out.split())
+
+
 def test_without_arguments_it_explains_xor(run):
-    assert run("") == run(XOR)
-    assert run("--row 2 --layer 1") == run(f"{XOR} --row 2 --layer 1")
+    plain = f"{XOR} --model.momentum 0"
+    assert run("") == run(plain)
+    assert run("--row 2 --layer 1") == run(f"{plain} --row 2 --layer 1")
 
 
 def test_many_steps_are_the_first_a_line_for_each_and_the_last(run):
@@ -424,6 +453,7 @@ BAD = [
     (f"{XOR} --html nowhere/e.html", 2, "there is no folder nowhere to write e.html to"),
     ("--data.source nowhere.csv --data.target y", 1, "nowhere.csv does not exist"),
     ("--data.batch_size 8", 2, "data.source is missing"),
+    (f"{XOR} --descent adam", 2, "--descent adam is not known; use plain or trained"),
     (f"{XOR} --steps 0", 2, "steps=0 must be a whole number from 1 on"),
     ("--data.source diabetes --row 1 --y much", 2, "--y much must be a number"),
     ("--data.source diabetes --row 1 --saturate", 2, "--saturate makes a network sure of a wrong class"),

@@ -82,6 +82,7 @@ def explain_keys(
     layer: int | None = None,
     weights: str | None = None,
     saturate: bool = False,
+    descent: str = "plain",
     steps: int = 1,
     member: int | None = None,
     lesson: str | None = None,
@@ -104,6 +105,7 @@ def explain_keys(
         layer: print this layer alone, from 1.
         weights: "zero" shows what would happen if all weights were 0.
         saturate: whether to show what would happen if the network were sure of a wrong answer.
+        descent: "trained" takes the step of the training's optimizer, and not one of plain gradient descent.
         steps: how many steps to take: the first and the last are printed whole, and a line for each.
         member: which network of an ensemble, from 1, or of a pack.
         lesson: explain one of the lessons article, xor and makemore, instead of rows of data.

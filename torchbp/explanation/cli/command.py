@@ -12,10 +12,12 @@ from torchbp.cli import keys
 from torchbp.cli.keys import LINKED, TRAINER_DEFAULTS
 from torchbp.explanation.arguments import member_of
 from torchbp.explanation.cli.data_rows import Rows
+from torchbp.explanation.cli.descent import DESCENTS, lr_of, notes, optimizer_of
 from torchbp.explanation.cli.files import contents, files_of, write
 from torchbp.explanation.cli.lessons import lesson
 from torchbp.explanation.cli.what_if import WEIGHTS, saturate
 from torchbp.explanation.explanation import explain
+from torchbp.explanation.render.steps_text import table
 from torchbp.explanation.render.text import closing, heading
 from torchbp.printing import complain, say
 from torchbp.training.checkpoints.reading import find_checkpoint, read_checkpoint
@@ -102,7 +104,8 @@ def _run(settings):
         found = contents(explanation, files, **{"most": None} if settings.json_all else {})
     write(found)
     if files and settings.layer is None:  # the files have the whole
-        text = "\n".join([*heading(explanation), "", *closing(explanation)])
+        of_all = [*table(explanation), ""] if settings.steps > 1 else []
+        text = "\n".join([*heading(explanation), "", *of_all, *closing(explanation)])
     print(text)
     for path in files.values():
         say("wrote", path)
@@ -124,7 +127,10 @@ def _explanation(settings):
     """The explanation of rows of data, in a trained network or a fresh one."""
     if settings.weights not in (None, *WEIGHTS):
         raise SettingError(f"--weights {settings.weights} is not known; use {', '.join(WEIGHTS)}")
-    model, source, target, reading = trained(settings) if settings.ckpt_path else _fresh(settings)
+    if settings.descent not in DESCENTS:
+        raise SettingError(f"--descent {settings.descent} is not known; use {' or '.join(DESCENTS)}")
+    found = trained(settings) if settings.ckpt_path else _fresh(settings)
+    model, source, target, reading, states = found
     model = model.double()
     net = _network(model, settings.member)
     rows = Rows(source, target, settings.row, settings.y, model, reading)
@@ -136,7 +142,10 @@ def _explanation(settings):
     )
     title = rows.title() + (f", member {settings.member} of {model.members}" if model.members else "")
     title = f"{title}. Inputs {SCALED[model.hparams.scaling]}. {weights}"
-    title += _notes(model, settings)
+    lr, optimizer = settings.lr if settings.lr is not None else lr_of(model, settings.member), None
+    if settings.descent == "trained":
+        lr, optimizer = None, optimizer_of(model, net, lr, states)
+    title += notes(model, settings, optimizer)
     with _refusals():
         if settings.weights:
             WEIGHTS[settings.weights](net, x, y)
@@ -146,7 +155,6 @@ def _explanation(settings):
                 raise SettingError("--saturate makes a network sure of a wrong class, and this one predicts numbers")
             saturate(net, x, y)
             title += ", --saturate"
-        lr = settings.lr if settings.lr is not None else _lr_of(model, settings.member)
         torch.manual_seed(settings.seed_everything)
         return explain(
             net.train(),
@@ -158,13 +166,14 @@ def _explanation(settings):
             features=model.scaling.names(feature_names(rows.columns)),
             outputs=rows.outputs,
             unscaled=None if model.hparams.scaling == "none" or rows.x.shape != x.shape else rows.x,
+            optimizer=optimizer,
             steps=settings.steps,
         )
 
 
 def trained(settings):
-    """The model of the checkpoint, whose settings must be those of the command; the source of the rows; the target; and
-    how a text file is written."""
+    """The model of the checkpoint, whose settings must be those of the command; the source of the rows; the target;
+    how a text file is written; and what the optimizer remembers."""
     path = find_checkpoint(settings.ckpt_path)
     checkpoint = read_checkpoint(path)
     model = load_model(checkpoint, path)
@@ -178,7 +187,8 @@ def trained(settings):
         raise SettingError(f"--member {settings.member} is of many networks, and {path} holds one; leave it out")
     source = settings_of_rows(settings, model, checkpoint, path)["source"]
     target = settings.data.target or checkpoint.get("datamodule_hyper_parameters", {}).get("target")
-    return model, source, target, saved_reading(checkpoint, settings.data.as_dict())
+    states = [] if is_pack(checkpoint) else checkpoint.get("optimizer_states", [])
+    return model, source, target, saved_reading(checkpoint, settings.data.as_dict()), states
 
 
 def _plain_member(pack):
@@ -188,8 +198,8 @@ def _plain_member(pack):
 
 
 def _fresh(settings):
-    """A model with the random first weights that `fit` would start from; the source of the rows; the target; and how a
-    text file is written."""
+    """A model with the random first weights that `fit` would start from; the source of the rows; the target; how a text
+    file is written; and that no optimizer remembers anything."""
     if settings.data.source is None:
         raise SettingError("data.source is missing; set it in the file of -c, or as --data.source")
     if not 0 <= settings.seed_everything < 2**32:
@@ -203,27 +213,7 @@ def _fresh(settings):
     model.trainer = None
     if settings.member is not None and not model.members:
         raise SettingError(f"--member {settings.member} is of many networks, and the settings are of one; leave it out")
-    return model.eval(), settings.data.source, settings.data.target, data.settings.reading
-
-
-def _notes(model, settings):
-    """What the step does otherwise than the training does, and what y is where it is scaled."""
-    h, notes = model.hparams, ""
-    if h.optimizer != "sgd":
-        notes += f". The step is of plain gradient descent, and not of {h.optimizer}"
-    if h.task == "multiclass" and h.class_weight is not None:
-        notes += ". The loss is without the weights of the classes"
-    if h.task == "regression":
-        notes += ". y is scaled: (y − mean)/deviation of the training rows"
-    if h.dropout:
-        notes += f". Dropout's mask is drawn with seed {settings.seed_everything}"
-    return notes
-
-
-def _lr_of(model, member):
-    """The learning rate of the training; of a sweep that of the member's group."""
-    lr = model.hparams.lr
-    return lr[(member - 1) * len(lr) // model.members] if isinstance(lr, list) else lr
+    return model.eval(), settings.data.source, settings.data.target, data.settings.reading, []
 
 
 def _network(model, member):

@@ -24,6 +24,7 @@ from torchbp.ops.expressions import (
     Product,
     Quotient,
     Sum,
+    SumOfRow,
     SumOver,
     Transpose,
     sigma,
@@ -134,6 +135,10 @@ def _in_sum_over(tree):
         yield tree.operand, ("the sum over the rows is missing",)
 
 
+def _in_sum_of_row(tree):
+    yield tree.operand, ("the sum over the units of the row is missing",)
+
+
 def _in_power(tree):
     yield tree.base, ("the exponent ", tree.exponent, " is missing")
 
@@ -191,6 +196,7 @@ MISTAKES = {
     Sum: _in_sum,
     MatrixProduct: _in_matrix_product,
     SumOver: _in_sum_over,
+    SumOfRow: _in_sum_of_row,
     Power: _in_power,
     Call: _in_call,
     Indicator: _in_indicator,

@@ -83,7 +83,8 @@ def _line(record):
 
 
 def _grading(explanation):
-    """The cell that grades the arrays; None where the network or its loss cannot be written down in a line."""
+    """The cell that grades the arrays; None where the network, its loss or its update cannot be written down in a
+    line."""
     modules = [step.module for step in explanation.chain.steps]
     step, criterion = explanation.step, explanation.step.criterion
     rules = [part.rule for part in explanation.chain.steps]
