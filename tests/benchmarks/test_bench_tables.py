@@ -165,4 +165,4 @@ def test_models_of_other_libraries_take_part_where_they_are_installed(monkeypatc
     models, missing = library_models()
     assert list(models) == ["dummy"]
     assert models["dummy"][CLASSES](3).get_params() == {"constant": None, "random_state": 3, "strategy": "prior"}
-    assert missing == "not installed: A and B (pip install nowhere)"
+    assert missing == "not installed: A and B (nowhere)"

@@ -91,12 +91,15 @@ def test_adam_with_decoupled_decay_is_adamw():
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-13)])
 @kinds
 def test_the_formulas_agree_with_torchs_kernel(kind, dtype, tolerance):
-    """A learning rate that is a tensor goes by the formulas, a number by the kernel."""
-    nets = [network(dtype=dtype) for _ in range(2)]
+    """A learning rate that is a tensor takes D from the kernel, a number all; an ε that is a tensor goes by the
+    formulas."""
+    nets = [network(dtype=dtype) for _ in range(3)]
     options = {"betas": (0.8, 0.95), "weight_decay": 0.1}
     optimizers = [
-        KINDS[kind][0](net, lr=lr, **options) for net, lr in zip(nets, (0.02, torch.tensor(0.02)), strict=True)
+        KINDS[kind][0](net, lr=lr, **options)
+        for net, lr in zip(nets, (0.02, torch.tensor(0.02), torch.tensor(0.02)), strict=True)
     ]
+    optimizers[2].param_groups[0]["eps"] = torch.tensor(1e-8, dtype=torch.double)
     for optimizer in optimizers:
         optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"] * 1  # float32 and float64 hold another 0.02
     optimizers[0].param_groups[0]["lr"] = torch.tensor(0.02).item()
@@ -108,9 +111,10 @@ def test_the_formulas_agree_with_torchs_kernel(kind, dtype, tolerance):
         next(iter(o._rule(p, o.param_groups[0], {}) for p in net.parameters()))
         for o, net in zip(optimizers, nets, strict=True)
     ]
-    assert [rule.in_one_kernel for rule in of] == [True, False]
-    assert_same(*nets, tolerance)
-    assert_same_state(*optimizers, tolerance)
+    assert [rule.in_one_kernel for rule in of] == [True, True, False]
+    for net, optimizer in zip(nets[:2], optimizers[:2], strict=True):
+        assert_same(net, nets[2], tolerance)
+        assert_same_state(optimizer, optimizers[2], tolerance)
 
 
 @kinds

@@ -106,6 +106,8 @@ def test_greedy_shares():
     assert shares.tolist() == [0, pytest.approx(1 / 3), pytest.approx(2 / 3), 0]  # (1 + 1 − 2)/3 = 0
     alone = greedy_shares(answers[2:], lambda answers: (answers - right).square().mean((-1, -2)))
     assert alone.tolist() == [1, 0]
+    answers[0] = torch.nan  # it has diverged
+    assert greedy_shares(answers, lambda answers: (answers - right).square().mean((-1, -2)))[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,26 @@ def test_the_cells_of_a_notebook_compute_every_quantity(name, loss, capsys):
     assert f"{asked} of {asked} right." in printed
 
 
+def test_the_cells_of_a_notebook_compute_what_a_softmax_a_norm_a_mask_and_an_optimizer_do():
+    torch.manual_seed(0)
+    layers = [
+        torch.nn.Linear(3, 4),
+        torch.nn.LayerNorm(4),
+        torch.nn.ReLU(),
+        torch.nn.Dropout(0.5),
+        torch.nn.Linear(4, 3),
+    ]
+    net, x, y = torch.nn.Sequential(*layers).double(), torch.randn(5, 3), torch.tensor([0, 2, 1, 1, 0])
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+    loss = torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0]), label_smoothing=0.1)
+    explanation = torchbp.explain(net, x, y, loss=loss, optimizer=optimizer)
+    names, _ = run_cells(explanation.to_notebook())
+    for record in explanation.records:
+        np.testing.assert_allclose(names[name_of(record.quantity)], record.tensor.numpy(), rtol=1e-9, atol=1e-12)
+    assert "exercise" not in names  # a new mask would be drawn, and another update taken
+    assert max(map(ord, explanation.to_latex())) < 0x180
+
+
 def test_a_loss_with_weights_is_computed_in_a_notebook_and_not_graded():
     loss = torch.nn.BCEWithLogitsLoss(weight=torch.tensor([2.0, 1.0]), pos_weight=torch.tensor([3.0, 1.0]))
     net = torch.nn.Sequential(torch.nn.Linear(3, 2)).double()

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 import torchbp
 from tests.explanation.samples import XOR
-from torchbp.explanation import observations
+from torchbp.explanation.observations.saturation import logit_form
 from torchbp.ops.expressions import A, Indicator, Number, Z, maximum, y
 from torchbp.ops.registry import rule_of, rules
 from torchbp.ops.rules import Activation, Loss
@@ -97,9 +97,9 @@ def test_the_loss_of_logits_is_the_one_that_names_the_loss_of_answers(registered
     rule = Loss(**SIGN)
     loss = registered(rule, SignError)()
     registered(of_logits(rule), SignErrorOfLogits)
-    form = observations.saturation._logit_form
-    assert form(torchbp.explain(line(torch.nn.Tanh()), X, Y, loss=loss)).name == "sign_error_of_logits"
-    assert form(torchbp.explain(line(torch.nn.Tanh()), X, Y, loss=torch.nn.MSELoss())) is None
+    explanation = torchbp.explain(line(torch.nn.Tanh()), X, Y, loss=loss)
+    assert logit_form(explanation).name == "sign_error_of_logits"
+    assert logit_form(torchbp.explain(line(torch.nn.Tanh()), X, Y, loss=torch.nn.MSELoss())) is None
 
 
 def test_a_loss_of_logits_need_not_say_its_error_in_one_formula(registered):

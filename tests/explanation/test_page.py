@@ -167,13 +167,41 @@ def test_five_lines_above_say_what_happens():
 def test_five_lines_of_many_rows_and_answers_are_short():
     wide = torchbp.explain(torchbp.nn.MLP(30, 4, 9), torch.ones(30), torch.ones(9), outputs=[*"abcdefghi"])
     assert short(wide)["What goes in?"].endswith("X[5] = 1, and 25 more")
-    assert short(wide)["What comes out?"].startswith("A2 = a: ")
+    assert short(wide)["What comes out?"].startswith("A2 = P(a): ")
     assert "and 4 more; the target is 1, 1, 1, 1, 1, and 4 more" in short(wide)["What comes out?"]
     lines = short(xor())
     assert lines["What goes in?"] == "4 rows of 2 inputs"
     assert lines["What comes out?"].endswith("; the target is 0, 1, 1, 0")
     many = torchbp.explain(torchbp.nn.MLP(2, 4, 2), torch.ones(3, 2), torch.ones(3, 2))
     assert short(many)["What comes out?"] == "3 rows of 2 answers A2"
+
+
+def test_inputs_are_shown_as_they_were_before_they_were_scaled_and_answers_by_their_names():
+    net = torchbp.nn.MLP(2, 4, 1)
+    names = {"features": ["age", "size<3"], "outputs": ["benign"]}
+    explanation = torchbp.explain(net, [0.5, -1], [1], unscaled=[40, 2], **names)
+    assert short(explanation)["What goes in?"] == "age = 40 (scaled 0.5), size&lt;3 = 2 (scaled −1)"
+    assert short(explanation)["What comes out?"].startswith("A2 = P(benign) = ")
+    given = re.search('<details class="card" id="given">(.*?)</details>', explanation.to_html(), re.DOTALL)[1]
+    assert re.findall("<h3>(.*?)</h3>", given) == [
+        *("X", "X before it was scaled", "y", "W1, 0.weight", "b1, 0.bias", "W2, 2.weight", "b2, 2.bias"),
+    ]
+    assert re.findall("<th .*?>(.*?)</th>", given) == ["age", "size&lt;3", "age", "size&lt;3", "benign"]
+    assert "<p>1 means benign.</p>" in given
+    cells = [float(cell.replace("−", "-")) for cell in re.findall("<td>(.*?)</td>", given)]
+    expected = [0.5, -1, 40, 2, 1, *(n for p in net.parameters() for n in p.flatten().tolist())]
+    assert cells == [pytest.approx(value, rel=1e-3) for value in expected]
+
+
+def test_checks_are_behind_one_line_where_all_are_ok():
+    page = xor().to_html()
+    assert "<summary>2 checks ok</summary>" in page
+    assert "<summary>1 check ok</summary>" in page
+    relu = torchbp.nn.MLP(1, 2, 1, activation="relu", dtype=torch.float64)
+    with torch.no_grad():
+        [p.zero_() for p in relu.parameters()]
+    page = torchbp.explain(relu, [1.0], [1.0]).to_html()
+    assert '<p class="check none">' in re.sub("<details class=.checks.*?</details>", "", page, flags=re.DOTALL)
 
 
 def test_where_no_weight_learns_none_is_to_blame():

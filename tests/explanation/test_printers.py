@@ -97,6 +97,8 @@ def test_markdown_has_every_equation_in_latex():
         assert f"$$\n{equation_text(record, latex)}\n$$" in text
         assert record.why in text
     assert text.count("$$") == 2 * len(explanation.records)
+    given = text.partition("## Given")[2].partition("## Forward")[0]
+    assert all(f"\n{name} (" in given for name in ("X", "y", "W1", "b1", "W2", "b2"))
 
 
 def test_the_pages_script_composes_and_reads_no_name():

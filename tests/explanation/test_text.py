@@ -49,3 +49,49 @@ def test_the_loss_along_a_straight_line(lr):
         explanation.to_text().split()
     )
     assert explanation.loss - explanation.loss_after(1e-6) == pytest.approx(1e-6 * squared, rel=1e-4)
+
+
+def given_lines(x, **names):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(len(x[0]), 2), torch.nn.Sigmoid(), torch.nn.Linear(2, 1))
+    text = torchbp.explain(net, x, [[1.0]] * len(x), **names).to_text()
+    assert max(map(len, text.splitlines())) <= 80
+    return text.partition("Given")[2].partition("W1 (")[0].splitlines()[1:], " ".join(text.split())
+
+
+def test_inputs_are_given_by_their_names_beside_what_was_read():
+    lines, text = given_lines(
+        [[0.5, -0.25], [1.0, 2.0]], features=["age", "a\x1b" + "b" * 40], unscaled=[[30, 7], [40, 1e9]], outputs=["ill"]
+    )
+    assert lines[0] == "X (2×2), scaled, and beside it as it was read"
+    assert lines[1].split() == ["age", "0.5", "1", "(30)", "(40)"]
+    assert lines[2].split() == ["a\\x1b" + "b" * 22 + "…", "−0.25", "2", "(7)", "(1e+09)"]
+    assert lines[3] == "y (2×1); 1 means ill"
+    assert "A2[1,1] is P(ill | x) of row 1." in text
+
+
+def test_what_was_read_has_the_shape_of_x():
+    with pytest.raises(ValueError, match=r"unscaled has the shape \(1, 3\); give that of x, \(1, 2\)"):
+        torchbp.explain(torch.nn.Linear(2, 1), [[0.0, 1.0]], [[1.0]], unscaled=[[1.0, 2.0, 3.0]])
+
+
+def test_names_of_many_columns_or_rows_are_listed():
+    names = [f"f{i}" for i in range(50)]
+    lines, _ = given_lines([[0.0] * 50], features=names, unscaled=[[1.0] * 50])
+    assert lines[0] == "X (1×50); its columns are f0, f1, f2, f3, f4, …, f49"
+    lines, text = given_lines([[0.0, 1.0]] * 3, features=["a", "b"])
+    assert lines[0] == "X (3×2); its columns are a, b"
+    assert "P(" not in text.replace("P(y", "")
+
+
+def test_the_loss_after_a_step_that_is_far_too_long():
+    net = torch.nn.Linear(1, 1).double()
+    text = torchbp.explain(net, [[1.0]], [[5.0]], lr=1e300, loss=torch.nn.MSELoss()).to_text()
+    assert " to inf: numbers overflow after a step so long." in " ".join(text.split())
+
+
+def test_a_check_is_printed_where_it_is_not_ok_alone():
+    explanation = torchbp.explain(torchbp.nn.MLP(2, 4, 1, dtype=torch.float64), *XOR)
+    count = sum(len(record.checks) for record in explanation.records)
+    assert "check" not in explanation.to_text().partition("What it did")[0]
+    assert f"Checks: {count} of {count} ok." in explanation.to_text()

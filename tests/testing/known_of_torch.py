@@ -6,6 +6,7 @@ A reason begins with "defect" or "convention". `test_torch_operators.py` shows s
 _RANK = "convention: the factors have no derivative where the matrix has no full rank"
 _STATISTICS = "convention: running statistics are written into, as the operator says"
 _SIZES = "defect: the kernel reads beyond statistics of another size, and ends the process"
+_CTC = "convention: the gradient is that of log-probabilities, whose exponentials add up to 1"
 _VIEW = "convention: it reads the memory of its input by strides"
 
 KNOWN = {
@@ -74,8 +75,8 @@ KNOWN = {
         "magnitudes": "defect: nan from the inactive branch of Stirling's term",
     },
     "nn.functional.ctc_loss": {
-        "values": "convention: the gradient is that of log-probabilities, whose exponentials add up to 1",
-        "extremes": "convention: the gradient is that of log-probabilities, whose exponentials add up to 1",
+        "values": _CTC,
+        "extremes": _CTC,
     },
     "polar": {
         "magnitudes": "defect: for a negative radius the gradient has the wrong sign",
@@ -89,4 +90,18 @@ KNOWN = {
     "masked.std": {"extremes": "convention: the standard deviation has a kink where all numbers are equal"},
     "__rpow__": {"values": "convention: the sample has no finite output"},
     "normal.number_mean": {"values": "convention: the sample has no input with a gradient"},
+    "nn.LPPool3d": {"values": "convention: a sample has no finite output"},
+    "nn.KLDivLoss": {"values": "convention: a sample is the logarithm of negative numbers"},
+    "nn.SoftMarginLoss": {"extremes": "defect: ln(1 + exp(−y x)) overflows, of float32 from 89 on"},
+    "nn.NLLLoss": {"layouts": "defect: of transposed images the backward raises “grad_input must be contiguous”"},
+    "nn.BCELoss": {"extremes": "defect: in float16 the least denominator, 1e-12, is 0, and the gradient at 0 is 0/0"},
+    "nn.CTCLoss": {"values": _CTC, "extremes": _CTC},
+    "nn.GELU": {"extremes": "defect: 1 + erf(x/√2) is 0 in float32 from x = −5.5 on, and 2e-8 is lost"},
+    "nn.TransformerEncoderLayer": {
+        "extremes": "convention: of equal numbers two layer norms multiply by 316 each, which is beyond float16"
+    },
+} | {
+    f"nn.Lazy{kind}{dims}d": {"refused": "convention: parameters have no shape before the first call"}
+    for kind in ("Conv", "ConvTranspose")
+    for dims in (1, 2, 3)
 }

@@ -205,3 +205,11 @@ def test_the_apply_of_a_function_has_its_name():
         pass
 
     assert name_of(Mine.apply) == "Mine.apply"
+
+
+def test_a_module_without_shapes_is_refused_and_audited_once_it_was_called():
+    module, x = torch.nn.LazyLinear(2, dtype=torch.double), torch.randn(3, 4, dtype=torch.double)
+    with pytest.raises(ValueError, match="LazyLinear has parameters without a shape; call it once, and audit it then"):
+        torchbp.check(module, x)
+    module(x)
+    assert torchbp.check(module, x, checks="values")

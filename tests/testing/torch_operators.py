@@ -60,20 +60,29 @@ def _module_samples(info):
             yield module, {"*": call.args, **call.kwargs}
 
 
+class Positional(torch.nn.Module):
+    """A function or a module whose keywords `names` are given as further positional arguments."""
+
+    def __init__(self, function, count, names, constants):
+        super().__init__()
+        self.function, self.count, self.names, self.constants = function, count, names, constants
+
+    def forward(self, *args):
+        named = dict(zip(self.names, args[self.count :], strict=True))
+        return self.function(*args[: self.count], **named, **self.constants)
+
+
 def audit(function, inputs, **options):
     """The report; a str where the auditor refuses."""
     inputs = dict(inputs)
     args = inputs.pop("*")
     target = function
-    if inputs and isinstance(function, torch.nn.Module):
-        return "keyword arguments of a module"
     if inputs:
         tensors = [name for name, value in inputs.items() if isinstance(value, torch.Tensor)]
         constants = {name: value for name, value in inputs.items() if name not in tensors}
-        args, count = (*args, *(inputs[name] for name in tensors)), len(args)
-
-        def target(*args):
-            return function(*args[:count], **dict(zip(tensors, args[count:], strict=True)), **constants)
+        target = Positional(function, len(args), tensors, constants)
+        target = target if isinstance(function, torch.nn.Module) else target.forward
+        args = (*args, *(inputs[name] for name in tensors))
 
     if not any(t.numel() and t.requires_grad for t in tree_leaves(args) if isinstance(t, torch.Tensor)):
         return "empty"

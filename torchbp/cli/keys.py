@@ -85,9 +85,14 @@ def explain_keys(
     descent: str = "plain",
     steps: int = 1,
     member: int | None = None,
+    lesson: str | None = None,
     json: str | None = None,
     json_all: bool = False,
     html: str | None = None,
+    latex: str | None = None,
+    markdown: str | None = None,
+    notebook: str | None = None,
+    svg: str | None = None,
     seed_everything: int = 0,
 ):
     """The keys of `explain` alone.
@@ -103,8 +108,13 @@ def explain_keys(
         descent: "trained" takes the step of the training's optimizer, and not one of plain gradient descent.
         steps: how many steps to take: the first and the last are printed whole, and a line for each.
         member: which network of an ensemble, from 1, or of a pack.
+        lesson: explain one of the lessons article, xor and makemore, instead of rows of data.
         json: write the explanation to this file, as JSON.
         json_all: whether to write large tensors too, of more than 10,000 numbers.
         html: write the explanation to this file, as a page to step through.
+        latex: write the explanation to this file, as a LaTeX document.
+        markdown: write the explanation to this file, in Markdown.
+        notebook: write the explanation to this file, as a Jupyter notebook.
+        svg: write the drawing of the network to this file.
         seed_everything: seed of the weights of a fresh network.
     """

@@ -30,7 +30,7 @@ def greedy_shares(answers, mean_losses):
     """
     total, chosen, lowest = torch.zeros_like(answers[0]), [], []
     for number in range(1, ROUNDS + 1):
-        losses = mean_losses((total + answers) / number)
+        losses = mean_losses((total + answers) / number).nan_to_num(nan=torch.inf)  # of networks that have diverged
         chosen.append(losses.argmin())
         lowest.append(losses.min())
         total += answers[chosen[-1]]
@@ -100,15 +100,15 @@ class PackTraining(Training):
 
     def networks_of(self, configuration, features, outputs):
         """The networks of a configuration, one for each fold, as they are before the training."""
-        hidden, *_, dropout, frequency, seed, _, _ = configuration
-        options = self.options["activation"], dropout, frequency, ranks_of(self.scaling)
-        torch.manual_seed(seed)
+        sizes = [features, *configuration.hidden_layer_sizes, outputs]
+        drawn = configuration.dropout, configuration.frequency, ranks_of(self.scaling)
+        torch.manual_seed(configuration.seed)
         networks = [
-            embedded_network([features, *hidden, outputs], *options).to(self.dtype)
+            embedded_network(sizes, self.options["activation"], *drawn).to(self.dtype)
             for _ in range(self.options["folds"])
         ]
         for fold, network in enumerate(networks):
-            seed_dropout(network, seed + fold)
+            seed_dropout(network, configuration.seed + fold)
         return networks
 
     def fit(self, x, y, classes):

@@ -5,6 +5,7 @@ of the processes that it starts, to fit and to answer the test rows.
 """
 
 import itertools
+import logging
 import math
 import operator
 import resource
@@ -15,7 +16,6 @@ import warnings
 import numpy as np
 import torch
 from rich.table import Table
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, log_loss, r2_score, root_mean_squared_error
 from threadpoolctl import threadpool_limits
 
@@ -59,6 +59,7 @@ def measure(folder, seeds, rows, only=None, pack=False, peers=False, ablation=Fa
     files = {} if folder is None else table_files(folder)
     names = [name for name in (*files, *OF_SKLEARN) if only is None or name in only]
     torch.set_num_threads(1)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # which RealMLP-TD and TabM train with
     models, missing = chosen_models(pack, peers, ablation)
     with threadpool_limits(1):
         warm_up(models)
@@ -94,7 +95,7 @@ def scored(model, parts, kind):
     """The loss and the score on the test rows, the loss of who knows only the training targets, and the seconds."""
     start = processor_seconds()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # scikit-learn's defaults end there
+        warnings.simplefilter("ignore")  # scikit-learn's defaults stop early, and peers warn of their own imports
         model.fit(parts.x, parts.y)
     answers = (model.predict_proba if kind == CLASSES else model.predict)(parts.x_test)
     seconds = processor_seconds() - start

@@ -92,7 +92,7 @@ def of_library(package, classifier, regressor, **options):
     return {CLASSES: partial(make, classifier), NUMBER: partial(make, regressor)}
 
 
-# package: its models; each has one thread, as all others
+# package: its models; each has one thread, as all others. pytabkit's need its extra: pip install pytabkit[models]
 OF_LIBRARIES = {
     "lightgbm": {"LightGBM": of_library("lightgbm", "LGBMClassifier", "LGBMRegressor", n_jobs=1, verbose=-1)},
     "catboost": {
@@ -114,7 +114,7 @@ def library_models():
     installed = {package: models for package, models in OF_LIBRARIES.items() if installed_version(package)}
     models = {name: of_kinds for of_package in installed.values() for name, of_kinds in of_package.items()}
     missing = [
-        f"{' and '.join(of_package)} (pip install {package})"
+        f"{' and '.join(of_package)} ({package})"
         for package, of_package in OF_LIBRARIES.items()
         if package not in installed
     ]

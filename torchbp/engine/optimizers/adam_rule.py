@@ -34,9 +34,10 @@ class AdamRule(Common, _Fields):
         D = M / (1 − β1ᵗ) / (√V / √(1 − β2ᵗ) + ε), and decoupled D ← D + decay W;   W ← W + rate D
 
     rate is −α and decay λ; t, M and V are `step`, `exp_avg` and `exp_avg_sq`. moves is 1, or a tensor with a 1 for each
-    member that descends and a 0 for each that keeps W, M, V and t. `in_one_kernel` is true where all numbers are
-    numbers: torch's fused kernel computes the same then. `decays_apart` is true where that kernel would round the
-    factor 1 − αλ of a decoupled decay by 1 % of αλ or more: the update is then made in memory of its own.
+    member that descends and a 0 for each that keeps W, M, V and t. `in_one_kernel` is true where β1, β2 and ε are
+    numbers and all members descend: torch's fused kernel computes D then, and where α and λ are numbers, W too.
+    `decays_apart` is true where that kernel would round the factor 1 − αλ of a decoupled decay by 1 % of αλ or more:
+    the update is then made in memory of its own.
     """
 
     __slots__ = ()
@@ -91,19 +92,30 @@ class AdamRule(Common, _Fields):
     def update_in_one_kernel(self, p, gradient):
         rate, beta1, beta2, eps, decay, decoupled, _, _, apart, step, m, v = self
         step.add_(ONE)  # a tensor: the number 1 would be made one first, at twice the cost
-        descends = p
-        if apart:  # the kernel adds its part to −αλ W, which is small too, and not to W
+        descends, of_members = p, isinstance(rate, torch.Tensor) or isinstance(decay, torch.Tensor)
+        if of_members:  # the kernel takes D from −λW, or from 0, at the rate 1
+            if is_used(decay) and not decoupled:
+                add_multiple(gradient, number_like(p, decay), p)
+            descends = p * -per_member_or_number(decay, p) if is_used(decay) and decoupled else torch.zeros_like(p)
+            rate, decay, own_rate = -1, 0, rate
+        elif apart:  # the kernel adds its part to −αλ W, which is small too, and not to W
             descends, decay = p * (rate * decay), 0
         kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
         options = {"lr": -rate, "beta1": beta1, "beta2": beta2, "weight_decay": decay, "eps": eps}
         kernel([descends], [gradient], [m], [v], [], [step], **options, amsgrad=False, maximize=False)
-        if apart:
+        if of_members:
+            add_multiple(p, -own_rate, descends)
+        elif apart:
             p.add_(descends)
 
 
 def times_(out, factor):
     """out ← factor out in place."""
-    return out.mul_(per_member(number_like(out, factor), out) if isinstance(factor, torch.Tensor) else factor)
+    return out.mul_(per_member_or_number(factor, out))
+
+
+def per_member_or_number(factor, tensor):
+    return per_member(number_like(tensor, factor), tensor) if isinstance(factor, torch.Tensor) else factor
 
 
 def precise_dtype(device):
@@ -135,10 +147,12 @@ def adam_rule(p, group, state, active, begun):
         active is None
         and not state["step"].dim()
         and p.device.type in ("cpu", "cuda")
-        and not any(isinstance(number, torch.Tensor) for number in numbers)
+        and not any(isinstance(number, torch.Tensor) for number in numbers[1:4])  # β1, β2 and ε
     )
     decoupled = group["decoupled_weight_decay"]
-    apart = in_one_kernel and decoupled and is_rounded(numbers[0] * numbers[4], p.dtype)
+    rate, decay = numbers[0], numbers[4]
+    of_members = isinstance(rate, torch.Tensor) or isinstance(decay, torch.Tensor)
+    apart = in_one_kernel and decoupled and not of_members and is_rounded(rate * decay, p.dtype)
     return AdamRule(*numbers, decoupled, moves, in_one_kernel, apart, state["step"], m, v)
 
 

@@ -1,10 +1,9 @@
-"""`torchbp explain`: one step of a network on rows of data, in the terminal, as JSON or as a page."""
+"""`torchbp explain`: one step of a network on rows of data, in the terminal and in files."""
 
 import contextlib
 import inspect
 import re
 import sys
-from pathlib import Path
 
 import torch
 from pytorch_lightning import Trainer
@@ -14,12 +13,13 @@ from torchbp.cli.keys import LINKED, TRAINER_DEFAULTS
 from torchbp.explanation.arguments import member_of
 from torchbp.explanation.cli.data_rows import Rows
 from torchbp.explanation.cli.descent import DESCENTS, lr_of, notes, optimizer_of
+from torchbp.explanation.cli.files import contents, files_of, write
+from torchbp.explanation.cli.lessons import lesson
 from torchbp.explanation.cli.what_if import WEIGHTS, saturate
 from torchbp.explanation.explanation import explain
 from torchbp.explanation.render.steps_text import table
 from torchbp.explanation.render.text import closing, heading
 from torchbp.printing import complain, say
-from torchbp.training.atomic_write import atomic_write
 from torchbp.training.checkpoints.reading import find_checkpoint, read_checkpoint
 from torchbp.training.cli.arguments import Parser, configs_first, known_keys, nearest
 from torchbp.training.cli.finite_answers import check_finite
@@ -97,11 +97,34 @@ def settings_of(arguments):
 
 
 def _run(settings):
-    files = [
-        (path, suffix) for path, suffix in ((settings.json, ".json"), (settings.html, ".html")) if path is not None
-    ]
-    for path, suffix in files:
-        _check_file(path, suffix)
+    files = files_of(settings)
+    explanation = _explanation(settings) if settings.lesson is None else lesson(settings)
+    with _refusals():
+        text = explanation.to_text(settings.layer)
+        found = contents(explanation, files, **{"most": None} if settings.json_all else {})
+    write(found)
+    if files and settings.layer is None:  # the files have the whole
+        of_all = [*table(explanation), ""] if settings.steps > 1 else []
+        text = "\n".join([*heading(explanation), "", *of_all, *closing(explanation)])
+    print(text)
+    for path in files.values():
+        say("wrote", path)
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _refusals():
+    """What `explain` refuses is an error of a setting."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise SettingError(str(error)) from None
+
+
+def _explanation(settings):
+    """The explanation of rows of data, in a trained network or a fresh one."""
     if settings.weights not in (None, *WEIGHTS):
         raise SettingError(f"--weights {settings.weights} is not known; use {', '.join(WEIGHTS)}")
     if settings.descent not in DESCENTS:
@@ -123,7 +146,7 @@ def _run(settings):
     if settings.descent == "trained":
         lr, optimizer = None, optimizer_of(model, net, lr, states)
     title += notes(model, settings, optimizer)
-    try:
+    with _refusals():
         if settings.weights:
             WEIGHTS[settings.weights](net, x, y)
             title += f", --weights {settings.weights}"
@@ -133,7 +156,7 @@ def _run(settings):
             saturate(net, x, y)
             title += ", --saturate"
         torch.manual_seed(settings.seed_everything)
-        explanation = explain(
+        return explain(
             net.train(),
             x,
             y,
@@ -142,42 +165,10 @@ def _run(settings):
             title,
             features=model.scaling.names(feature_names(rows.columns)),
             outputs=rows.outputs,
-            unscaled=None if model.hparams.scaling == "none" else rows.x,
+            unscaled=None if model.hparams.scaling == "none" or rows.x.shape != x.shape else rows.x,
             optimizer=optimizer,
             steps=settings.steps,
         )
-        text = explanation.to_text(settings.layer)
-    except (TypeError, ValueError) as error:
-        raise SettingError(str(error)) from None
-    most = {"most": None} if settings.json_all else {}
-    _write(
-        [(path, explanation.to_json(**most) if suffix == ".json" else explanation.to_html()) for path, suffix in files]
-    )
-    if files and settings.layer is None:  # the files have the whole
-        of_all = [*table(explanation), ""] if settings.steps > 1 else []
-        text = "\n".join([*heading(explanation), "", *of_all, *closing(explanation)])
-    print(text)
-    for path, _ in files:
-        say("wrote", path)
-    sys.stdout.flush()
-
-
-def _check_file(name, suffix):
-    path = Path(name)
-    if path.suffix != suffix or path.is_dir():
-        raise SettingError(f"--{suffix[1:]} {name} must be a file that ends in {suffix}")
-    if not path.parent.is_dir():
-        raise SettingError(f"there is no folder {path.parent} to write {path.name} to")
-
-
-def _write(contents):
-    """Write all of the files, or none of them."""
-    with contextlib.ExitStack() as stack:
-        for path, content in contents:
-            try:
-                stack.enter_context(atomic_write(path)).write_text(content, encoding="utf-8")
-            except OSError as error:  # its own message names the temporary file
-                raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def trained(settings):

@@ -92,7 +92,7 @@ def rounded_product(explanation):
     """Where the network is wrong, and the product of dL/dA and the slope, by which a loss of answers computes dL/dZ, is
     almost 0, although dL/dZ is not: a loss of logits computes it right."""
     step, last = explanation.step, explanation.chain.steps[-1]
-    form = _logit_form(explanation)
+    form = logit_form(explanation)
     if form is None or not isinstance(form.answers, Activation):
         return
     logits = step.criterion.rule.answers is not None
@@ -120,7 +120,7 @@ def rounded_product(explanation):
         yield [f"{type(step.loss).__name__} does not learn here: ", *near, f"{without} helps: it has no such product."]
 
 
-def _logit_form(explanation):
+def logit_form(explanation):
     """The rule of the loss that takes the logits of the same answers, or None."""
     rule, last = explanation.step.criterion.rule, explanation.chain.steps[-1]
     if rule.answers is not None:

@@ -4,7 +4,8 @@ from torchbp.explanation.quantities import Derivative, Quantity
 from torchbp.explanation.render.printer import ATOM, SUM, Printer, strength
 from torchbp.ops.expressions import Sum
 
-SPECIAL = {"α": r"\alpha"}
+GREEK = {"α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "η": "eta", "θ": "theta"}
+GREEK |= {"λ": "lambda", "μ": "mu", "σ": "sigma", "ρ": "rho", "τ": "tau", "φ": "varphi"}
 RELATIONS = {"≥": r"\ge", "≤": r"\le"}
 
 
@@ -59,15 +60,22 @@ class LaTeX(Printer):
         return rf"\left[\text{{{tree.count} more: }}{number(tree.text())}\right]"
 
     def symbol(self, tree, of_numbers):
-        return SPECIAL.get(tree.name, tree.name)
+        return letters(tree.name)
 
     def quantity(self, tree, of_numbers=False):
         number = "" if tree.number is None else f"_{{{tree.number}}}"
-        return f"{tree.letter}{number}{chr(39) * tree.prime}"
+        return f"{letters(tree.letter)}{number}{chr(39) * tree.prime}"
 
     def derivative(self, tree, of_numbers=False):
         of, by = (self.quantity(q) for q in (tree.of, tree.by))
         return rf"\frac{{\partial {of}}}{{\partial {by}}}"
+
+
+def letters(name):
+    r"""A name with LaTeX's Greek letters: β1 as {\beta}1."""
+    if name in GREEK:
+        return f"\\{GREEK[name]}"
+    return "".join(f"{{\\{GREEK[c]}}}" if c in GREEK else c for c in name)
 
 
 def number(text):

@@ -2,9 +2,9 @@
 
 from torchbp.explanation.numbers import formatted
 from torchbp.explanation.numeric_examples import named
-from torchbp.explanation.quantities import INPUT, TARGET
-from torchbp.explanation.records import STAGES, equation_text, sentence
-from torchbp.explanation.render.latex import latex, number
+from torchbp.explanation.quantities import Quantity
+from torchbp.explanation.records import STAGES, Record, equation_text, sentence
+from torchbp.explanation.render.latex import GREEK, latex, letters, number
 from torchbp.explanation.render.text import COLUMNS, ROWS, fall, loss_line, reading, size, tally
 from torchbp.printing import printable
 
@@ -29,8 +29,7 @@ SIGNS = {  # of the sentences, in LaTeX's text
     "−": "$-$",
     "·": r"$\cdot$",
     "∘": r"$\circ$",
-    "σ": r"$\sigma$",
-    "α": r"$\alpha$",
+    **{letter: f"$\\{name}$" for letter, name in GREEK.items()},
     "Σ": r"$\sum$",
     "∂": r"$\partial$",
     "∇": r"$\nabla$",
@@ -44,6 +43,8 @@ SIGNS = {  # of the sentences, in LaTeX's text
     "→": r"$\to$",
     "ᵀ": r"$^\top$",
     "ₙ": "$_n$",
+    "ₖ": "$_k$",
+    "ᵗ": "$^t$",
     "…": r"\dots{}",
     "×": r"$\times$",
     "¼": r"$\tfrac14$",
@@ -54,15 +55,17 @@ SIGNS = {  # of the sentences, in LaTeX's text
 
 
 def latex_document(explanation):
-    values, chain = explanation.values, explanation.chain
+    chain = explanation.chain
     title = explanation.title or "One step of backpropagation"
     lines = [HEAD + r"\begin{document}", rf"\section*{{{_text(title)}}}"]
     facts = [f"network: {chain.described()}", f"loss: {loss_line(explanation)}"]
     facts += [f"learning rate α = {explanation.lr:g}", f"checks: {tally(explanation)}", reading(explanation)]
     lines += [rf"{_text(fact)}\par" for fact in facts]
     lines.append(r"\subsection*{Given}")
-    for quantity in (INPUT, TARGET, *(q for step in chain.layers for _, q in step.parameters)):
-        lines.append(f"\\[\n{latex(quantity)} = {_matrix(values[quantity.name])}\n\\]")
+    quantities = {q.name: q for record in explanation.records for q in _leaves(record)}
+    for name, tensor in explanation.step.given.items():
+        shown = latex(quantities[name]) if name in quantities else rf"\mathrm{{{letters(name)}}}"
+        lines.append(f"\\[\n{shown} = {_matrix(tensor)}\n\\]")
     stage = None
     for record in explanation.records:
         if record.stage != stage:
@@ -78,6 +81,12 @@ def latex_document(explanation):
     lines += ["", r"\subsection*{What it did}", _text(fall(explanation))]
     lines += [f"\n{_sentence(parts)}" for parts in explanation.observed]
     return "\n".join([*lines, r"\end{document}", ""])
+
+
+def _leaves(tree):
+    """The quantities in the equations of a record, or in a tree."""
+    nodes = tree.sides if isinstance(tree, Record) else tree.children()
+    return [tree] if isinstance(tree, Quantity) else [q for node in nodes for q in _leaves(node)]
 
 
 def _sentence(parts):

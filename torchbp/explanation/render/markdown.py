@@ -2,7 +2,7 @@
 
 from torchbp.explanation.records import STAGES, equation_text
 from torchbp.explanation.render.latex import latex
-from torchbp.explanation.render.text import fall, loss_line, tally
+from torchbp.explanation.render.text import fall, given, loss_line, tally
 from torchbp.printing import printable
 
 
@@ -10,6 +10,9 @@ def markdown(explanation):
     lines = [f"# {escaped(explanation.title or 'One step of backpropagation')}", ""]
     lines += [f"- network: {explanation.chain.described()}", f"- loss: {loss_line(explanation)}"]
     lines += [f"- learning rate α = {explanation.lr:g}", f"- checks: {tally(explanation)}", ""]
+    lines += ["## Given", "", "```text"]
+    lines += [line for name in explanation.step.given for line in given(explanation, name)]
+    lines += ["```", ""]
     stage = None
     for record in explanation.records:
         if record.stage != stage:

@@ -3,13 +3,14 @@
 import json
 
 import numpy as np
+import torch
 
-from torchbp.explanation.equations import ALPHA, K, N
 from torchbp.explanation.records import STAGES, equation_text, sentence
 from torchbp.explanation.render.latex import latex
 from torchbp.explanation.render.markdown import escaped
 from torchbp.explanation.render.numpy_code import NoCode, code, definitions, functions, name_of
 from torchbp.explanation.render.text import fall, loss_line, reading
+from torchbp.ops.expressions import Symbol
 
 MOST = 20_000  # numbers that are given in the first cell
 LAST = (
@@ -65,9 +66,9 @@ def _first(explanation, given):
     names = functions(side for record in explanation.records for side in record.sides[-1:])
     imports = ["import math", "", "import numpy as np"] if "erf" in names else ["import numpy as np"]
     numbers = [f"{name} = np.array({array.tolist()!r})" for name, array in given.items()]
-    others = [name for name in explanation.step.descent.symbols if name != ALPHA.name]
-    counts = [f"{name} = {symbols[name]!r}" for name in (N.name, K.name, *others)]
-    parts = ["\n".join(imports), *definitions(names), "\n".join([*numbers, *counts, f"lr = {symbols[ALPHA.name]!r}"])]
+    constants = {name: value for name, value in symbols.items() if not isinstance(value, torch.Tensor)}
+    numbers += [f"{code(Symbol(name))} = {value!r}" for name, value in constants.items()]
+    parts = ["\n".join(imports), *definitions(names), "\n".join(numbers)]
     return "\n\n".join(parts)
 
 
@@ -84,19 +85,18 @@ def _line(record):
 def _grading(explanation):
     """The cell that grades the arrays; None where the network, its loss or its update cannot be written down in a
     line."""
-    if explanation.chain.drawn or not explanation.step.descent.is_plain:
-        return None
     modules = [step.module for step in explanation.chain.steps]
-    loss, criterion = explanation.step.loss, explanation.step.criterion
-    rules = [step.rule for step in explanation.chain.steps]
-    if not all(rule.torch_module for rule in [*rules, criterion.rule]):
-        return None
-    if criterion.options != criterion.rule.options_of(criterion.rule.torch_module()):
+    step, criterion = explanation.step, explanation.step.criterion
+    rules = [part.rule for part in explanation.chain.steps]
+    random, tensors = explanation.chain.drawn, criterion.weights
+    if random or tensors or not step.descent.is_plain or not all(r.torch_module for r in [*rules, criterion.rule]):
         return None
     classes = [
         f"torch.nn.{repr(module).replace(type(module).__name__, rule.torch_module.__name__, 1)}"
         for module, rule in zip(modules, rules, strict=True)
     ]
+    settings = {name: value for name, value in criterion.options.items() if value is not None}
+    options = ", ".join(f"{name}={value!r}" for name, value in {**settings, "reduction": step.loss.reduction}.items())
     parameters = dict(zip(_keys(explanation), explanation.chain.start, strict=True))
     lines = [
         "import torch",
@@ -109,7 +109,7 @@ def _grading(explanation):
         "net.load_state_dict({",
         *(f'    "{key}": torch.tensor({name}),' for key, name in parameters.items()),
         "})",
-        f'loss = torch.nn.{explanation.step.criterion.rule.torch_module.__name__}(reduction="{loss.reduction}")',
+        f"loss = torch.nn.{criterion.rule.torch_module.__name__}({options})",
         "exercise = torchbp.exercise(net, X, y, loss, lr)",
         "answers = {",
         *(f'    "{r.name}": {name_of(r.quantity)},' for r in explanation.records if r.stage != "again"),

@@ -101,12 +101,10 @@ def given(explanation, name):
     tensor, key = explanation.values[name], explanation.chain.keys.get(name)
     head = f"{name} ({size(tensor)}){f', {printable(key)}' if key else ''}"
     if name == INPUT.name and explanation.features:
-        head, lines = f"{head}{', scaled, and beside it as it was read' * (explanation.unscaled is not None)}", None
         if len(tensor) <= BESIDE and len(explanation.features) <= FEATURES:
-            lines = _by_feature(explanation)
-        else:
-            head += f"; its columns are {_listed(explanation.features)}"
-        return [*_wrapped(head, "", "  "), *(lines or tensor_lines(tensor))]
+            head += ", scaled, and beside it as it was read" if explanation.unscaled is not None else ""
+            return [*_wrapped(head, "", "  "), *_by_feature(explanation)]
+        head += f"; its columns are {_listed(explanation.features)}"
     if name == TARGET.name and (names := explanation.outputs):
         what = f"; 1 means {printable(names[0])}" if len(names) == 1 else f"; its columns are {_listed(names)}"
         head += what

@@ -4,6 +4,7 @@ import copy
 import inspect
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from torchbp.testing.report import CannotRun
 from torchbp.testing.subject.arguments import Argument, CallInputs, module_arguments
@@ -23,6 +24,8 @@ class Callee:
         self.inputs = CallInputs(given)
         self.module, self.copy_error, self._captured = None, None, {}
         if isinstance(original, torch.nn.Module):
+            if any(map(is_lazy, original.parameters())):
+                raise CannotRun(f"{self.name} has parameters without a shape; call it once, and audit it then")
             self.copy_module()
         elif inspect.isclass(original) and issubclass(original, torch.autograd.Function):
             self.function = original.apply

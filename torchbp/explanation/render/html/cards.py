@@ -3,6 +3,7 @@
 from html import escape
 
 from torchbp.explanation.numbers import formatted
+from torchbp.explanation.quantities import INPUT, TARGET
 from torchbp.explanation.records import STAGES, chain_rule_text, equation_text, sentence
 from torchbp.explanation.render import mathml, text
 from torchbp.explanation.render.plain_text import partial
@@ -28,7 +29,7 @@ def card(record, place):
         parts.append(f'<div class="equation rule">{rule}</div>')
     if record.example:
         parts.append(f'<p class="numbers">{readable(record.example.text(partial))}</p>')
-    parts += [table(record), *map(_verdict, record.checks)]
+    parts += [table(record), _verdicts(record.checks)]
     return f'<article class="step" id="step-{place}" aria-labelledby="step-{place}-name">{"".join(parts)}</article>'
 
 
@@ -44,19 +45,32 @@ def readable(text):
     return escape(printable(text))
 
 
+def _verdicts(checks):
+    """The checks, behind one line where all are ok."""
+    lines = "".join(map(_verdict, checks))
+    if not checks or not all(check.ok for check in checks):
+        return lines
+    count = "1 check" if len(checks) == 1 else f"{len(checks)} checks"
+    return f'<details class="checks"><summary>{count} ok</summary>{lines}</details>'
+
+
 def _verdict(check):
     kind = {True: "check ok", False: "check off", None: "check none"}[check.ok]
     return f'<p class="{kind}"><b>{text.VERDICTS[check.ok]}:</b> {readable(text.comparison(check))}</p>'
 
 
 def table(record):
-    """The tensor: whole if it is small, and otherwise its range and its corners."""
-    tensor = record.tensor.double()
+    """A record's tensor."""
+    caption = "rows × units" if record.has_rows else ""
+    return table_of(record.tensor.double(), partial(record.quantity), caption)
+
+
+def table_of(tensor, name, caption="", heads=()):
+    """A tensor: whole if it is small, and otherwise its range and its corners. heads: the names of its columns."""
     if tensor.dim() == 0:
         return f'<p class="scalar">{formatted(tensor)}</p>'
     cells = tensor.reshape(-1, tensor.shape[-1])
     rows, columns = cells.shape
-    caption = "rows × units" if record.has_rows else ""
     if rows > ROWS or columns > COLUMNS:
         shown = "corners" if rows > 1 else "ends"
         ends = f"{formatted(cells.min())} to {formatted(cells.max())}"
@@ -69,9 +83,30 @@ def table(record):
             f"<td>{'⋯' if None in (row, column) else formatted(cells[row, column])}</td>" for column in across
         )
         lines.append(f"<tr>{inside}</tr>")
+    names = "".join(f'<th scope="col">{"⋯" if i is None else readable(heads[i])}</th>' for i in across) if heads else ""
+    head = f"<thead><tr>{names}</tr></thead>" if heads else ""
     caption = f"<caption>{caption}</caption>" if caption else ""
-    name = escape(partial(record.quantity))
-    return f'<div class="scroll"><table aria-label="{name}">{caption}<tbody>{"".join(lines)}</tbody></table></div>'
+    body = f"{caption}{head}<tbody>{''.join(lines)}</tbody>"
+    return f'<div class="scroll"><table aria-label="{escape(name)}">{body}</table></div>'
+
+
+def given(explanation):
+    """What the step begins with: the inputs, before they were scaled too, the target, and the parameters."""
+    parts = []
+    for name in explanation.step.given:
+        tensor, key = explanation.values[name].double(), explanation.chain.keys.get(name, "")
+        heads = {INPUT.name: explanation.features, TARGET.name: explanation.outputs}.get(name, ())
+        parts.append(
+            f"<h3>{readable(name)}{f', {readable(key)}' if key else ''}</h3>{table_of(tensor, name, '', heads)}"
+        )
+        if name == INPUT.name and explanation.unscaled is not None:
+            raw = explanation.unscaled.double()
+            parts.append(
+                f"<h3>{readable(name)} before it was scaled</h3>{table_of(raw, 'before it was scaled', '', heads)}"
+            )
+        if name == TARGET.name and len(explanation.outputs) == 1 and explanation.step.criterion.rule.domain:
+            parts.append(f"<p>1 means {readable(explanation.outputs[0])}.</p>")
+    return "".join(parts)
 
 
 def strip(explanation):

@@ -28,7 +28,10 @@ def _inputs(explanation):
     names = explanation.features or [f"{partial(INPUT)}[{unit + 1}]" for unit in range(x.shape[1])]
     if len(x) > 1:
         return f"{len(x)} rows of {x.shape[1]} inputs"
-    shown = [f"{printable(name)} = {formatted(value)}" for name, value in zip(names, x[0].tolist(), strict=True)]
+    raw = x if explanation.unscaled is None else explanation.unscaled
+    shown = [f"{printable(name)} = {formatted(value)}" for name, value in zip(names, raw[0].tolist(), strict=True)]
+    if raw is not x:
+        shown = [f"{text} (scaled {formatted(value)})" for text, value in zip(shown, x[0].tolist(), strict=True)]
     return _listed(shown)
 
 
@@ -37,11 +40,14 @@ def _answers(explanation):
     a, y = (explanation.values[name] for name in (answer.name, TARGET.name))
     if len(a) > 1 and a.shape[1] > 1:
         return f"{len(a)} rows of {a.shape[1]} answers {partial(answer)}"
-    names = explanation.outputs if a.shape[1] > 1 else ()
+    names = [printable(name) for name in explanation.outputs]
+    if explanation.step.criterion.rule.domain is not None:
+        names = [f"P({name})" for name in names]
     values, targets = a.flatten().tolist(), y.flatten().tolist()
-    shown = [f"{printable(names[i])}: {formatted(v)}" if names else formatted(v) for i, v in enumerate(values)]
-    right = _listed([formatted(target) for target in targets])
-    return f"{partial(answer)} = {_listed(shown)}; the target is {right}"
+    label = partial(answer) if a.shape[1] > 1 or not names else f"{partial(answer)} = {names[0]}"
+    named = names and a.shape[1] > 1
+    shown = [f"{names[i]}: {formatted(value)}" if named else formatted(value) for i, value in enumerate(values)]
+    return f"{label} = {_listed(shown)}; the target is {_listed([formatted(target) for target in targets])}"
 
 
 def _listed(texts):

@@ -8,7 +8,7 @@ from pathlib import Path
 from torchbp.explanation.numbers import formatted
 from torchbp.explanation.records import STAGES, sentence
 from torchbp.explanation.render.html import network_data
-from torchbp.explanation.render.html.cards import card, readable, strip
+from torchbp.explanation.render.html.cards import card, given, readable, strip
 from torchbp.explanation.render.html.in_short import in_short
 from torchbp.explanation.render.html.program import NoProgramError, program
 from torchbp.explanation.render.html.step_curve import curve
@@ -81,6 +81,7 @@ def page(explanation):
         "title": escape(printable(title)),
         "style": style(),
         "short": in_short(explanation),
+        "given": given(explanation),
         "summary": summary,
         "jumps": jumps,
         "strip": strip(explanation),

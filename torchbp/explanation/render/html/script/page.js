@@ -162,6 +162,7 @@ addEventListener("beforeprint", () => {
   before = state.step;
   show(cards.length - 1);
   cards.forEach((_, step) => showCard(step));
+  for (const folded of document.querySelectorAll("#given, .checks")) folded.open = true;
 });
 addEventListener("afterprint", () => show(before));
 /* Whatever changes the room: the window, a scrollbar, the zoom. */

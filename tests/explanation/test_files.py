@@ -1,0 +1,69 @@
+"""The files that `torchbp explain` writes, and the lessons."""
+
+import json
+import shlex
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.explanation.test_formats import run_cells
+from torchbp.cli import main
+from torchbp.explanation.cli.files import ENDS
+from torchbp.explanation.cli.lessons import LESSONS
+
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
+
+
+def test_every_format_is_written(capsys):
+    words = [f"--{key} e{end}" for key, end in ENDS.items()]
+    assert main(shlex.split(f"explain --row 2 {' '.join(words)}")) == 0
+    assert capsys.readouterr().out.count("wrote    e.") == len(ENDS) == 6
+    assert json.loads(Path("e.json").read_text())["records"][0]["name"] == "Z1"
+    assert Path("e.html").read_text().startswith("<!")
+    assert Path("e.tex").read_text().startswith(r"\documentclass")
+    assert Path("e.md").read_text().startswith("# xor, row 2")
+    assert json.loads(Path("e.ipynb").read_text())["nbformat"] == 4
+    assert ElementTree.parse("e.svg").getroot().tag.endswith("svg")
+
+
+@pytest.mark.parametrize("key", ENDS)
+def test_a_name_of_another_ending_is_refused(key, capsys):
+    assert main(["explain", f"--{key}", "e.txt"]) == 2
+    assert f"--{key} e.txt must be a file that ends in {ENDS[key]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_the_notebook_of_a_lesson_runs_and_is_graded_right(name, capsys):
+    assert main(["explain", "--lesson", name, "--notebook", "lesson.ipynb"]) == 0
+    capsys.readouterr()
+    names, shown = run_cells(Path("lesson.ipynb").read_text())
+    lines = capsys.readouterr().out.splitlines()
+    assert len(shown) >= 20
+    assert names["L_new"] < names["L"]
+    assert [line.split()[-1] for line in lines if line] == [*["right"] * (len(lines) - 2), "right."]
+
+
+def test_a_changed_sign_in_a_lesson_is_named(capsys):
+    assert main(["explain", "--lesson", "article", "--notebook", "lesson.ipynb"]) == 0
+    text = Path("lesson.ipynb").read_text()
+    capsys.readouterr()
+    run_cells(text.replace("dZ2 = (A2 - y) / N", "dZ2 = (y - A2) / N"))
+    printed = capsys.readouterr().out
+    assert "dL/dZ2  wrong: the sign is wrong" in printed
+    assert printed.count("wrong:") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--lesson nope", "--lesson nope is not known; use article, xor, makemore"),
+        ("--lesson xor --row 2", "--row does not go with --lesson, which has a network and rows of its own"),
+        ("--lesson xor --saturate", "--saturate does not go with --lesson"),
+        ("--lesson xor --lr -1", "lr=-1.0 must be a positive number"),
+        ("--lesson xor --layer 9", "no layer 9: the network has layers 1 to 2"),
+    ],
+)
+def test_keys_that_do_not_fit_a_lesson(words, message, capsys):
+    assert main(["explain", *shlex.split(words)]) == 2
+    assert message in capsys.readouterr().err
