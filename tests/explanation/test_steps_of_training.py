@@ -241,3 +241,27 @@ def test_images_are_flattened():
     assert explanation["A0"].equation == "A0 = X"
     torch.testing.assert_close(explanation["Z1"].tensor, net(x).detach())
     assert off(explanation) == []
+
+
+@pytest.mark.parametrize(
+    ("loss", "equation", "slope"),
+    [
+        (nn.MSELoss(), "L = (1/(2 N)) Σ (Z1 − y)²", "dL/dZ1 = (1/N) (Z1 − y)"),
+        (nn.MSELoss(reduction="sum"), "L = (1/2) Σ (Z1 − y)²", "dL/dZ1 = Z1 − y"),
+        (nn.BCEWithLogitsLoss(), None, "dL/dZ1 = dL/dA1 ∘ A1 ∘ (1 − A1) = (A1 − y)/(2 N)"),
+        (nn.L1Loss(reduction="sum"), "L = (1/2) Σ abs(Z1 − y)", "dL/dZ1 = (1/2) sgn(Z1 − y)"),
+    ],
+)
+def test_a_loss_times_a_factor(loss, equation, slope):
+    torch.manual_seed(0)
+    net = nn.Linear(2, 1).double()
+    net = nn.Sequential(net)
+    half, whole = torchbp.explain(net, X, Y, loss=loss, factor=0.5), torchbp.explain(net, X, Y, loss=loss)
+    assert half.loss == pytest.approx(whole.loss / 2)
+    for name in ("dL/dZ1", "dL/dW1", "dL/db1", "dL/dX"):
+        torch.testing.assert_close(half[name].tensor, whole[name].tensor / 2)
+    assert equation in (None, half["L"].equation)
+    assert half["dL/dZ1"].equation == slope
+    assert off(half) == []
+    check_numbers(half.records)
+    assert f"{loss.reduction}, times 0.5; N = 4 rows" in " ".join(half.to_text().split())
