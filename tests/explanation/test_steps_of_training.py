@@ -265,3 +265,16 @@ def test_a_loss_times_a_factor(loss, equation, slope):
     assert off(half) == []
     check_numbers(half.records)
     assert f"{loss.reduction}, times 0.5; N = 4 rows" in " ".join(half.to_text().split())
+
+
+def test_identity_is_no_step():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 4), nn.Identity(), nn.Tanh(), nn.Identity(), nn.Linear(4, 1)).double()
+    explanation = torchbp.explain(net, X, Y, lr=0.3)
+    assert [record.name for record in explanation.records[:5]] == ["Z1", "A1", "Z2", "A2", "L"]
+    assert list(explanation.updated) == ["0.weight", "0.bias", "4.weight", "4.bias"]
+    torchbp.SGD(net, lr=0.3).backprop_step(X, Y)
+    torch.testing.assert_close(dict(net.state_dict()), explanation.updated)
+    net[1].register_forward_hook(lambda module, x, z: 2 * z)
+    with pytest.raises(TypeError, match="layer '1', a Identity, has a hook"):
+        torchbp.explain(net, X, Y)
