@@ -60,18 +60,22 @@ def test_the_equations_of_the_softmax_and_its_loss():
         assert torchbp.explain(net, X[0], y, loss=nn.CrossEntropyLoss()).loss == one.loss
 
 
-@pytest.mark.parametrize("z", [20.0, 800.0])
-def test_a_class_that_is_sure_keeps_its_small_gradient(z):
-    net = nn.Sequential(nn.Linear(1, 2, bias=False)).double()
+@pytest.mark.parametrize("z", [20.0, 36.0, 800.0])
+@pytest.mark.parametrize("weight", [None, [0.5, 2.0, 1.0]])
+def test_a_class_that_is_sure_keeps_its_small_gradient(z, weight):
+    net = nn.Sequential(nn.Linear(1, 3, bias=False)).double()
     with torch.no_grad():
-        net[0].weight.copy_(torch.tensor([[z], [0.0]]))
-    for right in (0, 1):
-        explanation = torchbp.explain(net, [1.0], right, loss=nn.CrossEntropyLoss())
-        assert off(explanation) == []
-        assert explanation.to_text()
-    assert torchbp.explain(net, [1.0], 0, loss=nn.CrossEntropyLoss())["dL/dZ1"].tensor[0, 1] == pytest.approx(
-        torch.tensor(-z).double().exp().item()
-    )
+        net[0].weight.copy_(torch.tensor([[z], [0.0], [0.0]]))
+    loss = nn.CrossEntropyLoss(None if weight is None else torch.tensor(weight), reduction="sum")
+    right, wrong = (torchbp.explain(net, [1.0], y, loss=loss) for y in (0, 1))
+    assert off(right) == off(wrong) == []
+    others = torch.tensor(-z).double().exp().item()
+    w = weight or [1.0, 1.0]
+    assert right["dL/dZ1"].tensor.tolist()[0] == pytest.approx([-2 * w[0] * others, w[0] * others, w[0] * others])
+    assert wrong["dL/dZ1"].tensor[0, 1].item() == pytest.approx(-w[1])
+    if z == 36:
+        check_numbers([right["dL/dZ1"], wrong["dL/dZ1"]])
+        assert "computed as minus the sum of the other classes' A1" in right["dL/dZ1"].why
 
 
 def test_log_softmax_with_its_loss_is_the_same():
