@@ -213,6 +213,13 @@ def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
         status, _, err = run(*fit, "--ckpt_path", RUN, *setting)
         assert status in (1, 2)
         assert message in err
+    status, out, err = run("fit", "--ckpt_path", RUN, "--model.members", 3)  # nothing to do
+    assert status == 0
+    assert "networks 24 of 24  val/loss" in err
+    (RUN / "checkpoints/draws/1.ckpt").write_bytes(b"x")
+    status, _, err = run("fit", "--ckpt_path", RUN)
+    assert status == 1
+    assert "1.ckpt is damaged; delete it, and resume the run: it is trained again" in err
     status, _, err = run("fit", "--ckpt_path", RUN, "--recipe", "mlp")
     assert status == 2
     assert "is of a pack; add --recipe pack" in err
