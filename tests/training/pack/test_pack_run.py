@@ -64,10 +64,40 @@ def test_validate_scores_each_row_by_the_members_that_were_not_trained_on_it(pac
     assert status == 0
     for name in ("loss", "accuracy"):
         assert re.search(rf"val/{name} +(\S+)", out)[1] == re.search(rf"val/{name} (\S+)", best)[1]
-    model = PackNetwork.load_from_checkpoint(RUN / "checkpoints/best.ckpt")
-    frame = pd.read_csv("t.csv")
-    seen = ((model.answers(frame)[:, 0].numpy() > 0.5) == (frame["t"] == "yes")).mean()
-    assert seen > 0.5  # by all members, of which three of four were trained on a row
+    rows = torch.load(RUN / "checkpoints/best.ckpt", weights_only=True)["TabularData"]["rows"]["splits"]["val"]
+    model, frame = PackNetwork.load_from_checkpoint(RUN / "checkpoints/best.ckpt"), pd.read_csv("t.csv").iloc[rows]
+    p = each_answer(model, frame)
+    fold = np.repeat(range(4), model.fold_sizes)
+    shares = np.array([one["share"] for one in model.chosen])
+    held_out = np.array([shares @ p[k::4, row] for row, k in enumerate(fold)])
+    right = np.where(frame["t"] == "yes", held_out, 1 - held_out)
+    assert float(re.search(r"val/loss +(\S+)", out)[1]) == pytest.approx(-np.log(right).mean(), abs=1e-4)
+    assert float(re.search(r"val/accuracy +(\S+)", out)[1]) == pytest.approx((right >= 0.5).mean(), abs=1e-4)
+
+
+def each_answer(model, frame):
+    """P(yes) of each network, (networks, rows)."""
+    with torch.no_grad():
+        x = model.scaling(model.raw_rows(frame))
+        return np.stack([net(x).sigmoid()[:, 0].numpy() for net in model.nets])
+
+
+@pytest.mark.parametrize("sizes", [[33, 33, 34], [20]])
+def test_a_network_is_not_trained_on_its_fold(sizes, monkeypatch):
+    from torchbp.training.pack.draws import _Draw
+
+    monkeypatch.setattr(_Draw, "fitted", lambda draw, x, y, **options: options)
+    draw = object.__new__(_Draw)
+    draw.options, draw.configurations = {"batch_size": 16}, [None, None]
+    starts = [0, *np.cumsum(sizes)]
+    options = draw.fit_folds(np.zeros((100, 2)), torch.zeros(100, 1), sizes, starts, None)
+    masks = options["rows"]
+    assert masks.shape == (2 * len(sizes), 100)
+    for number, mask in enumerate(masks):
+        fold = number % len(sizes)
+        assert not mask[starts[fold] : starts[fold] + sizes[fold]].any()
+        assert mask.sum() % options["batch_size"] == 0
+        assert mask.sum() >= 100 - max(sizes) - options["batch_size"]
 
 
 @pytest.mark.usefixtures("there")
@@ -76,9 +106,7 @@ def test_predict_writes_the_mean_by_the_shares_and_the_spread(run):
     assert status == 0
     table = pd.read_csv("predictions.csv")
     model = PackNetwork.load_from_checkpoint(RUN / "checkpoints/best.ckpt")
-    with torch.no_grad():
-        x = model.scaling(model.raw_rows(pd.read_csv("t.csv")))
-        each = np.stack([net(x).sigmoid()[:, 0].numpy() for net in model.nets])
+    each = each_answer(model, pd.read_csv("t.csv"))
     shares = np.repeat([one["share"] / 4 for one in model.chosen], 4)
     np.testing.assert_allclose(table["P(yes)"], shares @ each, atol=1e-6)
     np.testing.assert_allclose(table["spread(yes)"] ** 2, shares @ (each - shares @ each) ** 2, atol=1e-6)
