@@ -106,8 +106,10 @@ def given(explanation, name):
             return [*_wrapped(head, "", "  "), *_by_feature(explanation)]
         head += f"; its columns are {_listed(explanation.features)}"
     if name == TARGET.name and (names := explanation.outputs):
-        what = f"; 1 means {printable(names[0])}" if len(names) == 1 else f"; its columns are {_listed(names)}"
-        head += what
+        if len(names) > 1:
+            head += f"; its columns are {_listed(names)}"
+        elif names[0] != "1":
+            head += f"; 1 means {printable(names[0])}"
     return [*_wrapped(head, "", "  "), *tensor_lines(tensor)]
 
 
