@@ -120,6 +120,8 @@ BAD = [  # layers, the other arguments, the error, and what it says
         ValueError,
         r"loss's weight has the shape \(2,\); give \(3\)",
     ),
+    ([line()], {"factor": 0}, ValueError, "factor=0 must be a positive number, by which the loss is multiplied"),
+    ([line()], {"factor": "2"}, TypeError, "factor='2' must be a positive number"),
     ([line()], {"steps": 0}, ValueError, "steps=0 must be a whole number from 1 on"),
     ([line()], {"steps": 1.5}, ValueError, "steps=1.5 must be a whole number from 1 on"),
     ([line(2, 3000)], {"y": torch.ones(4, 3000), "steps": 10**6}, ValueError, "do not fit memory; give at most 14913"),

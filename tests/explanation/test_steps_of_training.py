@@ -60,18 +60,22 @@ def test_the_equations_of_the_softmax_and_its_loss():
         assert torchbp.explain(net, X[0], y, loss=nn.CrossEntropyLoss()).loss == one.loss
 
 
-@pytest.mark.parametrize("z", [20.0, 800.0])
-def test_a_class_that_is_sure_keeps_its_small_gradient(z):
-    net = nn.Sequential(nn.Linear(1, 2, bias=False)).double()
+@pytest.mark.parametrize("z", [20.0, 36.0, 800.0])
+@pytest.mark.parametrize("weight", [None, [0.5, 2.0, 1.0]])
+def test_a_class_that_is_sure_keeps_its_small_gradient(z, weight):
+    net = nn.Sequential(nn.Linear(1, 3, bias=False)).double()
     with torch.no_grad():
-        net[0].weight.copy_(torch.tensor([[z], [0.0]]))
-    for right in (0, 1):
-        explanation = torchbp.explain(net, [1.0], right, loss=nn.CrossEntropyLoss())
-        assert off(explanation) == []
-        assert explanation.to_text()
-    assert torchbp.explain(net, [1.0], 0, loss=nn.CrossEntropyLoss())["dL/dZ1"].tensor[0, 1] == pytest.approx(
-        torch.tensor(-z).double().exp().item()
-    )
+        net[0].weight.copy_(torch.tensor([[z], [0.0], [0.0]]))
+    loss = nn.CrossEntropyLoss(None if weight is None else torch.tensor(weight), reduction="sum")
+    right, wrong = (torchbp.explain(net, [1.0], y, loss=loss) for y in (0, 1))
+    assert off(right) == off(wrong) == []
+    others = torch.tensor(-z).double().exp().item()
+    w = weight or [1.0, 1.0]
+    assert right["dL/dZ1"].tensor.tolist()[0] == pytest.approx([-2 * w[0] * others, w[0] * others, w[0] * others])
+    assert wrong["dL/dZ1"].tensor[0, 1].item() == pytest.approx(-w[1])
+    if z == 36:
+        check_numbers([right["dL/dZ1"], wrong["dL/dZ1"]])
+        assert "computed as minus the sum of the other classes' A1" in right["dL/dZ1"].why
 
 
 def test_log_softmax_with_its_loss_is_the_same():
@@ -241,3 +245,40 @@ def test_images_are_flattened():
     assert explanation["A0"].equation == "A0 = X"
     torch.testing.assert_close(explanation["Z1"].tensor, net(x).detach())
     assert off(explanation) == []
+
+
+@pytest.mark.parametrize(
+    ("loss", "equation", "slope"),
+    [
+        (nn.MSELoss(), "L = (1/(2 N)) Σ (Z1 − y)²", "dL/dZ1 = (1/N) (Z1 − y)"),
+        (nn.MSELoss(reduction="sum"), "L = (1/2) Σ (Z1 − y)²", "dL/dZ1 = Z1 − y"),
+        (nn.BCEWithLogitsLoss(), None, "dL/dZ1 = dL/dA1 ∘ A1 ∘ (1 − A1) = (A1 − y)/(2 N)"),
+        (nn.L1Loss(reduction="sum"), "L = (1/2) Σ abs(Z1 − y)", "dL/dZ1 = (1/2) sgn(Z1 − y)"),
+    ],
+)
+def test_a_loss_times_a_factor(loss, equation, slope):
+    torch.manual_seed(0)
+    net = nn.Linear(2, 1).double()
+    net = nn.Sequential(net)
+    half, whole = torchbp.explain(net, X, Y, loss=loss, factor=0.5), torchbp.explain(net, X, Y, loss=loss)
+    assert half.loss == pytest.approx(whole.loss / 2)
+    for name in ("dL/dZ1", "dL/dW1", "dL/db1", "dL/dX"):
+        torch.testing.assert_close(half[name].tensor, whole[name].tensor / 2)
+    assert equation in (None, half["L"].equation)
+    assert half["dL/dZ1"].equation == slope
+    assert off(half) == []
+    check_numbers(half.records)
+    assert f"{loss.reduction}, times 0.5; N = 4 rows" in " ".join(half.to_text().split())
+
+
+def test_identity_is_no_step():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 4), nn.Identity(), nn.Tanh(), nn.Identity(), nn.Linear(4, 1)).double()
+    explanation = torchbp.explain(net, X, Y, lr=0.3)
+    assert [record.name for record in explanation.records[:5]] == ["Z1", "A1", "Z2", "A2", "L"]
+    assert list(explanation.updated) == ["0.weight", "0.bias", "4.weight", "4.bias"]
+    torchbp.SGD(net, lr=0.3).backprop_step(X, Y)
+    torch.testing.assert_close(dict(net.state_dict()), explanation.updated)
+    net[1].register_forward_hook(lambda module, x, z: 2 * z)
+    with pytest.raises(TypeError, match="layer '1', a Identity, has a hook"):
+        torchbp.explain(net, X, Y)

@@ -1,7 +1,6 @@
 """Worked examples that others have published: explain gives the numbers that they print, to the last printed digit.
 
-An error of ½ (t − o)² is `HuberLoss` where no |t − o| is above its delta: ½ (A − y)² there. A circuit whose output f is
-differentiated itself has the loss |f − y| with a y below f, whose derivative by f is 1.
+A circuit whose output f is differentiated itself has the loss |f − y| with a y below f, whose derivative by f is 1.
 
 What is not expressed here, since a product of two quantities of the same pass is no layer: the expressions of
 micrograd's README (g = 24.7041), and e = (a + b)(b + 1) of Olah's "Calculus on Computational Graphs"; and the hidden
@@ -17,7 +16,7 @@ import torchbp
 from tests.networks import set_parameters
 from tests.published import MAZUR_INPUT, MAZUR_LR, MAZUR_NUMBERS, MAZUR_PARAMETERS, MAZUR_TARGET
 
-HALF_SQUARE = torch.nn.HuberLoss(delta=1.0, reduction="sum")
+HALF_SQUARE = {"loss": torch.nn.MSELoss(reduction="sum"), "factor": 0.5}  # E = ½ Σ (t − o)²
 ITSELF = torch.nn.L1Loss(reduction="sum")  # the derivative by an output above y is 1
 SIGMOID, TANH, RELU = torch.nn.Sigmoid, torch.nn.Tanh, torch.nn.ReLU
 
@@ -108,7 +107,7 @@ EXAMPLES = {
         [([[0.2, 0.4, -0.5], [-0.3, 0.1, 0.2]], [-0.4, 0.2]), SIGMOID, ([[-0.3, -0.2]], [0.1]), SIGMOID],
         [1, 0, 1],
         1,
-        {"loss": HALF_SQUARE, "lr": 0.9},
+        HALF_SQUARE | {"lr": 0.9},
         {
             "Z1": "-0.7 0.1",
             "A1": "0.332 0.525",
@@ -128,7 +127,7 @@ EXAMPLES = {
         [([[0.1, 0.8], [0.4, 0.6]], None), SIGMOID, ([[0.3, 0.9]], None), SIGMOID],
         [0.35, 0.9],
         0.5,
-        {"loss": HALF_SQUARE, "lr": 1.0},
+        HALF_SQUARE | {"lr": 1.0},
         {"Z1": "0.755 0.68", "A1": "0.68 0.6637", "A2": "0.69", "dL/dZ2": "0.0406", "W2′": "0.272 0.873"},
     ),
     # Jurafsky & Martin, "Speech and Language Processing", logistic regression: a film review
@@ -231,9 +230,12 @@ def test_mazur_with_half_of_the_squares_added_up():
     first, *second = (MAZUR_PARAMETERS[0], MAZUR_PARAMETERS[1]), (MAZUR_PARAMETERS[2], MAZUR_PARAMETERS[3])
     net = network(first, SIGMOID, *second, SIGMOID)
     net[0].bias.requires_grad_(False), net[2].bias.requires_grad_(False)  # the article keeps its biases
-    explanation = torchbp.explain(net, MAZUR_INPUT, MAZUR_TARGET, lr=MAZUR_LR, loss=HALF_SQUARE)
+    explanation = torchbp.explain(net, MAZUR_INPUT, MAZUR_TARGET, lr=MAZUR_LR, **HALF_SQUARE)
     for name, numbers in MAZUR_NUMBERS.items():
         assert explanation[name].tensor.flatten().tolist() == pytest.approx(numbers, abs=1e-8), name
+    assert explanation["L"].equation == "L = (1/2) Σ (A2 − y)²"
+    assert explanation["dL/dA2"].equation == "dL/dA2 = A2 − y"
+    assert explanation["dL/dA2"].numbers == "dL/dA2[1,1] = 0.7514 − 0.01 = 0.7414"
 
 
 # Nielsen, "Neural Networks and Deep Learning", chapter 3: one neuron learns to answer 0 to 1, in 300 steps
@@ -244,7 +246,7 @@ NIELSEN = {"good start": (0.6, 0.9, "0.82", "0.09"), "bad start": (2.0, 2.0, "0.
 def test_nielsens_neuron_in_300_steps(start):
     weight, bias, before, after = NIELSEN[start]
     net = network(([[weight]], [bias]), SIGMOID)
-    explanation = torchbp.explain(net, [1.0], [0.0], lr=0.15, loss=HALF_SQUARE, steps=300)
+    explanation = torchbp.explain(net, [1.0], [0.0], lr=0.15, **HALF_SQUARE, steps=300)
     check(explanation, {"A1": before})
     assert len(explanation.steps) == 300
     check(explanation.steps[-1], {"A1′": after})

@@ -83,6 +83,8 @@ class Network:
                 yield from self._flat(f"{name}.{child}" if name else child, inner)
         elif isinstance(rule_of(module), (Activation, Layer)):
             yield name, module
+        elif type(module) is torch.nn.Identity:  # it has nothing to compute
+            return
         else:
             raise TypeError(f"{described(name, module)} is not supported; the engine runs {SUPPORTED}")
         if rule_of(module) is not None and (why := refusal(module)):

@@ -34,6 +34,15 @@ def rate(lr, dtype):
     return float(value)
 
 
+def checked_factor(factor):
+    """A number that the loss is multiplied by."""
+    if isinstance(factor, bool) or not isinstance(factor, Real):
+        raise TypeError(f"factor={reprlib.repr(factor)} must be a positive number, by which the loss is multiplied")
+    if not 0 < factor < math.inf:
+        raise ValueError(f"factor={factor} must be a positive number, by which the loss is multiplied")
+    return float(factor)
+
+
 def member_of(model, member):
     """The member of an ensemble, by its number from 1; any other model itself.
 

@@ -6,7 +6,7 @@ from torch.nn.functional import one_hot
 from torchbp.engine.losses import count, value_and_derivative
 from torchbp.explanation.equations import K, N
 from torchbp.explanation.quantities import TARGET, Quantity, d
-from torchbp.ops.expressions import Number, Quotient
+from torchbp.ops.expressions import Number, Product, Quotient
 from torchbp.ops.registry import rule_of
 from torchbp.ops.rules import Activation
 
@@ -22,10 +22,11 @@ class Criterion:
     output: the quantity that the network gives.
     answer: the quantity that the loss compares with y: the output, or of a loss that takes logits what its activation
         makes of them, A2 after Z2.
-    divisor: what the mean divides by; 1 of a sum.
+    factor: what L is multiplied by. divisor: what Σ ℓ is divided by: what the mean divides by, 1 of a sum, over the
+        factor.
     """
 
-    def __init__(self, loss, chain, target):
+    def __init__(self, loss, chain, target, factor=1.0):
         self.loss, self.target = loss, target
         self.rule, self.options = rule_of(loss), rule_of(loss).options_of(loss)
         self.given = frozenset(name for name, value in self.options.items() if _is_given(value))
@@ -35,7 +36,9 @@ class Criterion:
         self.output = self.answer = chain.output
         if self.rule.answers is not None:
             self.answer = Quantity("A" if chain.steps[-1].is_layer else "P", chain.output.number)
-        self.divisor = count(self.rule, target, self.options, dtype) if self.mean else 1
+        self.factor = factor
+        self._count = count(self.rule, target, self.options, dtype) if self.mean else 1
+        self.divisor = self._count if factor == 1 else float(self._count) / factor
         pairs = zip(self.rule.option_symbols, self.options.values(), strict=True)
         # the tensors among the options of the loss, by their symbols, in the shape of y
         self.weights = {s: value.expand_as(self.y) for s, value in pairs if isinstance(value, torch.Tensor)}
@@ -43,7 +46,7 @@ class Criterion:
     def value_and_derivative(self, output):
         """L, and ∂L/∂output."""
         value, derivative, scale = value_and_derivative(self.loss, output, self.target)
-        return value, derivative * scale
+        return value * self.factor, derivative * (scale * self.factor)
 
     def each(self, output):
         """ℓ, a number for each element of y, or for each row."""
@@ -87,27 +90,56 @@ class Criterion:
         return (answer - low < least) | (high - answer < least)
 
     def count_symbol(self):
-        """What the mean divides by, as the equations call it; None of a sum."""
+        """What Σ ℓ is divided by, as the equations call it; None of a sum."""
+        symbol = self._mean_symbol()
+        if self.factor == 1:
+            return symbol
+        return Number(1 / self.factor) if symbol is None else 1 / self.factor * symbol
+
+    def _mean_symbol(self):
         if not self.mean:
             return None
         rows, elements = self.rows, self.elements
-        if self.rule.count is None or self.divisor in (rows, elements):
-            return N if elements == rows or (self.rule.count is not None and self.divisor == rows) else N * K
-        return Number(float(self.divisor))
+        if self.rule.count is None or self._count in (rows, elements):
+            return N if elements == rows or (self.rule.count is not None and self._count == rows) else N * K
+        return Number(float(self._count))
 
     def divided(self, tree):
-        """An element's part of ∂L, with numbers: divided by what the mean divides by."""
-        return tree if self.divisor == 1 else Quotient(tree, Number(float(self.divisor)))
+        """An element's part of ∂L, with numbers: divided by what Σ ℓ is divided by."""
+        if self._cancels(tree):
+            tree, divisor = _without_first(tree), self._count
+        else:
+            divisor = self.divisor
+        return tree if divisor == 1 else Quotient(tree, Number(float(divisor)))
 
     def over_count(self, tree):
-        symbol = self.count_symbol()
+        """The same with symbols, the count before the tree."""
+        tree, symbol = self._counted(tree)
         return tree if symbol is None else Quotient(Number(1), symbol) * tree
+
+    def under_count(self, tree):
+        """The same with the count under the tree."""
+        tree, symbol = self._counted(tree)
+        return tree if symbol is None else tree / symbol
+
+    def _counted(self, tree):
+        return (_without_first(tree), self._mean_symbol()) if self._cancels(tree) else (tree, self.count_symbol())
+
+    def _cancels(self, tree):
+        """Whether the factor cancels the tree's first number: ½ · 2 (A − y) is A − y."""
+        first = tree.factors[0] if isinstance(tree, Product) else None
+        return self.factor != 1 and isinstance(first, Number) and first.value * self.factor == 1
 
     def computed_how(self, name, prime=False):
         """The sentence on what is computed in place of the expression "equation" or "slope"."""
         a, z = (quantity.after() if prime else quantity for quantity in (self.answer, self.output))
         why = getattr(self.rule, f"{name}_computed").why
         return (why(self.given) if callable(why) else why).format(a=a.name, z=z.name)
+
+
+def _without_first(product):
+    _, *others = product.factors
+    return others[0] if len(others) == 1 else Product(tuple(others))
 
 
 def _is_given(value):

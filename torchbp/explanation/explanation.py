@@ -35,6 +35,7 @@ def explain(
     optimizer: torch.optim.Optimizer | None = None,
     steps: int = 1,
     member: int | None = None,
+    factor: float = 1.0,
 ) -> "Explanation":
     r"""One step of backpropagation and gradient descent, explained; it changes neither the model nor any `.grad`.
 
@@ -61,6 +62,7 @@ def explain(
             parameters: the step is its step, from what it remembers of earlier ones. None is plain gradient descent.
         steps: how many steps to take, one after the other: see `Explanation.steps`.
         member: of an ensemble, the number of the network that is explained, from 1.
+        factor: L is multiplied by it: `MSELoss(reduction="sum")` times 0.5 is ½ Σ (A − y)², the error of textbooks.
 
     Returns:
         An `Explanation`: its `records`, one for each quantity in that order; print it, or write its `to_html()` to a
@@ -88,7 +90,9 @@ def explain(
     unscaled = arguments.unscaled_rows(unscaled, x)
     descent = Descent(lr, optimizer, chain)
     with torch.autocast(x.device.type, enabled=False):
-        found = Descents(TrainingStep(chain, Criterion(loss, chain, y), x, descent), steps)
+        found = Descents(
+            TrainingStep(chain, Criterion(loss, chain, y, arguments.checked_factor(factor)), x, descent), steps
+        )
         return Explanation(found, 0, title, features, outputs, unscaled)
 
 

@@ -74,7 +74,7 @@ def _passes(step, parameters, x):
 def loss_by_torch(criterion, output):
     """L, by the module of the loss."""
     target = criterion.target.to(output.dtype) if criterion.target.is_floating_point() else criterion.target
-    return reference_module(criterion.loss, output)(output, target)
+    return reference_module(criterion.loss, output)(output, target) * criterion.factor
 
 
 def _answers_of(rule, logits):

@@ -168,8 +168,8 @@ class TrainingStep:
         else:
             reason = [f"Chain rule: {rule.backward_why.format(x=output.name, z=answer.name)}."]
         if self.criterion.rule.error is not None:
-            error, symbol = self.criterion.tree("error"), self.criterion.count_symbol()
-            sides.append(error if symbol is None else error / symbol)
+            error = self.criterion.tree("error")
+            sides.append(self.criterion.under_count(error))
             tree = self.criterion.divided(error)
             words = self.criterion.rule.error_description
             words = words(self.criterion.given) if callable(words) else words

@@ -89,7 +89,9 @@ def loss_line(explanation):
     """The loss, and what N and K are in its equation."""
     of, (rows, outputs) = explanation.step.loss, explanation.values[TARGET.name].shape
     counts = f"N = {rows} row{'s' * (rows > 1)}, K = {outputs} output{'s' * (outputs > 1)}"
-    return f"{type(of).__name__}, {of.reduction}; {counts}"
+    factor = explanation.step.criterion.factor
+    times = "" if factor == 1 else f", times {factor:g}"
+    return f"{type(of).__name__}, {of.reduction}{times}; {counts}"
 
 
 def _ruled(title):
