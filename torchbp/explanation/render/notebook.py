@@ -88,8 +88,8 @@ def _grading(explanation):
     modules = [step.module for step in explanation.chain.steps]
     step, criterion = explanation.step, explanation.step.criterion
     rules = [part.rule for part in explanation.chain.steps]
-    random, tensors = explanation.chain.drawn, criterion.weights
-    if random or tensors or not step.descent.is_plain or not all(r.torch_module for r in [*rules, criterion.rule]):
+    random, tensors, plain = explanation.chain.drawn, criterion.weights, step.descent.is_plain and criterion.factor == 1
+    if random or tensors or not plain or not all(r.torch_module for r in [*rules, criterion.rule]):
         return None
     classes = [
         f"torch.nn.{repr(module).replace(type(module).__name__, rule.torch_module.__name__, 1)}"
