@@ -301,3 +301,4 @@ def test_the_notebook_of_any_step_computes_every_quantity():
                 exec("".join(cell["source"]), names)
         for record in explanation.records:
             torch.testing.assert_close(torch.tensor(names[name_of(record.quantity)]), record.tensor)
+        assert "exercise" not in names or names["exercise"].grade(names["answers"]).right

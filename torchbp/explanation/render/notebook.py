@@ -88,8 +88,8 @@ def _grading(explanation):
     modules = [step.module for step in explanation.chain.steps]
     step, criterion = explanation.step, explanation.step.criterion
     rules = [part.rule for part in explanation.chain.steps]
-    random, tensors, plain = explanation.chain.drawn, criterion.weights, step.descent.is_plain and criterion.factor == 1
-    if random or tensors or not plain or not all(r.torch_module for r in [*rules, criterion.rule]):
+    random, tensors = explanation.chain.drawn, criterion.weights
+    if random or tensors or not step.descent.is_plain or not all(r.torch_module for r in [*rules, criterion.rule]):
         return None
     classes = [
         f"torch.nn.{repr(module).replace(type(module).__name__, rule.torch_module.__name__, 1)}"
@@ -97,6 +97,7 @@ def _grading(explanation):
     ]
     settings = {name: value for name, value in criterion.options.items() if value is not None}
     options = ", ".join(f"{name}={value!r}" for name, value in {**settings, "reduction": step.loss.reduction}.items())
+    factor = "" if criterion.factor == 1 else f", {criterion.factor!r}"
     parameters = dict(zip(_keys(explanation), explanation.chain.start, strict=True))
     lines = [
         "import torch",
@@ -110,7 +111,7 @@ def _grading(explanation):
         *(f'    "{key}": torch.tensor({name}),' for key, name in parameters.items()),
         "})",
         f"loss = torch.nn.{criterion.rule.torch_module.__name__}({options})",
-        "exercise = torchbp.exercise(net, X, y, loss, lr)",
+        f"exercise = torchbp.exercise(net, X, y, loss, lr{factor})",
         "answers = {",
         *(f'    "{r.name}": {name_of(r.quantity)},' for r in explanation.records if r.stage != "again"),
         "}",
