@@ -11,31 +11,42 @@ import pytest
 
 import torchbp
 
-HEAVY = ["pytorch_lightning", "lightning", "torchmetrics", "sklearn", "scipy", "pandas", "jsonargparse", "rich", "yaml"]
-PROGRAM = f"""
-import sys
-
-def loaded():
-    print(*(name for name in ["torch", "numpy", *{HEAVY}] if name in sys.modules))
-
-import torchbp, torchbp.testing.pytest_plugin, torchbp.training
-loaded()
-from torchbp import *
-SGD, convert, nn.MLP, unstack
-print(*(name for name in ("torchbp.explanation", "torchbp.testing.audit") if name in sys.modules))
-check, explain, training
-loaded()
-estimators.MLPClassifier
-loaded()
-"""
+LIGHTNING = {"pytorch_lightning", "lightning", "torchmetrics", "jsonargparse", "rich"}
+TABLES = {"sklearn", "scipy", "pandas"}
+HEAVY = sorted({"torch", "numpy", "yaml", "pytest", "torchbp.testing", "torchbp.explanation"} | LIGHTNING | TABLES)
+AUDITOR = {"torchbp.testing", "pytest"}
+CORE = AUDITOR | {"torch", "numpy"}
+# what one process does, step after step: the code, and which of HEAVY may be loaded afterwards
+STEPS = {
+    "help": ("from torchbp.cli import main; main(['--help']); main(['fit', '--help']); main(['explain', '-h'])", set()),
+    "configs": ("import torchbp; main(['configs'])", set()),
+    "the auditor's command": ("import torchbp.testing.cli.command", {"torchbp.testing"}),
+    "the plugin of pytest": ("import torchbp.testing.pytest_plugin", AUDITOR),  # which pytest loads in any project
+    "the auditor": ("torchbp.check", CORE),
+    "tasks and scalings": (
+        "from torchbp.training.tasks import *; import torchbp.scaling; [make_task(n, ['a', 'b']) for n in TASKS]",
+        CORE,
+    ),
+    "all names": ("from torchbp import *; SGD, convert, nn.MLP, unstack, explain", CORE | {"torchbp.explanation"}),
+    "estimators": ("estimators.MLPClassifier", CORE | {"torchbp.explanation"} | TABLES),
+    "columns": ("import torchbp.training.data.columns", CORE | {"torchbp.explanation"} | TABLES),
+    "the benchmark of layers": (
+        "from torchbp.benchmarks.commands import layers; layers.GRID = layers.GRID[:1]; "
+        "main(['bench', 'layers', '--no-compile', '--seconds', '0.01', '--threads', '1'])",
+        CORE | {"torchbp.explanation", "yaml", "rich"} | TABLES,
+    ),
+}
+LOADED = f"print('loaded', *(name for name in {HEAVY} if name in sys.modules))"
 
 
 @pytest.mark.processes
 def test_import_loads_what_is_used_and_no_more():
-    lines = subprocess.check_output([sys.executable, "-c", PROGRAM], text=True).splitlines()
-    assert lines[0] == ""  # neither torch nor numpy: pytest imports the plugin in every run, of any project
-    assert lines[2].split() == ["torch", "numpy"]
-    assert {"sklearn"} <= set(lines[3].split()) <= {"torch", "numpy", "sklearn", "scipy", "pandas"}  # no Lightning
+    program = "\n".join(["import sys", *(f"{code}\n{LOADED}" for code, _ in STEPS.values())])
+    printed = subprocess.check_output([sys.executable, "-c", program], text=True)
+    found = [set(line.split()[1:]) for line in printed.splitlines() if line.startswith("loaded")]
+    more = {step: loaded - may for (step, (_, may)), loaded in zip(STEPS.items(), found, strict=True)}
+    assert {step: names for step, names in more.items() if names} == {}
+    assert {"torch", "numpy"} <= found[list(STEPS).index("the auditor")]
 
 
 def test_dir_shows_the_public_names_alone():

@@ -72,12 +72,26 @@ def test_commands_run_in_order_and_print_what_the_readme_says(tmp_path, monkeypa
                 assert main(shlex.split(printed[0])[-3:]) == 0
                 printed.append(capsys.readouterr().out)
                 after_the_first.enter_context(without_pictures())
+        scores = {name: score_of_test(name, capsys) for name in TABLE}
     assert len(printed) == 17
     assert "breast_cancer, row 17" in Path("row17.html").read_text(encoding="utf-8")
     assert Path("p.csv").read_text().startswith("patient,P(1),class\nP000,")
+    assert len(scores) == 4
+    assert scores == pytest.approx(TABLE, abs=0.03)
     if not torch.cuda.is_available():
         for block, text in zip(code_blocks("text", README)[:2], printed, strict=False):
             assert shapes(text) == shapes(block)
+
+
+TABLE = {  # name of a configuration: the score that the README shows
+    name: float(score) for name, score in re.findall(r"^\| \[`(\w+)`\].* \|[R² ]+([\d.]+) \|$", README, re.MULTILINE)
+}
+
+
+def score_of_test(name, capsys):
+    """The accuracy, or R², of the first run of a configuration on its test rows."""
+    assert main(["test", "--ckpt_path", f"runs/{name}/version_0"]) == 0
+    return float(re.search(r"^test/(accuracy|r2) +(\S+)$", capsys.readouterr().out, re.MULTILINE)[2])
 
 
 def shapes(text):

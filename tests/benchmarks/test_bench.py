@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
 from functools import partial
 from types import SimpleNamespace
 
@@ -217,20 +215,6 @@ def test_large_table_is_as_large_as_it_says(tmp_path, monkeypatch):
     data = TabularData(str(tmp_path / "a.csv"), "label")
     assert data.table.features.shape == (300, training.LARGE_FEATURES)
     assert data.classes == ["0", "1"]
-
-
-@pytest.mark.processes
-def test_layers_does_not_import_lightning():
-    program = """
-import sys
-from torchbp.benchmarks.commands import layers
-from torchbp import SGD
-from torchbp.cli import main
-layers.GRID = layers.GRID[:1]
-assert main(["bench", "layers", "--no-compile", "--seconds", "0.01", "--threads", "1"]) == 0
-assert "pytorch_lightning" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize(

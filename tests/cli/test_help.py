@@ -3,8 +3,6 @@
 import contextlib
 import inspect
 import io
-import subprocess
-import sys
 
 import pytest
 
@@ -94,17 +92,6 @@ def test_the_whole_help_is_the_parsers():
         assert f"--{key} " in whole
     assert "--trainer.max_epochs MAX_EPOCHS" in whole
     assert "default: 200" in " ".join(whole.split())
-
-
-@pytest.mark.processes
-def test_help_loads_neither_torch_nor_anything_of_training():
-    code = (
-        "import sys; from torchbp.cli import main; main(['--help']); main(['fit', '--help']); main(['explain', '-h']); "
-        "main(['configs']); heavy = {'torch', 'numpy', 'pytorch_lightning', 'pandas', 'jsonargparse', 'yaml'}; "
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.splitlines()[-1] == "[]"
 
 
 def test_parameters_of_a_function_in_a_source_file(tmp_path, monkeypatch):

@@ -25,6 +25,12 @@ CANCER = str(CONFIGS / "breast_cancer.yaml")
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "undrawn")
 
 
+@pytest.fixture(autouse=True)
+def no_page(request):
+    if request.node.name != "test_a_sweep_prints_its_table_and_goes_by_the_best":  # which looks at the page
+        request.getfixturevalue("without_page")
+
+
 def scores(text):
     return {name: float(value) for name, value in re.findall(r"^(\S+/\S+) +(\S+)$", text, re.MULTILINE)}
 
@@ -64,23 +70,14 @@ def test_a_sweep_of_a_regression_is_a_table(run):
     assert list(rows[0]) == ["row", "progression", "spread(progression)"]
 
 
-@pytest.mark.parametrize(("name", "accuracy"), [("breast_cancer", 0.96), ("digits", 0.96), ("xor", 1.0)])
-def test_scores_of_the_configs(name, accuracy, run):
-    tested, _ = fit_and_test(run, CONFIGS / f"{name}.yaml")
-    assert tested["test/accuracy"] >= accuracy
-    assert tested["test/auroc"] >= 0.99
-    if name == "xor":
-        assert tested["test/loss"] < 0.05
-
-
-def test_breast_cancer_over_ten_seeds(run):
+def test_breast_cancer_over_five_seeds(run, without_page):
     accuracies = [
         fit_and_test(run, CANCER, "--model.engine", "explicit", "--seed_everything", seed, "--data.seed", seed)[0][
             "test/accuracy"
         ]
-        for seed in range(10)
+        for seed in range(5)
     ]
-    assert sum(accuracies) / 10 >= 0.96
+    assert sum(accuracies) / 5 >= 0.96
     assert min(accuracies) >= 0.93
 
 

@@ -5,10 +5,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from torchbp.estimators import MLPClassifier, MLPRegressor, PackClassifier, PackRegressor
 
-SMALL = {"members": 2, "max_iter": 50}
+SMALL = {"members": 2, "max_iter": 25}
 
 
-SMALL_PACK = {"members": 4, "folds": 2, "max_iter": 30}
+SMALL_PACK = {"members": 2, "folds": 2, "max_iter": 12}
 
 
 @parametrize_with_checks(

@@ -59,6 +59,7 @@ def test_a_changed_sign_in_a_lesson_is_named(capsys):
     [
         ("--lesson nope", "--lesson nope is not known; use article, xor, makemore"),
         ("--lesson xor --row 2", "--row does not go with --lesson, which has a network and rows of its own"),
+        ("--lesson xor --descent trained", "--descent does not go with --lesson"),
         ("--lesson xor --saturate", "--saturate does not go with --lesson"),
         ("--lesson xor --lr -1", "lr=-1.0 must be a positive number"),
         ("--lesson xor --layer 9", "no layer 9: the network has layers 1 to 2"),

@@ -7,7 +7,9 @@ import torch
 
 import torchbp
 from tests.explanation.samples import XOR, cancer, large, xor
-from torchbp.explanation.render.html.mistakes import mistakes
+from torchbp.explanation.grading.mistakes import mistakes
+from torchbp.explanation.records import sentence
+from torchbp.explanation.render.plain_text import partial
 
 
 def at(explanation, name):
@@ -171,7 +173,7 @@ def test_the_exercise_hides_a_number_and_says_what_is_wrong(browse):
     value = explanation["dL/dZ2"].tensor[0, 0].item()
     assert browser.text("#asked").startswith("What is ∂L/∂Z2[1,1]?")
     assert answer(browser, -value) == "The sign is wrong."
-    assert answer(browser, 4 * value) == "The division by N is missing: L is a mean."
+    assert answer(browser, 4 * value) == "The division by N is missing."
     a = explanation["A2"].tensor[0, 0].item()
     assert answer(browser, explanation["dL/dA2"].tensor[0, 0].item() * a) == "The factor 1 − A2 is missing."
     assert answer(browser, explanation["dL/dZ2"].tensor[1, 0].item()) == "This is ∂L/∂Z2[2,1]."
@@ -184,7 +186,7 @@ def test_the_exercise_hides_a_number_and_says_what_is_wrong(browse):
     place = browser.evaluate("askedPlace().at")
     w, dw = (explanation[name].tensor for name in ("W1′", "dL/dW1"))
     new = w[*place].item()
-    assert answer(browser, new + 2 * dw[*place].item()) == "The sign of α ∂L/∂W1 is wrong."
+    assert answer(browser, new + 2 * dw[*place].item()) == "The sign of α ∂L/∂W1 is wrong in W1 − α ∂L/∂W1."
     assert answer(browser, new) == "Right."
     browser.click("#reveal")
     assert browser.evaluate(hidden)
@@ -192,18 +194,30 @@ def test_the_exercise_hides_a_number_and_says_what_is_wrong(browse):
     assert not browser.evaluate("byId('question').offsetParent")
 
 
-def test_no_usual_mistake_gives_the_right_number():
-    """A mistake whose number is right would call a right answer wrong, if the right one did not come first."""
+def test_each_mistake_of_the_page_is_the_one_that_it_names(browse):
+    """A mistake is an edit of the equation's tree: what the page evaluates is the wrong tree's value in Python."""
     torch.manual_seed(0)
     explanation = torchbp.explain(torchbp.nn.MLP(2, 4, 1, dtype=torch.float64), *XOR, lr=0.7)
+    browser = browse(explanation)
+    count = 0
     for record in explanation.records:
-        found = mistakes(record)
-        assert found[-1][0] == "The sign is wrong."
-        assert len({said for said, _ in found}) >= min(len(found), 2) or len(found) == 1
-        for said, tree in found:
-            wrong = tree.evaluate(explanation.step.symbols)
-            assert said.endswith(".")
-            assert not torch.equal(torch.as_tensor(wrong, dtype=torch.float64).expand_as(record.tensor), record.tensor)
+        made = {f"{said[:1].upper()}{said[1:]}.": m.tree for side in record.sides for said, m in named(side)}
+        made["The sign is wrong."] = -record.sides[-1]
+        found = browser.evaluate(
+            f"(program.mistakes['{record.name}'] ?? []).map(([says, path, part]) => [says, "
+            f"toLists(valueOf(withPart(program.trees['{record.name}'], path, part), training.values))])"
+        )
+        for says, value in found:
+            expected = made[says].evaluate(explanation.step.symbols)
+            computed = torch.tensor(value, dtype=torch.float64).reshape(expected.shape)
+            torch.testing.assert_close(computed, expected)
+            assert not torch.allclose(computed, record.tensor)
+            count += 1
+    assert count > 50
+
+
+def named(side):
+    return [(sentence(mistake.parts, partial), mistake) for mistake in mistakes(side, {})]
 
 
 def test_a_large_network_has_a_panel_too(browse):
@@ -245,3 +259,42 @@ def test_the_weight_that_is_most_to_blame_is_followed_with_one_click(browse):
     assert browser.evaluate("state.pinned")
     assert browser.text("#chain h3").startswith("Weight W")
     assert browser.text(".step.shown td.chosen")
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_biases_are_drawn_under_their_units(browse, width):
+    explanation = xor()
+    browser = browse(explanation, width=width)
+    shown = lambda: browser.evaluate("units[1].map(({ bias }) => bias.textContent)")  # noqa: E731
+    bias = explanation.values["b1"].tolist()
+    assert shown() == [f"b1 {value:.3g}".replace("-", "−") for value in bias]
+    assert browser.evaluate("units[0].every(({ bias }) => bias === null)")
+    browser.press("End")
+    assert shown() == [f"b1′ {value:.3g}".replace("-", "−") for value in explanation["b1′"].tensor.tolist()]
+    over = """(() => { const boxes = [...document.querySelectorAll("#network text")].filter((t) => t.textContent)
+      .map((t) => t.getBoundingClientRect());
+      return boxes.some((a, i) => boxes.some((b, j) => i < j && a.left < b.right - 1 && b.left < a.right - 1
+        && a.top < b.bottom - 4 && b.top < a.bottom - 4)); })()"""
+    assert not browser.evaluate(over)
+
+
+def test_the_way_goes_through_the_unit_that_most_of_the_gradient_comes_through(browse):
+    torch.manual_seed(2)
+    net = torchbp.nn.MLP(2, 3, 4, 3, dtype=torch.float64)
+    explanation = torchbp.explain(net, torch.randn(3, 2), torch.rand(3, 3))
+    browser = browse(explanation)
+    browser.evaluate("(show(cards.length - 1), chooseRow(1))")
+    for unit in range(3):
+        shares = explanation["dL/dZ2"].tensor[1] * explanation.values["W2"][:, unit]
+        second = shares.abs().argmax().item()
+        third = (explanation["dL/dZ3"].tensor[1] * explanation.values["W3"][:, second]).abs().argmax().item()
+        path = browser.evaluate(f"strongestPath(1, {unit}).map((at) => [at.column, at.unit])")
+        assert path == [[1, unit], [2, second], [3, third]]
+        browser.evaluate(f"pin({{ column: 1, unit: {unit} }})")
+        levels = browser.evaluate("[...document.querySelectorAll('#chain .path li')].map((li) => li.textContent)")
+        assert f"∂L/∂A1[2,{unit + 1}] = " in levels[2]
+        assert f"strongest comes through unit {second + 1} of layer 2" in levels[2]
+        assert f"∂L/∂A2[2,{second + 1}] = " in levels[1]
+    browser.evaluate("pin({ column: 2, unit: 1, from: 2 })")
+    assert browser.text("#chain h3").startswith("Weight W2[2,3] = ")
+    assert "from unit 3 of layer 1" in browser.text("#chain h3")

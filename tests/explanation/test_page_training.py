@@ -8,7 +8,6 @@ import torch
 import torchbp
 import torchbp.explanation.explanation as explanation_module
 from tests.explanation.samples import XOR, cancer, data_of, large, xor
-from torchbp.explanation.render.html.page import read
 from torchbp.explanation.render.html.program import FUNCTIONS, MOST_NUMBERS, NODES
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import Activation, Loss
@@ -248,12 +247,6 @@ def test_a_training_stops_where_nothing_changes_and_where_the_loss_is_no_number(
     browser = browse(torchbp.explain(model, [[1.0], [2.0]], [[1.0], [2.0]], lr=1e30, loss=torch.nn.MSELoss()))
     browser.evaluate("(() => { while (takeStep()); goTo(training.steps.length - 1); })()")
     assert "learning rate is too large" in browser.text("#why")
-
-
-def test_scripts_are_all_in_the_page():
-    page = xor().to_html()
-    for name in ("evaluate", "train", "exercise", "nudge"):
-        assert read([f"script/{name}.js"])[:60] in page
 
 
 def test_the_map_of_classes_has_a_colour_for_each(browse):

@@ -34,9 +34,12 @@ def each_subset(case, device, chosen):
 
 
 def test_gradcheck(case, device):
-    """In the other layouts all leaves together."""
-    chosen = subsets(case.differentiable)
-    for function, leaves in each_subset(case, device, chosen if case.layout == "contiguous" else chosen[-1:]):
+    """In the other layouts, and with other options, all leaves together: `test_equals_torch` has their numbers."""
+    chosen, plain = (
+        subsets(case.differentiable),
+        case.layout == "contiguous" and case.options == case.operation.options[0],
+    )
+    for function, leaves in each_subset(case, device, chosen if plain else chosen[-1:]):
         assert gradcheck(
             function, leaves, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True
         )

@@ -290,22 +290,6 @@ def test_a_domain_bounds_the_extremes():
     torchbp.check(logit, p, checks="extremes", domain=(0.1, 0.9))
 
 
-@pytest.mark.processes
-def test_import_of_the_package_leaves_the_auditor_alone():
-    import subprocess
-    import sys
-
-    code = """if True:
-        import sys, torchbp
-        assert not [name for name in sys.modules if name.startswith("torchbp.testing")]
-        import torchbp.testing.cli.command  # whose worker loads torch
-        assert "torch" not in sys.modules
-        assert torchbp.check
-        assert "rich" not in sys.modules and "pytest" not in sys.modules
-    """
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 def test_the_auditor_imports_nothing_of_the_package():
     from pathlib import Path
 

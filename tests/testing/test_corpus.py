@@ -53,7 +53,7 @@ def twins():
         yield pytest.param(entry, "all", id=f"{entry.name}-all", marks=pytest.mark.exhaustive if number % 7 else ())
 
 
-@pytest.mark.parametrize(("entry", "checks"), twins())
+@pytest.mark.parametrize(("entry", "checks"), list(twins()))
 @pytest.mark.usefixtures("in_this_process")
 def test_the_auditor_passes_its_twin(entry, checks):
     report = audit(entry.sound_twin, entry, checks)

@@ -27,7 +27,7 @@ def has_state(name):
     return bool(made(name)[0].state_dict())
 
 
-@pytest.mark.parametrize("case", chosen())
+@pytest.mark.parametrize("case", list(chosen()))
 def test_operations(case):
     ours, torchs = case.calls()
     # the gradient of a target is not clamped at the probabilities 0 and 1, in torch neither: so not up to there

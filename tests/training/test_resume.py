@@ -34,6 +34,12 @@ LAST = Path("runs/breast_cancer/version_0/checkpoints/last.ckpt")
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "undrawn")
 
 
+@pytest.fixture(autouse=True)
+def no_page(request):
+    if "the page" not in request.node.name:
+        request.getfixturevalue("without_page")
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")

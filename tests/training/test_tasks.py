@@ -1,8 +1,5 @@
 """Tasks: their losses, answers and scores, beside scikit-learn's and torch's."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -344,14 +341,3 @@ def test_without_a_hidden_layer_it_is_a_logistic_or_linear_regression():
         else:
             theirs = fitted.predict_proba(new_scaled)[:, -ours.shape[1] :]
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-3 * np.abs(theirs).max())
-
-
-@pytest.mark.processes
-def test_tasks_and_scalings_need_neither_lightning_nor_pandas():
-    program = (
-        "import sys; from torchbp.training.tasks import make_task, TASKS; import torchbp.scaling\n"
-        "[make_task(name, ['a', 'b']) for name in TASKS]\n"
-        "print([name for name in ('pytorch_lightning', 'pandas', 'sklearn') if name in sys.modules])"
-    )
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (found.stdout, found.stderr) == ("[]\n", "")

@@ -20,7 +20,7 @@ class _Options(EngineEstimator):
         self,
         *,
         members: int = 32,
-        folds: int = 4,
+        folds: int = 8,
         activation: str = "silu",
         scaling: str = "auto",
         batch_size: int | str = "auto",

@@ -72,7 +72,7 @@ def test_a_batch_has_the_weights_of_its_rows():
     assert torch.equal(w, (rows % 7).float())
     assert torch.equal(y[:, 0], (rows % 2).float())
     assert [part.shape for part in data.rows("val")] == [(10, 1), (10, 1), (10,)]
-    for value, message in ((-1, "is -1.0; a weight"), (np.nan, "is nan; a weight"), (np.inf, "is inf; a weight")):
+    for value, message in ((-1, "is -1.0; a weight"), (np.nan, "is blank; a weight"), (np.inf, "is inf; a weight")):
         wrong = frame.assign(w=frame.w.astype(float).where(frame.index != 4, value))
         with pytest.raises(UserError, match=f"row 5 under the header, column 'w' {message}"):
             TabularData(wrong, target="y", weight="w")

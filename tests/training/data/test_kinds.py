@@ -1,8 +1,6 @@
 """The kinds of columns, and their features: numbers as people write them, booleans, dates, categories, many texts."""
 
 import collections
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -264,8 +262,3 @@ def test_columns_of_a_checkpoint_are_checked():
     ):
         with pytest.raises(ValueError, match=f"its column '{name}' is of no known kind"):
             check_columns({**columns, name: {**columns[name], key: value}})
-
-
-def test_columns_need_no_lightning():
-    program = "import sys, torchbp.training.data.columns; sys.exit('pytorch_lightning' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program]).returncode == 0

@@ -249,7 +249,7 @@ def test_damaged_files_are_named(name):
     WRITERS[name](name, index=False)
     content = Path(name).read_bytes()
     Path(name).write_bytes(content[: len(content) // 2 - 3])
-    with pytest.raises(UserError, match=rf"^{name} is not a {kind[name.rsplit('.')[-1]]}"):
+    with pytest.raises(UserError, match=rf"^{name} is not an? {kind[name.rsplit('.')[-1]]}"):
         File(name).read()
 
 

@@ -1,15 +1,19 @@
 """A pack that is trained for a time and in several processes."""
 
+import io
+import re
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from tests.training.pack.tables import OF_ROWS, QUICK, write_table
 from tests.training.pairs import Pair
 from torchbp.training.errors import SettingError
 from torchbp.training.pack.budget import Budget, seconds_of
+from torchbp.training.pack.progress import PackProgress
 
 RUN = Path("runs/run/version_0")
 
@@ -117,3 +121,15 @@ def test_two_processes_train_the_members_of_one(pack_run, processes):
     assert "24 networks; 96 rows are 4 folds, which take turns as validation rows, in 2 processes" in pair.text(
         0, "err"
     )
+
+
+@pytest.mark.parametrize("total", [36, None])
+def test_a_terminal_shows_a_bar(total, monkeypatch):
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=160)
+    monkeypatch.setattr("torchbp.training.pack.progress.Console", lambda stderr: console)
+    with PackProgress(total, "" if total else "until 12:00:00") as progress:
+        progress.show(12, 0.25, 4)
+    last = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", out.getvalue()).splitlines()[-1]
+    assert re.match("networks 12/36" if total else "networks 12 ", last)
+    assert last.rstrip().endswith("val/loss 0.2500 of 4 together" + ("" if total else "  until 12:00:00"))

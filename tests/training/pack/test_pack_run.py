@@ -35,6 +35,10 @@ def test_a_run_says_what_it_trained_and_what_it_chose(pack_run):
     assert [line.split()[0] for line in lines] == ["stopped", "chosen", "best", "baseline", "page", "next"]
     assert lines[0].endswith("after 24 networks of 6 configurations: all are trained")
     assert err.startswith("recipe   pack: networks that differ, ")
+    alone, together = (
+        float(re.search(rf"val/loss (\S+){end}", out, re.MULTILINE)[1]) for end in ("$", "  val/accuracy")
+    )
+    assert together <= alone + 1e-3
     assert "24 networks; 96 rows are 4 folds, which take turns as validation rows" in err
     assert re.search(r"networks 12 of 24  val/loss 0\.\d{4} of \d+ together", err)
 
@@ -92,6 +96,21 @@ def test_the_test_rows_are_scored_and_shown_on_the_page(run):
     assert "<h2>Configurations</h2>" in page
     assert "<h2>Gradients</h2>" not in page
     assert all(f"<h3>{title}</h3>" in page for title in ("Learning rate", "Depth", "Weight decay", "Dropout"))
+
+
+@pytest.mark.usefixtures("there")
+def test_another_file_is_scored_by_all_members(run):
+    write_table("new.csv", seed=1)
+    scores = []
+    for command in ("validate", "test"):
+        status, out, err = run(command, "--ckpt_path", RUN, "--data.source", "new.csv")
+        assert status == 0
+        assert "all 120 rows are scored, which are new to the network" in err
+        scores.append(re.search(r"/accuracy +(\S+)", out)[1])
+    model = PackNetwork.load_from_checkpoint(RUN / "checkpoints/best.ckpt")
+    frame = pd.read_csv("new.csv")
+    correct = (model.answers(frame)[:, 0].numpy() >= 0.5) == (frame["t"] == "yes")
+    assert scores == [f"{correct.mean():.4f}"] * 2
 
 
 @pytest.mark.usefixtures("there")
@@ -236,6 +255,8 @@ def test_folds_are_packs(run, monkeypatch):
     )
     assert status == 0, err
     assert re.search(r"^test/accuracy +0\.\d+ ± ", out, re.MULTILINE)
+    assert err.count("recipe ") == err.count("blanks ") == 1
+    assert err.count(" 9 networks; ") == 3
     rows = pd.read_csv("runs/run/version_0/out_of_fold.csv")
     model = PackNetwork.load_from_checkpoint("runs/run/version_0/fold_2/checkpoints/best.ckpt")
     part = rows[rows["fold"] == 2]
@@ -247,6 +268,7 @@ REFUSED = {
     "model.hidden=[8]: a pack draws or sets it": ["--model.hidden", "[8]"],
     "stopping.patience=3: a pack has no such rule": ["--stopping.patience", "3"],
     "model.members=0 must be at least 1": ["--model.members", "0"],
+    "trainer.max_epochs=-1 must be at least 1": ["--trainer.max_epochs", "-1"],
     "data.on_disk=true: a pack holds its rows in memory": ["--data.on_disk", "true"],
     "trainer.precision=64-true is of Lightning's loop": ["--trainer.precision", "64-true"],
     "trainer.fast_dev_run=True is of Lightning's loop": ["--trainer.fast_dev_run", "true"],

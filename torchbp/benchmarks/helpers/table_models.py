@@ -75,6 +75,7 @@ ABLATION = PACK | {
     "16 members": changed_pack({"members": 16}),
     "64 members": changed_pack({"members": 64}),
     "128 members": changed_pack({"members": 128}),
+    "4 folds": changed_pack({"folds": 4}),
     "no ranks": changed_pack({"scaling": "clipped"}),
     "no embeddings": changed_pack(embeds=False),
     "one depth": changed_pack(depths=(2,)),

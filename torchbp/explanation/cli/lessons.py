@@ -9,7 +9,8 @@ from torchbp.training.errors import SettingError
 XOR = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
 ARTICLE = ([[0.1, 0.2], [0.3, -0.4]], [0, 0.1], [[0.5, -0.6]], [0.2])
 NAMES = "emma", "olivia", "ava"
-OTHERS = "ckpt_path", "row", "y", "weights", "member", "saturate"
+OTHERS = {"ckpt_path": None, "row": None, "y": None, "weights": None, "member": None, "saturate": False}
+OTHERS["descent"] = "plain"  # keys of other networks, and what they are where they are not given
 
 
 @torch.no_grad()
@@ -58,8 +59,8 @@ def lesson(settings):
     """
     if settings.lesson not in LESSONS:
         raise SettingError(f"--lesson {settings.lesson} is not known; use {', '.join(LESSONS)}")
-    for key in OTHERS:
-        if getattr(settings, key) not in (None, False):
+    for key, unset in OTHERS.items():
+        if getattr(settings, key) != unset:
             raise SettingError(f"--{key} does not go with --lesson, which has a network and rows of its own")
     try:
         return LESSONS[settings.lesson](1.0 if settings.lr is None else settings.lr, settings.steps)

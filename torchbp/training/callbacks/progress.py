@@ -101,7 +101,7 @@ def run_description(trainer, model, survey=True):
 def data_description(data, task, survey=True):
     """The rows of a run; with `survey`, what was found in them."""
     rows = ", ".join(f"{len(rows)} {name}" for name, rows in data.splits.items())
-    size = f"{len(data.table.labels)} rows × {data.in_features} features"
+    size = f"{len(data.table.labels)} rows × {data.in_features} feature{'s' * (data.in_features != 1)}"
     what = ("data", f"{data.source}: {size}, {task.counted()}; rows: {rows}")
     return [*data.table.task_line, what, *data.table.lines] if survey else [what]
 

@@ -1,5 +1,6 @@
 """The keys of the training commands, and their errors: one line with the key, the value and the remedy."""
 
+import contextlib
 import inspect
 import itertools
 import pkgutil
@@ -19,6 +20,14 @@ from torchbp.training.errors import SettingError
 
 NEAR = 0.75  # the likeness of two names, from 0 to 1, of which one may be meant for the other
 GROUPS = {group: pkgutil.resolve_name(path) for group, path in keys.GROUPS.items()}
+# keys of names: whether it must be a list
+LISTS = {
+    name: parameter.annotation == list[str]
+    for name, parameter in inspect.signature(GROUPS["data"]).parameters.items()
+    if "list[str]" in str(parameter.annotation)
+}
+IN_QUOTES = {"default_style": '"', "default_flow_style": True, "allow_unicode": True, "width": float("inf")}
+NAMES = re.compile(rf"--data\.({'|'.join(LISTS)})(?==|$)")
 
 
 class Parser(LightningArgumentParser):
@@ -48,7 +57,20 @@ def configs_first(arguments):
     files = [str(find_config(path)) for path in files]
     contents = [check_config_file(Path(path)) for path in files]
     recipe = recipe_flags(contents, flags) if command == "fit" else []
-    return [command, *recipe, *(f"--config={path}" for path in files), *flags]
+    return [command, *recipe, *(f"--config={path}" for path in files), *as_texts(flags)]
+
+
+def as_texts(flags):
+    """The flags, in which a list of names is one of texts: in YAML `[no, 7]` is a list of false and 7. One name may
+    stand for a list of it."""
+    flags = [part for flag in flags for part in (flag.split("=", 1) if NAMES.match(flag) and "=" in flag else [flag])]
+    for at, flag in enumerate(flags[:-1], 1):
+        if (key := NAMES.fullmatch(flag)) and (LISTS[key[1]] or flags[at].startswith("[")):
+            with contextlib.suppress(yaml.YAMLError):
+                names = yaml.load(flags[at], yaml.BaseLoader)
+                names = names if isinstance(names, list) else [names]
+                flags[at] = yaml.safe_dump(names, **IN_QUOTES).strip()
+    return flags
 
 
 def recipe_flags(contents, flags):
@@ -134,7 +156,8 @@ def shorten(message):
             return f"{wrong[1]}={value[1]} must be one of {', '.join(choices)}"
         if types and value:
             types = " or ".join(dict.fromkeys(types)).replace("NoneType", "null")
-            return f"{wrong[1]}={value[1]} must be of type {types}"
+            remedy = "; write it in quotes" if types == "str" else ""  # a name that YAML takes for something else
+            return f"{wrong[1]}={value[1]} must be of type {types}{remedy}"
     if missing := re.match(r"the following arguments are required: (?:\w+\.)?(.*)", message):
         return f"{missing[1]} is missing; set it in the file of -c, or as --{missing[1]}"
     return " ".join(message.removeprefix("argument ").split())

@@ -20,7 +20,7 @@ from torchbp.training.errors import UserError
 def run_fit(command, arguments):
     """Train, and print the summary. arguments: of `Trainer.fit`."""
     with command.interruptible(), _locked_folder(command):
-        for label, text in recipe_line(command.settings, command.datamodule) if rank() == 0 else ():
+        for label, text in recipe_line(command) if rank() == 0 else ():
             say(label, text, sys.stderr)
         try:
             _train(command, arguments)

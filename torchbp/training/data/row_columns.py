@@ -55,9 +55,8 @@ def row_weights(frame, settings, path):
     values, missing = numbers.read_numbers(frame[name], sign, settings.na_values)
     bad = missing | ~(values >= 0) | ~np.isfinite(values.astype(np.float32))
     if bad.any():
-        raise UserError(
-            f"{path}: {place(name, bad)} is {frame[name][bad].iloc[0]}; a weight (data.weight) must be a number ≥ 0"
-        )
+        value = "blank" if missing[bad.argmax()] else frame[name][bad].iloc[0]
+        raise UserError(f"{path}: {place(name, bad)} is {value}; a weight (data.weight) must be a number ≥ 0")
     if not values.sum():
         raise UserError(f"{path}: all weights in {name!r} are 0")
     return torch.from_numpy(values.astype(np.float32))

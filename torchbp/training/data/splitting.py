@@ -47,9 +47,13 @@ class Splitting:
                 test_rows = rows[:0]
             train, val_rows = self._draw(rest, val) if val else (rest, rows[:0])
         except ValueError:
-            what = f"{len(rows)} rows" if self.groups is None else f"{len(np.unique(self.groups))} groups"
+            count = len(rows) if self.groups is None else len(np.unique(self.groups))
+            what = f"{count} {'row' if self.groups is None else 'group'}{'s' * (count != 1)}"
+            adds = "rows" if self.groups is None else "rows of other groups"
             settings = "data.folds" if folds else "data.val_fraction or data.test_fraction"
-            raise UserError(f"{self.path} has too few rows to split: {what}; add rows, or change {settings}") from None
+            raise UserError(
+                f"{self.path} has too few rows to split: {what}; add {adds}, or change {settings}"
+            ) from None
         return {"train": torch.cat([train, alone]) if len(alone) else train, "val": val_rows, "test": test_rows}
 
     def _rare_rows(self, rows, names):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from torchbp.printing import nearest_name
 from torchbp.training.data.columns import Columns, encode
 from torchbp.training.data.columns.choosing import chosen_columns, left_out_columns
 from torchbp.training.data.columns.encoding import check_spread
@@ -22,6 +23,9 @@ from torchbp.training.data.settings import ONE_COLUMN
 from torchbp.training.data.splitting import SPLITS, Splitting
 from torchbp.training.data.target import read_target
 from torchbp.training.errors import SettingError
+
+NEAR = 0.75  # the likeness of two names of which one may be meant for the other
+MOST_NAMES = 20  # in a message
 
 
 @dataclass(frozen=True)
@@ -191,9 +195,10 @@ def _check_names(rows, settings):
     for setting, columns in named.items():
         for name in columns:
             if name not in rows.names:
-                raise SettingError(
-                    f"{rows.name} has no column {name!r} (data.{setting}); it has {', '.join(rows.names)}"
-                )
+                near = nearest_name(name.lower(), alike := {other.lower(): other for other in rows.names}, NEAR)
+                has = ", ".join(rows.names[:MOST_NAMES]) + (" and others" if len(rows.names) > MOST_NAMES else "")
+                remedy = f"did you mean {alike[near]}?" if near else f"it has {has}"
+                raise SettingError(f"{rows.name} has no column {name!r} (data.{setting}); {remedy}")
     for setting, columns in named.items():
         if setting != "target" and (clash := set(targets) & set(columns)):
             raise SettingError(f"data.target={clash.pop()!r} is also in data.{setting}; leave it out there")

@@ -32,6 +32,8 @@ def check_recipe(settings, checkpoint, path):
                 raise SettingError(f"{group}.{name}={value}: {what}; leave it out, or leave --recipe pack out")
     if settings.model.members is not None and settings.model.members < 1:
         raise SettingError(f"model.members={settings.model.members} must be at least 1")
+    if (epochs := settings.trainer.max_epochs) is None or epochs < 1:
+        raise SettingError(f"trainer.max_epochs={epochs} must be at least 1 for a pack")
     if settings.data.on_disk:
         raise SettingError("data.on_disk=true: a pack holds its rows in memory; leave it out, or --recipe pack")
     for name, value in changed_settings(settings.trainer.as_dict(), Trainer).items():

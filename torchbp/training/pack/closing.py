@@ -56,7 +56,9 @@ def chosen_words(model):
     chosen = sorted(model.chosen, key=lambda one: -one["share"])
     words = [f"{one['number']} ({sizes(one)}, lr {one['lr']:.2g}) {one['share']:.0%}" for one in chosen[:MOST_NAMED]]
     count = f"{len(chosen)} of {len(model.hparams.configurations)} configurations, {len(model.nets)} networks"
-    return f"{count}: {', '.join(words)}{', …' if len(chosen) > MOST_NAMED else ''}"
+    more = ", …" if len(chosen) > MOST_NAMED else ""
+    alone = min(one["loss"] for one in chosen)
+    return f"{count}: {', '.join(words)}{more}; the best alone has val/loss {alone:.4f}"
 
 
 def sizes(configuration):

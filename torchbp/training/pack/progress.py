@@ -15,8 +15,10 @@ class PackProgress:
     def __enter__(self):
         console = Console(stderr=True)
         if self.shown and console.is_terminal:
-            columns = TextColumn("networks"), MofNCompleteColumn(), BarColumn(bar_width=12), TimeElapsedColumn()
-            self.bar = Progress(*columns, TextColumn("{task.fields[text]}"), console=console)
+            counted = [TextColumn("networks {task.completed:.0f}")]
+            if self.total:
+                counted = [TextColumn("networks"), MofNCompleteColumn(), BarColumn(bar_width=12)]
+            self.bar = Progress(*counted, TimeElapsedColumn(), TextColumn("{task.fields[text]}"), console=console)
             self.task = self.bar.add_task("", total=self.total, text=self.ends)
             self.bar.start()
         return self

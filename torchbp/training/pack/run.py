@@ -17,7 +17,7 @@ from torchbp.training.callbacks.interruption import Interrupted
 from torchbp.training.callbacks.progress import data_description
 from torchbp.training.checkpoints.saving import BestAndLast
 from torchbp.training.cli.lightning_quiet import SaveConfig
-from torchbp.training.cli.recipe_line import recipe_line
+from torchbp.training.cli.recipe_line import recipe_line, shows_survey
 from torchbp.training.pack.budget import Budget, seconds_of
 from torchbp.training.pack.checkpoint import write_checkpoints
 from torchbp.training.pack.checks import SAME, check_resumed, check_strategy
@@ -51,7 +51,10 @@ class PackRun:
             for part in self.folder.rglob(".*.part"):  # that a killed process has left
                 part.unlink()
         seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**32)
-        description = [*recipe_line(settings, self.data), *data_description(self.data, command.model.task)]
+        description = [
+            *recipe_line(command),
+            *data_description(self.data, command.model.task, shows_survey(self.trainer)),
+        ]
         self.rows = pack_rows(self.data, command.model.task, seed)
         folds = len(self.rows.fold_sizes)
         if command.checkpoint is not None:
@@ -118,11 +121,10 @@ class PackRun:
 
     def _options(self):
         """Of the networks' training, where the command has them."""
-        options, settings = {"activation": self.command.model.hparams.activation}, self.command.settings
+        settings = self.command.settings
+        options = {"activation": self.command.model.hparams.activation, "max_iter": self.trainer.max_epochs}
         if settings.data.batch_size is not None:
             options["batch_size"] = settings.data.batch_size
-        if self.trainer.max_epochs > 0:
-            options["max_iter"] = self.trainer.max_epochs
         return options
 
     def _read_draws(self):

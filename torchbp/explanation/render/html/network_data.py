@@ -9,6 +9,7 @@ from torchbp.explanation import equations
 from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Derivative, d
 from torchbp.explanation.render.html.unit_lines import Lines
 from torchbp.explanation.render.plain_text import partial
+from torchbp.ops.expressions import Number
 from torchbp.ops.rules import Activation
 from torchbp.printing import printable
 
@@ -19,19 +20,23 @@ class Column:
     """The units of one layer, as they are drawn: of X, or of a layer and the activations after it.
 
     quantities: its outputs, from Z to the answers. units: which of them are drawn.
-    step: the layer, None of X. weight: the quantity of its parameter that multiplies the input, or None.
+    step: the layer, None of X. weight: the quantity of its parameter that multiplies the input, and bias: that of the
+        one that is added to each unit; None where there is none.
     """
 
     def __init__(self, explanation, step, quantities):
-        self.step, self.quantities, self.weight = step, quantities, None
+        self.step, self.quantities, self.weight, self.bias = step, quantities, None, None
         values = explanation.values
         first = quantities[0]
         learning = values[d(first).name].abs().sum(0) if d(first).name in values else values[first.name][0] * 0
         self.units, self.count = _strongest(learning, values[first.name].abs().sum(0)), len(learning)
         for parameter, quantity in step.parameters if step else ():
             equation = parameter.equation.replace(equations.nodes(step))
-            if self.weight is None and equations.local_factor(equation, d(step.gives).name) == step.takes:
+            factor = equations.local_factor(equation, d(step.gives).name)
+            if self.weight is None and factor == step.takes:
                 self.weight = quantity
+            if factor == Number(1) and values[quantity.name].shape == (self.count,):
+                self.bias = quantity
 
     @property
     def output(self):
@@ -111,7 +116,8 @@ def _data_of(explanation, columns, place, lines):
     names = explanation.outputs if place == len(columns) - 1 else explanation.features if not place else ()
     labels = [printable(names[unit]) if unit < len(names) else "" for unit in column.units]
     named = printable(column.step.layer.rpartition(".")[2]) if column.step else ""
-    rows = min(len(explanation.values[INPUT.name]), ROWS)
+    values = explanation.values
+    rows = min(len(values[INPUT.name]), ROWS)
     return {
         "units": column.units,
         "count": column.count,
@@ -122,6 +128,7 @@ def _data_of(explanation, columns, place, lines):
         "forward": [q.name for q in column.quantities] + [q.after().name for q in column.quantities if column.step],
         "backward": [d(q).name for q in reversed(column.quantities) if d(q).name in explanation.values],
         "weight": _weight_of(column, below, explanation),
+        "bias": [q.name for q in (column.bias, column.bias.after()) if q.name in values] if column.bias else [],
         "factors": _factors_of(column, explanation),
         "lines": [[lines.of_unit(column, row, unit) for unit in column.units] for row in range(rows)]
         if lines and place

@@ -19,6 +19,7 @@ from torchbp.web import shared_style
 
 HERE = Path(__file__).parent
 JUMPS = {"again": "Again"}  # where the name is too long for a button
+COMMENT_OR_INDENT = re.compile(r"^ *//.*\n|^ */\*[^*]*\*/\n|^ +", re.MULTILINE)  # of a script: a tenth of it
 SCRIPTS = (
     "state.js",
     "evaluate.js",
@@ -86,7 +87,7 @@ def page(explanation):
         "jumps": jumps,
         "strip": strip(explanation),
         "seen": f'<section class="card seen"><h2>Observations</h2><ul>{seen}</ul></section>' if seen else "",
-        "script": re.sub("^ +", "", read(f"script/{name}" for name in SCRIPTS), flags=re.MULTILINE),
+        "script": COMMENT_OR_INDENT.sub("", read(f"script/{name}" for name in SCRIPTS)),
         "training": training,
         "reading": readable(reading(explanation, partial)),
         "steps": steps,

@@ -10,15 +10,20 @@ no program.
 
 from dataclasses import replace
 
+import torch
+
 from torchbp.explanation import equations
 from torchbp.explanation.descent import T
 from torchbp.explanation.equations import ALPHA
+from torchbp.explanation.grading.mistakes import Mistake, mistakes
 from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Quantity, d
-from torchbp.explanation.render.html.mistakes import mistakes
-from torchbp.ops.expressions import Call, Expression, Number
+from torchbp.explanation.records import sentence
+from torchbp.explanation.render.plain_text import partial
+from torchbp.ops.expressions import Call, Expression, Negative, Number
 from torchbp.ops.rules import Activation
 
 MOST_NUMBERS = 3000  # of X, y and the parameters together: about 60 kB, and a step of at most some milliseconds
+MOST_MISTAKES = 10  # in a side of an equation
 NODES = (
     "Call",
     "Indicator",
@@ -87,7 +92,7 @@ def program(explanation):
         "inputs": [INPUT.name] if fixed else [INPUT.name, TARGET.name],
         "answer": step.criterion.answer.name,
         "mistakes": {
-            record.name: [[said, _tree(tree)] for said, tree in mistakes(record)]
+            record.name: _mistakes(record, step.symbols)
             for record in explanation.records
             if record.stage != "again"  # by the same equations
         },
@@ -107,6 +112,45 @@ def _computed(explanation):
     if criterion.rule.error_computed:
         found[d(criterion.output).name] = criterion.divided(criterion.tree("error", computed=True))
     return {name: tree for name, tree in found.items() if name in explanation.by_name}
+
+
+def _mistakes(record, symbols):
+    """[a sentence, where in the tree of the record, what stands there] of the usual mistakes in its equation; each
+    gives another number than those before it."""
+    right = record.sides[-1]
+    found, values = [], [record.tensor]
+    for side in reversed(record.sides):
+        count = 0
+        for mistake in (Mistake(Negative(side), ("the sign is wrong",)), *mistakes(side, {})):
+            value = _value_of(mistake.tree, symbols)
+            if value is None or value.shape != record.tensor.shape or any(map(value.allclose, values)):
+                continue
+            values.append(value)
+            says = sentence(mistake.parts, partial)
+            found.append([f"{says[:1].upper()}{says[1:]}.", *_difference(_tree(right), _tree(mistake.tree))])
+            count += 1
+            if count == MOST_MISTAKES:
+                break
+    return found
+
+
+def _value_of(tree, symbols):
+    """Its value in the record's dtype; None where shapes do not fit."""
+    try:
+        value = tree.evaluate(symbols)
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError):  # as max of two numbers
+        return None
+    return value if isinstance(value, torch.Tensor) and value.isfinite().all() else None
+
+
+def _difference(right, wrong):
+    """(path, tree): the wrong tree is the right one with `tree` at the place that the path leads to, by indices."""
+    if isinstance(right, list) and isinstance(wrong, list) and len(right) == len(wrong):
+        places = [i for i, (a, b) in enumerate(zip(right, wrong, strict=True)) if a != b]
+        if (len(places) == 1 and places[0] > 0) or (places == [0] and isinstance(right[0], list)):
+            path, tree = _difference(right[places[0]], wrong[places[0]])
+            return [places[0], *path], tree
+    return [], wrong
 
 
 def _slopes(explanation):

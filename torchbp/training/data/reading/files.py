@@ -17,7 +17,7 @@ import pyarrow.parquet
 
 from torchbp.training.data.batches import ROWS_AT_ONCE
 from torchbp.training.data.reading.bundled import BUNDLED
-from torchbp.training.data.reading.text_files import FIRST_BYTES, Reading, check_names, csv_arguments
+from torchbp.training.data.reading.text_files import FIRST_BYTES, Reading, check_names, csv_arguments, is_text
 from torchbp.training.errors import UserError
 
 FORMATS = {
@@ -27,7 +27,9 @@ FORMATS = {
     "Excel": (".xlsx", ".xlsm"),
 }
 BEGINNINGS = {b"PAR1": "Parquet", b"ARROW1": "Feather", b"{": "JSON lines", b"[{": "JSON lines", b"PK\3\4": "Excel"}
-COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zip": "zip", ".xz": "xz", ".zst": "zstd"}
+BINARY = b"PAR1", b"ARROW1", b"PK\3\4"  # beginnings that no text has
+COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+OLD_EXCEL = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 STDIN = "-"
 
 
@@ -51,13 +53,15 @@ class File:
         self.buffer = io.BytesIO(sys.stdin.buffer.read()) if str(source) == STDIN else None
         if self.buffer is None and not self.path.is_file():
             what = "is a folder" if self.path.is_dir() else "does not exist"
+            if "://" in str(source):
+                raise UserError(f"{source} is an address, and no file; download it, and give the file")
             raise UserError(
-                f"data.source: {self.path} {what}; give a file (CSV, TSV, Parquet, Feather, JSON lines or Excel), "
-                f"- for stdin, or one of {', '.join(BUNDLED)}"
+                f"the source {self.path} {what}; give a file (CSV, TSV, Parquet, Feather, JSON lines or Excel), - for "
+                f"stdin, or one of {', '.join(BUNDLED)}"
             )
-        self.compression = None if self.buffer else COMPRESSED.get(self.path.suffix.lower())
         self.format = "CSV"
         with self._errors():
+            self.compression = self._compression()
             self.start = self._start()
         self.format = self._format()
 
@@ -68,6 +72,15 @@ class File:
         self.buffer.seek(0)
         return self.buffer
 
+    def _compression(self):
+        if self.buffer is not None:
+            return None
+        if self.path.suffix.lower() == ".zip":  # files of Excel begin in the same way
+            return "zip"
+        with self.path.open("rb") as file:
+            first = file.read(8)
+        return next((name for magic, name in COMPRESSED.items() if first.startswith(magic)), None)
+
     def _start(self):
         with pd.io.common.get_handle(self._opened(), "rb", compression=self.compression, is_text=False) as opened:
             start = opened.handle.read(FIRST_BYTES)
@@ -75,12 +88,15 @@ class File:
 
     def _format(self):
         name = Path(str(self.path).lower())
-        suffix = name.with_suffix("").suffix if self.compression else name.suffix
+        if self.start.startswith(OLD_EXCEL):
+            raise UserError(f"{self.path} is a file of an old Excel (.xls); save it as .xlsx or CSV")
+        suffix = name.with_suffix("").suffix if self.compression and name.suffixes[1:] else name.suffix
         for form, suffixes in FORMATS.items():
             if suffix in suffixes:
                 return form
+        of_text = suffix in (".csv", ".tsv", ".txt")
         begins = (form for first, form in BEGINNINGS.items() if self.start.lstrip().startswith(first))
-        return "CSV" if suffix in (".csv", ".tsv", ".txt") else next(begins, "CSV")
+        return "CSV" if of_text and not self.start.startswith(BINARY) else next(begins, "CSV")
 
     def read(self):
         """The whole frame."""
@@ -88,8 +104,8 @@ class File:
             frame = self._read()
         if frame.empty:
             raise UserError(f"{self.path} has no rows")
-        check_names(self.path, [str(name) for name in frame])
-        return frame.reset_index(drop=True).rename(columns=str)
+        check_names(self.path, [_name(name) for name in frame])
+        return frame.reset_index(drop=True).rename(columns=_name)
 
     def _read(self):
         if self.format == "Parquet":
@@ -99,7 +115,7 @@ class File:
         if self.format == "JSON lines":
             lines = not self.start.lstrip().startswith(b"[")
             arguments = {"lines": lines, "dtype": False, "compression": self.compression}
-            return pd.read_json(self._opened(), **arguments)
+            return self._checked_json(pd.read_json(self._opened(), **arguments))
         if self.format == "Excel":
             return self._excel()
         arguments = self._csv_arguments()
@@ -109,6 +125,14 @@ class File:
                 return pd.read_csv(self._opened(), **arguments)  # pieces of the file in parallel
             except pd.errors.DtypeWarning:  # a column has numbers in one piece, and texts in another
                 return pd.read_csv(self._opened(), **arguments, low_memory=False)
+
+    def _checked_json(self, frame):
+        nested = [name for name in frame if frame[name].map(lambda value: isinstance(value, list)).any()]
+        if nested:
+            raise UserError(
+                f"{self.path}: {nested[0]!r} holds lists; write an object for each row, with one value a key"
+            )
+        return frame
 
     def _csv_arguments(self):
         arguments, self.notes = csv_arguments(
@@ -139,7 +163,7 @@ class File:
         with self._errors():
             if self.format == "Parquet":
                 file = pyarrow.parquet.ParquetFile(self._opened())
-                check_names(self.path, file.schema_arrow.names)
+                check_names(self.path, list(map(_name, file.schema_arrow.names)))
                 frames = (_frame_of(batch) for batch in file.iter_batches(rows))
             else:
                 arguments = self._csv_arguments()
@@ -152,7 +176,7 @@ class File:
                     frame = next(frames, None)
                 if frame is None:
                     return
-                yield frame.rename(columns=str)
+                yield frame.rename(columns=_name)
 
     @contextlib.contextmanager
     def _errors(self):
@@ -175,8 +199,16 @@ class File:
                 reason = (
                     f"line {line} has {found} values, and the lines above have {expected}; correct it, or set data.sep"
                 )
-            kind = f"{self.format} file" if self.format != "JSON lines" else "file of JSON lines"
-            raise UserError(f"{self.path} is not a {kind}: {reason}") from None
+            article = "an" if self.format == "Excel" else "a"
+            kind = f"{article} {self.format} file" if self.format != "JSON lines" else "a file of JSON lines"
+            if self.format not in ("CSV", "JSON lines") and is_text(self.start):
+                reason = "it holds text; if that is CSV, give its name the suffix .csv"
+            raise UserError(f"{self.path} is not {kind}: {reason}") from None
+
+
+def _name(column):
+    """The name of a column; blanks around it are of no consequence."""
+    return str(column).strip()
 
 
 def _frame_of(table):

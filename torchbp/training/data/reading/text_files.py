@@ -16,6 +16,7 @@ SEPARATORS = ",;\t|"
 FIRST_BYTES = 1 << 16  # that are looked at
 NAMED = {"tab": "\t", "\\t": "\t", "space": r"\s+", "comma": ",", "semicolon": ";", "bar": "|"}
 UTF16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
+MOST_ABOVE = 20  # lines above a table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,10 @@ def csv_arguments(path, start, reading, compression, texts=(), wanted=()):
 
     texts: columns that are read as text. wanted: names that the header must have, where they are known.
     """
+    if reading.encoding is None and not is_text(start):
+        raise UserError(
+            f"{path} is no text (it has a byte 0), and no other known format; save it as CSV, or set data.encoding"
+        )
     encoding, notes = _encoding(start, reading.encoding)
     try:
         text = codecs.getincrementaldecoder(encoding)(errors="strict").decode(start)
@@ -58,9 +63,13 @@ def csv_arguments(path, start, reading, compression, texts=(), wanted=()):
                 "data.encoding"
             ) from None
         raise UserError(f"{path} is not a CSV file of the encoding {encoding}: {error}; set data.encoding") from None
-    lines = [line for line in text.splitlines()[:200] if line.strip()]
-    if len(text.splitlines()) > 1 and len(start) == FIRST_BYTES:
-        lines = lines[:-1] or lines  # the last one may be cut
+    lines = text.splitlines()[:200]
+    if len(lines) > 1 and len(start) == FIRST_BYTES:
+        lines = lines[:-1]  # the last one may be cut
+    above = _lines_above(lines, reading.sep)
+    if title := "".join(lines[:above]).strip():
+        notes.append(f"{path}: the table begins in line {above + 1}; above it stands {title[:40]!r}")
+    lines = [line for line in lines[above:] if line.strip()]
     if not lines:
         raise UserError(f"{path} is empty: it needs a header line and rows")
     sep = NAMED.get(reading.sep, reading.sep) or _separator(lines)
@@ -84,14 +93,34 @@ def csv_arguments(path, start, reading, compression, texts=(), wanted=()):
         "index_col": False,
         "keep_default_na": False,
         "na_values": ["", *reading.na_values],
-        "dtype": {name: "str" for name in texts if name in names},
+        "dtype": {name if header else names[at]: "str" for at, name in enumerate(rows[0]) if names[at] in texts},
         "compression": compression,
+        "skiprows": above,
     }
     if not header:
         arguments |= {"header": None, "names": names}
     if reading.decimal == ",":
         arguments |= {"decimal": ",", "thousands": "."}
     return arguments, notes
+
+
+def is_text(start):
+    """Whether the first bytes of a file may be text: UTF-16, or without a byte of 0."""
+    return start.startswith(UTF16) or b"\0" not in start
+
+
+def _lines_above(lines, sep):
+    """How many lines stand above the table, such as a title or comments: they have no separator, and all lines from the
+    header on have the same number of columns, two or more."""
+    for at, line in enumerate(lines[:MOST_ABOVE]):
+        table = [below for below in lines[at:] if below.strip()]
+        used = NAMED.get(sep, sep) or _separator(table or [""])
+        if not line.strip() or len(used) > 1:
+            continue
+        columns = {len(row) for row in _rows(table, used)}
+        if len(_rows([line], used)[0]) > 1:
+            return at if len(columns) == 1 and len(table) > 2 else 0
+    return 0
 
 
 def _encoding(start, setting):

@@ -121,7 +121,8 @@ function edgeChain(column, unit, from) {
     names = knownNames();
   const at = weightPlace(column, unit, from),
     value = ofWeight(weight, tensors[weight.name], unit, from);
-  const source = `${column > 1 ? `unit of layer ${column - 1}` : "input"} ${columns[column - 1].units[from] + 1}`;
+  const number = columns[column - 1].units[from] + 1,
+    source = column > 1 ? `unit ${number} of layer ${column - 1}` : `input ${number}`;
   const parts = [element("h3", `Weight ${shownName(weight.name)}${at} = ${format(value)}, from ${source}`)];
   if (!weight.later.includes(weight.gradient)) return parts; // it does not learn
   if (!names.has(weight.gradient)) return [...parts, ...later(weight.gradient, "Show its gradient"), ...byHand(column, unit, from)];

@@ -9,13 +9,19 @@ function askedPlace() {
   return { record, value, at: chosenPlace(record) ?? largest(value, record) };
 }
 
+/* A tree with another part at the place that a path leads to. */
+function withPart(tree, [first, ...more], part) {
+  if (first === undefined) return part;
+  return tree.map((child, i) => (i === first ? withPart(child, more, part) : child));
+}
+
 /* The right number and the wrong ones, with what is said of each. */
 function answersKnown() {
   const { record, value, at } = askedPlace(),
     right = entry(value, ...at),
-    wrong = (program.mistakes[record.name] ?? []).map(([says, tree]) => ({
+    wrong = (program.mistakes[record.name] ?? []).map(([says, path, part]) => ({
       says,
-      number: entry(valueOf(tree, training.values), ...at),
+      number: entry(valueOf(withPart(program.trees[record.name], path, part), training.values), ...at),
     }));
   return [{ says: "Right.", number: right, right: true }, ...wrong.filter(({ number }) => number !== right)];
 }

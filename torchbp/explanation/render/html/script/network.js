@@ -1,7 +1,7 @@
 const SPACE = document.querySelector("svg").namespaceURI; // of the legend: the page holds no address
 const NARROW = 480;
 const HIGH = 36,
-  APART = 56,
+  APART = 68,
   TOP = 46,
   LETTER = 7.5; // the breadth of one, of 12 pixels
 const STRONG = [24, 8]; // weights between two columns, and on a phone, that are drawn in full: more would be a tangle
@@ -102,11 +102,12 @@ function drawNetwork() {
         : `${index + 1}`;
       if (column) draw("text", { class: "muted label", x: center, y: top - 5 }, group, label);
       else draw("text", { class: "muted first", x: x(0) + 2, y: top - 5 }, group, label);
+      const bias = of.bias.length ? draw("text", { class: "muted", x: center, y: top + HIGH + 13 }, group) : null;
       const rect = draw("rect", { x: x(column), y: top, width: broad(column), height: HIGH, rx: 10 }, group);
       const value = draw("text", { x: center, y: top + 15 }, group),
         delta = draw("text", { class: "delta", x: center, y: top + 29 }, group);
       choosable(group, { column, unit });
-      return { group, rect, value, delta, top };
+      return { group, rect, value, delta, bias, top };
     });
     if (of.count > of.units.length)
       draw(

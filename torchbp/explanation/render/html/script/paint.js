@@ -17,7 +17,7 @@ function paintNetwork() {
       .join(", ");
     const current = now.units.includes(column);
     const most = Math.max(...(top ? tensors[top][n] : []).map(Math.abs)) || 1;
-    units[column].forEach(({ group, rect, value, delta, top: y }, unit) => {
+    units[column].forEach(({ group, rect, value, delta, bias, top: y }, unit) => {
       const size = top ? tensors[top][n][unit] / most : 0;
       rect.style.setProperty("--hue", `var(--${size < 0 ? "negative" : "positive"})`);
       rect.style.setProperty("--share", `${Math.round(SHARE * Math.abs(size))}%`);
@@ -27,6 +27,10 @@ function paintNetwork() {
       value.setAttribute("y", y + (bottom ? 15 : 22));
       delta.textContent = bottom ? `∂ ${format(tensors[bottom][n][unit], narrow ? 2 : 3)}` : "";
       delta.classList.toggle("now", current && now.derivative);
+      if (bias) {
+        const latestBias = latest(of.bias) ?? of.bias[0];
+        bias.textContent = `${shownName(latestBias)} ${format(tensors[latestBias][unit], 3)}`;
+      }
       if (column === columns.length - 1) {
         const label = of.labels[unit] ? `${cutTo(of.labels[unit], 10)}, ` : "",
           word = narrow && label ? `${shownName(data.target)} =` : "target";

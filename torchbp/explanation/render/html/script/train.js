@@ -88,7 +88,8 @@ function drawnNumbers() {
   const cut = (value, units) =>
     Array.from({ length: Math.min(value.rows, data.rows) }, (_, row) => units.map((unit) => entry(value, row, unit)));
   slopes = {};
-  columns.forEach(({ forward, backward, units: numbers, weight }, column) => {
+  columns.forEach(({ forward, backward, units: numbers, weight, bias }, column) => {
+    for (const name of bias) found[name] = numbers.map((unit) => entry(values[name], 0, unit));
     for (const name of [...forward, ...backward]) found[name] = cut(values[name], numbers);
     for (const name of forward)
       if (program.slopes[name]) slopes[name] = cut(valueOf(program.slopes[name], values), numbers);
