@@ -74,6 +74,17 @@ def test_the_cells_of_a_notebook_compute_what_a_softmax_a_norm_a_mask_and_an_opt
     assert max(map(ord, explanation.to_latex())) < 0x180
 
 
+def test_the_error_of_textbooks_is_computed_and_graded_with_its_half(capsys):
+    net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Sigmoid()).double()
+    loss = torch.nn.MSELoss(reduction="sum")
+    explanation = torchbp.explain(net, torch.randn(1, 3), torch.rand(1, 2), 0.5, loss, factor=0.5)
+    names, _ = run_cells(explanation.to_notebook())
+    for record in explanation.records:
+        np.testing.assert_allclose(names[name_of(record.quantity)], record.tensor.numpy(), rtol=1e-9, atol=1e-12)
+    assert " right.\n" in capsys.readouterr().out
+    assert "a factor ½ is missing" in str(names["exercise"].grade({"L": 2 * names["L"]})["L"])
+
+
 def test_a_loss_with_weights_is_computed_in_a_notebook_and_not_graded():
     loss = torch.nn.BCEWithLogitsLoss(weight=torch.tensor([2.0, 1.0]), pos_weight=torch.tensor([3.0, 1.0]))
     net = torch.nn.Sequential(torch.nn.Linear(3, 2)).double()

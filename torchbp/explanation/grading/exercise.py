@@ -50,7 +50,6 @@ def exercise(
         right from your dL/dZ1, which is wrong
     """
     model = copy.deepcopy(model).double()
-    model = model if isinstance(model, torch.nn.Sequential) else torch.nn.Sequential(model)
     return Exercise(explain(model, x, y, lr, loss, factor=factor))
 
 

@@ -97,7 +97,7 @@ def _grading(explanation):
     ]
     settings = {name: value for name, value in criterion.options.items() if value is not None}
     options = ", ".join(f"{name}={value!r}" for name, value in {**settings, "reduction": step.loss.reduction}.items())
-    factor = "" if criterion.factor == 1 else f", {criterion.factor!r}"
+    factor = "" if criterion.factor == 1 else f", factor={criterion.factor!r}"
     parameters = dict(zip(_keys(explanation), explanation.chain.start, strict=True))
     lines = [
         "import torch",
