@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -114,6 +115,18 @@ def test_the_command(format, trained_run, capsys):
         capsys.readouterr().err == f"torchbp: error: model{suffix} exists; name another --output, or add --overwrite\n"
     )
     assert [path.name for path in Path().iterdir()] == [f"model{suffix}"]
+
+
+def test_features_that_are_no_columns_are_said(capsys, without_page):
+    frame = pd.DataFrame(
+        {"u": np.linspace(0, 1, 40), "colour": ["red", "blue", "red", "green"] * 10, "y": [*"ab"] * 20}
+    )
+    frame.to_csv("a.csv", index=False)
+    fit = ["fit", "--data.source", "a.csv", "--data.target", "y", "--trainer.max_epochs", "1"]
+    assert main(fit) == 0
+    capsys.readouterr()
+    assert main(["export", "runs/run/version_0", "--format", "torchscript"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("note     its input is 4 features, made of 2 columns: ")
 
 
 def test_the_description_names_features_and_answers(trained_run):

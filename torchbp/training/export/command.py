@@ -45,8 +45,14 @@ def _run(settings):
     path = find_checkpoint(settings.run)
     network = load_model(read_checkpoint(path), path)
     with atomic_write(output) as temporary:
-        write(network, description(network, __version__), temporary)
+        write(network, said := description(network, __version__), temporary)
     say("wrote", output)
+    if said["columns"] and list(said["columns"]) != said["features"]:
+        say(
+            "note",
+            f"its input is {len(said['features'])} features, made of {len(said['columns'])} columns: a category is a "
+            "feature for each of its values. The metadata torchbp names them in their order",
+        )
 
 
 def _check_output(path, suffix, overwrite):
