@@ -120,6 +120,16 @@ def test_layer_norm(affine):
     check_numbers(explanation.records)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_norm_of_one_feature_in_any_precision(dtype):
+    """Its row is 0, and what is left of it in a kernel is rounding."""
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Linear(2, 1), nn.LayerNorm(1), nn.Tanh(), nn.Linear(1, 3)).to(dtype)
+    explanation = torchbp.explain(net, X, CLASSES, loss=nn.CrossEntropyLoss())
+    assert off(explanation) == []
+    assert {record.tensor.dtype for record in explanation.records} == {dtype}
+
+
 def test_derivatives_by_the_inputs():
     net = network(nn.Tanh(), nn.Linear(4, 1).double())
     x = X.clone().requires_grad_()

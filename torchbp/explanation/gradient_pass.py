@@ -16,7 +16,8 @@ def gradients(chain, criterion, x):
     for step in reversed(chain.steps):
         needed = saved[step.gives.name]
         for parameter, quantity in step.parameters:
-            values[d(quantity).name] = parameter.gradient(gradient, needed, **step.options)
+            of = parameter.gradient(gradient, needed, **step.options)
+            values[d(quantity).name] = of.to(values[quantity.name])  # of half precision a norm adds up in float32
         gradient = step.rule.backward(gradient, needed, *step.arguments(chain.start), **step.options)
         values[d(step.takes).name] = gradient
     return values

@@ -2,6 +2,7 @@
 
 import functools
 from collections import ChainMap
+from dataclasses import replace
 
 import torch
 
@@ -64,6 +65,8 @@ class TrainingStep:
             value_place = largest_place(tensor) if place is None else place
         shown = shown if where is None or not where[value_place] else instead
         found = example(quantity, shown, value_place, tensor[value_place].item(), self.symbols, self.fixed)
+        if full is not None:  # the parts in the line are rounded already
+            found = replace(found, bound=max(found.bound, bounds[value_place].item()))
         names = {name for side in (quantity, *sides) for name in side.symbols()} & self.values.keys()
         shapes = {name: tuple(self.values[name].shape) for name in names}
         number, layer = (step.number, step.layer) if step else (None, "")
