@@ -39,9 +39,9 @@ def network(activation, loss):
     return torchbp.explain(net.double(), torch.randn(5, 3), torch.rand(5, 2), 0.3, loss)
 
 
-@pytest.mark.parametrize("loss", [torch.nn.BCELoss(), torch.nn.MSELoss(reduction="sum")])
 @pytest.mark.parametrize("name", [name for name, rule in rules(Activation).items() if rule.torch_module])
-def test_the_cells_of_a_notebook_compute_every_quantity(name, loss, capsys):
+def test_the_cells_of_a_notebook_compute_every_quantity(name, capsys):
+    loss = torch.nn.BCELoss() if len(name) % 2 else torch.nn.MSELoss(reduction="sum")
     explanation = network(rules(Activation)[name].torch_module(), loss)
     names, shown = run_cells(explanation.to_notebook())
     for record in explanation.records:

@@ -298,3 +298,33 @@ def test_the_way_goes_through_the_unit_that_most_of_the_gradient_comes_through(b
     browser.evaluate("pin({ column: 2, unit: 1, from: 2 })")
     assert browser.text("#chain h3").startswith("Weight W2[2,3] = ")
     assert "from unit 3 of layer 1" in browser.text("#chain h3")
+
+
+def test_the_exercise_asks_for_shapes_too(browse):
+    explanation = xor()
+    browser = browse(explanation)
+    browser.click("#examine")
+    browser.evaluate("(byId('kind').value = 'shape', byId('kind').dispatchEvent(new Event('change')))")
+    hidden = "getComputedStyle(document.querySelector('.step.shown .shape')).visibility === 'hidden'"
+
+    def asked(name):
+        browser.evaluate(f"show({at(explanation, name)})")
+        assert browser.evaluate(hidden)
+
+    asked("dL/dW1")
+    assert browser.text("#asked").startswith("What is the shape of ∂L/∂W1?")
+    assert answer(browser, "2×4") == "Rows and columns are exchanged."
+    assert answer(browser, "3, 4") == "No. A gradient has the shape of what it is the derivative by."
+    assert answer(browser, "(4, 2)") == "Right."
+    assert not browser.evaluate(hidden)
+    asked("A2")
+    assert answer(browser, "2x1") == "No. It has a row for each of the 4 samples."
+    assert answer(browser, "4x3") == "No. It has a column for each unit of its layer."
+    assert answer(browser, "4x1") == "Right."
+    asked("dL/db1")
+    assert answer(browser, "4×4").startswith("No. A gradient")
+    assert answer(browser, "4") == "Right."
+    asked("b1′")
+    assert answer(browser, "1×4") == "No. A step changes the numbers of a parameter, and not its shape."
+    browser.evaluate(f"show({at(explanation, 'L')})")
+    assert browser.text("#asked").startswith("What is L? ")

@@ -135,9 +135,11 @@ def test_the_page_knows_the_nodes_and_functions_that_the_program_holds(browse):
     assert sorted(functions) == sorted(FUNCTIONS)
 
 
-@pytest.mark.parametrize("z", [-7.0, -3.1, -2.5, -1.0, -1e-9, 0.0, 0.3, 2.4999, 2.5001, 4.0, 5.99, 6.5])
-def test_erf_is_exact(browse, z):
-    assert browse(xor()).evaluate(f"erf({z})") == pytest.approx(math.erf(z), rel=4e-16, abs=1e-300)
+def test_erf_is_exact(browse):
+    """On both sides of 2.5, where the series ends and the continued fraction begins, and of 6."""
+    numbers = [-7.0, -3.1, -2.5, -1.0, -1e-9, 0.0, 0.3, 2.4999, 2.5001, 4.0, 5.99, 6.5]
+    found = browse(xor()).evaluate(f"{numbers}.map(erf)")
+    assert found == [pytest.approx(math.erf(z), rel=4e-16, abs=1e-300) for z in numbers]
 
 
 def test_a_network_of_too_many_numbers_is_not_trained_and_the_page_says_so(browse):

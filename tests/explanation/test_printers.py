@@ -10,6 +10,7 @@ import torch
 import torchbp
 from tests.explanation.samples import XOR, named_xor, xor
 from torchbp.explanation.digits import exactly
+from torchbp.explanation.equations import rebuilt
 from torchbp.explanation.numbers import Value
 from torchbp.explanation.numeric_examples import example
 from torchbp.explanation.quantities import INPUT, Quantity, d
@@ -48,6 +49,12 @@ def test_trees_are_printed_with_the_brackets_that_they_need(tree, expected):
     assert plain(tree) == text
     assert partial(tree) == text.replace("dL/d", "∂L/∂")
     assert mathematics in (None, latex(tree))
+
+
+@pytest.mark.parametrize("tree", [SumOver(A1, rows=True), Indicator(A1, "≤", Number(2)), A1**2, A1.T, -A1, A1 / Z1])
+def test_a_node_with_other_children_is_of_the_same_kind(tree):
+    assert rebuilt(tree, tree.children()) == tree
+    assert rebuilt(tree, [W1, *tree.children()[1:]]) != tree
 
 
 SUMS = [  # the weights and inputs of a unit, its bias, and its line

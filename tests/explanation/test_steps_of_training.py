@@ -10,6 +10,7 @@ from torch import nn
 import torchbp
 from tests.explanation.lines import check_numbers
 from tests.explanation.samples import XOR
+from torchbp.explanation.render.numpy_code import name_of
 
 X, Y = (tensor.double() for tensor in XOR)
 
@@ -282,3 +283,22 @@ def test_identity_is_no_step():
     net[1].register_forward_hook(lambda module, x, z: 2 * z)
     with pytest.raises(TypeError, match="layer '1', a Identity, has a hook"):
         torchbp.explain(net, X, Y)
+
+
+def test_the_notebook_of_any_step_computes_every_quantity():
+    net = network(nn.LayerNorm(4), nn.GELU(), nn.Dropout(0.3), nn.Linear(4, 3)).double()
+    smooth = nn.CrossEntropyLoss(WEIGHT, label_smoothing=0.1)
+    adamw = torch.optim.AdamW(net.parameters(), lr=0.1)
+    explanations = [
+        torchbp.explain(net, X, CLASSES, loss=smooth, optimizer=adamw),
+        torchbp.explain(net[:1], X, torch.rand(4, 4), loss=nn.MSELoss(), factor=0.5),
+        torchbp.explain(nn.Sequential(*net[:1], nn.LogSoftmax(1)), X, CLASSES, loss=nn.NLLLoss()),
+    ]
+    for explanation in explanations:
+        names = {}
+        for cell in json.loads(explanation.to_notebook())["cells"]:
+            if cell["cell_type"] == "code":
+                exec("".join(cell["source"]), names)
+        for record in explanation.records:
+            torch.testing.assert_close(torch.tensor(names[name_of(record.quantity)]), record.tensor)
+        assert "exercise" not in names or names["exercise"].grade(names["answers"]).right

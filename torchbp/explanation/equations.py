@@ -2,12 +2,14 @@
 
 import functools
 import operator
+from dataclasses import replace
 
 import torch
 
 from torchbp.explanation.quantities import d
 from torchbp.ops.expressions import (
     Call,
+    Expression,
     Indicator,
     MatrixProduct,
     Negative,
@@ -199,7 +201,8 @@ def rebuilt(tree, children):
     if isinstance(tree, Call):
         return Call(tree.function, tuple(children))
     if not isinstance(tree, Sum | Product):
-        return type(tree)(*children)
+        names = [name for name in tree.__dataclass_fields__ if isinstance(getattr(tree, name), Expression)]
+        return replace(tree, **dict(zip(names, children, strict=True)))  # with its rows, or its relation
     kind = type(tree)
     return kind(
         tuple(

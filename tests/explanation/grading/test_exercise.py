@@ -225,3 +225,15 @@ def test_of_a_value_that_no_mistake_gives_the_largest_difference_is_shown(exerci
     mark = exercises["sigmoid"].grade({"dW1": torch.randn(3, 3)})["dL/dW1"]
     assert mark.causes == ()
     assert "no usual mistake gives it; the largest difference is at [" in str(mark)
+
+
+def test_a_large_network_is_graded_too():
+    """Neither each two numbers are compared, nor each row's part of every weight is in memory."""
+    torch.manual_seed(5)
+    exercise = torchbp.exercise(torch.nn.Linear(2000, 10), torch.randn(200, 2000), torch.rand(200, 10))
+    right = exercise.explanation["dL/dW1"].tensor
+    assert exercise.grade({"dW1": torch.randn(10, 2000)})["dL/dW1"].causes == ()
+    x, dz = exercise.explanation.values["X"], exercise.explanation["dL/dZ1"].tensor
+    one = dz[17:18].T @ x[17:18]
+    assert exercise.grade({"dW1": right - one})["dL/dW1"].causes == ("row 18 is left out of the sum over the rows",)
+    assert "row 18 stands there alone" in str(exercise.grade({"dW1": one})["dL/dW1"])

@@ -28,3 +28,10 @@ def run(capsys):
         return status, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def there(pack_run):
+    """In the folder of `pack_run`."""
+    with command_in(pack_run[0]):
+        yield

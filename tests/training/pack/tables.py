@@ -1,9 +1,12 @@
 """Small tables of each task, in files."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 ROWS = 120
+RUN = Path("runs/run/version_0")
 OF_ROWS = ["--data.source", "t.csv", "--data.ignore", "[group, weight]"]
 QUICK = ["--recipe", "pack", "--trainer.max_epochs", "4", "--trainer.accelerator", "cpu"]
 

@@ -3,19 +3,16 @@
 import io
 import re
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
-from tests.training.pack.tables import OF_ROWS, QUICK, write_table
+from tests.training.pack.tables import OF_ROWS, QUICK, RUN, write_table
 from tests.training.pairs import Pair
 from torchbp.training.errors import SettingError
 from torchbp.training.pack.budget import Budget, seconds_of
 from torchbp.training.pack.progress import PackProgress
-
-RUN = Path("runs/run/version_0")
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("2m", 120), ("1h30m", 5400), (45, 45), ("1h1m1s", 3661)])

@@ -18,6 +18,10 @@ from torchbp.testing.diagnosis.missing_factor import missing_factor
 MOST = 3  # causes that are named, where one number has several
 ALONE = 2  # numbers, of which too many pairs of mistakes give the same
 ROUNDING = 1e-7  # of the largest number
+MOST_NUMBERS = 1000  # of a value about which the auditor guesses: it compares each two of them
+MOST_ROWS = 10
+LEFT_OUT = "row {} is left out of the sum over the rows"
+ALONE_THERE = "row {} stands there alone, and not the sum over the rows"
 
 
 def agrees(value, right, tolerance):
@@ -109,19 +113,20 @@ class Causes:
 
     def _left_out_rows(self):
         """A sum over rows without one of them, or of one alone."""
-        tree = self.record.sides[-1]
+        tree, right = self.record.sides[-1], self.right
         if isinstance(tree, SumOver) and tree.rows:
-            parts = self._evaluated(tree.operand)
+            factors = (self._evaluated(tree.operand), None)
         elif isinstance(tree, MatrixProduct) and isinstance(tree.left, Transpose):
-            left, right = self._evaluated(tree.left.operand), self._evaluated(tree.right)
-            parts = left.unsqueeze(2) * right.unsqueeze(1)
+            factors = self._evaluated(tree.left.operand), self._evaluated(tree.right)
         else:
             return
-        for row in range(len(parts)) if len(parts) > 1 else ():
-            if self._agrees(self.right - parts[row]):
-                yield f"row {row + 1} is left out of the sum over the rows"
-            if self._agrees(parts[row]):
-                yield f"row {row + 1} stands there alone, and not the sum over the rows"
+        if len(factors[0]) == 1 or self.value.shape != right.shape:
+            return
+        for wanted, words in ((right - self.value, LEFT_OUT), (self.value, ALONE_THERE)):
+            for row in _rows_like(wanted, *factors):
+                part = _part(row, *factors)
+                if self._agrees(right - part if words is LEFT_OUT else part):
+                    yield words.format(row + 1)
 
     def _parts(self):
         """What is plain from the numbers: wrong rows or columns, a constant, and the auditor's guesses."""
@@ -144,6 +149,8 @@ class Causes:
         if ratio := ratio_of(value.view(1, -1), right.view(1, -1), slack):
             yield f"it is {digits(*ratio).replace('-', '−')} times the right value: a constant factor is wrong"
             return
+        if value.numel() > MOST_NUMBERS:
+            return
         evidence = self._evidence(close, slack)
         guesses = jacobian_patterns.permuted, missing_factor, jacobian_patterns.signs
         for guess in guesses:
@@ -160,6 +167,19 @@ class Causes:
         shapes = {name: tuple(values[name].shape) for name in same}
         shape = tuple(self.value.shape)
         return Evidence(*rows, slack, self.record.name, shape, (), same, shapes, False, {})
+
+
+def _part(row, left, right):
+    """What one row adds to Σₙ left, or to leftᵀ right."""
+    return left[row] if right is None else left[row].unsqueeze(1) * right[row]
+
+
+def _rows_like(wanted, left, right):
+    """The rows that add about what is wanted at the place where that is largest."""
+    *i, j = largest_place(wanted)
+    parts = left[:, j] if right is None else left[:, i[0]] * right[:, j]
+    close = (parts - wanted[(*i, j)]).abs() <= 0.01 * wanted.abs().max()
+    return close.nonzero().flatten().tolist()[:MOST_ROWS]
 
 
 def largest_difference(value, right):

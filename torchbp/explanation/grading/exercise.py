@@ -19,7 +19,7 @@ TOLERANCE = 1e-4  # four digits, as one writes them down by hand
 
 
 def exercise(
-    model: torch.nn.Module, x: Any, y: Any, loss: torch.nn.Module | None = None, lr: float = 0.1
+    model: torch.nn.Module, x: Any, y: Any, loss: torch.nn.Module | None = None, lr: float = 0.1, factor: float = 1.0
 ) -> "Exercise":
     r"""One step of backpropagation as an exercise: it grades a backward pass that you have written yourself.
 
@@ -28,7 +28,7 @@ def exercise(
     since an earlier one is, is not counted as a mistake.
 
     Args:
-        model, x, y, loss, lr: as `torchbp.explain` takes them. The numbers are those of the model in float64.
+        model, x, y, loss, lr, factor: as `torchbp.explain` takes them. The numbers are those of the model in float64.
 
     Returns:
         An `Exercise`. Print it: it says what is given and what is asked.
@@ -50,9 +50,8 @@ def exercise(
         right from your dL/dZ1, which is wrong
     """
     model = copy.deepcopy(model).double()
-    return Exercise(
-        explain(model if isinstance(model, torch.nn.Sequential) else torch.nn.Sequential(model), x, y, lr, loss)
-    )
+    model = model if isinstance(model, torch.nn.Sequential) else torch.nn.Sequential(model)
+    return Exercise(explain(model, x, y, lr, loss, factor=factor))
 
 
 class Exercise:

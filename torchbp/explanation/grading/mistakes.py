@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from torchbp.explanation.equations import rebuilt
 from torchbp.explanation.quantities import INPUT, TARGET, Derivative, Quantity
 from torchbp.ops.expressions import (
     Call,
@@ -71,16 +72,7 @@ def _in_nodes(tree):
 
 def _with_child(tree, place, new):
     """The node with another child at a place among its children."""
-    count, fields = 0, {}
-    for name in tree.__dataclass_fields__:
-        value = getattr(tree, name)
-        nodes = value if isinstance(value, tuple) else (value,)
-        if not isinstance(nodes[0], Expression):
-            continue
-        changed = tuple(new if count + i == place else node for i, node in enumerate(nodes))
-        fields[name] = changed if isinstance(value, tuple) else changed[0]
-        count += len(nodes)
-    return replace(tree, **fields)
+    return rebuilt(tree, [new if i == place else child for i, child in enumerate(tree.children())])
 
 
 def _product(factors):
@@ -185,9 +177,8 @@ def _distance(quantity, other):
 def _substituted(tree, quantity, other):
     if tree == quantity:
         return other
-    for place, child in enumerate(tree.children()):
-        tree = _with_child(tree, place, _substituted(child, quantity, other))
-    return tree
+    children = tree.children()
+    return rebuilt(tree, [_substituted(child, quantity, other) for child in children]) if children else tree
 
 
 MISTAKES = {

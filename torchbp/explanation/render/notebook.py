@@ -97,6 +97,7 @@ def _grading(explanation):
     ]
     settings = {name: value for name, value in criterion.options.items() if value is not None}
     options = ", ".join(f"{name}={value!r}" for name, value in {**settings, "reduction": step.loss.reduction}.items())
+    factor = "" if criterion.factor == 1 else f", {criterion.factor!r}"
     parameters = dict(zip(_keys(explanation), explanation.chain.start, strict=True))
     lines = [
         "import torch",
@@ -110,7 +111,7 @@ def _grading(explanation):
         *(f'    "{key}": torch.tensor({name}),' for key, name in parameters.items()),
         "})",
         f"loss = torch.nn.{criterion.rule.torch_module.__name__}({options})",
-        "exercise = torchbp.exercise(net, X, y, loss, lr)",
+        f"exercise = torchbp.exercise(net, X, y, loss, lr{factor})",
         "answers = {",
         *(f'    "{r.name}": {name_of(r.quantity)},' for r in explanation.records if r.stage != "again"),
         "}",

@@ -65,7 +65,7 @@ class PackRun:
         self._read_draws()
         used = sum(draw["seconds"] for draw in self.draws.values())
         self.budget = Budget(wanted, seconds, used, bool(self.draws))
-        self.total = None if seconds else wanted * self.of_draw
+        self.total = None if seconds else max(wanted, len(self.draws)) * self.of_draw
         if self.rank == 0:
             what = f"{self.total} networks" if self.total else f"networks for {settings.budget}"
             rows = sum(self.rows.fold_sizes)

@@ -67,7 +67,7 @@ def _most_to_blame(explanation):
     place = f"[{to + 1},{source + 1}]"
     old, new = (explanation.values[q.name][to, source] for q in (weight, weight.after()))
     step = next(i for i, record in enumerate(explanation.records, 1) if record.quantity == d(weight))
-    address = f"step={step}&amp;unit={weight.name}.{to + 1}.{source + 1}"
+    address = f"step={step}&amp;unit={escape(weight.name)}.{to + 1}.{source + 1}"
     blamed = f"{partial(d(weight))}{place} = {formatted(gradient[to, source])}, the largest gradient of a weight"
     before, after = formatted(explanation.loss), formatted(explanation.new_loss)
     changed = (

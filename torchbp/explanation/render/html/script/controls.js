@@ -23,6 +23,7 @@ function stepOnce() {
 
 function showControls() {
   byId("play").textContent = playing ? "Pause" : "Play";
+  byId("chain").setAttribute("aria-live", playing ? "off" : "polite"); // not read aloud many times a second
   const { at, steps } = training;
   byId("time").max = steps.length - 1;
   byId("time").value = at;

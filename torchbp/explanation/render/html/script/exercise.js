@@ -1,4 +1,4 @@
-/* The exercise: the number of a record is hidden, the reader types it, and is told what is wrong. */
+/* The exercise: the number or the shape of a record is hidden, the reader types it, and is told what is wrong. */
 const CLOSE = 5e-3; // of a number: the reader types three digits or more
 
 let examining = false;
@@ -33,14 +33,21 @@ function digitsNeeded() {
   return [3, 4, 5, 6, 7, 8].find(tells) ?? 3;
 }
 
+/* A loss is a number, and has no shape to ask for. */
+const asksForShape = () => byId("kind").value === "shape" && !data.losses.includes(data.steps[state.step].name);
+
 /* Ask for the number on the screen, if the exercise is on. */
 function ask() {
   state.asking = examining;
   document.documentElement.classList.toggle("asking", state.asking);
   byId("question").hidden = !state.asking;
   if (!state.asking) return;
-  const { record, at } = askedPlace();
-  byId("asked").textContent = `What is ${nameAt(record.name, ...at, training.values)}? ${digitsNeeded()} digits are enough.`;
+  const { record, at } = askedPlace(),
+    ofShape = asksForShape();
+  document.documentElement.classList.toggle("shape-asked", ofShape);
+  byId("asked").textContent = ofShape
+    ? `What is the shape of ${shownName(record.name)}? Such as 4×2, or 4 for a vector.`
+    : `What is ${nameAt(record.name, ...at, training.values)}? ${digitsNeeded()} digits are enough.`;
   byId("guess").value = "";
   byId("verdict").textContent = "";
 }
@@ -53,6 +60,21 @@ function reveal(text) {
 }
 
 const isClose = (value, other) => Math.abs(value - other) <= CLOSE * Math.abs(other);
+
+/* The same of a shape. A vector has one number. */
+function verdictOfShape(guess) {
+  const { record, value } = askedPlace(),
+    { rows, columns: wide } = value;
+  const vector = data.vectors.includes(record.name),
+    right = vector ? [wide] : [rows, wide];
+  const same = (other) => guess.length === other.length && guess.every((n, i) => n === other[i]);
+  if (same(right)) return { right: true, says: "Right." };
+  if (!vector && same([wide, rows])) return { says: "Rows and columns are exchanged." };
+  if (record.derivative) return { says: "No. A gradient has the shape of what it is the derivative by." };
+  if (record.has_rows && guess[0] !== rows) return { says: `No. It has a row for each of the ${rows} samples.` };
+  if (record.has_rows) return { says: "No. It has a column for each unit of its layer." };
+  return { says: "No. A step changes the numbers of a parameter, and not its shape." };
+}
 
 /* What is wrong with a number, in a sentence. */
 function verdict(guess) {
@@ -86,11 +108,12 @@ function questionControls() {
   });
   byId("question").addEventListener("submit", (event) => {
     event.preventDefault();
-    const guess = byId("guess").valueAsNumber;
-    if (!Number.isFinite(guess)) return;
-    const { right, says } = verdict(guess);
+    const numbers = byId("guess").value.replaceAll("−", "-").split(/[^-+.\de]+/).filter(Boolean).map(Number);
+    if (!numbers.length || !numbers.every(Number.isFinite)) return;
+    const { right, says } = asksForShape() ? verdictOfShape(numbers) : verdict(numbers[0]);
     if (right) reveal(says);
     else byId("verdict").textContent = says;
   });
+  byId("kind").addEventListener("change", ask);
   byId("reveal").addEventListener("click", () => reveal(""));
 }

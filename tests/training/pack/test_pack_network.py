@@ -1,0 +1,74 @@
+"""The model of a pack: which rows its networks are trained on, its export, and checkpoints that are none."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tests.training.pack.tables import RUN
+from torchbp.training import PackNetwork
+from torchbp.training.export.answering import answering, description
+from torchbp.training.pack.draws import _Draw
+
+
+@pytest.mark.parametrize("sizes", [[33, 33, 34], [20]])
+def test_a_network_is_not_trained_on_its_fold(sizes, monkeypatch):
+    monkeypatch.setattr(_Draw, "fitted", lambda draw, x, y, **options: options)
+    draw = object.__new__(_Draw)
+    draw.options, draw.configurations = {"batch_size": 16}, [None, None]
+    starts = [0, *np.cumsum(sizes)]
+    options = draw.fit_folds(np.zeros((100, 2)), torch.zeros(100, 1), sizes, starts, None)
+    masks = options["rows"]
+    assert masks.shape == (2 * len(sizes), 100)
+    for number, mask in enumerate(masks):
+        fold = number % len(sizes)
+        assert not mask[starts[fold] : starts[fold] + sizes[fold]].any()
+        assert mask.sum() % options["batch_size"] == 0
+        assert mask.sum() >= 100 - max(sizes) - options["batch_size"]
+
+
+def test_a_damaged_checkpoint_is_refused(pack_run, tmp_path, run):
+    checkpoint = torch.load(pack_run[0] / RUN / "checkpoints/best.ckpt", weights_only=True)
+    one = next(one for one in checkpoint["hyper_parameters"]["configurations"] if one["share"])
+    for hidden in ([64] * 100_000, "a lot", [65] * len(one["hidden"]), [10**9] * len(one["hidden"])):
+        one["hidden"] = hidden
+        torch.save(checkpoint, tmp_path / "x.ckpt")
+        status, _, err = run("test", "--ckpt_path", tmp_path / "x.ckpt", "--data.source", pack_run[0] / "t.csv")
+        assert status == 1
+        assert len(err.splitlines()) == 1
+        assert "is a checkpoint of another program" in err
+
+
+@pytest.mark.usefixtures("in_an_empty_folder")
+@pytest.mark.parametrize("scaling", ["clipped", "ranked"])
+def test_the_exported_pack_answers_as_the_pack(scaling):
+    configurations = [
+        {"number": 1, "hidden": [8], "lr": 0.1, "weight_decay": 0.1, "dropout": 0.0, "loss": 1.0, "share": 0.25},
+        {"number": 2, "hidden": [8], "lr": 0.1, "weight_decay": 0.1, "dropout": 0.0, "loss": 2.0, "share": 0.0},
+        {"number": 3, "hidden": [4, 4], "lr": 0.1, "weight_decay": 0.1, "dropout": 0.5, "loss": 1.5, "share": 0.75},
+    ]
+    x = torch.randn(60, 3) * torch.tensor([1.0, 100.0, 1e-3])
+    x[:, 1] = x[:, 1].sign()  # two values: it has no ranks
+    x[::7, 0] = torch.nan
+    inputs = 3 if scaling == "clipped" else 5
+    configurations[2]["frequency"] = 0.0 if scaling == "clipped" else 0.3
+    settings = {"fold_sizes": [30, 30], "inputs": inputs, "scaling": scaling}
+    model = PackNetwork(3, ["a", "b", "c"], None, "multiclass", configurations, **settings).eval()
+    model.scaling.fit(x.double())
+    exported, expected = answering(model), model.answers(x)
+    assert len(model.nets) == 4
+    assert model.numbers == [1, 2, 5, 6]
+    with torch.no_grad():
+        torch.testing.assert_close(exported(x), expected.float(), rtol=1e-4, atol=1e-5)
+    assert description(model, "1")["answers"] == ["P(a)", "P(b)", "P(c)"]
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_export(run):
+    status, *_ = run("export", RUN, "--format", "torchscript", "--overwrite")
+    assert status == 0
+    model = PackNetwork.load_from_checkpoint(RUN / "checkpoints/best.ckpt")
+    x = model.raw_rows(pd.read_csv("t.csv")).float()
+    answers = torch.jit.load("model.pt")(x)
+    torch.testing.assert_close(answers, model.answers(x).float(), rtol=1e-4, atol=1e-5)
