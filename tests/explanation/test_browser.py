@@ -8,7 +8,7 @@ import torch
 
 import torchbp
 from tests.explanation.samples import NASTY, cancer, data_of, deep, large, named_xor, xor
-from torchbp.explanation.records import equation_text, sentence
+from torchbp.explanation.notation.records import equation_text, sentence
 from torchbp.explanation.render.plain_text import partial
 
 

@@ -9,10 +9,10 @@ import torch
 
 import torchbp
 from tests.explanation.samples import deep, large, xor
-from torchbp.explanation.difference_quotients import DifferenceQuotients
-from torchbp.explanation.quantities import Quantity
-from torchbp.explanation.records import Check, Record
-from torchbp.explanation.references import by_torch
+from torchbp.explanation.comparison.difference_quotients import DifferenceQuotients
+from torchbp.explanation.comparison.references import by_torch
+from torchbp.explanation.notation.quantities import Quantity
+from torchbp.explanation.notation.records import Check, Record
 from torchbp.ops.layers.linear import RULE as LINEAR
 
 NAN, INF = math.nan, math.inf

@@ -10,8 +10,8 @@ import torch
 
 import torchbp
 from tests.explanation.samples import NASTY, cancer, large, named_xor, xor
-from torchbp.explanation.quantities import INPUT, Quantity, d
-from torchbp.explanation.records import equation_text
+from torchbp.explanation.notation.quantities import INPUT, Quantity, d
+from torchbp.explanation.notation.records import equation_text
 from torchbp.explanation.render.latex import latex
 from torchbp.explanation.render.numpy_code import NoCode, code, name_of
 from torchbp.ops.expressions import Function, Indicator, Number, SumOver, Symbol, exp, maximum, sigma

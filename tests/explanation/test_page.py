@@ -12,8 +12,8 @@ import torch
 import torchbp
 from tests.explanation.samples import CONTROLS, NASTY, VISIBLE, XOR, cancer, data_of, deep, large, named_xor, xor
 from tests.pages import Page, contrast
-from torchbp.explanation.quantities import Quantity
-from torchbp.explanation.records import Record, equation_text
+from torchbp.explanation.notation.quantities import Quantity
+from torchbp.explanation.notation.records import Record, equation_text
 from torchbp.explanation.render import mathml, text
 from torchbp.explanation.render.html.cards import table
 from torchbp.explanation.render.html.page import read, style

@@ -8,7 +8,7 @@ import torch
 import torchbp
 from tests.explanation.samples import XOR, cancer, large, xor
 from torchbp.explanation.grading.mistakes import mistakes
-from torchbp.explanation.records import sentence
+from torchbp.explanation.notation.records import sentence
 from torchbp.explanation.render.plain_text import partial
 
 

@@ -9,12 +9,12 @@ import torch
 
 import torchbp
 from tests.explanation.samples import XOR, named_xor, xor
-from torchbp.explanation.digits import exactly
-from torchbp.explanation.equations import rebuilt
-from torchbp.explanation.numbers import Value
-from torchbp.explanation.numeric_examples import example
-from torchbp.explanation.quantities import INPUT, Quantity, d
-from torchbp.explanation.records import equation_text
+from torchbp.explanation.notation.digits import exactly
+from torchbp.explanation.notation.equations import rebuilt
+from torchbp.explanation.notation.numbers import Value
+from torchbp.explanation.notation.numeric_examples import example
+from torchbp.explanation.notation.quantities import INPUT, Quantity, d
+from torchbp.explanation.notation.records import equation_text
 from torchbp.explanation.render.latex import latex
 from torchbp.explanation.render.plain_text import partial, plain
 from torchbp.ops.expressions import Function, Indicator, Number, SumOver, Symbol, exp, ln, sin

@@ -14,10 +14,10 @@ from tests.explanation.lines import check_numbers
 from tests.networks import set_parameters
 from tests.published import MAZUR_INPUT, MAZUR_LR, MAZUR_NUMBERS, MAZUR_PARAMETERS, MAZUR_TARGET
 from torchbp.explanation import arguments
-from torchbp.explanation.criterion import Criterion
-from torchbp.explanation.descent import Descent
-from torchbp.explanation.network import Chain
-from torchbp.explanation.step import TrainingStep
+from torchbp.explanation.derivation.criterion import Criterion
+from torchbp.explanation.derivation.descent import Descent
+from torchbp.explanation.derivation.network import Chain
+from torchbp.explanation.derivation.step import TrainingStep
 
 ACTIVATIONS = {"sigmoid": torchbp.nn.Sigmoid, "tanh": torch.nn.Tanh, "relu": torchbp.nn.ReLU}
 XOR = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]), torch.tensor([[0.0], [1], [1], [0]])

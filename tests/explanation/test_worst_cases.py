@@ -52,8 +52,8 @@ def random_network(choose):
 def explanation_of(net, x, y, loss, lr):
     """Without the checks and examples, which take most of the time and say nothing of the sentences."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torchbp.explanation.step.example", lambda *_, **__: None)
-        patch.setattr("torchbp.explanation.step.differences", lambda _, tensor, __: (tensor * 0, tensor * 0))
+        patch.setattr("torchbp.explanation.derivation.step.example", lambda *_, **__: None)
+        patch.setattr("torchbp.explanation.derivation.step.differences", lambda _, tensor, __: (tensor * 0, tensor * 0))
         patch.setattr("torchbp.explanation.explanation.checked", lambda step: step.records)
         return torchbp.explain(net, x, y, lr, loss)
 

@@ -3,6 +3,6 @@
 from torchbp.explanation.explanation import Explanation, explain
 from torchbp.explanation.grading.exercise import Exercise, exercise
 from torchbp.explanation.grading.grade import Grade, Mark
-from torchbp.explanation.records import Factor, Record
+from torchbp.explanation.notation.records import Factor, Record
 
 __all__ = ["Exercise", "Explanation", "Factor", "Grade", "Mark", "Record", "exercise", "explain"]

@@ -12,7 +12,7 @@ import torch
 
 from torchbp.engine.losses import checked_loss
 from torchbp.engine.network import Network
-from torchbp.explanation.words import class_name, either
+from torchbp.explanation.notation.words import class_name, either
 from torchbp.nn.mlp import unstack
 from torchbp.ops.registry import rule_of, rules
 from torchbp.ops.rules import Activation, Loss

@@ -7,17 +7,17 @@ from typing import Any
 import torch
 
 from torchbp.explanation import arguments
-from torchbp.explanation.checks import checked
-from torchbp.explanation.criterion import Criterion
-from torchbp.explanation.descent import Descent, lr_of
-from torchbp.explanation.many_steps import Descents, StepSummary
-from torchbp.explanation.network import Chain
+from torchbp.explanation.comparison.checks import checked
+from torchbp.explanation.derivation.criterion import Criterion
+from torchbp.explanation.derivation.descent import Descent, lr_of
+from torchbp.explanation.derivation.many_steps import Descents, StepSummary
+from torchbp.explanation.derivation.network import Chain
+from torchbp.explanation.derivation.step import TrainingStep
+from torchbp.explanation.notation.quantities import d
+from torchbp.explanation.notation.records import Record, sentence
 from torchbp.explanation.observations import observations
-from torchbp.explanation.quantities import d
-from torchbp.explanation.records import Record, sentence
 from torchbp.explanation.render.steps_text import as_text_of_steps
 from torchbp.explanation.render.text import as_text
-from torchbp.explanation.step import TrainingStep
 
 
 @torch.inference_mode(False)  # the checks differentiate

@@ -6,7 +6,7 @@ import torch
 
 import torchbp
 from torchbp.explanation.grading.mistakes import mistakes
-from torchbp.explanation.records import sentence
+from torchbp.explanation.notation.records import sentence
 
 N, K, LR = 5, 3, 0.5
 RIGHT = {

@@ -4,11 +4,11 @@ import itertools
 
 import torch
 
-from torchbp.explanation.equations import K, N
 from torchbp.explanation.grading.mistakes import mistakes
-from torchbp.explanation.numbers import formatted
-from torchbp.explanation.numeric_examples import largest_place, named
-from torchbp.explanation.records import sentence
+from torchbp.explanation.notation.equations import K, N
+from torchbp.explanation.notation.numbers import formatted
+from torchbp.explanation.notation.numeric_examples import largest_place, named
+from torchbp.explanation.notation.records import sentence
 from torchbp.ops.expressions import MatrixProduct, SumOver, Transpose
 from torchbp.testing.diagnosis import jacobian_patterns
 from torchbp.testing.diagnosis.evidence import Evidence

@@ -12,8 +12,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from torchbp.explanation.equations import rebuilt
-from torchbp.explanation.quantities import INPUT, TARGET, Derivative, Quantity
+from torchbp.explanation.notation.equations import rebuilt
+from torchbp.explanation.notation.quantities import INPUT, TARGET, Derivative, Quantity
 from torchbp.ops.expressions import (
     Call,
     Expression,
@@ -38,7 +38,7 @@ OPPOSITE = {">": "≤", "<": "≥", "≥": "<", "≤": ">"}
 @dataclass(frozen=True)
 class Mistake:
     """A wrong tree in the place of the right one. parts: what is wrong, as texts and trees, for
-    `torchbp.explanation.records.sentence`."""
+    `torchbp.explanation.notation.records.sentence`."""
 
     tree: Expression
     parts: tuple

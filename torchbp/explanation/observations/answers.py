@@ -2,7 +2,7 @@
 
 import torch
 
-from torchbp.explanation.quantities import TARGET, d
+from torchbp.explanation.notation.quantities import TARGET, d
 
 WRONG = 0.1  # an answer is so far from y
 

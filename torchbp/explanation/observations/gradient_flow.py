@@ -2,10 +2,10 @@
 
 import math
 
-from torchbp.explanation import equations
-from torchbp.explanation.numbers import formatted
+from torchbp.explanation.notation import equations
+from torchbp.explanation.notation.numbers import formatted
+from torchbp.explanation.notation.quantities import Quantity, d
 from torchbp.explanation.observations.answers import is_finite, slopes, wrong
-from torchbp.explanation.quantities import Quantity, d
 from torchbp.ops.rules import Activation
 
 TIMES = 100  # smaller, or larger, than at the last layer

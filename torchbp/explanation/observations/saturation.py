@@ -1,11 +1,11 @@
 """Units whose slope is almost 0: they let little of the gradient through."""
 
-from torchbp.explanation.numbers import formatted
-from torchbp.explanation.numeric_examples import largest_place, named
+from torchbp.explanation.notation.numbers import formatted
+from torchbp.explanation.notation.numeric_examples import largest_place, named
+from torchbp.explanation.notation.quantities import INPUT, TARGET, d
+from torchbp.explanation.notation.words import class_name, either
 from torchbp.explanation.observations.answers import slopes, wrong
 from torchbp.explanation.observations.gradient_flow import all_off, layers_below
-from torchbp.explanation.quantities import INPUT, TARGET, d
-from torchbp.explanation.words import class_name, either
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import Activation, Loss
 

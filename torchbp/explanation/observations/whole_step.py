@@ -5,11 +5,11 @@ import math
 
 import torch
 
-from torchbp.explanation import equations
-from torchbp.explanation.numbers import formatted
+from torchbp.explanation.comparison.references import share
+from torchbp.explanation.notation import equations
+from torchbp.explanation.notation.numbers import formatted
+from torchbp.explanation.notation.quantities import LOSS, d
 from torchbp.explanation.observations.answers import errors, is_finite, scale, wrong
-from torchbp.explanation.quantities import LOSS, d
-from torchbp.explanation.references import share
 
 ALMOST = 1e-6  # of the size of its terms, a gradient is 0 up to rounding
 NAMED = 6  # frozen parameters that are named

@@ -1,6 +1,6 @@
 """Equations in LaTeX's mathematics."""
 
-from torchbp.explanation.quantities import Derivative, Quantity
+from torchbp.explanation.notation.quantities import Derivative, Quantity
 from torchbp.explanation.render.printer import ATOM, SUM, Printer, strength
 from torchbp.ops.expressions import Sum
 

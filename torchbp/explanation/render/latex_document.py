@@ -1,9 +1,9 @@
 """The explanation as a document that pdfLaTeX, XeLaTeX and LuaLaTeX compile."""
 
-from torchbp.explanation.numbers import formatted
-from torchbp.explanation.numeric_examples import named
-from torchbp.explanation.quantities import Quantity
-from torchbp.explanation.records import STAGES, Record, equation_text, sentence
+from torchbp.explanation.notation.numbers import formatted
+from torchbp.explanation.notation.numeric_examples import named
+from torchbp.explanation.notation.quantities import Quantity
+from torchbp.explanation.notation.records import STAGES, Record, equation_text, sentence
 from torchbp.explanation.render.latex import GREEK, latex, letters, number
 from torchbp.explanation.render.text import COLUMNS, ROWS, fall, loss_line, reading, size, tally
 from torchbp.printing import printable

@@ -1,6 +1,6 @@
 """The explanation in Markdown, with its equations in LaTeX, as GitHub and notebooks draw them."""
 
-from torchbp.explanation.records import STAGES, equation_text
+from torchbp.explanation.notation.records import STAGES, equation_text
 from torchbp.explanation.render.latex import latex
 from torchbp.explanation.render.text import fall, given, loss_line, tally
 from torchbp.printing import printable

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import torch
 
-from torchbp.explanation.records import STAGES, equation_text, sentence
+from torchbp.explanation.notation.records import STAGES, equation_text, sentence
 from torchbp.explanation.render.latex import latex
 from torchbp.explanation.render.markdown import escaped
 from torchbp.explanation.render.numpy_code import NoCode, code, definitions, functions, name_of

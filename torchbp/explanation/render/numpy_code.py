@@ -1,6 +1,6 @@
 """Equations as lines of NumPy: dZ1 = dA1 * A1 * (1 - A1)."""
 
-from torchbp.explanation.quantities import Derivative, Quantity
+from torchbp.explanation.notation.quantities import Derivative, Quantity
 from torchbp.ops.expressions import (
     Call,
     Indicator,

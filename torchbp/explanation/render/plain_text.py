@@ -1,7 +1,7 @@
 """Equations as plain text: Z1 = X W1ᵀ + b1, and with numbers in it Z1[1,2] = 0.5·(−0.2) + 0.1 = 0."""
 
-from torchbp.explanation.numbers import formatted
-from torchbp.explanation.quantities import Derivative, Quantity
+from torchbp.explanation.notation.numbers import formatted
+from torchbp.explanation.notation.quantities import Derivative, Quantity
 from torchbp.explanation.render.printer import ATOM, PRODUCT, SUM, Printer, strength, whole
 from torchbp.ops.expressions import Quotient, Sum
 

@@ -5,8 +5,8 @@ A printer is a subclass with a method for each kind of node. `PlainText`, `MathM
 
 import math
 
-from torchbp.explanation.numbers import Rest, Value
-from torchbp.explanation.quantities import INPUT, Derivative, Quantity
+from torchbp.explanation.notation.numbers import Rest, Value
+from torchbp.explanation.notation.quantities import INPUT, Derivative, Quantity
 from torchbp.ops.expressions import (
     Call,
     Indicator,

@@ -1,7 +1,7 @@
 """Many steps as text for a terminal: the first one whole, one line for each, and the last one whole."""
 
-from torchbp.explanation.numbers import formatted
-from torchbp.explanation.numeric_examples import named
+from torchbp.explanation.notation.numbers import formatted
+from torchbp.explanation.notation.numeric_examples import named
 from torchbp.explanation.render.text import as_text
 
 SHOWN, ANSWERS = 100, 4  # lines at most; answers in a line at most

@@ -3,9 +3,9 @@
 import math
 import textwrap
 
-from torchbp.explanation.numbers import formatted
-from torchbp.explanation.quantities import INPUT, TARGET, d
-from torchbp.explanation.records import STAGES
+from torchbp.explanation.notation.numbers import formatted
+from torchbp.explanation.notation.quantities import INPUT, TARGET, d
+from torchbp.explanation.notation.records import STAGES
 from torchbp.explanation.render.plain_text import RAISED, partial, plain
 from torchbp.printing import printable
 

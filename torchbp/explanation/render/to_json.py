@@ -5,7 +5,7 @@ import functools
 import json
 import math
 
-from torchbp.explanation.numbers import Rest, Value
+from torchbp.explanation.notation.numbers import Rest, Value
 from torchbp.ops.expressions import Call, Expression
 
 

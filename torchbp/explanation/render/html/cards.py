@@ -2,9 +2,9 @@
 
 from html import escape
 
-from torchbp.explanation.numbers import formatted
-from torchbp.explanation.quantities import INPUT, TARGET
-from torchbp.explanation.records import STAGES, chain_rule_text, equation_text, sentence
+from torchbp.explanation.notation.numbers import formatted
+from torchbp.explanation.notation.quantities import INPUT, TARGET
+from torchbp.explanation.notation.records import STAGES, chain_rule_text, equation_text, sentence
 from torchbp.explanation.render import mathml, text
 from torchbp.explanation.render.plain_text import partial
 from torchbp.explanation.render.text import COLUMNS, ROWS, scale, size

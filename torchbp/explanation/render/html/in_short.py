@@ -2,8 +2,8 @@
 
 from html import escape
 
-from torchbp.explanation.numbers import formatted
-from torchbp.explanation.quantities import INPUT, TARGET, d
+from torchbp.explanation.notation.numbers import formatted
+from torchbp.explanation.notation.quantities import INPUT, TARGET, d
 from torchbp.explanation.render.plain_text import partial
 from torchbp.printing import printable
 

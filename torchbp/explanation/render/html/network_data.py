@@ -5,8 +5,8 @@ The script composes no name and computes no line: it gets them here.
 
 import math
 
-from torchbp.explanation import equations
-from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Derivative, d
+from torchbp.explanation.notation import equations
+from torchbp.explanation.notation.quantities import INPUT, LOSS, TARGET, Derivative, d
 from torchbp.explanation.render.html.unit_lines import Lines
 from torchbp.explanation.render.plain_text import partial
 from torchbp.ops.expressions import Number

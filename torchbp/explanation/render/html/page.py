@@ -5,8 +5,8 @@ import re
 from html import escape
 from pathlib import Path
 
-from torchbp.explanation.numbers import formatted
-from torchbp.explanation.records import STAGES, sentence
+from torchbp.explanation.notation.numbers import formatted
+from torchbp.explanation.notation.records import STAGES, sentence
 from torchbp.explanation.render.html import network_data
 from torchbp.explanation.render.html.cards import card, given, readable, strip
 from torchbp.explanation.render.html.in_short import in_short

@@ -12,12 +12,12 @@ from dataclasses import replace
 
 import torch
 
-from torchbp.explanation import equations
-from torchbp.explanation.descent import T
-from torchbp.explanation.equations import ALPHA
+from torchbp.explanation.derivation.descent import T
 from torchbp.explanation.grading.mistakes import Mistake, mistakes
-from torchbp.explanation.quantities import INPUT, LOSS, TARGET, Quantity, d
-from torchbp.explanation.records import sentence
+from torchbp.explanation.notation import equations
+from torchbp.explanation.notation.equations import ALPHA
+from torchbp.explanation.notation.quantities import INPUT, LOSS, TARGET, Quantity, d
+from torchbp.explanation.notation.records import sentence
 from torchbp.explanation.render.plain_text import partial
 from torchbp.ops.expressions import Call, Expression, Negative, Number
 from torchbp.ops.rules import Activation

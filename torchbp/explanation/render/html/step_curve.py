@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from torchbp.explanation.numbers import formatted
-from torchbp.explanation.quantities import d
+from torchbp.explanation.notation.numbers import formatted
+from torchbp.explanation.notation.quantities import d
 from torchbp.explanation.render.html.network_data import nine_digits
 
 POINTS = 61  # of the curve, evenly spaced in log α

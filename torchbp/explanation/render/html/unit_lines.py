@@ -1,7 +1,7 @@
 """The equations of single units and weights with their numbers, of a network that the page has no program of."""
 
-from torchbp.explanation.numeric_examples import example
-from torchbp.explanation.quantities import INPUT, d
+from torchbp.explanation.notation.numeric_examples import example
+from torchbp.explanation.notation.quantities import INPUT, d
 from torchbp.explanation.render.plain_text import partial
 
 

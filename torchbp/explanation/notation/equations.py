@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from torchbp.explanation.quantities import d
+from torchbp.explanation.notation.quantities import d
 from torchbp.ops.expressions import (
     Call,
     Expression,

@@ -4,10 +4,10 @@ import math
 
 import torch
 
-from torchbp.explanation import equations
-from torchbp.explanation.quantities import INPUT, LOSS, TARGET, d
-from torchbp.explanation.records import OVERFLOW, Check, worst
-from torchbp.explanation.references import loss_by_torch, loss_of_answers, share
+from torchbp.explanation.comparison.references import loss_by_torch, loss_of_answers, share
+from torchbp.explanation.notation import equations
+from torchbp.explanation.notation.quantities import INPUT, LOSS, TARGET, d
+from torchbp.explanation.notation.records import OVERFLOW, Check, worst
 
 ELEMENTS = 24  # of a tensor that are differentiated numerically: all, or so many of the largest
 STEPS = 1e-5, 1e-4, 1e-3, 1e-2  # of a difference quotient: the first one, or the next where rounding hides the slope

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import torch
 
-from torchbp.explanation.equations import K, N
-from torchbp.explanation.gradient_pass import gradients
-from torchbp.explanation.quantities import INPUT, LOSS, d
-from torchbp.explanation.step import TrainingStep
+from torchbp.explanation.derivation.gradient_pass import gradients
+from torchbp.explanation.derivation.step import TrainingStep
+from torchbp.explanation.notation.equations import K, N
+from torchbp.explanation.notation.quantities import INPUT, LOSS, d
 
 MOST_NUMBERS = 2**27  # parameters, times steps: 1 GB in float64
 

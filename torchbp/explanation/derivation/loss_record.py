@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from torchbp.explanation import equations
-from torchbp.explanation.agreement import disagreement, errors_of, expected_of
-from torchbp.explanation.numeric_examples import example, is_close, shortened_sum
-from torchbp.explanation.quantities import LOSS, TARGET
-from torchbp.explanation.records import Record
-from torchbp.explanation.reference_modules import module_of
+from torchbp.explanation.comparison.agreement import disagreement, errors_of, expected_of
+from torchbp.explanation.comparison.reference_modules import module_of
+from torchbp.explanation.notation import equations
+from torchbp.explanation.notation.numeric_examples import example, is_close, shortened_sum
+from torchbp.explanation.notation.quantities import LOSS, TARGET
+from torchbp.explanation.notation.records import Record
 from torchbp.ops.expressions import SumOfRow
 
 

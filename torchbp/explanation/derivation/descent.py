@@ -9,8 +9,8 @@ g is dL/dW, with weight decay dL/dW + λ W; AdamW adds λ W to D in place of tha
 
 import torch
 
-from torchbp.explanation.equations import ALPHA
-from torchbp.explanation.quantities import Quantity, d
+from torchbp.explanation.notation.equations import ALPHA
+from torchbp.explanation.notation.quantities import Quantity, d
 from torchbp.ops.expressions import Symbol, sqrt
 
 MU, LAMBDA, BETA1, BETA2, EPSILON, T = map(Symbol, ("μ", "λ", "β1", "β2", "ε", "t"))

@@ -1,6 +1,6 @@
 """The numbers of a step without its records: forward, the loss, and backward by the rules' formulas."""
 
-from torchbp.explanation.quantities import LOSS, d
+from torchbp.explanation.notation.quantities import LOSS, d
 
 
 def gradients(chain, criterion, x):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from torchbp.explanation.digits import (
+from torchbp.explanation.notation.digits import (
     CLOSE,
     compute,
     exactly,
@@ -20,9 +20,9 @@ from torchbp.explanation.digits import (
     true_as_printed,
     with_digits,
 )
-from torchbp.explanation.equations import ALPHA, rebuilt
-from torchbp.explanation.numbers import Rest, Value, formatted
-from torchbp.explanation.quantities import Derivative, Quantity
+from torchbp.explanation.notation.equations import ALPHA, rebuilt
+from torchbp.explanation.notation.numbers import Rest, Value, formatted
+from torchbp.explanation.notation.quantities import Derivative, Quantity
 from torchbp.explanation.render.plain_text import plain
 from torchbp.ops import expressions
 from torchbp.ops.expressions import (

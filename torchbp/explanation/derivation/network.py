@@ -8,8 +8,8 @@ import torch
 
 from torchbp.engine.module_checks import described
 from torchbp.engine.network import Network
-from torchbp.explanation.quantities import INPUT, Quantity
-from torchbp.explanation.reference_modules import module_of, reference_module
+from torchbp.explanation.comparison.reference_modules import module_of, reference_module
+from torchbp.explanation.notation.quantities import INPUT, Quantity
 from torchbp.ops.registry import rule_of
 from torchbp.ops.rules import Activation, Layer, Parameter, Rule
 

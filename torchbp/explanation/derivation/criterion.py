@@ -4,8 +4,8 @@ import torch
 from torch.nn.functional import one_hot
 
 from torchbp.engine.losses import count, value_and_derivative
-from torchbp.explanation.equations import K, N
-from torchbp.explanation.quantities import TARGET, Quantity, d
+from torchbp.explanation.notation.equations import K, N
+from torchbp.explanation.notation.quantities import TARGET, Quantity, d
 from torchbp.ops.expressions import Number, Product, Quotient
 from torchbp.ops.registry import rule_of
 from torchbp.ops.rules import Activation

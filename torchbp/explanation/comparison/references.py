@@ -5,9 +5,9 @@ import math
 
 import torch
 
-from torchbp.explanation import equations
-from torchbp.explanation.quantities import INPUT, LOSS, d
-from torchbp.explanation.reference_modules import reference_module
+from torchbp.explanation.comparison.reference_modules import reference_module
+from torchbp.explanation.notation import equations
+from torchbp.explanation.notation.quantities import INPUT, LOSS, d
 
 
 def share(step):

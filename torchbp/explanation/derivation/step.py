@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import torch
 
-from torchbp.explanation import equations
-from torchbp.explanation.agreement import differences, disagreement
-from torchbp.explanation.digits import CLOSE
-from torchbp.explanation.equations import ALPHA, K, N
-from torchbp.explanation.gradient_pass import gradients
-from torchbp.explanation.loss_record import loss_record
-from torchbp.explanation.numeric_examples import example, largest_place
-from torchbp.explanation.quantities import INPUT, TARGET, Derivative, d
-from torchbp.explanation.records import Factor, Record
+from torchbp.explanation.comparison.agreement import differences, disagreement
+from torchbp.explanation.derivation.gradient_pass import gradients
+from torchbp.explanation.derivation.loss_record import loss_record
+from torchbp.explanation.notation import equations
+from torchbp.explanation.notation.digits import CLOSE
+from torchbp.explanation.notation.equations import ALPHA, K, N
+from torchbp.explanation.notation.numeric_examples import example, largest_place
+from torchbp.explanation.notation.quantities import INPUT, TARGET, Derivative, d
+from torchbp.explanation.notation.records import Factor, Record
 from torchbp.ops.rules import Activation
 
 AGAIN = "The same network once more, with its new parameters."

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from torchbp.explanation.equations import is_elementwise, sums_rows
-from torchbp.explanation.numeric_examples import Example
-from torchbp.explanation.quantities import Derivative, Quantity
+from torchbp.explanation.notation.equations import is_elementwise, sums_rows
+from torchbp.explanation.notation.numeric_examples import Example
+from torchbp.explanation.notation.quantities import Derivative, Quantity
 from torchbp.explanation.render.plain_text import PlainText, plain
 from torchbp.ops.expressions import Expression
 

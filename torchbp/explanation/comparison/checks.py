@@ -3,11 +3,11 @@ against its definition; and every equation against the tensor that it is of."""
 
 import torch
 
-from torchbp.explanation import equations
-from torchbp.explanation.difference_quotients import DifferenceQuotients
-from torchbp.explanation.quantities import d
-from torchbp.explanation.records import Check
-from torchbp.explanation.references import by_torch, share
+from torchbp.explanation.comparison.difference_quotients import DifferenceQuotients
+from torchbp.explanation.comparison.references import by_torch, share
+from torchbp.explanation.notation import equations
+from torchbp.explanation.notation.quantities import d
+from torchbp.explanation.notation.records import Check
 
 ROUNDING = 100  # times eps · size: how much two orders of the same operations may differ
 EXAMPLE = "its equation with these numbers"

@@ -1,0 +1,1 @@
+"""What an equation is made of, and how its numbers are written."""
