@@ -219,8 +219,7 @@ def test_the_mode_of_the_caller_changes_nothing(mode):
         explanation, *written = made_and_explained()
     assert max(record.error for record in explanation.records) < 1e-6
     assert (explanation.loss, explanation.new_loss) == (plain[0].loss, plain[0].new_loss)
-    if not isinstance(mode, torch.autocast):  # the page's other losses would be rounded
-        assert written == list(plain[1:])
+    assert written == list(plain[1:])
 
 
 def test_inference_tensors_are_explained():

@@ -1,5 +1,6 @@
 """`torchbp.explain`: one step of gradient descent, every quantity of it by formula, shape and number, and checked."""
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -96,6 +97,17 @@ def explain(
         return Explanation(found, 0, title, features, outputs, unscaled)
 
 
+def without_autocast(method):
+    """The method, which computes in the network's dtype, also within the caller's autocast."""
+
+    @functools.wraps(method)
+    def computed(self, *args, **kwargs):
+        with torch.autocast(self.values["X"].device.type, enabled=False):
+            return method(self, *args, **kwargs)
+
+    return computed
+
+
 class Explanation:
     """A step of gradient descent: its `records` in order, each also by its name, `explanation["dL/dW1"]`.
 
@@ -132,6 +144,7 @@ class Explanation:
     def observations(self) -> list[str]:
         return [sentence(parts) for parts in self.observed]
 
+    @without_autocast
     @torch.no_grad()
     def loss_after(self, lr: float) -> float:
         """L after a step of another length along the same gradient, a number."""
@@ -158,6 +171,7 @@ class Explanation:
         steps = [step for step in self.chain.steps[self.chain.first :] if step.is_layer]
         return [self.values[d(step.gives).name].double().norm().item() for step in steps]
 
+    @without_autocast
     def to_text(self, layer: int | None = None) -> str:
         """The explanation in lines of at most 80 characters; of one layer, by its number, or of all. Of many steps it
         is this one, a line for each, and the last one."""
@@ -165,6 +179,7 @@ class Explanation:
             return as_text_of_steps(self, layer)
         return as_text(self, layer)
 
+    @without_autocast
     def to_json(self, most: int | None = 10_000) -> str:
         """The explanation as text in JSON, each step of it.
 
@@ -204,12 +219,14 @@ class Explanation:
 
         return svg(self)
 
+    @without_autocast
     def to_html(self) -> str:
         """The explanation as one HTML page that needs nothing else."""
         from torchbp.explanation.render.html.page import page
 
         return page(self)
 
+    @without_autocast
     def _repr_html_(self):
         from torchbp.explanation.render.html.page import framed
 
