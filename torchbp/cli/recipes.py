@@ -18,7 +18,7 @@ RECIPES = {
 }
 # what each is, and what for, in a line of `fit`
 WHY = {
-    "mlp": "one network, in seconds; --recipe pack trains many that differ, in minutes, for better scores",
+    "mlp": "one network, in seconds; --recipe pack trains many that differ, in minutes, and the best answer together",
     "article": "16 sigmoid units and plain gradient descent, to learn from; --recipe mlp is for better scores",
-    "pack": "networks that differ, of which the best together answer; in minutes, for better scores",
+    "pack": "networks that differ, in minutes; the best of them answer together",
 }
