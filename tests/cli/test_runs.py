@@ -404,3 +404,12 @@ def test_a_log_without_an_end_has_few_lines():
     assert [epoch for epoch in range(1, 1001) if is_due(epoch, -1)] == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
     assert [epoch for epoch in range(1, 8) if is_due(epoch, 7)] == list(range(1, 8))
     assert sum(is_due(epoch, 1234) for epoch in range(1, 1235)) <= 21
+
+
+def test_a_best_epoch_after_which_nothing_is_left_to_train(run):
+    fit = ["fit", "-c", CANCER, "--trainer.max_epochs", 1]
+    assert run(*fit)[0] == 0
+    status, out, err = run(*fit, "--ckpt_path", "runs/breast_cancer/version_0/checkpoints/best.ckpt")
+    assert status == 0, err
+    assert out.startswith("stopped  after 1 epoch: max_epochs 1 is reached\n")
+    assert "version_1/checkpoints" not in out  # it has no checkpoint

@@ -93,7 +93,7 @@ class BestAndLast(ModelCheckpoint):
     def load_state_dict(self, state_dict):
         # The paths are those of this run's folder, not the checkpoint's: a file must not name what Lightning deletes.
         best, last = (str(Path(self.dirpath) / name) for name in ("best.ckpt", "last.ckpt"))
-        self.last_model_path = last
+        self.last_model_path = last if Path(last).is_file() else ""  # a run that begins with a best.ckpt has none
         score = state_dict["best_model_score"]
         if isinstance(score, torch.Tensor) and Path(best).is_file():
             self.current_score = state_dict["current_score"]
