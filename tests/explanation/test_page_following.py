@@ -137,6 +137,21 @@ def test_the_address_holds_and_restores_what_is_on_the_screen(browse, tmp_path):
     assert browser.text("#at").startswith("1 of")
 
 
+def test_the_address_is_that_of_the_step_on_the_screen_and_of_a_changed_training_there_is_none(browse):
+    browser = browse(xor())
+    browser.click("#one")
+    browser.click("#one")
+    assert browser.evaluate("location.hash").endswith("&trained=2")
+    browser.evaluate("(goTo(1), byId('time').dispatchEvent(new Event('change')))")
+    assert browser.evaluate("location.hash").endswith("&trained=1")
+    browser.evaluate("edit('W2', 0, 0, 3)")
+    assert "trained" not in browser.evaluate("location.hash")
+    browser.click("#again")
+    browser.evaluate("location.hash = 'trained=0'")
+    browser.evaluate("new Promise((done) => setTimeout(done, 50))")
+    assert browser.evaluate("training.at") == 0
+
+
 def test_a_nudged_weight_measures_its_gradient(browse):
     explanation = xor()
     browser = browse(explanation)
@@ -192,6 +207,17 @@ def test_the_exercise_hides_a_number_and_says_what_is_wrong(browse):
     assert browser.evaluate(hidden)
     browser.click("#examine")
     assert not browser.evaluate("byId('question').offsetParent")
+
+
+def test_a_division_by_n_is_missing_where_there_is_one(browse):
+    torch.manual_seed(0)
+    loss = torch.nn.BCEWithLogitsLoss(reduction="sum")
+    explanation = torchbp.explain(torchbp.nn.MLP(2, 4, 1, dtype=torch.float64), *XOR, loss=loss)
+    browser = browse(explanation)
+    browser.click("#examine")
+    browser.evaluate(f"show({at(explanation, 'dL/dW2')})")
+    value = browser.evaluate("entry(training.values['dL/dW2'], ...askedPlace().at)")
+    assert answer(browser, 4 * value) == "It is N times too large."
 
 
 def test_each_mistake_of_the_page_is_the_one_that_it_names(browse):
