@@ -459,6 +459,12 @@ BAD = [
     ("--data.source diabetes --row 1 --saturate", 2, "--saturate makes a network sure of a wrong class"),
     (f"{XOR} --model.hiden [3]", 2, r"no key 'model.hiden'; did you mean model.hidden\?"),
     (f"{XOR} --rwo 3", 2, r"no key 'rwo'; did you mean row\?"),
+    (f"{XOR} --descent trained --lr -1", 2, "lr=-1.0 must be a positive number"),
+    (f"{XOR} --descent trained --lr .nan", 2, "lr=nan must be a positive number"),
+    (f"{XOR} --json_all", 2, "--json_all is of the file that --json writes; add --json FILE"),
+    ("--lesson xor --model.hidden [8]", 2, "--model.hidden does not go with --lesson, which has"),
+    ("--lesson=xor --seed_everything=3", 2, "--seed_everything does not go with --lesson, which has"),
+    (f"{XOR} --lesson xor", 2, "--config does not go with --lesson, which has"),
 ]
 
 
