@@ -420,6 +420,10 @@ def test_zero_weights_stay_alike(run):
     assert "All 4 units of layer 1 have the same weights and get the same gradient" in " ".join(out.split())
 
 
+def test_a_switch_may_be_given_a_value(run):
+    assert run("--row 2 --layer 2 --saturate False")[1] == run("--row 2 --layer 2")[1]
+
+
 def test_saturated_units_learn_only_in_the_logit_form(run):
     _, out, _ = run(f"{XOR} --saturate --row 2")
     out = " ".join(out.split())

@@ -266,3 +266,18 @@ def test_the_mistakes_of_any_activation_are_tried(cls):
     exercise = torchbp.exercise(net, [[1.0, 2.0], [-1.0, 0.5]], [[1.0], [0.0]], torch.nn.MSELoss())
     for name in ("A1", "dL/dZ1"):
         assert exercise.grade({name: torch.randn(2, 3)})[name].verdict == "wrong"
+
+
+def test_of_a_number_that_no_mistake_gives_it_is_said_what_it_is(exercises):
+    loss = exercises["sigmoid"].explanation.loss
+    text = str(exercises["sigmoid"].grade({"L": 1.2345678 * loss})["L"])
+    assert "at it" not in text
+    mark = exercises["sigmoid"].grade({"L": loss * (1 + 2e-4)})["L"]
+    assert mark.where.startswith("it is ")
+    assert " and not " in mark.where
+
+
+@pytest.mark.parametrize("tolerance", [-1, float("nan"), 1.0])
+def test_a_tolerance_is_a_share(exercises, tolerance):
+    with pytest.raises(ValueError, match="must be a share of each number"):
+        exercises["sigmoid"].grade({"L": 1.0}, tolerance)

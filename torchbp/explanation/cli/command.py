@@ -93,7 +93,7 @@ def settings_of(arguments):
     if not any(re.match(r"(-c|--config|--ckpt_path|--data)\b", word) for word in words):
         words = [*FIRST, *words]
     for i, word in enumerate(words):
-        if word in ("--saturate", "--json_all") and words[i + 1 : i + 2] not in (["true"], ["false"]):
+        if word in ("--saturate", "--json_all") and "".join(words[i + 1 : i + 2]).lower() not in ("true", "false"):
             words[i] = f"{word}=true"
     return parser.parse_args(words)
 

@@ -172,5 +172,5 @@ def largest_difference(value, right):
     if value.shape != right.shape:
         return ""
     place = largest_place((value - right).nan_to_num(torch.inf))
-    at = named("", place) or "it"
-    return f"the largest difference is at {at}: {formatted(value[place])} and not {formatted(right[place])}"
+    numbers = f"{formatted(value[place])} and not {formatted(right[place])}"
+    return f"the largest difference is at {named('', place)}: {numbers}" if place else f"it is {numbers}"

@@ -82,8 +82,12 @@ class Exercise:
 
         Raises:
             TypeError: answers that are no dictionary of numbers, or a function that takes what is not given.
-            ValueError: a name that is not among the quantities; no answers.
+            ValueError: a name that is not among the quantities; no answers; a tolerance that is no share.
         """
+        if not 0 <= tolerance < 1:
+            raise ValueError(
+                f"tolerance={tolerance!r} must be a share of each number, such as {TOLERANCE}"
+            )
         found = read(answers, self.asked, self.given)
         marks, wrong = [], {}
         for record in self.records:
