@@ -85,9 +85,7 @@ class Exercise:
             ValueError: a name that is not among the quantities; no answers; a tolerance that is no share.
         """
         if not 0 <= tolerance < 1:
-            raise ValueError(
-                f"tolerance={tolerance!r} must be a share of each number, such as {TOLERANCE}"
-            )
+            raise ValueError(f"tolerance={tolerance!r} must be a share of each number, such as {TOLERANCE}")
         found = read(answers, self.asked, self.given)
         marks, wrong = [], {}
         for record in self.records:
