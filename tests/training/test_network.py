@@ -119,4 +119,4 @@ def test_the_area_under_the_roc_needs_rows_of_both_classes(trained):
     finally:
         data.table.labels[data.splits["test"]] = before
         data._rows.clear()
-    assert set(scores) == {"test/loss", "test/accuracy"}
+    assert set(scores) == {"test/loss", "test/accuracy", "test/f1"}
