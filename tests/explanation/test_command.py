@@ -420,6 +420,10 @@ def test_zero_weights_stay_alike(run):
     assert "All 4 units of layer 1 have the same weights and get the same gradient" in " ".join(out.split())
 
 
+def test_a_switch_may_be_given_a_value(run):
+    assert run("--row 2 --layer 2 --saturate False")[1] == run("--row 2 --layer 2")[1]
+
+
 def test_saturated_units_learn_only_in_the_logit_form(run):
     _, out, _ = run(f"{XOR} --saturate --row 2")
     out = " ".join(out.split())
@@ -459,6 +463,12 @@ BAD = [
     ("--data.source diabetes --row 1 --saturate", 2, "--saturate makes a network sure of a wrong class"),
     (f"{XOR} --model.hiden [3]", 2, r"no key 'model.hiden'; did you mean model.hidden\?"),
     (f"{XOR} --rwo 3", 2, r"no key 'rwo'; did you mean row\?"),
+    (f"{XOR} --descent trained --lr -1", 2, "lr=-1.0 must be a positive number"),
+    (f"{XOR} --descent trained --lr .nan", 2, "lr=nan must be a positive number"),
+    (f"{XOR} --json_all", 2, "--json_all is of the file that --json writes; add --json FILE"),
+    ("--lesson xor --model.hidden [8]", 2, "--model.hidden does not go with --lesson, which has"),
+    ("--lesson=xor --seed_everything=3", 2, "--seed_everything does not go with --lesson, which has"),
+    (f"{XOR} --lesson xor", 2, "--config does not go with --lesson, which has"),
 ]
 
 

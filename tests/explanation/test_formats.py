@@ -165,3 +165,21 @@ def test_a_drawing_of_a_large_network_stays_small():
     assert len(text) < 60_000
     assert "and 776 more" in text
     ElementTree.fromstring(text)
+
+
+def test_what_a_unit_has_alone_stands_in_one_text():
+    """The two parameters of a norm do not lie on one another."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.LayerNorm(3), torch.nn.Linear(3, 1))
+    tree = ElementTree.fromstring(torchbp.explain(net, [1.0, 2.0], [1.0]).to_svg())
+    texts = [(node.get("x"), node.get("y"), node.text) for node in tree.iter("{http://www.w3.org/2000/svg}text")]
+    assert len({text[:2] for text in texts}) == len(texts)
+    assert len([text for *_, text in texts if text.endswith(", b2 0")]) == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_notebook_of_half_precision(dtype):
+    torch.manual_seed(0)
+    explanation = torchbp.explain(torchbp.nn.MLP(2, 3, 1, dtype=dtype), [1.0, 2.0], [1.0])
+    names, _ = run_cells(explanation.to_notebook())
+    np.testing.assert_allclose(names["W1_new"], explanation["W1′"].tensor.double(), rtol=0.02, atol=1e-3)

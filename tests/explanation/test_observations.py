@@ -1,6 +1,7 @@
 """What is said of a step, and, as much as that, where it must not be said."""
 
 import itertools
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -343,7 +344,8 @@ def test_a_hundredth_of_the_gradient_has_vanished(times, expected):
 def test_a_loss_that_rises_by_more_than_rounding_went_up(by, expected):
     loss = torch.tensor(0.5, dtype=torch.float64)
     new = loss.item() * (1 + by * torch.finfo(torch.float64).eps)
-    assert bool(list(overshot(SimpleNamespace(loss=0.5, new_loss=new, values={"L": loss})))) == expected
+    explanation = SimpleNamespace(loss=0.5, new_loss=new, values={"L": loss}, slope=lambda: 1.0)
+    assert bool(list(overshot(explanation))) == expected
 
 
 def test_ordinary_units_are_not_saturated_and_an_ordinary_step_goes_down():
@@ -357,3 +359,52 @@ def test_ordinary_units_are_not_saturated_and_an_ordinary_step_goes_down():
     assert UP in said(net, [1.0], [5.0], lr=1e300, loss=torch.nn.MSELoss())  # to inf − inf
     assert UP not in answer(1.0, 1.0, lr=1.0, loss=torch.nn.MSELoss())  # it is 0, and stays 0
     assert UP not in answer(1.0, 0.0, lr=0.1, loss=torch.nn.MSELoss())
+
+
+def one_weight(w, buffer=0.0, **settings):
+    """A weight w, the answer to x = 1, as SGD goes on from a momentum buffer."""
+    net = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    torch.nn.init.constant_(net.weight, w)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, **settings)
+    if buffer:
+        optimizer.state[net.weight]["momentum_buffer"] = torch.full((1, 1), buffer, dtype=torch.float64)
+    return net, optimizer
+
+
+@pytest.mark.parametrize(
+    ("settings", "buffer", "expected"),
+    [
+        ({"momentum": 0.9}, 5.0, "the step led uphill, since it follows earlier gradients beside this gradient."),
+        ({"weight_decay": 9.0}, 0.0, "the step led uphill, since it follows weight decay beside this gradient."),
+        ({"momentum": 0.9}, -500.0, "the step was too long."),
+    ],
+)
+def test_a_step_that_leads_uphill_is_not_too_long(settings, buffer, expected):
+    net, optimizer = one_weight(1.0, buffer, **settings)
+    text = said(net, [1.0], [2.0], loss=torch.nn.MSELoss(), optimizer=optimizer)
+    assert f"{UP}: {expected}" in text
+
+
+def test_with_weight_decay_a_step_without_a_gradient_changes_something():
+    x, y, loss = [[1.0], [1.0]], [[0.0], [2.0]], torch.nn.MSELoss()
+    net, optimizer = one_weight(1.0, weight_decay=0.5)
+    assert "cancel: the step changes nothing. This is" in said(net, x, y, loss=loss)
+    assert "cancel. This is" in said(net, x, y, loss=loss, optimizer=optimizer)
+
+
+def test_help_against_an_overflow_is_for_what_makes_it():
+    net = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1))
+    steps = torchbp.explain(net, [1.0], [5.0], lr=1e30, loss=torch.nn.MSELoss(), steps=9).steps
+    assert "overflow" not in " ".join(steps[0].observations)
+    assert "A smaller learning rate, smaller first weights, scaled inputs or a dtype" in " ".join(steps[8].observations)
+    huge = said(net.double(), [1e300], [5.0], loss=torch.nn.MSELoss())
+    assert "Smaller first weights or scaled inputs help." in huge
+
+
+def test_layers_have_their_numbers_beside_a_first_layer_that_does_not_learn():
+    torch.manual_seed(0)
+    norm = torch.nn.LayerNorm(2, elementwise_affine=False)
+    net = torch.nn.Sequential(norm, torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
+    explanation = torchbp.explain(net, [1.0, 2.0], [1.0])
+    for text in (explanation.to_text(), explanation.to_html()):
+        assert re.findall(r"(?:<li><span>|^  )(layer \d)", text, re.MULTILINE) == ["layer 3", "layer 2"]

@@ -236,6 +236,26 @@ def test_without_a_gradient_there_is_no_curve():
     assert rates_of(infinite) == nothing("The loss is not finite")
 
 
+def test_the_curve_is_of_the_optimizers_direction():
+    """Weight decay alone is a step too."""
+    net = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    torch.nn.init.ones_(net.weight)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, weight_decay=0.5)
+    explanation = torchbp.explain(net, [1.0], [1.0], loss=torch.nn.MSELoss(), optimizer=optimizer)
+    assert explanation.new_loss > explanation.loss == 0
+    assert curve(explanation)["says"].startswith("The loss rises from the start of the scale")
+    explanation = torchbp.explain(net, [1.0], [0.5], loss=torch.nn.MSELoss(), optimizer=optimizer)
+    assert curve(explanation)["says"].startswith("The minimum along the optimizer's direction: ")
+
+
+def test_the_page_knows_the_mistakes_of_small_gradients():
+    explanation = deep()
+    assert explanation["dL/dW1"].tensor.abs().max() < 1e-8
+    found = data_of(explanation.to_html())["program"]["mistakes"]["dL/dW1"]
+    assert found[0][0] == "The sign is wrong."
+    assert len(found) > 1
+
+
 def rates_of(explanation):
     rates = data_of(explanation.to_html())["rates"]
     says = rates.pop("says")

@@ -137,6 +137,21 @@ def test_the_address_holds_and_restores_what_is_on_the_screen(browse, tmp_path):
     assert browser.text("#at").startswith("1 of")
 
 
+def test_the_address_is_that_of_the_step_on_the_screen_and_of_a_changed_training_there_is_none(browse):
+    browser = browse(xor())
+    browser.click("#one")
+    browser.click("#one")
+    assert browser.evaluate("location.hash").endswith("&trained=2")
+    browser.evaluate("(goTo(1), byId('time').dispatchEvent(new Event('change')))")
+    assert browser.evaluate("location.hash").endswith("&trained=1")
+    browser.evaluate("edit('W2', 0, 0, 3)")
+    assert "trained" not in browser.evaluate("location.hash")
+    browser.click("#again")
+    browser.evaluate("location.hash = 'trained=0'")
+    browser.evaluate("new Promise((done) => setTimeout(done, 50))")
+    assert browser.evaluate("training.at") == 0
+
+
 def test_a_nudged_weight_measures_its_gradient(browse):
     explanation = xor()
     browser = browse(explanation)
@@ -194,6 +209,17 @@ def test_the_exercise_hides_a_number_and_says_what_is_wrong(browse):
     assert not browser.evaluate("byId('question').offsetParent")
 
 
+def test_a_division_by_n_is_missing_where_there_is_one(browse):
+    torch.manual_seed(0)
+    loss = torch.nn.BCEWithLogitsLoss(reduction="sum")
+    explanation = torchbp.explain(torchbp.nn.MLP(2, 4, 1, dtype=torch.float64), *XOR, loss=loss)
+    browser = browse(explanation)
+    browser.click("#examine")
+    browser.evaluate(f"show({at(explanation, 'dL/dW2')})")
+    value = browser.evaluate("entry(training.values['dL/dW2'], ...askedPlace().at)")
+    assert answer(browser, 4 * value) == "It is N times too large."
+
+
 def test_each_mistake_of_the_page_is_the_one_that_it_names(browse):
     """A mistake is an edit of the equation's tree: what the page evaluates is the wrong tree's value in Python."""
     torch.manual_seed(0)
@@ -202,13 +228,12 @@ def test_each_mistake_of_the_page_is_the_one_that_it_names(browse):
     count = 0
     for record in explanation.records:
         made = {f"{said[:1].upper()}{said[1:]}.": m.tree for side in record.sides for said, m in named(side)}
-        made["The sign is wrong."] = -record.sides[-1]
         found = browser.evaluate(
             f"(program.mistakes['{record.name}'] ?? []).map(([says, path, part]) => [says, "
             f"toLists(valueOf(withPart(program.trees['{record.name}'], path, part), training.values))])"
         )
         for says, value in found:
-            expected = made[says].evaluate(explanation.step.symbols)
+            expected = torch.as_tensor(made[says].evaluate(explanation.step.symbols), dtype=torch.float64)
             computed = torch.tensor(value, dtype=torch.float64).reshape(expected.shape)
             torch.testing.assert_close(computed, expected)
             assert not torch.allclose(computed, record.tensor)

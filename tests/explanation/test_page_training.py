@@ -267,3 +267,63 @@ def test_the_map_of_classes_has_a_colour_for_each(browse):
     with torch.no_grad():
         best = model(torch.tensor([[0.5 + 1 / 64, 0.5 - 1 / 64]], dtype=torch.float64)).argmax().item()
     assert middle[:3] == [int(["#1668a8", "#b84a00", "#2e7d32"][best][i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def change(browser, name, value):
+    """As if a reader typed it."""
+    typed = f"i.value = {value}; i.dispatchEvent(new Event('change'))"
+    browser.evaluate(f"(() => {{ const i = byId('{name}'); {typed}; }})()")
+
+
+def test_a_step_keeps_the_learning_rate_that_it_was_taken_with(browse):
+    """Back in time W1′ is the W1 of the next step."""
+    browser = browse(xor())
+    browser.click("#one")
+    browser.click("#one")
+    change(browser, "alpha", 0.125)
+    browser.click("#one")
+    for at, rate in ((1, 1), (2, 0.125)):
+        browser.evaluate(f"goTo({at})")
+        assert browser.text("#fact-rate dd") == str(rate)
+        assert browser.evaluate("byId('alpha').valueAsNumber") == rate
+        after = browser.evaluate("toLists(training.values['W1′'])")
+        assert after == browser.evaluate(f"toLists(training.steps[{at + 1}].given.W1)")
+
+
+def test_why_a_training_stopped_is_forgotten_once_something_is_changed(browse):
+    model = torch.nn.Linear(1, 1).double()
+    browser = browse(torchbp.explain(model, [[1.0], [2.0]], [[1.0], [2.0]], lr=0.2, loss=torch.nn.MSELoss()))
+    stop = "(() => { while (takeStep()); goTo(training.steps.length - 1); })()"
+    browser.evaluate(stop)
+    browser.evaluate("edit('b1', 0, 0, 5)")
+    assert browser.text("#why") == ""
+    change(browser, "alpha", 1e30)
+    browser.evaluate(stop)
+    assert "learning rate is too large" in browser.text("#why")
+    change(browser, "alpha", 0.25)
+    assert browser.text("#why") == ""
+
+
+@pytest.mark.parametrize("settings", [{"momentum": 0.9}, {"weight_decay": 0.5}])
+def test_a_training_goes_on_where_the_gradient_is_0_and_the_step_is_not(browse, settings):
+    model = torch.nn.Linear(1, 1, bias=False).double()
+    torch.nn.init.ones_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, **settings)
+    if "momentum" in settings:
+        optimizer.state[model.weight]["momentum_buffer"] = torch.ones(1, 1, dtype=torch.float64)
+    browser = browse(torchbp.explain(model, [[1.0]], [[1.0]], loss=torch.nn.MSELoss(), optimizer=optimizer))
+    browser.click("#one")
+    assert browser.text("#when").startswith("After 1 step: ")
+    assert browser.text("#why") == ""
+
+
+@pytest.mark.parametrize(("loss", "taken"), [(None, False), (torch.nn.MSELoss(), True)])
+def test_a_target_is_what_the_loss_takes(browse, loss, taken):
+    torch.manual_seed(0)
+    model = torchbp.nn.MLP(2, 2, 1, dtype=torch.float64)
+    browser = browse(torchbp.explain(model, *XOR, loss=loss))
+    browser.evaluate("(byId('which').value = 'y', byId('change').open = true, showNumbers())")
+    change(browser, "number-1-0", 5)
+    expected = 5 if taken else 1
+    assert browser.evaluate("entry(training.values.y, 1, 0)") == expected
+    assert browser.evaluate("byId('number-1-0').valueAsNumber") == expected

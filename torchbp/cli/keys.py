@@ -99,7 +99,7 @@ def explain_keys(
 
     Args:
         ckpt_path: the trained network. By default it is a fresh one, and without data too that of xor.
-        row: the row of the data, from 1. By default it is row 1, or all rows of xor.
+        row: the row of the data, from 1. By default it is row 1, or all rows of at most 8.
         y: the class of the row, or its number, instead of its label.
         lr: the learning rate of the step, instead of model.lr.
         layer: print this layer alone, from 1.

@@ -147,7 +147,7 @@ class Explanation:
     @without_autocast
     @torch.no_grad()
     def loss_after(self, lr: float) -> float:
-        """L after a step of another length along the same gradient, a number."""
+        """L after a step of another length along the same way, a number."""
         if lr > torch.finfo(self.values["X"].dtype).max:  # torch does not convert it
             return math.inf
         new = dict(self.chain.start)

@@ -7,6 +7,8 @@ import torch
 import torchbp
 from torchbp.explanation.grading.mistakes import mistakes
 from torchbp.explanation.notation.records import sentence
+from torchbp.ops.registry import rules
+from torchbp.ops.rules import Activation
 
 N, K, LR = 5, 3, 0.5
 RIGHT = {
@@ -237,3 +239,45 @@ def test_a_large_network_is_graded_too():
     one = dz[17:18].T @ x[17:18]
     assert exercise.grade({"dW1": right - one})["dL/dW1"].causes == ("row 18 is left out of the sum over the rows",)
     assert "row 18 stands there alone" in str(exercise.grade({"dW1": one})["dL/dW1"])
+
+
+@pytest.mark.parametrize(
+    ("loss", "name", "words"),
+    [
+        (torch.nn.MSELoss(reduction="sum"), "dL/dW2", "it is N = 5 times too large"),
+        (torch.nn.MSELoss(), "Z1", "it is N = 5 times too large"),
+        (torch.nn.CrossEntropyLoss(), "dL/dW2", "it is K = 3 times too large"),
+        (torch.nn.CrossEntropyLoss(), "dL/dW2", "it is N = 5 times too large: the division by N is missing"),
+    ],
+)
+def test_a_division_is_missing_where_there_is_one(loss, name, words):
+    x, y = rows()
+    exercise = torchbp.exercise(net_of("tanh"), x, y if isinstance(loss, torch.nn.MSELoss) else y.argmax(1), loss)
+    times = 3 if "K" in words else 5
+    right = exercise.explanation[name].tensor
+    assert exercise.grade({name: times * right})[name].causes == (words,)
+
+
+@pytest.mark.parametrize("cls", [rule.module_class for rule in rules(Activation).values() if rule.module_class])
+def test_the_mistakes_of_any_activation_are_tried(cls):
+    """In some the values do not fit, as the larger of two numbers."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(2, 3), cls(), torch.nn.Linear(3, 1))
+    exercise = torchbp.exercise(net, [[1.0, 2.0], [-1.0, 0.5]], [[1.0], [0.0]], torch.nn.MSELoss())
+    for name in ("A1", "dL/dZ1"):
+        assert exercise.grade({name: torch.randn(2, 3)})[name].verdict == "wrong"
+
+
+def test_of_a_number_that_no_mistake_gives_it_is_said_what_it_is(exercises):
+    loss = exercises["sigmoid"].explanation.loss
+    text = str(exercises["sigmoid"].grade({"L": 1.2345678 * loss})["L"])
+    assert "at it" not in text
+    mark = exercises["sigmoid"].grade({"L": loss * (1 + 2e-4)})["L"]
+    assert mark.where.startswith("it is ")
+    assert " and not " in mark.where
+
+
+@pytest.mark.parametrize("tolerance", [-1, float("nan"), 1.0])
+def test_a_tolerance_is_a_share(exercises, tolerance):
+    with pytest.raises(ValueError, match="must be a share of each number"):
+        exercises["sigmoid"].grade({"L": 1.0}, tolerance)

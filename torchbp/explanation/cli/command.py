@@ -10,11 +10,11 @@ from pytorch_lightning import Trainer
 
 from torchbp.cli import keys
 from torchbp.cli.keys import LINKED, TRAINER_DEFAULTS
-from torchbp.explanation.arguments import member_of
+from torchbp.explanation.arguments import member_of, rate
 from torchbp.explanation.cli.data_rows import Rows
 from torchbp.explanation.cli.descent import DESCENTS, lr_of, notes, optimizer_of
 from torchbp.explanation.cli.files import contents, files_of, write
-from torchbp.explanation.cli.lessons import lesson
+from torchbp.explanation.cli.lessons import lesson, refuse_beside_lesson
 from torchbp.explanation.cli.what_if import WEIGHTS, saturate
 from torchbp.explanation.explanation import explain
 from torchbp.explanation.render.steps_text import table
@@ -88,10 +88,12 @@ def settings_of(arguments):
     parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
     add_settings(parser)
     words = configs_first(arguments)[1:]
-    if not any(re.match(r"(-c|--config|--ckpt_path|--data\.)", word) for word in words):
+    if any(re.match(r"--lesson\b", word) for word in words):
+        refuse_beside_lesson(words)
+    if not any(re.match(r"(-c|--config|--ckpt_path|--data)\b", word) for word in words):
         words = [*FIRST, *words]
     for i, word in enumerate(words):
-        if word in ("--saturate", "--json_all") and words[i + 1 : i + 2] not in (["true"], ["false"]):
+        if word in ("--saturate", "--json_all") and "".join(words[i + 1 : i + 2]).lower() not in ("true", "false"):
             words[i] = f"{word}=true"
     return parser.parse_args(words)
 
@@ -142,7 +144,9 @@ def _explanation(settings):
     )
     title = rows.title() + (f", member {settings.member} of {model.members}" if model.members else "")
     title = f"{title}. Inputs {SCALED[model.hparams.scaling]}. {weights}"
-    lr, optimizer = settings.lr if settings.lr is not None else lr_of(model, settings.member), None
+    with _refusals():
+        lr = rate(lr_of(model, settings.member) if settings.lr is None else settings.lr, torch.float64)
+    optimizer = None
     if settings.descent == "trained":
         lr, optimizer = None, optimizer_of(model, net, lr, states)
     title += notes(model, settings, optimizer)

@@ -28,6 +28,8 @@ def files_of(settings):
             raise SettingError(f"--{key} {path} must be a file that ends in {ENDS[key]}")
         if not path.parent.is_dir():
             raise SettingError(f"there is no folder {path.parent} to write {path.name} to")
+    if settings.json_all and "json" not in found:
+        raise SettingError("--json_all is of the file that --json writes; add --json FILE")
     return found
 
 

@@ -1,5 +1,7 @@
 """`torchbp explain --lesson NAME`: small networks with a story, to be read as a page or a notebook."""
 
+import re
+
 import torch
 
 from torchbp.explanation.explanation import explain
@@ -11,6 +13,8 @@ ARTICLE = ([[0.1, 0.2], [0.3, -0.4]], [0, 0.1], [[0.5, -0.6]], [0.2])
 NAMES = "emma", "olivia", "ava"
 OTHERS = {"ckpt_path": None, "row": None, "y": None, "weights": None, "member": None, "saturate": False}
 OTHERS["descent"] = "plain"  # keys of other networks, and what they are where they are not given
+
+BESIDE = "does not go with --lesson, which has a network and rows of its own"
 
 
 @torch.no_grad()
@@ -51,6 +55,13 @@ def _makemore(lr, steps):
 LESSONS = {"article": _article, "xor": _xor, "makemore": _makemore}
 
 
+def refuse_beside_lesson(words):
+    """Raises a SettingError for a word of the command line that sets another network, data or seed."""
+    for word in words:
+        if found := re.match(r"--(config|(data|model|trainer)\b[^=]*|seed_everything)", word):
+            raise SettingError(f"{found[0]} {BESIDE}")
+
+
 def lesson(settings):
     """The explanation of a lesson.
 
@@ -61,7 +72,7 @@ def lesson(settings):
         raise SettingError(f"--lesson {settings.lesson} is not known; use {', '.join(LESSONS)}")
     for key, unset in OTHERS.items():
         if getattr(settings, key) != unset:
-            raise SettingError(f"--{key} does not go with --lesson, which has a network and rows of its own")
+            raise SettingError(f"--{key} {BESIDE}")
     try:
         return LESSONS[settings.lesson](1.0 if settings.lr is None else settings.lr, settings.steps)
     except (TypeError, ValueError) as error:  # of lr or steps

@@ -197,6 +197,11 @@ class Chain:
         """The place of the first step with parameters: below it nothing learns."""
         return next(place for place, step in enumerate(self.steps) if step.parameters)
 
+    @property
+    def first_number(self):
+        """The number of the first layer that learns."""
+        return self.steps[self.first].number
+
     def forward(self, parameters, x, known=(), saved=None, reference=False):
         """Each quantity by its name, X among them.
 

@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from torchbp.explanation.grading.mistakes import mistakes
+from torchbp.explanation.grading.mistakes import ROUNDING, agrees, value_of, wrong_values
 from torchbp.explanation.notation.equations import K, N
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.numeric_examples import largest_place, named
@@ -17,19 +17,10 @@ from torchbp.testing.diagnosis.missing_factor import missing_factor
 
 MOST = 3  # causes that are named, where one number has several
 ALONE = 2  # numbers, of which too many pairs of mistakes give the same
-ROUNDING = 1e-7  # of the largest number
 MOST_NUMBERS = 1000  # of a value about which the auditor guesses: it compares each two of them
 MOST_ROWS = 10
 LEFT_OUT = "row {} is left out of the sum over the rows"
 ALONE_THERE = "row {} stands there alone, and not the sum over the rows"
-
-
-def agrees(value, right, tolerance):
-    """Whether every number is right, up to a share of itself and to rounding."""
-    if value.shape != right.shape:
-        return False
-    largest = right.abs().max() if right.numel() else 0.0
-    return bool(((value - right).abs() <= tolerance * right.abs() + ROUNDING * largest).all())
 
 
 class Causes:
@@ -37,13 +28,15 @@ class Causes:
 
     Args:
         record: of the quantity. value: the learner's, a tensor. values: {name: tensor} of what it is computed from.
-        shapes: {quantity: shape} of all quantities. tolerance: a share of each number.
+        shapes: {quantity: shape} of all quantities. divisors: the names, N or K, of what the loss is divided by.
+        tolerance: a share of each number.
     """
 
-    def __init__(self, record, value, values, shapes, tolerance):
+    def __init__(self, record, value, values, shapes, divisors, tolerance):
         self.record, self.value, self.values, self.shapes = record, value, values, shapes
+        self.divisors = divisors if record.stage in ("loss", "backward") else ()
         self.tolerance = tolerance
-        self.right = self._evaluated(record.sides[-1])
+        self.right = value_of(record.sides[-1], values)
 
     def found(self):
         """Up to three sentences without a stop, the simplest first; () where no usual mistake gives the value."""
@@ -62,13 +55,6 @@ class Causes:
             found = dict.fromkeys(self._parts())
         return tuple(found)[:MOST]
 
-    def _evaluated(self, tree):
-        try:
-            value = tree.evaluate(self.values)
-        except (RuntimeError, TypeError):  # shapes that do not fit, or a function of a constant
-            return None
-        return torch.as_tensor(value, dtype=torch.float64)
-
     def _agrees(self, tensor):
         return agrees(self.value, tensor, self.tolerance)
 
@@ -83,7 +69,9 @@ class Causes:
                 continue
             for sign, also in ((1, ""), (-1, ", and the sign is wrong")):
                 if self._agrees(sign * count * tensor):
-                    yield f"it is {name} times too large: the division by {name[: name.index(' =')]} is missing{also}"
+                    by = name[: name.index(" =")]
+                    missing = f": the division by {by} is missing" if set(by.split()) <= set(self.divisors) else ""
+                    yield f"it is {name} times too large{missing}{also}"
                 if self._agrees(sign * tensor / count):
                     yield f"it is {name} times too small: it is divided by it once too often, or {mean}{also}"
         for factor, words in ((2, "twice too large"), (0.5, "half of the right value")):
@@ -95,11 +83,8 @@ class Causes:
         """The mistakes that give the value, alone; then, where there are numbers enough, with a wrong constant."""
         pairs = []
         for side in reversed(self.record.sides):
-            for mistake in mistakes(side, self.shapes):
-                tensor = self._evaluated(mistake.tree)
-                if tensor is None or agrees(tensor, self.right, self.tolerance) or not tensor.isfinite().all():
-                    continue
-                if tensor.shape != self.value.shape:
+            for mistake, tensor in wrong_values(side, self.shapes, self.values, self.value.shape):
+                if agrees(tensor, self.right, self.tolerance):
                     continue
                 words = sentence(mistake.parts)
                 if self._agrees(tensor):
@@ -115,9 +100,9 @@ class Causes:
         """A sum over rows without one of them, or of one alone."""
         tree, right = self.record.sides[-1], self.right
         if isinstance(tree, SumOver) and tree.rows:
-            factors = (self._evaluated(tree.operand), None)
+            factors = (value_of(tree.operand, self.values), None)
         elif isinstance(tree, MatrixProduct) and isinstance(tree.left, Transpose):
-            factors = self._evaluated(tree.left.operand), self._evaluated(tree.right)
+            factors = value_of(tree.left.operand, self.values), value_of(tree.right, self.values)
         else:
             return
         if len(factors[0]) == 1 or self.value.shape != right.shape:
@@ -187,5 +172,5 @@ def largest_difference(value, right):
     if value.shape != right.shape:
         return ""
     place = largest_place((value - right).nan_to_num(torch.inf))
-    at = named("", place) or "it"
-    return f"the largest difference is at {at}: {formatted(value[place])} and not {formatted(right[place])}"
+    numbers = f"{formatted(value[place])} and not {formatted(right[place])}"
+    return f"the largest difference is at {named('', place)}: {numbers}" if place else f"it is {numbers}"

@@ -11,8 +11,9 @@ import torch
 
 from torchbp.explanation.explanation import Explanation, explain
 from torchbp.explanation.grading.answers import read
-from torchbp.explanation.grading.causes import Causes, agrees, largest_difference
+from torchbp.explanation.grading.causes import Causes, largest_difference
 from torchbp.explanation.grading.grade import Grade, Mark
+from torchbp.explanation.grading.mistakes import agrees
 from torchbp.explanation.render.text import WIDTH, loss_line, size
 
 TOLERANCE = 1e-4  # four digits, as one writes them down by hand
@@ -49,7 +50,7 @@ def exercise(
         >>> print(grade["dL/dW1"])
         right from your dL/dZ1, which is wrong
     """
-    model = copy.deepcopy(model).double()
+    model = copy.deepcopy(model).cpu().double()
     return Exercise(explain(model, x, y, lr, loss, factor=factor))
 
 
@@ -65,7 +66,7 @@ class Exercise:
         self.records = [record for record in explanation.records if record.stage != "again"]
         self.asked = [record.name for record in self.records]
         given = explanation.step.given
-        self.given: dict[str, np.ndarray] = {name: tensor.cpu().numpy().copy() for name, tensor in given.items()}
+        self.given: dict[str, np.ndarray] = {name: tensor.numpy().copy() for name, tensor in given.items()}
 
     def grade(self, answers: Mapping[str, Any] | Callable[..., Any], tolerance: float = TOLERANCE) -> Grade:
         """Grade a learner's numbers, quantity by quantity.
@@ -81,8 +82,10 @@ class Exercise:
 
         Raises:
             TypeError: answers that are no dictionary of numbers, or a function that takes what is not given.
-            ValueError: a name that is not among the quantities; no answers.
+            ValueError: a name that is not among the quantities; no answers; a tolerance that is no share.
         """
+        if not 0 <= tolerance < 1:
+            raise ValueError(f"tolerance={tolerance!r} must be a share of each number, such as {TOLERANCE}")
         found = read(answers, self.asked, self.given)
         marks, wrong = [], {}
         for record in self.records:
@@ -94,7 +97,7 @@ class Exercise:
         return Grade(marks, [name for name in self.asked if name not in found])
 
     def _mark(self, record, value, wrong, tolerance):
-        right = record.tensor.double().cpu()
+        right = record.tensor.double()
         value = _fitted(value, right)
         if agrees(value, right, tolerance):
             return Mark(record.name, "right")
@@ -110,9 +113,10 @@ class Exercise:
                     return Mark(record.name, "follows", follows_from=used)
         shapes = {r.quantity: tuple(r.tensor.shape) for r in self.explanation.records}
         shapes |= {q: tuple(self.explanation.values[q.name].shape) for q in self._given_quantities()}
-        causes = ()
+        count, causes = self.explanation.step.criterion.count_symbol(), ()
+        divisors = count.symbols() if count is not None else ()
         for values in (symbols, carried) if usable else (symbols,):
-            causes = causes or Causes(record, value, values, shapes, tolerance).found()
+            causes = causes or Causes(record, value, values, shapes, divisors, tolerance).found()
         return Mark(record.name, "wrong", causes, (), record.equation, largest_difference(value, right))
 
     def _given_quantities(self):

@@ -12,6 +12,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import torch
+
 from torchbp.explanation.notation.equations import rebuilt
 from torchbp.explanation.notation.quantities import INPUT, TARGET, Derivative, Quantity
 from torchbp.ops.expressions import (
@@ -32,6 +34,7 @@ from torchbp.ops.expressions import (
     tanh,
 )
 
+ROUNDING = 1e-7  # of the largest number
 OPPOSITE = {">": "≤", "<": "≥", "≥": "<", "≤": ">"}
 
 
@@ -51,10 +54,37 @@ def mistakes(tree: Expression, shapes: dict[Quantity | Derivative, tuple[int, ..
         tree: the right side of the equation.
         shapes: those of all quantities, one of which may stand where another belongs.
     """
+    yield Mistake(Negative(tree), ("the sign is wrong",))
     for base in (2, 10) if _has_logarithm(tree) else ():
         yield Mistake(tree / math.log(base), (f"the logarithm is of base {base}, and not natural",))
     yield from _in_nodes(tree)
     yield from _wrong_quantities(tree, shapes)
+
+
+def wrong_values(tree, shapes, values, shape):
+    """(mistake, its value) of the mistakes in an equation whose value is finite and has the shape of the right one."""
+    for mistake in mistakes(tree, shapes):
+        value = value_of(mistake.tree, values)
+        if value is not None and value.shape == shape and value.isfinite().all():
+            yield mistake, value
+
+
+def value_of(tree, values):
+    """The value of a tree, a tensor in float64; None where its parts do not fit, such as shapes, or max of two
+    numbers."""
+    try:
+        value = tree.evaluate(values)
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError):
+        return None
+    return torch.as_tensor(value, dtype=torch.float64)
+
+
+def agrees(value, right, tolerance):
+    """Whether every number is right, up to a share of itself and to rounding."""
+    if value.shape != right.shape:
+        return False
+    largest = right.abs().max() if right.numel() else 0.0
+    return bool(((value - right).abs() <= tolerance * right.abs() + ROUNDING * largest).all())
 
 
 def _has_logarithm(tree):

@@ -2,9 +2,12 @@
 
 import math
 
+import torch
+
 from torchbp.explanation.notation import equations
 from torchbp.explanation.notation.numbers import formatted
-from torchbp.explanation.notation.quantities import Quantity, d
+from torchbp.explanation.notation.quantities import INPUT, Quantity, d
+from torchbp.explanation.notation.words import either
 from torchbp.explanation.observations.answers import is_finite, slopes, wrong
 from torchbp.ops.rules import Activation
 
@@ -14,13 +17,17 @@ WEIGHTS = "the weights"
 
 def overflow(explanation):
     """The first quantity of the two passes that is not finite."""
+    helps = ["A smaller learning rate"] if explanation.number > 1 else []
+    helps += ["smaller first weights", "scaled inputs"]
+    if explanation.values[INPUT.name].dtype != torch.float64:
+        helps.append("a dtype of larger numbers")
+    helps[0] = helps[0].capitalize()
     for record in explanation.records:
         if record.stage in ("forward", "loss", "backward") and not is_finite(record.tensor):
             yield [
                 "Numbers overflow: ",
                 record.quantity,
-                " holds inf or nan, and so may all that follows from it. Smaller first weights, scaled inputs or a "
-                "dtype of larger numbers help.",
+                f" holds inf or nan, and so may all that follows from it. {either(helps)} help.",
             ]
             return
 
@@ -37,7 +44,7 @@ def stopped(explanation):
 
 def layers_below(explanation, step):
     """Which layers the gradient of what a step takes belongs to, in words: layers 1 to 3."""
-    first = explanation.chain.steps[explanation.chain.first].number
+    first = explanation.chain.first_number
     last = step.takes.number
     return f"layer {last}" if first == last else f"layers {first} to {last}"
 
@@ -109,11 +116,11 @@ def _multiplies(explanation, rule):
 
 
 def _from_last_to_first(explanation, norms, verb, times, than):
-    layers = len(explanation.chain.layers)
+    first, last = explanation.chain.first_number, len(explanation.chain.layers)
     return [
         f"The gradient {verb} on its way back: ‖",
         d(Quantity("Z")),
-        f"‖ is {formatted(norms[-1])} at layer {layers} and {formatted(norms[0])} at layer {layers - len(norms) + 1}, "
+        f"‖ is {formatted(norms[-1])} at layer {last} and {formatted(norms[0])} at layer {first}, "
         f"{_many(times)} times {than}. ",
     ]
 

@@ -70,8 +70,9 @@ def at_rest(explanation):
         yield [f"The minimum is reached: {near if far or norm else exact}."]
     elif not small and all(map(_cancels, records, itertools.repeat(step))):
         yield [
-            "Every gradient is 0, up to rounding, since the parts of the rows cancel: the step changes nothing. This "
-            "is a minimum, or a saddle or a plateau of the loss; one step does not tell which."
+            "Every gradient is 0, up to rounding, since the parts of the rows cancel"
+            f"{': the step changes nothing' if step.descent.is_plain else ''}. This is a minimum, or a saddle or a "
+            "plateau of the loss; one step does not tell which."
         ]
 
 
@@ -83,7 +84,13 @@ def _cancels(record, step):
 
 def overshot(explanation):
     loss, rounding = explanation.loss, 16 * torch.finfo(explanation.values[LOSS.name].dtype).eps
-    if math.isfinite(loss) and not explanation.new_loss <= loss + rounding * abs(loss):  # nor is nan
+    if not math.isfinite(loss) or explanation.new_loss <= loss + rounding * abs(loss):
+        return
+    if explanation.slope() < 0:  # of plain gradient descent it is not
+        descent = explanation.step.descent
+        more = ["earlier gradients"] * bool(descent.kept) + ["weight decay"] * bool(descent.settings["weight_decay"])
+        yield [f"The loss went up: the step led uphill, since it follows {' and '.join(more)} beside this gradient."]
+    else:  # to nan too
         yield [
             "The loss went up: the step was too long. The slope at the start was no longer true at its end. A smaller "
             "learning rate helps."

@@ -25,7 +25,7 @@ def notebook(explanation):
     Raises:
         ValueError: the network and its rows are too large to be written down in a cell.
     """
-    given = {name: tensor.cpu().numpy() for name, tensor in explanation.step.given.items()}
+    given = {name: tensor.cpu().double().numpy() for name, tensor in explanation.step.given.items()}
     if (count := sum(array.size for array in given.values())) > MOST:
         raise ValueError(f"a notebook gives all numbers in a cell, at most {MOST:,}; here they are {count:,}")
     cells = [_markdown(_heading(explanation)), _code(_first(explanation, given))]
@@ -35,7 +35,7 @@ def notebook(explanation):
         stage = record.stage
         why = sentence(record.reason, lambda q: f"${latex(q)}$")
         cells.append(_markdown(f"{heading}$$\n{equation_text(record, latex)}\n$$\n\n{why}"))
-        cells.append(_code(_line(record), record.tensor.cpu().numpy()))
+        cells.append(_code(_line(record), record.tensor.cpu().double().numpy()))
     cells.append(_markdown("\n\n".join([fall(explanation), *(f"- {words}" for words in explanation.observations)])))
     if (grading := _grading(explanation)) is not None:
         cells += [_markdown(LAST), _code(grading)]

@@ -90,8 +90,8 @@ def _columns(explanation):
 
 
 def _edges(explanation, step, columns, place, x, y):
-    """A line for each weight between the units that are drawn, and the biases above the units."""
-    values, below, column = explanation.values, columns[place - 1], columns[place]
+    """A line for each weight between the units that are drawn; and above a unit what it has alone, such as its bias."""
+    values, below, column, alone = explanation.values, columns[place - 1], columns[place], []
     for _, quantity in step.parameters:
         numbers = values[quantity.name]
         if numbers.dim() == 2 and tuple(numbers.shape) == (column.count, below.count):
@@ -109,9 +109,10 @@ def _edges(explanation, step, columns, place, x, y):
                         f"<title>{name}</title></path>"
                     )
         elif numbers.dim() == 1 and len(numbers) == column.count:
-            for i, unit in enumerate(column.shown):
-                text = f"{quantity.name} {formatted(numbers[unit], 3)}"
-                yield _words(text, x[place] + WIDE / 2, y[place][i] - 5, "muted")
+            alone.append(quantity.name)
+    for i, unit in enumerate(column.shown if alone else ()):
+        text = ", ".join(f"{name} {formatted(values[name][unit], 3)}" for name in alone)
+        yield _words(text, x[place] + WIDE / 2, y[place][i] - 5, "muted")
 
 
 def _unit(values, column, unit, left, top):

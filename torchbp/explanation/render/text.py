@@ -204,8 +204,9 @@ def closing(explanation):
     ]
     norms = explanation.norms()
     if len(norms) > 1:
+        first = explanation.chain.first_number
         ends = " to ".join(scale(norms)[0])
-        lines += ["", f"Size of each layer's gradient ‖dL/dZ‖, last layer first (bars: {ends})", *bars(norms)]
+        lines += ["", f"Size of each layer's gradient ‖dL/dZ‖, last layer first (bars: {ends})", *bars(norms, first)]
     for sentence in explanation.observations:
         lines += ["", *_wrapped(f"→ {sentence}", "", "  ")]
     return lines
@@ -239,11 +240,11 @@ def scale(norms):
     return ends, [0 if power is None else (power - low) / (high - low) for power in powers]
 
 
-def bars(norms):
+def bars(norms, first=1):
     """The last layer first, since that is the way that the gradient goes."""
-    for layer, share in reversed(list(enumerate(scale(norms)[1], 1))):
+    for layer, share in reversed(list(enumerate(scale(norms)[1], first))):
         bar = "█" * max(round(BAR * share), share > 0)
-        yield f"  layer {layer:<3} {formatted(norms[layer - 1]):>10}  {bar}".rstrip()
+        yield f"  layer {layer:<3} {formatted(norms[layer - first]):>10}  {bar}".rstrip()
 
 
 def _wrapped(text, first, other):

@@ -113,13 +113,12 @@ def strip(explanation):
     """‖∂L/∂Z‖ of each layer, the last one first: a bar each, in powers of ten."""
     norms = explanation.norms()
     ends, shares = scale(norms)
-    lines = []
-    for layer in range(len(norms), 0, -1):
-        share = shares[layer - 1]
+    lines, first = [], explanation.chain.first_number
+    for layer, share in reversed(list(enumerate(shares, first))):
         bar = f'<i style="width:{100 * share:.1f}%"></i>' if share else ""
         lines.append(
             f'<li><span>layer {layer}</span><span class="bar">{bar}</span>'
-            f'<span class="norm">{formatted(norms[layer - 1])}</span></li>'
+            f'<span class="norm">{formatted(norms[layer - first])}</span></li>'
         )
     axis = "".join(f"<span>{end}</span>" for end in ends)
     return f'<ol class="strip">{"".join(lines)}</ol><p class="axis">{axis}</p>'

@@ -10,20 +10,19 @@ no program.
 
 from dataclasses import replace
 
-import torch
-
 from torchbp.explanation.derivation.descent import T
-from torchbp.explanation.grading.mistakes import Mistake, mistakes
+from torchbp.explanation.grading.mistakes import agrees, wrong_values
 from torchbp.explanation.notation import equations
 from torchbp.explanation.notation.equations import ALPHA
 from torchbp.explanation.notation.quantities import INPUT, LOSS, TARGET, Quantity, d
 from torchbp.explanation.notation.records import sentence
 from torchbp.explanation.render.plain_text import partial
-from torchbp.ops.expressions import Call, Expression, Negative, Number
+from torchbp.ops.expressions import Call, Expression, Number
 from torchbp.ops.rules import Activation
 
 MOST_NUMBERS = 3000  # of X, y and the parameters together: about 60 kB, and a step of at most some milliseconds
 MOST_MISTAKES = 10  # in a side of an equation
+SAME = 1e-5  # of two numbers, a share by which they differ as rounding does
 NODES = (
     "Call",
     "Indicator",
@@ -118,12 +117,11 @@ def _mistakes(record, symbols):
     """[a sentence, where in the tree of the record, what stands there] of the usual mistakes in its equation; each
     gives another number than those before it."""
     right = record.sides[-1]
-    found, values = [], [record.tensor]
+    found, values = [], [record.tensor.double()]
     for side in reversed(record.sides):
         count = 0
-        for mistake in (Mistake(Negative(side), ("the sign is wrong",)), *mistakes(side, {})):
-            value = _value_of(mistake.tree, symbols)
-            if value is None or value.shape != record.tensor.shape or any(map(value.allclose, values)):
+        for mistake, value in wrong_values(side, {}, symbols, record.tensor.shape):
+            if any(agrees(value, other, SAME) for other in values):
                 continue
             values.append(value)
             says = sentence(mistake.parts, partial)
@@ -132,15 +130,6 @@ def _mistakes(record, symbols):
             if count == MOST_MISTAKES:
                 break
     return found
-
-
-def _value_of(tree, symbols):
-    """Its value in the record's dtype; None where shapes do not fit."""
-    try:
-        value = tree.evaluate(symbols)
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError):  # as max of two numbers
-        return None
-    return value if isinstance(value, torch.Tensor) and value.isfinite().all() else None
 
 
 def _difference(right, wrong):

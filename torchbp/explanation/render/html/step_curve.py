@@ -1,11 +1,10 @@
-"""The curve of the loss after steps of different lengths along the gradient, its minimum, and a sentence on it."""
+"""The curve of the loss after steps of different lengths, its minimum, and a sentence on it."""
 
 import math
 
 import torch
 
 from torchbp.explanation.notation.numbers import formatted
-from torchbp.explanation.notation.quantities import d
 from torchbp.explanation.render.html.network_data import nine_digits
 
 POINTS = 61  # of the curve, evenly spaced in log α
@@ -29,7 +28,7 @@ def curve(explanation):
     if place and falls and again:
         best = _refined(explanation, points[place - 1][0], points[place + 1][0])
         points = sorted([*points, best])
-        says = f"The minimum along the gradient: {formatted(best[1])} at α = {formatted(best[0], 3)}."
+        says = f"The minimum along {_way(explanation)}: {formatted(best[1])} at α = {formatted(best[0], 3)}."
     elif again:
         says = (
             f"The loss rises from the start of the scale, α = {formatted(points[0][0], 3)}: a longer step is no better."
@@ -52,17 +51,22 @@ def curve(explanation):
 
 
 def _no_descent(explanation):
-    """Why there is no gradient to descend along; "" if there is one."""
-    gradients = [explanation.values[d(quantity).name] for quantity in explanation.step.learnt]
+    """Why there is nothing to descend along; "" if there is."""
+    directions, way = explanation.step.directions.values(), _way(explanation)
     if not math.isfinite(explanation.loss):
         return "The loss is not finite, and so it has no gradient to follow."
-    if not gradients:
+    if not directions:
         return "All parameters are frozen: no step changes them."
-    if not all(gradient.isfinite().all() for gradient in gradients):
-        return "The gradient is not finite: no step along it has a loss."
-    if not any(gradient.any() for gradient in gradients):
-        return "The gradient is 0: no step changes the loss."
+    if not all(direction.isfinite().all() for direction in directions):
+        return f"{way.capitalize()} is not finite: no step along it has a loss."
+    if not any(direction.any() for direction in directions):
+        return f"{way.capitalize()} is 0: no step changes the loss."
     return ""
+
+
+def _way(explanation):
+    """Where the step goes, D of W′ = W − α D, in words."""
+    return "the gradient" if explanation.step.descent.is_plain else "the optimizer's direction"
 
 
 def _searched(explanation):

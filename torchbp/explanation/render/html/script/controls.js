@@ -10,15 +10,18 @@ function playFrame() {
   goTo(training.steps.length - 1);
   playing = going ? requestAnimationFrame(playFrame) : 0;
   showControls();
+  if (!playing) writeAddress();
 }
 function togglePlay() {
   if (playing) cancelAnimationFrame(playing);
   playing = playing ? 0 : requestAnimationFrame(playFrame);
   showControls();
+  if (!playing) writeAddress();
 }
 function stepOnce() {
   if (training.at === training.steps.length - 1) takeStep();
   goTo(Math.min(training.at + 1, training.steps.length - 1));
+  writeAddress();
 }
 
 function showControls() {
@@ -31,7 +34,7 @@ function showControls() {
   byId("time").setAttribute("aria-valuetext", text);
   byId("when").textContent = text;
   byId("why").textContent = at === steps.length - 1 ? (training.why ?? "") : "";
-  if (document.activeElement !== byId("alpha")) byId("alpha").value = training.rate;
+  if (document.activeElement !== byId("alpha")) byId("alpha").value = steps[at].rate;
 }
 
 /* The numbers of one given quantity, to be changed. */
@@ -71,6 +74,7 @@ function trainingControls() {
   byId("play").addEventListener("click", togglePlay);
   byId("again").addEventListener("click", startAgain);
   byId("time").addEventListener("input", () => goTo(Number(byId("time").value)));
+  byId("time").addEventListener("change", writeAddress);
   byId("alpha").addEventListener("change", () => setRate(byId("alpha").valueAsNumber));
   byId("which").addEventListener("change", showNumbers);
   byId("change").addEventListener("toggle", showNumbers);

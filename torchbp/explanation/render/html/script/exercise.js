@@ -76,6 +76,9 @@ function verdictOfShape(guess) {
   return { says: "No. A step changes the numbers of a parameter, and not its shape." };
 }
 
+/* Whether a name stands in a tree. */
+const uses = (tree, name) => tree === name || (Array.isArray(tree) && tree.some((part) => uses(part, name)));
+
 /* What is wrong with a number, in a sentence. */
 function verdict(guess) {
   const { record, value, at } = askedPlace(),
@@ -87,7 +90,9 @@ function verdict(guess) {
   if (value.rows > at[1] && value.columns > at[0] && isClose(guess, entry(value, at[1], at[0])))
     return { says: "This is the element with row and column exchanged: a matrix is transposed." };
   const { N } = program.constants;
-  if (isClose(guess, right * N)) return { says: "It is N times too large: a mean over the rows divides by N." };
+  const divided = (record.derivative || data.losses.includes(record.name)) && uses(program.trees[data.losses[0]], "N");
+  if (isClose(guess, right * N))
+    return { says: `It is N times too large${divided ? ": a mean over the rows divides by N" : ""}.` };
   if (isClose(guess, right / N)) return { says: "It is divided by N once too often." };
   for (const name of [record.name, ...knownNames()]) {
     const { columns: wide, numbers } = values[name];

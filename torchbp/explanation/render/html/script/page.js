@@ -91,13 +91,14 @@ function scrolling() {
     else box.removeAttribute("tabindex");
 }
 
-/* The address holds what is on the screen: #step=10&row=2&unit=A1.3&trained=5. */
+/* The address holds what is on the screen: #step=10&row=2&unit=A1.3&trained=5; of a training with other numbers or
+   another learning rate it has no step. */
 function writeAddress() {
   if (location.protocol === "about:") return; // a frame in a notebook has no address
   const parts = [`step=${state.step + 1}`];
   if (data.rows > 1) parts.push(`row=${state.row + 1}`);
   if (state.pinned) parts.push(`unit=${addressOf(state.chosen)}`);
-  if (program && training.at) parts.push(`trained=${training.at}`);
+  if (program && training.at && !training.changed) parts.push(`trained=${training.at}`);
   history.replaceState(null, "", `#${parts.join("&")}`);
 }
 function addressOf({ column, unit, from, loss: ofLoss }) {
@@ -122,7 +123,7 @@ function readAddress(address = location.hash.slice(1)) {
   const parts = new URLSearchParams(address);
   const number = (name, most) => Math.max(0, Math.min(most, (parseInt(parts.get(name), 10) || 1) - 1));
   if (program && parts.has("trained")) {
-    const count = number("trained", MOST_STEPS) + 1;
+    const count = Math.max(0, Math.min(MOST_STEPS, parseInt(parts.get("trained"), 10) || 0));
     while (training.steps.length <= count && takeStep());
     goTo(Math.min(count, training.steps.length - 1));
   }

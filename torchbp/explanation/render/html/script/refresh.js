@@ -18,7 +18,7 @@ function refresh() {
   drawAnswers();
   const [before, after] = data.losses.map((name) => format(tensors[name]));
   byId("fact-losses").lastChild.textContent = `${before} and ${after}`;
-  byId("fact-rate").lastChild.textContent = format(training.rate);
+  byId("fact-rate").lastChild.textContent = format(training.steps[training.at].rate);
 }
 
 /* The place in a record's tensor that the panel is about; null if it is about another one. */

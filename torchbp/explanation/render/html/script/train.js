@@ -1,11 +1,12 @@
-/* The training in this page: what is given at each step, the loss of each, and all numbers of the step on the screen. */
+/* The training in this page: what is given at each step, its learning rate and loss, and all numbers of the step on the
+   screen. */
 const MOST_STEPS = 20000,
-  FLAT = 1e-7; // a gradient so small changes nothing that is seen
+  FLAT = 1e-7; // a gradient and a change of a weight so small change nothing that is seen
 const training = program && begun();
 
 function begun() {
   const given = Object.fromEntries(Object.entries(program.given).map(([name, lists]) => [name, fromLists(lists)]));
-  return { steps: [{ given, loss: null }], at: 0, rate: program.rate, changed: false, values: null };
+  return { steps: [{ given, rate: program.rate, loss: null }], at: 0, changed: false, values: null };
 }
 
 /* All numbers of a step, or those of some stages. */
@@ -17,18 +18,20 @@ function computeStep(given, rate, stages = null) {
     if (!stages || stages.includes(stage)) values[name] = valueOf(program.computed[name] ?? program.trees[name], values);
   return values;
 }
-const forwardOf = (given, stages = ["forward", "loss"]) => computeStep(given, training.rate, stages);
+const forwardOf = (given, stages = ["forward", "loss"]) => computeStep(given, training.steps[training.at].rate, stages);
 
 /* One more step after the last one. False where there is nothing to go on with. */
 function takeStep() {
   const last = training.steps.at(-1);
-  const values = computeStep(last.given, training.rate, ["forward", "loss", "backward", "update"]);
+  const values = computeStep(last.given, last.rate, ["forward", "loss", "backward", "update"]);
   last.loss = values[data.losses[0]].numbers[0];
-  const flat = Object.values(program.gradients).every((name) => values[name].numbers.every((n) => Math.abs(n) < FLAT));
+  const small = ({ numbers }) => numbers.every((n) => Math.abs(n) < FLAT);
+  const moved = ([name, gradient]) => together((a, b) => a - b, values[program.next[name]], values[name]);
+  const flat = Object.entries(program.gradients).every((pair) => small(values[pair[1]]) && small(moved(pair)));
   training.why = !Number.isFinite(last.loss)
     ? "The loss is not finite: the learning rate is too large."
     : flat
-      ? "The gradient is almost 0: here no step changes the loss."
+      ? "The gradient is almost 0: the step changes almost nothing."
       : training.steps.length > MOST_STEPS
         ? `The page holds ${MOST_STEPS} steps.`
         : "";
@@ -36,7 +39,7 @@ function takeStep() {
   const given = { ...last.given };
   for (const [name, after] of Object.entries(program.next)) given[name] = values[after];
   for (const name of program.counters) given[name] = scalar(last.given[name].numbers[0] + 1);
-  training.steps.push({ given, loss: null });
+  training.steps.push({ given, rate: last.rate, loss: null });
   return true;
 }
 
@@ -46,26 +49,34 @@ function changedAt({ rows, columns: wide, numbers }, row, column, value) {
   return matrix(rows, wide, changed);
 }
 
+/* What a number may be: of a target what the loss takes. */
+const boundsOf = (name) => (name === data.target && data.domain) || [-Number.MAX_VALUE, Number.MAX_VALUE];
+
 /* Another number in what is given; what came after it is forgotten. */
 function edit(name, row, column, value) {
-  if (!Number.isFinite(value)) return;
-  const { given } = training.steps[training.at];
+  const { given, rate } = training.steps[training.at],
+    [low, high] = boundsOf(name);
+  if (!(low <= value && value <= high)) return showNumbers();
   training.steps.length = training.at;
-  training.steps.push({ given: { ...given, [name]: changedAt(given[name], row, column, value) }, loss: null });
-  training.changed = true;
+  training.steps.push({ given: { ...given, [name]: changedAt(given[name], row, column, value) }, rate, loss: null });
+  Object.assign(training, { changed: true, why: "" });
   goTo(training.at);
+  writeAddress();
 }
 function setRate(rate) {
   if (!(rate > 0 && Number.isFinite(rate))) return;
+  const step = training.steps[training.at];
   training.steps.length = training.at + 1;
-  training.rate = rate;
-  training.changed ||= rate !== program.rate;
+  Object.assign(training, { changed: training.changed || rate !== step.rate, why: "" });
+  step.rate = rate;
   goTo(training.at);
+  writeAddress();
 }
 function startAgain() {
   training.steps = begun().steps;
-  Object.assign(training, { rate: program.rate, changed: false, why: "" });
+  Object.assign(training, { changed: false, why: "" });
   goTo(0);
+  writeAddress();
 }
 
 /* Whether the screen shows the step that the page was made with. */
@@ -74,7 +85,7 @@ const atFirst = () => !program || (training.at === 0 && !training.changed);
 /* Show the numbers of a step of the training. */
 function goTo(at) {
   training.at = at;
-  training.values = computeStep(training.steps[at].given, training.rate);
+  training.values = computeStep(training.steps[at].given, training.steps[at].rate);
   training.steps[at].loss = training.values[data.losses[0]].numbers[0];
   if (atFirst()) ({ tensors, slopes } = data);
   else drawnNumbers();
