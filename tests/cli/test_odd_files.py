@@ -64,6 +64,10 @@ REFUSED = {
         '{"u": {"v": 1}, "y": "a"}\n{"u": {}, "y": "b"}\n' * 12,
         "column 'u' holds dict, .*; add it to data.ignore",
     ),
+    "lists.jsonl": (
+        '{"u": [1], "y": "a"}\n{"u": [], "y": "b"}\n' * 12,
+        "column 'u' holds list, .*; add it to data.ignore",
+    ),
     "cut.jsonl": (OBJECTS + '{"u": 3, ', "cut.jsonl is not a file of JSON lines"),
     "quote.csv": (CSV.replace("\n0.5,", '\n"0.5,', 1), "EOF inside string"),
     "total.csv": (CSV + "Total,60,\n", "row 41 under the header, column 'u' is 'Total'"),
@@ -153,6 +157,7 @@ FLAGS = [
     ("--data.task regresion", 2, "data.task='regresion' must be one of binary, multiclass, multilabel, regression"),
     ("--data.task regression", 1, "column 'y' is 'a', which is no number, and regression needs numbers"),
     ("-c no.yaml", 2, "data.ignore=False must be of type str; write it in quotes"),
+    ("--data.ignore --data.seed 1", 2, "data.ignore"),
     ("--ckpt_path gone", 1, "there is no checkpoint gone"),
 ]
 
@@ -205,3 +210,17 @@ def test_a_run_from_stdin_says_that_the_next_command_needs_it_again(run, monkeyp
     status, _, err = run("export", "gone")
     assert status == 1
     assert err == "torchbp: error: there is no checkpoint gone; the newest run here is runs/run/version_0\n"
+
+
+def test_a_column_of_lists_can_be_ignored():
+    write("t.jsonl", '{"u": 1, "tags": ["x"], "y": "a"}\n{"u": 2, "tags": [], "y": "b"}\n' * 20)
+    data = TabularData("t.jsonl", "y", ignore=["tags"])
+    assert list(data.columns) == ["u"]
+
+
+@pytest.mark.parametrize("path", ["runs/t/version_9", "runs"])
+def test_a_run_that_is_not_there_is_what_a_resume_complains_about(path, run):
+    Path("runs").mkdir()
+    status, out, err = run("fit", "--ckpt_path", path)
+    assert (status, out) == (1, "")
+    assert re.fullmatch("torchbp: error: (there is no checkpoint|runs has no checkpoint).*\n", err), err

@@ -1,11 +1,14 @@
 """What is seen in a new table: columns that are no features, and what was guessed."""
 
+import shlex
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests.training.data.tables import table
 from torchbp.training import TabularData
+from torchbp.training.cli.arguments import as_texts
 from torchbp.training.data.columns.survey import is_row_number
 from torchbp.training.errors import UserError
 
@@ -152,6 +155,13 @@ def test_a_column_that_tells_the_target_is_said():
     both = frame.assign(works=(frame.works == "yes") * 1, old=(frame.age + frame.wage > 47) * 1)
     (note,) = lines("note", TabularData(both, ["works", "old"]))
     assert note.startswith("hours, code alone tell 'works' ")
+
+
+def test_the_advice_can_be_pasted_and_repeats_what_is_ignored():
+    frame = leaky().rename(columns={"hours": "hours, paid", "code": "code ($)"})
+    (note,) = lines("note", TabularData(frame, "works", ignore=["age"]))
+    word = shlex.split(note.partition("add ")[2])[1]
+    assert as_texts(["--data.ignore", word])[1] == '["age", "hours, paid", "code ($)"]'
 
 
 def test_a_column_that_errs_now_and_then_tells_nothing():

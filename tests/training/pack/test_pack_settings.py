@@ -100,6 +100,17 @@ def test_folds_are_packs(run, monkeypatch):
     np.testing.assert_allclose(part["P(yes)"], answers[:, 0], rtol=1e-5)
 
 
+@pytest.mark.usefixtures("in_an_empty_folder")
+def test_validation_rows_that_weigh_nothing_choose_no_network(run):
+    write_table("t.csv")
+    write_table("v.csv", seed=1)
+    pd.read_csv("v.csv").assign(weight=0).to_csv("v.csv", index=False)
+    fit = ["fit", "--data.source", "t.csv", "--data.ignore", "[group]", "--data.target", "t", *QUICK]
+    status, out, err = run(*fit, "--data.val_source", "v.csv", "--data.weight", "weight")
+    assert (status, out) == (1, "")
+    assert "the weights of the validation rows (weight) are all 0" in err.splitlines()[-1]
+
+
 REFUSED = {
     "model.hidden=[8]: a pack draws or sets it": ["--model.hidden", "[8]"],
     "stopping.patience=3: a pack has no such rule": ["--stopping.patience", "3"],

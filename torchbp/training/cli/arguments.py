@@ -16,6 +16,7 @@ from torchbp.cli.configs import packaged
 from torchbp.cli.keys import LINKED
 from torchbp.cli.recipes import RECIPES
 from torchbp.printing import did_you_mean, nearest_name
+from torchbp.training.checkpoints.reading import find_checkpoint, read_checkpoint
 from torchbp.training.errors import SettingError
 
 NEAR = 0.75  # the likeness of two names, from 0 to 1, of which one may be meant for the other
@@ -65,9 +66,10 @@ def as_texts(flags):
     stand for a list of it."""
     flags = [part for flag in flags for part in (flag.split("=", 1) if NAMES.match(flag) and "=" in flag else [flag])]
     for at, flag in enumerate(flags[:-1], 1):
-        if (key := NAMES.fullmatch(flag)) and (LISTS[key[1]] or flags[at].startswith("[")):
+        value = flags[at]
+        if (key := NAMES.fullmatch(flag)) and (value.startswith("[") or (LISTS[key[1]] and value[:2] != "--")):
             with contextlib.suppress(yaml.YAMLError):
-                names = yaml.load(flags[at], yaml.BaseLoader)
+                names = yaml.load(value, yaml.BaseLoader)
                 names = names if isinstance(names, list) else [names]
                 flags[at] = yaml.safe_dump(names, **IN_QUOTES).strip()
     return flags
@@ -86,13 +88,18 @@ def recipe_flags(contents, flags):
 
 
 def config_of_run(flags):
-    """The config.yaml of the run, or of its checkpoint, that --ckpt_path names; a list, empty if there is none."""
+    """The config.yaml of the run, or of its checkpoint, that --ckpt_path names; a list, empty if there is none.
+
+    Raises:
+        UserError: there is no such checkpoint.
+    """
     paths = [after for flag, after in itertools.pairwise(flags) if flag == "--ckpt_path"]
     paths += [flag.split("=", 1)[1] for flag in flags if flag.startswith("--ckpt_path=")]
     for path in map(Path, paths[:1]):
         for folder in (path, *path.absolute().parents[:2]):
             if (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir():
                 return [str(folder / "config.yaml")]
+        read_checkpoint(find_checkpoint(path, resume=True))  # the error names the checkpoint, and no missing key
     return []
 
 

@@ -127,7 +127,7 @@ def load_table(settings, trained=None, only=None):
         splits = _consecutive(splits)
     if not trained:
         notes += _seen_rows(settings, features, labels, splits)
-        notes += leak_notes(features, labels, columns, settings.targets, splits["train"])
+        notes += leak_notes(features, labels, columns, settings.targets, splits["train"], settings.ignore)
     lines += [("note", note) for note in [*rows.notes, *target.notes, *notes]]
     return Table(
         features, labels, columns, target.classes, target.task, splits, weights, target.kind, tuple(lines),

@@ -52,6 +52,8 @@ def check_resumed(command, seed):
     check_same_settings(saved, {name: command.model.hparams[name] for name in SAME}, path)
     if command.settings.seed_everything is not False:
         check_same_settings(saved, {"seed": seed}, path)
+    if command.resumed_run is None:
+        raise SettingError(f"{path} is no last.ckpt of a run, whose draws a pack goes on with; name the run's folder")
     data = dict(command.datamodule.hparams)
     del data["source"]  # the same rows may lie elsewhere
     check_same_settings(command.checkpoint["datamodule_hyper_parameters"], data, path)

@@ -87,6 +87,11 @@ def pack_rows(data, task, seed):
     x, y, *w = data.rows(order)
     w = w[0] if w else None
     rows = PackRows(x, y, w, sizes, task, seed)
+    if w is not None and not w[rows.scored].sum() > 0:
+        raise UserError(
+            f"{data.source}: the weights of the validation rows ({settings.weight}) are all 0, and these rows choose "
+            "the networks; name another column in data.weight"
+        )
     task.fit(y[rows.fitted], None if w is None else w[rows.fitted])
     return rows
 

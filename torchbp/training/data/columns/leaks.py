@@ -2,16 +2,19 @@
 
 import numpy as np
 import torch
+import yaml
 
+from torchbp.printing import quoted
 from torchbp.training.data.columns.encoding import feature_names
 
 MOST_ROWS, MOST_TREES = 2000, 200
 FEWEST = 20  # rows beside the largest class, or of a regression, in each half
 LEAVES = 64
 ALMOST = 0.99  # of the errors of one answer for all rows, or of their variance
+OF_SHELL = '"$`!\\'  # characters that a shell reads in double quotes
 
 
-def leak_notes(features, labels, columns, targets, rows):
+def leak_notes(features, labels, columns, targets, rows, ignored=()):
     """A sentence for each target that some columns tell almost alone.
 
     Half of the rows grow a tree of one column, and the other half tells how much it knows. Tables with very many
@@ -19,7 +22,8 @@ def leak_notes(features, labels, columns, targets, rows):
 
     Args:
         features, labels: tensors `(N, F)` and `(N)` of classes or `(N, T)`. columns: the `Columns` of the features.
-        targets: the names of the targets. rows: the indices of the training rows.
+        targets: the names of the targets. rows: the indices of the training rows. ignored: columns that are left out
+            already, by data.ignore, which the advice repeats.
     """
     labels = labels[:, None] if labels.ndim == 1 else labels
     if len(columns) * labels.shape[1] > MOST_TREES:
@@ -30,12 +34,18 @@ def leak_notes(features, labels, columns, targets, rows):
     for target, values in zip(targets, y.T, strict=True):
         telling = [name for name, where in of_column.items() if share_told(x[:, where], values) >= ALMOST]
         if telling:
-            names = ", ".join(telling)
+            names, advice = ", ".join(telling), as_list([*ignored, *telling])
             notes.append(
                 f"{names} alone tell{'s' * (len(telling) == 1)} {target!r} nearly without error: if it is not known "
-                f'before {target!r} is, add --data.ignore "[{names}]"'
+                f"before {target!r} is, add --data.ignore {advice}"
             )
     return notes
+
+
+def as_list(names):
+    """The names as a word of a shell's command line."""
+    text = yaml.safe_dump(names, default_flow_style=True, allow_unicode=True, width=float("inf")).strip()
+    return quoted(text) if set(text) & set(OF_SHELL) else f'"{text}"'
 
 
 def _features_of_columns(columns):

@@ -127,10 +127,9 @@ class File:
                 return pd.read_csv(self._opened(), **arguments, low_memory=False)
 
     def _checked_json(self, frame):
-        nested = [name for name in frame if frame[name].map(lambda value: isinstance(value, list)).any()]
-        if nested:
+        if len(frame) and all(isinstance(value, list) for value in frame.iloc[0]):  # an object of columns
             raise UserError(
-                f"{self.path}: {nested[0]!r} holds lists; write an object for each row, with one value a key"
+                f"{self.path}: {frame.columns[0]!r} holds lists; write an object for each row, with one value a key"
             )
         return frame
 
