@@ -327,3 +327,9 @@ def test_a_target_is_what_the_loss_takes(browse, loss, taken):
     expected = 5 if taken else 1
     assert browser.evaluate("entry(training.values.y, 1, 0)") == expected
     assert browser.evaluate("byId('number-1-0').valueAsNumber") == expected
+
+
+def test_a_frozen_network_is_not_said_to_have_no_gradient(browse):
+    browser = browse(torchbp.explain(torch.nn.Linear(1, 1).requires_grad_(False), [[1.0]], [[1.0]]))
+    browser.click("#one")
+    assert browser.text("#why") == "All parameters are frozen: no step changes them."

@@ -31,7 +31,9 @@ function takeStep() {
   training.why = !Number.isFinite(last.loss)
     ? "The loss is not finite: the learning rate is too large."
     : flat
-      ? "The gradient is almost 0: the step changes almost nothing."
+      ? Object.keys(program.gradients).length
+        ? "The gradient is almost 0: the step changes almost nothing."
+        : "All parameters are frozen: no step changes them."
       : training.steps.length > MOST_STEPS
         ? `The page holds ${MOST_STEPS} steps.`
         : "";
