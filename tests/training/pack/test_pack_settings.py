@@ -115,6 +115,7 @@ REFUSED = {
     "model.hidden=[8]: a pack draws or sets it": ["--model.hidden", "[8]"],
     "stopping.patience=3: a pack has no such rule": ["--stopping.patience", "3"],
     "model.members=0 must be at least 1": ["--model.members", "0"],
+    "budget=2m trains until the time is used, and model.members=9 says": ["--budget", "2m", "--model.members", "9"],
     "trainer.max_epochs=-1 must be at least 1": ["--trainer.max_epochs", "-1"],
     "data.on_disk=true: a pack holds its rows in memory": ["--data.on_disk", "true"],
     "trainer.precision=64-true is of Lightning's loop": ["--trainer.precision", "64-true"],

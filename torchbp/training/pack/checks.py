@@ -30,6 +30,11 @@ def check_recipe(settings, checkpoint, path):
             if name not in allowed:
                 what = "a pack draws or sets it" if group == "model" else "a pack has no such rule"
                 raise SettingError(f"{group}.{name}={value}: {what}; leave it out, or leave --recipe pack out")
+    if settings.budget is not None and settings.model.members is not None:
+        raise SettingError(
+            f"budget={settings.budget} trains until the time is used, and model.members={settings.model.members} says "
+            "how many networks; set one of them to null"
+        )
     if settings.model.members is not None and settings.model.members < 1:
         raise SettingError(f"model.members={settings.model.members} must be at least 1")
     if (epochs := settings.trainer.max_epochs) is None or epochs < 1:
