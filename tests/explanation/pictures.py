@@ -12,7 +12,7 @@ from PIL import Image
 import torchbp
 from tests.browser import Browser
 
-PICTURE = Path(torchbp.__file__).parent / "explanation/page.png"
+PICTURE = Path(__file__).parent / "page.png"
 COLOURS = 128  # of the picture, which is a third as large then
 TRAINED = 400  # steps, after which the network has learnt xor
 
