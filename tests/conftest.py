@@ -63,6 +63,17 @@ def pytest_collection_finish():
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
+@pytest.fixture
+def run(capsys):
+    """Calls the command in this process: its exit status, and what it printed on stdout and stderr."""
+
+    def run(*arguments):
+        status = main([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    return run
+
+
 @pytest.fixture(params=DEVICES)
 def device(request):
     return request.param

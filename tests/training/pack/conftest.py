@@ -20,17 +20,6 @@ def pack_run(tmp_path_factory):
 
 
 @pytest.fixture
-def run(capsys):
-    """Calls the command in this process: its exit status, and what it printed on stdout and stderr."""
-
-    def run(*arguments):
-        status = main([str(argument) for argument in arguments])
-        return status, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
 def there(pack_run):
     """In the folder of `pack_run`."""
     with command_in(pack_run[0]):
