@@ -9,25 +9,19 @@ It is what a layer norm has beside its statistics, one for each member: the norm
 
 import torch
 
-from torchbp.ops._dispatch import VmappableFunction, operation, save_for_jvp
+from torchbp.ops._dispatch import operation
 from torchbp.ops.expressions import SumOver, Symbol, X, dZ
+from torchbp.ops.layers.linear import Linear
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter
 
 
-class EnsembleScale(VmappableFunction):
-    """Z_e = X_e ∘ w_e + b_e: X (E, N, n), w (E, n), b (E, n) or None, Z (E, N, n)."""
+class EnsembleScale(Linear):
+    """Z_e = X_e ∘ w_e + b_e: X (E, N, n), w (E, n), b (E, n) or None, Z (E, N, n). It saves what `Linear` saves."""
 
     @staticmethod
     def forward(x, weight, bias):
         return scaled(x, weight, bias)
-
-    @staticmethod
-    def setup_context(ctx, inputs, _):
-        x, weight, _ = inputs
-        needs_dx, needs_dweight, _ = ctx.needs_input_grad
-        ctx.save_for_backward(x if needs_dweight else None, weight if needs_dx else None)
-        save_for_jvp(ctx, x, weight)
 
     @staticmethod
     def backward(ctx, dz):
