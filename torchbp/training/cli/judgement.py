@@ -4,9 +4,8 @@ import torch
 
 from torchbp.training.scores.scores import Scores
 
-RISEN = (
-    0.02  # of the lowest validation loss: a rise that is worth a line; between halves of the later epochs, half of it
-)
+# of the lowest validation loss: a rise that is worth a line; between halves of the later epochs, half of it
+RISEN = 0.02
 FALLING = 0.01  # of the loss, in the last tenth of the epochs
 FEWEST_EPOCHS = 5
 

@@ -44,10 +44,9 @@ def write_page(command, run, lines, sweep_rows, history):
             hardest += describe_hardest(model, data, split)
         hardest = sorted(hardest, key=lambda row: -row["norm"])[:HARDEST]
     command.interruption.stop()
-    versions = {"python": sys.version.split()[0], "torchbp": __version__, **{name: version(name) for name in PACKAGES}}
     write_report(
         run,
-        title=f"{run.parent.name}, {run.name}",
+        **_of_folder(run),
         summary=[*run_description(command.trainer, model), *lines],
         history=history,
         activation=model.hparams.activation,
@@ -56,11 +55,16 @@ def write_page(command, run, lines, sweep_rows, history):
         answers=answers,
         hardest=hardest,
         sweep=(sweep_table.head(model.task), sweep_rows) if sweep_rows else None,
-        config=(run / "config.yaml").read_text(),
-        versions=versions,
         importance=importance,
         features=feature_names(data.columns),
     )
+
+
+def _of_folder(run):
+    """What the page of any run says of its folder, and of what it was made with."""
+    versions = {"python": sys.version.split()[0], "torchbp": __version__, **{name: version(name) for name in PACKAGES}}
+    config = (run / "config.yaml").read_text()
+    return {"title": f"{run.parent.name}, {run.name}", "config": config, "versions": versions}
 
 
 def write_pack_page(run, lines):
@@ -70,11 +74,10 @@ def write_pack_page(run, lines):
 
     model, (x, y, *w) = run.model, run.data.rows("val")
     truth = model.task.truth(y)
-    versions = {"python": sys.version.split()[0], "torchbp": __version__, **{name: version(name) for name in PACKAGES}}
     folds = len(model.fold_sizes)
     write_report(
         run.folder,
-        title=f"{run.folder.parent.name}, {run.folder.name}",
+        **_of_folder(run.folder),
         summary=[*run.description, *lines],
         history=pd.DataFrame(),
         activation=model.hparams.activation,
@@ -82,8 +85,6 @@ def write_pack_page(run, lines):
         truth=(y if truth is None else truth).float().numpy(),
         answers=model.held_out_answers(x).float().numpy(),
         hardest=[],
-        config=(run.folder / "config.yaml").read_text(),
-        versions=versions,
         importance=column_importance(model, x, y, *w) if len(model.nets) * x.numel() < MOST_IMPORTANT else [],
         features=feature_names(run.data.columns),
         pack=(pack_plots(model.hparams.configurations), pack_table(model.hparams.configurations, folds)),
