@@ -113,20 +113,23 @@ class PackTraining(Training):
 
     def fit(self, x, y, classes):
         """As `Training.fit`."""
-        if self.options["folds"] < 2:
-            folds = self.options["folds"]
+        rows, folds = len(x), self.options["folds"]
+        if folds < 2:
             raise ValueError(f"folds={folds} must be 2 at least: a network is validated on the rows of its fold")
         if self.has_few_rows:
             return self.fit_on_all(x, y), None
-        rows, folds = len(x), self.options["folds"]
         trained, batch = self.equal_batches(rows - -(-rows // folds))
         order, held_out = spread(classes, rows, self.random), torch.arange(rows - trained)
         self.held_out = [order[(held_out + fold * rows // folds) % rows] for fold in range(folds)]
-        mask = torch.ones(folds, rows, dtype=torch.bool)
-        for of_fold, places in zip(mask, self.held_out, strict=True):
-            of_fold[places] = False
-        masks = mask.repeat(len(self.configurations), 1)
-        return self.fitted(x, y, batch_size=batch, rows=masks, validation="rest")
+        return self.fit_without(self.held_out, x, y, batch_size=batch)
+
+    def fit_without(self, held_out, x, y, **options):
+        """Train each configuration without the rows of each fold, which validate: `held_out` are their places."""
+        masks = torch.ones(len(held_out), len(x), dtype=torch.bool)
+        for mask, places in zip(masks, held_out, strict=True):
+            mask[places] = False
+        masks = masks.repeat(len(self.configurations), 1)
+        return self.fitted(x, y, rows=masks, validation="rest", **options)
 
     @torch.no_grad()
     def choose(self, x, losses_of, answers_of, weight):

@@ -6,18 +6,21 @@ import pytest
 import torch
 
 from tests.training.pack.tables import RUN
+from torchbp.estimators.pack_training import PackTraining
 from torchbp.training import PackNetwork
 from torchbp.training.export.answering import answering, description
-from torchbp.training.pack.draws import _Draw
+from torchbp.training.pack.draws import fit_folds
+from torchbp.training.pack.rows import PackRows
 
 
 @pytest.mark.parametrize("sizes", [[33, 33, 34], [20]])
 def test_a_network_is_not_trained_on_its_fold(sizes, monkeypatch):
-    monkeypatch.setattr(_Draw, "fitted", lambda draw, x, y, **options: options)
-    draw = object.__new__(_Draw)
+    monkeypatch.setattr(PackTraining, "fitted", lambda draw, x, y, **options: options)
+    draw = object.__new__(PackTraining)
     draw.options, draw.configurations = {"batch_size": 16}, [None, None]
     starts = [0, *np.cumsum(sizes)]
-    options = draw.fit_folds(np.zeros((100, 2)), torch.zeros(100, 1), sizes, starts, None)
+    y = torch.zeros(100, 1)
+    options = fit_folds(draw, PackRows(torch.zeros(100, 2), y, None, sizes, None, 0), y, None)
     masks = options["rows"]
     assert masks.shape == (2 * len(sizes), 100)
     for number, mask in enumerate(masks):

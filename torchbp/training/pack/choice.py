@@ -5,7 +5,6 @@ import math
 import torch
 
 from torchbp.estimators.pack_training import greedy_shares
-from torchbp.estimators.scaling import fitted_scaling
 from torchbp.training.errors import UserError
 from torchbp.training.model.pack_network import PackNetwork
 from torchbp.training.pack.rows import weights_of
@@ -44,8 +43,7 @@ def choose(draws, rows):
 
 def pack_network(configurations, networks, rows, settings):
     """The `PackNetwork` of the chosen networks. settings: those of its arguments that the command has."""
-    weight = None if rows.weight is None else rows.weight[rows.fitted]
-    scaling = fitted_scaling("auto", rows.array[rows.fitted], weight)
+    scaling = rows.scaling
     model = PackNetwork(
         **settings,
         configurations=configurations,

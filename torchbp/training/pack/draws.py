@@ -19,17 +19,6 @@ from torchbp.training.errors import UserError
 OF_DRAW = len(PackTraining.depths)  # configurations
 
 
-class _Draw(PackTraining):
-    def fit_folds(self, x, y, fold_sizes, starts, until):
-        """Train each configuration on each fold's other rows."""
-        trained, batch = self.equal_batches(len(x) - max(fold_sizes))
-        masks = torch.ones(len(fold_sizes), len(x), dtype=torch.bool)
-        for mask, start in zip(masks, starts, strict=False):  # the rows of the fold, and those that fill no batch
-            mask[(start + torch.arange(len(x) - trained)) % len(x)] = False
-        masks = masks.repeat(len(self.configurations), 1)
-        return self.fitted(x, y, batch_size=batch, rows=masks, validation="rest", until=until)
-
-
 def options_of(folds, **changed):
     """The options of a pack: the defaults of `torchbp.estimators.PackClassifier`, but for those given."""
     return PackClassifier(folds=folds).get_params() | changed
@@ -44,14 +33,13 @@ def train_draw(number, rows, until=None, **options):
     target, loss = rows.target
     folds = len(rows.fold_sizes)
     random = np.random.RandomState([rows.seed % 2**32, number])
-    weight = None if rows.weight is None else rows.weight[rows.fitted]
     options = options_of(folds, members=OF_DRAW * folds, **options)
-    draw = _Draw(options, rows.array[rows.fitted], weight, rows.task.outputs, loss, random)
+    draw = PackTraining(options, rows.array[rows.fitted], rows.fitted_weight, rows.task.outputs, loss, random)
     epochs = torch.zeros(OF_DRAW, dtype=torch.long)
     try:
         with warnings.catch_warnings(), one_thread():
             warnings.simplefilter("ignore")  # of networks that have diverged: their answers say it
-            draw.fit_folds(rows.array, target, rows.fold_sizes, rows.starts, until)
+            fit_folds(draw, rows, target, until)
         epochs = draw.optimizer.minimum.epochs.view(OF_DRAW, folds).max(1).values
         answers = torch.stack([_held_out_answers(draw, networks, rows) for networks in draw.networks])
     except FloatingPointError:  # all of them have
@@ -70,6 +58,13 @@ def train_draw(number, rows, until=None, **options):
     ]
     networks = [[dict(network.state_dict()) for network in of_one] for of_one in draw.networks]
     return {"number": number, "configurations": configurations, "networks": networks, "answers": answers.float()}
+
+
+def fit_folds(draw, rows, target, until):
+    """Train each configuration without each fold's rows, and without those that fill no batch."""
+    trained, batch = draw.equal_batches(rows.count - max(rows.fold_sizes))
+    held_out = [(start + torch.arange(rows.count - trained)) % rows.count for start in rows.starts[:-1]]
+    return draw.fit_without(held_out, rows.array, target, batch_size=batch, until=until)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The rows of a pack: in which order, which of them are the validation rows of each fold, and what is learned."""
 
+import functools
 import itertools
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 
 from torchbp.estimators.held_out import spread
+from torchbp.estimators.scaling import fitted_scaling
 from torchbp.training.errors import UserError
 
 FEWEST, MOST_FOLDS = 2, 10
@@ -36,6 +38,16 @@ class PackRows:
         self.weight = None if self.w is None else self.w.double().numpy()
         # a single fold has the validation rows: no network is trained on them, and no statistics are of them
         self.fitted = slice(self.fold_sizes[0], None) if len(self.fold_sizes) == 1 else slice(None)
+
+    @property
+    def fitted_weight(self):
+        """The weights of the rows that are trained on, or None."""
+        return None if self.weight is None else self.weight[self.fitted]
+
+    @functools.cached_property
+    def scaling(self):
+        """The scaling of the features, fitted to the rows that are trained on."""
+        return fitted_scaling("auto", self.array[self.fitted], self.fitted_weight)
 
     @property
     def target(self):
