@@ -47,10 +47,10 @@ def readable(text):
 
 def _verdicts(checks):
     """The checks, behind one line where all are ok."""
-    lines = "".join(map(_verdict, checks))
     if not checks or not all(check.ok for check in checks):
-        return lines
+        return "".join(map(_verdict, checks))
     count = "1 check" if len(checks) == 1 else f"{len(checks)} checks"
+    lines = "".join(f'<p class="check">{readable(text.comparison(check))}</p>' for check in checks)
     return f'<details class="checks"><summary>{count} ok</summary>{lines}</details>'
 
 
