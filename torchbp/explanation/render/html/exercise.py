@@ -6,7 +6,7 @@ from torchbp.explanation.notation.records import sentence
 from torchbp.explanation.render.plain_text import partial
 from torchbp.ops.expressions import Negative
 
-MOST_MISTAKES = 10  # in a side of an equation
+MOST_MISTAKES = 8  # in a side of an equation
 SAME = 1e-5  # of two numbers, a share by which they differ as rounding does
 RARE = ", and not multiplied"  # how a mistake ends that few people make
 

@@ -5,6 +5,8 @@ import re
 from html import escape
 from pathlib import Path
 
+import torch
+
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.records import STAGES, sentence
 from torchbp.explanation.render.html import network_data
@@ -52,8 +54,8 @@ def style():
 def _data(explanation, found):
     """The JSON for the script. `<` is escaped, so that no text ends the script's element."""
     content = {**network_data.network(explanation, found is None), "rates": curve(explanation), "program": found}
-    if found:
-        del content["tensors"], content["slopes"]  # which the page computes
+    if found and explanation.values["X"].dtype == torch.float64:  # the page computes them; float32 rounds and overflows
+        del content["tensors"], content["slopes"]
     content["loss"] = network_data.rounded(explanation.loss)
     return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
@@ -79,7 +81,7 @@ def page(explanation):
         for stage, name in (STAGES | JUMPS).items()
         if stage in stages
     )
-    steps = "".join(card(record, place) for place, record in enumerate(explanation.records))
+    steps = "".join(map(card, explanation.records))
     seen = "".join(f"<li>{readable(sentence(parts, partial))}</li>" for parts in explanation.observed)
     template = (HERE / "page.html").read_text(encoding="utf-8")
     parts = {

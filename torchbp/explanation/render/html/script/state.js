@@ -6,8 +6,8 @@ const shownName = (name) => data.names[name];
 const byId = (id) => document.getElementById(id);
 /* The record on the screen, the row, what the pointer or the keyboard is at, and whether that stays. */
 const state = { step: 0, row: 0, chosen: null, pinned: false, nudged: false, asking: false };
-/* The numbers of the units and weights that are drawn, and of the slopes; of the step on the screen. The data have them
-   where there is no program. */
+/* The numbers of the units and weights that are drawn, and of the slopes; of the step on the screen. The data have
+   them of the first step, but for a network in float64 that the page computes. */
 let { tensors, slopes } = data;
 
 const minus = (text) => text.replaceAll("-", "−");

@@ -102,7 +102,8 @@ function computeAt(at) {
   training.at = at;
   training.values = computeStep(training.steps[at].given, training.steps[at].rate);
   training.steps[at].loss = training.values[data.losses[0]].numbers[0];
-  drawnNumbers();
+  if (atFirst() && data.tensors) ({ tensors, slopes } = data);
+  else drawnNumbers();
 }
 /* And show them. */
 function goTo(at) {
