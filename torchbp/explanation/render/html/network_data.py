@@ -238,7 +238,7 @@ def _lists(tensor):
     return [[rounded(n) for n in row] if isinstance(row, list) else rounded(row) for row in numbers]
 
 
-def rounded(value, digits=9):
-    """A number in so many digits, six or nine: no number rounds to inf by them. What is not finite is null."""
+def rounded(value, digits=7):
+    """A number in so many digits, six or seven: no number rounds to inf by them. What is not finite is null."""
     value = float(value)
     return float(f"{value:.{digits}g}") if math.isfinite(value) else None

@@ -10,7 +10,7 @@ import torch
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.records import STAGES, sentence
 from torchbp.explanation.render.html import network_data
-from torchbp.explanation.render.html.cards import card, given, readable, strip
+from torchbp.explanation.render.html.cards import card, given, readable, shrinkage, strip
 from torchbp.explanation.render.html.in_short import in_short
 from torchbp.explanation.render.html.program import NoProgramError, program
 from torchbp.explanation.render.html.smaller import smaller_script, smaller_style
@@ -37,6 +37,7 @@ SCRIPTS = (
     "formula.js",
     "verdicts.js",
     "exercise.js",
+    "row.js",
     "refresh.js",
     "page.js",
 )
@@ -92,6 +93,7 @@ def page(explanation):
         "summary": summary,
         "jumps": jumps,
         "strip": strip(explanation),
+        "way": shrinkage(explanation),
         "seen": f'<section class="card seen"><h2>Observations</h2><ul>{seen}</ul></section>' if seen else "",
         "script": smaller_script(read(f"script/{name}" for name in SCRIPTS)),
         "training": training,
