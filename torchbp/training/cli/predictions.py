@@ -144,6 +144,6 @@ def check_output(path, source, overwrite, suffixes):
     if path.suffix.lower() not in suffixes:
         raise SettingError(f"--output {path} must end in {' or '.join(suffixes)}")
     if path.exists() and not overwrite:
-        raise SettingError(f"{path} exists; name another --output, or add --overwrite true")
+        raise SettingError(f"{path} exists; name another --output, or add --overwrite")
     if not path.parent.is_dir():
         raise SettingError(f"there is no folder {path.parent} to write {path.name} to")

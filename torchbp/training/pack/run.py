@@ -17,6 +17,7 @@ from torchbp.training.callbacks.interruption import Interrupted
 from torchbp.training.callbacks.progress import data_description
 from torchbp.training.checkpoints.saving import BestAndLast
 from torchbp.training.cli.lightning_quiet import SaveConfig
+from torchbp.training.cli.processes import group_to_wait_in, wait_for_all
 from torchbp.training.cli.recipe_line import recipe_line, shows_survey
 from torchbp.training.pack.budget import Budget, seconds_of
 from torchbp.training.pack.checkpoint import write_checkpoints
@@ -50,6 +51,7 @@ class PackRun:
         if self.rank == 0:
             for part in self.folder.rglob(".*.part"):  # that a killed process has left
                 part.unlink()
+        self.group = group_to_wait_in()
         seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**32)
         description = [
             *recipe_line(command),
@@ -100,14 +102,16 @@ class PackRun:
                         break
                     self.budget.took(seconds := time.monotonic() - start)
                     draw["seconds"] = seconds / self.world
-                    write_draw(draw, self.draws_folder)
-                    if self.rank == 0:
+                    if self.rank == 0:  # first, so that there is a last.ckpt from which a killed run goes on
                         self._read_draws()
+                        self.draws[number] = draw
                         self._choose(progress)
+                    write_draw(draw, self.draws_folder)
                     interruption.stop()
             except Interrupted:
                 pass
-        interruption.agree(self.trainer)  # and wait for the others
+        wait_for_all(self.group)
+        interruption.agree(self.trainer)
         if self.rank == 0 and self._read_draws():
             self._choose(progress)
 
@@ -137,7 +141,7 @@ class PackRun:
         configurations, loss, networks = choose(self.draws.values(), self.rows)
         h = self.command.model.hparams
         self.model = pack_network(configurations, networks, self.rows, {name: h[name] for name in SAME})
-        write_checkpoints(self.model, self.data, self.folder / "checkpoints")
+        write_checkpoints(self.model, self.data, self.trainer.max_epochs, self.folder / "checkpoints")
         progress.show(len(configurations) * len(self.rows.fold_sizes), loss, len(self.model.nets))
 
 
