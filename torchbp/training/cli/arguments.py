@@ -166,7 +166,10 @@ def shorten(message):
     if linked := re.match(r'Linked "([\w.]+)" must be given via', message):
         return f"{linked[1]} comes from the data; leave it out"
     if stray := re.match(r"unrecognized arguments: ([^-]\S*)", message):
-        return f"{stray[1]!r} belongs to no key; give a value as --KEY {stray[1]}"
+        path = Path(stray[1])
+        of_run = path.is_dir() or path.suffix == ".ckpt"
+        key = "ckpt_path" if of_run else "data.source" if path.is_file() else "KEY"
+        return f"{stray[1]!r} belongs to no key; give a value as --{key} {stray[1]}"
     if unknown := re.search(r"unrecognized arguments: --([^\s=]+)|does not accept option '([^']+)'", message):
         key = unknown[1] or unknown[2]
         return f"there is no key {key!r}; {nearest(key, known_keys())}"
@@ -180,7 +183,8 @@ def shorten(message):
             return f"{wrong[1]}={value[1]} must be one of {', '.join(choices)}"
         if types and value:
             types = " or ".join(dict.fromkeys(types)).replace("NoneType", "null")
-            remedy = "; write it in quotes" if types == "str" else ""  # a name that YAML takes for something else
+            # a name that YAML takes for something else
+            remedy = "; write it in quotes" if types.removesuffix(" or null") == "str" else ""
             return f"{wrong[1]}={value[1]} must be of type {types}{remedy}"
     if missing := re.match(r"the following arguments are required: (?:\w+\.)?(.*)", message):
         return f"{missing[1]} is missing; set it in the file of -c, or as --{missing[1]}"

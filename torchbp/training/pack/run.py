@@ -19,7 +19,7 @@ from torchbp.training.checkpoints.saving import BestAndLast
 from torchbp.training.cli.lightning_quiet import SaveConfig
 from torchbp.training.cli.processes import group_to_wait_in, wait_for_all
 from torchbp.training.cli.recipe_line import recipe_line, shows_survey
-from torchbp.training.pack.budget import Budget, seconds_of
+from torchbp.training.pack.budget import Budget, budget_words, seconds_of
 from torchbp.training.pack.checkpoint import write_checkpoints
 from torchbp.training.pack.checks import SAME, check_resumed, check_strategy
 from torchbp.training.pack.choice import choose, pack_network
@@ -69,7 +69,7 @@ class PackRun:
         self.budget = Budget(wanted, seconds, used, bool(self.draws))
         self.total = None if seconds else max(wanted, len(self.draws)) * self.of_draw
         if self.rank == 0:
-            what = f"{self.total} networks" if self.total else f"networks for {settings.budget}"
+            what = f"{self.total} networks" if self.total else f"networks for {budget_words(settings.budget)}"
             rows = sum(self.rows.fold_sizes)
             turns = f"{rows} rows are {folds} folds, which take turns as validation rows"
             text = f"{what}; {turns if folds > 1 else f'{rows} validation rows choose'}"
