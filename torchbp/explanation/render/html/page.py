@@ -8,7 +8,7 @@ from pathlib import Path
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.records import STAGES, sentence
 from torchbp.explanation.render.html import network_data
-from torchbp.explanation.render.html.cards import card, given, readable, strip
+from torchbp.explanation.render.html.cards import card, ensemble_card, given, readable, strip
 from torchbp.explanation.render.html.in_short import in_short
 from torchbp.explanation.render.html.program import NoProgramError, program
 from torchbp.explanation.render.html.step_curve import curve
@@ -84,6 +84,7 @@ def page(explanation):
         "short": in_short(explanation),
         "given": given(explanation),
         "summary": summary,
+        "ensemble": ensemble_card(explanation.ensemble) if explanation.ensemble is not None else "",
         "jumps": jumps,
         "strip": strip(explanation),
         "seen": f'<section class="card seen"><h2>Observations</h2><ul>{seen}</ul></section>' if seen else "",
