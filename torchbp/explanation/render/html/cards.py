@@ -61,6 +61,23 @@ def _verdict(check):
     return f'<p class="{kind}"><b>{text.VERDICTS[check.ok]}:</b> {readable(text.comparison(check))}</p>'
 
 
+def ensemble_card(ensemble):
+    """How networks answer together."""
+    head, rows = ensemble.table()
+    heads = "".join(f'<th scope="col">{readable(cell)}</th>' for cell in head)
+    lines = "".join(
+        f'<tr><th scope="row">{readable(name)}</th>{"".join(f"<td>{readable(cell)}</td>" for cell in cells)}</tr>'
+        for name, *cells in rows
+    )
+    words = "".join(f"<p>{readable(sentence)}</p>" for sentence in ensemble.sentences())
+    return (
+        f'<details class="card" id="ensemble" open><summary>{readable(ensemble.title)}</summary>'
+        f'<p class="equation">{readable(ensemble.equation)}</p><div class="scroll" tabindex="0" role="region" '
+        f'aria-label="The members"><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
+        f"{words}</details>"
+    )
+
+
 def table(record):
     """A record's tensor."""
     caption = "rows × units" if record.has_rows else ""

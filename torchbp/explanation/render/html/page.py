@@ -10,7 +10,7 @@ import torch
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.records import STAGES, sentence
 from torchbp.explanation.render.html import network_data
-from torchbp.explanation.render.html.cards import card, given, readable, shrinkage, strip
+from torchbp.explanation.render.html.cards import card, ensemble_card, given, readable, shrinkage, strip
 from torchbp.explanation.render.html.in_short import in_short
 from torchbp.explanation.render.html.program import NoProgramError, program
 from torchbp.explanation.render.html.smaller import smaller_script, smaller_style
@@ -91,6 +91,7 @@ def page(explanation):
         "short": in_short(explanation),
         "given": given(explanation),
         "summary": summary,
+        "ensemble": ensemble_card(explanation.ensemble) if explanation.ensemble is not None else "",
         "jumps": jumps,
         "strip": strip(explanation),
         "way": shrinkage(explanation),
