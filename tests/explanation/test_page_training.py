@@ -150,6 +150,20 @@ def test_a_network_of_too_many_numbers_is_not_trained_and_the_page_says_so(brows
     assert browser.evaluate("document.querySelectorAll('#train-card button').length") == 0
 
 
+def test_of_a_large_network_the_losses_that_python_recorded_are_drawn(without_checks, browse):
+    torch.manual_seed(0)
+    model, x, y = torchbp.nn.MLP(200, 20, 1), torch.randn(8, 200), torch.rand(8, 1)
+    assert "With explain(…, steps=100)" in torchbp.explain(model, x, y).to_html()
+    explanation = torchbp.explain(model, x, y, lr=0.5, steps=7)
+    losses = [summary.loss for summary in explanation.steps.summaries()]
+    browser = browse(explanation)
+    assert f"The loss of 7 steps, as Python has taken them: {losses[0]:.4g} at first" in browser.text("#train-card")
+    points = browser.evaluate("[...document.querySelector('#train-card polyline').points].map((p) => [p.x, p.y])")
+    high, low = max(losses), min(losses)
+    assert [y for _, y in points] == [pytest.approx(120 * (high - loss) / (high - low), abs=0.1) for loss in losses]
+    assert browser.evaluate("byId('train-card').scrollWidth <= byId('train-card').clientWidth")
+
+
 def test_buttons_take_steps_play_and_go_back(browse):
     explanation = xor()
     browser = browse(explanation)
