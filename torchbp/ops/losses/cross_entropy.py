@@ -125,13 +125,17 @@ def probabilities_backward(dloss, log_p, y, weight, reduction, smoothing, needs)
     return dz, dy
 
 
-def cross_entropy_dz(dloss, log_p, index, dim):
-    """dZ = dℓ (P − onehot(y)), where dℓ has w_y in it; of numbers of 16 bits computed in float32."""
+def cross_entropy_dz(dloss, log_p, index, dim, log_p_y=None):
+    """dZ = dℓ (P − onehot(y)), where dℓ has w_y in it; of numbers of 16 bits computed in float32. `log_p_y` is ln P_y,
+    with the dimension of classes, where it is known."""
     if log_p.dtype.itemsize == 2:  # in float16 a P below 3e-8 would be 0
         return cross_entropy_dz(dloss.float(), log_p.float(), index, dim).to(log_p.dtype)
     at = index.unsqueeze(dim)
+    if log_p_y is None:
+        log_p_y = log_p.gather(dim, at)
     p = put(torch.exp(log_p), dim, at, 0)
-    dz = put(p, dim, at, -p.sum(dim, keepdim=True))  # P_y − 1
+    of_others = -p.sum(dim, keepdim=True)  # P_y − 1, exact from P_y = ½ on; below, e^(ln P_y) − 1 is
+    dz = put(p, dim, at, torch.where(log_p_y < -0.7, torch.expm1(log_p_y), of_others))
     return times(dz, dloss.unsqueeze(dim))
 
 
@@ -223,10 +227,10 @@ def _terms(z, y, weight=None, ignore_index=-100, label_smoothing=0.0):
     if y.dim() < z.dim() - 1:
         y = y.expand(z.shape[:-1])
     index, w_y, kept = class_weights(y, weight, ignore_index, z.dtype)
-    loss = nll_of(log_p.view(y.numel(), z.shape[-1]), y.flatten(), None, ignore_index, "none").view(y.shape)
-    loss = loss if weight is None else w_y * loss
+    log_p_y = log_p.gather(-1, index.unsqueeze(-1))
+    loss = torch.where(kept, -log_p_y.squeeze(-1) if weight is None else -w_y * log_p_y.squeeze(-1), 0)
     if not label_smoothing:
-        return loss, cross_entropy_dz(w_y, log_p, index, z.dim() - 1), w_y.sum(-1)
+        return loss, cross_entropy_dz(w_y, log_p, index, z.dim() - 1, log_p_y), w_y.sum(-1)
     even = torch.where(kept, -weighted(log_p, weight, z.dim() - 1).sum(-1), 0)
     loss = (1 - label_smoothing) * loss + label_smoothing / z.shape[-1] * even
     dz = smoothed_dz(kept.to(z.dtype), log_p, index, w_y, weight, label_smoothing, z.dim() - 1)
