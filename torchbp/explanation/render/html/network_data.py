@@ -31,7 +31,7 @@ class Column:
         learning = values[d(first).name].abs().sum(0) if d(first).name in values else values[first.name][0] * 0
         self.units, self.count = _strongest(learning, values[first.name].abs().sum(0)), len(learning)
         for parameter, quantity in step.parameters if step else ():
-            equation = parameter.equation.replace(equations.nodes(step))
+            equation = step.gradient_tree(parameter).replace(equations.nodes(step))
             factor = equations.local_factor(equation, d(step.gives).name)
             if self.weight is None and factor == step.takes:
                 self.weight = quantity
