@@ -7,6 +7,7 @@ import torch
 
 import torchbp
 import torchbp.explanation.explanation as explanation_module
+from tests.explanation.operations import with_all
 from tests.explanation.samples import XOR, cancer, data_of, large, xor
 from torchbp.explanation.render.html.program import FUNCTIONS, MOST_NUMBERS, NODES
 from torchbp.ops.registry import rules
@@ -61,6 +62,15 @@ def test_every_activation_has_the_numbers_of_python(without_checks, browse, some
     model, x = network([cls() for cls in some]), 2 * torch.randn(5, 2, dtype=torch.float64)
     y = torch.rand(5, 1, dtype=torch.float64)
     check_training(browse, model, x, y, lr=0.3)
+
+
+def test_every_kind_of_layer_has_the_numbers_of_python(without_checks, browse):
+    model, x, y = with_all()
+    check_training(browse, model, x, y, lr=0.1)
+
+
+def test_a_page_without_such_layers_has_no_script_of_them():
+    assert "WRITTEN, {" not in xor().to_html()
 
 
 SHOWN = [rule for rule in rules(Loss).values() if None not in (rule.equation, rule.slope) and rule.module_class]

@@ -44,10 +44,12 @@ def explain(
 
     Args:
         model: an `MLP`, or a `torch.nn.Sequential` of layers and activations that have a rule with equations: Linear,
-            all activations, Softmax, LogSoftmax, Dropout, LayerNorm and Flatten, ours or torch's, and those that you
-            have made. In training mode a Dropout draws its mask once, and the mask is given like x.
-        x: a row, shape `(in_features)`, or rows, `(N, in_features)`: a tensor, an array or a list. It, y and the loss's
-            weights are taken in the dtype and on the device of the model.
+            all activations, Softmax, LogSoftmax, GLU, PReLU, Dropout, all norms and Flatten, ours or torch's,
+            PeriodicEmbedding, and those that you have made. In training mode a Dropout draws its mask once, and the
+            mask is given like x, and a batch norm takes the statistics of x.
+        x: a row, shape `(in_features)`, or rows, `(N, in_features)`, or of layers that take them `(N, channels, …)`: a
+            tensor, an array or a list. It, y and the loss's weights are taken in the dtype and on the device of the
+            model.
         y: its target `(outputs)`, or theirs, `(N, outputs)`; of a loss of classes the class of each row, `(N)`, or a 1
             among zeros, `(N, outputs)`. N is the number of rows throughout, K that of outputs.
         lr: the learning rate α, a number. None is 0.1, or that of the optimizer.

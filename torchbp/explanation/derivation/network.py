@@ -235,6 +235,8 @@ class Chain:
         self.row_shapes[step.gives.name] = tuple(given.shape[1:])
         parameters = {p.symbol: tuple(self.start[quantity.name].shape) for p, quantity in step.parameters}
         step.about["shapes"] = {"X": shape, **parameters}
+        if step.tree("equation") is None:
+            raise TypeError(f"{step.described()} has no equations in its rule for rows of the shape {shape}")
 
     def at(self, start, x):
         """The same network with other parameters, and with new random numbers."""
