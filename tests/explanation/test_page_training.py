@@ -10,6 +10,7 @@ import torchbp.explanation.explanation as explanation_module
 from tests.explanation.operations import with_all
 from tests.explanation.samples import XOR, cancer, data_of, large, xor
 from torchbp.explanation.render.html.program import FUNCTIONS, MOST_NUMBERS, NODES
+from torchbp.ops.lessons.attention_head import AttentionHead
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import Activation, Loss
 
@@ -67,6 +68,12 @@ def test_every_activation_has_the_numbers_of_python(without_checks, browse, some
 def test_every_kind_of_layer_has_the_numbers_of_python(without_checks, browse):
     model, x, y = with_all()
     check_training(browse, model, x, y, lr=0.1)
+
+
+def test_an_attention_head_has_the_numbers_of_python(without_checks, browse):
+    torch.manual_seed(8)
+    model = torch.nn.Sequential(AttentionHead(3, 2), torch.nn.Linear(2, 1)).double()
+    check_training(browse, model, torch.randn(4, 3), torch.rand(4, 1).round(), lr=0.5)
 
 
 def test_a_page_without_such_layers_has_no_script_of_them():

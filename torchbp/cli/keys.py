@@ -108,7 +108,7 @@ def explain_keys(
         descent: "trained" takes the step of the training's optimizer, and not one of plain gradient descent.
         steps: how many steps to take: the first and the last are printed whole, and a line for each.
         member: which network of an ensemble, from 1, or of a pack.
-        lesson: explain one of the lessons article, xor and makemore, instead of rows of data.
+        lesson: explain a lesson instead of rows of data: article, xor, makemore, convolution or attention.
         json: write the explanation to this file, as JSON.
         json_all: whether to write large tensors too, of more than 10,000 numbers.
         html: write the explanation to this file, as a page to step through.

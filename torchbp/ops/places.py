@@ -29,6 +29,10 @@ class Multilinear(Expression):
     def evaluate(self, values):
         return self.compute(*(child.evaluate(values) for child in self.children()))
 
+    def replace(self, nodes):
+        new = (getattr(self, name) for name in self.__dataclass_fields__)
+        return type(self)(*(value.replace(nodes) if isinstance(value, Expression) else value for value in new))
+
     def compute(self, *values):
         raise NotImplementedError
 

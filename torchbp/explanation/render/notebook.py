@@ -5,6 +5,7 @@ import json
 import numpy as np
 import torch
 
+from torchbp.explanation.notation.quantities import INPUT
 from torchbp.explanation.notation.records import STAGES, equation_text, sentence
 from torchbp.explanation.render.latex import latex
 from torchbp.explanation.render.markdown import escaped
@@ -111,13 +112,19 @@ def _grading(explanation):
         *(f'    "{key}": torch.tensor({name}),' for key, name in parameters.items()),
         "})",
         f"loss = torch.nn.{criterion.rule.torch_module.__name__}({options})",
-        f"exercise = torchbp.exercise(net, X, y, loss, lr{factor})",
+        f"exercise = torchbp.exercise(net, {_rows(explanation)}, y, loss, lr{factor})",
         "answers = {",
         *(f'    "{r.name}": {name_of(r.quantity)},' for r in explanation.records if r.stage != "again"),
         "}",
         "print(exercise.grade(answers))",
     ]
     return "\n".join(lines)
+
+
+def _rows(explanation):
+    """X as the network takes it."""
+    shape = explanation.chain.row_shapes[INPUT.name]
+    return INPUT.name if len(shape) == 1 else f"X.reshape{(-1, *shape)}"
 
 
 def _keys(explanation):

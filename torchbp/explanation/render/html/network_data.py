@@ -234,8 +234,11 @@ def _cut_parameter(tensor, column, below):
 
 
 def _lists(tensor):
-    numbers = tensor.tolist()
-    return [[nine_digits(n) for n in row] if isinstance(row, list) else nine_digits(row) for row in numbers]
+    return _rounded(tensor.tolist())
+
+
+def _rounded(numbers):
+    return list(map(_rounded, numbers)) if isinstance(numbers, list) else nine_digits(numbers)
 
 
 def nine_digits(value):
