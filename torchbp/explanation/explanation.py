@@ -182,6 +182,27 @@ class Explanation:
         return as_text(self, layer)
 
     @without_autocast
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def follow(self, element: str, row: int | None = None) -> str:
+        """The ways from the loss to one number, factor by factor, in lines of at most 80 characters.
+
+        Args:
+            element: its name and place, as the equations call it, from 1: a weight "W1[2,3]", a bias "b1[2]", a unit in
+                a row "A1[1,3]", or an input "X[1,2]".
+            row: in which row the ways to a parameter are shown, from 1; None is the one that adds most to its gradient.
+
+        Raises:
+            ValueError: there is no such number, or no such row.
+
+        Example:
+            >>> print(torchbp.explain(torchbp.nn.MLP(2, 4, 1), [[0.0, 1.0]], [[1.0]]).follow("W1[3,2]"))
+        """
+        from torchbp.explanation.render.following_text import following
+
+        return following(self, element, row)
+
+    @without_autocast
     def to_json(self, most: int | None = 10_000) -> str:
         """The explanation as text in JSON, each step of it.
 

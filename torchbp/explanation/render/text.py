@@ -6,6 +6,7 @@ import textwrap
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.quantities import INPUT, TARGET, d
 from torchbp.explanation.notation.records import STAGES
+from torchbp.explanation.render.following_text import rows_and_weights
 from torchbp.explanation.render.plain_text import RAISED, partial, plain
 from torchbp.printing import printable
 
@@ -212,6 +213,7 @@ def closing(explanation):
         *_wrapped(f"Checks: {tally(explanation)}. {MEASURED}", "", ""),
         *_wrapped(fall(explanation), "", ""),
     ]
+    lines += rows_and_weights(explanation)
     norms = explanation.norms()
     if len(norms) > 1:
         first = explanation.chain.first_number

@@ -94,9 +94,13 @@ class AttentionHead(torch.nn.Module):
 
     def __init__(self, features: int, size: int) -> None:
         super().__init__()
+        self.features, self.size = features, size
         self.query, self.key, self.value = (
             torch.nn.Parameter(torch.randn(size, features) / math.sqrt(features)) for _ in range(3)
         )
+
+    def extra_repr(self) -> str:
+        return f"{self.features}, {self.size}"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """By torch's operation, which `explain` compares the equations with."""
