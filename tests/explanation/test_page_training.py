@@ -146,7 +146,7 @@ def test_frozen_parameters_stay(without_checks, browse):
 
 
 def test_the_page_knows_the_nodes_and_functions_that_the_program_holds(browse):
-    browser = browse(xor())
+    browser = browse(torchbp.explain(*with_all()))
     assert sorted(browser.evaluate("Object.keys(NODES)")) == sorted(NODES)
     functions = browser.evaluate("[...Object.keys(FUNCTIONS), ...Object.keys(FUNCTIONS_OF_TWO)]")
     assert sorted(functions) == sorted(FUNCTIONS)

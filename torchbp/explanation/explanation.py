@@ -44,9 +44,9 @@ def explain(
 
     Args:
         model: an `MLP`, or a `torch.nn.Sequential` of layers and activations that have a rule with equations: Linear,
-            all activations, Softmax, LogSoftmax, GLU, PReLU, Dropout, all norms and Flatten, ours or torch's,
-            PeriodicEmbedding, and those that you have made. In training mode a Dropout draws its mask once, and the
-            mask is given like x, and a batch norm takes the statistics of x.
+            all activations, Softmax, LogSoftmax, GLU, PReLU, Dropout, all norms, small convolutions and Flatten, ours
+            or torch's, PeriodicEmbedding, and those that you have made. In training mode a Dropout draws its mask once,
+            and the mask is given like x, and a batch norm takes the statistics of x.
         x: a row, shape `(in_features)`, or rows, `(N, in_features)`, or of layers that take them `(N, channels, …)`: a
             tensor, an array or a list. It, y and the loss's weights are taken in the dtype and on the device of the
             model.

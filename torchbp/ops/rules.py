@@ -267,8 +267,8 @@ class Layer(Rule):
     def symbols(self):
         names = [parameter.symbol for parameter in self.parameters]
         names += [*([self.drawn] if self.drawn else []), *self.parts_of(), *self.options, *self.option_symbols.values()]
-        backward = ("dZ", "X", "Z", "N", *names, *self.backward_parts_of())
-        return {"equation": ("X", "N", *names), "backward_equation": backward}
+        backward = ("dZ", "X", "Z", *names, *self.backward_parts_of(), "N")
+        return {"equation": ("X", *names, "N"), "backward_equation": backward}
 
     def trees(self, name):
         tree = self.tree(name)
