@@ -44,7 +44,9 @@ def main(arguments):
             raise ValueError(f"--timeout must be a positive number of seconds, at most {MAX_TIMEOUT}")
         shapes = tuple(map(_shape, options.shape or ()))
         seed = Options(seed=options.seed).seed
-        target = Target(options.target, options.inputs, shapes, seed, tuple(options.require))
+        asked = (*(options.checks or ()), *options.require)
+        seconds = min(Options.seconds, options.timeout / 2)  # one layer may take longer than planned
+        target = Target(options.target, options.inputs, shapes, seed, tuple(options.require), asked, seconds)
         report = audit_in_worker(target, names, options.timeout)
     except (ValueError, Refusal) as error:
         complain(error)
