@@ -3,8 +3,8 @@
     python -m tests.testing.torch_operators [--seconds 20] [--seed 0] [--name conv] [--modules]
 
 Each operator is audited in a process of its own, sample after sample in a random order, until its seconds are over. A
-failure that `tests/testing/known_of_torch.py` does not name is printed with the number of its sample, and makes the exit
-status 1.
+failure that `tests/testing/known_of_torch.py` does not name is printed with the number of its sample, and makes the
+exit status 1.
 """
 
 import argparse

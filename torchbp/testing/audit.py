@@ -62,10 +62,11 @@ def check(
     """Audit the gradients of a function, an `autograd.Function`, a module or a registered custom op.
 
     Every check runs, also after a failure. Floating inputs and modules are audited as float64 copies; nothing that
-    belongs to the caller is altered, the random state included. A large model (a module of layers that has more than
-    100,000 parameters, or 40 tensors of them) is looked at as a whole along a few directions; each kind of its layers has
-    the checks alone, at what the model gives it. A matrix A that is symmetric up to rounding is audited
+    belongs to the caller is altered, the random state included. A matrix A that is symmetric up to rounding is audited
     as (A + Aᵀ) / 2; its gradient is compared in the directions in which it stays symmetric, if it is wrong in others.
+
+    A large model (a module of layers that has more than 100,000 parameters, or 40 tensors of them) is looked at as a
+    whole along a few directions. Each kind of its layers has the checks alone, at what the model gives it.
 
     Args:
         fn_or_module: what is audited. Of a module, the parameters are audited with the inputs.
@@ -107,8 +108,8 @@ def check(
     names = chosen_checks(checks, skip, require)
     options = Options(eps, atol, rtol, nondet_tol, batch_dims, domain, reference, surrogate, seed, seconds)
     isolate = _is_isolated(fn_or_module, isolate)
-    of_model = checks_of_large_model(names, (*as_tuple(checks), *as_tuple(require)))
-    of_model = of_model if is_large_model(fn_or_module) else None
+    asked = (*as_tuple(checks), *as_tuple(require))
+    of_model = checks_of_large_model(names, asked, skip) if is_large_model(fn_or_module) else None
     names, layer_checks, left_out = of_model or (names, (), [])
     with torch.inference_mode(False), torch.enable_grad(), preserved(), quiet():
         if isolate and (problem := _crash_of_first_call(fn_or_module, inputs, options)):

@@ -46,7 +46,9 @@ def main(arguments):
         seed = Options(seed=options.seed).seed
         asked = (*(options.checks or ()), *options.require)
         seconds = min(Options.seconds, options.timeout / 2)  # one layer may take longer than planned
-        target = Target(options.target, options.inputs, shapes, seed, tuple(options.require), asked, seconds)
+        target = Target(
+            options.target, options.inputs, shapes, seed, tuple(options.require), asked, tuple(options.skip), seconds
+        )
         report = audit_in_worker(target, names, options.timeout)
     except (ValueError, Refusal) as error:
         complain(error)

@@ -33,7 +33,8 @@ class Target:
     shapes: tuple = ()
     seed: int = 0
     require: tuple = ()
-    asked: tuple = ()  # names of checks and levels that the command line gives
+    asked: tuple = ()  # names of checks that the command line gives
+    skip: tuple = ()
     seconds: float = Options.seconds
 
     def command_line(self, check=None):
@@ -178,7 +179,7 @@ def send_audit(target, names, pipe):
             pipe.send(inputs_needed(target.name, function))  # in case that none of the shapes ends
             raise inputs_needed(target.name, function, shapes_that_run(function))
         pipe.send(name_of(function))
-        of_model = checks_of_large_model(names, target.asked) if is_large_model(function) else None
+        of_model = checks_of_large_model(names, target.asked, target.skip) if is_large_model(function) else None
         names, layer_checks, left_out = of_model or (names, (), [])
         try:
             options = Options(seed=target.seed, seconds=target.seconds)

@@ -7,7 +7,8 @@ import inspect
 from dataclasses import dataclass
 
 import torch
-from torch.utils._pytree import tree_map
+from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves, tree_map
 
 from torchbp.testing.numerics.tensors import is_inexact
 
@@ -39,6 +40,8 @@ def is_large_model(function):
     if not isinstance(function, torch.nn.Module) or isinstance(function, torch.jit.ScriptModule):
         return False
     parameters = list(function.parameters())
+    if any(map(is_lazy, parameters)):  # without a shape
+        return False
     many = len(parameters) > TENSORS or sum(p.numel() for p in parameters) > NUMBERS
     return many and len(set(map(type, _layers(function).values()))) > 1
 
@@ -49,7 +52,7 @@ def _layers(model):
 
 
 def layer_calls(subject):
-    """A `LayerCall` of each kind of layer: that of the fewest numbers. Those of torch, and those of many parts, last."""
+    """A `LayerCall` of each kind of layer, that of the fewest numbers. Those of torch, and of many parts, are last."""
     found, counts, handles = {}, {}, []
 
     def note(name, layer):
@@ -72,11 +75,12 @@ def layer_calls(subject):
             handle.remove()
     for kind, call in found.items():
         call.count = counts[kind]
-    return sorted(found.values(), key=lambda c: (not c.is_leaf, type(c.layer).__module__.startswith("torch."), c.numbers))
+    of_torch = {kind: kind.__module__.startswith("torch.") for kind in found}
+    return sorted(found.values(), key=lambda call: (not call.is_leaf, of_torch[type(call.layer)], call.numbers))
 
 
 def _tensors(values):
-    return [value for value in torch.utils._pytree.tree_leaves(values) if isinstance(value, torch.Tensor)]
+    return [value for value in tree_leaves(values) if isinstance(value, torch.Tensor)]
 
 
 def _detached(value):

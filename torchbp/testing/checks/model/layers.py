@@ -14,7 +14,7 @@ _LARGE = 200_000  # numbers of a layer and its inputs, from which on it has thos
 
 def layers(subject):
     if not subject.is_large_model:
-        raise Skipped("for large models, whose other checks are left out")
+        raise Skipped("for large models alone; the other checks look at this one as a whole")
     began, audited, left_out = time.perf_counter(), [], []
     for call in layer_calls(subject):
         if time.perf_counter() - began > subject.options.seconds:
