@@ -30,6 +30,7 @@ SCRIPTS = (
     "evaluate.js",
     "train.js",
     "lines.js",
+    "places.js",
     "chain.js",
     "nudge.js",
     "network.js",
@@ -99,13 +100,19 @@ def page(explanation):
         "strip": strip(explanation),
         "way": shrinkage(explanation),
         "seen": f'<section class="card seen"><h2>Observations</h2><ul>{seen}</ul></section>' if seen else "",
-        "script": smaller_script(read(f"script/{name}" for name in SCRIPTS)),
+        "script": smaller_script(read(f"script/{name}" for name in _scripts(found))),
         "training": training,
         "reading": readable(reading(explanation, partial)),
         "steps": steps,
         "data": _data(explanation, found),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+
+
+def _scripts(program):
+    """The script's files; that of the nodes by places only where an equation has one."""
+    has_places = any(f'["{node}"' in json.dumps(program) for node in ("Gather", "Collect", "Beside"))
+    return [name for name in SCRIPTS if has_places or name != "places.js"]
 
 
 def _program_and_card(explanation):
