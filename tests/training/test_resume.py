@@ -1,6 +1,5 @@
 """A run that was interrupted and resumed ends as an uninterrupted one: the same weights, bit for bit."""
 
-import contextlib
 import csv
 import functools
 import itertools
@@ -11,7 +10,6 @@ import re
 import shlex
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -19,9 +17,9 @@ import pytest
 import torch
 
 from tests.commands import command_in
+from tests.training.kills import fit_here, killed_in_writing
 from tests.training.trainers import network, quiet_trainer
 from torchbp.cli import main
-from torchbp.training.cli import run_page
 
 CONFIG = Path(__file__).parent.parent.parent / "configs/breast_cancer.yaml"
 FIT = [
@@ -111,40 +109,7 @@ def resume():
     assert main([*FIT, "--ckpt_path", str(LAST)]) == 0
 
 
-def fit_here(folder, arguments, save=0, replace=0):
-    """`fit` in a process of its own, which is killed in the middle of the checkpoint number `save` that it writes, or
-    before it puts number `replace` in its place; the first are last.ckpt, best.ckpt, last.ckpt."""
-    written, write, put = [], torch.save, os.replace
-
-    def half(checkpoint, file):
-        written.append(file)
-        write(checkpoint, file)
-        if len(written) == save:
-            file.flush()
-            os.truncate(file.fileno(), os.path.getsize(file.fileno()) // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def never(source, target):
-        if len(written) == replace:
-            os.kill(os.getpid(), signal.SIGKILL)
-        put(source, target)
-
-    torch.set_num_threads(1)
-    torch.save, os.replace, sys.argv = half, never, ["torchbp"]
-    run_page.write_page = lambda *_: None
-    os.chdir(folder)
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-        sys.exit(main(arguments))
-
-
-def killed_in_writing(processes, arguments, **which):
-    process = processes.Process(target=fit_here, args=(os.getcwd(), arguments), kwargs=which)
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-
-
-@pytest.mark.parametrize("moment", range(10))
+@pytest.mark.parametrize("moment", [0, 1, 2, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in range(3, 10))])
 def test_kill_9_at_a_random_moment(moment, uninterrupted, processes, capsys):
     delay = random.Random(moment).uniform(0, 0.6)
     process = processes.Process(target=fit_here, args=(os.getcwd(), FIT))
@@ -159,7 +124,10 @@ def test_kill_9_at_a_random_moment(moment, uninterrupted, processes, capsys):
     assert_as_uninterrupted(uninterrupted)
 
 
-@pytest.mark.parametrize(("save", "replace"), [(3, 0), (6, 0), (7, 0), (0, 5), (0, 8)])
+MORE = [pytest.param(*which, marks=pytest.mark.exhaustive) for which in [(6, 0), (7, 0), (0, 8)]]
+
+
+@pytest.mark.parametrize(("save", "replace"), [(3, 0), (0, 5), *MORE])
 def test_killed_while_a_checkpoint_is_written(save, replace, uninterrupted, processes, capsys):
     killed_in_writing(processes, FIT, save=save, replace=replace)
     assert list(LAST.parent.glob(".*.part"))
@@ -194,7 +162,11 @@ def signal_at(monkeypatch, target, passed, number):
     monkeypatch.setattr(owner, name, wrapped)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+RARE = "validation", "writing a checkpoint", "the end of the last epoch"
+BY_NAME = [pytest.param(name, marks=pytest.mark.exhaustive if name in RARE else ()) for name in MOMENTS]
+
+
+@pytest.mark.parametrize("moment", BY_NAME)
 def test_a_signal_ends_the_run_between_two_steps(moment, uninterrupted, capsys, monkeypatch):
     target, passed, number = MOMENTS[moment]
     with monkeypatch.context() as patch:
@@ -297,9 +269,14 @@ DAMAGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("part", "value"), [(part, value) for part, values in DAMAGES.items() for value in values], ids=str
-)
+OF_PARTS = [
+    pytest.param(part, value, marks=pytest.mark.exhaustive if place else ())
+    for part, values in DAMAGES.items()
+    for place, value in enumerate(values)
+]
+
+
+@pytest.mark.parametrize(("part", "value"), OF_PARTS, ids=str)
 def test_a_damaged_part_is_named(part, value, uninterrupted, capsys):
     shutil.copytree(uninterrupted / "runs", "runs")
     state = torch.load(LAST, weights_only=True)
@@ -339,9 +316,10 @@ SEVERAL = [
     ["--model.engine", "explicit", "--model.lr", "[0.001, 1, 3, 1e30]", "--model.members", "2"],
     ["--model.engine", "autograd", "--model.members", "3", "--model.momentum", "0"],
 ]
+WITH_MARKS = [*SEVERAL[:2], pytest.param(SEVERAL[2], marks=pytest.mark.exhaustive)]
 
 
-@pytest.mark.parametrize("settings", SEVERAL, ids=" ".join)
+@pytest.mark.parametrize("settings", WITH_MARKS, ids=" ".join)
 def test_the_engine_and_ensembles_go_on(settings, capsys):
     """At the middle some members have stopped, and some have diverged."""
     fit = [*FIT, *settings, "--stopping.min_grad_norm", "0.05", "--stopping.patience", "7"]

@@ -6,12 +6,14 @@ import textwrap
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.quantities import INPUT, TARGET, d
 from torchbp.explanation.notation.records import STAGES
+from torchbp.explanation.render.following_text import rows_and_weights
 from torchbp.explanation.render.plain_text import RAISED, partial, plain
 from torchbp.printing import printable
 
 WIDTH = 80
 ROWS, COLUMNS, CELL = 8, 7, 11  # of a tensor that is printed whole; of a larger one its corners
 FEATURES, BESIDE, NAME = 40, 2, 28  # names that are printed; rows of which each feature has a line; letters of a name
+HEAD = 14  # letters of the head of a column
 BAR, DECADES = 30, 3  # the longest bar; the powers of ten that bars stand for, at least
 MEASURED = (
     "A measured slope is [L(q + h) − L(q − h)]/2h: a number q is moved by h, up and down, and L is computed again."
@@ -63,14 +65,32 @@ def heading(explanation):
         ("step", f"{explanation.number} of {len(explanation.steps)}" if len(explanation.steps) > 1 else ""),
         ("reading", reading(explanation)),
     ]
-    return [line for name, what in pairs if what for line in _wrapped(f"{name:<9}{what}", "", " " * 9)]
+    lines = [line for name, what in pairs if what for line in _wrapped(f"{name:<9}{what}", "", " " * 9)]
+    return [*_ensemble(explanation.ensemble), *lines] if explanation.ensemble else lines
+
+
+def _ensemble(ensemble):
+    """How networks answer together, and the heading of the one that is explained."""
+    head, rows = ensemble.table()
+    table = [[printable(cell) for cell in cells] for cells in (head, *rows)]
+    table[0] = [cell if len(cell) <= HEAD else f"{cell[: HEAD - 1]}…" for cell in table[0]]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    while sum(widths) + 2 * (len(widths) - 1) > WIDTH:
+        widths.pop()  # the page and the JSON have all columns
+    lines = [_ruled(ensemble.title), "", ensemble.equation, ""]
+    for cells in table:
+        lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=False)).rstrip())
+    lines.append("")
+    for sentence in ensemble.sentences():
+        lines += _wrapped(sentence, "", "")
+    return [*lines, "", _ruled(f"Member {ensemble.shown}"), ""]
 
 
 def reading(explanation, printer=plain):
     """How the names are read, on those of this network. The page writes ∂, and says nothing on it."""
     first = explanation.chain.layers[0]
     quantities = [quantity for step in explanation.chain.layers for _, quantity in step.parameters]
-    weight = next((q for q in quantities if explanation.values[q.name].dim() == 2), None)
+    weight = _first_matrix(explanation)
     parts = [f"{first.gives.name}[2,3] is row 2, unit 3"]
     parts += [f"{weight.name}[2,3] is the weight from input 3 to unit 2"] if weight else []
     parts = [f"{'; '.join(parts)} (counted from 1)."]
@@ -83,6 +103,16 @@ def reading(explanation, printer=plain):
         name = printable(explanation.outputs[-1])
         parts.append(f"{printer(explanation.step.criterion.answer)}[1,{place}] is P({name} | x) of row 1.")
     return " ".join(parts)
+
+
+def _first_matrix(explanation):
+    """The first parameter that has a weight from each input to each unit of its layer; None where there is none."""
+    for step in explanation.chain.layers:
+        between = tuple(explanation.values[q.name].shape[-1] for q in (step.gives, step.takes))
+        for _, quantity in step.parameters:
+            if tuple(explanation.values[quantity.name].shape) == between:
+                return quantity
+    return None
 
 
 def loss_line(explanation):
@@ -202,6 +232,7 @@ def closing(explanation):
         *_wrapped(f"Checks: {tally(explanation)}. {MEASURED}", "", ""),
         *_wrapped(fall(explanation), "", ""),
     ]
+    lines += rows_and_weights(explanation)
     norms = explanation.norms()
     if len(norms) > 1:
         first = explanation.chain.first_number
