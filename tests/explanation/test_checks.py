@@ -9,6 +9,7 @@ import torch
 
 import torchbp
 from tests.explanation.samples import deep, large, xor
+from tests.explanation.variants import variants
 from torchbp.explanation.comparison.difference_quotients import DifferenceQuotients
 from torchbp.explanation.comparison.references import by_torch
 from torchbp.explanation.notation.quantities import Quantity
@@ -116,9 +117,7 @@ def test_inf_and_nan_are_ok_where_torch_has_them(value, reference, ok):
     assert record.checked(torch.tensor([1.0, reference]), 1.0).checks[0].ok is ok
 
 
-@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("size", [1e18, 1e25, 1e160])
+@variants(size=[1e18, 1e25, 1e160], dtype=[torch.float32, torch.float64], activation=["sigmoid", "tanh", "relu"])
 def test_numbers_that_overflow_are_explained_and_never_off(size, dtype, activation):
     """Forward, back, or after the step: whatever becomes inf or nan."""
     if size > torch.finfo(dtype).max:
