@@ -7,6 +7,7 @@ import pytest
 
 def variants(**values):
     """A decorator: the product of the values of each name. Every third is run; each two values of two names meet."""
+    values = {name: list(of) for name, of in values.items()}
     places = itertools.product(*(range(len(v)) for v in values.values()))
     found = [
         pytest.param(
