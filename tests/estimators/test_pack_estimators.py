@@ -6,7 +6,6 @@ import torch
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.metrics import log_loss
 
-from torchbp.engine import Pack
 from torchbp.estimators import PackClassifier, PackRegressor
 from torchbp.estimators.pack_training import PackTraining, greedy_shares
 from torchbp.nn import PeriodicEmbedding
@@ -95,25 +94,6 @@ def test_few_rows_have_no_folds():
     pack = PackClassifier(**SMALL).fit(IRIS.data[::4], IRIS.target[::4])
     assert [of_one.share for of_one in pack.configurations_] == [0.25] * 4
     assert all(np.isnan(of_one.loss) for of_one in pack.configurations_)
-
-
-def test_a_network_goes_on_at_a_fifth_of_its_rate(monkeypatch):
-    """From its best epoch: the first loss at that rate is about the lowest one before."""
-    fits, fit = [], Pack.fit
-
-    def recorded(pack, *of, **options):
-        rates = [group.get("lr_of_members", 1.0) * group["lr"] for o in pack.optimizers for group in o.param_groups]
-        fits.append((rates, pack.minimum, fit(pack, *of, **options)))
-        return fits[-1][-1]
-
-    monkeypatch.setattr(Pack, "fit", recorded)
-    model = PackRegressor(**SMALL).fit(DIABETES.data, DIABETES.target)
-    (rates, _, first), (last_rates, minimum, last) = fits
-    for rate, last_rate in zip(rates, last_rates, strict=True):
-        torch.testing.assert_close(torch.as_tensor(rate) / 5, torch.as_tensor(last_rate))
-    assert (last.validation[0] < minimum.lowest * 1.1).all()
-    assert model.n_iter_ == len(first.training) + len(last.training) == len(model.loss_curve_)
-    assert model._training.epochs.max() <= model.n_iter_
 
 
 def test_greedy_shares():

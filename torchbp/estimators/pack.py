@@ -63,16 +63,14 @@ class PackClassifier(EngineClassifier, _Options):
     A configuration is drawn: two, three or one hidden layer of 128 units; a learning rate of AdamW from 0.003 to 0.015
     and a decay from 0.0001 to 0.3, their logarithms uniform; dropout of 0, 0.1, 0.2 or 0.3. Where features have ranks,
     there is a `torchbp.nn.PeriodicEmbedding` of them, with a frequency from 0.3 to 2. Each of its networks stops where
-    the loss on its fold no longer falls, goes on from its best epoch at a fifth of the rate, and is put back to the
-    best of these epochs. The shares are found by the answers to the rows that a network did not train on, as
-    `torchbp/estimators/pack_training.py` says: so all rows are trained on, and all choose. With fewer than 50 rows
-    nothing is left out, and all have the same share.
+    the loss on its fold no longer falls, and is put back to its best epoch. The shares are found by the
+    answers to the rows that a network did not train on, as `torchbp/estimators/pack_training.py` says: so all rows are
+    trained on, and all choose. With fewer than 50 rows nothing is left out, and all have the same share.
 
     Args:
         members: how many networks: `members // folds` configurations.
         folds: K.
-        max_iter: epochs at most, at first, and again at a fifth of the rate.
-        activation, scaling, batch_size, tol, n_iter_no_change, random_state: as of `MLPClassifier`.
+        activation, scaling, batch_size, max_iter, tol, n_iter_no_change, random_state: as of `MLPClassifier`.
 
     After `fit`: `configurations_`, what was drawn, with the loss and the share of each, `networks_`, the networks of
     those that have a share, and `classes_`, `n_iter_`, `loss_curve_`, `validation_loss_curve_` as of `MLPClassifier`.

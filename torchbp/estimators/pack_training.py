@@ -20,7 +20,6 @@ from torchbp.estimators.scaling import Ranked
 from torchbp.estimators.training import Training, network_of, parts_of, widest
 
 ROUNDS = 50  # of the choice
-LAST_RATE, LAST_PATIENCE = 0.2, 4  # a factor of the learning rates, and epochs without a lower loss
 MOST_WAVES, MOST_WAVES_OF_ALL = 8, 128  # of a feature, and about so many of all features
 
 
@@ -126,25 +125,12 @@ class PackTraining(Training):
         return self.fit_without(self.held_out, x, y, batch_size=batch)
 
     def fit_without(self, held_out, x, y, **options):
-        """Train each configuration without the rows of each fold, which validate: `held_out` are their places.
-
-        Once a network has stopped, it goes on from its best epoch at a fifth of its learning rate, until that brings
-        nothing more. `epochs`, (networks), says how many there were of both.
-        """
+        """Train each configuration without the rows of each fold, which validate: `held_out` are their places."""
         masks = torch.ones(len(held_out), len(x), dtype=torch.bool)
         for mask, places in zip(masks, held_out, strict=True):
             mask[places] = False
         masks = masks.repeat(len(self.configurations), 1)
-        order = self.generator.get_state()
-        first = self.fitted(x, y, rows=masks, validation="rest", **options)
-        self.epochs = self.optimizer.minimum.epochs
-        self.generator.set_state(order)  # where it stands now depends on how long the others were trained
-        for optimizer in self.optimizer.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] *= LAST_RATE
-        last = self.fitted(x, y, rows=masks, validation="rest", patience=LAST_PATIENCE, **options)
-        self.epochs = self.epochs + self.optimizer.minimum.epochs
-        return [torch.cat(losses) for losses in zip(first, last, strict=True)]
+        return self.fitted(x, y, rows=masks, validation="rest", **options)
 
     @torch.no_grad()
     def choose(self, x, losses_of, answers_of, weight):

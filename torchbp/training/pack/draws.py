@@ -40,7 +40,7 @@ def train_draw(number, rows, until=None, **options):
         with warnings.catch_warnings(), one_thread():
             warnings.simplefilter("ignore")  # of networks that have diverged: their answers say it
             fit_folds(draw, rows, target, until)
-        epochs = draw.epochs.view(OF_DRAW, folds).max(1).values
+        epochs = draw.optimizer.minimum.epochs.view(OF_DRAW, folds).max(1).values
         answers = torch.stack([_held_out_answers(draw, networks, rows) for networks in draw.networks])
     except FloatingPointError:  # all of them have
         answers = torch.full((OF_DRAW, len(rows.scored), rows.task.outputs), torch.nan)
