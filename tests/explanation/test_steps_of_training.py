@@ -291,7 +291,7 @@ def test_identity_is_no_step():
     torchbp.SGD(net, lr=0.3).backprop_step(X, Y)
     torch.testing.assert_close(dict(net.state_dict()), explanation.updated)
     net[1].register_forward_hook(lambda module, x, z: 2 * z)
-    with pytest.raises(TypeError, match="layer '1', a Identity, has a hook"):
+    with pytest.raises(TypeError, match="layer '1', an Identity, has a hook"):
         torchbp.explain(net, X, Y)
 
 
