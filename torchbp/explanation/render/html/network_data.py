@@ -241,7 +241,7 @@ def _rounded_lists(numbers):
     return list(map(_rounded_lists, numbers)) if isinstance(numbers, list) else rounded(numbers)
 
 
-def rounded(value, digits=9):
-    """A number in so many digits, six or nine: no number rounds to inf by them. What is not finite is null."""
+def rounded(value, digits=7):
+    """A number in so many digits, six or seven: no number rounds to inf by them. What is not finite is null."""
     value = float(value)
     return float(f"{value:.{digits}g}") if math.isfinite(value) else None

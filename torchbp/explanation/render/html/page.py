@@ -10,7 +10,7 @@ import torch
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.records import STAGES, sentence
 from torchbp.explanation.render.html import network_data
-from torchbp.explanation.render.html.cards import card, ensemble_card, given, readable, strip
+from torchbp.explanation.render.html.cards import card, ensemble_card, given, readable, shrinkage, strip
 from torchbp.explanation.render.html.in_short import in_short
 from torchbp.explanation.render.html.program import NoProgramError, program
 from torchbp.explanation.render.html.smaller import smaller_script, smaller_style
@@ -38,6 +38,7 @@ SCRIPTS = (
     "formula.js",
     "verdicts.js",
     "exercise.js",
+    "row.js",
     "refresh.js",
     "page.js",
 )
@@ -94,6 +95,7 @@ def page(explanation):
         "ensemble": ensemble_card(explanation.ensemble) if explanation.ensemble is not None else "",
         "jumps": jumps,
         "strip": strip(explanation),
+        "way": shrinkage(explanation),
         "seen": f'<section class="card seen"><h2>Observations</h2><ul>{seen}</ul></section>' if seen else "",
         "script": smaller_script(read(f"script/{name}" for name in _scripts(found))),
         "training": training,
