@@ -104,6 +104,9 @@ def _other_constants(tensor, source):
     )
     if bool((tensor > 0).all()) and float(values.max()) > 0.5:
         yield "with greater numbers", tensor * (1 + 1.5 * draw)
+    with_zero = tensor.clone(memory_format=torch.contiguous_format)
+    with_zero.view(-1)[0] = 0
+    yield "with 0 first", with_zero
 
 
 def _other_integers(subject, tensor, source):
@@ -137,5 +140,5 @@ def _other_options(value):
     if isinstance(value, int):
         return [value + 1, value - 1]
     if isinstance(value, float):
-        return [value * 2, value / 2, value + 0.3] if value else [0.3]
+        return [value * 2, value / 2, value + 0.3, 0.0] if value else [0.3]
     return [word for words in _WORDS if value in words for word in words if word != value]

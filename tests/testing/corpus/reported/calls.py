@@ -21,12 +21,12 @@ def group_norm(x):
 def _group_norm_gradient(count):
     def backward(g, x):
         rows, groups = x.shape[0], 2
-        flat, incoming = x.reshape(rows, groups, -1), g.reshape(rows, groups, -1)
+        flat, incoming = (t.reshape(rows, groups, x.shape[1:].numel() // groups) for t in (x.double(), g.double()))
         centred = flat - flat.mean(-1, keepdim=True)
         scale = (flat.var(-1, correction=0, keepdim=True) + 1e-5).rsqrt()
         normal, size = centred * scale, count(x, groups)
         means = incoming.sum(-1, keepdim=True) / size, (incoming * normal).sum(-1, keepdim=True) / size
-        return (scale * (incoming - means[0] - normal * means[1])).reshape(x.shape)
+        return (scale * (incoming - means[0] - normal * means[1])).reshape(x.shape).to(x.dtype)
 
     return backward
 
@@ -35,7 +35,7 @@ GroupNorm, GroupNormTwin = pair(
     "GroupNorm",
     lambda x: (group_norm(x), (x,)),
     _group_norm_gradient(lambda x, groups: x.shape[1] * x.shape[-1] // groups),
-    _group_norm_gradient(lambda x, groups: x[0].numel() // groups),
+    _group_norm_gradient(lambda x, groups: x.shape[1:].numel() // groups),
 )
 
 # 5: mixed dtypes
@@ -224,7 +224,8 @@ InsideShrink, InsideShrinkTwin = pair(
 
 
 def masked_loss(logits, labels, mask):
-    labels.masked_fill_(~mask, -100)
+    if not mask.all():
+        labels.masked_fill_(~mask, -100)
     return F.cross_entropy(logits, labels, reduction="sum")
 
 
