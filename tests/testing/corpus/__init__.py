@@ -21,6 +21,7 @@ from tests.testing.corpus import (
     unseen,
     values,
 )
+from tests.testing.corpus.reported import calls, losses, magnitudes
 
 TOPICS = [
     values,
@@ -38,6 +39,9 @@ TOPICS = [
     elsewhere,
     unseen,
     hidden,
+    losses,
+    magnitudes,
+    calls,
 ]
 DEFECTS = [entry for topic in TOPICS for entry in topic.DEFECTS]
 SOUND = sound.SOUND

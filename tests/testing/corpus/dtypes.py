@@ -186,6 +186,7 @@ DEFECTS = [
         checks=("dtypes", "extremes"),
         kind=10,
         shows=in_float32,
+        source="siraxe/ComfyUI-LTX-FDG#2: a convolution's kernel had one dtype, whatever that of the input",
     ),
     # the fast path of float32 forgets a factor
     Defect(
@@ -229,6 +230,7 @@ DEFECTS = [
         checks=("dtypes", "extremes"),
         kind=10,
         shows=far_from_zero,
+        source="tenstorrent/tt-metal#45968: E[x²] − E[x]² cancelled, and batch norm gave nan",
     ),
     # no conjugate: right for real numbers
     Defect(

@@ -227,15 +227,61 @@ def entry(name, what, twin, checks, shows, kind, *shapes, source="", low=-1.0, h
 FAR = "extremes"
 DEFECTS = [
     # the formula of the middle branch, everywhere
-    entry("hardswish_middle", HardSwishInTheMiddle, HardSwish, FAR, at(hardswish, [5.0, -4.0]), 8),
+    entry(
+        "hardswish_middle",
+        HardSwishInTheMiddle,
+        HardSwish,
+        FAR,
+        at(hardswish, [5.0, -4.0]),
+        8,
+        source="pytorch/pytorch#51408: the gradient of hardsigmoid was 1/6 outside of its range, too",
+    ),
     # x³ by its logarithm
-    entry("power_of_positives", Power4OfPositives, Power4, FAR, at(lambda x: x**4, [-1.0]), 8, low=0.5, high=2.0),
+    entry(
+        "power_of_positives",
+        Power4OfPositives,
+        Power4,
+        FAR,
+        at(lambda x: x**4, [-1.0]),
+        8,
+        low=0.5,
+        high=2.0,
+        source="tenstorrent/tt-metal#54439: pow's gradient, by a logarithm, was infinite for negative bases",
+    ),
     # zeros are no padding
-    entry("zeros_are_padding", SineOfNonzeros, Sine, FAR, at(torch.sin, [0.0, 1.0]), 8),
+    entry(
+        "zeros_are_padding",
+        SineOfNonzeros,
+        Sine,
+        FAR,
+        at(torch.sin, [0.0, 1.0]),
+        8,
+        source="FudanNLP/fastNLP#142: an attention took every 0 among its inputs for padding",
+    ),
     # equal points have the distance 0, and the gradient nan
-    entry("distance_of_equals", distance_by_where, distance, FAR, at(distance, [[1.0]], [[1.0]]), 8, (2, 3), (2, 3)),
+    entry(
+        "distance_of_equals",
+        distance_by_where,
+        distance,
+        FAR,
+        at(distance, [[1.0]], [[1.0]]),
+        8,
+        (2, 3),
+        (2, 3),
+        source="uw-ipd/tmol#146: the gradient of a distance of 0 was nan",
+    ),
     # an eps that is 0 in half precision
-    entry("eps_of_half", RootBySign, Root, FAR, finite_in_half, 10, low=0.5, high=2.0),
+    entry(
+        "eps_of_half",
+        RootBySign,
+        Root,
+        FAR,
+        finite_in_half,
+        10,
+        low=0.5,
+        high=2.0,
+        source="lightonai/pylate#239: an eps of 1e-8 is 0 in float16, and all gradients were nan",
+    ),
     # the gradient of out.sum(0)
     entry(
         "rows_of_one_place",
@@ -244,6 +290,7 @@ DEFECTS = [
         "layouts",
         of(torch.sin, 2, 3, incoming=torch.tensor([1.0, 2.0, 3.0], dtype=DOUBLE).expand(2, 3)),
         5,
+        source="ROCm/TransformerEngine#623: an incoming gradient with stride 0 was read row by row, past its end",
     ),
     # the gradient of out.transpose(0, 1)
     entry(
@@ -274,7 +321,16 @@ DEFECTS = [
         3,
     ),
     # the last block is not whole
-    entry("block_without_tail", BlocksWithoutTail, Blocks, "shapes", at(lambda x: 2 * x, [1.0, 2.0, 3.0]), 9, (2, 4)),
+    entry(
+        "block_without_tail",
+        BlocksWithoutTail,
+        Blocks,
+        "shapes",
+        at(lambda x: 2 * x, [1.0, 2.0, 3.0]),
+        9,
+        (2, 4),
+        source="triton-lang/triton#2020: with another block in the backward its grid did not cover all rows",
+    ),
     # the gradient of what is broadcast is a sum
     entry(
         "broadcast_mean",
@@ -285,5 +341,6 @@ DEFECTS = [
         9,
         (2, 3),
         (2, 3),
+        source="tensorflow/tfjs-core#398: the gradient of what was broadcast was the average, not the sum",
     ),
 ]

@@ -250,6 +250,7 @@ DEFECTS = [
         shows=with_incoming(
             lambda x: (torch.sin(x), torch.cos(x)), vector, torch.ones(5).double(), torch.ones(5).double()
         ),
+        source="huggingface/candle#3507: a backward overwrote a gradient instead of adding to it",
     ),
     # the weight has a gradient only where the input has one, too
     subset(

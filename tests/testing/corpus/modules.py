@@ -282,7 +282,15 @@ def entry(name, what, twin, shows, *checks, source=""):
 
 DEFECTS = [
     # the weight is a constant in the graph
-    entry("weight_detached", LinearConstantWeight, Linear, parameters, "module", "values"),
+    entry(
+        "weight_detached",
+        LinearConstantWeight,
+        Linear,
+        parameters,
+        "module",
+        "values",
+        source="d2l-ai/d2l-en#2600: a layer used weight.data, and its weight had no gradient",
+    ),
     # the weight is wrapped in a new Parameter in the forward: the registered one gets no gradient
     entry(
         "weight_rewrapped",
@@ -294,7 +302,13 @@ DEFECTS = [
         source="benedekrozemberczki/pytorch_geometric_temporal#80: a Parameter made in the forward lost the gradient",
     ),
     # a parameter that nothing depends on
-    entry("parameter_unused", LinearUnusedParameter, Linear, without_gradient),
+    entry(
+        "parameter_unused",
+        LinearUnusedParameter,
+        Linear,
+        without_gradient,
+        source="tianzhi0549/FCOS#217: a layer that the forward does not use broke the distributed training",
+    ),
     # the bias' gradient is the mean over the batch instead of the sum
     entry(
         "bias_averaged",
@@ -306,7 +320,15 @@ DEFECTS = [
         source="nntrainer/nntrainer#323: gradients averaged over the batch where they have to be summed",
     ),
     # the weight's gradient is transposed, which a square one hides
-    entry("weight_gradient_transposed", LinearWeightTransposed, LinearByFunction, parameters, "values", "module"),
+    entry(
+        "weight_gradient_transposed",
+        LinearWeightTransposed,
+        LinearByFunction,
+        parameters,
+        "values",
+        "module",
+        source="HomericIntelligence/Odyssey#2136: the transposes in the backward of a product were wrong",
+    ),
     # the last output is kept: deepcopy refuses it, and its graph lives on
     entry(
         "keeps_its_output",
@@ -339,7 +361,13 @@ DEFECTS = [
         source="pytorch/pytorch#90500: nn.LSTM used its flat list of weights, and functional_call changed nothing",
     ),
     # the state_dict has another name for the weight than it loads
-    entry("state_dict_renamed", LinearRenamedState, Linear, state_round_trip),
+    entry(
+        "state_dict_renamed",
+        LinearRenamedState,
+        Linear,
+        state_round_trip,
+        source="huggingface/trl#865: a model could not load its own state_dict, whose keys had other names",
+    ),
     # a constant that is no buffer: .to leaves it behind
     entry(
         "constant_is_no_buffer",

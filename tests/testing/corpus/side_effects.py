@@ -256,7 +256,14 @@ DEFECTS = [
         source="NVIDIA/apex#1430: the fused softmax wrote its result into the incoming gradient",
     ),
     # the caller's labels are changed
-    entry("labels_clamped_in_place", pick_in_place, pick, lambda: (draw(3, 3), labels()), labels_after),
+    entry(
+        "labels_clamped_in_place",
+        pick_in_place,
+        pick,
+        lambda: (draw(3, 3), labels()),
+        labels_after,
+        source="NVIDIA-NeMo/Automodel#3917: a loss filled the caller's labels in place",
+    ),
     # an argument is made to require a gradient
     entry(
         "argument_made_to_require_grad",
@@ -264,9 +271,17 @@ DEFECTS = [
         attract,
         lambda: (draw(3), draw(3, seed=1, grad=False)),
         marked_after,
+        source="meta-pytorch/captum#8: requires_grad of the caller's inputs was set, and had to be taken back",
     ),
     # the backward adds to the weight's .grad and returns its gradient, too
-    entry("adds_to_grad", MultiplyAccumulates, Multiply, lambda: (draw(2, 3), draw(4, 3, seed=1)), grad_after),
+    entry(
+        "adds_to_grad",
+        MultiplyAccumulates,
+        Multiply,
+        lambda: (draw(2, 3), draw(4, 3, seed=1)),
+        grad_after,
+        source="AMD-AGI/Primus#995: a weight's gradient that the kernel has accumulated must not be added again",
+    ),
     # the global random state is reset at each call
     entry(
         "reseeds_torch",
@@ -277,7 +292,14 @@ DEFECTS = [
         source="huggingface/diffusers#175: torch.manual_seed inside a training loop set the global seed",
     ),
     # numpy's global random state is reset at each call
-    entry("reseeds_numpy", ramp_numpy_seeded, ramp, lambda: (draw(2, 3),), numpy_draw_after),
+    entry(
+        "reseeds_numpy",
+        ramp_numpy_seeded,
+        ramp,
+        lambda: (draw(2, 3),),
+        numpy_draw_after,
+        source="Qiskit/qiskit#2850: numpy.random.seed in a library set the seed of the whole program",
+    ),
     # the value for the backward lies on the class: the last call's is used
     entry(
         "value_on_the_class",
@@ -288,7 +310,14 @@ DEFECTS = [
         source="pytorch/pytorch#16947: a value on the shared Function object was another replica's in the backward",
     ),
     # every call returns the same memory
-    entry("returns_one_buffer", SquareIntoBuffer, Square, lambda: (draw(3),), first_of_two),
+    entry(
+        "returns_one_buffer",
+        SquareIntoBuffer,
+        Square,
+        lambda: (draw(3),),
+        first_of_two,
+        source="flashinfer-ai/flashinfer#4627: a cache returned one output tensor at every call of a size",
+    ),
     # a buffer is counted up in the backward, again for each
     entry(
         "buffer_written_in_backward",
@@ -307,5 +336,6 @@ DEFECTS = [
         lambda: (draw(2, 3),),
         weight_after,
         ("side_effects", "module"),
+        source="ApolloResearch/e2e_sae#46: the forward normalised a weight through its .data",
     ),
 ]

@@ -465,6 +465,7 @@ DEFECTS = [
         lambda: (draw(3), draw(3, seed=1)),
         tangents(torch.mul, draw(3), draw(3, seed=1)),
         "jvp",
+        source="vgvassilev/clad#1960: forward mode gave 0 as soon as one of the operands had no tangent",
     ),
     # the vmap rule sums over the batch
     entry(
@@ -474,6 +475,7 @@ DEFECTS = [
         matrix,
         mapped(lambda x: torch.cumsum(x, 0), 0, draw(4, 3, 2)),
         "vmap",
+        source="pytorch/pytorch#91109: vmap's rule for reductions took the batch for the reduced dimension",
     ),
     # the vmap rule takes the place of the batch from the first argument, which may have none
     entry(
@@ -495,11 +497,28 @@ DEFECTS = [
         matrix,
         compiled(torch.nn.functional.gelu),
         "compile",
+        source="pytorch/pytorch#100075: compiled, the gradients of a group norm were others than eager ones",
     ),
     # another backward where it is traced
-    entry("another_backward_compiled", CurvedTracedOtherwise, Curved, matrix, compiled(torch.exp), "compile"),
+    entry(
+        "another_backward_compiled",
+        CurvedTracedOtherwise,
+        Curved,
+        matrix,
+        compiled(torch.exp),
+        "compile",
+        source="pytorch/pytorch#180642: compiled, a Function that adds in place had wrong gradients",
+    ),
     # every second call saves one tensor more: the recomputation does not match
-    entry("saves_more_every_other_call", TanhMeasuresEveryOther, Tanh, matrix, checkpointed, "checkpointing"),
+    entry(
+        "saves_more_every_other_call",
+        TanhMeasuresEveryOther,
+        Tanh,
+        matrix,
+        checkpointed,
+        "checkpointing",
+        source="pytorch/torchtitan#1117: what was computed anew had other sizes than in the forward",
+    ),
     # the mask is numpy's: neither seeded nor restored with torch's
     entry(
         "mask_by_numpy",
@@ -565,5 +584,6 @@ DEFECTS = [
         "determinism",
         "values",
         kind=12,
+        source="AllenInstitute/bmtk#472: a weight's gradient was added to memory that nobody had zeroed",
     ),
 ]

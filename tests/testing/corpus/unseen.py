@@ -519,6 +519,16 @@ CHECKS = {
 
 
 SOURCES = {  # reports of the like
+    "a mask of True": "microsoft/Semi-supervised-learning#96: a masked loss was averaged over the masked entries, too",
+    "the other reduction": "paiml/aprender#2182: a backward divided by the batch, whatever the reduction",
+    "more than sixteen rows": "BobMcDear/attorch#18: the last block of rows was missing in a weight's gradient",
+    "a confident row in bfloat16": "tenstorrent/tt-metal#55724: s (1 − s) was 0 as soon as s was rounded to 1",
+    "a weight of another dtype": "pytorch/pytorch#159829: a norm's gradients were wrong beside weights of another dtype",
+    "half a scale's gradient": "pytorch/pytorch#156513: a batch norm's gradients were wrong in mixed precision",
+    "a number of the forward's thread": "pytorch/pytorch#191777: autograd's threads do not see the caller's values",
+    "cut where it is compiled": "pytorch/pytorch#182012: compiled, the gradient of one input was 0",
+    "a cap written into the input": "torch/cutorch#432: clamp altered its argument",
+    "a cosine that overflows": "Lightning-AI/torchmetrics#3488: log(cosh(x)) was infinite for large finite x",
     "indices without a repeat": "ooples/AiDotNet.Tensors#894: gather's backward has to add where an index repeats",
     "nobody is ignored": "pytorch/pytorch#73205: the smoothed part of a loss took ignored samples into account",
     "squares in float16": "pytorch/pytorch#44350: mean and var overflowed where the result does not",

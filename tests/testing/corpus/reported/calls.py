@@ -1,6 +1,7 @@
 """Right where one calls it once, in the given shape, thread and dtypes, and differentiates it once."""
 
 import threading
+import warnings
 
 import torch
 from torch import nn
@@ -275,8 +276,6 @@ def _second_backward(subject):
 def _compiled(subject):
     x = draw(3, grad=False)
     torch._dynamo.reset()
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         got = torch.compile(torch.func.grad(lambda x: subject.apply(x).sum()), backend="aot_eager")(x)

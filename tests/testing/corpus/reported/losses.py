@@ -142,6 +142,14 @@ def distribution():
     return draw(3, 4, seed=1).softmax(-1).detach()
 
 
+def positive():
+    return draw(3, seed=1, low=1, high=2, grad=False)
+
+
+def scores():
+    return draw(3, 3, seed=1, grad=False)
+
+
 def _zero_gradient(subject):
     """The gradient where a row has no entry: the output is 0 there."""
     x = draw(1, 4)
@@ -192,11 +200,11 @@ DEFECTS = [
           "unslothai/unsloth-zoo#610: a loss scale of 0, divided out in the backward, gave nan"),
     entry("mask_of_nothing", masked_softmax, masked_softmax_twin, lambda: (draw(3, 4), EVERY.clone()), 2,
           _zero_gradient, "allenai/allennlp#890: a softmax under a mask of nothing, of zeros or nan"),
-    entry("masked_division_by_zero", ratio, ratio_twin, lambda: (draw(3), draw(3, seed=1, low=1, high=2, grad=False)), 2,
+    entry("masked_division_by_zero", ratio, ratio_twin, lambda: (draw(3), positive()), 2,
           _zero_divisor, "pytorch/pytorch#4132: x / 0, masked afterwards, has the gradient nan",
           checks=("variations", "extremes")),
-    entry("always_causal", AlwaysCausal, AlwaysCausalTwin, lambda: (draw(3, 2), draw(3, 3, seed=1, grad=False), True), 2,
-          compared(lambda: (draw(3, 2), draw(3, 3, seed=1, grad=False), False), attention),
+    entry("always_causal", AlwaysCausal, AlwaysCausalTwin, lambda: (draw(3, 2), scores(), True), 2,
+          compared(lambda: (draw(3, 2), scores(), False), attention),
           "triton-lang/triton#5660: an attention's backward was right for causal=True only"),
     entry("padding_of_one_side", PadOfBothSides, PadOfBothSidesTwin, lambda: (draw(1, 4), 1, 1), 2,
           _without_right_padding,

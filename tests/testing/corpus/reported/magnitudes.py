@@ -217,6 +217,16 @@ def _thousand_rows(subject):
     return bool((got.double() - 1000).abs().max() < 10), True
 
 
+def _finite_in_half(subject):
+    x = torch.full((2,), 12.0, dtype=torch.float16, requires_grad=True)
+    return bool(torch.autograd.grad(subject(x), x)[0].isfinite().all()), True
+
+
+def _of_equals(subject):
+    x = torch.ones(1, 4, requires_grad=True)
+    return torch.autograd.grad(subject(x).sum(), x)[0], torch.zeros(1, 4)
+
+
 def _finite(subject, x):
     return bool(subject(torch.tensor([x])).isfinite().all()), True
 
@@ -231,8 +241,7 @@ DEFECTS = [
           at(lambda x: x.cumprod(-1), [2.0, 0.0, 4.0]),
           "tracel-ai/burn#5141: cumprod's gradient, divided by the input, was nan at zeros", EXTREMES),
     entry("deviation_of_equals", deviation, deviation_twin, lambda: (draw(2, 4),), 3,
-          lambda subject: (torch.autograd.grad(subject(x := torch.ones(1, 4, requires_grad=True)).sum(), x)[0],
-                           torch.zeros(1, 4)),
+          _of_equals,
           "pytorch/pytorch#4320: the gradient of std was nan where all entries are equal", ("extremes", "shapes")),
     entry("root_of_an_underflow", bell, bell_twin, lambda: (draw(4),), 3, at(bell_twin, [40.0, -0.5]),
           "seantalts/stanli#144: the root of what underflows to 0 had the gradient nan", ("extremes", "magnitudes")),
@@ -244,7 +253,8 @@ DEFECTS = [
     entry("exponent_of_a_power_of_zero", PowerOfZero, PowerOfZeroTwin,
           lambda: (draw(3, low=0.5, high=2), draw(3, seed=1, low=1.5, high=3)), 3,
           at(PowerOfZeroTwin.apply, [0.0, 2.0], [2.0, 2.0]),
-          "tensorflow/tfjs#346: pow's gradient by the exponent was nan at the base 0", EXTREMES, domain={"inputs[0]": (0, 1e4)}),
+          "tensorflow/tfjs#346: pow's gradient by the exponent was nan at the base 0", EXTREMES,
+          domain={"inputs[0]": (0, 1e4)}),
     entry("hyperbolic_sine_beyond_88", HyperbolicSine, HyperbolicSineTwin, lambda: (draw(4),), 3,
           at(torch.sinh, [100.0]),
           "tenstorrent/tt-metal#52612: sinh's gradient was infinite from 88.5 on, below the overflow",
@@ -256,8 +266,7 @@ DEFECTS = [
           in_half(lambda x: -300 / x / x, 300.0),
           "tenstorrent/tt-metal#52376: 1/x² by the reciprocal of a square lost the gradient", SMALL),
     entry("clamp_of_a_rounded_bound", any_of, any_of_twin, lambda: (draw(2, 3),), 4,
-          lambda subject: (bool(torch.autograd.grad(
-              subject(x := torch.full((2,), 12.0, dtype=torch.float16, requires_grad=True)), x)[0].isfinite().all()), True),
+          _finite_in_half,
           "fastino-ai/GLiNER2#155: 1 − 1e-6 is 1 in half precision, and a clamp by it none", SMALL),
     entry("cubes_underflow_in_half", Norm3, Norm3Twin, lambda: (draw(2, 3, low=0.5, high=2),), 4,
           in_half(lambda x: (x / x.abs().pow(3).sum() ** (1 / 3)) ** 2, 1e-4, 1e-4),
