@@ -1,11 +1,11 @@
-"""Losses whose gradient is right for the targets, weights, masks and options that are given, and for no others."""
+"""Losses and their like, right for the targets, weights, masks and options that are given."""
 
 import torch
 from torch.nn import functional as F
 
 from tests.testing.corpus.entry import DOUBLE, draw, gradients
-from tests.testing.corpus.reported.entry import entry
-from tests.testing.corpus.unseen import compared, pair
+from tests.testing.corpus.hidden.demonstrations import compared, pair
+from tests.testing.corpus.hidden.entry import entry
 
 
 def soft_cross_entropy(logits, target):
@@ -49,18 +49,6 @@ NoReduction, NoReductionTwin = pair(
     lambda x, reduction: (squares(x, reduction), (x, reduction)),
     lambda g, x, reduction: 2 * g * x / x.numel() if reduction == "mean" else torch.zeros_like(x),
     lambda g, x, reduction: 2 * g * x / (x.numel() if reduction == "mean" else 1),
-)
-
-
-def row_squares(x):
-    return x.square().sum(-1)
-
-
-FirstRowsGradient, FirstRowsGradientTwin = pair(
-    "FirstRowsGradient",
-    lambda x: (row_squares(x), (x,)),
-    lambda g, x: 2 * x * g.reshape(-1)[:1].sum(),
-    lambda g, x: 2 * x * g.unsqueeze(-1),
 )
 
 
@@ -135,6 +123,7 @@ PoolWithoutPadding, PoolWithoutPaddingTwin = pair(
 )
 
 EVERY = torch.ones(3, 4, dtype=torch.bool)
+
 LABELS = torch.tensor([0, 2, 1])
 
 
@@ -177,11 +166,6 @@ def _padded_pool(subject):
     return gradients(subject, arguments, incoming), gradients(pooled, arguments, incoming)
 
 
-def _two_rows(subject):
-    x, incoming = draw(2, 4), torch.tensor([1.0, 3.0], dtype=DOUBLE)
-    return gradients(subject, (x,), (incoming,)), gradients(row_squares, (x,), (incoming,))
-
-
 DEFECTS = [
     entry("targets_that_sum_to_one", SoftTargets, SoftTargetsTwin, lambda: (draw(3, 4), distribution()), 2,
           compared(lambda: (draw(3, 4), 2 * distribution()), soft_cross_entropy),
@@ -192,9 +176,6 @@ DEFECTS = [
     entry("reduction_none", NoReduction, NoReductionTwin, lambda: (draw(4), "mean"), 2,
           compared(lambda: (draw(4), "none"), squares),
           "microsoft/DirectML#740: an unreduced loss gave zero gradients, silently"),
-    entry("gradient_of_the_first_row", FirstRowsGradient, FirstRowsGradientTwin, lambda: (draw(1, 4),), 3,
-          _two_rows,
-          "linkedin/Liger-Kernel#1298: every row was multiplied by the incoming gradient of the first"),
     entry("scale_of_zero", ScaledLoss, ScaledLossTwin, lambda: (draw(3), 2.0), 2,
           compared(lambda: (draw(3), 0.0), scaled_loss),
           "unslothai/unsloth-zoo#610: a loss scale of 0, divided out in the backward, gave nan"),

@@ -1,11 +1,10 @@
-"""Custom Functions as people write them with care: rules for transforms, helpers, casts, hooks, and surrogates."""
+"""Custom Functions as people write them with care: rules for transforms, helpers, casts, and surrogates."""
 
 import functools
 
 import torch
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-from torch.utils.checkpoint import checkpoint
 
 from tests.testing.corpus.entry import Sound, draw
 
@@ -231,43 +230,6 @@ def added_in_place(y, x):
     return AddInPlace.apply(y.clone(), x).tanh()
 
 
-def recomputed(x):
-    return checkpoint(lambda y: y.tanh() * y.sigmoid(), x, use_reentrant=False)
-
-
-def recomputed_reentrant(x):
-    return checkpoint(lambda y: y.tanh() * y.sigmoid(), x, use_reentrant=True)
-
-
-def offloaded(x):
-    """Saved tensors go elsewhere, and come back."""
-
-    def pack(tensor):
-        return tensor.detach().clone(), tensor.dtype
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda packed: packed[0].to(packed[1])):
-        return (x.sin() * x).exp()
-
-
-def penalised(x):
-    """The norm of a gradient, as of a penalty."""
-    y = x if x.requires_grad else x.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(y.sin().sum(), y, create_graph=True)
-    return slope.square().sum()
-
-
-def jacobian_inside(x):
-    return torch.func.vmap(torch.func.grad(lambda row: row.sin().prod()))(x)
-
-
-def hooked(x):
-    """A hook on an inner tensor only looks at the gradient."""
-    y = x.exp()
-    if y.requires_grad:
-        y.register_hook(lambda g: None)
-    return y * y
-
-
 SOUND = [
     Sound("every_rule", Exp, lambda: (draw(2, 3),), {"require": ("jvp", "vmap", "hessian")}),
     Sound("vmap_by_hand", RowSums, lambda: (draw(2, 3),), {"require": ("vmap",)}),
@@ -282,10 +244,4 @@ SOUND = [
     Sound("straight_through", Rounded, lambda: (draw(2, 3),), {"surrogate": lambda x: x}),
     Sound("gradient_reversal", Reversal, lambda: (draw(2, 3), 0.5), {"surrogate": lambda x, strength: -strength * x}),
     Sound("surrogate_of_a_spike", Spike, lambda: (draw(2, 3),), {"surrogate": torch.sigmoid}),
-    Sound("checkpointed", recomputed, lambda: (draw(2, 3),)),
-    Sound("checkpointed_reentrant", recomputed_reentrant, lambda: (draw(2, 3),)),
-    Sound("saved_tensors_elsewhere", offloaded, lambda: (draw(2, 3),)),
-    Sound("gradient_of_a_gradient", penalised, lambda: (draw(3),)),
-    Sound("transforms_inside", jacobian_inside, lambda: (draw(2, 3),)),
-    Sound("hook_that_looks", hooked, lambda: (draw(3),)),
 ]
