@@ -6,8 +6,6 @@ must not be lost where a smaller one is right: σ(z) − y of the true class, wh
 overflows on the way, each entry is measured by itself.
 """
 
-import functools
-
 import torch
 
 from torchbp.testing.numerics.gradients import backward, dense, generator
@@ -35,8 +33,8 @@ def gradients_at(subject, tensors, incoming=None, alike=False):
         return None
     if incoming is None:
         source = generator(subject, 17)
-        make = torch.ones_like if alike else functools.partial(random_like, generator=source)
-        incoming = [make(o.detach().double()).to(o.dtype) for o in outputs]
+        incoming = [random_like(o.detach().double(), source) for o in outputs]
+        incoming = [((g.abs() + 1) / 2 if alike else g).to(o.dtype) for g, o in zip(incoming, outputs, strict=True)]
     sent = [g.to(o.dtype) for g, o in zip(incoming, outputs, strict=True)]
     return outputs, backward(outputs, [tensors[i] for i in wanted], sent), incoming
 
@@ -48,7 +46,7 @@ def wrong_entry(subject, tensors, usual, by_row=False, alike=False):
         tensors: the point, in the dtypes to look at.
         usual: the size of a gradient at the usual point.
         by_row: look for the greatest entry of a row too.
-        alike: send incoming gradients of 1, so that sums over rows grow.
+        alike: send incoming gradients of one sign, so that sums over rows grow.
     """
     low = gradients_at(subject, tensors, alike=alike)
     if low is None:
