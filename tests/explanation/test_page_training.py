@@ -30,8 +30,9 @@ def trained(browser, steps):
     return browser.evaluate(f"(goTo(Math.min({steps}, training.steps.length - 1)), {NUMBERS})")
 
 
-def check_training(browse, model, x, y, steps=4, **options):
-    """The page's numbers at the first step, and at the last, are those of Python."""
+def check_training(browse, model, x, y, steps=4, cancels=1, **options):
+    """The page's numbers at the first step, and at the last, are those of Python. cancels: how many times larger than
+    what is left the terms may be that the page adds up in another order."""
     explanation = torchbp.explain(model, x, y, steps=steps, **options)
     browser = browse(explanation)
     for place in (0, steps - 1):
@@ -40,8 +41,9 @@ def check_training(browse, model, x, y, steps=4, **options):
         for record in explanation.steps[place].records:
             tensor = record.tensor.double().reshape(-1)
             computed = torch.tensor(found[record.name], dtype=torch.float64).reshape(-1)
+            bound = cancels * 1e-12 * min(1.0, tensor.abs().max().item())
             torch.testing.assert_close(
-                computed, tensor, rtol=1e-12, atol=1e-12, msg=lambda m, r=record: f"{r.name}: {m}"
+                computed, tensor, rtol=1e-12, atol=bound, msg=lambda m, r=record: f"{r.name}: {m}"
             )
 
 
@@ -67,7 +69,7 @@ def test_every_activation_has_the_numbers_of_python(without_checks, browse, some
 
 def test_every_kind_of_layer_has_the_numbers_of_python(without_checks, browse):
     model, x, y = with_all()
-    check_training(browse, model, x, y, lr=0.1)
+    check_training(browse, model, x, y, lr=0.1, cancels=100)  # four norms take most of the gradient away
 
 
 def test_an_attention_head_has_the_numbers_of_python(without_checks, browse):
@@ -164,20 +166,6 @@ def test_a_network_of_too_many_numbers_is_not_trained_and_the_page_says_so(brows
     browser = browse(large())
     assert f"{MOST_NUMBERS:,} numbers" in browser.text("#train-card")
     assert browser.evaluate("document.querySelectorAll('#train-card button').length") == 0
-
-
-def test_of_a_large_network_the_losses_that_python_recorded_are_drawn(without_checks, browse):
-    torch.manual_seed(0)
-    model, x, y = torchbp.nn.MLP(200, 20, 1), torch.randn(8, 200), torch.rand(8, 1)
-    assert "With explain(…, steps=100)" in torchbp.explain(model, x, y).to_html()
-    explanation = torchbp.explain(model, x, y, lr=0.5, steps=7)
-    losses = [summary.loss for summary in explanation.steps.summaries()]
-    browser = browse(explanation)
-    assert f"The loss of 7 steps, as Python has taken them: {losses[0]:.4g} at first" in browser.text("#train-card")
-    points = browser.evaluate("[...document.querySelector('#train-card polyline').points].map((p) => [p.x, p.y])")
-    high, low = max(losses), min(losses)
-    assert [y for _, y in points] == [pytest.approx(120 * (high - loss) / (high - low), abs=0.1) for loss in losses]
-    assert browser.evaluate("byId('train-card').scrollWidth <= byId('train-card').clientWidth")
 
 
 def test_buttons_take_steps_play_and_go_back(browse):
