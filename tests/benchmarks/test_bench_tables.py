@@ -11,9 +11,10 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
 
 from torchbp.benchmarks.commands import tables
-from torchbp.benchmarks.helpers import real_tables, table_models
+from torchbp.benchmarks.helpers import real_tables, table_models, table_records
 from torchbp.benchmarks.helpers.real_tables import CLASSES, NUMBER, read_table, split, table_files
 from torchbp.benchmarks.helpers.table_models import ABLATION, MODELS, PEER, library_models, of_library
+from torchbp.benchmarks.helpers.table_records import TableRecords, key_of
 from torchbp.cli import main
 
 DUMMIES = {
@@ -91,6 +92,74 @@ def test_the_command_prints_means_and_a_summary(folder, monkeypatch, capsys):
     assert [float(cell) for cell in rows["linear"][2:5]] == [1, 0, 1]
     assert [float(cell) for cell in rows[PEER][:5]] == [1, 0, 0, 0, 2]
     assert out.endswith("at most 5000 rows of a table, 2 seeds, one thread\n")
+
+
+def test_a_bench_that_was_killed_goes_on(folder, monkeypatch, capsys):
+    """What is in the file is not measured again; the line that it was writing is cut off."""
+    monkeypatch.setattr(tables, "MODELS", DUMMIES)
+    file, scored, fits = folder / "records.jsonl", tables.scored, []
+
+    def killed(model, parts, kind):
+        fits.append(len(parts.y))
+        if len(fits) == 8:  # each model is trained twice to warm up
+            raise KeyboardInterrupt
+        return scored(model, parts, kind)
+
+    monkeypatch.setattr(tables, "scored", killed)
+    arguments = ["bench", "tables", str(folder), "--only", "autompg", "--records", str(file), "--seeds"]
+    assert main([*arguments, "3"]) == 130
+    first = file.read_text().splitlines()
+    assert len(first) == 3
+    file.write_text("\n".join(first) + "\n" + first[0][:40])
+    capsys.readouterr()
+    monkeypatch.setattr(tables, "scored", lambda *of: fits.append(0) or scored(*of))
+    fits.clear()
+    assert main([*arguments, "3"]) == 0
+    assert len(fits) == 3 + 4  # the other half, and both models to warm up
+    lines = file.read_text().splitlines()
+    assert lines[:3] == first
+    assert len(lines) == 6
+    shown = capsys.readouterr().out
+    for seeds, measured in (("3", 0), ("4", 2 + 4)):
+        fits.clear()
+        assert main([*arguments, seeds]) == 0
+        assert len(fits) == measured
+        assert (capsys.readouterr().out == shown) == (not measured)
+
+
+def test_a_record_is_of_its_rows_options_and_versions(monkeypatch):
+    parts, others = (split(read_table("iris"), seed) for seed in (0, 1))
+    key = key_of("ours", MODELS["torchbp's MLP"][CLASSES](0), parts)
+    assert key == key_of("ours", MODELS["torchbp's MLP"][CLASSES](0), split(read_table("iris"), 0))
+    different = {
+        key,
+        key_of("theirs", MODELS["torchbp's MLP"][CLASSES](0), parts),
+        key_of("ours", MODELS["torchbp's MLP"][CLASSES](1), parts),
+        key_of("ours", MODELS["torchbp's MLP"][CLASSES](0).set_params(tol=0), parts),
+        key_of("ours", MODELS["torchbp's MLP"][CLASSES](0), others),
+        key_of("ours", MODELS["torchbp's MLP"][CLASSES](0), parts._replace(y_test=parts.y_test[::-1])),
+    }
+    monkeypatch.setattr(table_records, "source_digest", lambda: "of another source")
+    different.add(key_of("ours", MODELS["torchbp's MLP"][CLASSES](0), parts))
+    monkeypatch.setattr(table_records, "installed_version", lambda name: "0.1")
+    different.add(key_of("ours", MODELS["torchbp's MLP"][CLASSES](0), parts))
+    assert len(different) == 8
+    theirs = key_of("", MODELS[PEER][CLASSES](0), parts)
+    monkeypatch.setattr(table_records, "source_digest", lambda: "of a third source")
+    assert theirs == key_of("", MODELS[PEER][CLASSES](0), parts)
+
+
+def test_a_file_of_something_else_is_not_appended_to(tmp_path, capsys):
+    for number, text in enumerate(["a,b\n", "3\n", "[]\n", "{}\n"]):
+        file = tmp_path / str(number)
+        file.write_text(text)
+        with pytest.raises(ValueError, match=f"line 1 of .*{number} is no record of bench tables; name another file"):
+            TableRecords(file)
+        assert file.read_text() == text
+    assert main(["bench", "tables", "--records", str(file)]) != 0
+    assert "argument --records: line 1 of" in capsys.readouterr().err
+    assert main(["bench", "tables", "--records", str(tmp_path / "no" / "file")]) != 0
+    assert "cannot be written: No such file or directory" in capsys.readouterr().err
 
 
 def test_summary():

@@ -376,19 +376,49 @@ def test_numbers_of_a_checkpoint_that_are_none_are_named(value, message, run, ch
     assert re.fullmatch(f"torchbp: error: odd.ckpt: net.2.bias {message}.*\n", err)
 
 
-def test_ensembles_are_refused_with_what_to_add(run):
+def test_a_member_that_is_none_is_refused(run):
     sweep, ensemble = (f"{CANCER} -c {quoted(CONFIGS / name)}" for name in ("sweep.yaml", "ensemble.yaml"))
     for arguments, message in (
-        (sweep, r"the network is an ensemble of \d+, and explain shows one: add --member N, 1 to \d+"),
-        (ensemble, r"the network is an ensemble of \d+, and explain shows one: add --member N, 1 to \d+"),
-        (f"{ensemble} --member 99", r"--member 99: the ensemble has the members 1 to \d+"),
-        (f"{CANCER} --member 1", "--member 1 is of many networks, and the settings are of one; leave it out"),
+        (f"{sweep} --saturate", "--saturate changes one network, and these are several: add --member 1"),
+        (f"{ensemble} --member 99", r"the member 99 is none: they are 1 to \d+"),
+        (f"{CANCER} --member 1", "--member 1 is of many networks, and this is one; leave it out"),
     ):
         status, out, err = run(arguments)
         assert (status, out) == (2, "")
         assert re.fullmatch(f"torchbp: error: {message}\n", err), err
     for config in (sweep, ensemble):
         assert run(f"{config} --model.members null --model.lr 0.1")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--data.source breast_cancer --model.dropout 0.1", "--data.source digits", "--data.source diabetes"]
+)
+def test_networks_that_answer_together(arguments, run):
+    """The mean of their answers stands first, then the step of one of them."""
+    files = "--json e.json --html e.html --markdown e.md"
+    status, out, err = run(f"{arguments} --row 7 --model.members 3 --model.hidden [3] {files}")
+    assert (status, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    assert out.startswith("── How 3 networks answer together ─")
+    assert ("Ŷ = (1/E) Σ_e Ŷ_e" if "diabetes" in arguments else "P = (1/E) Σ_e P_e") in out
+    content = json.loads(Path("e.json").read_text())
+    ensemble, task = content["ensemble"], content["outputs"]
+    each = torch.tensor([one["values"] for one in ensemble["members"]], dtype=torch.double)
+    together = ensemble["together"]
+    assert each.shape == (3, 1, len(task))
+    torch.testing.assert_close(each.mean(0), torch.tensor(together["values"]).double())
+    torch.testing.assert_close(each.std(0, correction=0), torch.tensor(together["spread"]["values"]).double())
+    assert [one["share"] for one in ensemble["members"]] == [pytest.approx(1 / 3)] * 3
+    assert together["loss"] < sum(one["loss"] for one in ensemble["members"]) / 3
+    if "dropout" not in arguments:  # which is off where they answer together
+        assert ensemble["members"][0]["loss"] == pytest.approx(content["from"])
+    page, text = Path("e.html").read_text(), Path("e.md").read_text()
+    assert "<summary>How 3 networks answer together</summary>" in page
+    assert "## How 3 networks answer together" in text
+    alone = run(f"{arguments} --row 7 --model.members 3 --model.hidden [3] --member 1 --json alone.json")[1]
+    assert "together" not in alone
+    assert "member 1 of 3" in " ".join(alone.split())
+    assert json.loads(Path("alone.json").read_text())["from"] == content["from"]
 
 
 def test_files_are_written_before_anything_is_printed_and_all_or_none(run, monkeypatch):

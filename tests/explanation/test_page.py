@@ -85,7 +85,6 @@ def test_network_is_no_tangle_and_holds_the_strongest_units(explanation):
     for number, column in enumerate(data["columns"][1:], 1):
         dz = explanation[f"dL/dZ{number}"].tensor
         shown = dz[:, column["units"]]
-        torch.testing.assert_close(torch.tensor(data["tensors"][f"dL/dZ{number}"]), shown.float(), rtol=1e-4, atol=0)
         others = [unit for unit in range(dz.shape[1]) if unit not in column["units"]]
         assert not others or dz.abs().sum(0)[others].max() <= shown.abs().sum(0).min()
 
@@ -95,7 +94,7 @@ def test_layers_of_more_than_ten_units_are_drawn_by_eight(units, drawn):
     net = torchbp.nn.MLP(2, units, 1, dtype=torch.float64)
     data = data_of(torchbp.explain(net, torch.randn(9, 2), torch.ones(9, 1)).to_html())
     assert len(data["columns"][1]["units"]) == drawn
-    assert (data["rows"], data["count"], len(data["tensors"]["Z1"])) == (8, 9, 8)
+    assert (data["rows"], data["count"]) == (8, 9)
 
 
 def test_where_nothing_learns_the_largest_units_are_drawn():
@@ -106,10 +105,12 @@ def test_where_nothing_learns_the_largest_units_are_drawn():
 
 
 def test_numbers_of_the_page_have_nine_digits():
-    explanation = xor()
-    found = data_of(explanation.to_html())["tensors"]["Z1"]
-    torch.testing.assert_close(torch.tensor(found).double(), explanation["Z1"].tensor, rtol=1e-7, atol=0)
-    assert found[0][0] == float(f"{explanation['Z1'].tensor[0, 0].item():.9g}")
+    """Of a network that the page does not compute."""
+    data = data_of(large().to_html())
+    for number, column in enumerate(data["columns"][1:], 1):
+        shown, found = large()[f"Z{number}"].tensor[:, column["units"]], data["tensors"][f"Z{number}"]
+        assert found == [[float(f"{value:.9g}") for value in row] for row in shown.tolist()]
+    assert "tensors" not in data_of(xor().to_html())
 
 
 @pytest.mark.parametrize(

@@ -227,13 +227,14 @@ def test_each_mistake_of_the_page_is_the_one_that_it_names(browse):
     browser = browse(explanation)
     count = 0
     for record in explanation.records:
-        made = {f"{said[:1].upper()}{said[1:]}.": m.tree for side in record.sides for said, m in named(side)}
+        made = {said: m.tree for side in record.sides for said, m in named(side)}
         found = browser.evaluate(
-            f"(program.mistakes['{record.name}'] ?? []).map(([says, path, part]) => [says, "
-            f"toLists(valueOf(withPart(program.trees['{record.name}'], path, part), training.values))])"
+            f"wrongValues({{ name: '{record.name}' }}).map(([says, value]) => [says, toLists(value)])"
         )
         for says, value in found:
-            expected = torch.as_tensor(made[says].evaluate(explanation.step.symbols), dtype=torch.float64)
+            expected = torch.as_tensor(
+                made[says.lower().removesuffix(".")].evaluate(explanation.step.symbols), dtype=torch.float64
+            )
             computed = torch.tensor(value, dtype=torch.float64).reshape(expected.shape)
             torch.testing.assert_close(computed, expected)
             assert not torch.allclose(computed, record.tensor)
@@ -242,7 +243,7 @@ def test_each_mistake_of_the_page_is_the_one_that_it_names(browse):
 
 
 def named(side):
-    return [(sentence(mistake.parts, partial), mistake) for mistake in mistakes(side, {})]
+    return [(sentence(mistake.parts, partial).lower(), mistake) for mistake in mistakes(side, {})]
 
 
 def test_a_large_network_has_a_panel_too(browse):
@@ -353,3 +354,74 @@ def test_the_exercise_asks_for_shapes_too(browse):
     assert answer(browser, "1×4") == "No. A step changes the numbers of a parameter, and not its shape."
     browser.evaluate(f"show({at(explanation, 'L')})")
     assert browser.text("#asked").startswith("What is L? ")
+
+
+def test_the_exercise_asks_for_a_part_of_a_formula(browse):
+    explanation = xor()
+    browser = browse(explanation)
+    browser.click("#examine")
+    browser.evaluate("(byId('kind').value = 'part', byId('kind').dispatchEvent(new Event('change')))")
+    hidden = (
+        "[...document.querySelectorAll('.step.shown :is(.equation, .why, .numbers)')].every((e) => !e.offsetParent)"
+    )
+
+    def asked(name, gap):
+        """The gap with this text is asked for."""
+        browser.evaluate(f"(turn = 0, show({at(explanation, name)}))")
+        while gap not in browser.text("#asked"):
+            browser.evaluate("(turn += 1, show(state.step))")
+            assert browser.evaluate("turn") < 5
+
+    asked("dL/dZ1", "∂L/∂Z1 = ∂L/∂A1 ∘ ▢ ∘ (1 − A1)")
+    assert browser.evaluate(hidden)
+    assert "A1 ∘ (1" not in browser.evaluate("byId('now').textContent + byId('equation').textContent")
+    choices = browser.evaluate("[...document.querySelectorAll('#choices button')].map((b) => b.textContent)")
+    assert choices == sorted(choices)
+    assert "A1" in choices
+    assert answer(browser, "1") == "The factor A1 is missing."
+    assert answer(browser, "Z1") == "Z1 does not belong there."
+    assert answer(browser, "-A1") == "The sign is wrong."
+    assert answer(browser, "dW1") == "“dW1” is not known here, or stands in the wrong place."
+    assert answer(browser, "A1*A1/A1") == "Right: it gives the same as A1."
+    assert not browser.evaluate(hidden)
+    asked("dL/dZ2", "∂L/∂Z2 = ▢/N")
+    assert answer(browser, "(A2 - y)*N") == "The division by N is missing."
+    assert answer(browser, "(A2 − y)/N") == "It is divided by N twice."
+    assert answer(browser, "y - A2") == "The sign is wrong."
+    assert answer(browser, "A2 - y") == "Right."
+    asked("dL/dW2", "∂L/∂W2 = ▢ A1")
+    assert answer(browser, "dZ2").startswith("The shapes do not fit: 4×1 and 4×4. Is a transpose missing")
+    assert answer(browser, "(dA2)ᵀ") == "∂L/∂A2 does not belong there."
+    browser.click("#reveal")
+    assert browser.text("#verdict") == "It is (∂L/∂Z2)ᵀ."
+    asked("W1′", "W1′ = W1 − ▢")
+    browser.evaluate("[...document.querySelectorAll('#choices button')].find((b) => b.textContent === 'α').click()")
+    assert browser.text("#verdict") == "The factor ∂L/∂W1 is missing."
+    browser.evaluate("byId('choices').querySelector('button').click()")
+    browser.evaluate(f"show({at(explanation, 'A1′')})")  # by the same equation as A1
+    assert browser.text("#asked").startswith("What is A1′[1,")
+
+
+def test_every_choice_of_every_gap_is_judged(browse):
+    """One of them is right, and of each other it is said what is wrong."""
+    torch.manual_seed(1)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(3, 4), torch.nn.LayerNorm(4), torch.nn.GELU(), torch.nn.Linear(4, 3), torch.nn.Tanh()
+    )
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.05)
+    loss = torch.nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 0.5]))
+    explanation = torchbp.explain(net.double(), torch.randn(5, 3), [0, 1, 2, 2, 1], loss=loss, optimizer=optimizer)
+    browser = browse(explanation)
+    browser.evaluate("(byId('examine').click(), byId('kind').value = 'part')")
+    found = browser.evaluate(
+        """data.steps.flatMap(({ name }, step) => (show(step), program.gaps[name] ?? []).flatMap((_, gap) => {
+          turn = gap;
+          ask();
+          const { right, wrong, text } = gapAsked();
+          return [right, ...wrong.keys()].map((choice, i) => [text, choice, i === 0, verdictOfPart(choice)]);
+        }))"""
+    )
+    assert len(found) > 150
+    for text, choice, is_right, says in found:
+        assert bool(says.get("right")) == is_right, (text, choice, says)
+        assert not says["says"].startswith("No."), (text, choice)

@@ -1,7 +1,5 @@
 """`torchbp check` from the shell."""
 
-import collections
-import contextlib
 import json
 import multiprocessing
 import os
@@ -14,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.checks import in_this_process
 from torchbp.cli import main
 from torchbp.testing.cli import worker
-from torchbp.testing.cli.refusal import Refusal
 
 # what a worker imports, also when autograd.grad is first called
 PRELOADED = ["torchbp.testing.audit", "torchbp.testing.cli.target", "torch.fx.experimental.symbolic_shapes"]
@@ -144,29 +142,11 @@ def run(tmp_path, monkeypatch, capfd):
     return call
 
 
-class Pipe(collections.deque):
-    """What the worker would have sent."""
-
-    send, recv = collections.deque.append, collections.deque.popleft
-
-    def poll(self, seconds):
-        return True
-
-
 @pytest.fixture
 def run_here(run, monkeypatch):
     """The command without a worker."""
 
-    @contextlib.contextmanager
-    def here(target, names):
-        pipe = Pipe()
-        try:
-            worker.send_audit(target, names, pipe)
-        except Refusal as error:
-            pipe.send(error)
-        yield None, pipe
-
-    monkeypatch.setattr(worker, "running_worker", here)
+    monkeypatch.setattr(worker, "running_worker", in_this_process)
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.delitem(sys.modules, "audited", raising=False)
     return run

@@ -9,14 +9,16 @@ import subprocess
 import sys
 import time
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from unittest import mock
 
 import pytest
 import torch
 
-from tests.training.pairs import Pair, torchrun_here
+from tests.training.pairs import Pair, free_port, torchrun_here
 from torchbp.cli import main
+from torchbp.training.cli.processes import group_to_wait_in, wait_for_all
 from torchbp.training.data.batches import Batches
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
@@ -240,3 +242,23 @@ def started_process_killed(arguments):
         os.kill(int(child), signal.SIGKILL)
         err += process.stderr.readlines()  # to its end: both processes have ended
         return process.wait(), process.stdout.readlines(), err
+
+
+def wait_in_turn(rank, port):
+    """Process 1 comes late, when the group of the run would have given up."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2, timeout=timedelta(seconds=1))
+    group = group_to_wait_in()
+    time.sleep(2.5 * rank)
+    wait_for_all(group)
+    torch.distributed.destroy_process_group()
+
+
+def test_a_process_waits_for_another_one_longer_than_the_group_of_the_run(processes):
+    port = free_port()
+    both = [processes.Process(target=wait_in_turn, args=(rank, port)) for rank in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]

@@ -1,6 +1,5 @@
 """A run that was interrupted and resumed ends as an uninterrupted one: the same weights, bit for bit."""
 
-import contextlib
 import csv
 import functools
 import itertools
@@ -11,7 +10,6 @@ import re
 import shlex
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -19,9 +17,9 @@ import pytest
 import torch
 
 from tests.commands import command_in
+from tests.training.kills import fit_here, killed_in_writing
 from tests.training.trainers import network, quiet_trainer
 from torchbp.cli import main
-from torchbp.training.cli import run_page
 
 CONFIG = Path(__file__).parent.parent.parent / "configs/breast_cancer.yaml"
 FIT = [
@@ -109,39 +107,6 @@ def losses(path):
 
 def resume():
     assert main([*FIT, "--ckpt_path", str(LAST)]) == 0
-
-
-def fit_here(folder, arguments, save=0, replace=0):
-    """`fit` in a process of its own, which is killed in the middle of the checkpoint number `save` that it writes, or
-    before it puts number `replace` in its place; the first are last.ckpt, best.ckpt, last.ckpt."""
-    written, write, put = [], torch.save, os.replace
-
-    def half(checkpoint, file):
-        written.append(file)
-        write(checkpoint, file)
-        if len(written) == save:
-            file.flush()
-            os.truncate(file.fileno(), os.path.getsize(file.fileno()) // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def never(source, target):
-        if len(written) == replace:
-            os.kill(os.getpid(), signal.SIGKILL)
-        put(source, target)
-
-    torch.set_num_threads(1)
-    torch.save, os.replace, sys.argv = half, never, ["torchbp"]
-    run_page.write_page = lambda *_: None
-    os.chdir(folder)
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-        sys.exit(main(arguments))
-
-
-def killed_in_writing(processes, arguments, **which):
-    process = processes.Process(target=fit_here, args=(os.getcwd(), arguments), kwargs=which)
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("moment", range(10))

@@ -154,6 +154,9 @@ def _parser():
         "--peers", action="store_true", help="LightGBM, CatBoost, RealMLP-TD and TabM, too, where they are installed"
     )
     tables.add_argument("--ablation", action="store_true", help="our pack alone, each time with one part changed")
+    tables.add_argument(
+        "--records", metavar="FILE", type=_table_records, help="append each result; what is there is not measured again"
+    )
     tables.add_argument("--only", type=_table, nargs="+", default=None, metavar="TABLE", help="these alone")
     tables.add_argument("--json", metavar="FILE", type=_new_file, help="write the results to this file too")
     return parser
@@ -193,6 +196,20 @@ def _table(text):
     if text not in (names := [*TARGETS, *OF_SKLEARN]):
         raise argparse.ArgumentTypeError(f"{text} is not one of {', '.join(names)}")
     return text
+
+
+def _table_records(text):
+    with extra_needed("bench", "torchbp bench tables"):
+        from torchbp.benchmarks.helpers.table_records import TableRecords
+    path = Path(text)
+    try:
+        records = TableRecords(path)
+        path.touch()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path} cannot be written: {error.strerror}") from None
+    return records
 
 
 def _new_file(text):

@@ -36,7 +36,7 @@ SECTIONS = {
 }
 SECTIONS["test"] = SECTIONS["validate"]
 CONFIG = ("-c, --config FILE", "a file of keys in YAML, or the name of a packaged one; see torchbp configs")
-VALUES = {"int": "N", "float": "X", "bool": "true|false", "str": "NAME", "list[int]": "[N, …]", "list[str]": "[A, …]",
+VALUES = {"int": "N", "float": "X", "bool": "[true|false]", "str": "NAME", "list[int]": "[N, …]", "list[str]": "[A, …]",
           "list[float]": "[X, …]", "dict[str, float]": "{NAME: X, …}"}  # fmt: skip
 FILES = ("ckpt_path", "output", "json", "html", "latex", "markdown", "notebook", "svg")
 OF_CHECKPOINT = ("data.source", "data.target", "data.id")  # of a command that has a checkpoint

@@ -28,13 +28,13 @@ TRAINER_DEFAULTS = {
 }
 
 
-def recipe_keys(recipe: str = "mlp", budget: str | None = None):
+def recipe_keys(recipe: str = "mlp", budget: str | int | None = None):
     """The keys that choose how `fit` trains.
 
     Args:
         recipe: mlp, one network in seconds; pack, many that differ, of which the best together answer; or article, the
             article's network.
-        budget: of a pack, the time that it is trained, such as 2m, instead of a number of networks.
+        budget: of a pack, the time that it is trained, such as 2m or 90 seconds, instead of a number of networks.
     """
 
 

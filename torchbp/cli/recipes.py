@@ -1,24 +1,24 @@
 """The recipes of `torchbp fit --recipe NAME`: settings that stand before all files and flags, which can change them."""
 
-RECIPES = {
-    "mlp": {},
-    "article": {
-        "model.hidden": "[16]",
-        "model.activation": "sigmoid",
-        "model.scaling": "standard",
-        "model.optimizer": "sgd",
-        "model.lr": "0.5",
-        "model.weight_decay": "0.001",
-        "stopping.min_grad_norm": "0.01",
-        "stopping.monitor": "train/loss",
-        "stopping.min_delta": "0.0001",
-        "stopping.patience": "20",
-    },
-    "pack": {},
-}
+import json
+
+import yaml
+
+from torchbp.cli.configs import packaged
+
+ARTICLE = "breast_cancer"  # the packaged configuration whose network and stopping rule the article's recipe has
 # what each is, and what for, in a line of `fit`
 WHY = {
     "mlp": "one network, in seconds; --recipe pack trains many that differ, in minutes, and the best answer together",
     "article": "16 sigmoid units and plain gradient descent, to learn from; --recipe mlp is for better scores",
     "pack": "networks that differ, in minutes; the best of them answer together",
 }
+
+
+def recipe_settings(recipe: str) -> dict[str, str]:
+    """{key: value, as a flag has it} of the recipe's settings that are no defaults."""
+    if recipe != "article":
+        return {}
+    content = yaml.safe_load(packaged()[ARTICLE].read_text(encoding="utf-8"))
+    settings = {f"{group}.{name}": value for group in ("model", "stopping") for name, value in content[group].items()}
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}

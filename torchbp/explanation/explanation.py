@@ -14,6 +14,7 @@ from torchbp.explanation.derivation.descent import Descent, lr_of
 from torchbp.explanation.derivation.many_steps import Descents, StepSummary
 from torchbp.explanation.derivation.network import Chain
 from torchbp.explanation.derivation.step import TrainingStep
+from torchbp.explanation.ensemble import Ensemble
 from torchbp.explanation.notation.quantities import d
 from torchbp.explanation.notation.records import Record, sentence
 from torchbp.explanation.observations import observations
@@ -116,7 +117,11 @@ class Explanation:
     updated: the parameters after the step by their keys in the model's state_dict, tensors.
     steps: all steps of the descent, a sequence of explanations; this one is `steps[number - 1]`.
     observations: what there is to see, in sentences: units that learn the same, saturation, a vanishing gradient.
+    ensemble: how the network answers together with others, an `Ensemble`, which the text and the page show first; None
+        unless the command has set it.
     """
+
+    ensemble: Ensemble | None = None
 
     def __init__(
         self,

@@ -179,7 +179,8 @@ def test_a_function_gets_what_is_given_by_the_names_of_its_parameters(exercises)
         ([1], TypeError, r"the answers are \[1\]; give a dictionary"),
         ({"dW1": 0, "dL/dW1": 0}, ValueError, "dL/dW1 is there twice; give it once"),
         ({"W1": np.zeros((3, 3))}, ValueError, "W1 is given, and the answers have another one; after the update it is"),
-        ({"dW1": "a"}, TypeError, "dW1='a' is not read as numbers"),
+        ({"dW1": "a"}, ValueError, "'a' is not known; the formula may use Z1, A1"),
+        ({"dW1": object()}, TypeError, "dW1=.* is not read as numbers; give an array, a tensor or a formula"),
         ({"dW1": [1j]}, TypeError, "dW1="),
     ],
 )  # fmt: skip

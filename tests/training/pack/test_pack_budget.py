@@ -60,9 +60,10 @@ def test_a_draw_ends_with_the_time_and_counts_only_if_it_is_the_first(run, monke
         return draw
 
     monkeypatch.setattr(of_run, "train_draw", train_draw)
-    status, out, err = run("fit", *OF_ROWS, "--data.target", "t", *QUICK, "--budget", "1h")
+    status, out, err = run("fit", *OF_ROWS, "--data.target", "t", *QUICK, "--budget", 3600)
     assert status == 0, err
     assert f"after {max(enough, 1) * 12} networks" in out
+    assert "the budget of 3600s is used" in out
     assert epochs[-1] == 1
     assert all(count > 1 for count in epochs[:enough])
 

@@ -8,6 +8,7 @@ import torch
 from tests.training.pack.tables import RUN
 from torchbp.estimators.pack_training import PackTraining
 from torchbp.training import PackNetwork
+from torchbp.training.cli import importance
 from torchbp.training.export.answering import answering, description
 from torchbp.training.pack.draws import fit_folds
 from torchbp.training.pack.rows import PackRows
@@ -28,6 +29,24 @@ def test_a_network_is_not_trained_on_its_fold(sizes, monkeypatch):
         assert not mask[starts[fold] : starts[fold] + sizes[fold]].any()
         assert mask.sum() % options["batch_size"] == 0
         assert mask.sum() >= 100 - max(sizes) - options["batch_size"]
+
+
+def test_importance_is_of_rows_that_the_members_were_not_trained_on(monkeypatch):
+    """Each network answers with its fold's number, and knows the column b only there: other networks would err."""
+    one = {"number": 1, "hidden": [], "dropout": 0.0, "share": 1.0}
+    columns = {name: {"kind": "number", "missing": "impute"} for name in "ab"}
+    model = PackNetwork(2, ["t"], columns, "regression", [one], fold_sizes=[30, 10], inputs=2, scaling="clipped")
+    model.scaling.fit(torch.randn(40, 2, dtype=torch.double))
+    with torch.no_grad():
+        for net, weight in zip(model.nets, (0.0, 5.0), strict=True):
+            net[0].weight.copy_(torch.tensor([[0.0, weight]]))
+            net[0].bias.zero_()
+    monkeypatch.setattr(importance, "MOST_ROWS", 20)  # every second row
+    x = torch.randn(40, 2, dtype=torch.double)
+    y = torch.cat([model.answers(part, fold=fold) for fold, part in enumerate(x.split([30, 10]))])
+    assert importance.loss_of(model, x, y, None, torch.arange(40)) == pytest.approx(0, abs=1e-12)
+    assert [name for name, *_ in importance.column_importance(model, x, y)] == ["b", "a"]
+    assert importance.column_importance(model, x[:30], y[:30])[0][2] == pytest.approx(0, abs=1e-12)
 
 
 def test_a_damaged_checkpoint_is_refused(pack_run, tmp_path, run):

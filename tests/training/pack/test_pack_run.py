@@ -1,14 +1,23 @@
 """A pack by the training command: the run, and what the other commands do with it."""
 
+import functools
+import json
+import os
 import re
 import signal
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from tests.checks import in_this_process
+from tests.training.kills import fit_here, killed_in_writing
 from tests.training.pack.tables import OF_ROWS, QUICK, RUN, write_table
+from torchbp.testing.cli import worker
 from torchbp.training import PackNetwork
 
 
@@ -73,7 +82,7 @@ def each_answer(model, frame):
 
 @pytest.mark.usefixtures("there")
 def test_predict_writes_the_mean_by_the_shares_and_the_spread(run):
-    status, *_ = run("predict", "--ckpt_path", RUN, "--overwrite", "true")
+    status, *_ = run("predict", "--overwrite", "--ckpt_path", RUN)
     assert status == 0
     table = pd.read_csv("predictions.csv")
     model = PackNetwork.load_from_checkpoint(RUN / "checkpoints/best.ckpt")
@@ -123,10 +132,45 @@ def test_explain_shows_a_member(run):
         torch.testing.assert_close(member(x), model.nets[-1](model.scaling(x)))
     assert "row 2" in out
     other = next(number for number in range(1, 25) if number not in model.numbers)
-    for arguments, message in ((["--member", other], f"the member {other} is none"), ([], "add --member")):
-        status, _, err = run("explain", "--ckpt_path", RUN, *arguments)
+    status, _, err = run("explain", "--ckpt_path", RUN, "--member", other)
+    assert status == 2
+    assert f"the member {other} is none" in err
+
+
+@pytest.mark.usefixtures("there")
+def test_explain_shows_how_the_pack_answers_and_then_the_member_with_the_largest_share(run):
+    model = PackNetwork.load_from_checkpoint(RUN / "checkpoints/best.ckpt")
+    status, out, err = run("explain", "--ckpt_path", RUN, "--row", 2, "--json", "e.json")
+    assert status == 0, err
+    assert model.equation in out
+    found = json.loads(Path("e.json").read_text())["ensemble"]
+    shares = dict(zip(model.numbers, model.shares(), strict=True))
+    assert {one["number"]: one["share"] for one in found["members"]} == shares
+    assert shares[found["shown"]] == max(shares.values())
+    answers = model.answers(pd.read_csv("t.csv").iloc[[1]])
+    torch.testing.assert_close(torch.tensor(found["together"]["values"]).double(), answers)
+    truth = pd.read_csv("t.csv")["t"][1] == "yes"
+    assert found["together"]["loss"] == pytest.approx(-np.log(float(answers if truth else 1 - answers)))
+
+
+@pytest.mark.usefixtures("there")
+def test_check_audits_a_member(run, monkeypatch):
+    """In this process: tests/testing has workers."""
+    monkeypatch.setattr(worker, "running_worker", in_this_process)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    model = PackNetwork.load_from_checkpoint(RUN / "checkpoints/best.ckpt")
+    status, out, err = run("check", RUN, "--member", model.numbers[0], "--checks", "values", "linearity")
+    assert status == 0, out + err
+    for arguments, message in (
+        ([RUN], f"holds many networks, and one is audited: add --member {model.numbers[0]}"),
+        ([RUN, "--member", 0], "the member 0 is none of those that answer"),
+        (["torchbp.nn:Sigmoid", "--member", 1], "--member 1 is of a run's folder, and torchbp.nn:Sigmoid is none"),
+        (["t.csv"], "t.csv"),
+    ):
+        status, _, err = run("check", *arguments)
         assert status == 2
         assert message in err
+        assert len(err.splitlines()) == 1
 
 
 @pytest.mark.usefixtures("in_an_empty_folder")
@@ -162,6 +206,7 @@ def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
     assert state.keys() == whole.keys()
     assert all(torch.equal(state[name], whole[name]) for name in whole)
     for setting, message in (
+        (["--trainer.max_epochs", 5], "the checkpoint has max_epochs=4, but this command has 5"),
         (["--seed_everything", 1], "the checkpoint has seed=0, but this command has 1"),
         (["--data.seed", 1], "the checkpoint has seed=0, but this command has 1"),
         (["--data.missing", "refuse"], "missing"),
@@ -182,3 +227,38 @@ def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
     status, _, err = run("fit", "--ckpt_path", RUN, "--recipe", "mlp")
     assert status == 2
     assert "is of a pack; add --recipe pack" in err
+
+
+def killed_in_the_second_draw(processes, arguments):
+    process = processes.Process(target=fit_here, args=(os.getcwd(), arguments))
+    process.start()
+    while not (RUN / "checkpoints/draws/0.ckpt").exists():
+        assert process.is_alive()
+        time.sleep(0.005)
+    process.kill()
+    process.join()
+
+
+KILLS = {
+    "in the second draw": killed_in_the_second_draw,
+    "while the first draw is written": functools.partial(killed_in_writing, save=3),
+    "between best.ckpt and last.ckpt": functools.partial(killed_in_writing, save=5),
+    "before the second draw is in its place": functools.partial(killed_in_writing, replace=6),
+}
+
+
+@pytest.mark.processes
+@pytest.mark.usefixtures("in_an_empty_folder")
+@pytest.mark.parametrize("moment", KILLS)
+def test_a_run_that_was_killed_goes_on_to_the_same_ensemble(moment, pack_run, processes, run, monkeypatch):
+    write_table("t.csv")
+    KILLS[moment](processes, ["fit", *OF_ROWS, "--data.target", "t", *QUICK, "--model.members", "24"])
+    assert not (RUN / "configurations.csv").exists()
+    monkeypatch.setattr("torchbp.training.cli.run_page.write_pack_page", lambda *_: None)
+    status, _, err = run("fit", "--ckpt_path", RUN)
+    assert status == 0, err
+    assert not list(RUN.rglob(".*.part"))
+    (state, configurations), (whole, same) = chosen(RUN), chosen(pack_run[0] / RUN)
+    assert configurations == same
+    assert state.keys() == whole.keys()
+    assert all(torch.equal(state[name], whole[name]) for name in whole)

@@ -112,13 +112,16 @@ def test_validation_rows_that_weigh_nothing_choose_no_network(run):
 
 
 REFUSED = {
-    "model.hidden=[8]: a pack draws or sets it": ["--model.hidden", "[8]"],
+    "model.hidden=[8]: a pack draws or sets it; leave it out of the command": ["--model.hidden", "[8]"],
+    "model.hidden=[8], model.lr=0.5: a pack draws or sets them": ["--model.hidden", "[8]", "--model.lr", "0.5"],
     "stopping.patience=3: a pack has no such rule": ["--stopping.patience", "3"],
     "model.members=0 must be at least 1": ["--model.members", "0"],
     "budget=2m trains until the time is used, and model.members=9 says": ["--budget", "2m", "--model.members", "9"],
     "trainer.max_epochs=-1 must be at least 1": ["--trainer.max_epochs", "-1"],
+    "data.on_disk=true: a pack holds its rows in memory; leave": ["--data.on_disk"],
     "data.on_disk=true: a pack holds its rows in memory": ["--data.on_disk", "true"],
     "trainer.precision=64-true is of Lightning's loop": ["--trainer.precision", "64-true"],
+    "and a pack has none; use --budget": ["--trainer.max_time", "00:00:00:05"],
     "trainer.fast_dev_run=True is of Lightning's loop": ["--trainer.fast_dev_run", "true"],
     "budget='soon' must be a time": ["--budget", "soon"],
     "recipe=packs is not known; use mlp, article, pack": ["--recipe", "packs"],

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from torchbp.benchmarks.helpers.real_tables import CLASSES, NUMBER, OF_SKLEARN, read_table, split, table_files
 from torchbp.benchmarks.helpers.table_models import ABLATION, MODELS, PACK, PEER, library_models
+from torchbp.benchmarks.helpers.table_records import TableRecords, key_of
 
 COLUMNS = {
     "loss_ratio": ("loss ratio", "{:.3f}"),
@@ -44,7 +45,7 @@ SMALLEST = 1e-9  # a loss of 0 has no logarithm
 SCORES = {CLASSES: ("log-loss", "accuracy"), NUMBER: ("RMSE / deviation", "R²")}
 
 
-def measure(folder, seeds, rows, only=None, pack=False, peers=False, ablation=False):
+def measure(folder, seeds, rows, only=None, pack=False, peers=False, ablation=False, records=None):
     """A record of every table, seed and model.
 
     Args:
@@ -55,21 +56,28 @@ def measure(folder, seeds, rows, only=None, pack=False, peers=False, ablation=Fa
         pack: whether our packs take part, too.
         peers: whether the models of other libraries do, those that are installed.
         ablation: our pack alone, and the same without one of its parts.
+        records: `TableRecords`; what is among them is not measured again.
     """
     files = {} if folder is None else table_files(folder)
     names = [name for name in (*files, *OF_SKLEARN) if only is None or name in only]
     torch.set_num_threads(1)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # which RealMLP-TD and TabM train with
     models, missing = chosen_models(pack, peers, ablation)
+    records, cold = TableRecords() if records is None else records, set(models)
     with threadpool_limits(1):
-        warm_up(models)
         for name in names:
             table = read_table(name, files.get(name))
             for seed in range(seeds):
                 parts = split(table, seed, rows)
                 for variant, of_kinds in models.items():
-                    found = scored(of_kinds[table.kind](seed), parts, table.kind)
-                    yield {"network": name, "seed": seed, "variant": variant, **found}
+                    model = of_kinds[table.kind](seed)
+                    if (key := key_of(variant, model, parts)) not in records:
+                        if variant in cold:
+                            warm_up(of_kinds)
+                            cold.remove(variant)
+                        found = scored(model, parts, table.kind)
+                        records.add(key, {"network": name, "seed": seed, "variant": variant, **found})
+                    yield records[key]
     yield {"note": f"at most {rows} rows of a table, {seeds} seeds, one thread"}
     if missing:
         yield {"note": missing}
@@ -83,12 +91,10 @@ def chosen_models(pack, peers, ablation):
     return MODELS | (PACK if pack else {}) | of_libraries, missing
 
 
-def warm_up(models):
-    """Let each model be made once, so that what is imported and prepared for the first one is not counted."""
+def warm_up(of_kinds):
+    """Train the models once, so that what is imported and prepared for the first one is not counted."""
     for kind, name in ((CLASSES, "iris"), (NUMBER, "diabetes")):
-        parts = split(read_table(name), 0, most_rows=100)
-        for of_kinds in models.values():
-            scored(of_kinds[kind](0), parts, kind)
+        scored(of_kinds[kind](0), split(read_table(name), 0, most_rows=100), kind)
 
 
 def scored(model, parts, kind):

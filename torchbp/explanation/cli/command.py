@@ -10,11 +10,12 @@ from pytorch_lightning import Trainer
 
 from torchbp.cli import keys
 from torchbp.cli.keys import LINKED, TRAINER_DEFAULTS
-from torchbp.explanation.arguments import member_of, rate
+from torchbp.explanation.arguments import rate
 from torchbp.explanation.cli.data_rows import Rows
-from torchbp.explanation.cli.descent import DESCENTS, lr_of, notes, optimizer_of
+from torchbp.explanation.cli.descent import DESCENTS, notes, optimizer_of
 from torchbp.explanation.cli.files import contents, files_of, write
 from torchbp.explanation.cli.lessons import lesson, refuse_beside_lesson
+from torchbp.explanation.cli.members import ensemble_of, shown_member
 from torchbp.explanation.cli.what_if import WEIGHTS, saturate
 from torchbp.explanation.explanation import explain
 from torchbp.explanation.render.steps_text import table
@@ -29,7 +30,7 @@ from torchbp.training.data.columns import feature_names
 from torchbp.training.data.tabular import TabularData
 from torchbp.training.data.trained import saved_reading
 from torchbp.training.errors import SettingError, UserError
-from torchbp.training.model.loading import is_pack, load_model
+from torchbp.training.model.loading import load_model
 from torchbp.training.model.network import Network
 
 SCALED = {
@@ -92,9 +93,6 @@ def settings_of(arguments):
         refuse_beside_lesson(words)
     if not any(re.match(r"(-c|--config|--ckpt_path|--data)\b", word) for word in words):
         words = [*FIRST, *words]
-    for i, word in enumerate(words):
-        if word in ("--saturate", "--json_all") and "".join(words[i + 1 : i + 2]).lower() not in ("true", "false"):
-            words[i] = f"{word}=true"
     return parser.parse_args(words)
 
 
@@ -133,8 +131,10 @@ def _explanation(settings):
         raise SettingError(f"--descent {settings.descent} is not known; use {' or '.join(DESCENTS)}")
     found = trained(settings) if settings.ckpt_path else _fresh(settings)
     model, source, target, reading, states = found
-    model = model.double()
-    net = _network(model, settings.member)
+    whole = model.double()
+    if (number := shown_member(whole, settings)) is not None:
+        model, states = whole.member(number), []  # the optimizer's are of all members
+    net = model.net
     rows = Rows(source, target, settings.row, settings.y, model, reading)
     with torch.no_grad():
         x, y = model.scaling(rows.x.double()), model.task.encode(rows.answers())
@@ -142,10 +142,10 @@ def _explanation(settings):
     weights = (
         "Trained weights" if settings.ckpt_path else f"Random, untrained weights (seed {settings.seed_everything})"
     )
-    title = rows.title() + (f", member {settings.member} of {model.members}" if model.members else "")
+    title = rows.title() + (f", member {number}{f' of {whole.members}' if whole.members else ''}" if number else "")
     title = f"{title}. Inputs {SCALED[model.hparams.scaling]}. {weights}"
     with _refusals():
-        lr = rate(lr_of(model, settings.member) if settings.lr is None else settings.lr, torch.float64)
+        lr = rate(model.hparams.lr if settings.lr is None else settings.lr, torch.float64)
     optimizer = None
     if settings.descent == "trained":
         lr, optimizer = None, optimizer_of(model, net, lr, states)
@@ -160,7 +160,7 @@ def _explanation(settings):
             saturate(net, x, y)
             title += ", --saturate"
         torch.manual_seed(settings.seed_everything)
-        return explain(
+        explanation = explain(
             net.train(),
             x,
             y,
@@ -173,6 +173,9 @@ def _explanation(settings):
             optimizer=optimizer,
             steps=settings.steps,
         )
+    if number is not None and settings.member is None:
+        explanation.ensemble = ensemble_of(whole, rows.x.double(), rows.answers(), rows.outputs, number)
+    return explanation
 
 
 def trained(settings):
@@ -181,24 +184,10 @@ def trained(settings):
     path = find_checkpoint(settings.ckpt_path)
     checkpoint = read_checkpoint(path)
     model = load_model(checkpoint, path)
-    if is_pack(checkpoint):
-        if settings.member is None:
-            raise SettingError(
-                f"{path} holds a pack, and explain shows one network: add --member {_plain_member(model)}"
-            )
-        model = model.member(settings.member)
-    elif settings.member is not None and not model.members:
-        raise SettingError(f"--member {settings.member} is of many networks, and {path} holds one; leave it out")
     source = settings_of_rows(settings, model, checkpoint, path)["source"]
     target = settings.data.target or checkpoint.get("datamodule_hyper_parameters", {}).get("target")
-    states = [] if is_pack(checkpoint) else checkpoint.get("optimizer_states", [])
+    states = checkpoint.get("optimizer_states", [])
     return model, source, target, saved_reading(checkpoint, settings.data.as_dict()), states
-
-
-def _plain_member(pack):
-    """The number of a member of a pack that `explain` has words for, if there is one: without an embedding."""
-    plain = [number for number in pack.numbers if not pack.configuration_of(number).get("frequency")]
-    return (plain or pack.numbers)[0]
 
 
 def _fresh(settings):
@@ -215,20 +204,4 @@ def _fresh(settings):
     model.trainer.datamodule = data
     model.setup("fit")  # fits the scaling to the training rows
     model.trainer = None
-    if settings.member is not None and not model.members:
-        raise SettingError(f"--member {settings.member} is of many networks, and the settings are of one; leave it out")
     return model.eval(), settings.data.source, settings.data.target, data.settings.reading, []
-
-
-def _network(model, member):
-    """The network; of an ensemble the member with this number."""
-    count = model.members
-    if count and member is None:
-        raise SettingError(
-            f"the network is an ensemble of {count}, and explain shows one: add --member N, 1 to {count}"
-        )
-    if not count:
-        return model.net
-    if member not in range(1, count + 1):
-        raise SettingError(f"--member {member}: the ensemble has the members 1 to {count}")
-    return member_of(model.net, member)

@@ -7,21 +7,14 @@ from torchbp.training.descent.optimizers import OPTIMIZERS
 DESCENTS = "plain", "trained"
 
 
-def lr_of(model, member):
-    """The learning rate of the training; of a sweep that of the member's group."""
-    lr = model.hparams.lr
-    return lr[(member - 1) * len(lr) // model.members] if isinstance(lr, list) else lr
-
-
 def optimizer_of(model, net, lr, states):
-    """torch's optimizer with the settings of the training. `states` are the checkpoint's, or []; those of an ensemble
-    are of all its members, and are not taken."""
+    """torch's optimizer with the settings of the training. `states` are the checkpoint's, or []."""
     h = model.hparams
     settings = {"lr": lr, "weight_decay": h.weight_decay}
     if h.optimizer == "sgd":
         settings["momentum"] = h.momentum
     optimizer = OPTIMIZERS[h.optimizer][0](net.parameters(), **settings)
-    if len(states) == 1 and not model.members:
+    if len(states) == 1:
         for place, parameter in enumerate(net.parameters()):
             optimizer.state[parameter] = {
                 name: value for name, value in states[0]["state"].get(place, {}).items() if torch.is_tensor(value)

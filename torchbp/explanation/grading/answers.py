@@ -11,7 +11,7 @@ from torchbp.printing import did_you_mean
 
 
 def read(answers, known, given):
-    """{name: tensor in float64}, by the names of the equations.
+    """{name: tensor in float64, or the text of a formula}, by the names of the equations.
 
     Args:
         answers: a mapping, or a function of the given quantities, by its parameters' names, that returns one.
@@ -28,7 +28,7 @@ def read(answers, known, given):
             f"the answers are {reprlib.repr(answers)}; give a dictionary such as {{{known[-1]!r}: array}}, or a "
             "function that returns one"
         )
-    by_alias, found = {alias: name for name in known for alias in _aliases(name)}, {}
+    by_alias, found = {alias: name for name in known for alias in aliases(name)}, {}
     for key, value in answers.items():
         if key in given:
             _check_given(key, value, given[key])
@@ -38,7 +38,7 @@ def read(answers, known, given):
             raise ValueError(f"{key!r} is no quantity of this exercise; {did_you_mean(_plain(key), by_alias, known)}")
         if name in found:
             raise ValueError(f"{name} is there twice; give it once")
-        found[name] = _tensor(key, value)
+        found[name] = value if isinstance(value, str) else _tensor(key, value)
     if not found:
         raise ValueError(f"there is nothing to grade; give at least one of {', '.join(known)}")
     return found
@@ -61,7 +61,7 @@ def _plain(key):
     return str(key).replace(" ", "").replace("∂", "d").replace("'", "′")
 
 
-def _aliases(name):
+def aliases(name):
     """How a learner may call it: dL/dZ1 also dZ1 and dL_dZ1; W1′ also W1_new."""
     found = [name, name.replace("/", "_")]
     if name.startswith("dL/"):
@@ -85,4 +85,6 @@ def _tensor(name, value):
             raise TypeError
         return torch.as_tensor(array).double()
     except (TypeError, ValueError, RuntimeError):  # their messages have neither the name nor the value
-        raise TypeError(f"{name}={reprlib.repr(value)} is not read as numbers; give an array or a tensor") from None
+        raise TypeError(
+            f"{name}={reprlib.repr(value)} is not read as numbers; give an array, a tensor or a formula"
+        ) from None

@@ -38,8 +38,9 @@ class Causes:
         self.tolerance = tolerance
         self.right = value_of(record.sides[-1], values)
 
-    def found(self):
-        """Up to three sentences without a stop, the simplest first; () where no usual mistake gives the value."""
+    def found(self, otherwise=""):
+        """Up to three sentences without a stop, the simplest first; () where no usual mistake gives the value, or
+        `otherwise`, before anything is guessed from the numbers alone."""
         right, value = self.right, self.value
         if right is None:
             return ()
@@ -52,7 +53,7 @@ class Causes:
         if not found or few:
             found |= dict.fromkeys(itertools.islice(self._wrong_trees(), MOST if few else 1))
         if not found:
-            found = dict.fromkeys(self._parts())
+            found = dict.fromkeys([otherwise] if otherwise else self._parts())
         return tuple(found)[:MOST]
 
     def _agrees(self, tensor):
@@ -118,7 +119,7 @@ class Causes:
         value, right = self.value, self.right
         if value.shape != right.shape:
             shape = "×".join(map(str, value.shape)) or "a number"
-            turned = value.dim() == 2 and value.shape == right.T.shape
+            turned = value.dim() == right.dim() == 2 and value.shape == right.mT.shape
             as_it_is = f"its shape is {shape}, and not {'×'.join(map(str, right.shape)) or 'a number'}"
             yield f"{as_it_is}: a transpose is missing or too much" if turned else as_it_is
             return

@@ -10,10 +10,15 @@ import numpy as np
 import torch
 
 from torchbp.explanation.explanation import Explanation, explain
-from torchbp.explanation.grading.answers import read
+from torchbp.explanation.grading.answers import aliases, read
 from torchbp.explanation.grading.causes import Causes, largest_difference
+from torchbp.explanation.grading.formulas import read_formula
+from torchbp.explanation.grading.gaps import gaps, known_shapes
 from torchbp.explanation.grading.grade import Grade, Mark
-from torchbp.explanation.grading.mistakes import agrees
+from torchbp.explanation.grading.mistakes import agrees, value_of
+from torchbp.explanation.grading.question import Question
+from torchbp.explanation.notation.equations import ALPHA, K, N
+from torchbp.explanation.notation.quantities import TARGET
 from torchbp.explanation.render.text import WIDTH, loss_line, size
 
 TOLERANCE = 1e-4  # four digits, as one writes them down by hand
@@ -73,8 +78,9 @@ class Exercise:
 
         Args:
             answers: arrays, tensors or numbers by the names of the quantities: Z1, L, dL/dW1 or short dW1, W1′ or W1'.
-                Or a function of what is given, by its parameters' names, such as `backward(X, y, W1, b1)`, that returns
-                such a dictionary. Some of the quantities are enough.
+                Or formulas of what comes before, as text: `{"dZ1": "dA1 * A1 * (1 - A1)"}`. Or a function of what is
+                given, by its parameters' names, such as `backward(X, y, W1, b1)`, that returns such a dictionary. Some
+                of the quantities are enough.
             tolerance: how far a number may be from the right one, as a share of it.
 
         Returns:
@@ -82,19 +88,52 @@ class Exercise:
 
         Raises:
             TypeError: answers that are no dictionary of numbers, or a function that takes what is not given.
-            ValueError: a name that is not among the quantities; no answers; a tolerance that is no share.
+            ValueError: a name that is not among the quantities; no answers; a text that is no formula of what comes
+                before; a tolerance that is no share.
         """
         if not 0 <= tolerance < 1:
             raise ValueError(f"tolerance={tolerance!r} must be a share of each number, such as {TOLERANCE}")
         found = read(answers, self.asked, self.given)
         marks, wrong = [], {}
         for record in self.records:
-            if record.name in found:
-                mark = self._mark(record, found[record.name], wrong, tolerance)
-                if mark.verdict != "right":
-                    wrong[record.name] = _fitted(found[record.name], record.tensor)
-                marks.append(mark)
+            if record.name not in found:
+                continue
+            answer = found[record.name]
+            if isinstance(answer, str):
+                marks.append(self._mark_of_formula(record, read_formula(answer, self._names(record)), tolerance))
+                continue
+            mark = self._mark(record, answer, wrong, tolerance)
+            if mark.verdict != "right":
+                wrong[record.name] = _fitted(answer, record.tensor)
+            marks.append(mark)
         return Grade(marks, [name for name in self.asked if name not in found])
+
+    def questions(self, name: str) -> list[Question]:
+        """Questions about a quantity's formula, each with another part of it hidden.
+
+        Args:
+            name: of the quantity, such as dL/dZ1 or short dZ1.
+
+        Returns:
+            `Question`s: print one, and answer it with `question.answer("A1")`.
+
+        Raises:
+            ValueError: a name that is not among the quantities.
+
+        Example:
+            >>> exercise = torchbp.exercise(torchbp.nn.MLP(2, 3, 1), [[1.0, 2.0]], [[1.0]])
+            >>> question = exercise.questions("dZ1")[1]
+            >>> print(question.text)
+            dL/dZ1 = dL/dA1 ∘ ▢ ∘ (1 − A1)
+            >>> print(question.answer("1"))
+            wrong: the factor A1 is missing
+        """
+        record = next((r for r in self.records if name in aliases(r.name)), None)
+        if record is None:
+            raise ValueError(f"{name!r} is no quantity of this exercise; give one of {', '.join(self.asked)}")
+        found = gaps(record.sides[-1], self._before(record), self.explanation.step.symbols)
+        names = self._names(record)
+        return [Question(self, record, gap, names) for gap in found]
 
     def _mark(self, record, value, wrong, tolerance):
         right = record.tensor.double()
@@ -111,17 +150,38 @@ class Exercise:
                 used = tuple(name for name in side.symbols() if name in usable)
                 if used:
                     return Mark(record.name, "follows", follows_from=used)
-        shapes = {r.quantity: tuple(r.tensor.shape) for r in self.explanation.records}
-        shapes |= {q: tuple(self.explanation.values[q.name].shape) for q in self._given_quantities()}
-        count, causes = self.explanation.step.criterion.count_symbol(), ()
-        divisors = count.symbols() if count is not None else ()
-        for values in (symbols, carried) if usable else (symbols,):
-            causes = causes or Causes(record, value, values, shapes, divisors, tolerance).found()
+        causes, mappings = (), (symbols, carried) if usable else (symbols,)
+        for values in mappings:
+            causes = causes or self._causes(record, value, values, tolerance)
         return Mark(record.name, "wrong", causes, (), record.equation, largest_difference(value, right))
 
-    def _given_quantities(self):
-        chain = self.explanation.chain
-        return [chain.steps[0].takes, *(q for step in chain.steps for _, q in step.parameters)]
+    def _mark_of_formula(self, record, tree, tolerance=TOLERANCE, otherwise=""):
+        """The mark of a right side of the quantity's equation, computed from the right values. otherwise: the cause
+        where no usual mistake gives the numbers."""
+        value, right = value_of(tree, self.explanation.step.symbols), record.tensor.double()
+        if value is None:
+            return Mark(record.name, "wrong", ("the shapes do not fit",), (), record.equation)
+        value = _fitted(value, right)
+        if agrees(value, right, tolerance):
+            return Mark(record.name, "right")
+        causes = self._causes(record, value, self.explanation.step.symbols, tolerance, otherwise)
+        return Mark(record.name, "wrong", causes, (), record.equation, largest_difference(value, right))
+
+    def _causes(self, record, value, values, tolerance, otherwise=""):
+        count = self.explanation.step.criterion.count_symbol()
+        divisors = count.symbols() if count is not None else ()
+        shapes = known_shapes(self.explanation, self.explanation.records)
+        return Causes(record, value, values, shapes, divisors, tolerance).found(otherwise)
+
+    def _before(self, record):
+        """{quantity: shape} of what is known before a record."""
+        return known_shapes(self.explanation, self.records[: self.asked.index(record.name)])
+
+    def _names(self, record):
+        """{text: quantity} of what a formula of a record may use: what is known before it."""
+        known = [*self._before(record), TARGET, N, K, ALPHA, *(leaf for side in record.sides for leaf in _leaves(side))]
+        names = {alias: quantity for quantity in known for alias in aliases(quantity.name)}
+        return names | {"lr": ALPHA}
 
     def __str__(self) -> str:
         explanation, values = self.explanation, self.explanation.values
@@ -143,6 +203,12 @@ class Exercise:
 
     def __repr__(self) -> str:
         return f"Exercise({self.explanation.chain.described()})"
+
+
+def _leaves(tree):
+    """The quantities and constants in a tree."""
+    children = tree.children()
+    return [leaf for child in children for leaf in _leaves(child)] if children else [tree] if tree.symbols() else []
 
 
 def _fitted(value, right):

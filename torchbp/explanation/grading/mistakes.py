@@ -97,10 +97,10 @@ def _in_nodes(tree):
         yield from (Mistake(wrong, parts) for wrong, parts in method(tree))
     for place, child in enumerate(tree.children()):
         for inside in _in_nodes(child):
-            yield replace(inside, tree=_with_child(tree, place, inside.tree))
+            yield replace(inside, tree=with_child(tree, place, inside.tree))
 
 
-def _with_child(tree, place, new):
+def with_child(tree, place, new):
     """The node with another child at a place among its children."""
     return rebuilt(tree, [new if i == place else child for i, child in enumerate(tree.children())])
 
@@ -139,15 +139,15 @@ def _in_sum(tree):
         yield rest[0] if len(rest) == 1 else Sum(tuple(rest)), ("the term ", positive, " is missing in ", tree)
 
 
-def _turned(tree):
+def turned(tree):
     return tree.operand if isinstance(tree, Transpose) else Transpose(tree)
 
 
 def _in_matrix_product(tree):
     left, right = tree.left, tree.right
     yield Transpose(tree), ("it is the transpose of the right value, (", tree, ")ᵀ")
-    yield MatrixProduct(left, _turned(right)), (_turned(right), " stands where ", right, " belongs")
-    yield MatrixProduct(_turned(left), right), (_turned(left), " stands where ", left, " belongs")
+    yield MatrixProduct(left, turned(right)), (turned(right), " stands where ", right, " belongs")
+    yield MatrixProduct(turned(left), right), (turned(left), " stands where ", left, " belongs")
     yield MatrixProduct(right, left), ("the product ", tree, " has the wrong order")
     yield Product((left, right)), ("a product element by element stands where the matrix product ", tree, " belongs")
 

@@ -8,6 +8,8 @@ from torchbp.printing import printable
 
 def markdown(explanation):
     lines = [f"# {escaped(explanation.title or 'One step of backpropagation')}", ""]
+    if explanation.ensemble is not None:
+        lines += _ensemble(explanation.ensemble)
     lines += [f"- network: {explanation.chain.described()}", f"- loss: {loss_line(explanation)}"]
     lines += [f"- learning rate α = {explanation.lr:g}", f"- checks: {tally(explanation)}", ""]
     lines += ["## Given", "", "```text"]
@@ -21,6 +23,24 @@ def markdown(explanation):
         lines += ["$$", equation_text(record, latex), "$$", "", record.why, "", f"`{record.numbers}`", ""]
     lines += [fall(explanation), ""]
     return "\n".join([*lines, *(f"- {sentence}" for sentence in explanation.observations)]).rstrip() + "\n"
+
+
+def _ensemble(ensemble):
+    head, rows = ensemble.table()
+    cells = [head, ["---:"] * len(head), *rows]
+    table = [f"| {' | '.join(cell if row is cells[1] else escaped(cell) for cell in row)} |" for row in cells]
+    words = [f"{sentence}\n" for sentence in ensemble.sentences()]
+    return [
+        f"## {ensemble.title}",
+        "",
+        f"`{ensemble.equation}`",
+        "",
+        *table,
+        "",
+        *words,
+        f"## Member {ensemble.shown}",
+        "",
+    ]
 
 
 def escaped(text):

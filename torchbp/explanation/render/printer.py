@@ -77,7 +77,7 @@ class Printer:
 
     def _times(self, left, right, of_numbers):
         """Before a number a dot; after a matrix the sign of a product element by element."""
-        if _is_tensor(left) and not of_numbers:
+        if is_tensor(left) and not of_numbers:
             return self.elementwise
         if not right.symbols():
             return self.dot
@@ -94,11 +94,11 @@ class Printer:
         return self.row([self.function(tree.function), self.bracket(self.comma.join(arguments))])
 
 
-def _is_tensor(tree):
+def is_tensor(tree):
     """Whether there is a quantity of the network in the tree; y and the loss's weights alone are written as numbers."""
     if isinstance(tree, Quantity):
         return tree.number is not None or tree == INPUT
-    return isinstance(tree, Derivative) or any(map(_is_tensor, tree.children()))
+    return isinstance(tree, Derivative) or any(map(is_tensor, tree.children()))
 
 
 def strength(tree):

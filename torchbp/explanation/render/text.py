@@ -12,6 +12,7 @@ from torchbp.printing import printable
 WIDTH = 80
 ROWS, COLUMNS, CELL = 8, 7, 11  # of a tensor that is printed whole; of a larger one its corners
 FEATURES, BESIDE, NAME = 40, 2, 28  # names that are printed; rows of which each feature has a line; letters of a name
+HEAD = 14  # letters of the head of a column
 BAR, DECADES = 30, 3  # the longest bar; the powers of ten that bars stand for, at least
 MEASURED = (
     "A measured slope is [L(q + h) − L(q − h)]/2h: a number q is moved by h, up and down, and L is computed again."
@@ -63,7 +64,25 @@ def heading(explanation):
         ("step", f"{explanation.number} of {len(explanation.steps)}" if len(explanation.steps) > 1 else ""),
         ("reading", reading(explanation)),
     ]
-    return [line for name, what in pairs if what for line in _wrapped(f"{name:<9}{what}", "", " " * 9)]
+    lines = [line for name, what in pairs if what for line in _wrapped(f"{name:<9}{what}", "", " " * 9)]
+    return [*_ensemble(explanation.ensemble), *lines] if explanation.ensemble else lines
+
+
+def _ensemble(ensemble):
+    """How networks answer together, and the heading of the one that is explained."""
+    head, rows = ensemble.table()
+    table = [[printable(cell) for cell in cells] for cells in (head, *rows)]
+    table[0] = [cell if len(cell) <= HEAD else f"{cell[: HEAD - 1]}…" for cell in table[0]]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    while sum(widths) + 2 * (len(widths) - 1) > WIDTH:
+        widths.pop()  # the page and the JSON have all columns
+    lines = [_ruled(ensemble.title), "", ensemble.equation, ""]
+    for cells in table:
+        lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=False)).rstrip())
+    lines.append("")
+    for sentence in ensemble.sentences():
+        lines += _wrapped(sentence, "", "")
+    return [*lines, "", _ruled(f"Member {ensemble.shown}"), ""]
 
 
 def reading(explanation, printer=plain):

@@ -31,7 +31,24 @@ def as_json(explanation, most=None):
         "records": [_record_of(record, tensor_of) for record in explanation.records],
         "steps": [_step_of(summary, tensor_of) for summary in explanation.steps.summaries()],
     }
+    if explanation.ensemble is not None:
+        content["ensemble"] = _ensemble_of(explanation.ensemble, tensor_of)
     return _in_json(json.dumps(content, ensure_ascii=False, allow_nan=False)) + "\n"
+
+
+def _ensemble_of(ensemble, tensor_of):
+    members = [
+        {
+            "number": one.number,
+            "share": one.share,
+            "made": one.made,
+            "loss": _finite(one.loss),
+            **tensor_of(one.answers),
+        }
+        for one in ensemble.members
+    ]
+    together = {"loss": _finite(ensemble.loss), **tensor_of(ensemble.answers), "spread": tensor_of(ensemble.spread)}
+    return {"equation": ensemble.equation, "shown": ensemble.shown, "members": members, "together": together}
 
 
 def _step_of(summary, tensor_of):

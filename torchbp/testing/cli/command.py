@@ -1,4 +1,4 @@
-"""`torchbp check pkg.mod:Name …`: audit from the shell.
+"""`torchbp check pkg.mod:Name …`, `torchbp check RUN`: audit from the shell.
 
 Exit status: 0 no defect; 1 defects; 2 the command could not run.
 """
@@ -10,7 +10,7 @@ from torchbp.cli.parser import Parser
 from torchbp.printing import complain
 from torchbp.testing.checks import CHECKS, LEVELS, chosen_checks
 from torchbp.testing.cli.refusal import Refusal
-from torchbp.testing.cli.worker import Target, audit_in_worker
+from torchbp.testing.cli.worker import Target, audit_in_worker, is_run
 from torchbp.testing.options import Options
 
 MAX_TIMEOUT = 1e6  # seconds
@@ -19,8 +19,11 @@ MAX_TIMEOUT = 1e6  # seconds
 def parser():
     p = Parser(prog="torchbp check", description="Audit the gradients of a function, a Function, a module or an op.")
     p.add_argument(
-        "target", metavar="pkg.mod:Name", help="what to audit; a class of modules is called without arguments"
+        "target",
+        metavar="pkg.mod:Name",
+        help="what to audit; a class of modules is called without arguments. Or RUN, the folder of a run of fit",
     )
+    p.add_argument("--member", type=int, metavar="N", help="of RUN, the network with this number, where it has several")
     p.add_argument("--inputs", metavar="pkg.mod:make", help="a function that returns the inputs, or the inputs")
     p.add_argument(
         "--shape", metavar="3,4", nargs="+", action="extend", help="shapes of random inputs, one for each argument"
@@ -44,10 +47,18 @@ def main(arguments):
             raise ValueError(f"--timeout must be a positive number of seconds, at most {MAX_TIMEOUT}")
         shapes = tuple(map(_shape, options.shape or ()))
         seed = Options(seed=options.seed).seed
-        asked = (*(options.checks or ()), *options.require)
-        seconds = min(Options.seconds, options.timeout / 2)  # one layer may take longer than planned
+        if options.member is not None and not is_run(options.target):
+            raise ValueError(f"--member {options.member} is of a run's folder, and {options.target} is none")
         target = Target(
-            options.target, options.inputs, shapes, seed, tuple(options.require), asked, tuple(options.skip), seconds
+            options.target,
+            options.inputs,
+            shapes,
+            seed,
+            tuple(options.require),
+            options.member,
+            asked=(*(options.checks or ()), *options.require),
+            skip=tuple(options.skip),
+            seconds=min(Options.seconds, options.timeout / 2),  # one layer may take longer than planned
         )
         report = audit_in_worker(target, names, options.timeout)
     except (ValueError, Refusal) as error:

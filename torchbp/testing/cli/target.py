@@ -3,12 +3,15 @@
 import importlib
 import inspect
 import os
+import pkgutil
 import sys
 
 import torch
 
+from torchbp._imports import MissingPackageError, extra_needed
 from torchbp.printing import nearest_name
 from torchbp.testing.cli.refusal import InputsNeeded, Refusal
+from torchbp.testing.cli.worker import is_run
 from torchbp.testing.numerics.tensors import first_line
 from torchbp.testing.subject.naming import parameters_of
 from torchbp.testing.subject.prepare import subject_of
@@ -35,7 +38,7 @@ def load(target):
     """The function, and its inputs, which are None if the command gives none."""
     sys.path.insert(0, os.getcwd())
     torch.manual_seed(target.seed)
-    function = _look_up(target.name)
+    function, of_run = _of_run(target) if is_run(target.name) else (_look_up(target.name), None)
     if inspect.isclass(function) and issubclass(function, torch.nn.Module):
         try:
             function = function()
@@ -47,7 +50,18 @@ def load(target):
     if target.inputs is not None:
         inputs = _look_up(target.inputs)
         return function, _call(inputs, target.inputs) if callable(inputs) else inputs
-    return function, _call(lambda: _random_inputs(target.shapes), "--shape") if target.shapes else None
+    return function, _call(lambda: _random_inputs(target.shapes), "--shape") if target.shapes else of_run
+
+
+def _of_run(target):
+    """The layers of a trained network, and inputs of them. What knows runs is imported by name: the audit needs torch
+    alone."""
+    try:
+        with extra_needed("train", f"torchbp check {target.name}"):
+            layers_of_run = pkgutil.resolve_name("torchbp.training.model.audited:layers_of_run")
+        return layers_of_run(target.name, target.member)
+    except (MissingPackageError, ValueError) as error:  # a UserError is a ValueError
+        raise Refusal(str(error)) from None
 
 
 def _call(make, name):

@@ -28,11 +28,12 @@ EXAMPLE_SECONDS = 10.0  # at most, for the search for shapes that the code takes
 class Target:
     """What is audited, in words that a worker can look up."""
 
-    name: str  # pkg.mod:Name
+    name: str  # pkg.mod:Name, or the folder of a run
     inputs: str | None = None
     shapes: tuple = ()
     seed: int = 0
     require: tuple = ()
+    member: int | None = None  # of a run
     asked: tuple = ()  # names of checks that the command line gives
     skip: tuple = ()
     seconds: float = Options.seconds
@@ -40,12 +41,18 @@ class Target:
     def command_line(self, check=None):
         """The command that audits it, or runs one check of it."""
         words = ["torchbp", "check", self.name]
+        words += ["--member", str(self.member)] if self.member is not None else []
         words += ["--inputs", self.inputs] if self.inputs is not None else []
         words += ["--shape", *(",".join(map(str, shape)) for shape in self.shapes)] if self.shapes else []
         words += ["--seed", str(self.seed)]
         words += ["--checks", check] if check is not None else []
         words += ["--require", check] if check in self.require else []
         return shlex.join(words)
+
+
+def is_run(name):
+    """Whether a target names files, such as the folder of a run, and no code."""
+    return os.path.exists(name)
 
 
 class WorkerFailure(Exception):

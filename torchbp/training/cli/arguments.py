@@ -14,7 +14,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 from torchbp.cli import keys
 from torchbp.cli.configs import packaged
 from torchbp.cli.keys import LINKED
-from torchbp.cli.recipes import RECIPES
+from torchbp.cli.recipes import WHY, recipe_settings
 from torchbp.printing import did_you_mean, nearest_name
 from torchbp.training.checkpoints.reading import find_checkpoint, read_checkpoint
 from torchbp.training.errors import SettingError
@@ -29,6 +29,17 @@ LISTS = {
 }
 IN_QUOTES = {"default_style": '"', "default_flow_style": True, "allow_unicode": True, "width": float("inf")}
 NAMES = re.compile(rf"--data\.({'|'.join(LISTS)})(?==|$)")
+# keys that may be true: --KEY alone sets them so
+SWITCHES = {
+    f"--{prefix}{name}"
+    for prefix, owner in (
+        *((f"{group}.", owner) for group, owner in {**GROUPS, "trainer": Trainer}.items()),
+        ("", keys.predict_keys),
+        ("", keys.explain_keys),
+    )
+    for name, parameter in inspect.signature(owner).parameters.items()
+    if re.search(r"\bbool\b", str(parameter.annotation))
+}
 
 
 class Parser(LightningArgumentParser):
@@ -58,7 +69,13 @@ def configs_first(arguments):
     files = [str(find_config(path)) for path in files]
     contents = [check_config_file(Path(path)) for path in files]
     recipe = recipe_flags(contents, flags) if command == "fit" else []
-    return [command, *recipe, *(f"--config={path}" for path in files), *as_texts(flags)]
+    return [command, *recipe, *(f"--config={path}" for path in files), *as_texts(switched_on(flags))]
+
+
+def switched_on(flags):
+    """The flags, in which a switch without a value has the value true."""
+    following = itertools.zip_longest(flags, flags[1:], fillvalue="--")
+    return [f"{flag}=true" if flag in SWITCHES and after[:2] == "--" else flag for flag, after in following]
 
 
 def as_texts(flags):
@@ -82,9 +99,9 @@ def recipe_flags(contents, flags):
         if flag == "--recipe" or flag.startswith("--recipe="):
             named.append(flag.partition("=")[2] or value)
     recipe = str(named[-1]) if named else "mlp"
-    if recipe not in RECIPES:
-        raise SettingError(f"recipe={recipe} is not known; use {', '.join(RECIPES)}")
-    return [f"--{key}={value}" for key, value in RECIPES[recipe].items()]
+    if recipe not in WHY:
+        raise SettingError(f"recipe={recipe} is not known; use {', '.join(WHY)}")
+    return [f"--{key}={value}" for key, value in recipe_settings(recipe).items()]
 
 
 def config_of_run(flags):
@@ -149,7 +166,10 @@ def shorten(message):
     if linked := re.match(r'Linked "([\w.]+)" must be given via', message):
         return f"{linked[1]} comes from the data; leave it out"
     if stray := re.match(r"unrecognized arguments: ([^-]\S*)", message):
-        return f"{stray[1]!r} belongs to no key; give a value as --KEY {stray[1]}"
+        path = Path(stray[1])
+        of_run = path.is_dir() or path.suffix == ".ckpt"
+        key = "ckpt_path" if of_run else "data.source" if path.is_file() else "KEY"
+        return f"{stray[1]!r} belongs to no key; give a value as --{key} {stray[1]}"
     if unknown := re.search(r"unrecognized arguments: --([^\s=]+)|does not accept option '([^']+)'", message):
         key = unknown[1] or unknown[2]
         return f"there is no key {key!r}; {nearest(key, known_keys())}"
@@ -163,7 +183,8 @@ def shorten(message):
             return f"{wrong[1]}={value[1]} must be one of {', '.join(choices)}"
         if types and value:
             types = " or ".join(dict.fromkeys(types)).replace("NoneType", "null")
-            remedy = "; write it in quotes" if types == "str" else ""  # a name that YAML takes for something else
+            # a name that YAML takes for something else
+            remedy = "; write it in quotes" if types.removesuffix(" or null") == "str" else ""
             return f"{wrong[1]}={value[1]} must be of type {types}{remedy}"
     if missing := re.match(r"the following arguments are required: (?:\w+\.)?(.*)", message):
         return f"{missing[1]} is missing; set it in the file of -c, or as --{missing[1]}"

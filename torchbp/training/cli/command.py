@@ -1,5 +1,7 @@
 """`torchbp fit`, `validate`, `test` and `predict`: run one, and report an error in one line."""
 
+import torch
+
 from torchbp.printing import complain
 from torchbp.training.callbacks.interruption import Interruption
 from torchbp.training.cli.arguments import configs_first, reason_of_class
@@ -7,6 +9,10 @@ from torchbp.training.cli.lightning_quiet import silence_lightning
 from torchbp.training.cli.processes import leave_process_group, package_that_raised, rank
 from torchbp.training.cli.training_cli import run_command
 from torchbp.training.errors import UserError
+
+TO_SAVE_MEMORY = (
+    "smaller values of model.hidden, model.members or data.batch_size need less, and data.on_disk holds no rows in it"
+)
 
 
 def main(arguments):
@@ -25,12 +31,20 @@ def main(arguments):
         return leave_process_group(status, together=True)
 
 
+def is_out_of_memory(error):
+    """Whether an error says so: that of the processor is torch's general one."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def _report(error):
     """Print one line on stderr, and return the exit status. An error that is a defect of ours is raised again."""
     if isinstance(error, UserError):
         if rank() == 0 or error.of_this_process:
             complain(error)
         return error.status
+    if is_out_of_memory(error):
+        complain(f"there is not enough memory: {TO_SAVE_MEMORY}")
+        return 1
     message, package = " ".join(str(error).split()), package_that_raised(error)
     if isinstance(error, OSError) and error.strerror and error.filename:
         message = f"{error.filename}: {error.strerror}"

@@ -16,11 +16,11 @@ def column_importance(model, x, y, w=None):
     x, y, w: validation rows, as batches have them.
     """
     columns = model.hparams.columns or {}
-    x, y = x[:MOST_ROWS], y[:MOST_ROWS]
-    w = None if w is None else w[:MOST_ROWS]
+    places = torch.arange(0, len(x), max(-(-len(x) // MOST_ROWS), 1))
+    x, y, w = x[places], y[places], None if w is None else w[places]
     if not len(x) or SHUFFLES * len(columns) * x.numel() > MOST_VALUES:
         return []
-    before, found, at = loss_of(model, x, y, w), [], 0
+    before, found, at = loss_of(model, x, y, w, places), [], 0
     generator = torch.Generator().manual_seed(0)
     for name, kind in columns.items():
         count = len(feature_names({name: kind}))
@@ -28,17 +28,16 @@ def column_importance(model, x, y, w=None):
         for _ in range(SHUFFLES):
             shuffled = x.clone()
             shuffled[:, at : at + count] = x[torch.randperm(len(x), generator=generator), at : at + count]
-            rises.append(loss_of(model, shuffled, y, w) - before)
+            rises.append(loss_of(model, shuffled, y, w, places) - before)
         found.append((name, count, sum(rises) / SHUFFLES))
         at += count
     return sorted(found, key=lambda item: -item[2])
 
 
 @torch.no_grad()
-def loss_of(model, x, y, w=None):
-    """The mean loss of rows, of the members that answer together."""
-    z = model(x.to(model.scaling.median))  # in its dtype, on its device
-    z = z[model.chosen][None] if model.members else z[None, None]
+def loss_of(model, x, y, w, places):
+    """The mean loss of the validation rows at these places, of the members that answer them together."""
+    z = model.validation_outputs(x.to(model.scaling.median), places)  # in its dtype, on its device
     scores = Scores(model.task)
     scores.add(z, y.to(z.device), None if w is None else w.to(z.device))
     return float(scores.means(lambda sums: sums)[1]["loss"][0])

@@ -20,6 +20,7 @@ from torchbp.training.data.columns.texts import is_number
 from torchbp.training.data.reading.bundled import BUNDLED
 from torchbp.training.data.reading.files import File
 from torchbp.training.data.reading.text_files import Reading
+from torchbp.training.data.settings import source_words
 from torchbp.training.data.table import text_columns
 from torchbp.training.data.target import labels_as
 from torchbp.training.errors import SettingError, UserError
@@ -63,7 +64,7 @@ class _Pieces(IterableDataset):
             yield torch.from_numpy(encode(frame, self.columns, path, row, self.strange))
             rows += len(frame)
         if not rows:
-            raise UserError(f"{self.source} has no rows")
+            raise UserError(f"{source_words(self.source)} has no rows")
 
 
 class _Writer(Callback):
@@ -78,7 +79,7 @@ class _Writer(Callback):
         spread = None
         if pl_module.gives_spread:
             outputs, spread = outputs
-        check_finite(outputs, self.rows, self.source)
+        check_finite(outputs, self.rows, source_words(self.source))
         frame = answer_table(pl_module, outputs.float().cpu(), spread)
         if "class" in frame:
             frame["class"] = labels_as(frame["class"], self.label_kind)
@@ -144,6 +145,6 @@ def check_output(path, source, overwrite, suffixes):
     if path.suffix.lower() not in suffixes:
         raise SettingError(f"--output {path} must end in {' or '.join(suffixes)}")
     if path.exists() and not overwrite:
-        raise SettingError(f"{path} exists; name another --output, or add --overwrite true")
+        raise SettingError(f"{path} exists; name another --output, or add --overwrite")
     if not path.parent.is_dir():
         raise SettingError(f"there is no folder {path.parent} to write {path.name} to")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import timedelta
 
 import torch.distributed as dist
 
@@ -11,6 +12,22 @@ from torchbp.training.errors import UserError
 def rank():
     """The number of this process among those that torchrun, SLURM or Lightning started."""
     return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)
+
+
+LONGEST_WAIT = timedelta(days=365)
+
+
+def group_to_wait_in():
+    """A group of all processes for `wait_for_all`, made while they are together; None of a single one. Waiting in the
+    group of the run gives up after 30 minutes, and a process may train longer than that by itself. If a process is
+    killed, its connections close, and the others stop waiting with an error."""
+    return dist.new_group(backend="gloo", timeout=LONGEST_WAIT) if dist.is_initialized() else None
+
+
+def wait_for_all(group):
+    """Wait until every process of the run gets here, however long that takes."""
+    if group is not None:
+        dist.barrier(group)
 
 
 def leave_process_group(status, together=False):

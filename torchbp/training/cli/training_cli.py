@@ -145,7 +145,12 @@ class TrainingCLI(LightningCLI):
 
     def instantiate_classes(self):
         if self.command == "fit":
+            model = self.settings.model
+            members = model.members
+            if self.settings.recipe == "pack":  # which makes its networks draw by draw, and trains no `Network`
+                model.members = None
             super().instantiate_classes()
+            model.members = members
             return
         self.config_init = self.parser.instantiate_classes(self.config)
         self.model, self.datamodule = self.trained, None

@@ -11,6 +11,12 @@ from torchbp.training.errors import SettingError
 ONE_COLUMN = "id", "weight", "group", "time"  # settings that name a column
 
 
+def source_words(source):
+    """A source in messages: its files, one after the other."""
+    sources = source if isinstance(source, list | tuple) else [source]
+    return ", ".join("the frame" if hasattr(one, "shape") else str(one) for one in sources)
+
+
 @dataclass(frozen=True)
 class TableSettings:
     source: Any
@@ -46,8 +52,7 @@ class TableSettings:
     @property
     def name(self):
         """The source in messages."""
-        sources = self.source if isinstance(self.source, list | tuple) else [self.source]
-        return ", ".join("the frame" if hasattr(one, "shape") else str(one) for one in sources)
+        return source_words(self.source)
 
     @property
     def targets(self):

@@ -130,7 +130,7 @@ class TabularData(pl.LightningDataModule):
         self._log_hyperparams = False
         settings = TableSettings(**{name: value for name, value in given.items() if name not in OF_STEPS})
         settings.check()
-        self.source = plain["source"]
+        self.source = settings.name  # in messages
         self.settings = settings
         self.restored = checkpoint is not None
         self.table = None if self.restored else load_table(settings)
@@ -263,7 +263,9 @@ class TabularData(pl.LightningDataModule):
             what = "its rows are the same, but they are split in another way"
         else:
             same = order_of(hashes, current) is not None
-            what = "its rows are in another order" if same else difference(hashes, current)
+            what = difference(hashes, current)
+            if same:
+                what = "its rows are in another order, and a resumed run takes them by their places"
         raise UserError(
             f"{self.source} does not have the rows that this network was trained on: {what}. Some of those may be "
             "among the test rows now; give the data as it was, or train a new network"

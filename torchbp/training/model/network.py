@@ -1,5 +1,6 @@
 """The network with its scaling and its task, as a LightningModule. Its training is in `descent.py`."""
 
+import copy
 import os
 from typing import Any
 
@@ -10,6 +11,7 @@ from torchbp.scaling import make_scaling
 from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import read_checkpoint
 from torchbp.training.descent.schedules import Plateau
+from torchbp.training.errors import SettingError
 from torchbp.training.model.descent import Descent
 from torchbp.training.model.hyperparameters import check_hyperparameters
 from torchbp.training.model.layers import make_layers
@@ -156,6 +158,43 @@ class Network(Descent):
     @property
     def gives_spread(self) -> bool:
         return self.members is not None
+
+    # the members that answer together
+
+    @property
+    def equation(self) -> str:
+        return "{0} = (1/E) Σ_e {0}_e".format("P" if self.task.has_classes else "Ŷ")
+
+    @property
+    def numbers(self) -> list[int]:
+        return [place + 1 for place in self.chosen.nonzero()[:, 0].tolist()] if self.members else []
+
+    def shares(self) -> list[float]:
+        return [1 / len(self.numbers)] * len(self.numbers)
+
+    @torch.no_grad()
+    def answers_of_each(self, x: torch.Tensor) -> torch.Tensor:
+        return self.task.answers(self(x))[self.chosen]
+
+    @torch.no_grad()
+    def member(self, number: int) -> "Network":
+        """One member, by its number from 1, as a `Network` with its weights copied, whether it answers or not.
+
+        Raises:
+            SettingError: there is no such member.
+        """
+        if number not in range(1, (self.members or 0) + 1):
+            raise SettingError(f"the member {number} is none: they are 1 to {self.members}")
+        lr = self.hparams.lr
+        lr = lr[(number - 1) * self.groups // self.members] if isinstance(lr, list) else lr
+        network = Network(**self.hparams | {"members": None, "lr": lr})
+        network.scaling, network.task = copy.deepcopy(self.scaling), copy.deepcopy(self.task)
+        for parameter, of_all in zip(network.net.parameters(), self.net.parameters(), strict=True):
+            parameter.data = of_all[number - 1].clone()
+        return network.eval()
+
+    def made_with(self) -> list[dict[str, str]]:
+        return [{}] * len(self.numbers)  # those that answer have the same learning rate
 
     # checkpoints
 

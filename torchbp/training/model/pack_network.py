@@ -125,10 +125,32 @@ class PackNetwork(TableModel):
                 squares = squares + share * step * (answers - mean)
         return mean, (squares / total).clamp(min=0).sqrt()
 
+    # the networks, one by one, as `TableModel` says
+
+    @property
+    def equation(self) -> str:
+        return "{0} = Σ_c share_c (1/K) Σ_k {0}_ck".format("P" if self.task.has_classes else "Ŷ")
+
     def shares(self) -> list[float]:
-        """Of each network."""
         folds = len(self.fold_sizes)
         return [one["share"] / folds for one in self.chosen for _ in range(folds)]
+
+    @torch.no_grad()
+    def answers_of_each(self, x: torch.Tensor) -> torch.Tensor:
+        scaled = self.scaling(x)
+        return torch.stack([self.task.answers(net(scaled)) for net in self.nets])
+
+    def made_with(self) -> list[dict[str, str]]:
+        return [
+            {
+                "configuration": str(one["number"]),
+                "fold": str(fold + 1),
+                "hidden": "-".join(map(str, one["hidden"])),
+                "lr": f"{one['lr']:.2g}",
+            }
+            for one in self.chosen
+            for fold in range(len(self.fold_sizes))
+        ]
 
     def member(self, number: int) -> Network:
         """One of the networks, `number` as in `numbers`, as a `Network` in float64 with the pack's scaling and task.
@@ -154,6 +176,15 @@ class PackNetwork(TableModel):
         members that were not trained on it."""
         parts = x.split(self.fold_sizes)
         return torch.cat([self.answers(part, fold=fold) for fold, part in enumerate(parts)])
+
+    def validation_outputs(self, x, places):
+        """As `TableModel`: of each row by the members that were not trained on it."""
+        ends = torch.tensor(self.fold_sizes).cumsum(0)
+        folds = torch.bucketize(places, ends, right=True).to(x.device)
+        z = x.new_empty(len(x), self.task.outputs)
+        for fold in folds.unique().tolist():
+            z[folds == fold] = self(x[folds == fold], fold)
+        return z[None, None]
 
     def validation_step(self, batch, batch_idx=0, dataloader_idx=None):
         self.evaluation.add(batch, fold=dataloader_idx)  # which loader it is, where there is one for each fold

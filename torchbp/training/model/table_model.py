@@ -14,14 +14,31 @@ class TableModel(pl.LightningModule):
     members         how many networks are scored one by one too; None is none of them
     gives_spread    whether `answers` can say how far its networks are apart
     forward(x)      outputs Z of raw rows, `(N, outputs)` or `(E, N, outputs)`
+
+    and of several networks that answer together
+
+    equation        of their answer
+    numbers         of those that answer, as `torchbp explain --member` takes them
+    shares()        of each of these in the answer
+    made_with()     {name: value in words} of each of these: what it was trained with, where they differ
+    answers_of_each(x)   of raw rows, `(M, N, outputs)`
+    member(number)  one of them, as a `Network`
     """
 
     members: int | None = None
     gives_spread = False
+    equation = ""
+    numbers: list[int] = []  # noqa: RUF012  (of one network)
 
     def answers(self, x, spread: bool = False) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Probabilities, or the numbers of a regression, `(N, outputs)`, of raw rows; see `Network.answers`."""
         raise NotImplementedError
+
+    def validation_outputs(self, x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """Outputs Z, `(1, E, N, outputs)`, of the members that answer, of raw rows: x are the validation rows at these
+        places, as `TabularData.rows` has them."""
+        z = self(x)
+        return z[self.chosen][None] if self.members else z[None, None]
 
     def raw_rows(self, x) -> torch.Tensor:
         """Rows as `answers` takes them, as a tensor of the model's dtype, on its device."""

@@ -22,6 +22,11 @@ def seconds_of(text):
     return seconds
 
 
+def budget_words(text):
+    """The budget as it was given, with its unit."""
+    return f"{text}s" if str(text).strip().isdigit() else str(text)
+
+
 class Budget:
     """Whether a process goes on with another draw.
 

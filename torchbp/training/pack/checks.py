@@ -26,10 +26,12 @@ def check_recipe(settings, checkpoint, path):
             raise SettingError(f"budget={settings.budget} is of --recipe pack; add that, or set trainer.max_time")
         return
     for group, allowed in (("model", OF_MODEL), ("stopping", ()), ("gradients", ()), ("checkpoint", ())):
-        for name, value in changed_settings(settings[group], GROUPS[group]).items():
-            if name not in allowed:
-                what = "a pack draws or sets it" if group == "model" else "a pack has no such rule"
-                raise SettingError(f"{group}.{name}={value}: {what}; leave it out, or leave --recipe pack out")
+        changed = changed_settings(settings[group], GROUPS[group])
+        if refused := [f"{group}.{name}={value}" for name, value in changed.items() if name not in allowed]:
+            it = "it" if len(refused) == 1 else "them"
+            what = f"a pack draws or sets {it}" if group == "model" else "a pack has no such rule"
+            remedy = f"leave {it} out of the command and its files, or leave --recipe pack out"
+            raise SettingError(f"{', '.join(refused)}: {what}; {remedy}")
     if settings.budget is not None and settings.model.members is not None:
         raise SettingError(
             f"budget={settings.budget} trains until the time is used, and model.members={settings.model.members} says "
@@ -43,7 +45,8 @@ def check_recipe(settings, checkpoint, path):
         raise SettingError("data.on_disk=true: a pack holds its rows in memory; leave it out, or --recipe pack")
     for name, value in changed_settings(settings.trainer.as_dict(), Trainer).items():
         if name not in OF_TRAINER and value != TRAINER_DEFAULTS.get(name):
-            raise SettingError(f"trainer.{name}={value} is of Lightning's loop, and a pack has none; leave it out")
+            remedy = "use --budget" if name == "max_time" else "leave it out"
+            raise SettingError(f"trainer.{name}={value} is of Lightning's loop, and a pack has none; {remedy}")
 
 
 def check_strategy(trainer):
@@ -57,6 +60,7 @@ def check_resumed(command, seed):
     check_same_settings(saved, {name: command.model.hparams[name] for name in SAME}, path)
     if command.settings.seed_everything is not False:
         check_same_settings(saved, {"seed": seed}, path)
+    check_same_settings(command.checkpoint, {"max_epochs": command.trainer.max_epochs}, path)
     if command.resumed_run is None:
         raise SettingError(f"{path} is no last.ckpt of a run, whose draws a pack goes on with; name the run's folder")
     data = dict(command.datamodule.hparams)

@@ -6,6 +6,7 @@ import torch
 from torchbp.printing import quoted, say
 from torchbp.training.atomic_write import atomic_write
 from torchbp.training.cli import judgement, run_page, summary
+from torchbp.training.pack.budget import budget_words
 from torchbp.training.scores.scores import Scores
 
 MOST_NAMED = 3  # chosen configurations, in a line
@@ -44,7 +45,7 @@ def _stopped(run):
     if run.command.status:
         return f"after {count}: it was interrupted"
     budget = run.command.settings.budget
-    return f"after {count}: {'all are trained' if budget is None else f'the budget of {budget} is used'}"
+    return f"after {count}: {'all are trained' if budget is None else f'the budget of {budget_words(budget)} is used'}"
 
 
 def _best(folder):
@@ -55,7 +56,8 @@ def chosen_words(model):
     """Which configurations answer, the largest share first."""
     chosen = sorted(model.chosen, key=lambda one: -one["share"])
     words = [f"{one['number']} ({sizes(one)}, lr {one['lr']:.2g}) {one['share']:.0%}" for one in chosen[:MOST_NAMED]]
-    count = f"{len(chosen)} of {len(model.hparams.configurations)} configurations, {len(model.nets)} networks"
+    networks = f"{len(model.nets)} network{'s' * (len(model.nets) > 1)}"
+    count = f"{len(chosen)} of {len(model.hparams.configurations)} configurations, {networks}"
     more = ", …" if len(chosen) > MOST_NAMED else ""
     alone = min(one["loss"] for one in chosen)
     return f"{count}: {', '.join(words)}{more}; the best alone has val/loss {alone:.4f}"

@@ -17,8 +17,9 @@ from torchbp.training.callbacks.interruption import Interrupted
 from torchbp.training.callbacks.progress import data_description
 from torchbp.training.checkpoints.saving import BestAndLast
 from torchbp.training.cli.lightning_quiet import SaveConfig
+from torchbp.training.cli.processes import group_to_wait_in, wait_for_all
 from torchbp.training.cli.recipe_line import recipe_line, shows_survey
-from torchbp.training.pack.budget import Budget, seconds_of
+from torchbp.training.pack.budget import Budget, budget_words, seconds_of
 from torchbp.training.pack.checkpoint import write_checkpoints
 from torchbp.training.pack.checks import SAME, check_resumed, check_strategy
 from torchbp.training.pack.choice import choose, pack_network
@@ -50,6 +51,7 @@ class PackRun:
         if self.rank == 0:
             for part in self.folder.rglob(".*.part"):  # that a killed process has left
                 part.unlink()
+        self.group = group_to_wait_in()
         seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**32)
         description = [
             *recipe_line(command),
@@ -67,7 +69,7 @@ class PackRun:
         self.budget = Budget(wanted, seconds, used, bool(self.draws))
         self.total = None if seconds else max(wanted, len(self.draws)) * self.of_draw
         if self.rank == 0:
-            what = f"{self.total} networks" if self.total else f"networks for {settings.budget}"
+            what = f"{self.total} networks" if self.total else f"networks for {budget_words(settings.budget)}"
             rows = sum(self.rows.fold_sizes)
             turns = f"{rows} rows are {folds} folds, which take turns as validation rows"
             text = f"{what}; {turns if folds > 1 else f'{rows} validation rows choose'}"
@@ -100,14 +102,16 @@ class PackRun:
                         break
                     self.budget.took(seconds := time.monotonic() - start)
                     draw["seconds"] = seconds / self.world
-                    write_draw(draw, self.draws_folder)
-                    if self.rank == 0:
+                    if self.rank == 0:  # first, so that there is a last.ckpt from which a killed run goes on
                         self._read_draws()
+                        self.draws[number] = draw
                         self._choose(progress)
+                    write_draw(draw, self.draws_folder)
                     interruption.stop()
             except Interrupted:
                 pass
-        interruption.agree(self.trainer)  # and wait for the others
+        wait_for_all(self.group)
+        interruption.agree(self.trainer)
         if self.rank == 0 and self._read_draws():
             self._choose(progress)
 
@@ -137,7 +141,7 @@ class PackRun:
         configurations, loss, networks = choose(self.draws.values(), self.rows)
         h = self.command.model.hparams
         self.model = pack_network(configurations, networks, self.rows, {name: h[name] for name in SAME})
-        write_checkpoints(self.model, self.data, self.folder / "checkpoints")
+        write_checkpoints(self.model, self.data, self.trainer.max_epochs, self.folder / "checkpoints")
         progress.show(len(configurations) * len(self.rows.fold_sizes), loss, len(self.model.nets))
 
 

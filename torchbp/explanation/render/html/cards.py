@@ -11,7 +11,7 @@ from torchbp.explanation.render.text import COLUMNS, ROWS, scale, size
 from torchbp.printing import printable
 
 
-def card(record, place):
+def card(record):
     """One record: its name, equation, numbers, reason, rule and checks."""
     shapes = {} if record.elementwise or not record.tensor.dim() else {n: s for n, s in record.shapes.items() if s}
     shape = size(record.tensor) if record.tensor.dim() else "a number"
@@ -19,7 +19,7 @@ def card(record, place):
     drawn = mathml.drawn_equation(record.quantity, record.sides, equation_text(record, partial), shapes)
     parts = [
         f'<p class="stage">{STAGES[record.stage]}{_where(record)}</p>',
-        f'<h2 id="step-{place}-name" aria-label="{name}, {shape}">{mathml.drawn_quantity(record.quantity)}'
+        f'<h2 aria-label="{name}, {shape}">{mathml.drawn_quantity(record.quantity)}'
         f'<span class="shape">{shape}</span></h2>',
         f'<div class="equation">{drawn}</div>',
         f'<p class="why">{readable(sentence(record.reason, partial))}</p>',
@@ -30,7 +30,7 @@ def card(record, place):
     if record.example:
         parts.append(f'<p class="numbers">{readable(record.example.text(partial))}</p>')
     parts += [table(record), _verdicts(record.checks)]
-    return f'<article class="step" id="step-{place}" aria-labelledby="step-{place}-name">{"".join(parts)}</article>'
+    return f'<article class="step">{"".join(parts)}</article>'
 
 
 def _where(record):
@@ -47,16 +47,33 @@ def readable(text):
 
 def _verdicts(checks):
     """The checks, behind one line where all are ok."""
-    lines = "".join(map(_verdict, checks))
     if not checks or not all(check.ok for check in checks):
-        return lines
+        return "".join(map(_verdict, checks))
     count = "1 check" if len(checks) == 1 else f"{len(checks)} checks"
+    lines = "".join(f'<p class="check">{readable(text.comparison(check))}</p>' for check in checks)
     return f'<details class="checks"><summary>{count} ok</summary>{lines}</details>'
 
 
 def _verdict(check):
     kind = {True: "check ok", False: "check off", None: "check none"}[check.ok]
     return f'<p class="{kind}"><b>{text.VERDICTS[check.ok]}:</b> {readable(text.comparison(check))}</p>'
+
+
+def ensemble_card(ensemble):
+    """How networks answer together."""
+    head, rows = ensemble.table()
+    heads = "".join(f'<th scope="col">{readable(cell)}</th>' for cell in head)
+    lines = "".join(
+        f'<tr><th scope="row">{readable(name)}</th>{"".join(f"<td>{readable(cell)}</td>" for cell in cells)}</tr>'
+        for name, *cells in rows
+    )
+    words = "".join(f"<p>{readable(sentence)}</p>" for sentence in ensemble.sentences())
+    return (
+        f'<details class="card" id="ensemble" open><summary>{readable(ensemble.title)}</summary>'
+        f'<p class="equation">{readable(ensemble.equation)}</p><div class="scroll" tabindex="0" role="region" '
+        f'aria-label="The members"><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
+        f"{words}</details>"
+    )
 
 
 def table(record):

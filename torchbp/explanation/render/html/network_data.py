@@ -50,7 +50,7 @@ def network(explanation, with_lines):
     columns = _columns_of(explanation)
     shown = {}  # the tensors of the page, by quantity
     for quantity in (LOSS, LOSS.after()):
-        shown[quantity] = nine_digits(values[quantity.name])
+        shown[quantity] = rounded(values[quantity.name])
     shown[TARGET] = _cut(values[TARGET.name], columns[-1].units)
     slopes = {}
     for below, column in zip([None, *columns], columns, strict=False):
@@ -235,10 +235,10 @@ def _cut_parameter(tensor, column, below):
 
 def _lists(tensor):
     numbers = tensor.tolist()
-    return [[nine_digits(n) for n in row] if isinstance(row, list) else nine_digits(row) for row in numbers]
+    return [[rounded(n) for n in row] if isinstance(row, list) else rounded(row) for row in numbers]
 
 
-def nine_digits(value):
-    """A number in nine digits, which no number rounds to inf by; what is not finite is null."""
+def rounded(value, digits=9):
+    """A number in so many digits, six or nine: no number rounds to inf by them. What is not finite is null."""
     value = float(value)
-    return float(f"{value:.9g}") if math.isfinite(value) else None
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None

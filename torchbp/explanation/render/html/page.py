@@ -5,12 +5,15 @@ import re
 from html import escape
 from pathlib import Path
 
+import torch
+
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.records import STAGES, sentence
 from torchbp.explanation.render.html import network_data
-from torchbp.explanation.render.html.cards import card, given, readable, strip
+from torchbp.explanation.render.html.cards import card, ensemble_card, given, readable, strip
 from torchbp.explanation.render.html.in_short import in_short
 from torchbp.explanation.render.html.program import NoProgramError, program
+from torchbp.explanation.render.html.smaller import smaller_script, smaller_style
 from torchbp.explanation.render.html.step_curve import curve
 from torchbp.explanation.render.plain_text import partial
 from torchbp.explanation.render.text import loss_line, reading, tally
@@ -19,7 +22,6 @@ from torchbp.web import shared_style
 
 HERE = Path(__file__).parent
 JUMPS = {"again": "Again"}  # where the name is too long for a button
-COMMENT_OR_INDENT = re.compile(r"^ *//.*\n|^ */\*[^*]*\*/\n|^ +", re.MULTILINE)  # of a script: a tenth of it
 SCRIPTS = (
     "state.js",
     "evaluate.js",
@@ -32,6 +34,8 @@ SCRIPTS = (
     "step_curve.js",
     "plots.js",
     "controls.js",
+    "formula.js",
+    "verdicts.js",
     "exercise.js",
     "refresh.js",
     "page.js",
@@ -50,7 +54,9 @@ def style():
 def _data(explanation, found):
     """The JSON for the script. `<` is escaped, so that no text ends the script's element."""
     content = {**network_data.network(explanation, found is None), "rates": curve(explanation), "program": found}
-    content["loss"] = network_data.nine_digits(explanation.loss)
+    if found and explanation.values["X"].dtype == torch.float64:  # the page computes them; float32 rounds and overflows
+        del content["tensors"], content["slopes"]
+    content["loss"] = network_data.rounded(explanation.loss)
     return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
@@ -75,19 +81,20 @@ def page(explanation):
         for stage, name in (STAGES | JUMPS).items()
         if stage in stages
     )
-    steps = "".join(card(record, place) for place, record in enumerate(explanation.records))
+    steps = "".join(map(card, explanation.records))
     seen = "".join(f"<li>{readable(sentence(parts, partial))}</li>" for parts in explanation.observed)
     template = (HERE / "page.html").read_text(encoding="utf-8")
     parts = {
         "title": escape(printable(title)),
-        "style": style(),
+        "style": smaller_style(style()),
         "short": in_short(explanation),
         "given": given(explanation),
         "summary": summary,
+        "ensemble": ensemble_card(explanation.ensemble) if explanation.ensemble is not None else "",
         "jumps": jumps,
         "strip": strip(explanation),
         "seen": f'<section class="card seen"><h2>Observations</h2><ul>{seen}</ul></section>' if seen else "",
-        "script": COMMENT_OR_INDENT.sub("", read(f"script/{name}" for name in SCRIPTS)),
+        "script": smaller_script(read(f"script/{name}" for name in SCRIPTS)),
         "training": training,
         "reading": readable(reading(explanation, partial)),
         "steps": steps,
@@ -102,7 +109,7 @@ def _program_and_card(explanation):
         found = program(explanation)
     except NoProgramError as error:
         return None, f"<p>{readable(str(error))}</p>"
-    masks = "<p>The masks of the dropout stay as they were drawn.</p>" if explanation.chain.drawn else ""
+    masks = "<p>Each step draws another mask of the dropout, not Python's.</p>" if explanation.chain.drawn else ""
     return found, masks + read(["training.html"])
 
 

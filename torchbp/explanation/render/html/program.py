@@ -11,18 +11,14 @@ no program.
 from dataclasses import replace
 
 from torchbp.explanation.derivation.descent import T
-from torchbp.explanation.grading.mistakes import agrees, wrong_values
 from torchbp.explanation.notation import equations
 from torchbp.explanation.notation.equations import ALPHA
 from torchbp.explanation.notation.quantities import INPUT, LOSS, TARGET, Quantity, d
-from torchbp.explanation.notation.records import sentence
-from torchbp.explanation.render.plain_text import partial
+from torchbp.explanation.render.html.exercise import exercise
 from torchbp.ops.expressions import Call, Expression, Number
 from torchbp.ops.rules import Activation
 
 MOST_NUMBERS = 3000  # of X, y and the parameters together: about 60 kB, and a step of at most some milliseconds
-MOST_MISTAKES = 10  # in a side of an equation
-SAME = 1e-5  # of two numbers, a share by which they differ as rounding does
 NODES = (
     "Call",
     "Indicator",
@@ -51,10 +47,11 @@ def program(explanation):
     trees: the last side of each record, by its name, in their order. computed: by name, the tree that a record's
         numbers are computed by, where the equation rounds.
     slopes: the slope of each activation, by its output. rate: α.
-    counters: those of the given that count the steps. next: what is given in the next step, by name: W1′ for W1.
+    counters: those of the given that count the steps. drawn: the share of zeros in each mask of a dropout, which is
+        drawn anew in each step. next: what is given in the next step, by name: W1′ for W1.
         unchanged: W1 for W1′ where W1 is frozen.
     gradients: dL/dW1 for W1, of what learns. inputs: those of X and y that may be changed by hand.
-    mistakes: of each record up to the update, a sentence and the tree of what is wrong.
+    mistakes, gaps: what is said of wrong answers about a record, and what is asked of its equation.
 
     Raises:
         NoProgramError: the page cannot compute it.
@@ -79,22 +76,19 @@ def program(explanation):
     return {
         "given": {name: values[name].tolist() for name in given} | counters,
         "counters": list(counters),
+        "drawn": {s.drawn.name: s.options["p"] for s in explanation.chain.steps if s.drawn and "p" in s.options},
         "constants": {name: value for name, value in constants.items() if name != ALPHA.name},
         "rate": explanation.lr,
         "rate_name": ALPHA.name,
-        "trees": {quantity.name: _tree(record.sides[-1]) for quantity, record in results.items()},
-        "computed": {name: _tree(tree) for name, tree in computed.items()},
+        "trees": {quantity.name: tree_of(record.sides[-1]) for quantity, record in results.items()},
+        "computed": {name: tree_of(tree) for name, tree in computed.items()},
         "slopes": _slopes(explanation),
         "next": {replace(q, prime=False).name: q.name for q in updates},
         "unchanged": unchanged,
         "gradients": {q.name: d(q).name for q in step.learnt},
         "inputs": [INPUT.name] if fixed else [INPUT.name, TARGET.name],
         "answer": step.criterion.answer.name,
-        "mistakes": {
-            record.name: _mistakes(record, step.symbols)
-            for record in explanation.records
-            if record.stage != "again"  # by the same equations
-        },
+        **exercise(explanation, tree_of),
     }
 
 
@@ -113,35 +107,6 @@ def _computed(explanation):
     return {name: tree for name, tree in found.items() if name in explanation.by_name}
 
 
-def _mistakes(record, symbols):
-    """[a sentence, where in the tree of the record, what stands there] of the usual mistakes in its equation; each
-    gives another number than those before it."""
-    right = record.sides[-1]
-    found, values = [], [record.tensor.double()]
-    for side in reversed(record.sides):
-        count = 0
-        for mistake, value in wrong_values(side, {}, symbols, record.tensor.shape):
-            if any(agrees(value, other, SAME) for other in values):
-                continue
-            values.append(value)
-            says = sentence(mistake.parts, partial)
-            found.append([f"{says[:1].upper()}{says[1:]}.", *_difference(_tree(right), _tree(mistake.tree))])
-            count += 1
-            if count == MOST_MISTAKES:
-                break
-    return found
-
-
-def _difference(right, wrong):
-    """(path, tree): the wrong tree is the right one with `tree` at the place that the path leads to, by indices."""
-    if isinstance(right, list) and isinstance(wrong, list) and len(right) == len(wrong):
-        places = [i for i, (a, b) in enumerate(zip(right, wrong, strict=True)) if a != b]
-        if (len(places) == 1 and places[0] > 0) or (places == [0] and isinstance(right[0], list)):
-            path, tree = _difference(right[places[0]], wrong[places[0]])
-            return [places[0], *path], tree
-    return [], wrong
-
-
 def _slopes(explanation):
     """∂A/∂Z of each activation by the name of A, of the answers of the loss too."""
     found = {
@@ -153,13 +118,13 @@ def _slopes(explanation):
     if isinstance(criterion.rule.answers, Activation):
         nodes = {"A": criterion.answer, "Z": criterion.output}
         found[criterion.answer.name] = criterion.rule.answers.tree("slope").replace(nodes)
-    return {name: _tree(tree) for name, tree in found.items()}
+    return {name: tree_of(tree) for name, tree in found.items()}
 
 
-def _tree(value):
+def tree_of(value):
     """A node as [its kind, its fields]; a quantity is its name, and a number itself."""
     if isinstance(value, tuple):
-        return list(map(_tree, value))
+        return list(map(tree_of, value))
     if not isinstance(value, Expression):
         return value
     if isinstance(value, Number):
@@ -172,5 +137,5 @@ def _tree(value):
     if isinstance(value, Call):
         if value.function.name not in FUNCTIONS:
             raise NoProgramError(f"The page does not compute the function {value.function.name} of this network.")
-        return [kind, value.function.name, _tree(value.arguments)]
-    return [kind, *(_tree(getattr(value, name)) for name in value.__dataclass_fields__)]
+        return [kind, value.function.name, tree_of(value.arguments)]
+    return [kind, *(tree_of(getattr(value, name)) for name in value.__dataclass_fields__)]

@@ -5,7 +5,7 @@ import math
 import torch
 
 from torchbp.explanation.notation.numbers import formatted
-from torchbp.explanation.render.html.network_data import nine_digits
+from torchbp.explanation.render.html.network_data import rounded
 
 POINTS = 61  # of the curve, evenly spaced in log α
 LOWEST, HIGHEST = 1e-2, 1e2  # times the learning rate
@@ -43,7 +43,7 @@ def curve(explanation):
     if chosen not in points:
         points = sorted([*points, chosen])
     return {
-        "points": [[nine_digits(rate), nine_digits(loss)] for rate, loss in points],
+        "points": [[rounded(rate, 6), rounded(loss, 6)] for rate, loss in points],
         "chosen": points.index(chosen),
         "minimum": None if best is None else points.index(best),
         "says": says,

@@ -107,7 +107,8 @@ function unitChain(column, unit) {
     parts = [element("h3", unitName(column, unit) + rowName())];
   if (!column) {
     const number = `${shownName(of.output)}${place(state.row, of.units[unit])} = ${format(tensors[of.output][state.row][unit])}`;
-    return [...parts, element("p", number), element("p", "Inputs are data; they have no gradient step.")];
+    const gradient = of.backward.length ? [...wayDown(column, unit), ...later(of.backward[0], "Show its gradient")] : [];
+    return [...parts, element("p", number), ...gradient, element("p", "Inputs are data: the step does not change them.")];
   }
   parts.push(...equationsOf(column, unit));
   parts.push(...wayDown(column, unit));

@@ -11,8 +11,13 @@ function fromLists(lists) {
 const toLists = ({ rows, columns, numbers }) =>
   Array.from({ length: rows }, (_, row) => Array.from(numbers.subarray(row * columns, (row + 1) * columns)));
 
+const fit = (count, other) => count === other || count === 1 || other === 1;
+const unfit = (left, right) =>
+  `The shapes do not fit: ${left.rows}×${left.columns} and ${right.rows}×${right.columns}. Is a transpose missing or too much?`;
+
 /* Element by element; a row, a column or a number is repeated. */
 function together(compute, left, right) {
+  if (!(fit(left.rows, right.rows) && fit(left.columns, right.columns))) throw new Error(unfit(left, right));
   const rows = Math.max(left.rows, right.rows),
     columns = Math.max(left.columns, right.columns);
   const numbers = new Float64Array(rows * columns);
@@ -27,6 +32,7 @@ function together(compute, left, right) {
 const each = (compute, { rows, columns, numbers }) => matrix(rows, columns, numbers.map((n) => compute(n)));
 
 function product(left, right) {
+  if (left.columns !== right.rows) throw new Error(unfit(left, right));
   const numbers = new Float64Array(left.rows * right.columns);
   for (let row = 0; row < left.rows; row += 1)
     for (let inner = 0; inner < left.columns; inner += 1) {

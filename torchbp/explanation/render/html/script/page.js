@@ -14,17 +14,21 @@ function show(step) {
   }
   showCard();
   ask();
-  const said = [".stage", ".equation math", ".why", ".numbers"].map((part) => cards[state.step].querySelector(part));
-  byId("equation").textContent = said[1].getAttribute("alttext");
-  byId("now").textContent =
-    `Step ${state.step + 1} of ${cards.length}. ` +
-    said
-      .filter(Boolean)
-      .map((e) => (e.getAttribute("alttext") ?? e.textContent).replace(/\.$/, ""))
-      .join(". ");
+  say();
   paintNetwork();
   showChain();
   scrolling();
+}
+/* What a screen reader says of the record, and the equation above; without what is asked for. */
+function say() {
+  const parts = { number: [".stage", ".equation math", ".why"], shape: [".stage", ".equation math", ".numbers"], part: [".stage"] };
+  const said = (parts[state.asking] ?? [".stage", ".equation math", ".why", ".numbers"])
+    .map((part) => cards[state.step].querySelector(part))
+    .filter(Boolean)
+    .map((e) => (e.getAttribute("alttext") ?? e.textContent).replace(/\.$/, ""));
+  byId("equation").textContent =
+    state.asking === "part" ? gapAsked().text : cards[state.step].querySelector(".equation math").getAttribute("alttext");
+  byId("now").textContent = [`Step ${state.step + 1} of ${cards.length}`, ...said].join(". ");
 }
 function go(step) {
   show(step);
@@ -122,7 +126,7 @@ function chosenBy(text) {
 function readAddress(address = location.hash.slice(1)) {
   const parts = new URLSearchParams(address);
   const number = (name, most) => Math.max(0, Math.min(most, (parseInt(parts.get(name), 10) || 1) - 1));
-  if (program && parts.has("trained")) {
+  if (program && (parts.has("trained") || (training.at && !training.changed))) {
     const count = Math.max(0, Math.min(MOST_STEPS, parseInt(parts.get("trained"), 10) || 0));
     while (training.steps.length <= count && takeStep());
     goTo(Math.min(count, training.steps.length - 1));
@@ -133,6 +137,9 @@ function readAddress(address = location.hash.slice(1)) {
     state.pinned = true;
     state.at = at;
     choose(at);
+  } else if (state.pinned) {
+    state.pinned = false;
+    showChain();
   }
   show(number("step", cards.length - 1));
 }
@@ -140,11 +147,12 @@ function readAddress(address = location.hash.slice(1)) {
 document.documentElement.classList.add("script");
 slider.max = points.length - 1;
 slider.value = chosen ?? 0;
+if (program) computeAt(0);
 rowButtons();
 redraw();
 trainingControls();
 questionControls();
-if (program) goTo(0);
+if (program) refresh();
 readAddress();
 byId("back").addEventListener("click", () => go(state.step - 1));
 byId("next").addEventListener("click", () => go(state.step + 1));

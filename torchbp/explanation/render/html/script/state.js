@@ -6,18 +6,21 @@ const shownName = (name) => data.names[name];
 const byId = (id) => document.getElementById(id);
 /* The record on the screen, the row, what the pointer or the keyboard is at, and whether that stays. */
 const state = { step: 0, row: 0, chosen: null, pinned: false, nudged: false, asking: false };
-/* The numbers of the units and weights that are drawn, and of the slopes; of the step on the screen. */
+/* The numbers of the units and weights that are drawn, and of the slopes; of the step on the screen. The data have
+   them of the first step, but for a network in float64 that the page computes. */
 let { tensors, slopes } = data;
 
 const minus = (text) => text.replaceAll("-", "−");
 
+/* As Python prints it, with the sign − of the equations. Three digits or two are for a box, where an exponent takes the
+   room of one. */
 function format(value, digits = 4) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "not finite";
   if (value === 0) return "0";
-  const size = Math.abs(value);
-  // three digits or two are for a box, where an exponent takes the room of some
-  if (size < 1e-3 || size >= 1e5) return minus(value.toExponential(digits > 3 ? digits - 1 : digits - 2).replace("e+", "e"));
-  return minus(String(Number(value.toPrecision(digits))));
+  const boxed = digits < 4;
+  const [mantissa, exponent] = value.toExponential(boxed ? digits - 2 : digits - 1).split("e");
+  if (exponent >= (boxed ? -3 : -4) && exponent < (boxed ? 5 : digits)) return minus(String(Number(value.toPrecision(digits))));
+  return minus(`${Number(mantissa)}e${exponent[0]}${exponent.slice(1).padStart(2, "0")}`);
 }
 function element(tag, text, kind, children = []) {
   const made = document.createElement(tag);

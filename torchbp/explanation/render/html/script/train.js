@@ -40,9 +40,22 @@ function takeStep() {
   if (training.why) return false;
   const given = { ...last.given };
   for (const [name, after] of Object.entries(program.next)) given[name] = values[after];
+  for (const [name, share] of Object.entries(program.drawn)) given[name] = drawnMask(given[name], share, training.steps.length);
   for (const name of program.counters) given[name] = scalar(last.given[name].numbers[0] + 1);
   training.steps.push({ given, rate: last.rate, loss: null });
   return true;
+}
+
+/* Another mask of a dropout for each step; the same one whenever the page comes to that step. */
+function drawnMask({ rows, columns: wide }, share, step) {
+  let bits = step * 0x9e3779b1;
+  const uniform = () => {
+    bits = (bits + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(bits ^ (bits >>> 15), 1 | bits);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+  return matrix(rows, wide, Float64Array.from({ length: rows * wide }, () => (uniform() < share ? 0 : 1 / (1 - share))));
 }
 
 function changedAt({ rows, columns: wide, numbers }, row, column, value) {
@@ -84,34 +97,42 @@ function startAgain() {
 /* Whether the screen shows the step that the page was made with. */
 const atFirst = () => !program || (training.at === 0 && !training.changed);
 
-/* Show the numbers of a step of the training. */
-function goTo(at) {
+/* Compute the numbers of a step of the training. */
+function computeAt(at) {
   training.at = at;
   training.values = computeStep(training.steps[at].given, training.steps[at].rate);
   training.steps[at].loss = training.values[data.losses[0]].numbers[0];
-  if (atFirst()) ({ tensors, slopes } = data);
+  if (atFirst() && data.tensors) ({ tensors, slopes } = data);
   else drawnNumbers();
+}
+/* And show them. */
+function goTo(at) {
+  computeAt(at);
   refresh();
 }
 
-/* The numbers that are drawn, of all that are computed. */
+/* The numbers that are drawn, of all that are computed; null of what is not finite. */
 function drawnNumbers() {
   const { values } = training,
     found = {};
+  const drawn = (value, row, unit) => {
+    const number = entry(value, row, unit);
+    return Number.isFinite(number) ? number : null;
+  };
   const cut = (value, units) =>
-    Array.from({ length: Math.min(value.rows, data.rows) }, (_, row) => units.map((unit) => entry(value, row, unit)));
+    Array.from({ length: Math.min(value.rows, data.rows) }, (_, row) => units.map((unit) => drawn(value, row, unit)));
   slopes = {};
   columns.forEach(({ forward, backward, units: numbers, weight, bias }, column) => {
-    for (const name of bias) found[name] = numbers.map((unit) => entry(values[name], 0, unit));
+    for (const name of bias) found[name] = numbers.map((unit) => drawn(values[name], 0, unit));
     for (const name of [...forward, ...backward]) found[name] = cut(values[name], numbers);
     for (const name of forward)
       if (program.slopes[name]) slopes[name] = cut(valueOf(program.slopes[name], values), numbers);
     for (const name of weight ? [weight.name, ...weight.later] : [])
       found[name] = weight.matrix
-        ? numbers.map((unit) => columns[column - 1].units.map((from) => entry(values[name], unit, from)))
-        : numbers.map((unit) => entry(values[name], 0, unit));
+        ? numbers.map((unit) => columns[column - 1].units.map((from) => drawn(values[name], unit, from)))
+        : numbers.map((unit) => drawn(values[name], 0, unit));
   });
   found[data.target] = cut(values[data.target], columns.at(-1).units);
-  for (const name of data.losses) found[name] = values[name].numbers[0];
+  for (const name of data.losses) found[name] = drawn(values[name], 0, 0);
   tensors = found;
 }
