@@ -275,8 +275,6 @@ def test_the_norm_of_one_number_is_a_constant():
     numbers = [draw(1, seed=seed) for seed in range(3)]
     failed, text = statuses(norm, tuple(numbers), ["magnitudes", "dtypes"])
     assert not failed, text
-    failed, text = statuses(nn.LayerNorm(1), torch.tensor([4.827]), ["dtypes", "magnitudes"])
-    assert not failed, text
 
 
 def test_errors_that_cancel_are_seen_in_projections():

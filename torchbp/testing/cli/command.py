@@ -54,8 +54,8 @@ def main(arguments):
             options.inputs,
             shapes,
             seed,
-            tuple(options.require),
-            options.member,
+            require=tuple(options.require),
+            member=options.member,
             asked=(*(options.checks or ()), *options.require),
             skip=tuple(options.skip),
             seconds=min(Options.seconds, options.timeout / 2),  # one layer may take longer than planned
