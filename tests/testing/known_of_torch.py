@@ -14,6 +14,7 @@ _FORWARD = "defect: the forward-mode derivative is not that of the backward"
 _RANGE = "convention: the derivative is beyond the range of the numbers"
 _MEDIAN = "defect: of an expanded tensor it gives uninitialised memory"
 _REPEATED = "convention: indices that repeat"
+_TIES = "convention: numbers that are equal share the gradient of their extreme"
 _NORM = "defect: the cube of 1/√eps overflows in float16, and 0 times that is nan"
 
 KNOWN = {
@@ -34,6 +35,8 @@ KNOWN = {
     },
     "sparse.sampled_addmm": {"second_order": "defect: the double backward raises an error of another layout"},
     "as_strided": {"layouts": _VIEW, "vmap": _VIEW},
+    "index_reduce.amin": {"extremes": _TIES},
+    "index_reduce.amax": {"extremes": _TIES},
     "as_strided_copy": {"layouts": _VIEW, "vmap": _VIEW},
     "_batch_norm_with_update": {"side_effects": _STATISTICS, "shapes": _SIZES, "process": _SIZES},
     "_native_batch_norm_legit": {"side_effects": _STATISTICS, "shapes": _SIZES},

@@ -3,41 +3,7 @@
 To add one, write it beside its like, and add an entry to the list at the end of the file.
 """
 
-from tests.testing.corpus import (
-    custom_ops,
-    dtypes,
-    elsewhere,
-    extremes,
-    hidden,
-    layouts,
-    linearity,
-    memory,
-    modules,
-    second_order,
-    shapes,
-    side_effects,
-    sound,
-    transforms,
-    unseen,
-    values,
-)
+from tests.testing.corpus import calls, formulas, hidden, modules, sound, state, transforms
 
-TOPICS = [
-    values,
-    second_order,
-    linearity,
-    layouts,
-    side_effects,
-    memory,
-    extremes,
-    shapes,
-    dtypes,
-    transforms,
-    modules,
-    custom_ops,
-    elsewhere,
-    unseen,
-    hidden,
-]
-DEFECTS = [entry for topic in TOPICS for entry in topic.DEFECTS]
+DEFECTS = [entry for room in (formulas, calls, state, transforms, modules, hidden) for entry in room.DEFECTS]
 SOUND = sound.SOUND

@@ -79,6 +79,7 @@ ABLATION = PACK | {
     "no ranks": changed_pack({"scaling": "clipped"}),
     "no embeddings": changed_pack(embeds=False),
     "one depth": changed_pack(depths=(2,)),
+    "64 units": changed_pack(width=64),
     "no choice": changed_pack(shares_of=staticmethod(equal_shares)),
     "SGD": changed_pack(optimizer_class=partial(SGD, momentum=0.9), learning_rates=(0.02, 0.2)),
 }

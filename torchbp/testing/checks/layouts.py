@@ -13,6 +13,7 @@ from torchbp.testing.numerics.gradients import (
 )
 from torchbp.testing.numerics.tensors import difference, first_line, is_inexact, largest, random_like
 from torchbp.testing.report import Defect, Unsupported
+from torchbp.testing.subject.graph import custom_nodes
 
 
 def _strided(tensor):
@@ -69,17 +70,22 @@ LAYOUTS = {  # the layout, and the number of dimensions that it needs
 
 def layouts(subject):
     outputs, leaves = graph_of(subject)
-    incoming = incoming_for(subject, outputs, 5)
+    incoming, own = incoming_for(subject, outputs, 5), []
     for name, (lay_out, _) in LAYOUTS.items():
         laid_out = [lay_out(g) if _fits(name, g) else g for g in incoming]
         try:
             found = backward(outputs, leaves, laid_out, retain_graph=True)
         except Defect as defect:
-            raise defect.within(f"an incoming gradient that is {name}: ") from None
+            if custom_nodes(outputs):
+                raise defect.within(f"an incoming gradient that is {name}: ") from None
+            own.append(f"torch's own backward refuses an incoming gradient that is {name}: {defect.message}")
+            continue
         expected = backward(outputs, leaves, [g.contiguous().clone() for g in laid_out], retain_graph=True)
         where = f"an incoming gradient that is {name}"
         expect(subject, found, expected, where, compared_to="that for a contiguous copy")
     refused = [words for i in range(len(subject.arguments)) for words in _audit_input(subject, i)]
+    if own:
+        raise Unsupported(own[0])
     if refused:
         raise Unsupported(f"refuses inputs that are {refused[0]}; to add it: call .contiguous() in the forward")
 

@@ -3,7 +3,7 @@
 import copy
 
 from torchbp.testing.diagnosis.message import judged
-from torchbp.testing.numerics.gradients import backward, incoming_for, vanishes
+from torchbp.testing.numerics.gradients import backward, gradients, incoming_for, vanishes
 from torchbp.testing.numerics.jacobian import compare
 from torchbp.testing.numerics.screen import seems_right
 from torchbp.testing.report import Defect, Skipped
@@ -11,13 +11,15 @@ from torchbp.testing.subject.graph import custom_nodes
 from torchbp.testing.subject.prepare import probe
 
 _TO_ADD = "to add it: a backward that takes what the forward takes, or a forward that raises"
+_BRANCH = "likely cause: 0 · ∞ or 0 / 0 in the backward, or a torch.where or a mask over such a branch"
 FEW = 12  # entries of a tensor up to which it is looked at whole
 
 
 def audit_other_call(subject, other, words, promised=True, refused=None):
     """Whether the function takes another call, whose gradients are then right, and which writes into nothing.
 
-    Only of custom Functions: torch's operations may have an index of a fixed size, or no gradient at repeated indices.
+    Numbers are compared of custom Functions only: torch's operations may have an index of a fixed size, or no gradient
+    at repeated indices. But where the outputs are finite and the derivatives are, the gradients must be.
 
     Args:
         subject: the subject at the inputs given.
@@ -41,6 +43,8 @@ def audit_other_call(subject, other, words, promised=True, refused=None):
     except Defect as defect:
         if defect.__cause__ is None and vanishes(other, subject):
             return False
+        if not _is_finite(other) and not subject.random.is_used:
+            raise defect.within(f"with {words}: ", [_BRANCH]) from None
         if not custom_nodes(other.call(other.fresh_tensors(other.differentiable))):
             return False
         if not promised and defect.__cause__ is not None:  # an error is no wrong number
@@ -48,6 +52,14 @@ def audit_other_call(subject, other, words, promised=True, refused=None):
             return False
         raise defect.within(f"with {words}: ") from None
     return True
+
+
+def _is_finite(subject):
+    """Whether the gradients are finite, or cannot be had."""
+    try:
+        return all(bool(gradient.isfinite().all()) for gradient in gradients(subject))
+    except Defect:
+        return True
 
 
 def _written(subject, before):

@@ -16,6 +16,7 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _MODERATE = 10.0  # up to this size a row is looked at by itself
 _RAISED, _COLUMNS = 7.0, 6
 _MANY_ROWS = 200_000  # more than float16 can count
+_ROWS_TO_ADD = 20_000
 _MOST_NUMBERS = 2**20
 _IN_BACKWARD = "likely cause: .float() or a tensor of a lower precision in the backward"
 _CAUSE = "likely cause: numbers that cancel, overflow or underflow in the backward; compute in float32 inside"
@@ -89,10 +90,10 @@ def _confident_rows(subject):
             yield words, [raised if j == i else t for j, t in enumerate(subject.point)]
 
 
-def _expect_near(subject, tensors, words, cause, usual, by_row=False):
+def _expect_near(subject, tensors, words, cause, usual, by_row=False, alike=False):
     subject.report_progress(words)
     try:
-        wrong = wrong_entry(subject, tensors, usual, by_row)
+        wrong = wrong_entry(subject, tensors, usual, by_row, alike)
     except Defect as defect:
         raise defect.within(f"{words}: ") from None
     if wrong:
@@ -100,11 +101,12 @@ def _expect_near(subject, tensors, words, cause, usual, by_row=False):
 
 
 def _audit_many_rows(subject, usual):
-    """Counts and sums over more rows than float16 can hold."""
-    point = with_rows(subject, _MANY_ROWS, _MOST_NUMBERS)
-    if point is not None:
-        tensors = [cast(t, torch.float16) for t in point]
-        _expect_near(subject, tensors, f"with {_MANY_ROWS} rows, float16", _CAUSE, 0.0)
+    """Counts of more rows than float16 can hold, and sums over so many that a further one is rounded off."""
+    for rows, alike in ((_ROWS_TO_ADD, True), (_MANY_ROWS, False)):
+        point = with_rows(subject, rows, _MOST_NUMBERS)
+        if point is not None:
+            tensors = [cast(t, torch.float16) for t in point]
+            _expect_near(subject, tensors, f"with {rows} rows, float16", _CAUSE, 0.0, alike=alike)
 
 
 def _audit_mixed(subject, usual):

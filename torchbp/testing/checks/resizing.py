@@ -47,6 +47,20 @@ def resizings(subject):
         yield Resizing(f"{size + 1} instead of {size} in a row", _resized_point(subject.point, dims, size + 1))
 
 
+def one_more_dimension(subject):
+    """The first real input with one more dimension at its end, as a picture has one more than a row; or None.
+
+    A backward may take the last dimension for all that comes after the channels.
+    """
+    for i, argument in enumerate(subject.arguments):
+        if argument.kind == "input" and argument.differentiable and argument.resizable and argument.tensor.dim() > 1:
+            tensor = argument.tensor
+            other = torch.stack([tensor, tensor.flip(0).roll(1, -1) * 0.9], -1)
+            words = f"a dimension more at the end of {argument.name}"
+            return Resizing(words, [other if j == i else t for j, t in enumerate(subject.point)], promised=False)
+    return None
+
+
 def sweeps(subject):
     """Iterators of resizings from 15 to 1025: of all dimensions that have one size together, and of each alone."""
     inputs = [i for i, argument in enumerate(subject.arguments) if argument.kind == "input" and argument.resizable]

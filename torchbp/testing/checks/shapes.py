@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from torchbp.testing.checks.other_calls import FEW, audit_other_call, expect_right_values
-from torchbp.testing.checks.resizing import batch_changes, resizings, sweeps, with_rows
+from torchbp.testing.checks.resizing import batch_changes, one_more_dimension, resizings, sweeps, with_rows
 from torchbp.testing.numerics.gradients import expect_outputs, need
 from torchbp.testing.numerics.jacobian import compare
 from torchbp.testing.numerics.screen import seems_right
@@ -23,9 +23,10 @@ def shapes(subject):
     if compare(subject, whole=FEW).any_wrong:
         raise Skipped("the values are wrong at the sizes given: see values")
     refused = []
+    longer = one_more_dimension(subject)
     tried = [
         resizing.words
-        for resizing in resizings(subject)
+        for resizing in [*resizings(subject), *([longer] if longer else [])]
         if audit_other_call(subject, subject.at(resizing.point), resizing.words, resizing.promised, refused)
     ]
     tried += _audit_batches(subject)

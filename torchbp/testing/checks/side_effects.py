@@ -1,5 +1,6 @@
 """No write into what others hold, and two calls alive at once do not disturb each other."""
 
+import math
 import random
 import sys
 from dataclasses import replace
@@ -113,11 +114,12 @@ def overlap(a, b):
 
 
 def _expect_unwritten_elsewhere(subject):
-    """The forward writes into no argument at numbers of other sizes and signs either."""
+    """The forward writes into no argument at numbers of other sizes and signs either, nor at nan and the infinities."""
     subject = subject.at(subject.point)
     subject.behaviour = replace(subject.behaviour, writes=False)
     few = sum(subject.point[i].numel() for i in subject.differentiable) > _LARGE
-    for _, words, point in list(points_of_magnitudes(subject))[:: 8 if few else 1]:
+    usual = [(words, point) for _, words, point in points_of_magnitudes(subject)]
+    for words, point in [*_not_finite(subject), *usual[:: 8 if few else 1]]:
         tensors = subject.fresh_tensors(subject.differentiable, point)
         before = [tensor.detach().clone() for tensor in tensors]
         try:
@@ -129,10 +131,22 @@ def _expect_unwritten_elsewhere(subject):
                 raise Defect(f"at {words}: the forward writes into {subject.arguments[i].name}")
 
 
+def _not_finite(subject):
+    """(words, point): one input with nan or an infinity as its first entry."""
+    for i in subject.differentiable:
+        argument, tensor = subject.arguments[i], subject.point[i]
+        for value in (math.nan, math.inf, -math.inf) if argument.kind == "input" and tensor.numel() else ():
+            other = tensor.clone(memory_format=torch.contiguous_format)
+            other.view(-1)[0] = value
+            yield f"{argument.name} with {value} first", [other if j == i else t for j, t in enumerate(subject.point)]
+
+
 def equal(a, b):
     """Bit for bit, with nan equal to nan."""
     a, b = a.detach(), b.detach()
-    return torch.equal(a.nan_to_num(), b.nan_to_num()) if a.is_floating_point() else torch.equal(a, b)
+    if not a.is_floating_point() or torch.equal(a, b):
+        return torch.equal(a, b)
+    return torch.equal(a.isnan(), b.isnan()) and torch.equal(a[~a.isnan()], b[~b.isnan()])
 
 
 def _expect_module_unwritten(subject):

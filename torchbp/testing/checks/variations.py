@@ -7,6 +7,7 @@ import torch
 from torchbp.testing.checks.other_calls import FEW, audit_other_call
 from torchbp.testing.numerics.gradients import generator, need
 from torchbp.testing.numerics.jacobian import compare
+from torchbp.testing.numerics.rounding import Overflows
 from torchbp.testing.numerics.tensors import is_inexact, largest
 from torchbp.testing.report import Skipped, Unsupported
 from torchbp.testing.subject.naming import listing
@@ -55,7 +56,9 @@ def _variations(subject):
     if subject.callee.module is None:
         for position, (name, value) in subject.callee.inputs.options(subject.callee.original).items():
             for new in _other_options(value):
-                yield name, f"= {new!r}", _with_option(subject, position, new)
+                other = _with_option(subject, position, new)
+                if not (isinstance(new, float) and new == 0 and _becomes_infinite(other)):
+                    yield name, f"= {new!r}", other
 
 
 def _with_option(subject, position, value):
@@ -63,6 +66,16 @@ def _with_option(subject, position, value):
     other.callee = copy.copy(subject.callee)
     other.callee.inputs = subject.callee.inputs.with_option(position, value)
     return other
+
+
+def _becomes_infinite(subject):
+    """Whether the forward makes infinities, as of a division by an option that is never 0."""
+    try:
+        with Overflows() as found:
+            subject.call_no_grad()
+    except Exception:  # it refuses, or dislikes a dispatch mode
+        return True
+    return found.seen
 
 
 def _other_values(subject, index, source):
@@ -104,6 +117,9 @@ def _other_constants(tensor, source):
     )
     if bool((tensor > 0).all()) and float(values.max()) > 0.5:
         yield "with greater numbers", tensor * (1 + 1.5 * draw)
+    with_zero = tensor.clone(memory_format=torch.contiguous_format)
+    with_zero.view(-1)[0] = 0
+    yield "with 0 first", with_zero
 
 
 def _other_integers(subject, tensor, source):
@@ -137,5 +153,5 @@ def _other_options(value):
     if isinstance(value, int):
         return [value + 1, value - 1]
     if isinstance(value, float):
-        return [value * 2, value / 2, value + 0.3] if value else [0.3]
+        return [value * 2, value / 2, value + 0.3, 0.0] if value else [0.3]
     return [word for words in _WORDS if value in words for word in words if word != value]

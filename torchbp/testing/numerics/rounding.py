@@ -1,5 +1,7 @@
 """The precision in which a function computes inside, whatever dtypes it takes and returns."""
 
+import math
+
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -41,6 +43,26 @@ class Roundings(DispatchMode):
         if given and not _is_factory(function):
             self.unit = max([self.unit, *(unit for unit in _units(result) if unit > min(given))])
         return result
+
+
+class Overflows(DispatchMode):
+    """Records whether an operation makes an infinity of finite numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = False
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if not self.seen and _has_infinity(result) and not _has_infinity((args, kwargs)):
+            self.seen = not _is_factory(function)
+        return result
+
+
+def _has_infinity(values):
+    tensors = [t for t in tree_leaves(values) if isinstance(t, torch.Tensor) and is_inexact(t)]
+    numbers = [value for value in tree_leaves(values) if isinstance(value, float)]
+    return any(bool(t.isinf().any()) for t in tensors) or any(map(math.isinf, numbers))
 
 
 def _units(values):

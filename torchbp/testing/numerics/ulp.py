@@ -2,12 +2,14 @@
 
 A difference such as 1 − y² of tanh loses every digit where y is 1 but for rounding, in torch's own kernels too. So an
 entry is measured by the usual size of the gradient. But where a row has one output, as of a loss, its greatest entry
-must not be lost where a smaller one is right: σ(z) − y of the true class, whose row sums to 0.
+must not be lost where a smaller one is right: σ(z) − y of the true class, whose row sums to 0. And where a number
+overflows on the way, each entry is measured by itself.
 """
 
 import torch
 
 from torchbp.testing.numerics.gradients import backward, dense, generator
+from torchbp.testing.numerics.rounding import Overflows
 from torchbp.testing.numerics.tensors import is_inexact, largest, random_like
 from torchbp.testing.subject.naming import entry, six_digits
 
@@ -16,7 +18,7 @@ _ROUNDINGS = 6  # how many roundings of the inputs' size a formula may add up
 _DRAWS = 6
 
 
-def gradients_at(subject, tensors, incoming=None):
+def gradients_at(subject, tensors, incoming=None, alike=False):
     """(outputs, gradients, incoming) for tensors in their dtypes; None if the function refuses them, or overflows.
 
     The incoming gradients are rounded to the dtypes of the outputs.
@@ -31,20 +33,22 @@ def gradients_at(subject, tensors, incoming=None):
         return None
     if incoming is None:
         source = generator(subject, 17)
-        incoming = [random_like(o.detach().double(), source).to(o.dtype) for o in outputs]
+        incoming = [random_like(o.detach().double(), source) for o in outputs]
+        incoming = [((g.abs() + 1) / 2 if alike else g).to(o.dtype) for g, o in zip(incoming, outputs, strict=True)]
     sent = [g.to(o.dtype) for g, o in zip(incoming, outputs, strict=True)]
     return outputs, backward(outputs, [tensors[i] for i in wanted], sent), incoming
 
 
-def wrong_entry(subject, tensors, usual, by_row=False):
+def wrong_entry(subject, tensors, usual, by_row=False, alike=False):
     """(argument, words) of the worst entry of a gradient that is off by more than rounding explains; else None.
 
     Args:
         tensors: the point, in the dtypes to look at.
         usual: the size of a gradient at the usual point.
         by_row: look for the greatest entry of a row too.
+        alike: send incoming gradients of one sign, so that sums over rows grow.
     """
-    low = gradients_at(subject, tensors)
+    low = gradients_at(subject, tensors, alike=alike)
     if low is None:
         return None
     exact_point = [t.double() if is_inexact(t) else t for t in tensors]
@@ -52,7 +56,7 @@ def wrong_entry(subject, tensors, usual, by_row=False):
     exact = gradients_at(subject, exact_point, incoming)
     if exact is None:
         return None
-    spread, count = None, sum(o.numel() for o in low[0])
+    spread, overflows, count = None, None, sum(o.numel() for o in low[0])
     for k, (i, found, right) in enumerate(zip(subject.differentiable, low[1], exact[1], strict=True)):
         right, found = dense(tensors[i], right).double(), dense(tensors[i], found).double()
         dtype = tensors[i].dtype
@@ -61,6 +65,11 @@ def wrong_entry(subject, tensors, usual, by_row=False):
         gap = (found - right).abs().nan_to_num(torch.inf)
         underflow = 16 * torch.finfo(dtype).tiny * torch.finfo(dtype).eps
         allowed = torch.full_like(right, OFF * max(largest(right), usual) + underflow)
+        by_entry = OFF * right.abs() + torch.finfo(dtype).tiny
+        if overflows is None and bool((gap > by_entry).any()):
+            overflows = _overflows(subject, tensors, low[2])
+        if overflows:  # no number cancels there: an entry is lost whatever the size of the others
+            allowed = torch.minimum(allowed, by_entry)
         if by_row and count < right.numel():
             allowed = torch.where(_is_lost(gap, right), OFF * right.abs() + underflow, allowed)
         if not bool((gap > allowed).any()):
@@ -73,6 +82,20 @@ def wrong_entry(subject, tensors, usual, by_row=False):
             where = entry(subject.arguments[i].name, at, tuple(right.shape))
             return i, f"the gradient of {where} is {numbers[0]}, and {numbers[1]} in float64 at the same numbers"
     return None
+
+
+def _overflows(subject, tensors, incoming):
+    """Whether a number becomes infinite on the way of the backward, as x² does in float16 from 256 on."""
+    wanted = subject.differentiable
+    tensors = [t.detach().clone().requires_grad_(i in wanted) for i, t in enumerate(tensors)]
+    outputs = subject.call(tensors)
+    sent = [g.to(o.dtype) for g, o in zip(incoming, outputs, strict=True)]
+    try:
+        with Overflows() as found:
+            backward(outputs, [tensors[i] for i in wanted], sent)
+    except Exception:  # it dislikes a dispatch mode
+        return False
+    return found.seen
 
 
 def _is_lost(gap, right):

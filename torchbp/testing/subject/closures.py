@@ -10,6 +10,8 @@ from torch.utils._pytree import tree_leaves
 
 from torchbp.testing.subject.module_copy import copied, tensor_slots
 
+_DEPTH, _LONGEST = 3, 100  # of the dicts and lists that are searched for leaves
+
 
 def captures_tensors(function):
     """Whether a plain function closes over tensors or modules. Their dtype is then the caller's responsibility."""
@@ -33,8 +35,9 @@ def _has_tensors(values):
 def without_captured_leaves(function):
     """(a function that does the same, {name: (leaf, [(dict, key), …])}): its leaves, and where to put others.
 
-    A leaf is a tensor that requires a gradient, or a parameter of a module, in a variable of the function, in an
-    attribute of the object whose method or call it is, or in an argument of a partial. The caller's objects stay as
+    A leaf is a tensor that requires a gradient, or a parameter of a module, in a variable of the function or a default
+    of its parameters, in an attribute of the object whose method or call it is, or in an argument of a partial; or in a
+    dict or list there. The caller's objects stay as
     they are: the function is given copies of them.
     """
     slots = {}
@@ -87,12 +90,17 @@ def _rebuilt_function(function, slots):
     held = {**used, **cells}
     before = dict(held)
     _take_leaves(held, slots)
+    values = function.__defaults__ or ()
+    ends = function.__code__.co_argcount
+    defaults = dict(zip(function.__code__.co_varnames[ends - len(values) : ends], values, strict=True))
+    keywords = dict(function.__kwdefaults__ or {})
+    for given in (defaults, keywords):
+        _take_leaves(given, slots)
     if all(held[name] is before[name] for name in held) and not slots:
         return function
     own = {name: CellType(held[name]) if name in held else CellType() for name in names}
     variables = {**function.__globals__, **{name: held[name] for name in used}}
-    rebuilt = FunctionType(function.__code__, variables, function.__name__, function.__defaults__, tuple(own.values()))
-    rebuilt.__kwdefaults__ = function.__kwdefaults__
+    rebuilt = FunctionType(function.__code__, variables, function.__name__, None, tuple(own.values()))
 
     @functools.wraps(function)
     def call(*args, **kwargs):
@@ -101,22 +109,36 @@ def _rebuilt_function(function, slots):
                 own[name].cell_contents = held[name]
             else:
                 variables[name] = held[name]
+        rebuilt.__defaults__, rebuilt.__kwdefaults__ = tuple(defaults.values()), dict(keywords)
         return rebuilt(*args, **kwargs)
 
     return call
 
 
-def _take_leaves(held, slots):
-    """Note the leaves in a dict of variables; a module in it is replaced by a copy."""
-    for name, value in list(held.items()):
-        if isinstance(value, torch.nn.Module):
+def _take_leaves(held, slots, words="{}", depth=0):
+    """Note the leaves in a dict or list of variables; a module in it, and a dict or list with leaves, become copies.
+
+    `words` makes the name of a leaf of its key.
+    """
+    for key, value in list(held.items() if isinstance(held, dict) else enumerate(held)):
+        name = words.format(key if depth == 0 else repr(key))
+        if type(value) in (dict, list) and depth < _DEPTH and len(value) <= _LONGEST:
+            count, other = len(slots), value.copy()
+            _take_leaves(other, slots, f"{_escaped(name)}[{{}}]", depth + 1)
+            if len(slots) > count:
+                held[key] = other
+        elif isinstance(value, torch.nn.Module):
             parameters = {n: p for n, p in value.named_parameters() if p.requires_grad}
             if not parameters:
                 continue
-            held[name], error = copied(value)
+            held[key], error = copied(value)
             if error is None:
-                places = tensor_slots(held[name])
+                places = tensor_slots(held[key])
                 for parameter in parameters:
                     slots[f"{name}.{parameter}"] = parameters[parameter], places[parameter]
         elif isinstance(value, torch.Tensor) and value.is_leaf and value.requires_grad:
-            slots[name] = value, [(held, name)]
+            slots[name] = value, [(held, key)]
+
+
+def _escaped(name):
+    return name.replace("{", "{{").replace("}", "}}")

@@ -1,11 +1,11 @@
-"""Writing what is not one's own: incoming gradients, arguments, .grad, random states, what two calls share."""
+"""Writing what is not one's own: incoming gradients, arguments, .grad, buffers, parameters."""
 
-import numpy as np
 import torch
 from torch import nn
 from torch.autograd import Function
 
-from tests.testing.corpus.entry import Defect, draw, function, gradients
+from tests.testing.corpus.entry import draw, gradients
+from tests.testing.corpus.state.demonstrations import entry
 
 
 class Triple(Function):
@@ -65,63 +65,6 @@ class MultiplyAccumulates(Multiply):
         with torch.no_grad():
             weight.grad = of_weight.clone() if weight.grad is None else weight.grad + of_weight
         return grad @ weight, of_weight
-
-
-def project(x):
-    """Two projections by signs, always the same ones."""
-    places = torch.arange(2 * x.shape[-1], device=x.device).view(-1, 2)
-    return x @ (places * places % 3 * 2 - 1).to(x.dtype)
-
-
-def project_seeded(x):
-    torch.manual_seed(0)  # "always the same ones"
-    return x @ (torch.randint(2, (x.shape[-1], 2)).to(x.dtype) * 2 - 1)
-
-
-def ramp(x):
-    return x * torch.linspace(0, 1, x.shape[-1], dtype=x.dtype, device=x.device)
-
-
-def ramp_numpy_seeded(x):
-    np.random.seed(0)  # noqa: NPY002
-    return ramp(x)
-
-
-class Square(Function):
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x.square()
-
-    @staticmethod
-    def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        return 2 * grad * x
-
-
-class SquareOnClass(Square):
-    @staticmethod
-    def forward(ctx, x):
-        SquareOnClass.x = x.detach().clone()
-        return x.square()
-
-    @staticmethod
-    def backward(ctx, grad):
-        return 2 * grad * SquareOnClass.x
-
-
-class SquareIntoBuffer(Square):
-    buffers: dict = {}  # noqa: RUF012
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        key = (x.shape, x.dtype, x.device)
-        if key not in SquareIntoBuffer.buffers:
-            SquareIntoBuffer.buffers[key] = torch.empty_like(x)
-        buffer = SquareIntoBuffer.buffers[key]
-        buffer.copy_(x.square())
-        return buffer.detach()
 
 
 class Counted(Function):
@@ -206,30 +149,6 @@ def grad_after(subject):
     return weight.grad is None, True
 
 
-def draw_after(subject):
-    torch.manual_seed(5)
-    right = torch.rand(1).item()
-    torch.manual_seed(5)
-    subject(draw(2, 3))
-    return torch.rand(1).item(), right
-
-
-def numpy_draw_after(subject):
-    np.random.seed(5)  # noqa: NPY002
-    right = np.random.rand()  # noqa: NPY002
-    np.random.seed(5)  # noqa: NPY002
-    subject(draw(2, 3))
-    return np.random.rand(), right  # noqa: NPY002
-
-
-def first_of_two(subject):
-    """Output and gradient of a call while another is alive."""
-    x, other = draw(3), draw(3, seed=1)
-    y = function(subject)(x)
-    _alive = function(subject)(other)
-    return (y, *torch.autograd.grad(y.sum(), x)), (x.square(), 2 * x)
-
-
 def steps_after(subject):
     gradients(subject, (draw(3),))
     return subject.steps.item(), 0.0
@@ -239,10 +158,6 @@ def weight_after(subject):
     before = subject.weight.detach().clone()
     subject(draw(2, 3))
     return subject.weight.detach(), before
-
-
-def entry(name, what, twin, inputs, shows, checks=("side_effects",), source=""):
-    return Defect(name, what, inputs, twin=twin, checks=checks, kind=6, shows=shows, source=source)
 
 
 DEFECTS = [
@@ -256,7 +171,14 @@ DEFECTS = [
         source="NVIDIA/apex#1430: the fused softmax wrote its result into the incoming gradient",
     ),
     # the caller's labels are changed
-    entry("labels_clamped_in_place", pick_in_place, pick, lambda: (draw(3, 3), labels()), labels_after),
+    entry(
+        "labels_clamped_in_place",
+        pick_in_place,
+        pick,
+        lambda: (draw(3, 3), labels()),
+        labels_after,
+        source="NVIDIA-NeMo/Automodel#3917: a loss filled the caller's labels in place",
+    ),
     # an argument is made to require a gradient
     entry(
         "argument_made_to_require_grad",
@@ -264,31 +186,17 @@ DEFECTS = [
         attract,
         lambda: (draw(3), draw(3, seed=1, grad=False)),
         marked_after,
+        source="meta-pytorch/captum#8: requires_grad of the caller's inputs was set, and had to be taken back",
     ),
     # the backward adds to the weight's .grad and returns its gradient, too
-    entry("adds_to_grad", MultiplyAccumulates, Multiply, lambda: (draw(2, 3), draw(4, 3, seed=1)), grad_after),
-    # the global random state is reset at each call
     entry(
-        "reseeds_torch",
-        project_seeded,
-        project,
-        lambda: (draw(2, 3),),
-        draw_after,
-        source="huggingface/diffusers#175: torch.manual_seed inside a training loop set the global seed",
+        "adds_to_grad",
+        MultiplyAccumulates,
+        Multiply,
+        lambda: (draw(2, 3), draw(4, 3, seed=1)),
+        grad_after,
+        source="AMD-AGI/Primus#995: a weight's gradient that the kernel has accumulated must not be added again",
     ),
-    # numpy's global random state is reset at each call
-    entry("reseeds_numpy", ramp_numpy_seeded, ramp, lambda: (draw(2, 3),), numpy_draw_after),
-    # the value for the backward lies on the class: the last call's is used
-    entry(
-        "value_on_the_class",
-        SquareOnClass,
-        Square,
-        lambda: (draw(3),),
-        first_of_two,
-        source="pytorch/pytorch#16947: a value on the shared Function object was another replica's in the backward",
-    ),
-    # every call returns the same memory
-    entry("returns_one_buffer", SquareIntoBuffer, Square, lambda: (draw(3),), first_of_two),
     # a buffer is counted up in the backward, again for each
     entry(
         "buffer_written_in_backward",
@@ -307,5 +215,6 @@ DEFECTS = [
         lambda: (draw(2, 3),),
         weight_after,
         ("side_effects", "module"),
+        source="ApolloResearch/e2e_sae#46: the forward normalised a weight through its .data",
     ),
 ]

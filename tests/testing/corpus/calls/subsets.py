@@ -1,70 +1,10 @@
-"""Right for one incoming gradient of a single one, wrong for others; and for other choices of requires_grad."""
+"""Right where every argument requires a gradient, and wrong where some are frozen or the same."""
 
 import torch
 from torch.autograd import Function
 
+from tests.testing.corpus.calls.incoming import vector
 from tests.testing.corpus.entry import Defect, draw, gradients
-
-
-class Scale(Function):
-    """Three times x."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return 3 * x
-
-    @staticmethod
-    def backward(ctx, grad):
-        return 3 * grad
-
-
-class ScaleClipped(Scale):
-    @staticmethod
-    def backward(ctx, grad):
-        return 3 * grad.clamp(-1, 1)
-
-
-class ScaleNormalised(Scale):
-    @staticmethod
-    def backward(ctx, grad):
-        return 3 * grad / grad.norm().clamp_min(1e-12)
-
-
-class ScaleLargestOnly(Scale):
-    @staticmethod
-    def backward(ctx, grad):
-        return 3 * torch.where(grad.abs() >= grad.abs().max(), grad, torch.zeros_like(grad))
-
-
-class SineCosine(Function):
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        ctx.set_materialize_grads(False)
-        return torch.sin(x), torch.cos(x)
-
-    @staticmethod
-    def backward(ctx, of_sine, of_cosine):
-        (x,) = ctx.saved_tensors
-        grad = None
-        if of_sine is not None:
-            grad = of_sine * torch.cos(x)
-        if of_cosine is not None:
-            share = -of_cosine * torch.sin(x)
-            grad = share if grad is None else grad + share
-        return grad
-
-
-class SineCosineOverwritten(SineCosine):
-    @staticmethod
-    def backward(ctx, of_sine, of_cosine):
-        (x,) = ctx.saved_tensors
-        grad = None
-        if of_sine is not None:
-            grad = of_sine * torch.cos(x)
-        if of_cosine is not None:
-            grad = -of_cosine * torch.sin(x)
-        return grad
 
 
 class Multiply(Function):
@@ -164,20 +104,12 @@ class TimesSquare(Times):
         return grad * b, grad * a
 
 
-def vector():
-    return (draw(5),)
-
-
 def matrices():
     return draw(2, 3), draw(4, 3, seed=1)
 
 
 def triple():
     return draw(3), draw(3, seed=1), draw(3, seed=2)
-
-
-def with_incoming(reference, inputs, *incoming):
-    return lambda subject: (gradients(subject, inputs(), incoming), gradients(reference, inputs(), incoming))
 
 
 def twice(subject):
@@ -195,20 +127,6 @@ def with_frozen(reference, inputs, *frozen):
             return type(error).__name__, gradients(reference, arguments)
 
     return shows
-
-
-def nonlinear(name, what, source=""):
-    incoming = torch.tensor([3.0, -2.0, 0.5, 1.0, 4.0], dtype=torch.float64)
-    return Defect(
-        name,
-        what,
-        vector,
-        twin=Scale,
-        checks=("linearity",),
-        kind=3,
-        shows=with_incoming(lambda x: 3 * x, vector, incoming),
-        source=source,
-    )
 
 
 def subset(name, what, twin, reference, inputs, *frozen, source=""):
@@ -233,24 +151,6 @@ def affine(x, scale, shift):
 
 
 DEFECTS = [
-    # the incoming gradient is clipped to ±1
-    nonlinear("incoming_clipped", ScaleClipped),
-    # the incoming gradient is normalised
-    nonlinear("incoming_normalised", ScaleNormalised),
-    # only the largest entry of the incoming gradient is passed on
-    nonlinear("incoming_largest_only", ScaleLargestOnly),
-    # the second output's share overwrites the first's: wrong where both are used
-    Defect(
-        "outputs_overwrite",
-        SineCosineOverwritten,
-        vector,
-        twin=SineCosine,
-        checks=("linearity",),
-        kind=3,
-        shows=with_incoming(
-            lambda x: (torch.sin(x), torch.cos(x)), vector, torch.ones(5).double(), torch.ones(5).double()
-        ),
-    ),
     # the weight has a gradient only where the input has one, too
     subset(
         "nested_needs_input_grad",

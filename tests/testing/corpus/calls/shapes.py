@@ -164,6 +164,7 @@ DEFECTS = [
         (2, 2, 3),
         of_shape(softmax, 2, 2, 3),
         batch_dims=2,
+        source="FudanNLP/fastNLP#254: a softmax of a numbered dimension, wrong for inputs of four",
     ),
     # divided by the size of the batch, which was 1 in the check
     entry(
