@@ -6,6 +6,7 @@ Activations come from their rules. Every other operation needs inputs: a row in 
 from dataclasses import dataclass
 from itertools import combinations, product
 
+import pytest
 import torch
 
 from tests.inputs import activations, attention, convolution, layers, losses, normalisation
@@ -36,6 +37,11 @@ class Case:
         drawn = [draw(value, leaf_shape(shape, self.layout)) for value, shape in zip(how, self.shapes, strict=True)]
         leaves = [t.to(device, dtype if t.is_floating_point() else t.dtype) for t in drawn]
         return with_gradients(leaves) if requires_grad else leaves
+
+    @property
+    def is_plain(self):
+        """Whether it has the first options and layout."""
+        return self.layout == "contiguous" and self.options == self.operation.options[0]
 
     @property
     def differentiable(self):
@@ -109,6 +115,13 @@ def cases():
 
 
 CASES = list(cases())
+
+
+def marked(cases, is_variant):
+    """The cases as parameters of a test, those that are variants of others with the mark `exhaustive`."""
+    return [
+        pytest.param(case, id=str(case), marks=pytest.mark.exhaustive if is_variant(case) else ()) for case in cases
+    ]
 
 
 def subsets(numbers):

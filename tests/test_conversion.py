@@ -448,6 +448,12 @@ def test_what_is_swapped_and_does_not_run_our_formula_is_named(monkeypatch):
     assert names == ["ReluBackward0", torchbp.ops.relu(z).grad_fn.name()]
 
 
+def test_what_is_no_module_is_refused():
+    for change in (torchbp.convert, torchbp.revert):
+        with pytest.raises(TypeError, match=r"model is of the type Tensor; give a torch\.nn\.Module"):
+            change(torch.ones(3))
+
+
 def test_revert_leaves_an_ensemble_and_says_why():
     net = torchbp.nn.MLP(3, 4, 1, members=2)
     reports = []

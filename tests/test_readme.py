@@ -73,7 +73,7 @@ def test_commands_run_in_order_and_print_what_the_readme_says(tmp_path, monkeypa
                 printed.append(capsys.readouterr().out)
                 after_the_first.enter_context(without_pictures())
         scores = {name: score_of_test(name, capsys) for name in TABLE}
-    assert len(printed) == 17
+    assert len(printed) == 18
     assert "breast_cancer, row 17" in Path("row17.html").read_text(encoding="utf-8")
     assert Path("p.csv").read_text().startswith("patient,P(1),class\nP000,")
     assert len(scores) == 4

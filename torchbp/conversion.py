@@ -69,6 +69,7 @@ def convert(
         swapped 2: 0, 2
         left    1: torchbp has no Bilinear
     """
+    _check_module(model)
     return _each(model, _convert_layer, report, bypassed=_reasons_of_bypass(model), functional=functional)
 
 
@@ -82,6 +83,7 @@ def revert(model: AnyModule, report: Callable[[Report], object] | None = None) -
         >>> torchbp.is_converted(torchbp.revert(net)[1])
         False
     """
+    _check_module(model)
     fused = {child for module in model.modules() if isinstance(module, nn.FusedMLP) for child in module.children()}
     return _each(model, _revert_layer, report, left=dict.fromkeys(fused, "FusedMLP computes it; MLP has single layers"))
 
@@ -96,6 +98,11 @@ def is_converted(module: torch.nn.Module) -> bool:
     """
     function = function_set(module)
     return registry.is_converted(module) or hasattr(function, "set_again")
+
+
+def _check_module(model):
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model is of the type {type(model).__name__}; give a torch.nn.Module")
 
 
 def _each(model, change, report, bypassed=None, left=None, functional=False):

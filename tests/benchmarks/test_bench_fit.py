@@ -132,10 +132,16 @@ def test_a_library_that_is_missing_is_left_out(monkeypatch):
     assert len(asked) == 2 * 5
 
 
-@pytest.mark.processes
-def test_a_process_of_a_variant():
-    arguments = [{"variant": whole_fits.EAGER, "training": ((2, 3, 1), 8, "SGD", 40, 2), "threads": 1}]
-    found, stopped = turns.in_turns("torchbp.benchmarks.helpers.whole_fits", arguments, 0, 1)
-    assert stopped == []
-    assert list(found) == [whole_fits.EAGER]
-    assert found[whole_fits.EAGER]["ratio"] == 1
+def test_what_the_process_of_a_variant_does(monkeypatch, capsys):
+    """A line once it is ready, and one for each line that it reads, as test_turns reads them."""
+    monkeypatch.setattr(whole_fits.sys, "stdin", ["\n", "\n"])
+    allowed, threads = [], []
+    monkeypatch.setattr(whole_fits.os, "sched_setaffinity", lambda *of: allowed.append(of), raising=False)
+    monkeypatch.setattr(whole_fits.os, "sched_getaffinity", lambda process: {5, 3, 4}, raising=False)
+    monkeypatch.setattr(whole_fits.torch, "set_num_threads", threads.append)
+    whole_fits.main({"variant": whole_fits.EAGER, "training": ((2, 3, 1), 8, "SGD", 40, 2), "threads": 2})
+    ready, *times = map(json.loads, capsys.readouterr().out.splitlines())
+    assert ready == "ready"
+    assert [list(of) for of in times] == [[whole_fits.EAGER]] * 2
+    assert allowed == [(0, [3, 4])]
+    assert threads == [2]

@@ -56,6 +56,14 @@ def by_autograd(net, x, y, loss, epochs=3, batch_size=8, lr=0.2, momentum=0.5):
     return torch.tensor(history, dtype=torch.double)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32, torch.bool], ids=str)
+def test_a_step_takes_classes_of_other_integers(dtype):
+    x, y = table()
+    y = y.clamp(max=1)
+    found = [torchbp.backprop(mlp((4, 3)), x, classes, torch.nn.CrossEntropyLoss()) for classes in (y, y.to(dtype))]
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+
+
 def counts(loss, y):
     """Σ w_y."""
     if y.is_floating_point():

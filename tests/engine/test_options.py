@@ -287,6 +287,40 @@ def test_rows_that_are_no_tensor_or_have_other_features_are_named():
         torchbp.SGD(network()).fit(x[:, :2], y)
 
 
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda x: x.numpy(), TypeError, "x is a ndarray; give a tensor"),
+        (lambda x: x.float(), RuntimeError, r"x is torch.float32, and the model torch.float64; give x.to\("),
+        (lambda x: x.long(), RuntimeError, r"x is torch.int64, and the model torch.float64; give x.to\("),
+        (lambda x: x.to("meta"), RuntimeError, "x is on meta, and the model on cpu"),
+        (lambda x: x[:, :2], RuntimeError, r"x has the shape \(5, 2\), and the model takes 3 features"),
+    ],
+    ids=["array", "float32", "integers", "device", "features"],
+)
+def test_a_step_names_rows_that_do_not_fit(change, error, message):
+    x, y = rows(5)
+    for step in (torchbp.SGD(network()).backprop_step, partial(torchbp.backprop, network())):
+        with pytest.raises(error, match=message):
+            step(change(x), y)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (network().parameters(), "model is a generator; give the model itself, and not its parameters"),
+        ([{"params": list(network().parameters())}], "model is a list; give the model itself"),
+        (torch.nn.Sequential(torch.nn.LazyLinear(3)), "a LazyLinear, has no parameters yet; call the model on some"),
+        (torch.nn.Sequential(torch.nn.LSTM(3, 2)), "an LSTM, is not supported"),
+    ],
+    ids=["parameters", "groups", "lazy", "another layer"],
+)
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_what_is_no_model_of_the_engine(model, message):
+    with pytest.raises(TypeError, match=message):
+        torchbp.SGD(model, lr=0.1)
+
+
 def test_a_pickle_goes_on():
     model = network(2)
     optimizer = torchbp.SGD(model, lr=[0.1, 0.2], momentum=0.9)

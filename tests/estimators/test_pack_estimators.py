@@ -21,7 +21,7 @@ def pack():
 
 def test_configurations_differ_and_some_are_chosen(pack):
     assert len(pack.configurations_) == 4
-    assert [len(of_one.hidden_layer_sizes) for of_one in pack.configurations_] == [1, 2, 3, 1]
+    assert [len(of_one.hidden_layer_sizes) for of_one in pack.configurations_] == [2, 3, 1, 2]
     assert len({of_one.learning_rate for of_one in pack.configurations_}) == 4
     assert sum(of_one.share for of_one in pack.configurations_) == pytest.approx(1)
     chosen = [of_one for of_one in pack.configurations_ if of_one.share]
@@ -77,18 +77,15 @@ def test_each_configuration_is_itself_when_it_is_trained_alone(pack):
         assert alone.configurations_[0].loss == pytest.approx(pack.configurations_[number].loss, rel=1e-3)
 
 
-def test_some_configurations_have_a_periodic_embedding_of_the_ranks():
+def test_configurations_have_a_periodic_embedding_of_the_ranks():
     random = np.random.default_rng(0)
     x = np.column_stack([random.normal(size=(1000, 2)), random.integers(2, size=1000)])  # the third has no ranks
     y = np.sin(6 * x[:, 0]) > 0
     model = PackClassifier(**SMALL | {"max_iter": 8, "scaling": "auto"}).fit(x, y)
-    chosen = [of_one for of_one in model.configurations_ if of_one.share]
-    assert {of_one.frequency > 0 for of_one in model.configurations_} == {True, False}
-    assert any(of_one.frequency for of_one in chosen)  # the waves have the sine already
-    for configuration, networks in zip(chosen, model.networks_, strict=True):
-        assert isinstance(networks[0][0], PeriodicEmbedding) == (configuration.frequency > 0)
-        if configuration.frequency:
-            assert (networks[0][0].features, networks[0][0].waves, networks[0][1].in_features) == (2, 8, 5 + 2 * 8)
+    assert all(0.3 <= of_one.frequency <= 2 for of_one in model.configurations_)
+    for embedding, linear, *_ in (network for of_one in model.networks_ for network in of_one):
+        assert isinstance(embedding, PeriodicEmbedding)
+        assert (embedding.features, embedding.waves, linear.in_features) == (2, 8, 5 + 2 * 8)
     few = PackClassifier(**SMALL | {"max_iter": 1}).fit(x[:200], y[:200])
     assert not any(of_one.frequency for of_one in few.configurations_)
 
@@ -108,6 +105,29 @@ def test_greedy_shares():
     assert alone.tolist() == [1, 0]
     answers[0] = torch.nan  # it has diverged
     assert greedy_shares(answers, lambda answers: (answers - right).square().mean((-1, -2)))[0] == 0
+
+
+def test_a_loss_in_doubt_is_a_mean_over_the_classes():
+    model, one = PackClassifier(), torch.tensor([[0.9, 0.1]])
+    right, wrong = -torch.tensor([0.9, 0.1]).log()
+    expected = 0.8 * right + 0.2 * (right + wrong) / 2
+    torch.testing.assert_close(model._losses_of(one, torch.tensor([0]), doubt=0.2), expected[None])
+    torch.testing.assert_close(model._losses_of(one[:, 1:], torch.tensor([[0.0]]), doubt=0.2), expected[None])
+    torch.testing.assert_close(model._losses_of(one, torch.tensor([0])), right[None])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_who_is_surest_is_not_chosen_for_that(classes, monkeypatch):
+    """All answers are right: of 60 rows with one wrong answer, the second of these would have the lower loss."""
+    y = np.arange(60) % classes
+    right = torch.nn.functional.one_hot(torch.from_numpy(y), classes).double()
+    right = right[:, 1:] if classes == 2 else right
+    of_each = iter([(1 - 2 * epsilon) * right + epsilon for epsilon in (1e-9, 1e-2)])
+    monkeypatch.setattr(PackTraining, "unseen_answers", lambda *_: next(of_each))
+    pack = PackClassifier(members=4, folds=2, max_iter=1, random_state=0).fit(y[:, None], y)
+    sure, mild = pack.configurations_
+    assert sure.loss < 1e-8 < mild.loss
+    assert mild.share > sure.share
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_the_notebook_of_a_lesson_runs_and_is_graded_right(name, capsys):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"lesson": "nope"}, "--lesson nope is not known; use article, xor, makemore"),
+        ({"lesson": "nope"}, "--lesson nope is not known; use article, xor, makemore, convolution"),
         ({"row": 2}, "--row does not go with --lesson, which has a network and rows of its own"),
         ({"descent": "trained"}, "--descent does not go with --lesson"),
         ({"saturate": True}, "--saturate does not go with --lesson"),

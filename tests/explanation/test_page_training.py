@@ -7,8 +7,10 @@ import torch
 
 import torchbp
 import torchbp.explanation.explanation as explanation_module
+from tests.explanation.operations import with_all
 from tests.explanation.samples import XOR, cancer, data_of, large, xor
 from torchbp.explanation.render.html.program import FUNCTIONS, MOST_NUMBERS, NODES
+from torchbp.ops.lessons.attention_head import AttentionHead
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import Activation, Loss
 
@@ -38,8 +40,9 @@ def check_training(browse, model, x, y, steps=4, **options):
         for record in explanation.steps[place].records:
             tensor = record.tensor.double().reshape(-1)
             computed = torch.tensor(found[record.name], dtype=torch.float64).reshape(-1)
+            bound = 1e-12 * min(1.0, tensor.abs().max().item())
             torch.testing.assert_close(
-                computed, tensor, rtol=1e-11, atol=1e-12, msg=lambda m, r=record: f"{r.name}: {m}"
+                computed, tensor, rtol=1e-12, atol=bound, msg=lambda m, r=record: f"{r.name}: {m}"
             )
 
 
@@ -61,6 +64,21 @@ def test_every_activation_has_the_numbers_of_python(without_checks, browse, some
     model, x = network([cls() for cls in some]), 2 * torch.randn(5, 2, dtype=torch.float64)
     y = torch.rand(5, 1, dtype=torch.float64)
     check_training(browse, model, x, y, lr=0.3)
+
+
+def test_every_kind_of_layer_has_the_numbers_of_python(without_checks, browse):
+    model, x, y = with_all()
+    check_training(browse, model, x, y, lr=0.1)
+
+
+def test_an_attention_head_has_the_numbers_of_python(without_checks, browse):
+    torch.manual_seed(8)
+    model = torch.nn.Sequential(AttentionHead(3, 2), torch.nn.Linear(2, 1)).double()
+    check_training(browse, model, torch.randn(4, 3), torch.rand(4, 1).round(), lr=0.5)
+
+
+def test_a_page_without_such_layers_has_no_script_of_them():
+    assert "WRITTEN, {" not in xor().to_html()
 
 
 SHOWN = [rule for rule in rules(Loss).values() if None not in (rule.equation, rule.slope) and rule.module_class]
@@ -129,7 +147,7 @@ def test_frozen_parameters_stay(without_checks, browse):
 
 
 def test_the_page_knows_the_nodes_and_functions_that_the_program_holds(browse):
-    browser = browse(xor())
+    browser = browse(torchbp.explain(*with_all()))
     assert sorted(browser.evaluate("Object.keys(NODES)")) == sorted(NODES)
     functions = browser.evaluate("[...Object.keys(FUNCTIONS), ...Object.keys(FUNCTIONS_OF_TWO)]")
     assert sorted(functions) == sorted(FUNCTIONS)

@@ -4,16 +4,14 @@ import pytest
 import torch
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 
-from tests.cases import CASES, subsets, that_require, with_gradients
+from tests.cases import CASES, marked, subsets, that_require, with_gradients
 
 # sums of products of about ten: a few last bits of them, which each kernel rounds in its own way
 SINGLE, DOUBLE = {"rtol": 1e-5, "atol": 1e-4}, {"rtol": 1e-9, "atol": 1e-9}
 TOLERANCE = {torch.float32: SINGLE, torch.complex64: SINGLE, torch.float64: DOUBLE, torch.complex128: DOUBLE}
 
 
-@pytest.fixture(params=CASES, ids=str)
-def case(request):
-    return request.param
+CONTIGUOUS = [case for case in CASES if case.layout == "contiguous"]
 
 
 def each_subset(case, device, chosen):
@@ -33,23 +31,21 @@ def each_subset(case, device, chosen):
         yield function, tuple(leaves[i].clone().requires_grad_() for i in subset)
 
 
+@pytest.mark.parametrize("case", marked(CASES, lambda case: case.layout != "contiguous"))
 def test_gradcheck(case, device):
     """In the other layouts, and with other options, all leaves together: `test_equals_torch` has their numbers."""
-    chosen, plain = (
-        subsets(case.differentiable),
-        case.layout == "contiguous" and case.options == case.operation.options[0],
-    )
-    for function, leaves in each_subset(case, device, chosen if plain else chosen[-1:]):
+    chosen = subsets(case.differentiable)
+    for function, leaves in each_subset(case, device, chosen if case.is_plain else chosen[-1:]):
         assert gradcheck(
             function, leaves, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True
         )
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.layout == "contiguous"], ids=str)
+@pytest.mark.parametrize("case", marked(CONTIGUOUS, lambda case: not case.is_plain))
 def test_gradgradcheck(case, device):
-    """All leaves together; with the first options each alone, too. In the other layouts the second gradient is torch's:
-    see `test_equals_torch`."""
-    alone = [] if case.options != case.operation.options[0] else [(i,) for i in case.differentiable]
+    """All leaves together; with the first options each alone, too. In the other layouts, and with other options, the
+    second gradient is torch's: see `test_equals_torch`."""
+    alone = [(i,) for i in case.differentiable] if case.is_plain else []
     for function, leaves in each_subset(case, device, {*alone, tuple(case.differentiable)}):
         assert gradgradcheck(function, leaves, check_batched_grad=True, check_fwd_over_rev=True)
 
@@ -80,6 +76,7 @@ def test_forward_over_reverse_is_double_backward(case, device):
         torch.testing.assert_close(got, value, **DOUBLE)
 
 
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_equals_torch(case, device):
     for dtype in (torch.float32, torch.float64):
         ours, torchs = case.calls(device, dtype)

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import warnings
 
 import pytest
@@ -33,6 +34,7 @@ WARNINGS = (
 # samples of an operation and dtype: of pooling torch has over a thousand, which take seconds to make
 MADE, MOST, MOST_TRANSFORMED = 240, {torch.float32: 24}, 8
 FEWER = 12  # the same formulas in another dtype
+SHARES = [0.5, pytest.param(1, marks=pytest.mark.exhaustive)]  # of these numbers
 
 
 def test_torch_has_samples_of_every_operation_and_module():
@@ -95,7 +97,7 @@ def outcome(function):
 
 def each_sample(info, samples, most):
     """Function of flat arguments, ours and torch's, with the arguments, of every sample, or of so many of them."""
-    for sample in samples[:: -(-len(samples) // most)]:
+    for sample in samples[:: math.ceil(len(samples) / most)]:
         flat, spec = tree_flatten(((sample.input, *sample.args), sample.kwargs))
 
         def call(function, values, spec=spec):
@@ -201,16 +203,18 @@ def torch_is_inexact(info, flat, dtype):
 ILL_CONDITIONED = {"nn.functional.scaled_dot_product_attention": 100}
 
 
+@pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize(("info", "dtype"), list(samples()))
 @pytest.mark.filterwarnings(*(f"ignore:.*{words}:UserWarning" for words in WARNINGS))
-def test_operation(info, dtype, device):
+def test_operation(info, dtype, share, device):
     made = info.sample_inputs(device, dtype, requires_grad=dtype in info.backward_dtypes)
-    made = list(itertools.islice(made, MADE))
+    made = list(itertools.islice(made, int(share * MADE)))
     assert made
-    compare(info, dtype, made, MOST.get(dtype, FEWER), functools.partial(derivatives, twice=info.supports_gradgrad))
-    compare(info, dtype, made, MOST_TRANSFORMED, over_a_batch)
+    most, most_transformed = share * MOST.get(dtype, FEWER), share * MOST_TRANSFORMED
+    compare(info, dtype, made, most, functools.partial(derivatives, twice=info.supports_gradgrad))
+    compare(info, dtype, made, most_transformed, over_a_batch)
     if info.supports_forward_ad and dtype in info.backward_dtypes:
-        compare(info, dtype, made, MOST_TRANSFORMED, jvp)
+        compare(info, dtype, made, most_transformed, jvp)
 
 
 def compare(info, dtype, samples, most, what):

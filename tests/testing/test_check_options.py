@@ -70,7 +70,7 @@ def test_a_class_of_modules_is_no_module():
 
 def test_levels_among_names_and_contradictions():
     assert set(chosen_checks(["fast", "jvp"])) == {*chosen_checks("fast"), "jvp"}
-    assert chosen_checks(["all", "complex"]) == list(CHECKS)
+    assert chosen_checks(["all", "complex", "layers"]) == list(CHECKS)
     with pytest.raises(ValueError, match="'jvp' is both in require and in skip"):
         torchbp.check(never, numbers(3), require="jvp", skip=["vmap", "jvp"])
     with pytest.raises(ValueError, match="no check 'fast'; there are values"):

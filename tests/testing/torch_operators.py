@@ -1,14 +1,15 @@
 """Audit torch's own operators and modules, by the samples that torch tests them with.
 
-    python -m tests.testing.torch_operators [--seconds 20] [--samples 100] [--name conv] [--modules]
+    python -m tests.testing.torch_operators [--seconds 20] [--seed 0] [--name conv] [--modules]
 
-Each operator is audited in a process of its own, sample after sample, until its seconds are over. A failure that
-`tests/testing/known_of_torch.py` does not name is printed, and makes the exit status 1.
+Each operator is audited in a process of its own, sample after sample in a random order, until its seconds are over. A
+failure that `tests/testing/known_of_torch.py` does not name is printed with the number of its sample, and makes the
+exit status 1.
 """
 
 import argparse
-import itertools
 import multiprocessing
+import random
 import sys
 import time
 import warnings
@@ -94,25 +95,27 @@ def audit(function, inputs, **options):
         return f"the auditor raises {type(error).__name__}: {error}"[:200]
 
 
-def audit_samples(make, seconds, most, pipe):
-    """Send (number, seconds, [(check, status, message)] or words) of each sample."""
+def audit_samples(make, seconds, seed, pipe):
+    """Send (number, seconds, [(check, status, message)] or words) of each sample, and at the end how many there are."""
     torch.set_num_threads(1)
-    began = time.perf_counter()
     warnings.simplefilter("ignore")
-    for number, (function, inputs) in enumerate(itertools.islice(make(), most)):
+    samples = list(enumerate(make()))
+    random.Random(seed).shuffle(samples)  # those beside each other differ little
+    began = time.perf_counter()
+    for number, (function, inputs) in samples:
         start = time.perf_counter()
         report = audit(function, inputs)
         rows = report if isinstance(report, str) else [(r.check, r.status, r.message) for r in report.results]
         pipe.send((number, time.perf_counter() - start, rows))
         if time.perf_counter() - began > seconds:
             break
-    pipe.send(None)
+    pipe.send(len(samples))
 
 
-def audit_in_process(make, seconds, most):
-    """The rows that it sent, and how it ended: None, or words."""
+def audit_in_process(make, seconds, seed):
+    """The rows that it sent, and how it ended: the number of samples, or words."""
     reader, writer = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=audit_samples, args=(make, seconds, most, writer))
+    process = multiprocessing.get_context("fork").Process(target=audit_samples, args=(make, seconds, seed, writer))
     process.start()
     writer.close()
     rows, end = [], "takes too long"
@@ -123,8 +126,8 @@ def audit_in_process(make, seconds, most):
             process.join()
             end = f"the process ends with {process.exitcode}"
             break
-        if row is None:
-            end = None
+        if isinstance(row, int):
+            end = row
             break
         rows.append(row)
     process.kill()
@@ -135,7 +138,7 @@ def audit_in_process(make, seconds, most):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=20, help="for each operator (default: %(default)s)")
-    parser.add_argument("--samples", type=int, default=100, help="of each operator, at most (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the samples (default: %(default)s)")
     parser.add_argument("--name", default="", help="part of the name of an operator")
     parser.add_argument("--modules", action="store_true", help="modules instead of operators")
     options = parser.parse_args(argv)
@@ -146,8 +149,8 @@ def main(argv=None):
     table = (modules if options.modules else operators)(options.name)
     unknown, counts = 0, {}
     for name, make in table.items():
-        rows, end = audit_in_process(make, options.seconds, options.samples)
-        problems = [] if end is None else [(len(rows), "process", end)]
+        rows, end = audit_in_process(make, options.seconds, options.seed)
+        problems = [] if isinstance(end, int) else [("after", "process", end)]
         for number, _, found in rows:
             if found == "empty":
                 continue
@@ -160,7 +163,8 @@ def main(argv=None):
         word = "new" if names - set(known) else "known" if names else "sound"
         counts[word] = counts.get(word, 0) + 1
         spent = sum(seconds for _, seconds, _ in rows)
-        print(f"{word:<6} {name} {len(rows)} samples {spent:.1f} s", flush=True)
+        samples = f"{len(rows)} of {end} samples" if isinstance(end, int) else f"{len(rows)} samples"
+        print(f"{word:<6} {name} {samples} {spent:.1f} s", flush=True)
         shown = set()
         for number, check, message in problems:
             if check not in known and (check, message[:60]) not in shown and len(shown) < 8:

@@ -22,6 +22,7 @@ from torchbp.training.callbacks.interruption import SIGNALS, Interruption
 
 CONFIG = str(Path(__file__).parent.parent.parent / "configs/breast_cancer.yaml")
 FIT = ["fit", "-c", CONFIG]
+SOON = ["--trainer.max_epochs", "100000", "--stopping.patience", "1", "--stopping.min_delta", "10"]  # ends in an epoch
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "undrawn")
 
@@ -180,7 +181,9 @@ def test_predict_leaves_no_half_file(checkpoint, monkeypatch, capsys):
     assert [path.name for path in Path().iterdir()] == ["x.csv"]
 
 
-@pytest.mark.parametrize(("engine", "tensorboard"), [("autograd", True), ("explicit", False)])
+@pytest.mark.parametrize(
+    ("engine", "tensorboard"), [("autograd", True), pytest.param("explicit", False, marks=pytest.mark.exhaustive)]
+)
 def test_signals_at_random_moments(engine, tensorboard, processes):
     """More of them: python -m tests.training.signals 100."""
     whole, draw = Path.cwd() / "whole", random.Random(engine)
@@ -223,7 +226,7 @@ def test_a_closed_terminal_ends_the_run(processes, capsys):
     process.join()
     assert process.exitcode == 128 + signal.SIGHUP
     last = Path("runs/breast_cancer/version_0/checkpoints/last.ckpt")
-    assert main(["fit", "-c", CONFIG, "--ckpt_path", str(last), "--trainer.max_time", "00:00:00:01"]) == 0
+    assert main(["fit", "-c", CONFIG, "--ckpt_path", str(last), *SOON]) == 0
 
 
 def into_a_pipe(folder, arguments, end, streams):
@@ -250,5 +253,5 @@ def test_a_reader_that_has_seen_enough_ends_the_run(streams, processes, capsys):
     assert process.exitcode == 128 + signal.SIGPIPE
     run = Path("runs/breast_cancer/version_0")
     assert (run / "report.html").exists() == (streams == [1])
-    more = ["--trainer.max_epochs", "10"] if streams == [1] else ["--trainer.max_time", "00:00:00:01"]
+    more = ["--trainer.max_epochs", "10"] if streams == [1] else SOON
     assert main(["fit", "-c", CONFIG, "--ckpt_path", str(run / "checkpoints/last.ckpt"), *more]) == 0

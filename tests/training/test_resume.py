@@ -109,7 +109,7 @@ def resume():
     assert main([*FIT, "--ckpt_path", str(LAST)]) == 0
 
 
-@pytest.mark.parametrize("moment", range(10))
+@pytest.mark.parametrize("moment", [0, 1, 2, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in range(3, 10))])
 def test_kill_9_at_a_random_moment(moment, uninterrupted, processes, capsys):
     delay = random.Random(moment).uniform(0, 0.6)
     process = processes.Process(target=fit_here, args=(os.getcwd(), FIT))
@@ -124,7 +124,10 @@ def test_kill_9_at_a_random_moment(moment, uninterrupted, processes, capsys):
     assert_as_uninterrupted(uninterrupted)
 
 
-@pytest.mark.parametrize(("save", "replace"), [(3, 0), (6, 0), (7, 0), (0, 5), (0, 8)])
+MORE = [pytest.param(*which, marks=pytest.mark.exhaustive) for which in [(6, 0), (7, 0), (0, 8)]]
+
+
+@pytest.mark.parametrize(("save", "replace"), [(3, 0), (0, 5), *MORE])
 def test_killed_while_a_checkpoint_is_written(save, replace, uninterrupted, processes, capsys):
     killed_in_writing(processes, FIT, save=save, replace=replace)
     assert list(LAST.parent.glob(".*.part"))
@@ -159,7 +162,11 @@ def signal_at(monkeypatch, target, passed, number):
     monkeypatch.setattr(owner, name, wrapped)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+RARE = "validation", "writing a checkpoint", "the end of the last epoch"
+BY_NAME = [pytest.param(name, marks=pytest.mark.exhaustive if name in RARE else ()) for name in MOMENTS]
+
+
+@pytest.mark.parametrize("moment", BY_NAME)
 def test_a_signal_ends_the_run_between_two_steps(moment, uninterrupted, capsys, monkeypatch):
     target, passed, number = MOMENTS[moment]
     with monkeypatch.context() as patch:
@@ -262,9 +269,14 @@ DAMAGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("part", "value"), [(part, value) for part, values in DAMAGES.items() for value in values], ids=str
-)
+OF_PARTS = [
+    pytest.param(part, value, marks=pytest.mark.exhaustive if place else ())
+    for part, values in DAMAGES.items()
+    for place, value in enumerate(values)
+]
+
+
+@pytest.mark.parametrize(("part", "value"), OF_PARTS, ids=str)
 def test_a_damaged_part_is_named(part, value, uninterrupted, capsys):
     shutil.copytree(uninterrupted / "runs", "runs")
     state = torch.load(LAST, weights_only=True)
@@ -304,9 +316,10 @@ SEVERAL = [
     ["--model.engine", "explicit", "--model.lr", "[0.001, 1, 3, 1e30]", "--model.members", "2"],
     ["--model.engine", "autograd", "--model.members", "3", "--model.momentum", "0"],
 ]
+WITH_MARKS = [*SEVERAL[:2], pytest.param(SEVERAL[2], marks=pytest.mark.exhaustive)]
 
 
-@pytest.mark.parametrize("settings", SEVERAL, ids=" ".join)
+@pytest.mark.parametrize("settings", WITH_MARKS, ids=" ".join)
 def test_the_engine_and_ensembles_go_on(settings, capsys):
     """At the middle some members have stopped, and some have diverged."""
     fit = [*FIT, *settings, "--stopping.min_grad_norm", "0.05", "--stopping.patience", "7"]

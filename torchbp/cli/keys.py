@@ -80,6 +80,7 @@ def explain_keys(
     y: list[str] | str | None = None,
     lr: float | None = None,
     layer: int | None = None,
+    follow: str | None = None,
     weights: str | None = None,
     saturate: bool = False,
     descent: str = "plain",
@@ -103,12 +104,13 @@ def explain_keys(
         y: the class of the row, or its number, instead of its label.
         lr: the learning rate of the step, instead of model.lr.
         layer: print this layer alone, from 1.
+        follow: print the ways from the loss to one number, factor by factor, such as W1[2,3], b1[2] or A1[1,3].
         weights: "zero" shows what would happen if all weights were 0.
         saturate: whether to show what would happen if the network were sure of a wrong answer.
         descent: "trained" takes the step of the training's optimizer, and not one of plain gradient descent.
         steps: how many steps to take: the first and the last are printed whole, and a line for each.
         member: which network of an ensemble, from 1, or of a pack.
-        lesson: explain one of the lessons article, xor and makemore, instead of rows of data.
+        lesson: explain a lesson instead of rows of data: article, xor, makemore, convolution or attention.
         json: write the explanation to this file, as JSON.
         json_all: whether to write large tensors too, of more than 10,000 numbers.
         html: write the explanation to this file, as a page to step through.

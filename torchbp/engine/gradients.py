@@ -70,10 +70,15 @@ def backprop(
     network.strict = torch.is_anomaly_enabled()
     parameters = network.parameters()
     learns = [[p is not None and p.requires_grad for p in of_layer] for of_layer in parameters]
-    if dz is None:
-        result, scale, ones, passes = derivatives(network, loss, parameters, learns, x, y)
-    else:
-        result, saved = network.forward(parameters, x)
+    try:
+        if dz is None:
+            result, scale, ones, passes = derivatives(network, loss, parameters, learns, x, y)
+        else:
+            result, saved = network.forward(parameters, x)
+    except (RuntimeError, TypeError):
+        network.check_rows(x)
+        raise
+    if dz is not None:
         derivative = dz_of(dz, result, network.members)
         lowest = next((place for place, of_layer in enumerate(learns) if any(of_layer)), len(learns))
         scale, ones, passes = 1, network.ones(derivative), network.backward(parameters, saved, derivative, lowest)

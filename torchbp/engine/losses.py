@@ -231,7 +231,7 @@ def inverse(counts):
     """1 / counts; 0 where nothing counts, so that the gradient is 0 there, and not 0/0."""
     if not isinstance(counts, torch.Tensor):
         return 1 / counts
-    return torch.where(counts == 0, 0, 1 / counts)
+    return counts.reciprocal().masked_fill_(counts == 0, 0)
 
 
 def weight_of(loss, y):

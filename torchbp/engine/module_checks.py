@@ -42,4 +42,6 @@ def hooks_of(module):
 
 
 def described(name, module):
-    return f"layer {name!r}, a {type(module).__name__}," if name else f"a {type(module).__name__}"
+    kind = type(module).__name__
+    kind = f"{'an' if kind[0] in 'AEIOaeio' or kind.startswith(('LSTM', 'MLP', 'RNN')) else 'a'} {kind}"
+    return f"layer {name!r}, {kind}," if name else kind

@@ -6,6 +6,7 @@ from functools import partial
 from operator import itemgetter
 
 import torch
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from torchbp._unchanged import unchanged
 from torchbp.engine.layer_formulas import Step, rule_for_size, with_options
@@ -85,6 +86,10 @@ class Network:
             yield name, module
         elif type(module) is torch.nn.Identity:  # it has nothing to compute
             return
+        elif not isinstance(module, torch.nn.Module):
+            raise TypeError(f"model is {described('', module)}; give the model itself, and not its parameters")
+        elif isinstance(module, LazyModuleMixin):
+            raise TypeError(f"{described(name, module)} has no parameters yet; call the model on some rows first")
         else:
             raise TypeError(f"{described(name, module)} is not supported; the engine runs {SUPPORTED}")
         if rule_of(module) is not None and (why := refusal(module)):
@@ -94,6 +99,24 @@ class Network:
     def first_parameter(self):
         """Whose dtype and device are the model's."""
         return first_parameter(self.parameters())
+
+    def check_rows(self, x):
+        """Raises an error that names x, where the first layer's has other words for it.
+
+        Raises:
+            TypeError: it is no tensor.
+            RuntimeError: another device, or of rows of features another dtype or number of features.
+        """
+        first, weight = self.named[0][1], self.first_parameter
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(f"x is {described('', x)}; give a tensor, as torch.as_tensor makes one")
+        if x.device != weight.device:
+            raise RuntimeError(f"x is on {x.device}, and the model on {weight.device}; use x.to(…) first")
+        features = getattr(first, "in_features", None)
+        if features is not None and x.dtype is not weight.dtype:
+            raise RuntimeError(f"x is {x.dtype}, and the model {weight.dtype}; give x.to({weight.dtype})")
+        if features not in (None, *x.shape[-1:]):
+            raise RuntimeError(f"x has the shape {tuple(x.shape)}, and the model takes {features} features")
 
     def constants(self):
         """The options of all layers, as they are now: what a program is made for."""

@@ -21,7 +21,8 @@ class EngineEstimator(BaseEstimator):
     `_set_target(y, weight)` keeps what must be known of all targets, and `_outputs`, how many outputs a network has.
     `_engine_target(y)` is y as a tensor, and its loss. `_classes_of_rows(y)` has a class for each row, whose shares are
     to be alike in the training and the validation rows; or it is None. `_answers_of(z)` makes answers (…, N, outputs)
-    of the outputs z, and `_losses_of(answers, y)` is the loss of each row, (…, N), by y as the engine takes it.
+    of the outputs z, and `_losses_of(answers, y, doubt)` is the loss of each row, (…, N), by y as the engine takes it;
+    doubt is the chance that a row has any class instead of its own.
     """
 
     _numeric_target = False

@@ -39,11 +39,14 @@ class EngineClassifier(ClassifierMixin, EngineEstimator):
         of_labels = self._is_binary() or self._multilabel_dtype is not None
         return z.sigmoid() if of_labels else z.softmax(-1)
 
-    def _losses_of(self, answers, y):
+    def _losses_of(self, answers, y, doubt=0.0):
         answers = answers.clamp(SMALLEST, 1 - SMALLEST)
         if y.dim() == 1:
-            return -answers.log().gather(-1, y.expand(answers.shape[:-1]).unsqueeze(-1)).squeeze(-1)
-        return -torch.where(y > 0, answers, 1 - answers).log().mean(-1)
+            losses = -answers.log()
+            of_y = losses.gather(-1, y.expand(answers.shape[:-1]).unsqueeze(-1)).squeeze(-1)
+            return (1 - doubt) * of_y + doubt * losses.mean(-1)
+        share = y * (1 - doubt) + doubt / 2
+        return -(share * answers.log() + (1 - share) * (1 - answers).log()).mean(-1)
 
     def _checked_target(self, y):
         check_classification_targets(y)

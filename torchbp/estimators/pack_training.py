@@ -3,7 +3,8 @@
 A configuration is trained once for each fold, without that fold's rows, and validated on them. So each row has, of each
 configuration, an answer by a network that did not train on it. These answers choose: from the best configuration on,
 that one is added whose answers make the loss of the mean the lowest, some of them several times; and those that were
-added until the loss was the lowest are the choice.
+added until the loss was the lowest are the choice. In this loss, each of the N rows has any class instead of its own
+with a chance of 1/N: otherwise, where all answers are right, who is surest of them would be chosen.
 """
 
 import copy
@@ -60,14 +61,14 @@ class PackTraining(Training):
     """As `Training`, of a pack. `configurations` are those drawn; `networks` those that are kept, a list for each.
 
     What a configuration is drawn from: `depths`, one after the other; `learning_rates`, `weight_decays` and
-    `frequencies`, whose logarithm is uniform; `dropouts`. `embeds`: whether every second one has a periodic embedding
-    of the ranks, where there are ranks.
+    `frequencies`, whose logarithm is uniform; `dropouts`. `embeds`: whether they have a periodic embedding of the
+    ranks, where there are ranks.
     """
 
-    depths, width = (1, 2, 3), 64
-    learning_rates, weight_decays = (1e-3, 1e-2), (1e-4, 0.3)
+    depths, width = (2, 3, 1), 128
+    learning_rates, weight_decays = (3e-3, 1.5e-2), (1e-4, 0.3)
     dropouts = 0.0, 0.0, 0.1, 0.2, 0.3
-    frequencies, embeds = (0.05, 1.0), True
+    frequencies, embeds = (0.3, 2.0), True
     optimizer_class = AdamW
     shares_of = staticmethod(greedy_shares)
 
@@ -88,13 +89,13 @@ class PackTraining(Training):
     def drawn(self, count, random):
         """So many configurations; a larger count gives the same ones first."""
         has_embeddings = self.embeds and ranks_of(self.scaling) > 0
-        found, first = [], random.randint(2)
+        found = []
         for number in range(count):
             lr, decay = (drawn_logarithmically(of, random) for of in (self.learning_rates, self.weight_decays))
             dropout = 0.0 if self.has_few_rows else float(random.choice(self.dropouts))
             hidden = (self.width,) * self.depths[number % len(self.depths)]
             frequency = drawn_logarithmically(self.frequencies, random)
-            frequency = frequency if has_embeddings and (number + first) % 2 else 0.0
+            frequency *= has_embeddings
             found.append(Configuration(hidden, lr, decay, dropout, frequency, int(random.randint(2**31))))
         return found
 
@@ -137,7 +138,8 @@ class PackTraining(Training):
 
         Args:
             x: (N, F), the rows of `fit`.
-            losses_of(answers): the losses of the rows, (…, N). answers_of(z): the answers.
+            losses_of(answers, doubt): the losses of the rows, (…, N), where a row has any class instead of its own with
+                a chance of `doubt`. answers_of(z): the answers.
             weight: (N), or None.
         """
         count = len(self.configurations)
@@ -146,8 +148,12 @@ class PackTraining(Training):
         else:
             answers = torch.stack([self.unseen_answers(of_one, x, answers_of) for of_one in self.networks])
             weight = torch.ones(len(x), dtype=torch.double) if weight is None else torch.from_numpy(weight)
-            mean_losses = lambda answers: losses_of(answers) @ weight / weight.sum()  # noqa: E731
-            shares, losses = self.shares_of(answers, mean_losses), mean_losses(answers)
+
+            def mean_losses(answers, doubt=0.0):
+                return losses_of(answers, doubt=doubt) @ weight / weight.sum()
+
+            shares = self.shares_of(answers, lambda answers: mean_losses(answers, doubt=1 / len(x)))
+            losses = mean_losses(answers)
         numbers = zip(self.configurations, losses.tolist(), shares.tolist(), strict=True)
         self.configurations = [of_one._replace(loss=loss, share=share) for of_one, loss, share in numbers]
         self.networks = [of_one for of_one, share in zip(self.networks, shares, strict=True) if share]

@@ -24,7 +24,7 @@ class EngineRegressor(RegressorMixin, EngineEstimator):
     def _answers_of(self, z):
         return z
 
-    def _losses_of(self, answers, y):
+    def _losses_of(self, answers, y, doubt=0.0):
         return (answers - y).square().mean(-1)
 
     def _checked_target(self, y):

@@ -95,23 +95,24 @@ def _widths(step):
 
 def rows(chain, x, y, loss):
     """x (N, features), and the target: y (N, outputs), in the dtype and on the device of the network, or of a loss of
-    classes the class of each row, (N). A row is a batch of one; rows of more dimensions are flattened if the network
-    begins with that."""
+    classes the class of each row, (N). A row is a batch of one. Of rows of more dimensions, such as images, x holds the
+    numbers in one dimension, and the chain knows their shape."""
     first, of_classes = next(iter(chain.start.values())), rule_of(loss).target == "classes"
     x = _as_tensor("x", x, first)
     y = _as_tensor("y", y, first.new_empty(0, dtype=torch.float64) if of_classes else first)
     if x.dim() == 1:
         x, y = x.unsqueeze(0), y.reshape(1, -1)
-    if x.dim() > 2 and chain.steps[0].forward(x, {})[0].dim() == 2:
+    given, shape = tuple(x.shape), x.shape[1:]
+    if x.dim() > 2 and (chain.steps[0].is_activation or chain.steps[0].rule.takes_rows_of_any_shape):
         x = x.flatten(1)
     below = chain.steps[: chain.first]
     features = _widths(chain.steps[chain.first]) if all(step.is_activation for step in below) else None
     if x.dim() != 2 or not x.numel() or (features and x.shape[1] != features[0]):
         count = features[0] if features else "features"
-        raise ValueError(f"x has the shape {tuple(x.shape)}; give a row ({count}), or rows (N, {count}), at least one")
+        raise ValueError(f"x has the shape {given}; give a row ({count}), or rows (N, {count}), at least one")
     for name, tensor in {"x": x, "y": y, **chain.start}.items():
         _check_finite(chain.keys.get(name, name), tensor)
-    chain.measure(x)
+    chain.measure(x, shape)
     if of_classes:
         return x, _classes(y, len(x), chain.outputs, loss)
     if y.shape != (len(x), chain.outputs):

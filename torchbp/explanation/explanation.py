@@ -45,10 +45,12 @@ def explain(
 
     Args:
         model: an `MLP`, or a `torch.nn.Sequential` of layers and activations that have a rule with equations: Linear,
-            all activations, Softmax, LogSoftmax, Dropout, LayerNorm and Flatten, ours or torch's, and those that you
-            have made. In training mode a Dropout draws its mask once, and the mask is given like x.
-        x: a row, shape `(in_features)`, or rows, `(N, in_features)`: a tensor, an array or a list. It, y and the loss's
-            weights are taken in the dtype and on the device of the model.
+            all activations, Softmax, LogSoftmax, GLU, PReLU, Dropout, all norms, small convolutions and Flatten, ours
+            or torch's, PeriodicEmbedding, and those that you have made. In training mode a Dropout draws its mask once,
+            and the mask is given like x, and a batch norm takes the statistics of x.
+        x: a row, shape `(in_features)`, or rows, `(N, in_features)`, or of layers that take them `(N, channels, …)`: a
+            tensor, an array or a list. It, y and the loss's weights are taken in the dtype and on the device of the
+            model.
         y: its target `(outputs)`, or theirs, `(N, outputs)`; of a loss of classes the class of each row, `(N)`, or a 1
             among zeros, `(N, outputs)`. N is the number of rows throughout, K that of outputs.
         lr: the learning rate α, a number. None is 0.1, or that of the optimizer.
@@ -183,6 +185,27 @@ class Explanation:
         if self.number == 1 and len(self.steps) > 1:
             return as_text_of_steps(self, layer)
         return as_text(self, layer)
+
+    @without_autocast
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def follow(self, element: str, row: int | None = None) -> str:
+        """The ways from the loss to one number, factor by factor, in lines of at most 80 characters.
+
+        Args:
+            element: its name and place, as the equations call it, from 1: a weight "W1[2,3]", a bias "b1[2]", a unit in
+                a row "A1[1,3]", or an input "X[1,2]".
+            row: in which row the ways to a parameter are shown, from 1; None is the one that adds most to its gradient.
+
+        Raises:
+            ValueError: there is no such number, or no such row.
+
+        Example:
+            >>> print(torchbp.explain(torchbp.nn.MLP(2, 4, 1), [[0.0, 1.0]], [[1.0]]).follow("W1[3,2]"))
+        """
+        from torchbp.explanation.render.following_text import following
+
+        return following(self, element, row)
 
     @without_autocast
     def to_json(self, most: int | None = 10_000) -> str:

@@ -12,6 +12,7 @@ rules; none of them has a table of operations. A new operation is one `autograd.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -152,7 +153,8 @@ class Parameter(Checked):
     accumulate(out, dz, saved, beta, scale): out ← β out + s dP in place, without a tensor as large as dP where that can
         be. β and s are numbers or tensors, of an ensemble of one for each member. None is made of `gradient`.
     ones: whether `accumulate` takes a vector with a 1 for each row, and not what was saved: Σ_n dZ is dZᵀ 1.
-    equation: dP, of the symbols dZ, X, Z and the parameters'; None where `explain` does not show the layer.
+    equation: dP, of the symbols dZ, X, Z and the parameters', or a function as the layer's are; None where `explain`
+        does not show the layer.
     why: the end of the sentence "Chain rule: …", on that equation; `{z}` and `{x}` are replaced by names.
 
     `gradient` and `accumulate` take the layer's constants as keywords, if its rule has `options`.
@@ -161,14 +163,14 @@ class Parameter(Checked):
     name: Annotated[str, "the module's attribute"] = REQUIRED
     symbol: Annotated[str, "the symbol in equations"] = REQUIRED
     gradient: Annotated[Callable, "gradient(dz, saved) → dP"] = REQUIRED
-    equation: Annotated[Expression | None, "dP as an expression in dZ and X, or None"] = REQUIRED
+    equation: Annotated[Expression | Callable | None, "dP as an expression in dZ and X, or None"] = REQUIRED
     why: Annotated[str, 'the end of the sentence "Chain rule: …"'] = "{z} changes with it"
     accumulate: Annotated[Callable | None, "accumulate(out, dz, saved, beta, scale)"] = None
     ones: Annotated[bool, "whether accumulate takes ones"] = False
 
     def __post_init__(self):
         super().__post_init__()
-        if self.equation is not None:
+        if self.equation is not None and not callable(self.equation):
             self._check_tree("equation", self.equation, None)  # its symbols depend on the layer, which checks them
         if self.ones and self.accumulate is None:
             raise ValueError(f"{self._described()} has ones=True without `accumulate`, which would take them")
@@ -178,6 +180,10 @@ class Parameter(Checked):
 
     def sentences(self):
         return {"why": ("z", "x")}
+
+    def tree(self, about=None, **options):
+        """The equation, of these options; `about` is as for `Layer.tree`."""
+        return _called(self.equation, about, options)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -195,11 +201,18 @@ class Layer(Rule):
     large(gives_dx) → the same layer by products that are faster where they are large, a `Layer` that is not registered;
         or None. The engine takes it for a parameter of many numbers. gives_dx: whether dX is in memory while the
         parameters change.
-    equation: Z, of the symbols X and the parameters'; backward_equation: dX, of dZ, Z and those. Both may also be a
-        function of the options, as keywords with the defaults of the module: it returns the expression, or None where
-        there is none for these options.
-    parts: a function of the options: {symbol: (expression, what it is, a sentence)} of quantities on the way from X to
+    equation: Z, of the symbols X and the parameters'; backward_equation: dX, of dZ, Z and those. N is the number of
+        rows. Both may also be a function of the options, as keywords with the defaults of the module: it returns the
+        expression, or None where there is none for these options. Of X a row is a vector, unless the function also
+        takes `shapes`: {"X": the shape of a row, and by its symbol that of each parameter}. In the equations a row of
+        any shape stands in one dimension; see `torchbp/ops/places.py`. It may take `dtype` too.
+    parts: such a function: {symbol: (expression, what it is, a sentence)} of quantities on the way from X to
         Z, which the equations name, such as the mean of a row; each of X and of those before it. Or None.
+    backward_parts: the same for the way back: {"dU": (∂L/∂U, why, a sentence)} of parts U, each of dZ and of those
+        before it.
+    resizes: of a layer without parameters, whether a row of Z has another number of units than one of X, as of a GLU.
+        In an explanation it counts as a layer then, and is no part of the layer before it.
+    option_symbols: how the equations call those options that are tensors, such as the mean of all batches so far.
     drawn: of a layer that draws random numbers, the symbol of those in the equations: what `forward` has "returned".
     backward_why: the end of the sentence "Chain rule: …", on that equation; `{z}` and `{x}` are replaced by names.
     description: what it does, a sentence. description_without: another one for a module that lacks parameters, by the
@@ -230,6 +243,9 @@ class Layer(Rule):
     large: Annotated[Callable | None, "large(gives_dx) → the same layer by other products, or None"] = None
     keyed: Annotated[bool, "whether forward takes a key"] = False
     parts: Annotated[Callable | None, "parts() → {symbol: (expression, what it is)}, or None"] = None
+    backward_parts: Annotated[Callable | None, "backward_parts() → {symbol: (expression, why)}, or None"] = None
+    resizes: Annotated[bool, "whether a row of Z has another number of units"] = False
+    option_symbols: Annotated[dict, "{option: its symbol}"] = field(default_factory=dict)
     drawn: Annotated[str | None, "the symbol of random numbers that forward returns, or None"] = None
 
     def __post_init__(self):
@@ -239,36 +255,53 @@ class Layer(Rule):
         symbols = [parameter.symbol for parameter in self.parameters]
         if len(set(symbols)) < len(symbols):
             raise ValueError(f"{self._described()} has two parameters with one symbol: {', '.join(symbols)}")
+        if wrong := [symbol for symbol in self.backward_parts_of() if symbol[1:] not in self.parts_of()]:
+            raise ValueError(f"{self._described()} has the backward part {wrong[0]}, of a part that it has not")
         for parameter in self.parameters:
-            if parameter.equation is not None:
-                allowed = ("dZ", "X", "Z", *symbols, *self.options, *self.parts_of())
-                self._check_tree(f"equation of {parameter.name}", parameter.equation, allowed)
+            if (tree := parameter.tree()) is not None:
+                self._check_tree(f"equation of {parameter.name}", tree, self.symbols()["backward_equation"])
 
     def choices(self):
         return {"saves": SAVES}
 
     def symbols(self):
         names = [parameter.symbol for parameter in self.parameters]
-        names += [*([self.drawn] if self.drawn else []), *self.parts_of()]
-        backward = ("dZ", "X", "Z", *names, *self.options)
-        return {"equation": ("X", *names, *self.options), "backward_equation": backward}
+        names += [*([self.drawn] if self.drawn else []), *self.parts_of(), *self.options, *self.option_symbols.values()]
+        backward = ("dZ", "X", "Z", *names, *self.backward_parts_of(), "N")
+        return {"equation": ("X", *names, "N"), "backward_equation": backward}
 
     def trees(self, name):
         tree = self.tree(name)
         return [] if tree is None else [tree]
 
-    def parts_of(self, **options):
-        """{symbol: (expression, what it is)} of the parts, of these options."""
-        return self.parts(**options) if self.parts else {}
+    def parts_of(self, about=None, **options):
+        """{symbol: (expression, what it is)} of the parts, of these options; `about` is as for `tree`."""
+        return _called(self.parts, about, options) if self.parts else {}
 
-    def tree(self, name, **options):
+    def backward_parts_of(self, about=None, **options):
+        """{symbol: (expression, why)} of the backward parts, of these options."""
+        return _called(self.backward_parts, about, options) if self.backward_parts else {}
+
+    def tree(self, name, about=None, **options):
         """The expression `name`, "equation" or "backward_equation", of these options; those that are not given are the
-        module's. None where there is none."""
-        tree = getattr(self, name)
-        return tree(**options) if callable(tree) else tree
+        module's. `about` has what it may take beside the options: "shapes" and "dtype". None where there is none."""
+        return _called(getattr(self, name), about, options)
+
+    @functools.cached_property
+    def takes_rows_of_any_shape(self):
+        """Whether the equations are of rows of any shape, and not of vectors alone."""
+        return callable(self.equation) and "shapes" in inspect.signature(self.equation).parameters
 
     def sentences(self):
         return {"backward_why": ("z", "x")}
+
+
+def _called(tree, about, options):
+    """A tree, or what the function of the options returns that it is."""
+    if not callable(tree):
+        return tree
+    taken = inspect.signature(tree).parameters
+    return tree(**options, **{name: value for name, value in (about or {}).items() if name in taken})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import torch
 from torch.autograd.gradcheck import GradcheckError
 
 from torchbp.testing import forked_process
-from torchbp.testing.checks import CHECKS, as_tuple, check_function, chosen_checks
+from torchbp.testing.checks import CHECKS, as_tuple, check_function, checks_of_large_model, chosen_checks
 from torchbp.testing.diagnosis.one_cause import referred
 from torchbp.testing.diagnosis.origin import raised_in
 from torchbp.testing.numerics.tensors import first_line
@@ -21,6 +21,7 @@ from torchbp.testing.options import Options, refuse_keywords
 from torchbp.testing.report import FAIL, PASS, UNSUPPORTED, Outcome, Report, Result
 from torchbp.testing.subject.coverage import expect_comparable, not_varied
 from torchbp.testing.subject.global_settings import current_settings, restore_settings
+from torchbp.testing.subject.large_model import is_large_model
 from torchbp.testing.subject.naming import expression, is_registered_operator, name_of
 from torchbp.testing.subject.prepare import subject_of
 from torchbp.testing.subject.rng import preserved
@@ -54,6 +55,7 @@ def check(
     surrogate: Callable[..., Any] | None = None,
     isolate: bool | None = None,
     seed: int = 0,
+    seconds: float = 40.0,
     raise_exception: bool = True,
     **of_gradcheck: Any,
 ) -> Report:
@@ -62,6 +64,9 @@ def check(
     Every check runs, also after a failure. Floating inputs and modules are audited as float64 copies; nothing that
     belongs to the caller is altered, the random state included. A matrix A that is symmetric up to rounding is audited
     as (A + Aᵀ) / 2; its gradient is compared in the directions in which it stays symmetric, if it is wrong in others.
+
+    A large model (a module of layers that has more than 100,000 parameters, or 40 tensors of them) is looked at as a
+    whole along a few directions. Each kind of its layers has the checks alone, at what the model gives it.
 
     Args:
         fn_or_module: what is audited. Of a module, the parameters are audited with the inputs.
@@ -84,6 +89,7 @@ def check(
         isolate: run all in a forked process, so that a crash of the code is a failure. By default so for registered
             operators; the command `torchbp check` always does it.
         seed: of the random generators before each call.
+        seconds: of a large model, after which no further layer is audited. The report names those left out.
         raise_exception: raise a `GradientError` if the report is not sound; otherwise return it.
 
     Returns:
@@ -100,15 +106,18 @@ def check(
     __tracebackhide__ = True  # pytest shows the caller's line, not ours
     refuse_keywords(of_gradcheck)
     names = chosen_checks(checks, skip, require)
-    options = Options(eps, atol, rtol, nondet_tol, batch_dims, domain, reference, surrogate, seed)
+    options = Options(eps, atol, rtol, nondet_tol, batch_dims, domain, reference, surrogate, seed, seconds)
     isolate = _is_isolated(fn_or_module, isolate)
+    asked = (*as_tuple(checks), *as_tuple(require))
+    of_model = checks_of_large_model(names, asked, skip) if is_large_model(fn_or_module) else None
+    names, layer_checks, left_out = of_model or (names, (), [])
     with torch.inference_mode(False), torch.enable_grad(), preserved(), quiet():
         if isolate and (problem := _crash_of_first_call(fn_or_module, inputs, options)):
             return _reported(Report(name_of(fn_or_module), [problem], (), seed), raise_exception)
-        subject = subject_of(fn_or_module, inputs, options)
+        subject = subject_of(fn_or_module, inputs, options, layer_checks)
         options.expect_inputs([argument for argument in subject.arguments if argument.kind == "input"])
         results = _run_all(names, subject, require, isolate)
-        notes = [*subject.notes, *not_varied(subject, names)]
+        notes = [*subject.notes, *not_varied(subject, names), *left_out]
     return _reported(Report(subject.name, results, tuple(notes), seed), raise_exception)
 
 

@@ -19,12 +19,14 @@ class Options:
     reference: object = None
     surrogate: object = None
     seed: int = 0
+    seconds: float = 40.0
 
     def __post_init__(self):
         for name in ("eps", "atol", "rtol"):
             if getattr(self, name) is not None:
                 _check_tolerance(name, getattr(self, name))
         _check_tolerance("nondet_tol", self.nondet_tol)
+        _check_tolerance("seconds", self.seconds)
         if self.eps == 0:
             raise ValueError("eps must be greater than 0")
         if not _is_a(Integral, self.seed):

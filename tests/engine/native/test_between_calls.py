@@ -108,10 +108,10 @@ CHANGES += [gets_another_group, takes_a_step_of_torch, gets_another_loss, has_an
 OPTIMIZERS = {"momentum": (torchbp.SGD, {"momentum": 0.9}), "AdamW": (torchbp.AdamW, {})}
 
 
-@pytest.fixture(params=["in one call", "one by one"])
+@pytest.fixture(params=[False, True], ids=["in one call", "one by one"])
 def single(request, monkeypatch):
     """Where `backprop_steps` calls `backprop_step` for each batch, a list of the losses of programs; otherwise None."""
-    if request.param == "in one call":
+    if not request.param:
         return None
     losses, call = [], ReadyCall.__call__
     monkeypatch.setattr(single_step, "STEPS_BEFORE", 0)
@@ -122,7 +122,16 @@ def single(request, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:steps are not compiled, since a parameter")
-@pytest.mark.parametrize("of", OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("of", "single"),
+    [
+        ("momentum", False),
+        ("AdamW", True),
+        pytest.param("momentum", True, marks=pytest.mark.exhaustive),
+        pytest.param("AdamW", False, marks=pytest.mark.exhaustive),
+    ],
+    indirect=["single"],
+)
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_an_optimizer(change, of, single):
     optimizer, options = OPTIMIZERS[of]

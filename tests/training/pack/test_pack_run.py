@@ -36,7 +36,7 @@ def test_a_run_says_what_it_trained_and_what_it_chose(pack_run):
     alone, together = (
         float(re.search(rf"val/loss (\S+){end}", out, re.MULTILINE)[1]) for end in ("$", "  val/accuracy")
     )
-    assert together <= alone + 1e-3
+    assert together <= 1.1 * alone  # the choice counts a doubt as well
     assert "24 networks; 96 rows are 4 folds, which take turns as validation rows" in err
     assert re.search(r"networks 12 of 24  val/loss 0\.\d{4} of \d+ together", err)
 

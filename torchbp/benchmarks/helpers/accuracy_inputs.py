@@ -4,6 +4,7 @@
 with a small imaginary part ih, the imaginary part of the result is h times the derivative, and nothing is subtracted.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -118,9 +119,12 @@ def dropping(name, shape):
     """A dropout, whose mask is drawn as it is for a tensor of ones."""
     torchs = getattr(F, name)
 
+    @functools.cache  # a seed takes as long as all else here
+    def mask():
+        return seeded(torchs, torch.ones(shape)).numpy() > 0
+
     def exact(x):
-        kept = seeded(torchs, torch.ones(x.shape)).numpy() > 0
-        return np.where(kept, x / (1 - np.longdouble(0.3)), 0)
+        return np.where(mask(), x / (1 - np.longdouble(0.3)), 0)
 
     return Inputs(shapes=(shape,), torchs=torchs, call=seeded, exact=exact)
 

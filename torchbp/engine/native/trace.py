@@ -6,6 +6,8 @@ import itertools
 
 import torch
 import torch._decomp
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -115,7 +117,10 @@ def traced_step(network, loss, parameters, unique, indices, buffers, numbers, x,
         inputs = tensors_of(parameters, unique), buffers, numbers
         tensors, buffers, numbers = ([t.detach().clone() for t in of] for of in inputs)
         function = functionalize(function, remove="mutations_and_views")
-        graph = make_fx(function, decomposition_table=decompositions())(tensors, buffers, numbers, x.clone(), y.clone())
+        trace = make_fx(function, decomposition_table=decompositions())
+        # Without a mode that is there, make_fx makes one for each operation, in half of its time.
+        with tracing(TracingContext(FakeTensorMode())):
+            graph = trace(tensors, buffers, numbers, x.clone(), y.clone())
     graph.graph.eliminate_dead_code()
     return graph
 

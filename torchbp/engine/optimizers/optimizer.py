@@ -64,7 +64,11 @@ class EngineOptimizer(FitMethod, OptimizerOptions):
         self._single_steps += 1
         if self._single_steps == pace.MANY_STEPS:
             pace.compile_if_auto(self)
-        return self._step_of_engine(x, y)
+        try:
+            return self._step_of_engine(x, y)
+        except (RuntimeError, TypeError):
+            self.network.check_rows(x)
+            raise
 
     def _step_of_engine(self, x, y):
         self._check()

@@ -100,16 +100,25 @@ def _run(settings):
     files = files_of(settings)
     explanation = _explanation(settings) if settings.lesson is None else lesson(settings)
     with _refusals():
-        text = explanation.to_text(settings.layer)
+        text = _text(explanation, settings)
         found = contents(explanation, files, **{"most": None} if settings.json_all else {})
     write(found)
-    if files and settings.layer is None:  # the files have the whole
+    if files and settings.layer is None and settings.follow is None:  # the files have the whole
         of_all = [*table(explanation), ""] if settings.steps > 1 else []
         text = "\n".join([*heading(explanation), "", *of_all, *closing(explanation)])
     print(text)
     for path in files.values():
         say("wrote", path)
     sys.stdout.flush()
+
+
+def _text(explanation, settings):
+    """The whole, one layer, or the ways to one number."""
+    if settings.follow is None:
+        return explanation.to_text(settings.layer)
+    if settings.layer is not None:
+        raise SettingError("--follow and --layer are both given; leave one out")
+    return "\n".join([*heading(explanation), "", explanation.follow(settings.follow)])
 
 
 @contextlib.contextmanager

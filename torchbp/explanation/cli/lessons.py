@@ -6,11 +6,13 @@ import torch
 
 from torchbp.explanation.explanation import explain
 from torchbp.nn import MLP
+from torchbp.ops.lessons.attention_head import AttentionHead
 from torchbp.training.errors import SettingError
 
 XOR = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
 ARTICLE = ([[0.1, 0.2], [0.3, -0.4]], [0, 0.1], [[0.5, -0.6]], [0.2])
 NAMES = "emma", "olivia", "ava"
+WORD = "emma"
 OTHERS = {"ckpt_path": None, "row": None, "y": None, "weights": None, "member": None, "saturate": False}
 OTHERS["descent"] = "plain"  # keys of other networks, and what they are where they are not given
 
@@ -52,7 +54,39 @@ def _makemore(lr, steps):
     return explain(net, x, places[:, 1], lr, loss, title, features=letters, outputs=letters, steps=steps)
 
 
-LESSONS = {"article": _article, "xor": _xor, "makemore": _makemore}
+def _convolution(lr, steps):
+    """Two images of four by four: an upright line and a lying one; one kernel of two by two."""
+    upright, lying = torch.zeros(2, 4, 4)
+    upright[:, 1], lying[2] = 1, 1
+    x = torch.stack([upright, lying]).unsqueeze(1).double()
+    torch.manual_seed(1)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 1, 2), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(9, 1)
+    ).double()
+    net[0].bias.data.zero_()
+    title = "A convolution: one kernel of 2 × 2 weights slides over two images of 4 × 4, an upright and a lying line"
+    pixels = [f"pixel {row},{column}" for row in range(1, 5) for column in range(1, 5)]
+    return explain(net, x, [[1.0], [0.0]], lr, title=title, features=pixels, outputs=["upright"], steps=steps)
+
+
+def _attention(lr, steps):
+    """A row for each letter of a word; the answer is whether the letter occurs twice, which no row alone can say."""
+    letters = sorted(set(WORD))
+    x = torch.nn.functional.one_hot(torch.tensor([letters.index(letter) for letter in WORD])).double()
+    y = [[float(WORD.count(letter) > 1)] for letter in WORD]
+    torch.manual_seed(1)
+    net = torch.nn.Sequential(AttentionHead(len(letters), 2), torch.nn.Linear(2, 1)).double()
+    title = f"One attention head reads the letters of {WORD}, a row each: does the letter occur twice?"
+    return explain(net, x, y, lr, title=title, features=letters, outputs=["twice"], steps=steps)
+
+
+LESSONS = {
+    "article": _article,
+    "xor": _xor,
+    "makemore": _makemore,
+    "convolution": _convolution,
+    "attention": _attention,
+}
 
 
 def refuse_beside_lesson(words):

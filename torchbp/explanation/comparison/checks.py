@@ -42,6 +42,7 @@ def _bounds_of(step, references):
     So the bound of a gradient that has vanished has vanished too.
     """
     bounds, started = {}, (d(step.criterion.answer), d(step.chain.output))
+    derivatives = {record.name for record in step.records if record.stage == "backward"}
     for record in step.records:
         reference = references[record.name]
         eps = torch.finfo(reference.dtype).eps
@@ -51,7 +52,9 @@ def _bounds_of(step, references):
             bound = ROUNDING * eps * (reference.abs() + share(step))
         elif record.stage == "backward":
             above, _ = record.chain
-            bound = equations.carried_error(record.sides[0], above.name, bounds[above.name], step.symbols)
+            names = [name for name in record.sides[0].symbols() if name in derivatives]
+            carried = (equations.carried_error(record.sides[0], n, bounds[n], step.symbols) for n in names)
+            bound = sum(carried)
             slope = equations.local_factor(record.sides[0], above.name)
             if record.elementwise and slope is not None and record.by.name in slope.symbols():
                 # a slope that is computed from the input may be a small difference of large numbers

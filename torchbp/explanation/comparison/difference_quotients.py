@@ -35,6 +35,11 @@ class DifferenceQuotients:
         self.parameters = {name: p.double() for name, p in self.chain.start.items()}
         self.x, self.y = step.values[INPUT.name].double(), step.values[TARGET.name].double()
         self.values = {**self.parameters, **self.chain.forward(self.parameters, self.x)}
+        constants = {name: tensor.double() for name, tensor in self.chain.constants.items()}
+        self.known = {equations.N.name: step.criterion.rows, **constants}
+        self.part_of = {part: s for s in self.chain.steps for part in s.parts.values()}
+        for layer in self.chain.steps:
+            self._add_parts(layer, self.values)
         if self.takes_logits:  # as it is recorded: where it is almost 1, its own rounding counts
             self.values[step.criterion.answer.name] = step.values[step.criterion.answer.name].double()
         self.multiplied = self._multiplied()
@@ -53,7 +58,8 @@ class DifferenceQuotients:
         found = {}
         for step in self.chain.layers:
             for parameter, quantity in step.parameters:
-                factor = equations.local_factor(parameter.equation.replace(equations.nodes(step)), d(step.gives).name)
+                tree = step.gradient_tree(parameter).replace(equations.nodes(step))
+                factor = equations.local_factor(tree, d(step.gives).name)
                 if factor is not None and step.takes.name in factor.symbols():
                     found[quantity.name] = factor.evaluate(self.values).abs().max().item()
         return found
@@ -162,9 +168,23 @@ class DifferenceQuotients:
 
     def _below(self, quantity, value):
         """What is known where the quantity has another value: it, and all that lies below."""
-        known = {}
+        known, layer = {}, self.part_of.get(quantity)
         for step in self.chain.steps:
+            if step is layer:
+                values = {
+                    name: v for name, v in self.values.items() if name not in {p.name for p in step.parts.values()}
+                }
+                self._add_parts(step, values, {quantity.name: value})
+                z = equations.in_step(step, step.tree("equation")).evaluate({**self.known, **values})
+                return {**known, step.gives.name: z}
             if step.gives == quantity:
                 return {**known, quantity.name: value}
             known[step.gives.name] = self.values[step.gives.name]
         return known
+
+    def _add_parts(self, step, values, moved=None):
+        """Add the parts of a step to the values; those that are `moved` have other ones."""
+        for part, tree, _ in equations.parts_of(step):
+            values[part.name] = (moved or {}).get(part.name)
+            if values[part.name] is None:
+                values[part.name] = tree.evaluate({**self.known, **values})

@@ -7,6 +7,7 @@ import torch
 
 from torchbp.explanation.comparison.reference_modules import reference_module
 from torchbp.explanation.notation import equations
+from torchbp.explanation.notation.equations import N
 from torchbp.explanation.notation.quantities import INPUT, LOSS, d
 
 
@@ -23,12 +24,14 @@ def by_torch(step, dtype=None):
     with torch.enable_grad():
         outputs, loss = _passes(step, inputs, inputs[INPUT.name])
         found = {**outputs, **inputs}
-        gradients = torch.autograd.grad(loss, list(found.values()))
+        gradients = torch.autograd.grad(loss, list(found.values()), retain_graph=True)
         references = {**outputs, LOSS.name: loss}
-        references |= _parts(chain, found)
+        parts = _parts(step, found)
+        references |= parts
         quantities = [INPUT, *_quantities(chain)]
         gradients = dict(zip(found, gradients, strict=True))
         references |= {d(q).name: gradients[q.name] for q in quantities}
+        references |= _derivatives_of_parts(step, {**found, **parts}, references)
         if step.criterion.rule.answers:
             references[step.criterion.answer.name] = _answers_of(step.criterion.rule, outputs[chain.output.name])
             references[d(step.criterion.answer).name] = _slope_of_answers(step, values)
@@ -38,9 +41,9 @@ def by_torch(step, dtype=None):
         references |= step.descent.by_torch(learnt, {q.name: values[d(q).name] for q in step.learnt}, dtype)
     with torch.no_grad():
         outputs, loss = _passes(step, {name: values[f"{name}′"] for name in chain.start}, values[INPUT.name])
-        known = {**outputs, INPUT.name: values[INPUT.name]}
+        known = {name: values[f"{name}′"] for name in chain.start} | outputs | {INPUT.name: values[INPUT.name]}
         references |= {
-            f"{name}′": tensor for name, tensor in {**outputs, LOSS.name: loss, **_parts(chain, known)}.items()
+            f"{name}′": tensor for name, tensor in {**outputs, LOSS.name: loss, **_parts(step, known)}.items()
         }
         if step.criterion.rule.answers:
             references[step.criterion.answer.after().name] = _answers_of(
@@ -54,14 +57,33 @@ def _quantities(chain):
     return [q for step in chain.steps for q in (step.gives, *(quantity for _, quantity in step.parameters))]
 
 
-def _parts(chain, found):
+def _parts(step, found):
     """The quantities on the way to what the layers give, such as the mean of a row, by their equations: torch's modules
     do not show them."""
     parts = {}
-    for step in chain.steps:
-        for quantity, tree, _ in equations.parts_of(step):
-            parts[quantity.name] = tree.evaluate({**found, **parts})
+    known = {N.name: step.criterion.rows, **_constants(step, found)}
+    for s in step.chain.steps:
+        for quantity, tree, _ in equations.parts_of(s):
+            parts[quantity.name] = tree.evaluate({**known, **found, **parts})
     return parts
+
+
+def _constants(step, like):
+    """The constants of the layers, in the dtype of the inputs."""
+    return {name: tensor.to(like[INPUT.name].dtype) for name, tensor in step.chain.constants.items()}
+
+
+def _derivatives_of_parts(step, values, references):
+    """∂L/∂U of the parts, by autograd: of the equation of what the layer gives, from ∂L/∂Z."""
+    found, known = {}, {N.name: step.criterion.rows, **_constants(step, values), **values}
+    for s in step.chain.steps:
+        quantities = [derivative.by for derivative, _, _ in equations.backward_parts_of(s)]
+        if quantities:
+            z = equations.in_step(s, s.tree("equation")).evaluate(known)
+            parts = [values[q.name] for q in quantities]
+            slopes = torch.autograd.grad(z, parts, references[d(s.gives).name], retain_graph=True)
+            found |= {d(q).name: slope for q, slope in zip(quantities, slopes, strict=True)}
+    return found
 
 
 def _passes(step, parameters, x):

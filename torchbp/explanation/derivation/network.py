@@ -26,6 +26,9 @@ class Step:
     options: the constants of the rule.
     drawn: the quantity of the random numbers that its equation has, such as the mask of a dropout; or None.
     parts: the quantities on the way to what it gives, such as the mean of a row, by their symbols in the rule.
+    constants: {symbol: (quantity, tensor)} of the options that are tensors, such as the mean of all batches so far.
+    about: what the rule's equations may take beside the options: the shapes of a row and of the parameters, and the
+        dtype. The shape of a row is there once the chain has measured it.
     """
 
     rule: Rule
@@ -39,12 +42,14 @@ class Step:
     options: dict = field(default_factory=dict)
     drawn: Quantity | None = None
     parts: dict = field(default_factory=dict)
+    constants: dict = field(default_factory=dict)
+    about: dict = field(default_factory=dict)
 
     @property
     def is_layer(self):
-        """Whether it has a number of its own: a layer of a kind that has parameters. What has none, such as a softmax,
-        belongs to the layer before it, as an activation does."""
-        return isinstance(self.rule, Layer) and bool(self.rule.parameters)
+        """Whether it has a number of its own: a layer of a kind that has parameters, or that gives another number of
+        units. Any other, such as a softmax, belongs to the layer before it, as an activation does."""
+        return _is_numbered(self.rule)
 
     @property
     def is_activation(self):
@@ -90,18 +95,37 @@ class Step:
 
     def tree(self, name):
         """An expression of the rule, such as its "equation"."""
-        return self.rule.tree(name, **self.options)
+        if self.is_activation:
+            return self.rule.tree(name, **self.options)
+        return self.rule.tree(name, self.about, **self.options)
+
+    def gradient_tree(self, parameter):
+        """The rule's equation of the gradient of a parameter."""
+        return parameter.tree(self.about, **self.options)
+
+    def trees_of_parts(self):
+        """(symbol, (expression, what it is)) of each part, in order."""
+        return [] if self.is_activation else list(self.rule.parts_of(self.about, **self.options).items())
+
+    def backward_trees(self):
+        """(symbol, (expression, why)) of each part on the way back, in order."""
+        return [] if self.is_activation else list(self.rule.backward_parts_of(self.about, **self.options).items())
 
     def described(self):
         return described(self.layer, self.module)
 
 
+def _is_numbered(rule):
+    return isinstance(rule, Layer) and (bool(rule.parameters) or rule.resizes)
+
+
 class Chain:
     """A model's steps in order, and its parameters by the names of the equations, W1, b1, W2, …
 
-    `start` are copies of the parameters, without a graph; `keys` their names in the model's state_dict. Once `measure`
-    has run, `sizes` are n_0, n_1, …, n_L, the width of the input and of each layer, and `drawn` the random numbers of
-    the step, such as the masks of dropout, by their names.
+    `start` are copies of the parameters, without a graph; `keys` their names in the model's state_dict; `constants`
+    other tensors of the layers. Once `measure` has run, `sizes` are n_0, n_1, …, n_L, the width of the input and of
+    each layer, `drawn` the random numbers of the step, such as the masks of dropout, by their names, and `row_shapes`
+    the shape that the layers give a row of each quantity. In the values a row stands in one dimension, (N, units).
 
     Raises:
         TypeError: a layer that is not supported, or two layers that share their weights.
@@ -110,10 +134,12 @@ class Chain:
     def __init__(self, model):
         network = Network(model)
         self.steps, self.parameters, self.keys, self.sizes, self.drawn = [], {}, {}, [], {}
+        self.row_shapes, self.constants = {}, {}
         for name, module in network.named:
             self.steps.append(self._step(name, module))
         names = [*self.parameters, *(step.gives.name for step in self.steps), INPUT.name]
         names += [q.name for step in self.steps for q in (step.drawn, *step.parts.values()) if q]
+        names += self.constants
         if twice := sorted(name for name in set(names) if names.count(name) > 1):
             raise TypeError(f"two quantities have the name {twice[0]}; give the parameter of a rule another symbol")
         # the explanation is of the network as it is now, whatever becomes of it
@@ -125,7 +151,9 @@ class Chain:
         rule, last = rule_of(module), self.steps[-1] if self.steps else None
         number, takes = (last.number, last.gives) if last else (0, INPUT)
         options = rule.options_of(module)
-        if not (isinstance(rule, Layer) and rule.parameters):
+        # copies: a batch norm changes its running mean
+        options = {name: v.clone() if isinstance(v, torch.Tensor) else v for name, v in options.items()}
+        if not _is_numbered(rule):
             after = [step for step in self.steps if step.number == number and not step.is_layer]
             if len(after) == len(LETTERS):
                 raise TypeError(f"layer {name!r}: more than {len(LETTERS)} activations after one layer have no names")
@@ -133,16 +161,28 @@ class Chain:
         else:
             number += 1
             gives = Quantity("Z", number)
-        drawn, parts = None, {}
+        drawn, parts, constants, about = None, {}, {}, {}
         if isinstance(rule, Layer):
-            tree = rule.tree("equation", **options)
-            if tree is None or rule.tree("backward_equation", **options) is None:
+            about = {"dtype": next((p.dtype for p in module.parameters()), torch.float32)}
+            tree = rule.tree("equation", about, **options)
+            if tree is None or rule.tree("backward_equation", about, **options) is None:
                 raise TypeError(f"{described(name, module)} has no equations in its rule, and explain shows equations")
             if rule.drawn is not None and rule.drawn in tree.symbols():
                 drawn = Quantity(rule.drawn, number)
-            parts = {symbol: Quantity(symbol, number) for symbol in rule.parts_of(**options)}
+            parts = {symbol: Quantity(symbol, number) for symbol in rule.parts_of(about, **options)}
+            constants = self._constants_of(rule, options, number)
         found, missing = self._parameters_of(rule, module, name, number) if isinstance(rule, Layer) else ((), ())
-        return Step(rule, module, number, name, takes, gives, found, missing, options, drawn, parts)
+        return Step(rule, module, number, name, takes, gives, found, missing, options, drawn, parts, constants, about)
+
+    def _constants_of(self, rule, options, number):
+        """{symbol: (quantity, tensor)} of the options of a layer that are tensors and stand in an equation."""
+        names = {name for tree, _ in rule.parts_of(**options).values() for name in tree.symbols()}
+        found = {}
+        for option, symbol in rule.option_symbols.items():
+            if symbol in names:
+                found[symbol] = Quantity(symbol, number), options[option].clone()
+                self.constants[found[symbol][0].name] = found[symbol][1]
+        return found
 
     def _parameters_of(self, rule, module, name, number):
         """(the parameters that the module has, with their quantities; those that it has not)"""
@@ -152,7 +192,7 @@ class Chain:
             if tensor is None:
                 missing.append(parameter)
                 continue
-            if parameter.equation is None:
+            if parameter.tree(**rule.options_of(module)) is None:
                 raise TypeError(
                     f"{described(name, module)} has no equation for its {parameter.name}, and explain shows equations"
                 )
@@ -162,19 +202,41 @@ class Chain:
             self.keys[quantity.name] = f"{name}.{parameter.name}" if name else parameter.name
         return tuple(found), tuple(missing)
 
-    def measure(self, x):
-        """Run the network on x; keep the widths of its layers as `sizes`, and what they draw as `drawn`."""
+    def measure(self, x, shape=None):
+        """Run the network on x, (N, units); keep the widths of its layers as `sizes`, the shapes of their rows as
+        `row_shapes`, and what they draw as `drawn`. shape: of a row of x, as the first layer takes it."""
         saved = {}
+        if shape is not None:
+            self.row_shapes = {INPUT.name: tuple(shape)}
         values = self.forward(self.start, x, saved=saved)
         for step in self.steps:
-            if (shape := tuple(values[step.gives.name].shape)) and (len(shape) != 2 or shape[0] != len(x)):
-                raise TypeError(
-                    f"{step.described()} gives the shape {shape}; explain shows layers that give a row each"
-                )
             if step.drawn:
-                self.drawn[step.drawn.name] = saved[step.gives.name].expand_as(values[step.takes.name])
+                self.drawn[step.drawn.name] = self._drawn_numbers(step, saved[step.gives.name])
         self.sizes = [x.shape[1], *(values[step.gives.name].shape[1] for step in self.layers)]
         self.outputs = values[self.output.name].shape[1]
+
+    def _drawn_numbers(self, step, drawn):
+        """The random numbers of a step, one for each number of its rows."""
+        rows = len(drawn) if drawn.dim() else 1
+        return drawn.expand(rows, *self.row_shapes[step.takes.name]).reshape(rows, -1)
+
+    def _measure_step(self, step, taken, given):
+        """Keep the shape of a row that a step gives, and let its equations know that of a row that it takes."""
+        if given.dim() < 2 or len(given) != len(taken):
+            raise TypeError(
+                f"{step.described()} gives the shape {tuple(given.shape)}; explain shows layers that give a row each"
+            )
+        shape = self.row_shapes[step.takes.name]
+        if len(shape) > 1 and not step.is_activation and not step.rule.takes_rows_of_any_shape:
+            raise TypeError(
+                f"{step.described()} takes rows of the shape {shape}, and its equations are of rows of one dimension; "
+                "put a Flatten before it"
+            )
+        self.row_shapes[step.gives.name] = tuple(given.shape[1:])
+        parameters = {p.symbol: tuple(self.start[quantity.name].shape) for p, quantity in step.parameters}
+        step.about["shapes"] = {"X": shape, **parameters}
+        if step.tree("equation") is None:
+            raise TypeError(f"{step.described()} has no equations in its rule for rows of the shape {shape}")
 
     def at(self, start, x):
         """The same network with other parameters, and with new random numbers."""
@@ -219,19 +281,28 @@ class Chain:
                 continue
             a = values[step.takes.name]
             drawn = self.drawn[step.drawn.name].to(a.dtype) if step.drawn and self.drawn else None
+            a = a if drawn is not None else self.in_row_shape(a, step.takes)
             if reference:
-                values[step.gives.name] = step.reference(a, parameters, drawn)
+                values[step.gives.name] = step.reference(a, parameters, drawn).flatten(1)
                 continue
             try:
-                values[step.gives.name], needed = step.forward(a, parameters, drawn)
+                z, needed = step.forward(a, parameters, drawn)
             except (RuntimeError, ValueError, IndexError) as error:
                 words = " ".join(str(error).split())
                 raise ValueError(
                     f"{step.described()} does not take numbers of the shape {tuple(a.shape)}: {words}"
                 ) from None
+            if step.gives.name not in self.row_shapes:
+                self._measure_step(step, a, z)
+            values[step.gives.name] = z.flatten(1)
             if saved is not None:
                 saved[step.gives.name] = needed
         return values
+
+    def in_row_shape(self, tensor, quantity):
+        """The numbers of a quantity, (N, units), in the shape that the layers give a row."""
+        shape = self.row_shapes[quantity.name]
+        return tensor if len(shape) == 1 else tensor.reshape(len(tensor), *shape)
 
     def described(self):
         """For a heading: 2-4-1, sigmoid, 17 parameters."""

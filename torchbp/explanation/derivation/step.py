@@ -36,7 +36,8 @@ class TrainingStep:
         self.records, self.learnt, self.disagreements, self.directions = [], [], {}, {}
         self.written_out = {}
         y = criterion.y
-        self.given = {INPUT.name: x, TARGET.name: y, **criterion.weights, **chain.start, **chain.drawn, **descent.state}
+        self.given = {INPUT.name: x, TARGET.name: y, **criterion.weights, **chain.start, **chain.drawn}
+        self.given |= chain.constants | descent.state
         self.values = gradients(chain, criterion, x) | self.given
         self.symbols = ChainMap(self.values, {N.name: len(y), K.name: y[0].numel(), **descent.symbols})
         self._forward()
@@ -103,7 +104,9 @@ class TrainingStep:
             side = equations.in_step(step, step.tree("equation"), prime)
             reason = AGAIN if prime else _description(step)
             for part, tree, words in equations.parts_of(step, prime):
-                self._add(part, "part", stage, step, [tree], tree.evaluate(self.symbols), [AGAIN if prime else words])
+                tensor = tree.evaluate(self.symbols)
+                rows = tensor.dim() == 2
+                self._add(part, "part", stage, step, [tree], tensor, [AGAIN if prime else words], has_rows=rows)
             full = equations.written_out(step, step.tree("equation"), prime) if step.parts else None
             self._add(gives, "output", stage, step, [side], self.values[gives.name], [reason], full=full)
         output = self.chain.output.after() if prime else self.chain.output
@@ -132,6 +135,7 @@ class TrainingStep:
             if step.is_activation:
                 self._add_derivative_of_activation(step)
                 continue
+            self._add_backward_parts(step)
             self._add_gradients_of_parameters(step)
             self._add_derivative_of_input(step, self.chain.steps[place - 1] if place else step)
 
@@ -223,8 +227,23 @@ class TrainingStep:
         for parameter, quantity in step.parameters:
             why = parameter.why.format(z=z.name, x=step.takes.name)
             self._add_derivative_of_layer(
-                step, step, quantity, parameter.equation, f"Chain rule: {why}{rows}.", has_rows=False
+                step, step, quantity, step.gradient_tree(parameter), f"Chain rule: {why}{rows}.", has_rows=False
             )
+
+    def _add_backward_parts(self, step):
+        """dL/dU of the parts of a layer, where its rule says them."""
+        for derivative, tree, why in equations.backward_parts_of(step):
+            tensor = tree.evaluate(self.symbols)
+            above = self._above(step, tree)
+            chain = (d(above), Derivative(above, derivative.by))
+            full = equations.written_out(step, dict(step.backward_trees())[f"d{derivative.by.letter}"][0])
+            self._add(derivative, "derivative", "backward", step, [tree], tensor, [why], chain=chain, full=full)
+
+    @staticmethod
+    def _above(step, tree):
+        """The quantity whose derivative a derivative follows from: a part of the layer, or what it gives."""
+        parts = [part for part in step.parts.values() if d(part).name in tree.symbols()]
+        return parts[0] if len(parts) == 1 and d(step.gives).name not in tree.symbols() else step.gives
 
     def _add_derivative_of_input(self, step, below):
         why = step.rule.backward_why.format(z=step.gives.name, x=step.takes.name)
@@ -232,9 +251,10 @@ class TrainingStep:
 
     def _add_derivative_of_layer(self, step, shown, by, tree, reason, has_rows=True):
         """dL/d`by` of a layer's parameter or input, where `tree` is its equation in the rule."""
-        dz, local = d(step.gives), Derivative(step.gives, by)
         full = equations.written_out(step, tree) if step.parts else None
         tree, factors = equations.in_step(step, tree), ()
+        above = self._above(step, tree)
+        dz, local = d(above), Derivative(above, by)
         if (factor := equations.local_factor(tree, dz.name)) is not None:
             tensor = factor.evaluate(self.values) if factor.symbols() else torch.ones_like(self.values[dz.name])
             factors = (Factor(dz, self.values[dz.name]), Factor(local, tensor))

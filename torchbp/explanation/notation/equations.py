@@ -22,6 +22,7 @@ from torchbp.ops.expressions import (
     Symbol,
     Transpose,
 )
+from torchbp.ops.places import Beside, Multilinear
 
 N, K, ALPHA = map(Symbol, ("N", "K", "α"))  # rows, outputs, the learning rate
 
@@ -38,15 +39,22 @@ def in_step(step, tree, prime=False):
 def parts_of(step, prime=False):
     """(quantity, equation, what it is) of each part on the way to what a layer gives, such as the mean of a row."""
     found = nodes(step, prime)
-    parts = {} if step.is_activation else step.rule.parts_of(**step.options)
-    return [(found[symbol], tree.replace(found), words) for symbol, (tree, words) in parts.items()]
+    return [
+        (found[symbol], _present(step, tree).replace(found), words) for symbol, (tree, words) in step.trees_of_parts()
+    ]
+
+
+def backward_parts_of(step):
+    """(∂L/∂part, equation, why) of each part on the way back."""
+    found = nodes(step)
+    return [(found[symbol], _present(step, tree).replace(found), why) for symbol, (tree, why) in step.backward_trees()]
 
 
 def written_out(step, tree, prime=False):
     """A tree of a rule with the equations of its parts in the place of their symbols: with all that is rounded."""
     parts = {}
-    for symbol, (part, _) in ({} if step.is_activation else step.rule.parts_of(**step.options)).items():
-        parts[symbol] = part.replace(parts)
+    for symbol, (part, _) in (*step.trees_of_parts(), *step.backward_trees()):
+        parts[symbol] = _present(step, part).replace(parts)
     return _present(step, tree).replace(parts).replace(nodes(step, prime))
 
 
@@ -74,6 +82,8 @@ def _without(tree, symbol):
     children = [_without(child, symbol) for child in tree.children()]
     if isinstance(tree, SumOver):
         return tree if children == [None] else SumOver(children[0], tree.rows)
+    if isinstance(tree, Multilinear) and children == [None]:
+        return None
     if isinstance(tree, Indicator):
         return tree
     if None not in children:
@@ -92,6 +102,8 @@ def nodes(step, prime=False):
     found |= {p.symbol: quantity.after() if prime else quantity for p, quantity in step.parameters}
     found |= {step.rule.drawn: step.drawn} if step.drawn else {}
     found |= {symbol: part.after() if prime else part for symbol, part in step.parts.items()}
+    found |= {f"d{symbol}": d(part) for symbol, part in step.parts.items()}
+    found |= {symbol: constant for symbol, (constant, _) in step.constants.items()}
     return found | {name: Number(value) for name, value in step.options.items() if isinstance(value, int | float)}
 
 
@@ -171,6 +183,11 @@ def carried_error(tree, name, error, values):
         return carry(tree.operand).sum(-1, keepdim=True)
     if isinstance(tree, Quotient):
         return carry(tree.numerator) / carry(tree.denominator)
+    if isinstance(tree, Beside):
+        sides = [(name in side.symbols()) * carry(side) for side in tree.children()]
+        return tree.compute(*sides)
+    if isinstance(tree, Multilinear):
+        return tree.compute(*map(carry, tree.children()))
     raise TypeError(f"explain cannot bound the rounding of {type(tree).__name__} in a derivative's equation")
 
 
@@ -182,7 +199,9 @@ def indicators(tree):
 
 def is_elementwise(tree):
     """Whether each element of the result depends only on the elements at the same place."""
-    return not isinstance(tree, MatrixProduct | SumOver | SumOfRow) and all(map(is_elementwise, tree.children()))
+    return not isinstance(tree, MatrixProduct | SumOver | SumOfRow | Multilinear) and all(
+        map(is_elementwise, tree.children())
+    )
 
 
 def sums_rows(tree):
@@ -233,6 +252,8 @@ def rounded_size(tree, leaf):
         return tuple(tensor.sum(-2) if tree.rows else tensor.sum() for tensor in (values[0], sizes[0]))
     if isinstance(tree, SumOfRow):
         return tuple(tensor.sum(-1, keepdim=True) for tensor in (values[0], sizes[0]))
+    if isinstance(tree, Multilinear):
+        return tree.compute(*values), tree.compute(*sizes)
     constant = [_is_constant(child) for child in tree.children()]
     arguments = [value.detach().clone().requires_grad_(not c) for value, c in zip(values, constant, strict=True)]
     with torch.enable_grad():

@@ -39,6 +39,7 @@ from torchbp.ops.expressions import (
     Symbol,
     Transpose,
 )
+from torchbp.ops.places import Multilinear
 
 WHOLE, TERMS = 8, 3  # products of a sum that are written out: all of a short sum, the largest of a longer one
 ZERO = Number(0)
@@ -134,6 +135,8 @@ class Numbers:
             return self._sum_over_rows(tree, place)
         if isinstance(tree, SumOfRow):
             return self._sum_of_row(tree, place)
+        if isinstance(tree, Multilinear):
+            return self._multilinear(tree, place)
         if isinstance(tree, Indicator):
             sides = (self.of(side, place) for side in (tree.left, tree.right))
             values = (compute(side, lambda leaf: leaf.value, in_float64) for side in sides)
@@ -150,6 +153,19 @@ class Numbers:
         at = tuple(0 if size == 1 else i for size, i in zip(shape, place[len(place) - len(shape) :], strict=True))
         return Value(tensor[at].item(), fixed=name in self.fixed, source=(name, at))
 
+    def _multilinear(self, tree, place):
+        """The products that the element adds up, the largest of them."""
+        children = tree.children()
+        values = [child.evaluate(self.values) for child in children]
+        terms = tree.terms(place, [value.shape for value in values])
+        numbers = [math.prod(values[child][at].item() for child, at in term) for term in terms]
+
+        def node(i):
+            factors = [self.of(children[child], at) for child, at in terms[i]]
+            return factors[0] if len(factors) == 1 else Product(tuple(factors))
+
+        return _shortened(numbers, node, TERMS)
+
     def _matrix_product(self, tree, place):
         row, column = place[-2:]
         left, right = (side.evaluate(self.values) for side in (tree.left, tree.right))
@@ -157,7 +173,7 @@ class Numbers:
 
     def _sum_over_rows(self, tree, place):
         factors = tree.operand.factors if isinstance(tree.operand, Product) else (tree.operand,)
-        columns = [self._column(factor, *place) for factor in factors]
+        columns = [self._column(factor, place[-1]) for factor in factors]
         return _shortened_products(*columns) if len(columns) > 1 else shortened_sum(columns[0])
 
     def _sum_of_row(self, tree, place):
@@ -173,9 +189,8 @@ class Numbers:
         return value if isinstance(value, torch.Tensor) and value.dim() else None
 
     def _column(self, tree, unit):
-        rows = max(tensor.shape[0] for name in tree.symbols() if (tensor := self.values[name]).dim() == 2)
         tensor = tree.evaluate(self.values)
-        return (tensor if tensor.dim() == 2 else tensor.expand(rows, -1))[:, unit].tolist()
+        return (tensor if tensor.dim() == 2 else tensor.expand(len(self.values["X"]), -1))[:, unit].tolist()
 
 
 def _shortened_products(*factors):

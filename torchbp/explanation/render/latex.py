@@ -7,6 +7,7 @@ from torchbp.ops.expressions import Sum
 GREEK = {"α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "η": "eta", "θ": "theta"}
 GREEK |= {"λ": "lambda", "μ": "mu", "σ": "sigma", "ρ": "rho", "τ": "tau", "φ": "varphi"}
 RELATIONS = {"≥": r"\ge", "≤": r"\le"}
+OPERATORS = {"⋆": r" \star ", "⋆ᵀ": r" \star^\top "}
 
 
 class LaTeX(Printer):
@@ -18,6 +19,15 @@ class LaTeX(Printer):
 
     def bracket(self, text):
         return rf"\left({text}\right)"
+
+    def square(self, text):
+        return rf"\left[{text}\right]"
+
+    def words(self, text):
+        return rf"\text{{{text}}}"
+
+    def operator(self, sign):
+        return OPERATORS[sign]
 
     def function(self, function):
         return function.latex or rf"\mathrm{{{function.name}}}"

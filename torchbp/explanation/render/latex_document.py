@@ -108,7 +108,7 @@ def _matrix(tensor):
     """Its numbers, and of a large tensor those at its corners."""
     if not tensor.dim():
         return number(formatted(tensor))
-    table = tensor if tensor.dim() > 1 else tensor.reshape(1, -1)
+    table = tensor.reshape(-1, tensor.shape[-1])
     rows, columns = (_shown(count, most) for count, most in zip(table.shape, (ROWS, COLUMNS), strict=True))
     lines = []
     for row in rows:

@@ -22,6 +22,16 @@ class MathML(Printer):
     def bracket(self, inside):
         return f"<mrow><mo>(</mo>{inside}<mo>)</mo></mrow>"
 
+    def square(self, inside):
+        return f"<mrow><mo>[</mo>{inside}<mo>]</mo></mrow>"
+
+    def words(self, text):
+        return f"<mtext>{escape(text)}</mtext>"
+
+    def operator(self, sign):
+        raised = sign.removesuffix("ᵀ")
+        return f"<mo>{sign}</mo>" if raised == sign else f"<msup><mo>{raised}</mo><mi>T</mi></msup>"
+
     def function(self, function):
         return f"<mi>{escape(function.name)}</mi>"
 

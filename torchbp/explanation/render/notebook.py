@@ -5,6 +5,7 @@ import json
 import numpy as np
 import torch
 
+from torchbp.explanation.notation.quantities import INPUT
 from torchbp.explanation.notation.records import STAGES, equation_text, sentence
 from torchbp.explanation.render.latex import latex
 from torchbp.explanation.render.markdown import escaped
@@ -12,6 +13,7 @@ from torchbp.explanation.render.numpy_code import NoCode, code, definitions, fun
 from torchbp.explanation.render.text import fall, loss_line, reading
 from torchbp.ops.expressions import Symbol
 
+LESSONS = ("torchbp.ops.lessons.attention_head",)  # modules whose classes a cell can make, beside torch's
 MOST = 20_000  # numbers that are given in the first cell
 LAST = (
     "## Graded\n\n`torchbp.exercise` compares each of these arrays with the right one. Change a line above, such as a "
@@ -89,12 +91,16 @@ def _grading(explanation):
     step, criterion = explanation.step, explanation.step.criterion
     rules = [part.rule for part in explanation.chain.steps]
     random, tensors = explanation.chain.drawn, criterion.weights
-    if random or tensors or not step.descent.is_plain or not all(r.torch_module for r in [*rules, criterion.rule]):
+    known = all(rule.torch_module or type(m).__module__ in LESSONS for rule, m in zip(rules, modules, strict=True))
+    if random or tensors or not step.descent.is_plain or not known or not criterion.rule.torch_module:
         return None
     classes = [
         f"torch.nn.{repr(module).replace(type(module).__name__, rule.torch_module.__name__, 1)}"
+        if rule.torch_module
+        else f"{type(module).__module__}.{module!r}"
         for module, rule in zip(modules, rules, strict=True)
     ]
+    others = [f"import {name}" for name in LESSONS if any(type(module).__module__ == name for module in modules)]
     settings = {name: value for name, value in criterion.options.items() if value is not None}
     options = ", ".join(f"{name}={value!r}" for name, value in {**settings, "reduction": step.loss.reduction}.items())
     factor = "" if criterion.factor == 1 else f", factor={criterion.factor!r}"
@@ -103,6 +109,7 @@ def _grading(explanation):
         "import torch",
         "",
         "import torchbp",
+        *others,
         "",
         "net = torch.nn.Sequential(",
         *(f"    {of}," for of in classes),
@@ -111,13 +118,19 @@ def _grading(explanation):
         *(f'    "{key}": torch.tensor({name}),' for key, name in parameters.items()),
         "})",
         f"loss = torch.nn.{criterion.rule.torch_module.__name__}({options})",
-        f"exercise = torchbp.exercise(net, X, y, loss, lr{factor})",
+        f"exercise = torchbp.exercise(net, {_rows(explanation)}, y, loss, lr{factor})",
         "answers = {",
         *(f'    "{r.name}": {name_of(r.quantity)},' for r in explanation.records if r.stage != "again"),
         "}",
         "print(exercise.grade(answers))",
     ]
     return "\n".join(lines)
+
+
+def _rows(explanation):
+    """X as the network takes it."""
+    shape = explanation.chain.row_shapes[INPUT.name]
+    return INPUT.name if len(shape) == 1 else f"X.reshape{(-1, *shape)}"
 
 
 def _keys(explanation):

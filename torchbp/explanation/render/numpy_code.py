@@ -1,5 +1,7 @@
 """Equations as lines of NumPy: dZ1 = dA1 * A1 * (1 - A1)."""
 
+import math
+
 from torchbp.explanation.notation.quantities import Derivative, Quantity
 from torchbp.ops.expressions import (
     Call,
@@ -16,6 +18,7 @@ from torchbp.ops.expressions import (
     Symbol,
     Transpose,
 )
+from torchbp.ops.places import Beside, Collect, Contraction, Gather
 
 SUM, SIGN, PRODUCT, FACTOR, POWER, ATOM = range(6)  # how strongly a piece of code holds together
 FUNCTIONS = {  # the name in equations: (its name in the code, its definition)
@@ -28,6 +31,16 @@ FUNCTIONS = {  # the name in equations: (its name in the code, its definition)
     "sgn": ("np.sign", ""),
     **{name: (f"np.{name}", "") for name in ("tanh", "exp", "sin", "cos", "sqrt", "abs")},
 }
+FUNCTIONS["collected"] = (
+    "collected",
+    "def collected(a, index, count):\n    out = np.zeros((len(a), count))\n"
+    "    np.add.at(out, (slice(None), index), a)\n    return out",
+)
+FUNCTIONS["contraction"] = (
+    "contraction",
+    "def contraction(a, b, places, count):\n    sums, left, right = np.array(places).T\n"
+    "    return collected(a[:, left] * b[..., right], sums, count)",
+)
 RELATIONS = {"≥": ">=", "≤": "<="}
 SYMBOLS = {"α": "lr"}
 
@@ -52,6 +65,10 @@ def functions(trees):
     for tree in trees:
         if isinstance(tree, Call):
             found[tree.function.name] = True
+        if isinstance(tree, Collect | Contraction):
+            found["collected"] = True
+        if isinstance(tree, Contraction):
+            found["contraction"] = True
         found |= dict.fromkeys(functions(tree.children()))
     return list(found)
 
@@ -118,7 +135,34 @@ def _indicator(tree):
     return f"np.where({code(tree.left)} {relation} {code(tree.right)}, 1.0, 0.0)", ATOM
 
 
+def _gather(tree):
+    inside, index = _at_least(ATOM, tree.operand), tree.index
+    along = list(range(index[0], index[-1] + 1)) == list(index)
+    if tree.shape is None:
+        return f"{inside}[:, {f'{index[0]}:{index[-1] + 1}' if along else list(index)}]", ATOM
+    inside = f"{inside}.reshape(-1)"
+    inside = inside if along and index[0] == 0 else f"{inside}[{list(index)}]"
+    return inside if len(tree.shape) == 1 else f"{inside}.reshape{tree.shape}", ATOM
+
+
+def _collect(tree):
+    return _summed(tree, f"collected({code(tree.operand)}, {list(tree.index)}, {math.prod(tree.shape)})")
+
+
+def _contraction(tree):
+    right = code(tree.right) if tree.rows else f"{_at_least(ATOM, tree.right)}.reshape(-1)"
+    return _summed(tree, f"contraction({code(tree.left)}, {right}, {list(tree.places)}, {math.prod(tree.shape)})")
+
+
+def _summed(tree, text):
+    return (f"{text}.sum(axis=0).reshape{tuple(tree.shape)}" if tree.rows else text), ATOM
+
+
 WRITERS = {
+    Gather: _gather,
+    Collect: _collect,
+    Contraction: _contraction,
+    Beside: lambda tree: (f"np.concatenate([{code(tree.left)}, {code(tree.right)}], axis=1)", ATOM),
     Sum: _sum,
     Negative: lambda tree: (f"-{_at_least(PRODUCT, tree.operand)}", SIGN),
     Product: _product,

@@ -24,6 +24,21 @@ class PlainText(Printer):
     def bracket(self, text):
         return f"({text})"
 
+    def square(self, text):
+        return f"[{text}]"
+
+    def words(self, text):
+        return text
+
+    def operator(self, sign):
+        return f" {sign} "
+
+    def _gather(self, tree, of_numbers):
+        if not self.shapes or not isinstance(tree.operand, Quantity | Derivative):
+            return super()._gather(tree, of_numbers)
+        rows = self.shapes[tree.operand.name][0]
+        return f"({'×'.join(map(str, tree.shape or (rows, len(tree.index))))})"
+
     def function(self, function):
         return function.name
 

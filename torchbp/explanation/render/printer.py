@@ -22,6 +22,7 @@ from torchbp.ops.expressions import (
     Symbol,
     Transpose,
 )
+from torchbp.ops.places import Beside, Collect, Contraction, Gather
 
 SUM, PRODUCT, ATOM = 1, 2, 3  # how strongly a node holds together
 
@@ -32,7 +33,7 @@ class Printer:
     open_ended: nodes that seem to take the next factor in, unless they stand in brackets.
     """
 
-    open_ended = SumOver | SumOfRow | MatrixProduct
+    open_ended = SumOver | SumOfRow | MatrixProduct | Collect | Contraction
 
     def __call__(self, tree):
         return self._node(tree, False)
@@ -87,6 +88,23 @@ class Printer:
         sides = (self._at_least(side, PRODUCT, of_numbers) for side in (tree.left, tree.right))
         return self.row([next(sides), self.space, next(sides)])
 
+    def _contraction(self, tree, of_numbers):
+        left, right = (self._at_least(side, ATOM, of_numbers) for side in (tree.left, tree.right))
+        return self.row([left, self.operator(tree.sign), right])
+
+    def _gather(self, tree, of_numbers):
+        if not tree.name:
+            return self._node(tree.operand, of_numbers)
+        return self.row([self._at_least(tree.operand, ATOM, of_numbers), self.square(self.words(tree.name))])
+
+    def _beside(self, tree, of_numbers):
+        return self.square(self.comma.join(self._node(side, of_numbers) for side in (tree.left, tree.right)))
+
+    def _collect(self, tree, of_numbers):
+        """A sum over rows, or over units."""
+        sums = SumOver(tree.operand, rows=True) if tree.rows else SumOfRow(tree.operand)
+        return self._node(sums, of_numbers)
+
     def _call(self, tree, of_numbers):
         arguments = [self._node(argument, of_numbers) for argument in tree.arguments]
         if not tree.function.brackets and len(arguments) == 1 and isinstance(tree.arguments[0], Quantity):
@@ -102,9 +120,12 @@ def is_tensor(tree):
 
 
 def strength(tree):
+    if isinstance(tree, Gather):
+        return ATOM if tree.name else strength(tree.operand)
     if isinstance(tree, Sum | Negative) or (isinstance(tree, Number | Value) and tree.value < 0):
         return SUM
-    return PRODUCT if isinstance(tree, Product | MatrixProduct | Quotient | SumOver | SumOfRow) else ATOM
+    products = Product | MatrixProduct | Quotient | SumOver | SumOfRow | Collect | Contraction
+    return PRODUCT if isinstance(tree, products) else ATOM
 
 
 METHODS = {
@@ -112,6 +133,10 @@ METHODS = {
     Negative: "_negative",
     Product: "_product",
     MatrixProduct: "_matrix_product",
+    Contraction: "_contraction",
+    Gather: "_gather",
+    Beside: "_beside",
+    Collect: "_collect",
     Call: "_call",
     Quotient: "quotient",
     Power: "power",

@@ -6,6 +6,7 @@ import textwrap
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.quantities import INPUT, TARGET, d
 from torchbp.explanation.notation.records import STAGES
+from torchbp.explanation.render.following_text import rows_and_weights
 from torchbp.explanation.render.plain_text import RAISED, partial, plain
 from torchbp.printing import printable
 
@@ -89,7 +90,7 @@ def reading(explanation, printer=plain):
     """How the names are read, on those of this network. The page writes ∂, and says nothing on it."""
     first = explanation.chain.layers[0]
     quantities = [quantity for step in explanation.chain.layers for _, quantity in step.parameters]
-    weight = next((q for q in quantities if explanation.values[q.name].dim() == 2), None)
+    weight = _first_matrix(explanation)
     parts = [f"{first.gives.name}[2,3] is row 2, unit 3"]
     parts += [f"{weight.name}[2,3] is the weight from input 3 to unit 2"] if weight else []
     parts = [f"{'; '.join(parts)} (counted from 1)."]
@@ -102,6 +103,16 @@ def reading(explanation, printer=plain):
         name = printable(explanation.outputs[-1])
         parts.append(f"{printer(explanation.step.criterion.answer)}[1,{place}] is P({name} | x) of row 1.")
     return " ".join(parts)
+
+
+def _first_matrix(explanation):
+    """The first parameter that has a weight from each input to each unit of its layer; None where there is none."""
+    for step in explanation.chain.layers:
+        between = tuple(explanation.values[q.name].shape[-1] for q in (step.gives, step.takes))
+        for _, quantity in step.parameters:
+            if tuple(explanation.values[quantity.name].shape) == between:
+                return quantity
+    return None
 
 
 def loss_line(explanation):
@@ -221,6 +232,7 @@ def closing(explanation):
         *_wrapped(f"Checks: {tally(explanation)}. {MEASURED}", "", ""),
         *_wrapped(fall(explanation), "", ""),
     ]
+    lines += rows_and_weights(explanation)
     norms = explanation.norms()
     if len(norms) > 1:
         first = explanation.chain.first_number

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, lower_precision, operation, save_for_jvp
+from torchbp.ops.convolution._equations import ConvEquations
 from torchbp.ops.convolution._formulas import CONV, conv_dbias, conv_dweight, conv_dx, owned, per_dimension
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter
@@ -198,6 +199,7 @@ def _refuses(module):
 
 def _rule(name, dims, apply):
     """The rule of a convolution of so many dimensions."""
+    equations = ConvEquations(dims)
 
     def forward(x, weight, bias, kernel_size, **settings):
         return CONV[dims](x, weight, bias, **settings)
@@ -221,11 +223,25 @@ def _rule(name, dims, apply):
             saves="input",
             new_memory=True,
             parameters=(
-                Parameter("weight", "W", gradient=_dweight, equation=None),
-                Parameter("bias", "b", gradient=dbias, equation=None),
+                Parameter(
+                    "weight",
+                    "W",
+                    gradient=_dweight,
+                    equation=equations.dweight,
+                    why="each weight of a kernel multiplied a number of {x} at each place, and all of them add up",
+                ),
+                Parameter(
+                    "bias",
+                    "b",
+                    gradient=dbias,
+                    equation=equations.dbias,
+                    why="the bias is added at each place, so the factor is 1, and the places add up",
+                ),
             ),
-            equation=None,
-            backward_equation=None,
+            equation=equations.z,
+            backward_equation=equations.dx,
+            backward_why="each number of {x} was covered by several windows; what each took comes back, times "
+            "the weight that it was multiplied by",
             description="Each kernel slides over the input, multiplies what it covers, and adds the products.",
         )
     )

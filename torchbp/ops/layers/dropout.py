@@ -196,7 +196,7 @@ def _backward(dz, mask, p, training):
 
 def _masked(tree):
     """The equation of x ∘ m; of a layer that drops nothing the one without m."""
-    return lambda p=0.5, training=True: tree * Symbol("m") if training and p else tree
+    return lambda p=0.5, training=True, shapes=None: tree * Symbol("m") if training and p else tree
 
 
 def _rule(function, module, by_torch, spatial, what, others=()):

@@ -29,7 +29,7 @@ RULE = register(
         backward=_backward,
         saves="input",
         parameters=(),
-        equation=lambda start_dim=1, end_dim=-1: X if start_dim == 1 else None,
+        equation=lambda start_dim=1, end_dim=-1, shapes=None: X if start_dim == 1 else None,
         backward_equation=lambda start_dim=1, end_dim=-1: dZ if start_dim == 1 else None,
         backward_why="the numbers are the same",
         description="Each row becomes a vector; its numbers stay as they are.",

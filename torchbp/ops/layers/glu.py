@@ -5,10 +5,14 @@ backward    dP = dZ ∘ σ(Q)                  dQ = dZ ∘ P ∘ σ(Q) ∘ σ(�
 tangent     Ż  = Ṗ ∘ σ(Q) + P ∘ σ(Q) ∘ σ(−Q) ∘ Q̇
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, is_differentiated, operation, save_for_jvp
+from torchbp.ops.expressions import X, dZ, sigma
+from torchbp.ops.places import Beside, Gather
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
 
@@ -73,6 +77,30 @@ def glu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
     return apply_glu(input, dim)
 
 
+PAIR = {"X": (2,)}
+
+
+def _halves(shape):
+    """P and Q, the numbers of the two halves of a row."""
+    count = math.prod(shape)
+    return Gather(X, tuple(range(count // 2)), name="left"), Gather(X, tuple(range(count // 2, count)), name="right")
+
+
+def _is_first(dim, shape):
+    """Whether a row is halved along its first dimension, so that each half stands together."""
+    return dim in (1, -len(shape))
+
+
+def _equation(dim=-1, shapes=PAIR):
+    p, q = _halves(shapes["X"])
+    return p * sigma(q) if _is_first(dim, shapes["X"]) else None
+
+
+def _backward_equation(dim=-1, shapes=PAIR):
+    p, q = _halves(shapes["X"])
+    return Beside(dZ * sigma(q), dZ * p * sigma(q) * (1 - sigma(q))) if _is_first(dim, shapes["X"]) else None
+
+
 RULE = register(
     Layer(
         name="glu",
@@ -85,8 +113,10 @@ RULE = register(
         saves="input",
         new_memory=True,
         parameters=(),
-        equation=None,
-        backward_equation=None,
+        resizes=True,
+        equation=_equation,
+        backward_equation=_backward_equation,
+        backward_why="the left half is multiplied by σ of the right one; the slope of that is σ(1 − σ)",
         description="The first half of each row is multiplied by the sigmoid of the second half.",
     )
 )

@@ -12,9 +12,13 @@ have it already (Gorishniy, Rubachev, Babenko: On Embeddings for Numerical Featu
 Holzmüller, Grinsztajn, Steinwart: Better by Default, 2024, which adds the phase and X itself).
 """
 
+import math
+
 import torch
 
 from torchbp.ops._dispatch import VmappableFunction, operation, save_for_jvp
+from torchbp.ops.expressions import SumOver, Symbol, X, cos, dZ, sin
+from torchbp.ops.places import Beside, Collect, Gather
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter
 
@@ -151,6 +155,55 @@ def _dbias(dz, saved):
     return sum_of_rows(angle_gradient(dz, sin), ensemble)
 
 
+ONE = {"X": (1,), "w": (1, 1), "b": (1, 1)}
+U, DU, W, B = map(Symbol, ("U", "dU", "w", "b"))
+
+
+def _feature_of_waves(shapes):
+    """For each wave, the number of its feature."""
+    features, waves = shapes["w"]
+    return tuple(feature for feature in range(features) for _ in range(waves))
+
+
+def _in_a_row(parameter, shapes):
+    count = math.prod(shapes["w"])
+    return Gather(parameter, tuple(range(count)), (count,))
+
+
+def _of_waves(tree, shapes):
+    """Σ_n of numbers of each wave, in the shape of w."""
+    return Gather(SumOver(tree, rows=True), tuple(range(math.prod(shapes["w"]))), tuple(shapes["w"]))
+
+
+def _parts(shapes=ONE):
+    angle = Gather(X, _feature_of_waves(shapes)) * _in_a_row(W, shapes) + _in_a_row(B, shapes)
+    return {"U": (angle, "The angle of each wave: a feature times each of its frequencies, and the phase.")}
+
+
+def _backward_parts(shapes=ONE):
+    (features,), count = shapes["X"], math.prod(shapes["w"])
+    waves = Gather(dZ, tuple(range(features, features + count)), name="waves")
+    return {"dU": (-(sin(U) * waves), "Chain rule: the slope of a cosine is minus the sine.")}
+
+
+def _equation(shapes=ONE):
+    return Beside(X, cos(U))
+
+
+def _backward_equation(shapes=ONE):
+    features = shapes["X"][0]
+    alone = Gather(dZ, tuple(range(features)), name="numbers")
+    return alone + Collect(DU * _in_a_row(W, shapes), _feature_of_waves(shapes), (features,))
+
+
+def _dweight_equation(shapes=ONE):
+    return _of_waves(DU * Gather(X, _feature_of_waves(shapes)), shapes)
+
+
+def _dbias_equation(shapes=ONE):
+    return _of_waves(DU, shapes)
+
+
 RULE = register(
     Layer(
         name="periodic_embedding",
@@ -160,11 +213,20 @@ RULE = register(
         saves="returned",
         new_memory=True,
         parameters=(
-            Parameter(name="weight", symbol="w", gradient=_dweight, equation=None),
-            Parameter(name="bias", symbol="b", gradient=_dbias, equation=None),
+            Parameter(
+                "weight",
+                "w",
+                gradient=_dweight,
+                equation=_dweight_equation,
+                why="a frequency multiplies its feature, so that is the factor",
+            ),
+            Parameter("bias", "b", gradient=_dbias, equation=_dbias_equation, why="a phase is added to the angle"),
         ),
-        equation=None,
-        backward_equation=None,
+        parts=_parts,
+        backward_parts=_backward_parts,
+        equation=_equation,
+        backward_equation=_backward_equation,
+        backward_why="each {x} passes as it is, and it moves the angles of its waves",
         description="Each number passes, and beside it stand its cosines at several frequencies, which are learnt.",
     )
 )

@@ -7,10 +7,15 @@
 The sum runs over all elements that have the same a.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, lower_precision, operation, save_for_jvp, transforms_active
+from torchbp.ops.expressions import Indicator, Number, Symbol, X, dZ, maximum
+from torchbp.ops.places import Collect, sum_of_channels
+from torchbp.ops.places import of_channels as spread
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter
 
@@ -91,6 +96,30 @@ def _gradient(dz, x, num_parameters):
     return prelu_dweight(dz * x.clamp(max=0), torch.Size([num_parameters]))
 
 
+ONE = {"X": (1,)}
+POSITIVE, OFF = Indicator(X, ">", Number(0)), Indicator(X, "≤", Number(0))
+
+
+def _slopes(num_parameters, shape):
+    """a in the place of each number of a row."""
+    return Symbol("a") if num_parameters == 1 else spread(Symbol("a"), shape)
+
+
+def _equation(num_parameters=1, shapes=ONE):
+    return maximum(X, 0) - _slopes(num_parameters, shapes["X"]) * maximum(-X, 0)
+
+
+def _backward_equation(num_parameters=1, shapes=ONE):
+    return dZ * (POSITIVE + _slopes(num_parameters, shapes["X"]) * OFF)
+
+
+def _gradient_equation(num_parameters=1, shapes=ONE):
+    each = dZ * X * OFF
+    if num_parameters == 1:
+        return Collect(each, (0,) * math.prod(shapes["X"]), (1,), rows=True)
+    return sum_of_channels(each, shapes["X"])
+
+
 RULE = register(
     Layer(
         name="prelu",
@@ -107,11 +136,13 @@ RULE = register(
                 name="weight",
                 symbol="a",
                 gradient=_gradient,
-                equation=None,
+                equation=_gradient_equation,
+                why="a slope multiplies the negative numbers, so they are the factor, and all that share it add up",
             ),
         ),
-        equation=None,
-        backward_equation=None,
+        equation=_equation,
+        backward_equation=_backward_equation,
+        backward_why="the slope is 1 above 0, and the learnt one below",
         description="Positive numbers pass; negative ones are multiplied by a slope that is learnt.",
     )
 )

@@ -223,8 +223,10 @@ def cross_entropy(
 
 def _terms(z, y, weight=None, ignore_index=-100, label_smoothing=0.0):
     """ℓ, D = ∂ℓ/∂Z and Σ w_y of classes y, where those of Z are the last dimension."""
-    log_p = torch.log_softmax(z, -1)
-    index, w_y, kept = class_weights(y.expand(z.shape[:-1]), weight, ignore_index, z.dtype)
+    log_p, y = torch.log_softmax(z, -1), y.long()
+    if y.dim() < z.dim() - 1:
+        y = y.expand(z.shape[:-1])
+    index, w_y, kept = class_weights(y, weight, ignore_index, z.dtype)
     log_p_y = log_p.gather(-1, index.unsqueeze(-1))
     loss = torch.where(kept, -log_p_y.squeeze(-1) if weight is None else -w_y * log_p_y.squeeze(-1), 0)
     if not label_smoothing:

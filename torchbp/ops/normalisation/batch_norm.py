@@ -20,6 +20,7 @@ import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, is_differentiated, operation, save_for_jvp, widened
 from torchbp.ops.normalisation._batch_kernels import batch_norm_by_kernel, forward_by_batch
+from torchbp.ops.normalisation._equations import RUNNING, WHY_B, WHY_W, WHY_X, NormEquations, of_batch
 from torchbp.ops.normalisation._in_evaluation import (
     apply_in_evaluation,
     by_torch_in_evaluation,
@@ -199,6 +200,13 @@ def _dbias(dz, saved, **options):
 OPTIONS = "running_mean", "running_var", "num_batches_tracked", "track_running_stats", "training", "momentum", "eps"
 
 
+def _statistics(shape, running_mean=None, training=True, **others):
+    return of_batch(shape) if training or running_mean is None else None
+
+
+EQUATIONS = NormEquations(_statistics, "each channel, over all rows")
+
+
 def _rule(name, module, functions):
     return register(
         Layer(
@@ -212,11 +220,14 @@ def _rule(name, module, functions):
             saves="returned",
             new_memory=True,
             parameters=(
-                Parameter("weight", "w", gradient=_dweight, equation=None),
-                Parameter("bias", "b", gradient=_dbias, equation=None),
+                Parameter("weight", "w", gradient=_dweight, equation=EQUATIONS.dweight, why=WHY_W),
+                Parameter("bias", "b", gradient=_dbias, equation=EQUATIONS.dbias, why=WHY_B),
             ),
-            equation=None,
-            backward_equation=None,
+            parts=EQUATIONS.parts,
+            option_symbols=RUNNING,
+            equation=EQUATIONS.z,
+            backward_equation=EQUATIONS.dx,
+            backward_why=WHY_X,
             description="Each channel is shifted to mean 0 and scaled to variance 1; then it is scaled and shifted.",
         )
     )

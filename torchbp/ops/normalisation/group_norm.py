@@ -24,6 +24,7 @@ from torchbp.ops._dispatch import (
     transforms_active,
     widened,
 )
+from torchbp.ops.normalisation._equations import WHY_B, WHY_W, WHY_X, NormEquations, of_groups
 from torchbp.ops.normalisation._normalised import (
     channel_dbias,
     channel_dweight,
@@ -209,6 +210,12 @@ def _dbias(dz, saved, num_groups, eps):
     return channel_dbias(dz)
 
 
+def _statistics(shape, num_groups=1):
+    return of_groups(shape, num_groups)
+
+
+EQUATIONS = NormEquations(_statistics, "each group of channels in a row")
+
 RULE = register(
     Layer(
         name="group_norm",
@@ -220,11 +227,13 @@ RULE = register(
         backward=_backward,
         saves="returned",
         parameters=(
-            Parameter("weight", "w", gradient=_dweight, equation=None),
-            Parameter("bias", "b", gradient=_dbias, equation=None),
+            Parameter("weight", "w", gradient=_dweight, equation=EQUATIONS.dweight, why=WHY_W),
+            Parameter("bias", "b", gradient=_dbias, equation=EQUATIONS.dbias, why=WHY_B),
         ),
-        equation=None,
-        backward_equation=None,
+        parts=EQUATIONS.parts,
+        equation=EQUATIONS.z,
+        backward_equation=EQUATIONS.dx,
+        backward_why=WHY_X,
         description="Each group of channels is shifted to mean 0 and scaled to variance 1; then each channel is scaled "
         "and shifted.",
     )

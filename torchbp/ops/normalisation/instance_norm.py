@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, is_differentiated, operation, save_for_jvp, widened
 from torchbp.ops.normalisation._batch_kernels import batch_norm_by_kernel, forward_by_batch
+from torchbp.ops.normalisation._equations import RUNNING, WHY_B, WHY_W, WHY_X, NormEquations, of_groups
 from torchbp.ops.normalisation._in_evaluation import (
     apply_in_evaluation,
     by_torch_in_evaluation,
@@ -204,6 +205,13 @@ def _dbias(dz, saved, **options):
     return channel_dbias(dz.reshape(saved[0].shape))
 
 
+def _statistics(shape, running_mean=None, track_running_stats=False, training=True, **others):
+    return of_groups(shape, shape[0]) if training or not track_running_stats else None
+
+
+EQUATIONS = NormEquations(_statistics, "each channel in a row")
+
+
 def _rule(places, module, functions):
     return register(
         Layer(
@@ -217,11 +225,14 @@ def _rule(places, module, functions):
             saves="returned",
             new_memory=True,
             parameters=(
-                Parameter("weight", "w", gradient=_dweight, equation=None),
-                Parameter("bias", "b", gradient=_dbias, equation=None),
+                Parameter("weight", "w", gradient=_dweight, equation=EQUATIONS.dweight, why=WHY_W),
+                Parameter("bias", "b", gradient=_dbias, equation=EQUATIONS.dbias, why=WHY_B),
             ),
-            equation=None,
-            backward_equation=None,
+            parts=EQUATIONS.parts,
+            option_symbols=RUNNING,
+            equation=EQUATIONS.z,
+            backward_equation=EQUATIONS.dx,
+            backward_why=WHY_X,
             description="Each channel of a row is shifted to mean 0 and scaled to variance 1; then it is scaled and "
             "shifted.",
         )

@@ -26,7 +26,10 @@ from torchbp.ops._dispatch import (
     save_for_jvp,
     widened,
 )
+from torchbp.ops.expressions import SumOver, X, dZ, sqrt
+from torchbp.ops.normalisation._equations import ROOT, U, W
 from torchbp.ops.normalisation._normalised import features, scaled_and_shifted, times
+from torchbp.ops.normalisation.layer_norm import mean_of_row
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter
 
@@ -167,6 +170,18 @@ def _dweight(dz, saved, normalized_shape, eps):
     return rms_norm_gradients(dz, *saved, None, normalized_shape, (False, True))[1]
 
 
+def _parts(normalized_shape=(1,), eps=None, dtype=torch.float32):
+    eps = torch.finfo(torch.float32 if dtype in HALVES else dtype).eps if eps is None else eps
+    return {
+        "r": (1 / sqrt(mean_of_row(X**2, normalized_shape) + eps), "One over the root of the mean square of the row."),
+        "U": (X * ROOT, "The row with a mean square of 1."),
+    }
+
+
+def _backward_equation(normalized_shape=(1,), eps=None):
+    return ROOT * (dZ * W - U * mean_of_row(dZ * W * U, normalized_shape))
+
+
 RULE = register(
     Layer(
         name="rms_norm",
@@ -178,9 +193,19 @@ RULE = register(
         backward=_backward,
         saves="returned",
         new_memory=True,
-        parameters=(Parameter("weight", "w", gradient=_dweight, equation=None),),
-        equation=None,
-        backward_equation=None,
+        parameters=(
+            Parameter(
+                "weight",
+                "w",
+                gradient=_dweight,
+                equation=SumOver(dZ * U, rows=True),
+                why="each scale multiplies one feature, so the factor is that feature, normalised",
+            ),
+        ),
+        parts=_parts,
+        equation=U * W,
+        backward_equation=_backward_equation,
+        backward_why="each {x} of a row also moves the mean square of the row; the mean takes that away",
         description="Each row is divided by its root mean square; then each feature is scaled.",
     )
 )

@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from torchbp.printing import did_you_mean
 
+OF_LARGE_MODELS = ("values", "layers")  # these alone, unless others are asked for by name
 LEVELS = ("fast", "default", "all")
 OPT_IN = "opt-in"  # runs only if it is named
+MODELS = "models"  # runs on large models, at every level
 
 
 class Row(NamedTuple):
@@ -48,6 +50,7 @@ CHECKS = {
     "module": Row(
         "default", "copies, state_dict, functional_call, parameters in the graph, both modes", "module.module"
     ),
+    "layers": Row(MODELS, "each kind of layer alone", "model.layers"),
     "custom_op": Row("default", "torch.library.opcheck of a registered operator", "reference_and_opcheck"),
     "reference": Row("default", "agreement with another implementation", "reference_and_opcheck"),
 }
@@ -78,6 +81,21 @@ def expect_check(name, known):
     """Raise a ValueError for a name that is not known."""
     if name not in known:
         raise ValueError(f"there is no check {name!r}; {did_you_mean(name, known, CHECKS)}")
+
+
+def checks_of_large_model(names, asked, skip=()):
+    """(the checks of a large model, those of its layers, a note on what is left out); None if all of `names` run.
+
+    All run if one is asked for by its name that is not among those of large models.
+    """
+    named = {name for name in as_tuple(asked) if name in CHECKS}
+    if not named <= set(OF_LARGE_MODELS):
+        return None
+    left_out = [name for name in names if name not in OF_LARGE_MODELS]
+    note = f"a large model: left out as a whole, but not of its layers: {', '.join(left_out)}"
+    of_layers = ["values", *left_out] if left_out else [n for n in chosen_checks("default") if n != "layers"]
+    whole = [name for name in OF_LARGE_MODELS if name in names or not (named or name in as_tuple(skip))]
+    return whole, of_layers, [note] if left_out else []
 
 
 def as_tuple(names):

@@ -2,6 +2,7 @@
 
 import torch
 
+from torchbp.testing.checks.model.directions import DIRECTIONS, STEPS, audit_along_directions
 from torchbp.testing.diagnosis.message import judged
 from torchbp.testing.numerics.gradients import generator
 from torchbp.testing.numerics.jacobian import compare
@@ -11,15 +12,15 @@ from torchbp.testing.report import CannotRun, Skipped, Unsupported
 from torchbp.testing.subject.prepare import subject_of
 
 _MANY = 16  # arguments from which on they are looked at together first
-_DIRECTIONS = 4
-_STEPS = (1e-4, 1e-6, 1e-8)  # small ones cross few of a network's many kinks
 
 
 def values(subject):
+    if subject.is_large_model:
+        return audit_along_directions(subject)
     if len(subject.differentiable) > _MANY and all(
-        seems_right(subject, None, 70 + k, _STEPS) for k in range(_DIRECTIONS)
+        seems_right(subject, None, 70 + k, STEPS) for k in range(DIRECTIONS)
     ):
-        return f"along {_DIRECTIONS} random directions of all {len(subject.differentiable)} arguments at once"
+        return f"along {DIRECTIONS} random directions of all {len(subject.differentiable)} arguments at once"
     return judged(compare(subject))
 
 

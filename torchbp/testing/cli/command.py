@@ -49,7 +49,17 @@ def main(arguments):
         seed = Options(seed=options.seed).seed
         if options.member is not None and not is_run(options.target):
             raise ValueError(f"--member {options.member} is of a run's folder, and {options.target} is none")
-        target = Target(options.target, options.inputs, shapes, seed, tuple(options.require), options.member)
+        target = Target(
+            options.target,
+            options.inputs,
+            shapes,
+            seed,
+            require=tuple(options.require),
+            member=options.member,
+            asked=(*(options.checks or ()), *options.require),
+            skip=tuple(options.skip),
+            seconds=min(Options.seconds, options.timeout / 2),  # one layer may take longer than planned
+        )
         report = audit_in_worker(target, names, options.timeout)
     except (ValueError, Refusal) as error:
         complain(error)

@@ -34,6 +34,9 @@ class Target:
     seed: int = 0
     require: tuple = ()
     member: int | None = None  # of a run
+    asked: tuple = ()  # names of checks that the command line gives
+    skip: tuple = ()
+    seconds: float = Options.seconds
 
     def command_line(self, check=None):
         """The command that audits it, or runs one check of it."""
@@ -67,7 +70,7 @@ def audit_in_worker(target, names, timeout):
         with running_worker(target, tuple(names)) as (worker, pipe):
             try:
                 name = _receive_name(worker, pipe, timeout)
-                notes = _receive(worker, pipe, timeout)
+                notes, names = _receive(worker, pipe, timeout)
             except WorkerFailure as failure:
                 results.append(_failed("forward", failure, target.command_line()))
                 break
@@ -170,8 +173,10 @@ def _kill_group(process):
 def send_audit(target, names, pipe):
     """Load, audit, send."""
     from torchbp.testing.audit import quiet, run_check
+    from torchbp.testing.checks import checks_of_large_model
     from torchbp.testing.cli.target import inputs_needed, load, shapes_that_run
     from torchbp.testing.report import CannotRun
+    from torchbp.testing.subject.large_model import is_large_model
     from torchbp.testing.subject.naming import name_of
     from torchbp.testing.subject.prepare import subject_of
 
@@ -181,10 +186,13 @@ def send_audit(target, names, pipe):
             pipe.send(inputs_needed(target.name, function))  # in case that none of the shapes ends
             raise inputs_needed(target.name, function, shapes_that_run(function))
         pipe.send(name_of(function))
+        of_model = checks_of_large_model(names, target.asked, target.skip) if is_large_model(function) else None
+        names, layer_checks, left_out = of_model or (names, (), [])
         try:
-            subject = subject_of(function, inputs, Options(seed=target.seed))
+            options = Options(seed=target.seed, seconds=target.seconds)
+            subject = subject_of(function, inputs, options, layer_checks)
         except CannotRun as error:
             raise Refusal(str(error)) from None
-        pipe.send(subject.notes)
+        pipe.send(([*subject.notes, *left_out], names))
         for name in names:
             pipe.send(run_check(name, subject, target.require, target.command_line(name)))

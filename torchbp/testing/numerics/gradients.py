@@ -91,12 +91,12 @@ def analytical_rows(subject, rows, wanted):
     leaves = [tensors[i] for i in wanted]
     found = []
     for row in rows:
-        gradients = backward(outputs, leaves, _incoming_of(row, outputs), retain_graph=True)
+        gradients = backward(outputs, leaves, incoming_of(row, outputs), retain_graph=True)
         found.append([g.clone() for g in gradients])  # a backward may return one buffer again and again
     return [torch.stack([flat(row[k]).double().cpu() for row in found]) for k in range(len(wanted))]
 
 
-def _incoming_of(row, outputs):
+def incoming_of(row, outputs):
     """The incoming gradients whose backward gives this row of the Jacobian."""
     sizes = [as_real(output).numel() for output in outputs]
     if isinstance(row, int):

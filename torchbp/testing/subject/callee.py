@@ -16,7 +16,7 @@ from torchbp.testing.subject.naming import name_of
 class Callee:
     """A function, an autograd.Function, a custom op, or a copy of the caller's module, with the inputs of a call.
 
-    A module is copied twice: one copy is called with the audited tensors in it, the other one is never called.
+    A module is copied: the audited tensors are put into the copy, and it is called.
     """
 
     def __init__(self, original, given):
@@ -38,14 +38,14 @@ class Callee:
 
     def copy_module(self):
         self.module, self.copy_error = copied(self.original)
-        self._never_called, _ = copied(self.original)
         self._slots = tensor_slots(self.module)
+        self._is_promoted = False
 
     def promote_module(self):
-        """Unregistered tensors of the copies in float64. (Parameters and buffers are arguments of each call.)"""
+        """Unregistered tensors of the copy in float64. (Parameters and buffers are arguments of each call.)"""
         if self.module is not None and self.copy_error is None:
             promote_attributes(self.module)
-            promote_attributes(self._never_called)
+            self._is_promoted = True
 
     def arguments(self):
         inputs = self.inputs.arguments(self.original)
@@ -65,10 +65,14 @@ class Callee:
         if self.copy_error is not None:
             return torch.func.functional_call(self.module, state, args, kwargs)
         # The tensors stay in the module, since a backward may run it again, as a checkpoint inside of it does.
+        self.place_state(state)
+        return self.module(*args, **kwargs)
+
+    def place_state(self, state):
+        """Put tensors, {name: tensor}, into the copy of the module."""
         for name, tensor in state.items():
             for holder, key in self._slots[name]:
                 holder[key] = tensor
-        return self.module(*args, **kwargs)
 
     def call_surrogate(self, arguments, tensors, surrogate):
         """What the surrogate returns for these tensors; of a module its first argument is the module."""
@@ -86,7 +90,9 @@ class Callee:
 
     def fresh_module(self, arguments):
         """A copy of the module in which the parameters and buffers have the values of the arguments."""
-        module = copy.deepcopy(self._never_called)
+        module = copy.deepcopy(self.original)  # not of the other copy, in which calls may have left something
+        if self._is_promoted:
+            promote_attributes(module)
         tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         for argument in arguments:
             if argument.kind != "input":

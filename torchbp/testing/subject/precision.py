@@ -38,14 +38,17 @@ def precision_of(subject):
     """Measured by calls at two points whose numbers float32 cannot hold."""
     given = max((torch.finfo(subject.arguments[i].tensor.dtype).eps for i in subject.differentiable), default=2.2e-16)
     unknown = Precision(given, given, given > HALF_UNIT)
-    point = [nudged(t) for t in subject.point]
+    held = {i for i, a in enumerate(subject.arguments) if subject.is_large_model and a.kind == "parameter"}
+    point = [t if i in held else nudged(t) for i, t in enumerate(subject.point)]
     try:
         outputs = subject.call_no_grad(point)
     except Exception:  # outside of its domain
         return unknown
     if not outputs:
         return unknown
-    moved = [t + 0.0123 * (1 + t.abs()) if is_inexact(t) else t for t in subject.point]  # a zero is never rounded
+    moved = [  # a zero is never rounded
+        t + 0.0123 * (1 + t.abs()) if is_inexact(t) and i not in held else t for i, t in enumerate(subject.point)
+    ]
     points = [point, subject.clamp_to_domain(moved)]
     unit, removable, draws = unit_inside(subject.call_no_grad, points, subject.outputs.largest)
     seen = coarseness(torch.cat([flat(output).double() for output in outputs]))

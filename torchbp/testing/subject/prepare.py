@@ -18,8 +18,11 @@ from torchbp.testing.subject.rng import Randomness
 from torchbp.testing.subject.subject import Subject
 
 
-def subject_of(function, inputs, options=None):
-    """The subject of an audit.
+def subject_of(function, inputs, options=None, layer_checks=()):
+    """The subject of an audit; of a large model without copies of its parameters.
+
+    Args:
+        layer_checks: of a large model, the checks that each kind of its layers has.
 
     Raises:
         CannotRun: the function raises at these inputs, or is no function.
@@ -27,7 +30,9 @@ def subject_of(function, inputs, options=None):
     options = options or Options()
     callee = Callee(function, inputs)
     arguments, notes = made_symmetric(callee.arguments())
-    subject = Subject(callee, arguments, options, Randomness(options.seed), notes=notes)
+    subject = Subject(
+        callee, arguments, options, Randomness(options.seed), layer_checks=tuple(layer_checks), notes=notes
+    )
     _promote(subject)
     subject.notes += not_compared(subject)
     if options.surrogate is not None:
@@ -74,9 +79,12 @@ def probe(subject):
     behaviour = subject.behaviour
     with subject.random.probing():
         tensors, before = subject.fresh_tensors(subject.differentiable), subject.fresh_tensors()
+        versions = [tensor._version for tensor in tensors]
         try:
             result = subject.result_of(tensors)
             writes = any(not _unwritten(a, b) for a, b in zip(tensors, before, strict=True))
+            # of a large model, `before` has the same memory as `tensors`
+            writes |= subject.is_large_model and versions != [tensor._version for tensor in tensors]
             behaviour = replace(behaviour, writes=writes)
         except RuntimeError as error:
             if "a leaf Variable that requires grad" not in str(error):

@@ -30,6 +30,7 @@ class Subject:
     outputs: Outputs = None
     behaviour: Behaviour = field(default_factory=Behaviour)
     precision: Precision = None
+    layer_checks: tuple = ()  # of a large model, whose parameters are not copied: the checks for each kind of layer
     notes: list = field(default_factory=list)
     changed_settings: dict = field(default_factory=dict)  # global torch settings: {name: (before, after)}
     report_progress: object = lambda words: None  # called with what a check is doing, in case it crashes there
@@ -37,6 +38,10 @@ class Subject:
     @property
     def name(self):
         return self.callee.name
+
+    @property
+    def is_large_model(self):
+        return bool(self.layer_checks)
 
     @property
     def differentiable(self):
@@ -60,7 +65,10 @@ class Subject:
         """Copies of the tensors of the point, of which those in `wanted` require a gradient."""
         fresh = []
         for i, tensor in enumerate(self.point if point is None else point):
-            tensor = tensor.detach().clone() if dtype is None else cast(tensor.detach(), dtype)
+            if self.is_large_model and dtype is None and self.arguments[i].kind == "parameter":
+                tensor = tensor.detach()
+            else:
+                tensor = tensor.detach().clone() if dtype is None else cast(tensor.detach(), dtype)
             fresh.append(tensor.requires_grad_() if i in wanted else tensor)
         return fresh
 
@@ -79,7 +87,10 @@ class Subject:
         if self.behaviour.runs_autograd:
             return [output.detach() for output in self.call(self.fresh_tensors(self.differentiable, point))]
         with torch.no_grad():
-            return self.call(self.fresh_tensors(point=point))
+            outputs = self.call(self.fresh_tensors(point=point))
+        if self.is_large_model:  # the module need not hold the parameters of another point
+            self.callee.place_state({a.name: a.tensor for a in self.arguments if a.kind == "parameter"})
+        return outputs
 
     def call_unrounded(self, point):
         """`call_no_grad`, without the rounding to a lower precision inside of the function, if that is removable.

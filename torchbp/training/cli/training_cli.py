@@ -145,12 +145,10 @@ class TrainingCLI(LightningCLI):
 
     def instantiate_classes(self):
         if self.command == "fit":
-            model = self.settings.model
-            members = model.members
+            self.members = self.settings.model.members
             if self.settings.recipe == "pack":  # which makes its networks draw by draw, and trains no `Network`
-                model.members = None
+                self.settings.model.members = None
             super().instantiate_classes()
-            model.members = members
             return
         self.config_init = self.parser.instantiate_classes(self.config)
         self.model, self.datamodule = self.trained, None
@@ -177,6 +175,7 @@ class TrainingCLI(LightningCLI):
                 settings |= {"accelerator": "cpu", "precision": None}  # it computes in float64
             trainer = self.trainer_class(**settings)
         else:
+            self.settings.model.members = self.members  # the config that the Trainer's callback writes has it
             plugins = settings.plugins if isinstance(settings.plugins, list) else [settings.plugins]
             kwargs["plugins"] = [*(plugin for plugin in plugins if plugin is not None), AtomicCheckpointIO()]
             trainer = super().instantiate_trainer(**kwargs, **with_tensorboard(settings.logger))

@@ -1,6 +1,7 @@
 """Which configurations answer together, and the model that they make."""
 
 import math
+from functools import partial
 
 import torch
 
@@ -25,11 +26,12 @@ def choose(draws, rows):
     scored, weight = rows.scored, weights_of(rows, rows.scored)
     y = rows.y[scored].double() if rows.y.is_floating_point() else rows.y[scored]
 
-    def mean_losses(answers):
-        return rows.task.row_losses(rows.task.outputs_for(answers), y) @ weight
+    def mean_losses(answers, doubt=0.0):
+        return rows.task.row_losses(rows.task.outputs_for(answers), y, doubt) @ weight
 
+    doubtful = partial(mean_losses, doubt=1 / len(y))  # as in the estimators
     shares, losses = torch.zeros(len(answers), dtype=torch.double), torch.full((len(answers),), torch.nan).double()
-    shares[finite], losses[finite] = greedy_shares(answers[finite], mean_losses), mean_losses(answers[finite])
+    shares[finite], losses[finite] = greedy_shares(answers[finite], doubtful), mean_losses(answers[finite])
     together = mean_losses((shares[finite, None, None] * answers[finite]).sum(0))
     known = [one for draw in draws for one in draw["configurations"]]
     configurations = [

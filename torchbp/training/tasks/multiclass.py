@@ -61,8 +61,8 @@ class Multiclass(Task):
         w = self.row_weights(y, w)
         return (y, self.criterion) if w is None else (with_weight(y, w, len(self.classes)), self.weighted)
 
-    def row_losses(self, z, y):
-        losses = self._cross_entropy(z, y, self.label_smoothing)
+    def row_losses(self, z, y, doubt=0.0):
+        losses = self._cross_entropy(z, y, self.label_smoothing + doubt * (1 - self.label_smoothing))
         return losses if self.class_weight is None else losses * self.weights.to(z)[y]
 
     def _cross_entropy(self, z, y, smoothing):

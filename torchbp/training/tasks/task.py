@@ -212,8 +212,13 @@ class Task(torch.nn.Module):
         """The weight of each row in the loss, `(N)`, with the mean 1 over the training rows; or None."""
         return None if w is None else w / self.mean_weight
 
-    def row_losses(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """ℓ of each row, `(…, N)`, of outputs Z and y as batches have it: without the rows' weights."""
+    def row_losses(self, z: torch.Tensor, y: torch.Tensor, doubt: float = 0.0) -> torch.Tensor:
+        """ℓ of each row, `(…, N)`, of outputs Z and y as batches have it: without the rows' weights.
+
+        doubt: the chance that a row has any class, or none or any of two, instead of its own; a regression has none.
+        """
+        if doubt and self.has_classes:
+            y = (1 - doubt) * y + doubt / 2
         rule, y = rule_of(self.criterion), self.encode(y)
         options = rule.options_of(self.criterion)
         return rule.apply(z, y.expand_as(z), reduction="none", **options).mean(-1)

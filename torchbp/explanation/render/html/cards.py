@@ -1,9 +1,11 @@
 """The parts of the page that are text: a card for each record, and the bars of the gradient's norms."""
 
+import itertools
+import math
 from html import escape
 
 from torchbp.explanation.notation.numbers import formatted
-from torchbp.explanation.notation.quantities import INPUT, TARGET
+from torchbp.explanation.notation.quantities import INPUT, TARGET, d
 from torchbp.explanation.notation.records import STAGES, chain_rule_text, equation_text, sentence
 from torchbp.explanation.render import mathml, text
 from torchbp.explanation.render.plain_text import partial
@@ -139,3 +141,20 @@ def strip(explanation):
         )
     axis = "".join(f"<span>{end}</span>" for end in ends)
     return f'<ol class="strip">{"".join(lines)}</ol><p class="axis">{axis}</p>'
+
+
+def shrinkage(explanation):
+    """From each layer down to the one below: what the weights and what the slopes leave of the gradient."""
+    chain, values, lines = explanation.chain, explanation.values, []
+    layers = [step for step in chain.steps[chain.first :] if step.is_layer]
+    for below, above in reversed(list(itertools.pairwise(layers))):
+        z, a, lower = (values[d(q).name].double().norm().item() for q in (above.gives, above.takes, below.gives))
+        if not 0 < z < math.inf or not 0 < a < math.inf:
+            continue
+        slopes = "" if below.gives == above.takes else f", and the slopes {formatted(lower / a, 3)} times"
+        whole, weights = formatted(lower / z, 3), formatted(a / z, 3)
+        lines.append(
+            f"<li>From layer {above.number} to layer {below.number} it becomes {whole} times as large: the weights "
+            f"make it {weights} times as large{slopes}.</li>"
+        )
+    return f'<ul class="once">{"".join(lines)}</ul>' if lines else ""

@@ -15,9 +15,16 @@ def exercise(explanation, tree_of):
     """mistakes, gaps: lists by a record's name. `tree_of` makes the page's tree of an expression."""
     asked = [record for record in explanation.records if record.stage != "again"]  # which is by the same equations
     symbols = explanation.step.symbols
+    first = {}  # of what has the same equation: b2′ that of b1′
+    for record in asked:
+        first.setdefault(record.quantity.letter if record.stage == "update" else record.name, record.name)
     return {
         "mistakes": {record.name: _mistakes(record, symbols, tree_of) for record in asked},
-        "gaps": {record.name: _gaps(explanation, asked[:i], record, tree_of) for i, record in enumerate(asked)},
+        "gaps": {
+            record.name: _gaps(explanation, asked[:place], record, tree_of)
+            for place, record in enumerate(asked)
+            if record.name in first.values()
+        },
     }
 
 
@@ -48,7 +55,7 @@ def _nodes(tree):
 
 def _by_number(part, nodes):
     if part in nodes:
-        return {"node": nodes.index(part)}
+        return f"§{nodes.index(part)}"
     return [_by_number(inside, nodes) for inside in part] if isinstance(part, list) else part
 
 

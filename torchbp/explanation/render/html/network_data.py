@@ -31,7 +31,7 @@ class Column:
         learning = values[d(first).name].abs().sum(0) if d(first).name in values else values[first.name][0] * 0
         self.units, self.count = _strongest(learning, values[first.name].abs().sum(0)), len(learning)
         for parameter, quantity in step.parameters if step else ():
-            equation = parameter.equation.replace(equations.nodes(step))
+            equation = step.gradient_tree(parameter).replace(equations.nodes(step))
             factor = equations.local_factor(equation, d(step.gives).name)
             if self.weight is None and factor == step.takes:
                 self.weight = quantity
@@ -234,11 +234,14 @@ def _cut_parameter(tensor, column, below):
 
 
 def _lists(tensor):
-    numbers = tensor.tolist()
-    return [[rounded(n) for n in row] if isinstance(row, list) else rounded(row) for row in numbers]
+    return _rounded_lists(tensor.tolist())
 
 
-def rounded(value, digits=9):
-    """A number in so many digits, six or nine: no number rounds to inf by them. What is not finite is null."""
+def _rounded_lists(numbers):
+    return list(map(_rounded_lists, numbers)) if isinstance(numbers, list) else rounded(numbers)
+
+
+def rounded(value, digits=7):
+    """A number in so many digits, six or seven: no number rounds to inf by them. What is not finite is null."""
     value = float(value)
     return float(f"{value:.{digits}g}") if math.isfinite(value) else None

@@ -10,7 +10,7 @@ import torch
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.records import STAGES, sentence
 from torchbp.explanation.render.html import network_data
-from torchbp.explanation.render.html.cards import card, ensemble_card, given, readable, strip
+from torchbp.explanation.render.html.cards import card, ensemble_card, given, readable, shrinkage, strip
 from torchbp.explanation.render.html.in_short import in_short
 from torchbp.explanation.render.html.program import NoProgramError, program
 from torchbp.explanation.render.html.smaller import smaller_script, smaller_style
@@ -27,6 +27,7 @@ SCRIPTS = (
     "evaluate.js",
     "train.js",
     "lines.js",
+    "places.js",
     "chain.js",
     "nudge.js",
     "network.js",
@@ -37,6 +38,7 @@ SCRIPTS = (
     "formula.js",
     "verdicts.js",
     "exercise.js",
+    "row.js",
     "refresh.js",
     "page.js",
 )
@@ -93,14 +95,21 @@ def page(explanation):
         "ensemble": ensemble_card(explanation.ensemble) if explanation.ensemble is not None else "",
         "jumps": jumps,
         "strip": strip(explanation),
+        "way": shrinkage(explanation),
         "seen": f'<section class="card seen"><h2>Observations</h2><ul>{seen}</ul></section>' if seen else "",
-        "script": smaller_script(read(f"script/{name}" for name in SCRIPTS)),
+        "script": smaller_script(read(f"script/{name}" for name in _scripts(found))),
         "training": training,
         "reading": readable(reading(explanation, partial)),
         "steps": steps,
         "data": _data(explanation, found),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+
+
+def _scripts(program):
+    """The script's files; that of the nodes by places only where an equation has one."""
+    has_places = any(f'["{node}"' in json.dumps(program) for node in ("Gather", "Collect", "Beside"))
+    return [name for name in SCRIPTS if has_places or name != "places.js"]
 
 
 def _program_and_card(explanation):

@@ -15,12 +15,16 @@ from torchbp.explanation.notation import equations
 from torchbp.explanation.notation.equations import ALPHA
 from torchbp.explanation.notation.quantities import INPUT, LOSS, TARGET, Quantity, d
 from torchbp.explanation.render.html.exercise import exercise
+from torchbp.explanation.render.plain_text import plain
 from torchbp.ops.expressions import Call, Expression, Number
 from torchbp.ops.rules import Activation
 
 MOST_NUMBERS = 3000  # of X, y and the parameters together: about 60 kB, and a step of at most some milliseconds
 NODES = (
+    "Beside",
     "Call",
+    "Collect",
+    "Gather",
     "Indicator",
     "MatrixProduct",
     "Negative",
@@ -64,6 +68,8 @@ def program(explanation):
     unchanged = {f"{name}′": name for name in explanation.chain.start if f"{name}′" not in explanation.by_name}
     given = [name for name in values if name in used and name not in explanation.by_name and name not in unchanged]
     count = sum(values[name].numel() for name in given)
+    if wide := [name for name in given if values[name].dim() > 2]:
+        raise NoProgramError(f"The page does not train weights of more than two dimensions, such as {wide[0]}.")
     if count > MOST_NUMBERS:
         raise NoProgramError(
             f"The page trains networks of up to {MOST_NUMBERS:,} numbers, with their inputs and targets; these are "
@@ -133,7 +139,7 @@ def tree_of(value):
         return value.name
     kind = type(value).__name__
     if kind not in NODES:
-        raise NoProgramError(f"The page does not compute {kind}, which is in an equation of this network.")
+        raise NoProgramError(f"The page does not compute {plain(value)}, which is in an equation of this network.")
     if isinstance(value, Call):
         if value.function.name not in FUNCTIONS:
             raise NoProgramError(f"The page does not compute the function {value.function.name} of this network.")

@@ -39,6 +39,8 @@ def curve(explanation):
         )
     else:
         says = "The loss is flat: no step of this range changes it by more than rounding."
+    half, twice = (formatted(explanation.loss_after(times * explanation.lr)) for times in (0.5, 2))
+    says += f" With half of α the loss would be {half}, with twice α {twice}."
     chosen = [explanation.lr, explanation.new_loss]
     if chosen not in points:
         points = sorted([*points, chosen])

@@ -141,9 +141,22 @@ function edgeChain(column, unit, from) {
     parts.push(...paragraphs([line]));
   }
   const updated = weight.later.find((name) => name !== weight.gradient);
+  if (program) parts.push(element("p", whyOf(weight, updated, weightIndex(column, unit, from))));
   if (updated && names.has(updated) && program)
     parts.push(...paragraphs([elementLine(updated, weightIndex(column, unit, from))]));
   return [...parts, ...byHand(column, unit, from)];
+}
+
+/* What the sign of a weight's gradient says, and what the step does. */
+function whyOf(weight, updated, at) {
+  const number = (name) => entry(training.values[name], at.length > 1 ? at[0] : 0, at.at(-1));
+  const name = shownName(weight.name) + place(...at),
+    gradient = number(weight.gradient),
+    change = number(updated) - number(weight.name);
+  if (gradient === 0) return `${shownName(weight.gradient)}${place(...at)} is 0: a small change of ${name} does not change the loss.`;
+  const step = change > 0 ? "larger" : change < 0 ? "smaller" : "no other";
+  const sign = gradient < 0 ? ["negative", "lower"] : ["positive", "raise"];
+  return `${shownName(weight.gradient)}${place(...at)} is ${sign[0]}: a larger ${name} would ${sign[1]} the loss. The step makes it ${step}.`;
 }
 
 function lossChain() {

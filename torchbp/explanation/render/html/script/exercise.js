@@ -33,7 +33,7 @@ function ask() {
   byId("asked").textContent = {
     number: () => `What is ${nameAt(record.name, ...at, training.values)}? ${digitsNeeded()} digits are enough.`,
     shape: () => `What is the shape of ${shownName(record.name)}? Such as 4×2, or 4 for a vector.`,
-    part: () => `What belongs at ▢? ${gapAsked().text}`,
+    part: () => `What belongs at ▢?\n${gapAsked().text}`,
   }[state.asking]();
   byId("choices").replaceChildren(...(state.asking === "part" ? choiceButtons() : []));
   byId("guess").value = "";

@@ -3,6 +3,8 @@ const MOST_TERMS = 6; // of a long sum, the largest
 const SUM = 0,
   FACTOR = 1,
   ATOM = 2; // how strongly a text holds together
+const WRITTEN = {},
+  CHILDREN = {}; // of the nodes in places.js, which is there where an equation has one: how each is written, and how far its children go
 const RAISED = { 2: "²", 3: "³" };
 
 const leaf = (number, digits) => {
@@ -45,7 +47,7 @@ const productOf = (parts) => ({
 function isGiven(tree) {
   if (typeof tree === "number") return false;
   if (typeof tree === "string") return tree === data.target || tree in program.constants;
-  const inside = tree.slice(1).flat().filter((child) => typeof child !== "boolean");
+  const inside = tree.slice(1, CHILDREN[tree[0]]).flat().filter((child) => typeof child !== "boolean");
   return inside.some(isGiven) && inside.every((child) => typeof child === "number" || isGiven(child));
 }
 function vanishes(tree, row, column, values) {
@@ -61,6 +63,7 @@ function written(tree, row, column, digits, values) {
   if (typeof tree === "number") return { text: format(tree, 12), value: tree, strength: tree < 0 ? SUM : ATOM };
   if (typeof tree === "string") return leaf(entry(values[tree], row, column), digits);
   const [kind, first, second, third] = tree;
+  if (WRITTEN[kind]) return WRITTEN[kind](tree, row, column, values, at, digits);
   switch (kind) {
     case "Negative": {
       const inside = at(first);

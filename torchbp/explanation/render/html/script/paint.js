@@ -2,6 +2,7 @@ const SHARE = 18; // per cent of colour behind the largest number of a column: i
 
 /* What is known after a step: in each column the last value and the last derivative, in each pair the weights. */
 function paintNetwork() {
+  showRow();
   const known = knownNames();
   const now = data.steps[state.step],
     n = state.row,

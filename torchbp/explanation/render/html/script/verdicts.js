@@ -22,10 +22,10 @@ function namesBefore({ name }) {
   return [...Object.keys(given), ...Object.keys(constants), rate, ...computed.slice(0, computed.indexOf(name))];
 }
 
-/* The nodes of a tree with something under them, each before those; a mistake names them by their numbers. */
+/* The nodes of a tree with something under them, each before those; a mistake names them by their numbers, §0. */
 const nodesOf = (tree) => (Array.isArray(tree) ? [tree, ...tree.flatMap(nodesOf)] : []);
 const withNodes = (part, nodes) =>
-  Array.isArray(part) ? part.map((inside) => withNodes(inside, nodes)) : part?.node === undefined ? part : nodes[part.node];
+  Array.isArray(part) ? part.map((inside) => withNodes(inside, nodes)) : part[0] === "§" ? nodes[part.slice(1)] : part;
 
 /* [what is said, the value] of each usual mistake in a record's equation. */
 function wrongValues({ name }) {

@@ -1,0 +1,132 @@
+"""Whole models: along a few directions, and each kind of layer alone, without copies of the parameters."""
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd import Function
+
+import torchbp
+from torchbp.testing.numerics.gradients import gradients
+from torchbp.testing.numerics.jacobian import compare_here
+from torchbp.testing.numerics.screen import seems_right
+from torchbp.testing.subject import large_model
+from torchbp.testing.subject.prepare import subject_of
+
+
+class Scaled(Function):
+    """x · scale, whose gradient by the scale is multiplied by a number."""
+
+    @staticmethod
+    def forward(ctx, x, scale, wrong):
+        ctx.save_for_backward(x, scale)
+        ctx.wrong = wrong
+        return x * scale
+
+    @staticmethod
+    def backward(ctx, g):
+        x, scale = ctx.saved_tensors
+        return g * scale, ctx.wrong * (g * x).sum(0), None
+
+
+class Scale(nn.Module):
+    def __init__(self, wrong=1.0):
+        super().__init__()
+        self.scale, self.wrong = nn.Parameter(torch.linspace(0.5, 1.5, 6)), wrong
+
+    def forward(self, x):
+        return Scaled.apply(x, self.scale, self.wrong)
+
+
+class Block(nn.Module):
+    def __init__(self, wrong=1.0):
+        super().__init__()
+        self.linear, self.activation, self.scale = nn.Linear(6, 6), nn.ReLU(inplace=True), Scale(wrong)
+
+    def forward(self, x, factor=1.0):
+        return x + factor * self.scale(self.activation(self.linear(x)))
+
+
+class Network(nn.Module):
+    def __init__(self, *wrong):
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = nn.ModuleList([Block(w) for w in wrong])
+        self.norm, self.head = nn.BatchNorm1d(6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x, factor=0.5)
+        return self.head(self.norm(x))
+
+
+@pytest.fixture(autouse=True)
+def small_is_large(monkeypatch, in_this_process):
+    monkeypatch.setattr(large_model, "TENSORS", 8)
+
+
+def audit(*wrong, checks="fast", **options):
+    return torchbp.check(Network(*wrong), torch.randn(4, 6), checks=checks, raise_exception=False, **options)
+
+
+def test_a_sound_model_is_looked_at_as_a_whole_and_by_layers():
+    report = audit(1.0, 1.0, 1.0)
+    assert report.sound, str(report)
+    assert [result.check for result in report.results] == ["values", "layers"]
+    assert "of all 14 arguments" in report["values"].message
+    for words in ("Scale (blocks.0.scale, for 3 calls)", "ReLU", "Linear", "BatchNorm1d", "Block (blocks.0, for 3"):
+        assert words in report["layers"].message
+    assert "left out as a whole, but not of its layers: linearity, " in report.notes[-1]
+
+
+def test_a_wrong_gradient_of_one_layer_is_found():
+    report = audit(1.0, 1.0, 1.001)
+    assert report["values"].message == "the gradient of blocks.2.scale.scale is wrong"
+    assert report["layers"].status == "PASS"  # it looks at one of them, which is right
+    report = audit(1.001, 1.0, 1.0)
+    assert "blocks.0.scale, a Scale: values: the gradient of scale is wrong" in report["layers"].message
+    assert "0.999" in str(report) or "1.001" in str(report)
+
+
+def test_layers_are_left_out_when_the_time_is_over():
+    report = audit(1.0, 1.0, checks="default", seconds=0)
+    assert report.sound
+    assert report["layers"].message.startswith("left out after 0 s: Scale, ")
+
+
+def test_a_check_that_is_named_runs_on_the_whole():
+    report = audit(1.0, 1.0, checks=("values", "memory"))
+    assert [result.check for result in report.results] == ["values", "memory"]
+    assert not any("left out" in note for note in report.notes)
+
+
+def test_parameters_are_not_copied_and_stay():
+    model = Network(1.0, 1.0)
+    subject = subject_of(model, torch.randn(4, 6), layer_checks=("values",))
+    before = [tensor.clone() for tensor in subject.point]
+    for argument, tensor in zip(subject.arguments, subject.fresh_tensors(subject.differentiable), strict=True):
+        assert (tensor.data_ptr() == argument.tensor.data_ptr()) == (argument.kind == "parameter")
+    assert seems_right(subject)
+    for tensor, old in zip(subject.point, before, strict=True):
+        assert torch.allclose(tensor, old, rtol=1e-14, atol=1e-14)
+    assert not compare_here(subject, whole=4).any_wrong
+    assert all(torch.equal(a, b) for a, b in zip(gradients(subject), gradients(subject), strict=True))
+
+
+class WritesIntoItsWeight(Network):
+    def forward(self, x):
+        with torch.no_grad():
+            self.head.weight.mul_(0.5)
+        return super().forward(x)
+
+
+def test_a_model_that_writes_into_its_parameters_alters_no_point():
+    subject = subject_of(WritesIntoItsWeight(1.0, 1.0), torch.randn(4, 6), layer_checks=("values",))
+    assert subject.behaviour.writes
+    before = [tensor.clone() for tensor in subject.point]
+    subject.call_no_grad()
+    assert all(torch.equal(a, b) for a, b in zip(subject.point, before, strict=True))
+
+
+@pytest.mark.parametrize("module", [nn.Linear(400, 400), nn.Sequential(nn.Linear(4, 4), nn.Tanh()), torch.sin])
+def test_what_is_no_large_model(module):
+    assert not large_model.is_large_model(module)

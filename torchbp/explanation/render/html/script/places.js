@@ -1,0 +1,57 @@
+/* The nodes that take elements by their places: parts of a row, rows side by side, sums of groups, and windows. */
+const total = (shape) => shape.reduce((all, size) => all * size, 1);
+
+/* A tensor of this shape as a matrix; a vector is one row. */
+const shaped = (shape, numbers) => (shape.length > 1 ? matrix(shape[0], total(shape) / shape[0], numbers) : matrix(1, total(shape), numbers));
+
+/* Sums over rows if `overRows`, otherwise for each row: `add(sums, row)` adds up those of one row. */
+function collected(rows, shape, overRows, add) {
+  const count = total(shape),
+    numbers = new Float64Array(overRows ? count : rows * count);
+  for (let row = 0; row < rows; row += 1) add(overRows ? numbers : numbers.subarray(row * count, (row + 1) * count), row);
+  return overRows ? shaped(shape, numbers) : matrix(rows, count, numbers);
+}
+
+Object.assign(NODES, {
+  Gather: (of, operand, index, shape) => {
+    const value = of(operand);
+    if (shape) return shaped(shape, Float64Array.from(index, (at) => value.numbers[at]));
+    const numbers = Array.from({ length: value.rows }, (_, row) => index.map((at) => entry(value, row, at)));
+    return matrix(value.rows, index.length, Float64Array.from(numbers.flat()));
+  },
+  Collect: (of, operand, index, shape, overRows) => {
+    const value = of(operand);
+    return collected(value.rows, shape, overRows, (sums, row) => index.forEach((at, unit) => (sums[at] += entry(value, row, unit))));
+  },
+  Beside: (of, left, right) => {
+    const sides = [of(left), of(right)];
+    const numbers = Array.from({ length: sides[0].rows }, (_, row) => sides.flatMap((side) => toLists(side)[row]));
+    return matrix(numbers.length, numbers[0].length, Float64Array.from(numbers.flat()));
+  },
+});
+
+Object.assign(CHILDREN, { Gather: 2, Collect: 2, Beside: 3 });
+
+/* The element of such a node with its numbers; `at` writes that of a tree under it. */
+Object.assign(WRITTEN, {
+  Gather: ([, operand, index, shape], row, column, values, at) => {
+    if (!shape) return at(operand, row, index[column]);
+    const wide = shape.length > 1 ? total(shape) / shape[0] : total(shape);
+    const place = index[(shape.length > 1 ? row * wide : 0) + column],
+      { columns: below } = valueOf(operand, values);
+    return at(operand, Math.floor(place / below), place % below);
+  },
+  Collect: ([, operand, index, shape, overRows], row, column, values, at, digits) => {
+    const wide = shape.length > 1 ? total(shape) / shape[0] : total(shape),
+      sum = overRows && shape.length > 1 ? row * wide + column : column;
+    const rows = overRows ? valueOf(operand, values).rows : 1,
+      parts = [];
+    for (let r = 0; r < rows; r += 1)
+      index.forEach((target, unit) => target === sum && parts.push(at(operand, overRows ? r : row, unit)));
+    return sumOf(shortened(parts, digits));
+  },
+  Beside: ([, left, right], row, column, values, at) => {
+    const { columns: wide } = valueOf(left, values);
+    return column < wide ? at(left, row, column) : at(right, row, column - wide);
+  },
+});

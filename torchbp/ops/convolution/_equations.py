@@ -1,0 +1,86 @@
+"""The equations of a small convolution: which numbers of X and W each number of Z is a sum of products of.
+
+    forward     Z  = X ⋆ W + b
+    backward    dX = dZ ⋆ᵀ W      dW = dZ ⋆ X      db = Σ dZ
+
+All three are sums over the same products (number of Z, number of X, number of W).
+"""
+
+import functools
+import itertools
+import math
+
+from torchbp.ops.convolution._formulas import per_dimension
+from torchbp.ops.expressions import Symbol, W, X, dZ
+from torchbp.ops.places import Contraction, of_channels, raveled, sum_of_channels
+
+MOST = 30_000  # products; of more nobody reads the equations, and they take seconds
+B = Symbol("b")
+
+
+class ConvEquations:
+    """The equations of a convolution of so many spatial dimensions, as the parts of a rule; of more than `MOST`
+    products there are none."""
+
+    def __init__(self, dims):
+        self.shapes = {"X": (1,) * (dims + 1), "W": (1,) * (dims + 2)}
+
+    def _products(self, shapes, stride=1, padding=0, dilation=1, groups=1, kernel_size=1):
+        shapes, dims = shapes or self.shapes, len(self.shapes["X"]) - 1
+        if len(shapes["X"]) != dims + 1:  # without channels
+            return None
+        padding = padding if isinstance(padding, str) else per_dimension(padding, dims)
+        return _products(
+            shapes["X"], shapes["W"], per_dimension(stride, dims), padding, per_dimension(dilation, dims), groups
+        )
+
+    def z(self, shapes=None, **options):
+        if (found := self._products(shapes, **options)) is None:
+            return None
+        shape, places = found
+        return Contraction("⋆", X, W, places, (math.prod(shape),)) + of_channels(B, shape)
+
+    def dx(self, shapes=None, **options):
+        if (found := self._products(shapes, **options)) is None:
+            return None
+        places = tuple((x, z, w) for z, x, w in found[1])
+        return Contraction("⋆ᵀ", dZ, W, places, (math.prod((shapes or self.shapes)["X"]),))
+
+    def dweight(self, shapes=None, **options):
+        if (found := self._products(shapes, **options)) is None:
+            return None
+        places = tuple((w, z, x) for z, x, w in found[1])
+        return Contraction("⋆", dZ, X, places, tuple((shapes or self.shapes)["W"]), rows=True)
+
+    def dbias(self, shapes=None, **options):
+        found = self._products(shapes, **options)
+        return None if found is None else sum_of_channels(dZ, found[0])
+
+
+@functools.lru_cache(64)
+def _products(x_shape, w_shape, stride, padding, dilation, groups):
+    """(the shape of a row of Z, for each product the places of its numbers in Z, X and W); or None."""
+    (_, *size), (kernels, channels, *kernel) = x_shape, w_shape
+    before, after = _zeros(padding, dilation, kernel)
+    steps = zip(size, before, after, dilation, kernel, stride, strict=True)
+    given = [(n + b + a - d * (k - 1) - 1) // s + 1 for n, b, a, d, k, s in steps]
+    if kernels * math.prod(given) * channels * math.prod(kernel) > MOST:
+        return None
+    shape, found = (kernels, *given), []
+    for o, *i in itertools.product(*map(range, shape)):
+        z, group = raveled((o, *i), shape), o * groups // kernels
+        for c, *j in itertools.product(range(channels), *map(range, kernel)):
+            at = [s * p + d * q - b for s, p, d, q, b in zip(stride, i, dilation, j, before, strict=True)]
+            if all(0 <= place < n for place, n in zip(at, size, strict=True)):
+                found.append((z, raveled((group * channels + c, *at), x_shape), raveled((o, c, *j), w_shape)))
+    return shape, tuple(found)
+
+
+def _zeros(padding, dilation, kernel):
+    """How many zeros stand before and after X in each dimension."""
+    if padding == "valid":
+        return (0,) * len(kernel), (0,) * len(kernel)
+    if padding == "same":
+        both = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        return [n // 2 for n in both], [n - n // 2 for n in both]
+    return padding, padding

@@ -1,0 +1,43 @@
+"""The gradients of a large model, along random directions of all of its parameters and inputs at once."""
+
+from torchbp.testing.diagnosis.message import judged
+from torchbp.testing.numerics.jacobian import compare
+from torchbp.testing.numerics.screen import seems_right
+from torchbp.testing.report import Skipped
+
+DIRECTIONS = 4
+STEPS = (1e-4, 1e-6, 1e-8)  # small ones cross few of a network's many kinks
+_FEW = 4  # entries of a tensor up to which it is looked at whole
+_SUSPECTS = 3
+
+
+def audit_along_directions(subject):
+    """A line for the report.
+
+    Where the derivative along a direction is not the numerical one, halves of the arguments are looked at, until it is
+    known by which of them.
+
+    Raises:
+        Defect: the gradient by one of them is wrong.
+        Skipped: along no direction the numerical derivative is known, as between the kinks of a network.
+    """
+    arguments, open_ones = subject.differentiable, 0
+    for salt in range(70, 70 + DIRECTIONS):
+        if seems_right(subject, None, salt, STEPS):
+            continue
+        open_ones += 1
+        for suspect in _suspects(subject, arguments, salt)[:_SUSPECTS]:
+            judged(compare(subject, [suspect], whole=_FEW))
+    if open_ones == DIRECTIONS:
+        raise Skipped(f"along none of {DIRECTIONS} random directions the numerical derivative is certain")
+    certain = f"{DIRECTIONS - open_ones} random directions" + (f" ({open_ones} more uncertain)" if open_ones else "")
+    return f"along {certain} of all {len(arguments)} arguments at once"
+
+
+def _suspects(subject, arguments, salt):
+    """Those of the arguments along which the derivative alone is not known to be right."""
+    if len(arguments) == 1:
+        return list(arguments)
+    middle = len(arguments) // 2
+    halves = [half for half in (arguments[:middle], arguments[middle:]) if not seems_right(subject, half, salt, STEPS)]
+    return [suspect for half in halves for suspect in _suspects(subject, half, salt)][:_SUSPECTS]
