@@ -42,7 +42,7 @@ SEPARABLE = {
     "1 row of a class": classes(200, 3, 1),
     "a dominant class": classes(1000, 5, 8),
     "1 feature": classes(300, 1, 100),
-    "more features than rows": classes(60, 500, 30),
+    "5,000 features": classes(60, 5000, 30),
     "rows that occur eight times": of_rows_again(),
     "constant features": with_constant_features(),
     "enormous numbers": with_enormous_numbers(),

@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import leaky_relu
 
 import torchbp
+from tests.explanation.variants import variants
 from torchbp.ops.expressions import A, Indicator, Number, SumOver, Symbol, X, Z, dZ, maximum, y
 from torchbp.ops.losses.binary_cross_entropy import RULE as BCE
 from torchbp.ops.losses.binary_cross_entropy_with_logits import RULE as BCE_WITH_LOGITS
@@ -169,10 +170,12 @@ def test_an_equation_of_a_loss_that_is_wrong_for_one_element_is_off(registered):
     assert explanation["dL/dZ2"].example.place == (3, 1)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e3])
-@pytest.mark.parametrize("activation", [torch.nn.Sigmoid, torch.nn.Tanh, torch.nn.ReLU])
-@pytest.mark.parametrize("weighted", [False, True])
+@variants(
+    dtype=[torch.float32, torch.float64],
+    scale=[1e-12, 1.0, 1e3],
+    activation=[torch.nn.Sigmoid, torch.nn.Tanh, torch.nn.ReLU],
+    weighted=[False, True],
+)
 def test_right_equations_agree_however_numbers_are_rounded(dtype, scale, activation, weighted):
     net, (x, target) = network(activation(), dtype=dtype), rows()
     with torch.no_grad():

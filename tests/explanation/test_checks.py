@@ -9,6 +9,7 @@ import torch
 
 import torchbp
 from tests.explanation.samples import deep, large, xor
+from tests.explanation.variants import variants
 from torchbp.explanation.comparison.difference_quotients import DifferenceQuotients
 from torchbp.explanation.comparison.references import by_torch
 from torchbp.explanation.notation.quantities import Quantity
@@ -96,7 +97,7 @@ def test_a_wrong_formula_is_off_in_all_that_follows_from_it(replace_formula):
 
 def test_right_records_are_ok_on_the_page_too():
     page = xor().to_html()
-    assert page.count('<p class="check ok"><b>check ok:</b> ') == sum(len(record.checks) for record in xor().records)
+    assert page.count('<p class="check">') == sum(len(record.checks) for record in xor().records)
     assert "check off" not in page
 
 
@@ -116,9 +117,7 @@ def test_inf_and_nan_are_ok_where_torch_has_them(value, reference, ok):
     assert record.checked(torch.tensor([1.0, reference]), 1.0).checks[0].ok is ok
 
 
-@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("size", [1e18, 1e25, 1e160])
+@variants(size=[1e18, 1e25, 1e160], dtype=[torch.float32, torch.float64], activation=["sigmoid", "tanh", "relu"])
 def test_numbers_that_overflow_are_explained_and_never_off(size, dtype, activation):
     """Forward, back, or after the step: whatever becomes inf or nan."""
     if size > torch.finfo(dtype).max:

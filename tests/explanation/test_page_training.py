@@ -30,8 +30,9 @@ def trained(browser, steps):
     return browser.evaluate(f"(goTo(Math.min({steps}, training.steps.length - 1)), {NUMBERS})")
 
 
-def check_training(browse, model, x, y, steps=4, **options):
-    """The page's numbers at the first step, and at the last, are those of Python."""
+def check_training(browse, model, x, y, steps=4, cancels=1, **options):
+    """The page's numbers at the first step, and at the last, are those of Python. cancels: how many times larger than
+    what is left the terms may be that the page adds up in another order."""
     explanation = torchbp.explain(model, x, y, steps=steps, **options)
     browser = browse(explanation)
     for place in (0, steps - 1):
@@ -40,7 +41,7 @@ def check_training(browse, model, x, y, steps=4, **options):
         for record in explanation.steps[place].records:
             tensor = record.tensor.double().reshape(-1)
             computed = torch.tensor(found[record.name], dtype=torch.float64).reshape(-1)
-            bound = 1e-12 * min(1.0, tensor.abs().max().item())
+            bound = cancels * 1e-12 * min(1.0, tensor.abs().max().item())
             torch.testing.assert_close(
                 computed, tensor, rtol=1e-12, atol=bound, msg=lambda m, r=record: f"{r.name}: {m}"
             )
@@ -68,7 +69,7 @@ def test_every_activation_has_the_numbers_of_python(without_checks, browse, some
 
 def test_every_kind_of_layer_has_the_numbers_of_python(without_checks, browse):
     model, x, y = with_all()
-    check_training(browse, model, x, y, lr=0.1)
+    check_training(browse, model, x, y, lr=0.1, cancels=100)  # four norms take most of the gradient away
 
 
 def test_an_attention_head_has_the_numbers_of_python(without_checks, browse):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import torchbp
 from tests.explanation.lines import check_numbers
+from tests.explanation.variants import variants
 from tests.networks import set_parameters
 from tests.published import MAZUR_INPUT, MAZUR_LR, MAZUR_NUMBERS, MAZUR_PARAMETERS, MAZUR_TARGET
 from torchbp.explanation import arguments
@@ -180,9 +181,7 @@ def training_step(net, x, y, loss):
     return TrainingStep(chain, criterion, x, Descent(0.1, None, chain))
 
 
-@pytest.mark.parametrize("rows", [1, 3])
-@pytest.mark.parametrize("end", ["logits", "probabilities", "squared"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@variants(activation=ACTIVATIONS, end=["logits", "probabilities", "squared"], rows=[1, 3])
 def test_numbers_filled_in_are_true(activation, end, rows):
     """The sides of each line are equal as they are printed: of a network without training, of one that is sure and
     right or sure and wrong, more and more, and of one whose hidden units are saturated."""

@@ -291,7 +291,7 @@ def test_identity_is_no_step():
     torchbp.SGD(net, lr=0.3).backprop_step(X, Y)
     torch.testing.assert_close(dict(net.state_dict()), explanation.updated)
     net[1].register_forward_hook(lambda module, x, z: 2 * z)
-    with pytest.raises(TypeError, match="layer '1', a Identity, has a hook"):
+    with pytest.raises(TypeError, match="layer '1', an Identity, has a hook"):
         torchbp.explain(net, X, Y)
 
 
@@ -312,3 +312,33 @@ def test_the_notebook_of_any_step_computes_every_quantity():
         for record in explanation.records:
             torch.testing.assert_close(torch.tensor(names[name_of(record.quantity)]), record.tensor)
         assert "exercise" not in names or names["exercise"].grade(names["answers"]).right
+
+
+def test_a_summary_holds_no_tensor_but_the_answers_and_computes_the_others_when_asked():
+    torch.manual_seed(0)
+    net = torchbp.nn.MLP(2, 3, 1)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1, weight_decay=0.01)
+    explanation = torchbp.explain(net, *XOR, optimizer=optimizer, steps=4)
+    for step, summary in zip(explanation.steps, explanation.steps.summaries(), strict=True):
+        held = [value for value in vars(summary).values() if isinstance(value, torch.Tensor | dict)]
+        assert len(held) == 1
+        assert held[0] is summary.answers
+        for name, tensor in summary.values.items():
+            assert torch.equal(tensor, step.values[name])
+        assert {"Z1", "A2", "L", "dL/dW1", "mW1"} <= set(summary.values)
+
+
+def test_the_settings_of_the_optimizer_stand_in_every_head():
+    net = torchbp.nn.MLP(2, 3, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+    explanation = torchbp.explain(net, *XOR, optimizer=optimizer, unscaled=XOR[0] * 10)
+    told = explanation.step.descent.described()
+    assert "μ = 0.9" in told
+    for text in (
+        explanation.to_text(),
+        explanation.to_markdown(),
+        "".join(json.loads(explanation.to_notebook())["cells"][0]["source"]),
+    ):
+        assert told in text
+    assert "update: SGD" in explanation.to_latex()
+    assert json.loads(explanation.to_json())["unscaled"]["values"] == (XOR[0] * 10).tolist()

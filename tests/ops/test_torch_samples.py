@@ -76,9 +76,9 @@ def samples():
     for info in OPERATIONS:
         for dtype in DTYPES:
             if dtype in info.dtypes:
-                yield pytest.param(
-                    info, dtype, id=f"{info.name}{info.variant_test_name and '-'}{info.variant_test_name}-{dtype}"
-                )
+                name = f"{info.name}{info.variant_test_name and '-'}{info.variant_test_name}-{dtype}"
+                marks = pytest.mark.exhaustive if dtype is torch.float64 else ()  # the same formulas as in float32
+                yield pytest.param(info, dtype, id=name, marks=marks)
 
 
 def differentiable(values):

@@ -101,7 +101,7 @@ def test_all_in_one_program_of_machine_code():
 
 
 @pytest.mark.usefixtures("fresh_compiler")
-@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("strict", [False, pytest.param(True, marks=pytest.mark.exhaustive)])
 def test_all_in_one_exported_program(strict):
     ours, torchs, inputs = ours_and_torchs(EACH)
 

@@ -79,18 +79,19 @@ ABLATION = PACK | {
     "no ranks": changed_pack({"scaling": "clipped"}),
     "no embeddings": changed_pack(embeds=False),
     "one depth": changed_pack(depths=(2,)),
+    "64 units": changed_pack(width=64),
     "no choice": changed_pack(shares_of=staticmethod(equal_shares)),
     "SGD": changed_pack(optimizer_class=partial(SGD, momentum=0.9), learning_rates=(0.02, 0.2)),
 }
 
 
-def of_library(package, classifier, regressor, **options):
+def of_library(package, classifier, regressor, for_classes=None, **options):
     """{kind of target: the model of a seed}, of classes of a package that is imported when a model is made."""
 
-    def make(name, seed):
-        return getattr(importlib.import_module(package), name)(random_state=seed, **options)
+    def make(name, seed, **of_kind):
+        return getattr(importlib.import_module(package), name)(random_state=seed, **options, **of_kind)
 
-    return {CLASSES: partial(make, classifier), NUMBER: partial(make, regressor)}
+    return {CLASSES: partial(make, classifier, **for_classes or {}), NUMBER: partial(make, regressor)}
 
 
 # package: its models; each has one thread, as all others. pytabkit's need its extra: pip install pytabkit[models]
@@ -101,11 +102,23 @@ OF_LIBRARIES = {
             "catboost", "CatBoostClassifier", "CatBoostRegressor", thread_count=1, verbose=0, allow_writing_files=False
         )
     },
-    "pytabkit": {
+    "pytabkit": {  # which stops classes by their accuracy, and documents these options where the log-loss counts
         "RealMLP-TD": of_library(
-            "pytabkit", "RealMLP_TD_Classifier", "RealMLP_TD_Regressor", n_threads=1, device="cpu"
+            "pytabkit",
+            "RealMLP_TD_Classifier",
+            "RealMLP_TD_Regressor",
+            for_classes={"val_metric_name": "cross_entropy", "use_ls": False},
+            n_threads=1,
+            device="cpu",
         ),
-        "TabM": of_library("pytabkit", "TabM_D_Classifier", "TabM_D_Regressor", n_threads=1, device="cpu"),
+        "TabM": of_library(
+            "pytabkit",
+            "TabM_D_Classifier",
+            "TabM_D_Regressor",
+            for_classes={"val_metric_name": "cross_entropy"},
+            n_threads=1,
+            device="cpu",
+        ),
     },
 }
 

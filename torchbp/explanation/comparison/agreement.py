@@ -2,8 +2,8 @@
 
 import torch
 
-from torchbp.explanation.notation.equations import rounding_of
 from torchbp.explanation.notation.records import Check, worst
+from torchbp.explanation.notation.rounding import rounding_of
 
 EQUATION = "its equation"
 ROUNDING = 100  # eps, of the size of what is rounded

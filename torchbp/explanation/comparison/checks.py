@@ -8,6 +8,7 @@ from torchbp.explanation.comparison.references import by_torch, share
 from torchbp.explanation.notation import equations
 from torchbp.explanation.notation.quantities import d
 from torchbp.explanation.notation.records import Check
+from torchbp.explanation.notation.rounding import carried_error, rounding_of
 
 ROUNDING = 100  # times eps · size: how much two orders of the same operations may differ
 EXAMPLE = "its equation with these numbers"
@@ -53,17 +54,17 @@ def _bounds_of(step, references):
         elif record.stage == "backward":
             above, _ = record.chain
             names = [name for name in record.sides[0].symbols() if name in derivatives]
-            carried = (equations.carried_error(record.sides[0], n, bounds[n], step.symbols) for n in names)
+            carried = (carried_error(record.sides[0], n, bounds[n], step.symbols) for n in names)
             bound = sum(carried)
             slope = equations.local_factor(record.sides[0], above.name)
             if record.elementwise and slope is not None and record.by.name in slope.symbols():
                 # a slope that is computed from the input may be a small difference of large numbers
-                size = equations.rounding_of(slope, step.symbols)
+                size = rounding_of(slope, step.symbols)
                 bound = bound + ROUNDING * eps * size * step.values[above.name].abs()
         else:
             numbers = reference[reference.isfinite()].abs()
             bound = ROUNDING * eps * max(1.0, numbers.max().item() if numbers.numel() else 0.0)
         if record.name in step.written_out:  # differences on the way, such as that to the mean, may cancel
-            bound = bound + ROUNDING * eps * equations.rounding_of(step.written_out[record.name], step.symbols)
+            bound = bound + ROUNDING * eps * rounding_of(step.written_out[record.name], step.symbols)
         bounds[record.name] = bound
     return bounds

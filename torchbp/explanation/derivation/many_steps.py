@@ -1,8 +1,9 @@
 """The same step again and again, until the minimum: every step of a descent, each explained when it is asked for."""
 
+import functools
 from collections import ChainMap
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -14,15 +15,21 @@ from torchbp.explanation.notation.quantities import INPUT, LOSS, d
 MOST_NUMBERS = 2**27  # parameters, times steps: 1 GB in float64
 
 
-class StepSummary(NamedTuple):
+@dataclass(frozen=True)
+class StepSummary:
     """number: of the step, from 1. loss: L before it. gradient_norm: ‖∇L‖, over the parameters that learn. answers:
-    what the loss compares with y, a tensor. values: every tensor of the passes forward and backward, by its name."""
+    what the loss compares with y, a tensor. compute: computes `values`, which many steps would fill the memory with."""
 
     number: int
     loss: float
     gradient_norm: float
     answers: torch.Tensor
-    values: dict
+    compute: Callable[[], dict]
+
+    @property
+    def values(self) -> dict:
+        """Every tensor of the passes forward and backward, by its name, computed again."""
+        return self.compute()
 
 
 class Descents(Sequence):
@@ -69,17 +76,23 @@ class Descents(Sequence):
             self._take_step()
         return self._summaries[:count]
 
+    @torch.no_grad()
+    def _values(self, place):
+        """Every tensor of the passes of a step, and what the optimizer remembers before it."""
+        chain, descent = self._states[place]
+        return gradients(chain, self.first.criterion, self.first.values[INPUT.name]) | descent.state
+
     def _take_step(self):
         """Add the next summary, and the state after it."""
         chain, descent = self._states[-1]
-        criterion = self.first.criterion
-        values = gradients(chain, criterion, self.first.values[INPUT.name]) | descent.state
+        criterion, place = self.first.criterion, len(self._summaries)
+        values = self._values(place)
         symbols = ChainMap(values, {N.name: criterion.rows, K.name: chain.outputs, **descent.symbols})
         for quantity in self.first.learnt:
             descent.update(quantity, values, symbols)
         squares = (values[d(q).name].double().square().sum().item() for q in self.first.learnt)
         answers = values[criterion.answer.name]
         loss, norm = values[LOSS.name].item(), sum(squares) ** 0.5
-        self._summaries.append(StepSummary(len(self._summaries) + 1, loss, norm, answers, values))
+        self._summaries.append(StepSummary(place + 1, loss, norm, answers, functools.partial(self._values, place)))
         new = {name: values.get(f"{name}′", tensor) for name, tensor in chain.start.items()}
         self._states.append((chain.at(new, values[INPUT.name]), descent.following(values)))

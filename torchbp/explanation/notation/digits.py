@@ -11,8 +11,9 @@ from dataclasses import replace
 import mpmath  # comes with torch
 import torch
 
-from torchbp.explanation.notation.equations import rebuilt, rounded_size
+from torchbp.explanation.notation.equations import rebuilt
 from torchbp.explanation.notation.numbers import Rest, Value
+from torchbp.explanation.notation.rounding import rounded_size
 from torchbp.ops.expressions import Call, Negative, Number, Power, Product, Quotient, Sum
 
 CANCELS = 8  # times: terms so much larger than what is left of them have more digits

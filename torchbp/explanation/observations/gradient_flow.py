@@ -4,9 +4,9 @@ import math
 
 import torch
 
-from torchbp.explanation.notation import equations
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.quantities import INPUT, Quantity, d
+from torchbp.explanation.notation.rounding import rounding_of
 from torchbp.explanation.notation.words import either
 from torchbp.explanation.observations.answers import is_finite, slopes, wrong
 from torchbp.ops.rules import Activation
@@ -68,7 +68,7 @@ def cut_off(explanation):
         helps = " Random first weights help." if wrong(explanation).any() else ""
         yield [*begin, " is exactly 0, since ", weights[0], f" is 0.{helps}"]
         return
-    size = equations.rounding_of(explanation[below.name].sides[0], explanation.step.symbols)
+    size = rounding_of(explanation[below.name].sides[0], explanation.step.symbols)
     why = "the terms of each sum cancel" if size.any() else "every product is 0, or too small for a number of its dtype"
     yield [*begin, f" is exactly 0, since {why}."]
 
@@ -167,7 +167,7 @@ def _cancels(explanation, rule):
     for step in _on_the_way(explanation):
         if step.rule is rule:
             above, below = (explanation.values[d(q).name].double().norm().item() for q in (step.gives, step.takes))
-            size = equations.rounding_of(explanation[d(step.takes).name].sides[0], explanation.step.symbols)
+            size = rounding_of(explanation[d(step.takes).name].sides[0], explanation.step.symbols)
             whole = size.double().norm().item()
             small += math.log(above / whole)
             cancelled += math.log(whole / below)

@@ -6,9 +6,9 @@ import math
 import torch
 
 from torchbp.explanation.comparison.references import share
-from torchbp.explanation.notation import equations
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.quantities import LOSS, d
+from torchbp.explanation.notation.rounding import rounding_of
 from torchbp.explanation.observations.answers import errors, is_finite, scale, wrong
 
 ALMOST = 1e-6  # of the size of its terms, a gradient is 0 up to rounding
@@ -78,7 +78,7 @@ def at_rest(explanation):
 
 def _cancels(record, step):
     """Whether a gradient is 0 up to the rounding of the terms that it adds up."""
-    size = equations.rounding_of(record.sides[0], step.symbols)
+    size = rounding_of(record.sides[0], step.symbols)
     return bool((record.tensor.abs() <= ALMOST * size).all())
 
 

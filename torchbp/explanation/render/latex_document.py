@@ -59,7 +59,13 @@ def latex_document(explanation):
     title = explanation.title or "One step of backpropagation"
     lines = [HEAD + r"\begin{document}", rf"\section*{{{_text(title)}}}"]
     facts = [f"network: {chain.described()}", f"loss: {loss_line(explanation)}"]
-    facts += [f"learning rate α = {explanation.lr:g}", f"checks: {tally(explanation)}", reading(explanation)]
+    update = explanation.step.descent.described()
+    facts += [
+        f"learning rate α = {explanation.lr:g}",
+        *([f"update: {update}"] if update else []),
+        f"checks: {tally(explanation)}",
+        reading(explanation),
+    ]
     lines += [rf"{_text(fact)}\par" for fact in facts]
     lines.append(r"\subsection*{Given}")
     quantities = {q.name: q for record in explanation.records for q in _leaves(record)}

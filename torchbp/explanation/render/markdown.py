@@ -11,7 +11,13 @@ def markdown(explanation):
     if explanation.ensemble is not None:
         lines += _ensemble(explanation.ensemble)
     lines += [f"- network: {explanation.chain.described()}", f"- loss: {loss_line(explanation)}"]
-    lines += [f"- learning rate α = {explanation.lr:g}", f"- checks: {tally(explanation)}", ""]
+    update = explanation.step.descent.described()
+    lines += [
+        f"- learning rate α = {explanation.lr:g}",
+        *([f"- update: {update}"] if update else []),
+        f"- checks: {tally(explanation)}",
+        "",
+    ]
     lines += ["## Given", "", "```text"]
     lines += [line for name in explanation.step.given for line in given(explanation, name)]
     lines += ["```", ""]

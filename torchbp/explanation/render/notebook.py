@@ -58,6 +58,8 @@ def notebook(explanation):
 def _heading(explanation):
     title = escaped(explanation.title or "One step of backpropagation")
     facts = f"- network: {explanation.chain.described()}\n- loss: {loss_line(explanation)}"
+    if update := explanation.step.descent.described():
+        facts += f"\n- update: {update}"
     names = "`dZ1` in the code is ∂L/∂Z1, `W1_new` is W1 after the update, and `lr` is the learning rate α."
     return f"# {title}\n\n{facts}\n- learning rate α = {explanation.lr:g}\n\n{reading(explanation)} {names}"
 

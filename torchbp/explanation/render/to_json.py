@@ -17,6 +17,7 @@ def as_json(explanation, most=None):
         "network": explanation.chain.described(),
         "sizes": explanation.chain.sizes,
         "features": explanation.features,
+        "unscaled": None if explanation.unscaled is None else tensor_of(explanation.unscaled),
         "outputs": explanation.outputs,
         "loss": type(explanation.step.loss).__name__,
         "lr": explanation.lr,
