@@ -99,6 +99,8 @@ def test_rows_that_mix_are_said_to_mix():
         ("W1", "'W1' is no number of this network"),
         ("W1[1,9]", "W1[1,9]: the places of W1 go to W1[4,2], from 1"),
         ("W1[0,1]", "W1[0,1]: the places of W1"),
+        ("W1[1 2]", "'W1[1 2]' is no number of this network"),
+        ("W1[1,,2]", "'W1[1,,2]' is no number of this network"),
         ("b1[1,1]", "b1[1,1]: the places of b1 go to b1[4], from 1"),
     ],
 )
@@ -107,7 +109,7 @@ def test_what_is_no_number_is_refused(name, message):
         xor().follow(name)
 
 
-@pytest.mark.parametrize(("name", "row"), [("W1[1,1]", 5), ("W1[1,1]", 0), ("A1[2,1]", 1)])
+@pytest.mark.parametrize(("name", "row"), [("W1[1,1]", 5), ("W1[1,1]", 0), ("W1[1,1]", True), ("A1[2,1]", 1)])
 def test_a_row_that_does_not_fit_is_refused(name, row):
     with pytest.raises(ValueError, match=f"row={row}"):
         xor().follow(name, row=row)

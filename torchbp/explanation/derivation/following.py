@@ -47,7 +47,7 @@ def element_of(explanation, text):
     Raises:
         ValueError: there is none of this name, or no such place in it.
     """
-    chain, found = explanation.chain, re.fullmatch(r"\s*([^\s\[\]]+)\s*\[([\d\s,]+)\]\s*", str(text))
+    chain, found = explanation.chain, re.fullmatch(r"\s*([^\s\[\]]+)\s*\[(\s*\d+\s*(?:,\s*\d+\s*)*)\]\s*", str(text))
     known = {INPUT.name: (INPUT, None)}
     for step in chain.steps:
         known |= {q.name: (q, step) for q in (*(q for _, q in step.parameters), step.gives)}
@@ -59,7 +59,7 @@ def element_of(explanation, text):
         )
     quantity, step = known[found[1]]
     shape = tuple(explanation.values[quantity.name].shape)
-    numbers = [int(number) for number in found[2].split(",") if number.strip()]
+    numbers = [int(number) for number in found[2].split(",")]
     if len(numbers) != len(shape) or not all(1 <= n <= size for n, size in zip(numbers, shape, strict=True)):
         last = ",".join(map(str, shape))
         raise ValueError(f"{found[0].strip()}: the places of {quantity.name} go to {quantity.name}[{last}], from 1")
