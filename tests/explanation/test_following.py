@@ -11,6 +11,7 @@ from tests.explanation.lines import evaluated
 from tests.explanation.operations import with_layer
 from tests.explanation.samples import xor
 from torchbp.cli import main
+from torchbp.explanation.cli.lessons import LESSONS
 from torchbp.explanation.derivation.following import element_of, largest_of_each_row, shares, ways
 
 
@@ -127,6 +128,21 @@ def test_the_weight_that_matters_most_for_a_row():
         assert abs(share) == pytest.approx(max(map(abs, sizes.values())))
         assert sizes[name] == pytest.approx(share)
     assert f"  row 2  {found[1][1]}" in explanation.to_text()
+
+
+@pytest.mark.parametrize("name", ["convolution", "attention"])
+def test_the_weight_that_matters_most_may_be_of_any_layer(name):
+    """A kernel of a convolution and the matrices of an attention head are weights too."""
+    explanation = LESSONS[name](0.1, 1)
+    weights = [name for name, tensor in explanation.chain.start.items() if tensor.dim() > 1]
+    for row, (share, _) in enumerate(largest_of_each_row(explanation)):
+        sizes = []
+        for weight in weights:
+            shape = explanation.chain.start[weight].shape
+            for place in torch.cartesian_prod(*map(torch.arange, shape)).tolist():
+                text = f"{weight}[{','.join(str(at + 1) for at in place)}]"
+                sizes.append(abs(shares(explanation, element_of(explanation, text))[row]))
+        assert abs(share) == pytest.approx(max(sizes))
 
 
 def test_the_command_follows(capsys):

@@ -67,7 +67,7 @@ def test_a_small_gradient_does_not_hide_a_mistake_in_the_update():
     """α dL/dW is here a millionth of W, and a formula is judged by more digits than what one writes by hand."""
     net = torchbp.nn.MLP(2, 3, 1, dtype=torch.float64)
     with torch.no_grad():
-        net[2].bias.fill_(9.0)
+        net[2].bias.fill_(14.0)
     exercise = torchbp.exercise(net, [[1.0, 2.0]], [[1.0]], lr=0.3)
     assert exercise.grade({"W2′": "W2 - lr dW2"}).right
     grade = exercise.grade({"W2′": "W2 - dW2"})
