@@ -144,7 +144,7 @@ class Subject:
     def size_of_outputs(self):
         """|out|; where all is 0 but for rounding, as of a layer norm of one number, the size of what cancels."""
         operands = max(map(largest, self.point), default=0.0)
-        return operands if self.outputs.largest < 1e-12 * operands else self.outputs.largest
+        return operands if self.outputs.largest < 1e-12 * min(operands, 1.0) else self.outputs.largest
 
     def typical_gradient(self, name):
         """|out| / |argument|: roughly the size of a gradient in which nothing cancels."""
