@@ -57,9 +57,7 @@ def check_strategy(trainer):
 def check_resumed(command, seed):
     """Refuse to go on with the pack of a checkpoint that has other settings or rows."""
     path, saved = command.settings.ckpt_path, command.trained.hparams
-    check_same_settings(saved, {name: command.model.hparams[name] for name in SAME}, path)
-    if command.settings.seed_everything is not False:
-        check_same_settings(saved, {"seed": seed}, path)
+    check_same_settings(saved, {name: command.model.hparams[name] for name in SAME} | {"seed": seed}, path)
     check_same_settings(command.checkpoint, {"max_epochs": command.trainer.max_epochs}, path)
     if command.resumed_run is None:
         raise SettingError(f"{path} is no last.ckpt of a run, whose draws a pack goes on with; name the run's folder")

@@ -53,6 +53,8 @@ class PackRun:
                 part.unlink()
         self.group = group_to_wait_in()
         seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**32)
+        if command.checkpoint is not None and settings.seed_everything is False:
+            seed = command.trained.hparams.seed  # by which its rows and draws are
         description = [
             *recipe_line(command),
             *data_description(self.data, command.model.task, shows_survey(self.trainer)),
