@@ -10,8 +10,10 @@ from torchbp.estimators.pack_training import PackTraining
 from torchbp.training import PackNetwork
 from torchbp.training.cli import importance
 from torchbp.training.export.answering import answering, description
+from torchbp.training.pack.choice import choose
 from torchbp.training.pack.draws import fit_folds
 from torchbp.training.pack.rows import PackRows
+from torchbp.training.tasks import make_task
 
 
 @pytest.mark.parametrize("sizes", [[33, 33, 34], [20]])
@@ -29,6 +31,20 @@ def test_a_network_is_not_trained_on_its_fold(sizes, monkeypatch):
         assert not mask[starts[fold] : starts[fold] + sizes[fold]].any()
         assert mask.sum() % options["batch_size"] == 0
         assert mask.sum() >= 100 - max(sizes) - options["batch_size"]
+
+
+@pytest.mark.parametrize("name", ["binary", "multiclass"])
+def test_who_is_surest_is_not_chosen_for_that(name):
+    """All answers are right: of 60 rows with one wrong answer, the second of these would have the lower loss."""
+    task = make_task(name, list("ab" if name == "binary" else "abc"))
+    y = torch.arange(60) % len(task.classes)
+    right = torch.nn.functional.one_hot(y).float()
+    right, y = (right[:, 1:], y[:, None].float()) if name == "binary" else (right, y)
+    answers = torch.stack([(1 - 2 * epsilon) * right + epsilon for epsilon in (1e-9, 1e-2)])
+    draw = {"number": 0, "configurations": [{}, {}], "networks": [[], []], "answers": answers}
+    (sure, mild), *_ = choose([draw], PackRows(torch.zeros(60, 1), y, None, [30, 30], task, 0))
+    assert sure["loss"] < 1e-6 < mild["loss"]
+    assert mild["share"] > sure["share"]
 
 
 def test_importance_is_of_rows_that_the_members_were_not_trained_on(monkeypatch):
