@@ -207,6 +207,7 @@ def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
     assert all(torch.equal(state[name], whole[name]) for name in whole)
     for setting, message in (
         (["--trainer.max_epochs", 5], "the checkpoint has max_epochs=4, but this command has 5"),
+        (["--data.batch_size", 8], "the checkpoint has batch_size=None, but this command has 8"),
         (["--seed_everything", 1], "the checkpoint has seed=0, but this command has 1"),
         (["--data.seed", 1], "the checkpoint has seed=0, but this command has 1"),
         (["--data.missing", "refuse"], "missing"),
