@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from tests.training.kills import fit_here, killed_in_writing
 from tests.training.pack.tables import OF_ROWS, QUICK, RUN, write_table
 from torchbp.testing.cli import worker
 from torchbp.training import PackNetwork
+from torchbp.training.pack import run as of_run
 
 
 def chosen(path):
@@ -176,8 +176,6 @@ def test_check_audits_a_member(run, monkeypatch):
 @pytest.mark.usefixtures("in_an_empty_folder")
 def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
     """More networks are added to a run, after a signal within its second draw; all are those of the whole run."""
-    from torchbp.training.pack import run as of_run
-
     write_table("t.csv")
     fit = ["fit", *OF_ROWS, "--data.target", "t", *QUICK]
     train = of_run.train_draw
@@ -231,14 +229,22 @@ def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
     assert "is of a pack; add --recipe pack" in err
 
 
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_after_an_epoch_of_the_second_draw(folder, arguments):
+    train = of_run.train_draw
+    of_run.train_draw = lambda number, rows, until, **options: train(number, rows, die if number else until, **options)
+    fit_here(folder, arguments)
+
+
 def killed_in_the_second_draw(processes, arguments):
-    process = processes.Process(target=fit_here, args=(os.getcwd(), arguments))
+    process = processes.Process(target=die_after_an_epoch_of_the_second_draw, args=(os.getcwd(), arguments))
     process.start()
-    while not (RUN / "checkpoints/draws/0.ckpt").exists():
-        assert process.is_alive()
-        time.sleep(0.005)
-    process.kill()
     process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert [path.name for path in (RUN / "checkpoints/draws").iterdir()] == ["0.ckpt"]
 
 
 KILLS = {
