@@ -249,8 +249,9 @@ def killed_in_the_second_draw(processes, arguments):
 
 KILLS = {
     "in the second draw": killed_in_the_second_draw,
+    "before the first best.ckpt is written": functools.partial(killed_in_writing, save=2),
     "while the first draw is written": functools.partial(killed_in_writing, save=3),
-    "between best.ckpt and last.ckpt": functools.partial(killed_in_writing, save=5),
+    "between last.ckpt and best.ckpt": functools.partial(killed_in_writing, save=5),
     "before the second draw is in its place": functools.partial(killed_in_writing, replace=6),
 }
 

@@ -25,9 +25,9 @@ def checkpoint_of(model, data, options):
 
 
 def write_checkpoints(model, data, options, folder):
-    """Write best.ckpt; and last.ckpt, which is the same, and says that the run can be resumed."""
+    """Write last.ckpt, from which a killed run goes on, and best.ckpt, which is the same."""
     checkpoint = checkpoint_of(model, data, options)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("best.ckpt", "last.ckpt"):
+    for name in ("last.ckpt", "best.ckpt"):
         with atomic_write(folder / name) as temporary, Path(temporary).open("wb") as file:
             torch.save(checkpoint, file)
