@@ -1,5 +1,7 @@
 """Rules that are registered for one test, and pages in a browser."""
 
+import functools
+
 import pytest
 
 from torchbp.ops.registry import implements, register, unregister
@@ -19,13 +21,19 @@ def registered():
         unregister(rule)
 
 
+@functools.lru_cache(8)
+def page_of(explanation):
+    """Its page, made once for the many tests of a sample."""
+    return explanation.to_html()
+
+
 @pytest.fixture
 def browse(browser, tmp_path):
     """Opens the page of an explanation. At the end its console must be empty, and nothing else have been asked for."""
     page = tmp_path / "explanation.html"
 
     def browse(explanation, **settings):
-        page.write_text(explanation.to_html(), encoding="utf-8")
+        page.write_text(page_of(explanation), encoding="utf-8")
         browser.open(page, **settings)
         return browser
 

@@ -455,7 +455,7 @@ def test_print_and_a_browser_without_scripts_show_every_step(browse):
 def test_keyboard_alone_reaches_everything_and_is_seen(browse):
     browser = browse(xor())
     found = []
-    for _ in range(18):
+    for _ in range(19):
         browser.press("Tab")
         found += browser.evaluate(
             """(() => { const e = document.activeElement, s = getComputedStyle(e.querySelector?.('rect') ?? e);
@@ -466,7 +466,7 @@ def test_keyboard_alone_reaches_everything_and_is_seen(browse):
     assert names.pop(0) == "Follow it"
     assert names[:8] == ["Forward", "Loss", "Backward", "Update", "Again", "examine", "next", "0"]  # the row
     assert names[8].startswith("unit")
-    assert names[9:] == ["one", "play", "again", "speed", "alpha", "time", "Change the numbers", "rate"]
+    assert names[9:] == ["Follow it", "one", "play", "again", "speed", "alpha", "time", "Change the numbers", "rate"]
     assert all(seen for _, seen in found)
 
 

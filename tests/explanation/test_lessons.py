@@ -36,7 +36,7 @@ def test_every_printed_line_is_what_the_command_prints(capsys):
             checked += 1
             continue
         printed = capsys.readouterr().out.splitlines()
-    assert checked == 11
+    assert checked == 12
 
 
 def test_articles_example_in_numpy():

@@ -17,6 +17,7 @@ from torchbp.explanation.notation.records import Record, equation_text
 from torchbp.explanation.render import mathml, text
 from torchbp.explanation.render.html.cards import table
 from torchbp.explanation.render.html.page import read, style
+from torchbp.explanation.render.html.smaller import smaller_script, smaller_style
 from torchbp.explanation.render.html.step_curve import curve
 from torchbp.explanation.render.plain_text import partial
 
@@ -396,6 +397,18 @@ def test_bars_have_one_scale_in_the_terminal_and_on_the_page(norms, ends, shares
 def mixed(a, b, share):
     channels = ((int(a[i : i + 2], 16), int(b[i : i + 2], 16)) for i in (1, 3, 5))
     return "#" + "".join(f"{round(share * x + (1 - share) * y):02x}" for x, y in channels)
+
+
+def test_white_space_goes_where_it_changes_nothing():
+    """And stays in strings, templates and regular expressions."""
+    script = """const a = `x  ${b ? "  " : `  y`}`; // a comment
+      const r = /a  [/] b/g, s = "a  =  b"; /* another */ f( a / b, c - -d );"""
+    expected = """const a=`x  ${b ? "  " : `  y`}`;const r=/a  [/] b/g,s="a  =  b";f(a / b,c - -d);"""
+    assert smaller_script(script) == expected
+    assert (
+        smaller_style("/* c */ a > b ,\n  .c { d: e;\n  f: calc(1rem - 2px) ; }\n")
+        == "a > b,.c{d: e;f: calc(1rem - 2px);}"
+    )
 
 
 def test_no_text_is_faded():

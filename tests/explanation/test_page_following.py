@@ -78,7 +78,7 @@ def test_the_way_from_the_loss_to_a_weight_is_whole(browse, explanation):
         last = browser.evaluate("[...document.querySelectorAll('#chain .tile.result')].at(-1).innerText.split('\\n')")
     else:
         lines = browser.evaluate("[...document.querySelectorAll('#chain p')].map((p) => p.textContent)")
-        (line,) = (line for line in lines if line.startswith("∂L/∂W1["))
+        (line,) = (line for line in lines if re.match(r"∂L/∂W1\[\d,\d\] = ", line))
         last = [line.split(" = ")[0], line.split(" = ")[-1]]
     assert last[0] == f"∂L/∂W1[{unit + 1},{below + 1}]"
     assert float(last[1].replace("−", "-")) == pytest.approx(total, rel=1e-3)

@@ -69,6 +69,8 @@ def test_dead_units_are_named(browse):
     assert dead in of_row(browser)
     browser.evaluate("(pin({ column: 1, unit: 1, from: 0 }), show(cards.length - 1))")
     assert "∂L/∂W1[2,1] is 0: a small change of W1[2,1] does not change the loss." in browser.text("#chain")
+    browser.evaluate("[0, 1, 2, 3].forEach((unit) => edit('b1', 0, unit, -9))")
+    assert of_row(browser)[1] == "Row 1 changes no weight: what it adds to each gradient is 0."
 
 
 def test_an_input_has_a_gradient(browse):

@@ -9,8 +9,36 @@ _SIZES = "defect: the kernel reads beyond statistics of another size, and ends t
 _CTC = "convention: the gradient is that of log-probabilities, whose exponentials add up to 1"
 _VIEW = "convention: it reads the memory of its input by strides"
 
+_TRIANGLE = "convention: the factor is a triangle, and the entries beyond it are not read"
+_FORWARD = "defect: the forward-mode derivative is not that of the backward"
+_RANGE = "convention: the derivative is beyond the range of the numbers"
+_MEDIAN = "defect: of an expanded tensor it gives uninitialised memory"
+_REPEATED = "convention: indices that repeat"
+_TIES = "convention: numbers that are equal share the gradient of their extreme"
+_NORM = "defect: the cube of 1/√eps overflows in float16, and 0 times that is nan"
+
 KNOWN = {
-    "_batch_norm_with_update": {"side_effects": _STATISTICS, "shapes": _SIZES},
+    "cholesky_inverse": {"extremes": _TRIANGLE, "magnitudes": _TRIANGLE, "jvp": _FORWARD},
+    "cholesky_solve": {"extremes": _TRIANGLE, "magnitudes": _TRIANGLE},
+    "cdist": {"batched_grad": "defect: its backward under torch.func.vmap gives wrong numbers"},
+    "cov": {"extremes": _RANGE},
+    "lu_unpack": {"shapes": "defect: the kernel does not look at the number of pivots, and ends the process"},
+    "median": {"layouts": _MEDIAN},
+    "nanmedian": {"layouts": _MEDIAN},
+    "nn.functional.normalize": {"extremes": _RANGE, "dtypes": _RANGE},
+    "nn.functional.soft_margin_loss": {"extremes": "defect: ln(1 + exp(−y x)) overflows, of float32 from 89 on"},
+    "nn.functional.max_pool3d": {"layouts": "defect: the backward raises where the incoming gradient is channels last"},
+    "nn.functional.max_unpool1d": {"values": _REPEATED},
+    "nn.functional.max_unpool2d": {
+        "values": _REPEATED,
+        "layouts": "defect: the backward raises where the indices have a stride",
+    },
+    "sparse.sampled_addmm": {"second_order": "defect: the double backward raises an error of another layout"},
+    "as_strided": {"layouts": _VIEW, "vmap": _VIEW},
+    "index_reduce.amin": {"extremes": _TIES},
+    "index_reduce.amax": {"extremes": _TIES},
+    "as_strided_copy": {"layouts": _VIEW, "vmap": _VIEW},
+    "_batch_norm_with_update": {"side_effects": _STATISTICS, "shapes": _SIZES, "process": _SIZES},
     "_native_batch_norm_legit": {"side_effects": _STATISTICS, "shapes": _SIZES},
     "native_batch_norm": {"side_effects": _STATISTICS, "shapes": _SIZES},
     "nn.functional.batch_norm": {"side_effects": _STATISTICS},
@@ -18,14 +46,16 @@ KNOWN = {
     "native_group_norm": {
         "linearity": "defect: with undefined gradients of the other outputs the input's gradient differs",
         "layouts": "defect: a weight with a stride is read as if it had none",
+        "extremes": _NORM,
     },
+    "native_layer_norm": {"second_order": "defect: with a bias and no weight the double backward raises"},
     "_segment_reduce.offsets": {"shapes": "defect: no rows end the process"},
     "sparse.mm.reduce": {
         "second_order": "defect: the double backward raises an error of another layout",
         "shapes": "defect: the kernel does not look at the sizes, and ends the process",
     },
     "as_strided.partial_views": {"layouts": _VIEW, "vmap": _VIEW},
-    "as_strided_scatter": {"values": "convention: entries that are written twice"},
+    "as_strided_scatter": {"values": "convention: entries that are written twice", "layouts": _VIEW},
     "lu": {"extremes": _RANK},
     "qr": {"extremes": _RANK},
     "linalg.lu": {"extremes": _RANK},
@@ -61,7 +91,7 @@ KNOWN = {
         "second_order": "defect: the double backward raises",
     },
     "nn.functional.max_unpool3d": {
-        "values": "convention: indices that repeat",
+        "values": _REPEATED,
         "layouts": "defect: the backward raises where the indices have a stride",
     },
     "nn.functional.max_unpool3d.grad": {"layouts": "defect: the backward raises where the indices have a stride"},
@@ -86,7 +116,7 @@ KNOWN = {
     "scatter_reduce.prod": {"hessian": "defect: no forward-mode tangent, and no error"},
     "to_sparse": {"extremes": "convention: entries that are 0 are dropped"},
     "normal": {"values": "convention: the gradients of mean and standard deviation are zero"},
-    "masked.median": {"layouts": "defect: of an expanded tensor it gives uninitialised memory"},
+    "masked.median": {"layouts": _MEDIAN},
     "masked.std": {"extremes": "convention: the standard deviation has a kink where all numbers are equal"},
     "__rpow__": {"values": "convention: the sample has no finite output"},
     "normal.number_mean": {"values": "convention: the sample has no input with a gradient"},

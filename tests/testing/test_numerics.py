@@ -84,7 +84,7 @@ def half_zeros(*shape):
     ("function", "inputs"),
     [
         (torch.relu, half_zeros(20, 10)),
-        (torch.abs, half_zeros(20, 10)),
+        pytest.param(torch.abs, half_zeros(20, 10), marks=pytest.mark.exhaustive),
         (nn.functional.hardtanh, torch.arange(-100.0, 100.0).div(25).round().requires_grad_()),
         (nn.MaxPool2d(2), torch.zeros(1, 1, 20, 20, requires_grad=True)),
         (nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2)), half_zeros(2, 1, 12, 12)),
@@ -259,11 +259,24 @@ def test_a_function_that_refuses_what_is_outside_of_its_domain():
     ],
     ids=["bias_before_norm", "shift_of_softmax", "batch_norm", "constant_sum", "constant_norm"],
 )
-def test_what_is_left_where_numbers_cancel_is_no_gradient(make):
-    for seed in range(3):
-        torch.manual_seed(seed)
-        failed, text = statuses(make(), torch.randn(4, 3, requires_grad=True))
-        assert not failed, text
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in (1, 2))])
+def test_what_is_left_where_numbers_cancel_is_no_gradient(make, seed):
+    torch.manual_seed(seed)
+    failed, text = statuses(make(), torch.randn(4, 3, requires_grad=True))
+    assert not failed, text
+
+
+def test_the_norm_of_one_number_is_a_constant():
+    """Its gradient is 0 but for rounding, which a weight and 1/√eps magnify; and the output is 0 but for rounding."""
+
+    def norm(x, weight, bias):
+        return nn.functional.layer_norm(x, (1,), weight, bias)
+
+    failed, text = statuses(nn.LayerNorm(1), torch.tensor([4.827]), ["values", "dtypes"])
+    assert not failed, text
+    numbers = [draw(1, seed=seed) for seed in range(3)]
+    failed, text = statuses(norm, tuple(numbers), ["magnitudes", "dtypes"])
+    assert not failed, text
 
 
 def test_errors_that_cancel_are_seen_in_projections():
@@ -280,7 +293,7 @@ def test_errors_that_cancel_are_seen_in_projections():
             error[3, 4], error[3, 5] = 1e-3, -1e-3
             return 2 * grad + error
 
-    for seed in range(20):
+    for seed in range(8):
         assert statuses(Doubled, draw(20, 30), "values", seed=seed)[0]
 
 

@@ -14,13 +14,20 @@ pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
 def chosen():
-    """Of each operation one case, of two dimensions or more where it has one; exhaustively, with all options."""
+    """Of each operation one case, of two dimensions or more where it has one.
+
+    Exhaustively, with all options, and the siblings of one and three dimensions, whose formulas are those of two.
+    """
     for operation in OPERATIONS:
         cases = [c for c in CASES if c.operation is operation and c.layout == "contiguous" and 0 not in c.shapes[0]]
         first = next((c for c in cases if len(c.shapes[0]) >= 2), cases[0])
         for case in (c for c in cases if c.shapes == first.shapes):
-            marks = () if case.options == operation.options[0] else pytest.mark.exhaustive
-            yield pytest.param(case, id=str(case), marks=marks)
+            is_usual = case.options == operation.options[0] and not has_sibling(operation.name)
+            yield pytest.param(case, id=str(case), marks=() if is_usual else pytest.mark.exhaustive)
+
+
+def has_sibling(name):
+    return name.endswith(("1d", "3d"))
 
 
 def has_state(name):
@@ -62,11 +69,21 @@ def inputs_of(rows):
 WITH_STATE = [name for name in nn.__all__ if has_state(name)]
 
 
-@pytest.mark.parametrize("name", WITH_STATE)
-def test_modules(name):
+# What a module adds to its operation; exhaustively, everything.
+OF_MODULES = ("fast", "module", "autocast", "checkpointing")
+
+
+def modules_and_checks():
+    for name in WITH_STATE:
+        yield pytest.param(name, OF_MODULES, id=name, marks=pytest.mark.exhaustive if has_sibling(name) else ())
+        yield pytest.param(name, "default", id=f"{name}-default", marks=pytest.mark.exhaustive)
+
+
+@pytest.mark.parametrize(("name", "checks"), list(modules_and_checks()))
+def test_modules(name, checks):
     module, rows = made(name)
     domain = (0.01, 0.99) if any(how == "probability" for how, _ in rows) else None
-    report = torchbp.check(module, inputs_of(rows), domain=domain, raise_exception=False)
+    report = torchbp.check(module, inputs_of(rows), checks=checks, domain=domain, raise_exception=False)
     assert not report.failed, str(report)
 
 
@@ -81,7 +98,7 @@ def test_all_modules_compile(fresh_compiler):
         def forward(self, inputs):
             return [module(*of) for module, of in zip(self.each, inputs, strict=True)]
 
-    names = [name for name in WITH_STATE if not name.endswith(("1d", "3d"))]
+    names = [name for name in WITH_STATE if not has_sibling(name)]
     modules, rows = zip(*map(made, names), strict=True)
     report = torchbp.check(All(modules), ([inputs_of(of) for of in rows],), checks="compile", require="compile")
     assert not report.failed

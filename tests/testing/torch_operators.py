@@ -74,7 +74,7 @@ class Positional(torch.nn.Module):
 
 
 def audit(function, inputs, **options):
-    """The report; a str where the auditor refuses."""
+    """The report; a str where the auditor refuses, and “empty” where there are no numbers."""
     inputs = dict(inputs)
     args = inputs.pop("*")
     target = function
@@ -88,7 +88,8 @@ def audit(function, inputs, **options):
     if not any(t.numel() and t.requires_grad for t in tree_leaves(args) if isinstance(t, torch.Tensor)):
         return "empty"
     try:
-        return torchbp.check(target, tuple(args), checks="default", skip=SKIPPED, raise_exception=False, **options)
+        report = torchbp.check(target, tuple(args), checks="default", skip=SKIPPED, raise_exception=False, **options)
+        return "empty" if "every output is empty" in report["values"].message else report
     except CannotRun as error:
         return f"refused: {error}"[:200]
     except Exception as error:

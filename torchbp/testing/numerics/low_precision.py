@@ -56,7 +56,7 @@ def agree(subject, point, dtype, words, found, usual, tolerance, forgive_noise=F
     rows = list(zip(names, (*outputs, *low), (*exact[0], *exact[1]), sizes, strict=True))
     unit = torch.finfo(dtype).eps
     # what underflows, and what is left where numbers cancel
-    typical = [subject.outputs.largest / 4] * len(outputs)
+    typical = [subject.size_of_outputs / 4] * len(outputs)
     typical += [subject.typical_gradient(name) for name in subject.names()]
     least = [1e3 * torch.finfo(dtype).tiny + 8 * unit * size for size in typical]
     spread = [0.0] * len(rows)

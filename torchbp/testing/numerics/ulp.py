@@ -66,7 +66,7 @@ def wrong_entry(subject, tensors, usual, by_row=False, alike=False):
         underflow = 16 * torch.finfo(dtype).tiny * torch.finfo(dtype).eps
         allowed = torch.full_like(right, OFF * max(largest(right), usual) + underflow)
         by_entry = OFF * right.abs() + torch.finfo(dtype).tiny
-        if overflows is None and bool((gap > by_entry).any()):
+        if usual and not alike and overflows is None and bool((gap > by_entry).any()):
             overflows = _overflows(subject, tensors, low[2])
         if overflows:  # no number cancels there: an entry is lost whatever the size of the others
             allowed = torch.minimum(allowed, by_entry)

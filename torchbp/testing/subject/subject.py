@@ -140,10 +140,16 @@ class Subject:
             for a, t in zip(self.arguments, point, strict=True)
         ]
 
+    @property
+    def size_of_outputs(self):
+        """|out|; where all is 0 but for rounding, as of a layer norm of one number, the size of what cancels."""
+        operands = max(map(largest, self.point), default=0.0)
+        return operands if self.outputs.largest < 1e-12 * min(operands, 1.0) else self.outputs.largest
+
     def typical_gradient(self, name):
         """|out| / |argument|: roughly the size of a gradient in which nothing cancels."""
         tensor = next(a.tensor for a in self.arguments if a.name == name)
-        return self.outputs.largest / (largest(tensor) or 1.0)
+        return self.size_of_outputs / (largest(tensor) or 1.0)
 
     def negligible_gradient(self, name):
         """What may be left of a gradient that is 0, such as that of a bias before a normalisation."""

@@ -1,6 +1,7 @@
 """The explanation as one HTML page, without URLs, fonts or third-party scripts."""
 
 import json
+import math
 import re
 from html import escape
 from pathlib import Path
@@ -21,6 +22,8 @@ from torchbp.printing import printable
 from torchbp.web import shared_style
 
 HERE = Path(__file__).parent
+POINTS = 200  # of the curve of a loss
+AGAIN = "explain(…, steps=100), or torchbp explain --steps 100,"
 JUMPS = {"again": "Again"}  # where the name is too long for a button
 SCRIPTS = (
     "state.js",
@@ -117,9 +120,29 @@ def _program_and_card(explanation):
     try:
         found = program(explanation)
     except NoProgramError as error:
-        return None, f"<p>{readable(str(error))}</p>"
+        return None, f"<p>{readable(str(error))}</p>{recorded(explanation)}"
     masks = "<p>Each step draws another mask of the dropout, not Python's.</p>" if explanation.chain.drawn else ""
     return found, masks + read(["training.html"])
+
+
+def recorded(explanation):
+    """The loss of each step that Python has taken, drawn; or how to have it drawn."""
+    if len(explanation.steps) == 1:
+        return f"<p>With {AGAIN} it draws the loss of each step that Python takes.</p>"
+    losses = [summary.loss for summary in explanation.steps.summaries()]
+    every = max(1, math.ceil(len(losses) / POINTS))
+    known = [(at, loss) for at, loss in enumerate(losses) if math.isfinite(loss) and at % every == 0]
+    low, high = (choose(loss for _, loss in known) for choose in (min, max)) if known else (0.0, 0.0)
+    x, y = 500 / max(len(losses) - 1, 1), 120 / (high - low or 1)
+    points = " ".join(f"{x * at:.4g},{y * (high - loss):.4g}" for at, loss in known)
+    says = (
+        f"The loss of {len(losses)} steps, as Python has taken them: {formatted(losses[0])} at first and "
+        f"{formatted(losses[-1])} before the last step. The lowest is {formatted(low)}."
+    )
+    return (
+        f'<p>{says}</p><div class="plot"><svg viewBox="-4 -4 508 128" role="img" aria-label="The loss of each step">'
+        f'<polyline class="line" points="{points}"/></svg></div>'
+    )
 
 
 def framed(explanation):

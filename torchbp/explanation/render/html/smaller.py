@@ -10,15 +10,17 @@ LITERAL = "|".join(
         r"/(?![\s/*])(?:[^/\\\n[]|\\.|\[[^\]]*\])+/",
     ]
 )
-COMMENT = r"/\*[\s\S]*?\*/|//.*"
-SPACE = re.compile(rf"({LITERAL})|{COMMENT}|\s*([=<>!&|?:;,{{}}()\[\]*%]+)\s*|(\s)\s+")
-STYLE = re.compile(r"/\*[\s\S]*?\*/|\s*([{};,])\s*|(\s)\s+")
+COMMENT = re.compile(rf"({LITERAL})|/\*[\s\S]*?\*/|//.*")
+SPACE = re.compile(rf"({LITERAL})|\s*([=<>!&|?:;,{{}}()\[\]*%]+)\s*|(\s)\s+")
+STYLE = re.compile(r"\s*([{};,])\s*|(\s)\s+")
 
 
 def smaller_script(text):
     """A division has a space on both sides, and each statement a semicolon, as the formatter writes them."""
-    return SPACE.sub(lambda found: found[1] or found[2] or found[3] or "", text)
+    text = COMMENT.sub(lambda found: found[1] or "", text)
+    return SPACE.sub(lambda found: found[1] or found[2] or found[3], text)
 
 
 def smaller_style(text):
-    return STYLE.sub(lambda found: found[1] or found[2] or "", text)
+    text = re.sub(r"/\*[\s\S]*?\*/", "", text)
+    return STYLE.sub(lambda found: found[1] or found[2], text).strip()

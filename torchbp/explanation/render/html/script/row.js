@@ -64,6 +64,7 @@ function showRow() {
     const text = `The weight that matters most in row ${state.row + 1}: ${name}, to whose gradient it adds ${format(best.share)}. `;
     parts.push(element("p", text, "", follow([weight.name, best.to + 1, best.from + 1].join("."))));
   }
+  if (!best) parts.push(element("p", `Row ${state.row + 1} changes no weight: what it adds to each gradient is 0.`));
   if (dead.length) {
     const more = dead.length > MOST_DEAD ? ` and ${dead.length - MOST_DEAD} more` : "";
     parts.push(element("p", `Dead in every row, where the slope is 0 and no gradient comes through: ${dead.slice(0, MOST_DEAD).join(", ")}${more}.`));
