@@ -11,6 +11,7 @@ from torchbp.training import PackNetwork
 from torchbp.training.cli import importance
 from torchbp.training.export.answering import answering, description
 from torchbp.training.pack.choice import choose
+from torchbp.training.pack.closing import chosen_words
 from torchbp.training.pack.draws import fit_folds
 from torchbp.training.pack.rows import PackRows
 from torchbp.training.tasks import make_task
@@ -99,6 +100,20 @@ def test_the_exported_pack_answers_as_the_pack(scaling):
     with torch.no_grad():
         torch.testing.assert_close(exported(x), expected.float(), rtol=1e-4, atol=1e-5)
     assert description(model, "1")["answers"] == ["P(a)", "P(b)", "P(c)"]
+
+
+def test_the_best_alone_is_of_all_configurations():
+    """It need not be among those that answer together; and one has diverged."""
+    each = {"lr": 0.1, "dropout": 0.0}
+    losses, shares = (0.2, 0.1, None), (1.0, 0.0, 0.0)
+    configurations = [
+        each | {"number": number, "hidden": [4], "loss": loss, "share": share}
+        for number, (loss, share) in enumerate(zip(losses, shares, strict=True), 1)
+    ]
+    model = PackNetwork(2, ["a", "b"], None, "binary", configurations, fold_sizes=[9], inputs=2, scaling="clipped")
+    assert chosen_words(model) == (
+        "1 of 3 configurations, 1 network: 1 (4, lr 0.1) 100%; the best alone has val/loss 0.1000"
+    )
 
 
 @pytest.mark.usefixtures("there")
