@@ -1,6 +1,9 @@
 """Every layer whose rule has equations: each number is autograd's, each line is true as printed, and nothing of the
 model changes."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,6 +12,7 @@ import torchbp
 from tests.explanation.lines import check_numbers
 from tests.explanation.operations import IMAGES, VECTORS, with_images, with_layer
 from torchbp.explanation.render.html.network_data import network
+from torchbp.explanation.render.numpy_code import name_of
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import Layer
 
@@ -52,6 +56,19 @@ def test_a_layer_in_float32(name):
     net, x, y = with_layer(name)
     explanation = torchbp.explain(net.float(), x, y)
     assert [(r.name, c.by) for r in explanation.records for c in r.checks if c.ok is False] == []
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_the_notebook_runs_and_its_grades_are_right(name, capsys):
+    """Of a norm with the statistics of a training, which no cell gives, there is no cell that grades."""
+    explanation, names = torchbp.explain(*with_layer(name)), {}
+    cells = json.loads(explanation.to_notebook())["cells"]
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    for record in explanation.records:
+        np.testing.assert_allclose(names[name_of(record.quantity)], record.tensor.numpy(), rtol=1e-8, atol=1e-12)
+    assert "wrong" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("waves", [1, 4])

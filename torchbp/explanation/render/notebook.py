@@ -94,7 +94,8 @@ def _grading(explanation):
     rules = [part.rule for part in explanation.chain.steps]
     random, tensors = explanation.chain.drawn, criterion.weights
     known = all(rule.torch_module or type(m).__module__ in LESSONS for rule, m in zip(rules, modules, strict=True))
-    if random or tensors or not step.descent.is_plain or not known or not criterion.rule.torch_module:
+    has_statistics = any(True for module in modules for _ in module.buffers())  # of a training, which no cell gives
+    if random or tensors or has_statistics or not step.descent.is_plain or not known or not criterion.rule.torch_module:
         return None
     classes = [
         f"torch.nn.{repr(module).replace(type(module).__name__, rule.torch_module.__name__, 1)}"
