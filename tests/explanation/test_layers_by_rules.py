@@ -8,6 +8,7 @@ from torch import nn
 import torchbp
 from tests.explanation.lines import check_numbers
 from tests.explanation.operations import IMAGES, VECTORS, with_images, with_layer
+from torchbp.explanation.render.html.network_data import network
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import Layer
 
@@ -43,6 +44,22 @@ def test_the_gradients_are_those_of_autograd(name):
     for quantity, key in explanation.chain.keys.items():
         expected = net.get_parameter(key).grad
         torch.testing.assert_close(explanation.values[f"dL/d{quantity}"], expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_a_layer_in_float32(name):
+    """The checks compute in float64, also by the statistics of a batch norm, which are in float32."""
+    net, x, y = with_layer(name)
+    explanation = torchbp.explain(net.float(), x, y)
+    assert [(r.name, c.by) for r in explanation.records for c in r.checks if c.ok is False] == []
+
+
+@pytest.mark.parametrize("waves", [1, 4])
+def test_the_page_draws_all_inputs_of_a_periodic_embedding(waves):
+    """Its frequencies have a column for each wave, and none for an input."""
+    net = nn.Sequential(torchbp.nn.PeriodicEmbedding(3, waves, 1.0), nn.Linear(3 + 3 * waves, 1))
+    columns = network(torchbp.explain(net, torch.randn(2, 3), torch.ones(2, 1)), False)["columns"]
+    assert columns[0]["units"] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("slopes", [1, 3])

@@ -11,6 +11,7 @@ import torchbp
 from tests.explanation.lines import check_numbers
 from torchbp.explanation.cli.lessons import LESSONS
 from torchbp.explanation.render.numpy_code import name_of
+from torchbp.ops.lessons.attention_head import AttentionHead
 
 
 @pytest.fixture(scope="module", params=["convolution", "attention"])
@@ -22,6 +23,13 @@ def test_every_number_is_checked(explanation):
     assert [(r.name, c.by, c.ok) for r in explanation.records for c in r.checks if c.ok is not True] == []
     check_numbers(explanation.records)
     assert explanation.new_loss < explanation.loss
+
+
+def test_an_attention_head_of_half_precision():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(AttentionHead(3, 2), torch.nn.Linear(2, 1)).bfloat16()
+    explanation = torchbp.explain(net, torch.randn(4, 3), torch.ones(4, 1))
+    assert [(r.name, c.by) for r in explanation.records for c in r.checks if c.ok is False] == []
 
 
 def test_the_notebook_computes_every_number(explanation):

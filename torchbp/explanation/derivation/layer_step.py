@@ -65,10 +65,15 @@ class Step:
         given, by its equation."""
         if drawn is not None:
             return self.tree("equation").evaluate({"X": x, self.rule.drawn: drawn}), drawn
-        found = self.rule.forward(x, *self.arguments(parameters), **self.options)
+        found = self.rule.forward(x, *self.arguments(parameters), **self._options_in(x.dtype))
         if self.rule.saves == "returned":
             return found
         return found, x if self.rule.saves == "input" else found
+
+    def _options_in(self, dtype):
+        """The options, those that are tensors in a dtype: the check of a float32 network computes in float64."""
+        floats = {name: v.to(dtype) for name, v in self.options.items() if torch.is_tensor(v) and v.is_floating_point()}
+        return self.options | floats
 
     def reference(self, x, parameters, drawn=None):
         """What it gives, by torch's own module, or by the user's: see `compared_with`."""

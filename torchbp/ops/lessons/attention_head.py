@@ -41,7 +41,7 @@ def _forward(x, query, key, value):
     if x.dim() != 2:
         raise ValueError("give the words of one sentence, (N, D)")
     q, k, v = x @ query.T, x @ key.T, x @ value.T
-    p = probabilities(q, k, None, False, 1 / math.sqrt(len(query)))
+    p = probabilities(q, k, None, False, 1 / math.sqrt(len(query))).to(v.dtype)  # of half precision it is float32
     return p @ v, (x, q, k, v, p)
 
 

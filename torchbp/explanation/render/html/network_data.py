@@ -103,8 +103,9 @@ def _columns_of(explanation):
         quantities[-1].append(explanation.step.criterion.answer)
     columns = [Column(explanation, step, q) for step, q in zip([None, *chain.layers], quantities, strict=True)]
     first = chain.steps[chain.first]
-    weight = next((q for _, q in first.parameters if explanation.values[q.name].dim() == 2), None)
-    if weight is not None and first.takes.number in (None, 0):  # the inputs that most is learned from
+    weight = next((column.weight for column in columns if column.step is first), None)
+    is_matrix = weight is not None and explanation.values[weight.name].dim() == 2
+    if is_matrix and first.takes.number in (None, 0):  # the inputs that most is learned from
         learning = explanation.values[d(weight).name].abs().sum(0)
         columns[0].units = _strongest(learning, explanation.values[INPUT.name].abs().sum(0))
     return columns
