@@ -211,6 +211,14 @@ def test_bad_input(arguments, status, message, run, checkpoint):
     assert {p.name for p in Path().iterdir()} == set(FILES)
 
 
+def test_a_stray_file_whose_name_has_a_blank(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my table.csv").write_text("a,b\n")
+    status, _, err = run("fit", "my table.csv")
+    assert status == 2
+    assert "'my table.csv' belongs to no key; give a value as --data.source 'my table.csv'" in err
+
+
 class PackageLess(CSVLogger):
     """As Lightning's loggers are without their package; one that is there in no environment has this name."""
 

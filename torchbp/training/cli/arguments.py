@@ -15,7 +15,7 @@ from torchbp.cli import keys
 from torchbp.cli.configs import packaged
 from torchbp.cli.keys import LINKED
 from torchbp.cli.recipes import WHY, recipe_settings
-from torchbp.printing import did_you_mean, nearest_name
+from torchbp.printing import did_you_mean, nearest_name, quoted
 from torchbp.training.checkpoints.reading import find_checkpoint, read_checkpoint
 from torchbp.training.errors import SettingError
 
@@ -165,11 +165,12 @@ def shorten(message):
     message = re.sub(r"/--[\w.]+\+", "", message)  # jsonargparse's notation for appending to a list
     if linked := re.match(r'Linked "([\w.]+)" must be given via', message):
         return f"{linked[1]} comes from the data; leave it out"
-    if stray := re.match(r"unrecognized arguments: ([^-]\S*)", message):
-        path = Path(stray[1])
+    if stray := re.match(r"unrecognized arguments: ([^-\s].*)", message):
+        path = Path(stray[1])  # of one argument, whose name has blanks; or there are several
+        path = path if path.exists() else Path(stray[1].split()[0])
         of_run = path.is_dir() or path.suffix == ".ckpt"
         key = "ckpt_path" if of_run else "data.source" if path.is_file() else "KEY"
-        return f"{stray[1]!r} belongs to no key; give a value as --{key} {stray[1]}"
+        return f"{str(path)!r} belongs to no key; give a value as --{key} {quoted(path)}"
     if unknown := re.search(r"unrecognized arguments: --([^\s=]+)|does not accept option '([^']+)'", message):
         key = unknown[1] or unknown[2]
         return f"there is no key {key!r}; {nearest(key, known_keys())}"
