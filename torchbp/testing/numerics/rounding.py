@@ -10,6 +10,7 @@ from torchbp.testing.numerics.tensors import is_inexact, largest
 
 HALF_UNIT = 1e-4  # rounding units above are those of bfloat16 and float16
 CONVERSION = torch.ops.aten._to_copy.default
+_CHOICES = ("where", "masked_fill", "nan_to_num")
 
 
 class DispatchMode(TorchDispatchMode):
@@ -46,16 +47,18 @@ class Roundings(DispatchMode):
 
 
 class Overflows(DispatchMode):
-    """Records whether an operation makes an infinity of finite numbers."""
+    """Records whether an operation makes an infinity of finite numbers, and whether one of choice drops infinities."""
 
     def __init__(self):
         super().__init__()
-        self.seen = False
+        self.seen = self.dropped = False
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        given = _has_infinity((args, kwargs))  # before an operation in place writes into them
         result = function(*args, **(kwargs or {}))
-        if not self.seen and _has_infinity(result) and not _has_infinity((args, kwargs)):
-            self.seen = not _is_factory(function)
+        made, name = _has_infinity(result), function.overloadpacket.__name__
+        self.seen |= made and not given and not _is_factory(function)
+        self.dropped |= given and not made and name.rstrip("_") in _CHOICES
         return result
 
 
