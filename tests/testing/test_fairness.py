@@ -221,6 +221,26 @@ def test_it_accuses_nobody_wrongly_by_a_check(function, inputs, checks):
     assert report[checks].status == "PASS", str(report)
 
 
+@pytest.mark.usefixtures("in_this_process")
+def test_rows_are_not_many_where_each_meets_each():
+    """A table of 20,000 rows by 20,000 takes gigabytes."""
+    seen = []
+
+    class Gram(Doubled):
+        @staticmethod
+        def forward(ctx, x):
+            seen.append(len(x))
+            ctx.save_for_backward(x)
+            return x @ x.t()
+
+        @staticmethod
+        def backward(ctx, g):
+            return (g + g.t()) @ ctx.saved_tensors[0]
+
+    assert check(Gram, torch.stack([X, X.flip(0), X * X]), checks="precision").sound
+    assert max(seen) == 1024
+
+
 def test_no_number_outside_of_the_domain_is_given():
     seen = []
 

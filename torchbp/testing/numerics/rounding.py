@@ -62,6 +62,20 @@ class Overflows(DispatchMode):
         return result
 
 
+class Sizes(DispatchMode):
+    """Records how many numbers the largest tensor has that an operation makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.largest = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        made = [t.numel() for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
+        self.largest = max([self.largest, *made])
+        return result
+
+
 def _has_infinity(values):
     tensors = [t for t in tree_leaves(values) if isinstance(t, torch.Tensor) and is_inexact(t)]
     numbers = [value for value in tree_leaves(values) if isinstance(value, float)]
