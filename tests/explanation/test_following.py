@@ -11,6 +11,7 @@ from tests.explanation.lines import evaluated
 from tests.explanation.operations import with_layer
 from tests.explanation.samples import xor
 from torchbp.cli import main
+from torchbp.explanation.cli.lessons import LESSONS
 from torchbp.explanation.derivation.following import element_of, largest_of_each_row, shares, ways
 
 
@@ -99,6 +100,8 @@ def test_rows_that_mix_are_said_to_mix():
         ("W1", "'W1' is no number of this network"),
         ("W1[1,9]", "W1[1,9]: the places of W1 go to W1[4,2], from 1"),
         ("W1[0,1]", "W1[0,1]: the places of W1"),
+        ("W1[1 2]", "'W1[1 2]' is no number of this network"),
+        ("W1[1,,2]", "'W1[1,,2]' is no number of this network"),
         ("b1[1,1]", "b1[1,1]: the places of b1 go to b1[4], from 1"),
     ],
 )
@@ -107,7 +110,7 @@ def test_what_is_no_number_is_refused(name, message):
         xor().follow(name)
 
 
-@pytest.mark.parametrize(("name", "row"), [("W1[1,1]", 5), ("W1[1,1]", 0), ("A1[2,1]", 1)])
+@pytest.mark.parametrize(("name", "row"), [("W1[1,1]", 5), ("W1[1,1]", 0), ("W1[1,1]", True), ("A1[2,1]", 1)])
 def test_a_row_that_does_not_fit_is_refused(name, row):
     with pytest.raises(ValueError, match=f"row={row}"):
         xor().follow(name, row=row)
@@ -125,6 +128,21 @@ def test_the_weight_that_matters_most_for_a_row():
         assert abs(share) == pytest.approx(max(map(abs, sizes.values())))
         assert sizes[name] == pytest.approx(share)
     assert f"  row 2  {found[1][1]}" in explanation.to_text()
+
+
+@pytest.mark.parametrize("name", ["convolution", "attention"])
+def test_the_weight_that_matters_most_may_be_of_any_layer(name):
+    """A kernel of a convolution and the matrices of an attention head are weights too."""
+    explanation = LESSONS[name](0.1, 1)
+    weights = [name for name, tensor in explanation.chain.start.items() if tensor.dim() > 1]
+    for row, (share, _) in enumerate(largest_of_each_row(explanation)):
+        sizes = []
+        for weight in weights:
+            shape = explanation.chain.start[weight].shape
+            for place in torch.cartesian_prod(*map(torch.arange, shape)).tolist():
+                text = f"{weight}[{','.join(str(at + 1) for at in place)}]"
+                sizes.append(abs(shares(explanation, element_of(explanation, text))[row]))
+        assert abs(share) == pytest.approx(max(sizes))
 
 
 def test_the_command_follows(capsys):

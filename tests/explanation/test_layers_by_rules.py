@@ -45,6 +45,15 @@ def test_the_gradients_are_those_of_autograd(name):
         torch.testing.assert_close(explanation.values[f"dL/d{quantity}"], expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("slopes", [1, 3])
+def test_a_prelu_has_no_slope_at_0(slopes):
+    """Where a number is exactly 0 the loss has a corner, and no difference quotient says that the gradient is wrong."""
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.PReLU(slopes), nn.Linear(3, 1)).double()
+    explanation = check(net, torch.tensor([[0.0, 1, -1], [0, -1, 2]]), torch.ones(2, 1))
+    assert explanation["dL/dX"].checks[1].ok
+
+
 def test_the_parts_on_the_way_back_are_records():
     net, x, y = with_layer("periodic_embedding")
     explanation = torchbp.explain(net, x, y)

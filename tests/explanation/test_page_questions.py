@@ -6,6 +6,7 @@ import torch
 import torchbp
 from tests.explanation.samples import XOR, xor
 from tests.explanation.test_page_following import answer, at
+from torchbp.explanation.cli.lessons import LESSONS
 
 
 def of_row(browser):
@@ -31,6 +32,15 @@ def test_the_page_says_what_each_row_adds_to_the_loss(browse, outputs, loss):
         browser.evaluate(f"chooseRow({row})")
         more = "the most of all rows." if row == worst else f"row {worst + 1} adds the most, {rows[worst]:.4g}."
         assert of_row(browser)[0] == f"Row {row + 1} adds {rows[row]:.4g} to the loss; {more}"
+
+
+def test_of_an_attention_head_no_weight_is_said_to_matter_most(browse):
+    """Its matrices are not among the lines of the drawing, and any of them may matter more."""
+    browser = browse(LESSONS["attention"](0.1, 1))
+    browser.evaluate("chooseRow(1)")
+    said = of_row(browser)
+    assert said[0].startswith("Row 2 adds ")
+    assert not [line for line in said if "matters most" in line or "changes no weight" in line]
 
 
 def test_the_weight_that_matters_most_in_a_row_is_followed_with_one_click(browse):

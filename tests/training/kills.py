@@ -13,8 +13,8 @@ from torchbp.training.cli import run_page
 
 def fit_here(folder, arguments, save=0, replace=0):
     """`fit` in a process of its own, which is killed in the middle of the checkpoint number `save` that it writes, or
-    before it puts number `replace` in its place. The first are last.ckpt, best.ckpt, last.ckpt; of a pack best.ckpt,
-    last.ckpt, and the draw."""
+    before it puts number `replace` in its place. The first are last.ckpt, best.ckpt, last.ckpt; of a pack last.ckpt,
+    best.ckpt, and the draw."""
     written, write, put = [], torch.save, os.replace
 
     def half(checkpoint, file):

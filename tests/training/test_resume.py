@@ -135,6 +135,15 @@ def test_killed_while_a_checkpoint_is_written(save, replace, uninterrupted, proc
     assert_as_uninterrupted(uninterrupted)
 
 
+def test_killed_before_there_is_a_checkpoint(processes, capsys):
+    """The line says how to start again, and that command works."""
+    killed_in_writing(processes, FIT, save=1)
+    run = LAST.parent.parent
+    assert main(["fit", "--ckpt_path", str(run)]) == 1
+    assert f"{run} has no checkpoint; start that run again: torchbp fit -c {run}/config.yaml" in capsys.readouterr().err
+    assert main(["fit", "-c", f"{run}/config.yaml", "--trainer.max_epochs", "1"]) == 0
+
+
 MOMENTS = {  # where a signal comes, how often that is passed before, and the signal
     "the first step": ("torchbp.training.Network.training_step", 0, signal.SIGTERM),
     "a step": ("torchbp.training.Network.training_step", 37, signal.SIGINT),

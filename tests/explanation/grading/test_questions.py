@@ -4,7 +4,10 @@ import pytest
 import torch
 
 import torchbp
+from tests.explanation.operations import VECTORS, with_layer
 from torchbp.explanation.grading.formulas import FormulaError
+from torchbp.explanation.grading.gaps import takes_places
+from torchbp.explanation.render.plain_text import plain
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import Activation, Loss
 
@@ -32,6 +35,52 @@ def test_every_choice_is_read_and_one_of_them_is_right(exercise):
             assert all(mark.causes for mark in marks if mark.verdict == "wrong"), str(question)
             count += 1
     assert count > 30
+
+
+def test_of_one_row_a_sum_over_the_rows_is_no_wrong_choice():
+    torch.manual_seed(1)
+    exercise = torchbp.exercise(torchbp.nn.MLP(2, 3, 2), torch.randn(1, 2), torch.rand(1, 2))
+    for name in exercise.asked:
+        for question in exercise.questions(name):
+            verdicts = [question.answer(choice).verdict for choice in question.choices]
+            assert verdicts.count("right") == 1, str(question)
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_of_any_layer_each_question_has_one_right_choice(name):
+    """A formula whose text does not say which numbers of a row it takes is not asked, and is refused as an answer."""
+    exercise = torchbp.exercise(*with_layer(name))
+    for record in exercise.records:
+        for question in exercise.questions(record.name):
+            verdicts = [question.answer(choice).verdict for choice in question.choices]
+            assert verdicts.count("right") == 1, str(question)
+        formula = {record.name: plain(record.sides[-1])}
+        if not takes_places(record.sides[-1]):
+            assert exercise.grade(formula).right, formula
+        else:
+            assert not exercise.questions(record.name)
+            with pytest.raises(ValueError, match=f"{record.name}=.* give the numbers"):
+                exercise.grade(formula)
+
+
+def test_a_small_gradient_does_not_hide_a_mistake_in_the_update():
+    """α dL/dW is here a millionth of W, and a formula is judged by more digits than what one writes by hand."""
+    net = torchbp.nn.MLP(2, 3, 1, dtype=torch.float64)
+    with torch.no_grad():
+        net[2].bias.fill_(14.0)
+    exercise = torchbp.exercise(net, [[1.0, 2.0]], [[1.0]], lr=0.3)
+    assert exercise.grade({"W2′": "W2 - lr dW2"}).right
+    grade = exercise.grade({"W2′": "W2 - dW2"})
+    assert grade["W2′"].causes == ("the factor α is missing",)
+
+
+def test_the_equation_is_right_where_it_rounds_to_0():
+    net = torchbp.nn.MLP(2, 3, 1, dtype=torch.float64)
+    with torch.no_grad():
+        net[2].bias.fill_(50.0)
+    exercise = torchbp.exercise(net, [[1.0, 2.0]], [[1.0]])
+    assert exercise.explanation["dL/dZ2"].tensor != 0  # and A2 is 1
+    assert exercise.grade({"dZ2": "(A2 - y) / N"}).right
 
 
 GAPS = [  # the gap, what is put there, and what is said of it

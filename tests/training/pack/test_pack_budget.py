@@ -20,7 +20,7 @@ def test_times(text, seconds):
     assert seconds_of(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0", "m", "2 minutes", "-5s", "1m2h"])
+@pytest.mark.parametrize("text", ["", "0", "m", "2 minutes", "-5s", "1m2h", "1h30", "2m30"])
 def test_what_is_no_time(text):
     with pytest.raises(SettingError, match="must be a time, such as 90s, 2m or 1h30m"):
         seconds_of(text)

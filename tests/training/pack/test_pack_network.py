@@ -10,8 +10,11 @@ from torchbp.estimators.pack_training import PackTraining
 from torchbp.training import PackNetwork
 from torchbp.training.cli import importance
 from torchbp.training.export.answering import answering, description
+from torchbp.training.pack.choice import choose
+from torchbp.training.pack.closing import chosen_words
 from torchbp.training.pack.draws import fit_folds
 from torchbp.training.pack.rows import PackRows
+from torchbp.training.tasks import make_task
 
 
 @pytest.mark.parametrize("sizes", [[33, 33, 34], [20]])
@@ -29,6 +32,20 @@ def test_a_network_is_not_trained_on_its_fold(sizes, monkeypatch):
         assert not mask[starts[fold] : starts[fold] + sizes[fold]].any()
         assert mask.sum() % options["batch_size"] == 0
         assert mask.sum() >= 100 - max(sizes) - options["batch_size"]
+
+
+@pytest.mark.parametrize("name", ["binary", "multiclass"])
+def test_who_is_surest_is_not_chosen_for_that(name):
+    """All answers are right: of 60 rows with one wrong answer, the second of these would have the lower loss."""
+    task = make_task(name, list("ab" if name == "binary" else "abc"))
+    y = torch.arange(60) % len(task.classes)
+    right = torch.nn.functional.one_hot(y).float()
+    right, y = (right[:, 1:], y[:, None].float()) if name == "binary" else (right, y)
+    answers = torch.stack([(1 - 2 * epsilon) * right + epsilon for epsilon in (1e-9, 1e-2)])
+    draw = {"number": 0, "configurations": [{}, {}], "networks": [[], []], "answers": answers}
+    (sure, mild), *_ = choose([draw], PackRows(torch.zeros(60, 1), y, None, [30, 30], task, 0))
+    assert sure["loss"] < 1e-6 < mild["loss"]
+    assert mild["share"] > sure["share"]
 
 
 def test_importance_is_of_rows_that_the_members_were_not_trained_on(monkeypatch):
@@ -83,6 +100,20 @@ def test_the_exported_pack_answers_as_the_pack(scaling):
     with torch.no_grad():
         torch.testing.assert_close(exported(x), expected.float(), rtol=1e-4, atol=1e-5)
     assert description(model, "1")["answers"] == ["P(a)", "P(b)", "P(c)"]
+
+
+def test_the_best_alone_is_of_all_configurations():
+    """It need not be among those that answer together; and one has diverged."""
+    each = {"lr": 0.1, "dropout": 0.0}
+    losses, shares = (0.2, 0.1, None), (1.0, 0.0, 0.0)
+    configurations = [
+        each | {"number": number, "hidden": [4], "loss": loss, "share": share}
+        for number, (loss, share) in enumerate(zip(losses, shares, strict=True), 1)
+    ]
+    model = PackNetwork(2, ["a", "b"], None, "binary", configurations, fold_sizes=[9], inputs=2, scaling="clipped")
+    assert chosen_words(model) == (
+        "1 of 3 configurations, 1 network: 1 (4, lr 0.1) 100%; the best alone has val/loss 0.1000"
+    )
 
 
 @pytest.mark.usefixtures("there")

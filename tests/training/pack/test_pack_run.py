@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from tests.training.kills import fit_here, killed_in_writing
 from tests.training.pack.tables import OF_ROWS, QUICK, RUN, write_table
 from torchbp.testing.cli import worker
 from torchbp.training import PackNetwork
+from torchbp.training.pack import run as of_run
 
 
 def chosen(path):
@@ -176,8 +176,6 @@ def test_check_audits_a_member(run, monkeypatch):
 @pytest.mark.usefixtures("in_an_empty_folder")
 def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
     """More networks are added to a run, after a signal within its second draw; all are those of the whole run."""
-    from torchbp.training.pack import run as of_run
-
     write_table("t.csv")
     fit = ["fit", *OF_ROWS, "--data.target", "t", *QUICK]
     train = of_run.train_draw
@@ -207,6 +205,7 @@ def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
     assert all(torch.equal(state[name], whole[name]) for name in whole)
     for setting, message in (
         (["--trainer.max_epochs", 5], "the checkpoint has max_epochs=4, but this command has 5"),
+        (["--data.batch_size", 8], "the checkpoint has batch_size=None, but this command has 8"),
         (["--seed_everything", 1], "the checkpoint has seed=0, but this command has 1"),
         (["--data.seed", 1], "the checkpoint has seed=0, but this command has 1"),
         (["--data.missing", "refuse"], "missing"),
@@ -217,8 +216,9 @@ def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
     status, _, err = run("fit", "--ckpt_path", RUN / "checkpoints/best.ckpt")
     assert status == 2
     assert "best.ckpt is no last.ckpt of a run, whose draws a pack goes on with; name the run's folder" in err
-    status, out, err = run("fit", "--ckpt_path", RUN, "--model.members", 3)  # nothing to do
-    assert status == 0
+    torch.manual_seed(7)  # any number, where the command has no seed; the checkpoint's counts
+    status, out, err = run("fit", "--ckpt_path", RUN, "--model.members", 3, "--seed_everything", "false")
+    assert status == 0, err  # there was nothing to train
     assert "networks 24 of 24  val/loss" in err
     (RUN / "checkpoints/draws/1.ckpt").write_bytes(b"x")
     status, _, err = run("fit", "--ckpt_path", RUN)
@@ -229,20 +229,29 @@ def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
     assert "is of a pack; add --recipe pack" in err
 
 
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_after_an_epoch_of_the_second_draw(folder, arguments):
+    train = of_run.train_draw
+    of_run.train_draw = lambda number, rows, until, **options: train(number, rows, die if number else until, **options)
+    fit_here(folder, arguments)
+
+
 def killed_in_the_second_draw(processes, arguments):
-    process = processes.Process(target=fit_here, args=(os.getcwd(), arguments))
+    process = processes.Process(target=die_after_an_epoch_of_the_second_draw, args=(os.getcwd(), arguments))
     process.start()
-    while not (RUN / "checkpoints/draws/0.ckpt").exists():
-        assert process.is_alive()
-        time.sleep(0.005)
-    process.kill()
     process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert [path.name for path in (RUN / "checkpoints/draws").iterdir()] == ["0.ckpt"]
 
 
 KILLS = {
     "in the second draw": killed_in_the_second_draw,
+    "before the first best.ckpt is written": functools.partial(killed_in_writing, save=2),
     "while the first draw is written": functools.partial(killed_in_writing, save=3),
-    "between best.ckpt and last.ckpt": functools.partial(killed_in_writing, save=5),
+    "between last.ckpt and best.ckpt": functools.partial(killed_in_writing, save=5),
     "before the second draw is in its place": functools.partial(killed_in_writing, replace=6),
 }
 

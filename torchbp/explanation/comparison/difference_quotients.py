@@ -48,8 +48,7 @@ class DifferenceQuotients:
         self.conditions = [
             (s.gives, indicator.replace(equations.nodes(s)))
             for s in self.chain.steps
-            if s.is_activation
-            for indicator in equations.indicators(s.tree("slope"))
+            for indicator in equations.indicators(s.tree("slope" if s.is_activation else "backward_equation"))
         ]
         self.conditions += [(None, indicator) for indicator in equations.indicators(step.criterion.tree("slope"))]
 

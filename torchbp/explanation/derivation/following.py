@@ -47,7 +47,7 @@ def element_of(explanation, text):
     Raises:
         ValueError: there is none of this name, or no such place in it.
     """
-    chain, found = explanation.chain, re.fullmatch(r"\s*([^\s\[\]]+)\s*\[([\d\s,]+)\]\s*", str(text))
+    chain, found = explanation.chain, re.fullmatch(r"\s*([^\s\[\]]+)\s*\[(\s*\d+\s*(?:,\s*\d+\s*)*)\]\s*", str(text))
     known = {INPUT.name: (INPUT, None)}
     for step in chain.steps:
         known |= {q.name: (q, step) for q in (*(q for _, q in step.parameters), step.gives)}
@@ -59,7 +59,7 @@ def element_of(explanation, text):
         )
     quantity, step = known[found[1]]
     shape = tuple(explanation.values[quantity.name].shape)
-    numbers = [int(number) for number in found[2].split(",") if number.strip()]
+    numbers = [int(number) for number in found[2].split(",")]
     if len(numbers) != len(shape) or not all(1 <= n <= size for n, size in zip(numbers, shape, strict=True)):
         last = ",".join(map(str, shape))
         raise ValueError(f"{found[0].strip()}: the places of {quantity.name} go to {quantity.name}[{last}], from 1")
@@ -68,14 +68,17 @@ def element_of(explanation, text):
 
 def shares(explanation, element):
     """What each row adds to the gradient of an element of a parameter, a number for each row."""
-    record = explanation[d(element.quantity).name]
-    tree, values = record.sides[-1], explanation.step.symbols
+    rows = range(len(explanation.values[INPUT.name]))
+    return [_gradient_of_row(explanation, element.quantity, row)[element.place].item() for row in rows]
+
+
+def _gradient_of_row(explanation, quantity, row):
+    """What a row adds to the gradient of a parameter."""
+    record, values = explanation[d(quantity).name], explanation.step.symbols
+    tree = record.sides[-1]
     above = [name for name in tree.symbols() if name in explanation.by_name and explanation[name].by is not None]
-    found = []
-    for row in range(len(explanation.values[INPUT.name])):
-        masked = {name: torch.zeros_like(values[name]).index_copy_(0, *_row(values[name], row)) for name in above}
-        found.append(tree.evaluate(values.new_child(masked)).expand(record.tensor.shape)[element.place].item())
-    return found
+    masked = {name: torch.zeros_like(values[name]).index_copy_(0, *_row(values[name], row)) for name in above}
+    return tree.evaluate(values.new_child(masked)).expand(record.tensor.shape)
 
 
 def _row(tensor, row):
@@ -166,12 +169,23 @@ def largest_of_each_row(explanation):
     values, best = explanation.values, [(0.0, "")] * len(explanation.values[INPUT.name])
     for step in explanation.chain.layers:
         for parameter, quantity in step.parameters:
-            if quantity not in explanation.step.learnt or not is_weight(step, parameter):
+            if quantity not in explanation.step.learnt or not _multiplies(explanation, step, quantity):
                 continue
-            dz, x = values[d(step.gives).name], values[step.takes.name]
+            dz, x, is_matrix = values[d(step.gives).name], values[step.takes.name], is_weight(step, parameter)
             for row in range(len(dz)):
-                unit, source = int(dz[row].abs().argmax()), int(x[row].abs().argmax())
-                share = (dz[row, unit] * x[row, source]).item()
+                if is_matrix:
+                    place = int(dz[row].abs().argmax()), int(x[row].abs().argmax())
+                    share = (dz[row, place[0]] * x[row, place[1]]).item()
+                else:
+                    found = _gradient_of_row(explanation, quantity, row)
+                    place = tuple(int(at) for at in torch.unravel_index(found.abs().argmax(), found.shape))
+                    share = found[place].item()
                 if abs(share) > abs(best[row][0]):
-                    best[row] = share, f"{quantity.name}[{unit + 1},{source + 1}]"
+                    best[row] = share, f"{quantity.name}[{','.join(str(at + 1) for at in place)}]"
     return best
+
+
+def _multiplies(explanation, step, quantity):
+    """Whether a parameter is a matrix or a kernel of weights, which multiply what the layer takes."""
+    tree = explanation[d(quantity).name].sides[-1]
+    return explanation.values[quantity.name].dim() > 1 and step.takes.name in tree.symbols()

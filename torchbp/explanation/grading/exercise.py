@@ -13,9 +13,9 @@ from torchbp.explanation.explanation import Explanation, explain
 from torchbp.explanation.grading.answers import aliases, read
 from torchbp.explanation.grading.causes import Causes, largest_difference
 from torchbp.explanation.grading.formulas import read_formula
-from torchbp.explanation.grading.gaps import gaps, known_shapes
+from torchbp.explanation.grading.gaps import NEAR, gaps, known_shapes, takes_places
 from torchbp.explanation.grading.grade import Grade, Mark
-from torchbp.explanation.grading.mistakes import agrees, value_of
+from torchbp.explanation.grading.mistakes import agrees, fitted, value_of
 from torchbp.explanation.grading.question import Question
 from torchbp.explanation.notation.equations import ALPHA, K, N
 from torchbp.explanation.notation.quantities import TARGET
@@ -89,7 +89,8 @@ class Exercise:
         Raises:
             TypeError: answers that are no dictionary of numbers, or a function that takes what is not given.
             ValueError: a name that is not among the quantities; no answers; a text that is no formula of what comes
-                before; a tolerance that is no share.
+                before, or of a quantity whose formula takes numbers by their places in a row; a tolerance that is no
+                share.
         """
         if not 0 <= tolerance < 1:
             raise ValueError(f"tolerance={tolerance!r} must be a share of each number, such as {TOLERANCE}")
@@ -100,11 +101,16 @@ class Exercise:
                 continue
             answer = found[record.name]
             if isinstance(answer, str):
+                if takes_places(record.sides[-1]):
+                    raise ValueError(
+                        f"{record.name}={answer!r}: a typed formula cannot say which numbers of a row it takes; "
+                        "give the numbers"
+                    )
                 marks.append(self._mark_of_formula(record, read_formula(answer, self._names(record)), tolerance))
                 continue
             mark = self._mark(record, answer, wrong, tolerance)
             if mark.verdict != "right":
-                wrong[record.name] = _fitted(answer, record.tensor)
+                wrong[record.name] = fitted(answer, record.tensor)
             marks.append(mark)
         return Grade(marks, [name for name in self.asked if name not in found])
 
@@ -115,7 +121,8 @@ class Exercise:
             name: of the quantity, such as dL/dZ1 or short dZ1.
 
         Returns:
-            `Question`s: print one, and answer it with `question.answer("A1")`.
+            `Question`s: print one, and answer it with `question.answer("A1")`. None where the formula takes numbers by
+            their places in a row, as that of a convolution does.
 
         Raises:
             ValueError: a name that is not among the quantities.
@@ -137,7 +144,7 @@ class Exercise:
 
     def _mark(self, record, value, wrong, tolerance):
         right = record.tensor.double()
-        value = _fitted(value, right)
+        value = fitted(value, right)
         if agrees(value, right, tolerance):
             return Mark(record.name, "right")
         symbols = self.explanation.step.symbols
@@ -158,13 +165,17 @@ class Exercise:
     def _mark_of_formula(self, record, tree, tolerance=TOLERANCE, otherwise=""):
         """The mark of a right side of the quantity's equation, computed from the right values. otherwise: the cause
         where no usual mistake gives the numbers."""
-        value, right = value_of(tree, self.explanation.step.symbols), record.tensor.double()
+        symbols, right = self.explanation.step.symbols, record.tensor.double()
+        value = value_of(tree, symbols)
         if value is None:
             return Mark(record.name, "wrong", ("the shapes do not fit",), (), record.equation)
-        value = _fitted(value, right)
-        if agrees(value, right, tolerance):
+        if record.tensor.dtype == torch.float64:  # more digits than one writes by hand: an update may be a small change
+            tolerance = min(tolerance, NEAR)
+        value = fitted(value, right)
+        by_equation = fitted(value_of(record.sides[-1], symbols), right)  # which may round more than what is recorded
+        if agrees(value, right, tolerance) or agrees(value, by_equation, tolerance):
             return Mark(record.name, "right")
-        causes = self._causes(record, value, self.explanation.step.symbols, tolerance, otherwise)
+        causes = self._causes(record, value, symbols, tolerance, otherwise)
         return Mark(record.name, "wrong", causes, (), record.equation, largest_difference(value, right))
 
     def _causes(self, record, value, values, tolerance, otherwise=""):
@@ -209,9 +220,3 @@ def _leaves(tree):
     """The quantities and constants in a tree."""
     children = tree.children()
     return [leaf for child in children for leaf in _leaves(child)] if children else [tree] if tree.symbols() else []
-
-
-def _fitted(value, right):
-    """A value in the shape of the right one, where it is that but for dimensions of 1, as (1, n) is of (n)."""
-    squeezed = [n for n in value.shape if n != 1] == [n for n in right.shape if n != 1]
-    return value.reshape(right.shape) if squeezed and value.dim() != right.dim() else value

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from torchbp.explanation.grading.mistakes import Mistake, agrees, mistakes, turned, value_of, with_child
+from torchbp.explanation.grading.mistakes import Mistake, agrees, fitted, mistakes, turned, value_of, with_child
 from torchbp.explanation.notation.quantities import Derivative, Quantity
 from torchbp.explanation.render.printer import is_tensor
 from torchbp.ops.expressions import (
@@ -24,6 +24,7 @@ from torchbp.ops.expressions import (
     SumOfRow,
     SumOver,
 )
+from torchbp.ops.places import Multilinear
 
 MOST_GAPS, MOST_WRONG = 3, 4
 NEAR = 1e-6  # of two numbers: a choice that gives the right value is no wrong one
@@ -52,18 +53,20 @@ class Gap:
 
 
 def gaps(tree: Expression, shapes: dict, values: dict) -> list[Gap]:
-    """The gaps of an equation, the largest parts first.
+    """The gaps of an equation, the largest parts first; none where a text does not say all that its tree does.
 
     Args:
         tree: the right side. shapes: {quantity: shape} of all that may stand in a gap. values: {name: tensor}.
     """
+    if takes_places(tree):
+        return []
     right, found = value_of(tree, values), []
     for part, above, put in _hideable(tree):
         hidden = put(Hidden("▢", 0 if is_tensor(part) else None))
         wrong = {}
         for mistake in _others(part, above, shapes):
             value = value_of(_filled(hidden, mistake.tree), values)
-            if value is None or not agrees(value, right, NEAR):
+            if value is None or not agrees(fitted(value, right), right, NEAR):
                 wrong.setdefault(mistake.tree, mistake)
             if len(wrong) == MOST_WRONG:
                 break
@@ -72,6 +75,11 @@ def gaps(tree: Expression, shapes: dict, values: dict) -> list[Gap]:
         if len(found) == MOST_GAPS:
             break
     return found
+
+
+def takes_places(tree: Expression) -> bool:
+    """Whether an equation takes numbers by their places in a row, which its text does not say."""
+    return isinstance(tree, Multilinear) or any(map(takes_places, tree.children()))
 
 
 def known_shapes(explanation, records) -> dict:

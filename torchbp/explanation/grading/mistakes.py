@@ -87,6 +87,12 @@ def agrees(value, right, tolerance):
     return bool(((value - right).abs() <= tolerance * right.abs() + ROUNDING * largest).all())
 
 
+def fitted(value, right):
+    """A value in the shape of the right one, where it is that but for dimensions of 1, as (1, n) is of (n)."""
+    squeezed = [n for n in value.shape if n != 1] == [n for n in right.shape if n != 1]
+    return value.reshape(right.shape) if squeezed and value.dim() != right.dim() else value
+
+
 def _has_logarithm(tree):
     return (isinstance(tree, Call) and tree.function.name == "ln") or any(map(_has_logarithm, tree.children()))
 

@@ -1,7 +1,7 @@
 """A question about a formula: what belongs in its gap?"""
 
 from torchbp.explanation.grading.formulas import read_formula
-from torchbp.explanation.grading.gaps import Gap
+from torchbp.explanation.grading.gaps import NEAR, Gap
 from torchbp.explanation.grading.grade import Mark
 from torchbp.explanation.notation.records import Record, sentence
 from torchbp.explanation.render.plain_text import plain
@@ -26,9 +26,10 @@ class Question:
             ValueError: a text that is no formula of what comes before.
         """
         part = read_formula(text, self._names)
-        offered = [mistake.parts for mistake in self._gap.wrong if mistake.tree == part]
+        offered = [mistake.parts for mistake in self._gap.wrong if plain(mistake.tree) == plain(part)]
         cause = offered[0] if offered else (part, " stands where ", self._gap.part, " belongs")
-        return self._exercise._mark_of_formula(self._record, self._gap.filled(part), otherwise=sentence(cause))
+        near = {"tolerance": NEAR} if offered else {}  # so far at least is what is offered from the right numbers
+        return self._exercise._mark_of_formula(self._record, self._gap.filled(part), otherwise=sentence(cause), **near)
 
     def __str__(self) -> str:
         return f"{self.text}\n▢ is one of: {';  '.join(self.choices)}"

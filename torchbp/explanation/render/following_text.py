@@ -20,7 +20,7 @@ def following(explanation, text, row=None):
     """
     element = element_of(explanation, text)
     name, count = named(element.quantity.name, element.place), len(explanation.values[INPUT.name])
-    if row is not None and not (isinstance(row, int) and 1 <= row <= count):
+    if row is not None and not (type(row) is int and 1 <= row <= count):
         raise ValueError(f"row={row!r}: there are the rows 1 to {count}")
     value = explanation.values[element.quantity.name][element.place].item()
     lines = [_ruled(f"Follow {name}"), *_wrapped(f"{name} = {formatted(value)}{_what(explanation, element)}.")]
@@ -103,7 +103,7 @@ def _ways(explanation, quantity, row, unit):
     for place in first:
         lines += _wrapped(_line(explanation, d(output), place), "   ")
     if found is None:
-        words = "The rows mix on the way, so the ways of this row alone are not all: the equation of each step is"
+        words = "The rows mix on the way, so the ways of this row alone are not all. By the equation:"
         return [*lines, *_wrapped(words), *_wrapped(_line(explanation, d(quantity), (row, unit)), "   ")]
     if quantity == output:
         return lines
@@ -147,8 +147,10 @@ def _what(explanation, element):
 
 def rows_and_weights(explanation):
     """For a small batch, which weight each row changes most."""
+    if len(explanation.values[INPUT.name]) > ROWS:
+        return []
     found = largest_of_each_row(explanation)
-    if len(found) > ROWS or not any(name for _, name in found):
+    if not any(name for _, name in found):
         return []
     if len(found) == 1:
         ((share, name),) = found

@@ -34,8 +34,12 @@ def find_checkpoint(path, resume=False):
         for inside in (folder / "checkpoints" / name, folder / name):
             if inside.is_file():
                 return str(inside)
-    run = _newest_run(folder, "**")
-    raise UserError(f"{path} has no checkpoint; " + (f"name a run in it, such as {run}" if run else "it is no run"))
+    remedy = "it is no run"
+    if run := _newest_run(folder, "**"):
+        remedy = f"name a run in it, such as {run}"
+    elif (config := folder / "config.yaml").is_file():  # of a run that was killed before its first one
+        remedy = f"start that run again: torchbp fit -c {config}"
+    raise UserError(f"{path} has no checkpoint; {remedy}")
 
 
 def _newest_run(folder, pattern):

@@ -12,9 +12,9 @@ def seconds_of(text):
     """The seconds of a time as `90s`, `2m` or `1h30m`, or of a number of seconds.
 
     Raises:
-        SettingError: another text, or no time.
+        SettingError: another text, such as 1h30, or no time.
     """
-    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", str(text).strip())
+    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", budget_words(text))
     numbers = [int(part or 0) for part in parts.groups()] if parts else [0]
     seconds = sum(number * size for number, size in zip(numbers, UNITS.values(), strict=False))
     if not seconds:
@@ -24,7 +24,8 @@ def seconds_of(text):
 
 def budget_words(text):
     """The budget as it was given, with its unit."""
-    return f"{text}s" if str(text).strip().isdigit() else str(text)
+    text = str(text).strip()
+    return f"{text}s" if text.isdigit() else text
 
 
 class Budget:

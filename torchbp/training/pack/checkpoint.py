@@ -9,9 +9,9 @@ from torchbp import __version__
 from torchbp.training.atomic_write import atomic_write
 
 
-def checkpoint_of(model, data, max_epochs):
-    """What `best.ckpt` holds of a `PackNetwork`, the `TabularData` that it was trained on, and the most epochs of a
-    network."""
+def checkpoint_of(model, data, options):
+    """What `best.ckpt` holds of a `PackNetwork`, the `TabularData` that it was trained on, and {name: value} of the
+    training's options."""
     return {
         "hyper_parameters": dict(model.hparams),
         "state_dict": model.state_dict(),
@@ -19,16 +19,15 @@ def checkpoint_of(model, data, max_epochs):
         "TabularData": {"order": None, "rows": data.saved_rows, "label_kind": data.table.label_kind},
         "torchbp_version": __version__,
         "pytorch-lightning_version": pytorch_lightning.__version__,
-        "max_epochs": max_epochs,
         "epoch": 0,
         "global_step": 0,
-    }
+    } | options
 
 
-def write_checkpoints(model, data, max_epochs, folder):
-    """Write best.ckpt; and last.ckpt, which is the same, and says that the run can be resumed."""
-    checkpoint = checkpoint_of(model, data, max_epochs)
+def write_checkpoints(model, data, options, folder):
+    """Write last.ckpt, from which a killed run goes on, and best.ckpt, which is the same."""
+    checkpoint = checkpoint_of(model, data, options)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("best.ckpt", "last.ckpt"):
+    for name in ("last.ckpt", "best.ckpt"):
         with atomic_write(folder / name) as temporary, Path(temporary).open("wb") as file:
             torch.save(checkpoint, file)

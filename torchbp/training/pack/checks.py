@@ -54,13 +54,16 @@ def check_strategy(trainer):
         raise SettingError(f"a pack trains in one process or under ddp, not {type(trainer.strategy).__name__}")
 
 
+def same_in_each_draw(command):
+    """{name: value} of options that all draws are trained with, and that are no settings of the model or its rows."""
+    return {"max_epochs": command.trainer.max_epochs, "batch_size": command.settings.data.batch_size}
+
+
 def check_resumed(command, seed):
     """Refuse to go on with the pack of a checkpoint that has other settings or rows."""
     path, saved = command.settings.ckpt_path, command.trained.hparams
-    check_same_settings(saved, {name: command.model.hparams[name] for name in SAME}, path)
-    if command.settings.seed_everything is not False:
-        check_same_settings(saved, {"seed": seed}, path)
-    check_same_settings(command.checkpoint, {"max_epochs": command.trainer.max_epochs}, path)
+    check_same_settings(saved, {name: command.model.hparams[name] for name in SAME} | {"seed": seed}, path)
+    check_same_settings(command.checkpoint, same_in_each_draw(command), path)
     if command.resumed_run is None:
         raise SettingError(f"{path} is no last.ckpt of a run, whose draws a pack goes on with; name the run's folder")
     data = dict(command.datamodule.hparams)

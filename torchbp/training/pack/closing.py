@@ -59,7 +59,7 @@ def chosen_words(model):
     networks = f"{len(model.nets)} network{'s' * (len(model.nets) > 1)}"
     count = f"{len(chosen)} of {len(model.hparams.configurations)} configurations, {networks}"
     more = ", …" if len(chosen) > MOST_NAMED else ""
-    alone = min(one["loss"] for one in chosen)
+    alone = min(one["loss"] for one in model.hparams.configurations if one["loss"] is not None)
     return f"{count}: {', '.join(words)}{more}; the best alone has val/loss {alone:.4f}"
 
 

@@ -21,7 +21,7 @@ from torchbp.training.cli.processes import group_to_wait_in, wait_for_all
 from torchbp.training.cli.recipe_line import recipe_line, shows_survey
 from torchbp.training.pack.budget import Budget, budget_words, seconds_of
 from torchbp.training.pack.checkpoint import write_checkpoints
-from torchbp.training.pack.checks import SAME, check_resumed, check_strategy
+from torchbp.training.pack.checks import SAME, check_resumed, check_strategy, same_in_each_draw
 from torchbp.training.pack.choice import choose, pack_network
 from torchbp.training.pack.closing import close
 from torchbp.training.pack.draws import OF_DRAW, drawn_numbers, options_of, read_draw, train_draw, write_draw
@@ -53,6 +53,8 @@ class PackRun:
                 part.unlink()
         self.group = group_to_wait_in()
         seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**32)
+        if command.checkpoint is not None and settings.seed_everything is False:
+            seed = command.trained.hparams.seed  # by which its rows and draws are
         description = [
             *recipe_line(command),
             *data_description(self.data, command.model.task, shows_survey(self.trainer)),
@@ -141,7 +143,7 @@ class PackRun:
         configurations, loss, networks = choose(self.draws.values(), self.rows)
         h = self.command.model.hparams
         self.model = pack_network(configurations, networks, self.rows, {name: h[name] for name in SAME})
-        write_checkpoints(self.model, self.data, self.trainer.max_epochs, self.folder / "checkpoints")
+        write_checkpoints(self.model, self.data, same_in_each_draw(self.command), self.folder / "checkpoints")
         progress.show(len(configurations) * len(self.rows.fold_sizes), loss, len(self.model.nets))
 
 

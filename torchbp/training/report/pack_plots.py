@@ -39,7 +39,7 @@ SWEPT = {
         "Periodic embedding",
         "frequency",
         lambda one: one["frequency"],
-        "Those at 0 have none. If they have the highest losses, the target rises and falls with a feature.",
+        "If losses fall to the right, the target rises and falls often over the range of a feature.",
     ),
 }
 

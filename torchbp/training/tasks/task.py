@@ -215,7 +215,8 @@ class Task(torch.nn.Module):
     def row_losses(self, z: torch.Tensor, y: torch.Tensor, doubt: float = 0.0) -> torch.Tensor:
         """ℓ of each row, `(…, N)`, of outputs Z and y as batches have it: without the rows' weights.
 
-        doubt: the chance that a row has any class, or none or any of two, instead of its own; a regression has none.
+        doubt: the chance that the class of a row, or each of its labels, is none of its own but drawn, all alike; a
+        regression has none.
         """
         if doubt and self.has_classes:
             y = (1 - doubt) * y + doubt / 2

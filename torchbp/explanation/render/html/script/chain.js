@@ -154,9 +154,9 @@ function whyOf(weight, updated, at) {
     gradient = number(weight.gradient),
     change = number(updated) - number(weight.name);
   if (gradient === 0) return `${shownName(weight.gradient)}${place(...at)} is 0: a small change of ${name} does not change the loss.`;
-  const step = change > 0 ? "larger" : change < 0 ? "smaller" : "no other";
+  const step = change > 0 ? "makes it larger" : change < 0 ? "makes it smaller" : "does not change it";
   const sign = gradient < 0 ? ["negative", "lower"] : ["positive", "raise"];
-  return `${shownName(weight.gradient)}${place(...at)} is ${sign[0]}: a larger ${name} would ${sign[1]} the loss. The step makes it ${step}.`;
+  return `${shownName(weight.gradient)}${place(...at)} is ${sign[0]}: a larger ${name} would ${sign[1]} the loss. The step ${step}.`;
 }
 
 function lossChain() {

@@ -11,6 +11,12 @@ function lossesOfRows() {
   return rows.map((row) => (all ? (training.values[data.losses[0]].numbers[0] * row) / all : 0));
 }
 
+/* Whether every matrix that learns is drawn as the lines between two columns; of an attention head none is. */
+function allAreDrawn() {
+  const drawn = columns.map(({ weight }) => weight?.matrix && weight.gradient);
+  return Object.values(program.gradients).every((name) => data.vectors.includes(name) || drawn.includes(name));
+}
+
 /* The weight to whose gradient the row adds most: {column, to, from, share}; null where no weight learns. */
 function strongestWeight() {
   let best = null;
@@ -51,7 +57,8 @@ function showRow() {
   if (!program) return;
   const parts = [],
     losses = data.count > 1 && lossesOfRows(),
-    best = strongestWeight(),
+    drawn = allAreDrawn(),
+    best = drawn && strongestWeight(),
     dead = deadUnits();
   if (losses) {
     const worst = losses.indexOf(Math.max(...losses));
@@ -64,7 +71,7 @@ function showRow() {
     const text = `The weight that matters most in row ${state.row + 1}: ${name}, to whose gradient it adds ${format(best.share)}. `;
     parts.push(element("p", text, "", follow([weight.name, best.to + 1, best.from + 1].join("."))));
   }
-  if (!best) parts.push(element("p", `Row ${state.row + 1} changes no weight: what it adds to each gradient is 0.`));
+  if (!best && drawn) parts.push(element("p", `Row ${state.row + 1} changes no weight: what it adds to each gradient is 0.`));
   if (dead.length) {
     const more = dead.length > MOST_DEAD ? ` and ${dead.length - MOST_DEAD} more` : "";
     parts.push(element("p", `Dead in every row, where the slope is 0 and no gradient comes through: ${dead.slice(0, MOST_DEAD).join(", ")}${more}.`));
