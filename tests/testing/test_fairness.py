@@ -191,6 +191,67 @@ def test_it_accuses_nobody_wrongly(function):
     assert not report.failed, str(report)
 
 
+class SigmoidFromInput(Function):
+    """The backward computes y anew: in float16 exp overflows at -12, without harm, and 1 - y is 0 at 8, as in torch."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sigmoid()
+
+    @staticmethod
+    def backward(ctx, g):
+        y = 1 / (1 + torch.exp(-ctx.saved_tensors[0]))
+        return g * y * (1 - y)
+
+
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize(
+    ("function", "inputs", "checks"),
+    [
+        (lambda x, scale: torch.tanh(x / scale), (X.clone().requires_grad_(), X.abs() + 0.5), "variations"),
+        (lambda x, width: torch.exp(-((x / width) ** 2)), (X.clone().requires_grad_(), X.abs() + 0.5), "variations"),
+        (torch.abs, (torch.complex(X, X).requires_grad_(),), "side_effects"),
+        (SigmoidFromInput, (torch.tensor([0.3, -0.7, 0.5, -0.2], dtype=torch.float64),), "precision"),
+    ],
+    ids=["a scale is never 0", "a width is never 0", "a complex nan", "an overflow beside what cancels"],
+)
+def test_it_accuses_nobody_wrongly_by_a_check(function, inputs, checks):
+    report = check(function, inputs, checks=checks)
+    assert report[checks].status == "PASS", str(report)
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_rows_are_not_many_where_each_meets_each():
+    """A table of 20,000 rows by 20,000 takes gigabytes."""
+    seen = []
+
+    class Gram(Doubled):
+        @staticmethod
+        def forward(ctx, x):
+            seen.append(len(x))
+            ctx.save_for_backward(x)
+            return x @ x.t()
+
+        @staticmethod
+        def backward(ctx, g):
+            return (g + g.t()) @ ctx.saved_tensors[0]
+
+    assert check(Gram, torch.stack([X, X.flip(0), X * X]), checks="precision").sound
+    assert max(seen) == 1024
+
+
+def test_no_number_outside_of_the_domain_is_given():
+    seen = []
+
+    def root(x):
+        seen.append(x.detach().clone())
+        return x.sqrt()
+
+    assert check(root, X.abs(), checks="side_effects", domain=(0.01, 2)).sound
+    assert all(bool(((x > 0) & (x < 2.1)).all()) for x in seen)
+
+
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 def test_the_values_of_a_sparse_argument_are_audited():
     x = torch.sparse_coo_tensor(torch.tensor([[0, 1], [1, 0]]), X[:2], (2, 2)).requires_grad_()

@@ -6,6 +6,7 @@ from torch import nn
 from torch.autograd import Function
 
 import torchbp
+from torchbp.testing.checks import checks_of_large_model, chosen_checks
 from torchbp.testing.numerics.gradients import gradients
 from torchbp.testing.numerics.jacobian import compare_here
 from torchbp.testing.numerics.screen import seems_right
@@ -125,6 +126,19 @@ def test_a_model_that_writes_into_its_parameters_alters_no_point():
     before = [tensor.clone() for tensor in subject.point]
     subject.call_no_grad()
     assert all(torch.equal(a, b) for a, b in zip(subject.point, before, strict=True))
+
+
+def test_after_a_crash_of_one_check_the_others_run_and_it_does_not():
+    whole, _, notes = checks_of_large_model(chosen_checks("fast"), ())
+    assert whole == ["values", "layers"]
+    assert notes
+    assert checks_of_large_model(("layers",), ())[0] == ["layers"]
+    assert checks_of_large_model(chosen_checks("fast", skip="layers"), (), "layers")[0] == ["values"]
+
+
+def test_gradcases_takes_the_checks_of_a_large_model():
+    assert torchbp.testing.case(Network(1.0, 1.0), torch.randn(4, 6)).checks == ("values", "layers")
+    assert torchbp.testing.case(nn.Linear(2, 2), torch.randn(4, 2), checks="jvp").checks == ("jvp",)
 
 
 @pytest.mark.parametrize("module", [nn.Linear(400, 400), nn.Sequential(nn.Linear(4, 4), nn.Tanh()), torch.sin])

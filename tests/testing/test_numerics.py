@@ -279,6 +279,25 @@ def test_the_norm_of_one_number_is_a_constant():
     assert not failed, text
 
 
+class Faint(Function):
+    """1e-20 x² with a wrong factor in the gradient: small numbers are no rounding errors."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return 1e-20 * x * x
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * 3e-20 * ctx.saved_tensors[0]
+
+
+def test_a_wrong_gradient_of_small_outputs_is_wrong():
+    failed, text = statuses(Faint, draw(3), "values")
+    assert failed, text
+    assert not statuses(lambda x: 1e-20 * x * x, draw(3), ["values", "magnitudes"])[0]
+
+
 def test_errors_that_cancel_are_seen_in_projections():
     """Two errors, one the other's opposite: projections by ±1 miss them half of the time."""
 

@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from torchbp.testing.audit import check
-from torchbp.testing.checks import CHECKS, as_tuple, chosen_checks, expect_check
+from torchbp.testing.checks import CHECKS, as_tuple, checks_of_large_model, chosen_checks, expect_check
 from torchbp.testing.options import Options
 from torchbp.testing.report import FAIL, PASS, UNSUPPORTED
+from torchbp.testing.subject.large_model import is_large_model
 from torchbp.testing.subject.naming import name_of
 
 
@@ -56,11 +57,14 @@ def case(
     Example:
         >>> row = torchbp.testing.case(torch.sin, lambda: torch.randn(3, requires_grad=True), checks="fast")
     """
-    names = tuple(chosen_checks(checks, skip, require))
+    names = chosen_checks(checks, skip, require)
+    if is_large_model(function):
+        of_model = checks_of_large_model(names, (*as_tuple(checks), *as_tuple(require)), skip)
+        names = names if of_model is None else of_model[0]
     for marked in marks or ():
         expect_check(marked, CHECKS)
     Options(**options)
-    return Case(function, inputs, name or name_of(function), names, marks or {}, {"require": require, **options})
+    return Case(function, inputs, name or name_of(function), tuple(names), marks or {}, {"require": require, **options})
 
 
 def gradcases(cases: Iterable[Case]) -> Callable[[Callable[..., Any]], Any]:

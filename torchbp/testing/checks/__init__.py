@@ -94,7 +94,8 @@ def checks_of_large_model(names, asked, skip=()):
     left_out = [name for name in names if name not in OF_LARGE_MODELS]
     note = f"a large model: left out as a whole, but not of its layers: {', '.join(left_out)}"
     of_layers = ["values", *left_out] if left_out else [n for n in chosen_checks("default") if n != "layers"]
-    whole = [name for name in OF_LARGE_MODELS if name in names or not (named or name in as_tuple(skip))]
+    is_added = not named and "layers" not in as_tuple(skip)
+    whole = [name for name in OF_LARGE_MODELS if name in names or (name == "layers" and is_added)]
     return whole, of_layers, [note] if left_out else []
 
 

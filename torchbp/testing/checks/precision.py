@@ -5,7 +5,7 @@ import torch
 from torchbp.testing.checks.magnitudes import points_of_magnitudes
 from torchbp.testing.checks.resizing import with_rows
 from torchbp.testing.numerics.gradients import backward, gradients, incoming_for, need_float64, usual_size
-from torchbp.testing.numerics.rounding import Roundings
+from torchbp.testing.numerics.rounding import Roundings, Sizes
 from torchbp.testing.numerics.tensors import cast, is_inexact, largest
 from torchbp.testing.numerics.ulp import wrong_entry
 from torchbp.testing.report import Defect, Skipped
@@ -17,6 +17,7 @@ _MODERATE = 10.0  # up to this size a row is looked at by itself
 _RAISED, _COLUMNS = 7.0, 6
 _MANY_ROWS = 200_000  # more than float16 can count
 _ROWS_TO_ADD = 20_000
+_FEW_ROWS = (512, 1024)
 _MOST_NUMBERS = 2**20
 _IN_BACKWARD = "likely cause: .float() or a tensor of a lower precision in the backward"
 _CAUSE = "likely cause: numbers that cancel, overflow or underflow in the backward; compute in float32 inside"
@@ -102,6 +103,8 @@ def _expect_near(subject, tensors, words, cause, usual, by_row=False, alike=Fals
 
 def _audit_many_rows(subject, usual):
     """Counts of more rows than float16 can hold, and sums over so many that a further one is rounded off."""
+    if _pairs_rows(subject):
+        return  # 20,000 of them, each with each other, take gigabytes
     for rows, alike in ((_ROWS_TO_ADD, True), (_MANY_ROWS, False)):
         point = with_rows(subject, rows, _MOST_NUMBERS)
         if point is not None:
@@ -109,6 +112,22 @@ def _audit_many_rows(subject, usual):
             more = max(a.numel() / b.numel() for a, b in zip(point, subject.point, strict=True) if b.numel())
             size = usual * more if alike else 0.0  # of a sum that grows with the rows; where it cancels, it is noise
             _expect_near(subject, tensors, f"with {rows} rows, float16", _CAUSE, size, alike=alike)
+
+
+def _pairs_rows(subject):
+    """Whether the function makes a tensor that grows with the square of the rows, as attention does."""
+    sizes = []
+    for rows in _FEW_ROWS:
+        point = with_rows(subject, rows, _MOST_NUMBERS)
+        if point is None:
+            return False
+        try:
+            with Sizes() as made:
+                subject.call_no_grad(point)
+        except Exception:  # it does not take so many, or dislikes a dispatch mode
+            return False
+        sizes.append(made.largest)
+    return sizes[1] > 3 * sizes[0]
 
 
 def _audit_mixed(subject, usual):

@@ -10,7 +10,7 @@ import torch
 
 from torchbp.testing.checks.magnitudes import points_of_magnitudes
 from torchbp.testing.numerics.gradients import backward, expect, gaps, generator, gradients, graph_of, incoming_for
-from torchbp.testing.numerics.tensors import random_like
+from torchbp.testing.numerics.tensors import is_inexact, random_like
 from torchbp.testing.report import Defect
 from torchbp.testing.subject.global_settings import current_settings, restore_settings
 from torchbp.testing.subject.graph import custom_nodes, gradients_kept
@@ -132,10 +132,14 @@ def _expect_unwritten_elsewhere(subject):
 
 
 def _not_finite(subject):
-    """(words, point): one input with nan or an infinity as its first entry."""
+    """(words, point): one input with nan or an infinity as its first entry, unless it has a domain without them."""
     for i in subject.differentiable:
         argument, tensor = subject.arguments[i], subject.point[i]
-        for value in (math.nan, math.inf, -math.inf) if argument.kind == "input" and tensor.numel() else ():
+        if argument.kind != "input" or not tensor.numel():
+            continue
+        low, high = subject.domain_of(argument)
+        infinities = [value for value in (math.inf, -math.inf) if low <= value <= high]
+        for value in [*infinities, math.nan] if len(infinities) == 2 else infinities:
             other = tensor.clone(memory_format=torch.contiguous_format)
             other.view(-1)[0] = value
             yield f"{argument.name} with {value} first", [other if j == i else t for j, t in enumerate(subject.point)]
@@ -144,7 +148,7 @@ def _not_finite(subject):
 def equal(a, b):
     """Bit for bit, with nan equal to nan."""
     a, b = a.detach(), b.detach()
-    if not a.is_floating_point() or torch.equal(a, b):
+    if torch.equal(a, b) or not is_inexact(a):
         return torch.equal(a, b)
     return torch.equal(a.isnan(), b.isnan()) and torch.equal(a[~a.isnan()], b[~b.isnan()])
 

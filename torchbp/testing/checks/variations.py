@@ -21,6 +21,7 @@ _WORDS = (  # options of which the function may know the others of the same kind
     ("same", "valid"),
 )
 _IGNORED = -100  # torch's usual ignore_index
+_WITH_ZERO = "with 0 first"
 
 
 def variations(subject):
@@ -51,13 +52,14 @@ def _variations(subject):
         if not tensor.numel() or tensor.is_complex() or argument.kind == "incoming":
             continue
         for words, other in _other_values(subject, i, source):
-            point = [other if j == i else t for j, t in enumerate(subject.point)]
-            yield argument.name, words, subject.at(point)
+            changed = subject.at([other if j == i else t for j, t in enumerate(subject.point)])
+            if not (words == _WITH_ZERO and _is_never_zero(changed)):
+                yield argument.name, words, changed
     if subject.callee.module is None:
         for position, (name, value) in subject.callee.inputs.options(subject.callee.original).items():
             for new in _other_options(value):
                 other = _with_option(subject, position, new)
-                if not (isinstance(new, float) and new == 0 and _becomes_infinite(other)):
+                if not (isinstance(new, float) and new == 0 and _is_never_zero(other)):
                     yield name, f"= {new!r}", other
 
 
@@ -68,14 +70,14 @@ def _with_option(subject, position, value):
     return other
 
 
-def _becomes_infinite(subject):
-    """Whether the forward makes infinities, as of a division by an option that is never 0."""
+def _is_never_zero(subject):
+    """Whether the forward makes infinities, as of a division by a constant that is never 0, and drops none of them."""
     try:
         with Overflows() as found:
             subject.call_no_grad()
     except Exception:  # it refuses, or dislikes a dispatch mode
         return True
-    return found.seen
+    return found.seen and not found.dropped
 
 
 def _other_values(subject, index, source):
@@ -119,7 +121,7 @@ def _other_constants(tensor, source):
         yield "with greater numbers", tensor * (1 + 1.5 * draw)
     with_zero = tensor.clone(memory_format=torch.contiguous_format)
     with_zero.view(-1)[0] = 0
-    yield "with 0 first", with_zero
+    yield _WITH_ZERO, with_zero
 
 
 def _other_integers(subject, tensor, source):

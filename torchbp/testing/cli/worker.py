@@ -70,7 +70,8 @@ def audit_in_worker(target, names, timeout):
         with running_worker(target, tuple(names)) as (worker, pipe):
             try:
                 name = _receive_name(worker, pipe, timeout)
-                notes, names = _receive(worker, pipe, timeout)
+                said, names = _receive(worker, pipe, timeout)
+                notes = notes or said  # the first worker, which has all checks, says what it leaves out
             except WorkerFailure as failure:
                 results.append(_failed("forward", failure, target.command_line()))
                 break

@@ -10,6 +10,7 @@ from torchbp.testing.numerics.tensors import is_inexact, largest
 
 HALF_UNIT = 1e-4  # rounding units above are those of bfloat16 and float16
 CONVERSION = torch.ops.aten._to_copy.default
+_CHOICES = ("where", "masked_fill", "nan_to_num")
 
 
 class DispatchMode(TorchDispatchMode):
@@ -46,16 +47,32 @@ class Roundings(DispatchMode):
 
 
 class Overflows(DispatchMode):
-    """Records whether an operation makes an infinity of finite numbers."""
+    """Records whether an operation makes an infinity of finite numbers, and whether one of choice drops infinities."""
 
     def __init__(self):
         super().__init__()
-        self.seen = False
+        self.seen = self.dropped = False
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        given = _has_infinity((args, kwargs))  # before an operation in place writes into them
+        result = function(*args, **(kwargs or {}))
+        made, name = _has_infinity(result), function.overloadpacket.__name__
+        self.seen |= made and not given and not _is_factory(function)
+        self.dropped |= given and not made and name.rstrip("_") in _CHOICES
+        return result
+
+
+class Sizes(DispatchMode):
+    """Records how many numbers the largest tensor has that an operation makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.largest = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
-        if not self.seen and _has_infinity(result) and not _has_infinity((args, kwargs)):
-            self.seen = not _is_factory(function)
+        made = [t.numel() for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
+        self.largest = max([self.largest, *made])
         return result
 
 

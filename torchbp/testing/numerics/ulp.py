@@ -16,6 +16,7 @@ from torchbp.testing.subject.naming import entry, six_digits
 OFF, RIGHT = 0.3, 0.1  # relative errors: more than a chain of a few roundings, and less
 _ROUNDINGS = 6  # how many roundings of the inputs' size a formula may add up
 _DRAWS = 6
+_WORST = 4  # entries
 
 
 def gradients_at(subject, tensors, incoming=None, alike=False):
@@ -64,36 +65,43 @@ def wrong_entry(subject, tensors, usual, by_row=False, alike=False):
             continue
         gap = (found - right).abs().nan_to_num(torch.inf)
         underflow = 16 * torch.finfo(dtype).tiny * torch.finfo(dtype).eps
-        allowed = torch.full_like(right, OFF * max(largest(right), usual) + underflow)
+        lenient = torch.full_like(right, OFF * max(largest(right), usual) + underflow)
+        if by_row and count < right.numel():
+            lenient = torch.where(_is_lost(gap, right), OFF * right.abs() + underflow, lenient)
         by_entry = OFF * right.abs() + torch.finfo(dtype).tiny
         if usual and not alike and overflows is None and bool((gap > by_entry).any()):
             overflows = _overflows(subject, tensors, low[2])
-        if overflows:  # no number cancels there: an entry is lost whatever the size of the others
-            allowed = torch.minimum(allowed, by_entry)
-        if by_row and count < right.numel():
-            allowed = torch.where(_is_lost(gap, right), OFF * right.abs() + underflow, allowed)
+        allowed = torch.minimum(lenient, by_entry) if overflows else lenient
         if not bool((gap > allowed).any()):
             continue
         spread = spread or _spread(subject, tensors, exact_point, incoming, exact[1])
         off = gap > allowed + _ROUNDINGS * spread[k]
-        if bool(off.any()):
-            at = int(torch.where(off, gap / allowed, -1).argmax())
+        for at in _worst(off, gap / allowed):
+            alone = [torch.full_like(t, float(t.reshape(-1)[at])) if j == i else t for j, t in enumerate(tensors)]
+            if not bool((gap > lenient).reshape(-1)[at]) and not _overflows(subject, alone, low[2]):
+                continue  # another entry overflows, and here numbers may cancel
             numbers = [six_digits(float(t.reshape(-1)[at])) for t in (found, right)]
             where = entry(subject.arguments[i].name, at, tuple(right.shape))
             return i, f"the gradient of {where} is {numbers[0]}, and {numbers[1]} in float64 at the same numbers"
     return None
 
 
+def _worst(off, ratio):
+    """The indices of the entries that are off, those of the greatest ratios."""
+    found = torch.where(off, ratio, 0.0).reshape(-1).topk(min(_WORST, off.numel()))
+    return found.indices[found.values > 0].tolist()
+
+
 def _overflows(subject, tensors, incoming):
     """Whether a number becomes infinite on the way of the backward, as x² does in float16 from 256 on."""
     wanted = subject.differentiable
     tensors = [t.detach().clone().requires_grad_(i in wanted) for i, t in enumerate(tensors)]
-    outputs = subject.call(tensors)
-    sent = [g.to(o.dtype) for g, o in zip(incoming, outputs, strict=True)]
     try:
+        outputs = subject.call(tensors)
+        sent = [g.to(o.dtype) for g, o in zip(incoming, outputs, strict=True)]
         with Overflows() as found:
             backward(outputs, [tensors[i] for i in wanted], sent)
-    except Exception:  # it dislikes a dispatch mode
+    except Exception:  # it refuses the numbers, or dislikes a dispatch mode
         return False
     return found.seen
 

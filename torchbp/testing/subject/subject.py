@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from torchbp.testing.numerics.rounding import Roundings
-from torchbp.testing.numerics.tensors import cast, largest
+from torchbp.testing.numerics.tensors import cast, largest, nudged
 from torchbp.testing.options import Options
 from torchbp.testing.subject.callee import Callee
 from torchbp.testing.subject.global_settings import current_settings, restore_settings
@@ -143,8 +143,18 @@ class Subject:
     @property
     def size_of_outputs(self):
         """|out|; where all is 0 but for rounding, as of a layer norm of one number, the size of what cancels."""
-        operands = max(map(largest, self.point), default=0.0)
-        return operands if self.outputs.largest < 1e-12 * min(operands, 1.0) else self.outputs.largest
+        size, operands = self.outputs.largest, max(map(largest, self.point), default=0.0)
+        return operands if size < 1e-12 * min(operands, 1.0) and self._outputs_are_noise() else size
+
+    def _outputs_are_noise(self):
+        """Whether they are others at numbers that differ by 1e-9: those of 1e-23 x² are as small, and are not."""
+        once = list(map(nudged, self.point))
+        try:
+            found = [self.call_no_grad(point) for point in (self.point, once, list(map(nudged, once)))]
+        except Exception:  # outside of its domain
+            return False
+        gaps = [largest(a - b) for other in found[1:] for a, b in zip(found[0], other, strict=True)]
+        return not max(gaps, default=0.0) < 1e-3 * self.outputs.largest
 
     def typical_gradient(self, name):
         """|out| / |argument|: roughly the size of a gradient in which nothing cancels."""

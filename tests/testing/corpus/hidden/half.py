@@ -199,7 +199,7 @@ DEFECTS = [
     entry("unseen: a weight of another dtype", MixedLinear, MixedLinearTwin,
           lambda: (draw(3, 4), draw(2, 4, seed=1)), 5,
           mixed_gradient(None),
-          source="pytorch/pytorch#159829: a norm's gradients were wrong beside weights of another dtype"),
+          source="NVIDIA/TransformerEngine#70: a weight cast to the dtype of the input had no gradient, silently"),
     entry("unseen: half a scale's gradient", MixedScale, MixedScaleTwin, lambda: (draw(3, 4), draw(4, seed=1)), 5,
           mixed_gradient("scale"),
           source="pytorch/pytorch#156513: a batch norm's gradients were wrong in mixed precision"),

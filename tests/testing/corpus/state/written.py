@@ -186,7 +186,7 @@ DEFECTS = [
         attract,
         lambda: (draw(3), draw(3, seed=1, grad=False)),
         marked_after,
-        source="meta-pytorch/captum#8: requires_grad of the caller's inputs was set, and had to be taken back",
+        source="lululxvi/deepxde#2011: inputs whose gradient nobody uses were made to require one",
     ),
     # the backward adds to the weight's .grad and returns its gradient, too
     entry(

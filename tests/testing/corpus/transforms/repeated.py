@@ -193,7 +193,7 @@ DEFECTS = [
         matrix,
         checkpointed,
         "checkpointing",
-        source="pytorch/torchtitan#1117: what was computed anew had other sizes than in the forward",
+        source="pytorch/pytorch#144035: forward and recomputation under a checkpoint saved other numbers of tensors",
     ),
     # the mask is numpy's: neither seeded nor restored with torch's
     entry(

@@ -241,7 +241,7 @@ DEFECTS = [
         matrix,
         mapped(lambda x: torch.cumsum(x, 0), 0, draw(4, 3, 2)),
         "vmap",
-        source="pytorch/pytorch#91109: vmap's rule for reductions took the batch for the reduced dimension",
+        source="ml-explore/mlx#442: under vmap a sum ran over the batch, too, and gave one number",
     ),
     # the vmap rule takes the place of the batch from the first argument, which may have none
     entry(

@@ -25,6 +25,8 @@ def layers(subject):
             checks = [name for name in checks if CHECKS[name].level == "fast"] or checks
         audited.append(_audit(call, checks, subject.options))
     late = [f"left out after {subject.options.seconds:g} s: {listing(left_out)}"] if left_out else []
+    if not audited:
+        raise Skipped(*late or ["the model calls none of its layers"])
     return "; ".join([*audited, *late])
 
 
