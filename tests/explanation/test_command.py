@@ -306,10 +306,10 @@ def test_large_tensors_are_in_json_if_they_are_asked_for(run):
         assert few["given"][name][what] == pytest.approx(number.item(), rel=1e-4, abs=1e-6)
 
 
-def test_what_has_no_equations_is_refused_by_name(run):
+def test_a_batch_norm_of_one_row_is_refused_by_name(run):
     status, out, err = run("--data.source breast_cancer --model.norm batch --row 1")
     assert (status, out) == (2, "")
-    assert re.fullmatch("torchbp: error: layer '1', a BatchNorm1d, has no equations in its rule, .*\n", err)
+    assert re.fullmatch("torchbp: error: layer '1', a BatchNorm1d, does not take .*; training needs more than 1\n", err)
 
 
 STRAY = [  # the rows of a file, the command, the status and the message

@@ -28,7 +28,8 @@ TRAINER_DEFAULTS = {
 }
 
 
-def recipe_keys(recipe: str = "mlp", budget: str | int | None = None):
+# int first: to typing, Lightning's `int | str | None` is the same type, and takes the order of the first one made
+def recipe_keys(recipe: str = "mlp", budget: int | str | None = None):
     """The keys that choose how `fit` trains.
 
     Args:
