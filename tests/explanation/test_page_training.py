@@ -147,11 +147,20 @@ def test_frozen_parameters_stay(without_checks, browse):
     check_training(browse, model, *XOR, lr=1.0)
 
 
-def test_the_page_knows_the_nodes_and_functions_that_the_program_holds(browse):
+def test_the_page_knows_the_nodes_and_functions_that_the_program_holds(without_checks, browse):
     browser = browse(torchbp.explain(*with_all()))
     assert sorted(browser.evaluate("Object.keys(NODES)")) == sorted(NODES)
     functions = browser.evaluate("[...Object.keys(FUNCTIONS), ...Object.keys(FUNCTIONS_OF_TWO)]")
     assert sorted(functions) == sorted(FUNCTIONS)
+
+
+def test_many_rows_side_by_side_are_each_read_once(without_checks, browse):
+    """As the map of the answers has them; the square of their number would be 4e8."""
+    browser = browse(torchbp.explain(*with_all()))
+    browser.evaluate("var many = matrix(20000, 2, Float64Array.from({ length: 40000 }, (_, i) => i))")
+    browser.evaluate("var beside = NODES.Beside((value) => value, many, many)")
+    found = browser.evaluate("[beside.rows, beside.columns, ...beside.numbers.slice(-4)]")
+    assert found == [20_000, 4, 39_998, 39_999, 39_998, 39_999]
 
 
 def test_erf_is_exact(browse):

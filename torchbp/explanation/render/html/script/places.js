@@ -24,9 +24,13 @@ Object.assign(NODES, {
     return collected(value.rows, shape, overRows, (sums, row) => index.forEach((at, unit) => (sums[at] += entry(value, row, unit))));
   },
   Beside: (of, left, right) => {
-    const sides = [of(left), of(right)];
-    const numbers = Array.from({ length: sides[0].rows }, (_, row) => sides.flatMap((side) => toLists(side)[row]));
-    return matrix(numbers.length, numbers[0].length, Float64Array.from(numbers.flat()));
+    const [first, second] = [of(left), of(right)],
+      wide = first.columns + second.columns,
+      numbers = new Float64Array(first.rows * wide);
+    for (let row = 0; row < first.rows; row += 1)
+      for (let i = 0; i < wide; i += 1)
+        numbers[row * wide + i] = i < first.columns ? entry(first, row, i) : entry(second, row, i - first.columns);
+    return matrix(first.rows, wide, numbers);
   },
 });
 
