@@ -88,8 +88,14 @@ class GeluShortConstant(Gelu):
 EPS = 1e-4
 
 
+def rstd_of(x, eps):
+    """1 / √(mean of x² + eps); the squares of numbers over 256 overflow in float16."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    return torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps).to(x.dtype)
+
+
 def rms_norm(x):
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPS)
+    return x * rstd_of(x, EPS)
 
 
 class RMSNorm(Function):
@@ -103,7 +109,7 @@ class RMSNorm(Function):
     @staticmethod
     def backward(ctx, grad):
         (x,) = ctx.saved_tensors
-        rstd = torch.rsqrt(x.square().mean(-1, keepdim=True) + EPS)
+        rstd = rstd_of(x, EPS)
         normal = x * rstd  # first, as rstd³ overflows in half precision
         return rstd * (grad - normal * (grad * normal).mean(-1, keepdim=True))
 
@@ -112,7 +118,7 @@ class RMSNormWithoutEps(RMSNorm):
     @staticmethod
     def backward(ctx, grad):
         (x,) = ctx.saved_tensors
-        rstd = torch.rsqrt(x.square().mean(-1, keepdim=True))
+        rstd = rstd_of(x, 0)
         return rstd * grad - x * rstd.pow(3) * (grad * x).mean(-1, keepdim=True)
 
 
