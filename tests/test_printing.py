@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tests.commands import command_in
 from torchbp.cli import main
-from torchbp.printing import escape, printable, quoted
+from torchbp.printing import escape, printable, quoted, with_article
 from torchbp.testing import GradientError, Report, Result
 from torchbp.training import TabularData
 from torchbp.training.errors import UserError
@@ -164,3 +164,8 @@ def test_errors_and_reports_in_python_are_text(folder, monkeypatch):
     console = Console(file=io.StringIO(), no_color=True)
     console.print(report)
     assert "\x1b" not in console.file.getvalue()
+
+
+@pytest.mark.parametrize("words", ["an LSTM", "an MLP", "an ndarray", "an int", "a UNet", "a Linear", "an Identity"])
+def test_a_name_has_the_article_that_is_spoken(words):
+    assert with_article(words.split()[1]) == words

@@ -39,6 +39,11 @@ def did_you_mean(name, known, listed=None):
     return f"did you mean {near}?" if near else f"there are {', '.join(known if listed is None else listed)}"
 
 
+def with_article(name):
+    """The name of a class after “a” or “an”, as it is spoken: an LSTM, an ndarray, a UNet."""
+    return f"{'an' if name[0] in 'AEIOaeio' or name.startswith(('LSTM', 'MLP', 'RNN', 'ndarray')) else 'a'} {name}"
+
+
 def escape(text):
     """The text within a page."""
     return html.escape(printable(text, keep="\n"))

@@ -281,7 +281,7 @@ def test_a_number_that_is_none_is_named(options):
 
 def test_rows_that_are_no_tensor_or_have_other_features_are_named():
     x, y = rows(5)
-    with pytest.raises(TypeError, match="x is a ndarray"):
+    with pytest.raises(TypeError, match="x is an ndarray"):
         torchbp.SGD(network()).fit(x.numpy(), y)
     with pytest.raises(ValueError, match="x has 2 features, and the model takes 3"):
         torchbp.SGD(network()).fit(x[:, :2], y)
@@ -290,7 +290,7 @@ def test_rows_that_are_no_tensor_or_have_other_features_are_named():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda x: x.numpy(), TypeError, "x is a ndarray; give a tensor"),
+        (lambda x: x.numpy(), TypeError, "x is an ndarray; give a tensor"),
         (lambda x: x.float(), RuntimeError, r"x is torch.float32, and the model torch.float64; give x.to\("),
         (lambda x: x.long(), RuntimeError, r"x is torch.int64, and the model torch.float64; give x.to\("),
         (lambda x: x.to("meta"), RuntimeError, "x is on meta, and the model on cpu"),

@@ -9,6 +9,7 @@ from torchbp.engine.network import Network, first_parameter
 from torchbp.engine.optimizers.update_rule import is_per_member, number_like
 from torchbp.engine.step import derivatives
 from torchbp.ops._accumulate import per_member
+from torchbp.printing import with_article
 
 
 @torch.no_grad()
@@ -101,7 +102,9 @@ def dz_of(dz, output, members):
     """
     given = dz(output) if callable(dz) else dz
     if not isinstance(given, torch.Tensor):
-        raise TypeError(f"dz is a {type(given).__name__}; give ∂L/∂output as a tensor, or a function that returns it")
+        raise TypeError(
+            f"dz is {with_article(type(given).__name__)}; give ∂L/∂output as a tensor, or a function that returns it"
+        )
     if given.shape != output.shape and (members is None or given.shape != output.shape[1:]):
         raise ValueError(f"dz has the shape {tuple(given.shape)}, and the output {tuple(output.shape)}; give the same")
     return torch.empty_like(output).copy_(given)

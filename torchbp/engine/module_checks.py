@@ -3,6 +3,7 @@
 from torch.nn.modules.module import _has_any_global_hook
 
 from torchbp.ops.registry import is_converted
+from torchbp.printing import with_article
 
 
 class ModuleChecks:
@@ -42,6 +43,5 @@ def hooks_of(module):
 
 
 def described(name, module):
-    kind = type(module).__name__
-    kind = f"{'an' if kind[0] in 'AEIOaeio' or kind.startswith(('LSTM', 'MLP', 'RNN')) else 'a'} {kind}"
+    kind = with_article(type(module).__name__)
     return f"layer {name!r}, {kind}," if name else kind

@@ -4,6 +4,7 @@ import torch
 
 from torchbp.nn._validation import is_positive_int
 from torchbp.ops.registry import rule_of
+from torchbp.printing import with_article
 
 AT_ONCE = 2**20  # numbers that are tested for nan and inf at once
 
@@ -26,7 +27,7 @@ def check_rows(network, loss, x, y, names, members):
     weight, row_dims = network.first_parameter, row_dims_of(loss)
     for name, t, of_row, shape in ((names[0], x, 1, ", features"), (names[1], y, row_dims, ", outputs" * row_dims)):
         if not isinstance(t, torch.Tensor):
-            raise TypeError(f"{name} is a {type(t).__name__}; give a tensor, as torch.as_tensor makes one")
+            raise TypeError(f"{name} is {with_article(type(t).__name__)}; give a tensor, as torch.as_tensor makes one")
         if not (t.dim() == 1 + of_row or (t.dim() == 2 + of_row and members == len(t))):
             of_each = "" if members is None else f", or ({members}, N{shape})"
             classes = "" if of_row else f", a class for each row, as {type(loss).__name__} takes them"

@@ -37,8 +37,7 @@ def without_captured_leaves(function):
 
     A leaf is a tensor that requires a gradient, or a parameter of a module, in a variable of the function or a default
     of its parameters, in an attribute of the object whose method or call it is, or in an argument of a partial; or in a
-    dict or list there. The caller's objects stay as
-    they are: the function is given copies of them.
+    dict or list there. The caller's objects stay as they are: the function is given copies of them.
     """
     slots = {}
     rebuilt = _rebuilt(function, slots)

@@ -1,5 +1,6 @@
 """What no check compares: notes for the report, and the reason where nothing can be compared at all."""
 
+from torchbp.printing import with_article
 from torchbp.testing.report import Defect, Skipped
 from torchbp.testing.subject.naming import listing
 
@@ -62,5 +63,4 @@ def _type_name(value):
     """A word for the type of a value, with its article."""
     if value is None:
         return "None"
-    name = type(value).__name__
-    return f"{'an' if name[0].lower() in 'aeiou' or name == 'ndarray' else 'a'} {name}"
+    return with_article(type(value).__name__)
