@@ -106,9 +106,13 @@ def _to_precision(value, unit):
 
 
 def _is_factory(function):
-    """Whether it takes a tensor only for its device and shape: new_zeros, ones_like."""
+    """Whether it takes no tensor, or one only for its device and shape: empty, new_zeros, ones_like.
+
+    What lies in the memory of `empty` is by chance, and may be an infinity.
+    """
     name = function.overloadpacket.__name__
-    return name.startswith("new_") or name.endswith("_like")
+    takes_tensors = any("Tensor" in str(argument.type) for argument in function._schema.arguments)
+    return not takes_tensors or name.startswith("new_") or name.endswith("_like")
 
 
 def unit_inside(call, points, largest_output):
