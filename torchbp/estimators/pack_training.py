@@ -8,13 +8,16 @@ with a chance of 1/N: otherwise, where all answers are right, who is surest of t
 """
 
 import copy
+import warnings
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from torchbp import nn
-from torchbp.engine import AdamW, Pack, seed_dropout
+from torchbp.engine import AdamW, seed_dropout
+from torchbp.estimators.fold_training import train_folds
 from torchbp.estimators.held_out import spread
 from torchbp.estimators.scaling import Ranked
 from torchbp.estimators.training import Training, network_of, parts_of, widest
@@ -69,22 +72,16 @@ class PackTraining(Training):
     learning_rates, weight_decays = (3e-3, 1.5e-2), (1e-4, 0.3)
     dropouts = 0.0, 0.0, 0.1, 0.2, 0.3
     frequencies, embeds = (0.3, 2.0), True
+    averaged = 4
     optimizer_class = AdamW
     shares_of = staticmethod(greedy_shares)
 
     def make_networks(self, features, outputs, loss):
-        folds = self.options["folds"]
         # from a stream of its own: the folds and the order of the rows do not depend on how many there are
         random = np.random.RandomState(self.random.randint(2**31))
-        self.configurations = self.drawn(max(1, self.options["members"] // folds), random)
+        self.configurations = self.drawn(max(1, self.options["members"] // self.options["folds"]), random)
         self.networks = [self.networks_of(of_one, features, outputs) for of_one in self.configurations]
-        networks = [network for of_one in self.networks for network in of_one]
-        of_each = {
-            "lr": [of_one.learning_rate for of_one in self.configurations for _ in range(folds)],
-            "weight_decay": [of_one.weight_decay for of_one in self.configurations for _ in range(folds)],
-        }
-        # with "auto" the time would decide what computes a step, and its rounding may decide the choice
-        self.optimizer = Pack(networks, self.optimizer_class, loss=loss, compile=False, **of_each)
+        self.loss = loss
 
     def drawn(self, count, random):
         """So many configurations; a larger count gives the same ones first."""
@@ -118,7 +115,7 @@ class PackTraining(Training):
         if folds < 2:
             raise ValueError(f"folds={folds} must be 2 at least: a network is validated on the rows of its fold")
         if self.has_few_rows:
-            return self.fit_on_all(x, y), None
+            return self.fitted(x, y, batch_size=rows)
         trained, batch = self.equal_batches(rows - -(-rows // folds))
         order, held_out = spread(classes, rows, self.random), torch.arange(rows - trained)
         self.held_out = [order[(held_out + fold * rows // folds) % rows] for fold in range(folds)]
@@ -129,8 +126,35 @@ class PackTraining(Training):
         masks = torch.ones(len(held_out), len(x), dtype=torch.bool)
         for mask, places in zip(masks, held_out, strict=True):
             mask[places] = False
-        masks = masks.repeat(len(self.configurations), 1)
-        return self.fitted(x, y, rows=masks, validation="rest", **options)
+        return self.fitted(x, y, masks=masks, **options)
+
+    def fitted(self, x, y, masks=None, **options):
+        """Train all configurations, one after the other. The losses of the training and of the validation rows, each
+        (epochs, networks), where one that has stopped keeps its last loss; the second is None without masks.
+
+        Raises:
+            FloatingPointError: the losses of all configurations became nan or inf.
+        """
+        limits = {"max_epochs": "max_iter", "min_delta": "tol", "patience": "n_iter_no_change"}
+        options = {name: self.options[of_estimator] for name, of_estimator in limits.items()} | options
+        x, y = self.scaled(x, self.dtype), y.to(self.dtype) if y.is_floating_point() else y
+        order = self.generator.get_state()
+        histories = []
+        for configuration, networks in zip(self.configurations, self.networks, strict=True):
+            numbers = {"lr": configuration.learning_rate, "weight_decay": configuration.weight_decay}
+            # with compile="auto" the time would decide what computes a step, and its rounding may decide the choice
+            make = partial(self.optimizer_class, loss=self.loss, compile=False, **numbers)
+            self.generator.set_state(order)  # it does not depend on the other configurations
+            options |= {"generator": self.generator, "averaged": self.averaged}
+            histories.append(train_folds(networks, make, x, y, masks, **options))
+        self.epochs = [len(history.training) for history in histories]
+        if diverged := sum(not history.training.isfinite().all() for history in histories):
+            message = f"the loss of {diverged} of {len(histories)} configurations became nan or inf"
+            if diverged == len(histories):
+                raise FloatingPointError(f"{message}; a value may be too far from the others")
+            warnings.warn(f"{message}; they have no share", stacklevel=3)
+        training = side_by_side([history.training for history in histories])
+        return training, None if masks is None else side_by_side([history.validation for history in histories])
 
     @torch.no_grad()
     def choose(self, x, losses_of, answers_of, weight):
@@ -157,7 +181,6 @@ class PackTraining(Training):
         numbers = zip(self.configurations, losses.tolist(), shares.tolist(), strict=True)
         self.configurations = [of_one._replace(loss=loss, share=share) for of_one, loss, share in numbers]
         self.networks = [of_one for of_one, share in zip(self.networks, shares, strict=True) if share]
-        self.optimizer = None
 
     def unseen_answers(self, networks, x, answers_of):
         """The answers (N, outputs) of a configuration's networks, each to the rows that it did not train on."""
@@ -203,3 +226,9 @@ def drawn_logarithmically(limits, random):
 def evaluated(network):
     """A copy for answers, in float64."""
     return copy.deepcopy(network).double().eval()
+
+
+def side_by_side(histories):
+    """(epochs, networks) of the longest, from histories (epochs, folds); a shorter one stays as it was."""
+    epochs = max(map(len, histories))
+    return torch.cat([torch.cat([of, of[-1:].expand(epochs - len(of), -1)]) for of in histories], 1)
