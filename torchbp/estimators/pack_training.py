@@ -1,10 +1,10 @@
-"""The training of a pack: configurations that differ, each on all folds, and the choice of some of them.
+"""The training of a pack: configurations that differ, each on several folds, and the choice of some of them.
 
-A configuration is trained once for each fold, without that fold's rows, and validated on them. So each row has, of each
-configuration, an answer by a network that did not train on it. These answers choose: from the best configuration on,
-that one is added whose answers make the loss of the mean the lowest, some of them several times; and those that were
-added until the loss was the lowest are the choice. In this loss, each of the N rows has any class instead of its own
-with a chance of 1/N: otherwise, where all answers are right, who is surest of them would be chosen.
+A configuration is trained once for each fold, without that fold's rows, and validated on them. So each row that is in a
+fold has, of each configuration, an answer by a network that did not train on it. These answers choose: from the best
+configuration on, that one is added whose answers make the loss of the mean the lowest, some of them several times; and
+those that were added until the loss was the lowest are the choice. In this loss, each of the N rows has any class
+instead of its own with a chance of 1/N: otherwise, where all answers are right, who is surest of them would be chosen.
 """
 
 import copy
@@ -65,14 +65,15 @@ class PackTraining(Training):
 
     What a configuration is drawn from: `depths`, one after the other; `learning_rates`, `weight_decays` and
     `frequencies`, whose logarithm is uniform; `dropouts`. `embeds`: whether they have a periodic embedding of the
-    ranks, where there are ranks.
+    ranks, where there are ranks. `averaged`: of how many epochs the weights are a mean, as `train_folds` says.
+    `choosing` (folds, n) are the places of the rows that choose.
     """
 
     depths, width = (2, 3, 1), 128
-    learning_rates, weight_decays = (3e-3, 1.5e-2), (1e-4, 0.3)
+    learning_rates, weight_decays = (4e-3, 2e-2), (1e-4, 0.3)
     dropouts = 0.0, 0.0, 0.1, 0.2, 0.3
     frequencies, embeds = (0.3, 2.0), True
-    averaged = 4
+    averaged, fewest_steps = 4, 16
     optimizer_class = AdamW
     shares_of = staticmethod(greedy_shares)
 
@@ -111,15 +112,19 @@ class PackTraining(Training):
 
     def fit(self, x, y, classes):
         """As `Training.fit`."""
-        rows, folds = len(x), self.options["folds"]
-        if folds < 2:
-            raise ValueError(f"folds={folds} must be 2 at least: a network is validated on the rows of its fold")
+        rows, folds, fraction = len(x), self.options["folds"], self.options["validation_fraction"]
+        if not 0 < folds * fraction <= 1:
+            raise ValueError(
+                f"validation_fraction={fraction} must be above 0, and 1/{folds} at most: the rows of {folds} folds"
+            )
         if self.has_few_rows:
             return self.fitted(x, y, batch_size=rows)
-        trained, batch = self.equal_batches(rows - -(-rows // folds))
+        validated = max(1, int(rows * fraction))
+        trained, batch = self.equal_batches(rows - validated)
         order, held_out = spread(classes, rows, self.random), torch.arange(rows - trained)
-        self.held_out = [order[(held_out + fold * rows // folds) % rows] for fold in range(folds)]
-        return self.fit_without(self.held_out, x, y, batch_size=batch)
+        self.choosing = order[: folds * validated].view(folds, validated)
+        held_out = [order[(held_out + fold * validated) % rows] for fold in range(folds)]
+        return self.fit_without(held_out, x, y, batch_size=batch)
 
     def fit_without(self, held_out, x, y, **options):
         """Train each configuration without the rows of each fold, which validate: `held_out` are their places."""
@@ -157,12 +162,12 @@ class PackTraining(Training):
         return training, None if masks is None else side_by_side([history.validation for history in histories])
 
     @torch.no_grad()
-    def choose(self, x, losses_of, answers_of, weight):
+    def choose(self, x, y, losses_of, answers_of, weight):
         """Give each configuration its share, and drop those that have none.
 
         Args:
-            x: (N, F), the rows of `fit`.
-            losses_of(answers, doubt): the losses of the rows, (…, N), where a row has any class instead of its own with
+            x: (N, F), y: as of `fit`.
+            losses_of(answers, y, doubt): the losses of rows, (…, n), where a row has any class instead of its own with
                 a chance of `doubt`. answers_of(z): the answers.
             weight: (N), or None.
         """
@@ -171,35 +176,37 @@ class PackTraining(Training):
             shares, losses = torch.full((count,), 1 / count), torch.full((count,), torch.nan)
         else:
             answers = torch.stack([self.unseen_answers(of_one, x, answers_of) for of_one in self.networks])
-            weight = torch.ones(len(x), dtype=torch.double) if weight is None else torch.from_numpy(weight)
+            places = self.choosing.flatten()
+            y = y[places]
+            weight = torch.ones(len(y), dtype=torch.double) if weight is None else torch.from_numpy(weight)[places]
 
             def mean_losses(answers, doubt=0.0):
-                return losses_of(answers, doubt=doubt) @ weight / weight.sum()
+                return losses_of(answers, y, doubt) @ weight / weight.sum()
 
-            shares = self.shares_of(answers, lambda answers: mean_losses(answers, doubt=1 / len(x)))
+            shares = self.shares_of(answers, lambda answers: mean_losses(answers, doubt=1 / len(y)))
             losses = mean_losses(answers)
         numbers = zip(self.configurations, losses.tolist(), shares.tolist(), strict=True)
         self.configurations = [of_one._replace(loss=loss, share=share) for of_one, loss, share in numbers]
-        self.networks = [of_one for of_one, share in zip(self.networks, shares, strict=True) if share]
+        chosen = (of_one for of_one, share in zip(self.networks, shares, strict=True) if share)
+        self.networks = [[evaluated(network) for network in of_one] for of_one in chosen]
 
     def unseen_answers(self, networks, x, answers_of):
-        """The answers (N, outputs) of a configuration's networks, each to the rows that it did not train on."""
-        found = None
-        for network, places in zip(networks, self.held_out, strict=True):
-            answers = answers_of(evaluated(network)(self.scaled(x[places])))
-            found = answers.new_empty(len(x), answers.shape[-1]) if found is None else found
-            found[places] = answers
-        return found
+        """The answers (n, outputs) of a configuration's networks to `choosing`, each to those that are its own."""
+        return torch.cat(
+            [
+                answers_of(evaluated(network)(self.scaled(x[places])))
+                for network, places in zip(networks, self.choosing, strict=True)
+            ]
+        )
 
     @torch.no_grad()
     def answers(self, x, answers_of):
         """The answers (N, outputs), float64, by the shares."""
         shares = [of_one.share for of_one in self.configurations if of_one.share]
-        networks = [[evaluated(network) for network in of_one] for of_one in self.networks]
-        parts = np.array_split(x, parts_of(x, max(widest(of_one[0]) for of_one in networks)))
+        parts = np.array_split(x, parts_of(x, max(widest(of_one[0]) for of_one in self.networks)))
         found = []
         for part in map(self.scaled, parts):
-            means = [torch.stack([answers_of(network(part)) for network in of_one]).mean(0) for of_one in networks]
+            means = [torch.stack([answers_of(network(part)) for network in of_one]).mean(0) for of_one in self.networks]
             found.append(sum(share * mean for share, mean in zip(shares, means, strict=True)))
         return torch.cat(found)
 
