@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from torchbp.benchmarks.helpers.accuracy_inputs import INPUTS
-from torchbp.benchmarks.helpers.accuracy_sums import drawn
+from torchbp.benchmarks.helpers.accuracy.inputs import INPUTS
+from torchbp.benchmarks.helpers.accuracy.sums import drawn
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import KINDS
 
