@@ -9,6 +9,7 @@ MathML, LaTeX, Markdown and JSON, with its symbols or with numbers in their plac
 """
 
 from torchbp.ops.expressions.functions import (
+    RELATIONS,
     A,
     Call,
     Function,
@@ -55,6 +56,7 @@ from torchbp.ops.expressions.nodes import (
 )
 
 __all__ = [
+    "RELATIONS",
     "A",
     "Call",
     "Expression",
