@@ -251,7 +251,7 @@ def test_each_part_of_the_pack_is_changed_in_the_ablation():
     found = {}
     for name, kinds in ABLATION.items():
         model = kinds[CLASSES](0)
-        assert model.members == {"8 members": 8, "32 members": 32, "64 members": 64, "8 folds": 32}.get(name, 16)
+        assert model.members == {"8 members": 8, "16 members": 16, "32 members": 32, "8 folds": 24}.get(name, 12)
         found[name] = model.set_params(**small).fit(x, y)
     assert {len(of_one.hidden_layer_sizes) for of_one in found["one depth"].configurations_} == {2}
     assert {of_one.hidden_layer_sizes[0] for of_one in found["64 units"].configurations_} == {64}

@@ -19,7 +19,7 @@ class _Options(EngineEstimator):
     def __init__(
         self,
         *,
-        members: int = 16,
+        members: int = 12,
         folds: int = 4,
         validation_fraction: float = 0.125,
         activation: str = "silu",

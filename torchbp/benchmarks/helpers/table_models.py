@@ -73,9 +73,9 @@ def equal_shares(answers, mean_losses):
 # our pack, each time with one part changed
 ABLATION = PACK | {
     "8 members": changed_pack({"members": 8}),
+    "16 members": changed_pack({"members": 16}),
     "32 members": changed_pack({"members": 32}),
-    "64 members": changed_pack({"members": 64}),
-    "8 folds": changed_pack({"members": 32, "folds": 8}),
+    "8 folds": changed_pack({"members": 24, "folds": 8}),
     "quarters": changed_pack({"validation_fraction": 0.25}),
     "weights of one epoch": changed_pack(averaged=1),
     "twice as many steps": changed_pack(fewest_steps=32),
