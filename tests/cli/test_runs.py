@@ -82,7 +82,7 @@ def test_breast_cancer_over_three_seeds(run, without_page):
 def test_a_first_run_prints_only_what_a_person_needs(run):
     """Through a real process, as a pipe sees it; and the line it ends with can be pasted."""
     torchbp = [sys.executable, "-m", "torchbp"]
-    fit = [*torchbp, "fit", "-c", CANCER, "--trainer.max_epochs", "6"]
+    fit = [*torchbp, "fit", "-c", CANCER, "--stopping.min_grad_norm", "0.05", "--model.engine", "explicit"]
     fit = subprocess.run(fit, capture_output=True, text=True, check=True)
     header, errs = fit.stderr.splitlines()[:2], fit.stderr.splitlines()[2:]
     assert header == [
