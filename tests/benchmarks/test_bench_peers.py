@@ -146,6 +146,7 @@ def test_ensemble(losses_of_members, device):
         torch.testing.assert_close(of_steps(variant, 1), losses_of_members, msg=named(name))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("compiler", "fresh_compiler")
 def test_compiled_ensemble(losses_of_members, device):
     variants, steps = on(device, ensemble_variants.compiled_ensemble, 4, SIZES, ROWS)

@@ -196,6 +196,19 @@ def test_scaling_is_weighted_and_leaves_constants_alone():
     assert later[0, 1] == 2  # a constant that varies later, as `partial_fit` may see it
 
 
+@pytest.mark.parametrize("scale", [2.0**-1000, 2.0**1000])
+@pytest.mark.parametrize("name", ["standard", "clipped", "ranked"])
+def test_features_of_any_size_are_scaled_alike(name, scale):
+    x = np.random.default_rng(0).normal(size=(100, 2))
+    np.testing.assert_array_equal(scaled(name, scale * x), scaled(name, x))
+
+
+def test_a_value_that_is_far_from_all_others_is_at_the_bound():
+    scaling = fitted_scaling("clipped", np.random.default_rng(0).normal(size=(100, 1)), None)
+    far = torch.tensor([[1e20], [1e160], [-1e300]], dtype=torch.double)
+    torch.testing.assert_close(scaling(far).flatten(), torch.tensor([4.0, 4.0, -4.0], dtype=torch.double))
+
+
 def test_ranks_are_shares_of_the_rows():
     rng = np.random.default_rng(0)
     x = np.stack([np.exp(rng.normal(size=4000)), rng.integers(2, size=4000), rng.normal(size=4000).clip(0)], 1)
