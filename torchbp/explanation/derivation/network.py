@@ -159,40 +159,49 @@ class Chain:
         """The number of the first layer that learns."""
         return self.steps[self.first].number
 
-    def forward(self, parameters, x, known=(), saved=None, reference=False):
+    def forward(self, parameters, x, saved=None, reference=False):
         """Each quantity by its name, X among them.
 
         Args:
-            known: values that are not computed, by name.
             saved: a dictionary that gets what the derivatives of each step need, by the name of what it gives.
             reference: compute by torch's own modules, and by the user's.
 
         Raises:
             ValueError: a layer does not take the numbers that come to it.
         """
-        values = {INPUT.name: x, **dict(known)}
+        values = {INPUT.name: x}
         for step in self.steps:
-            if step.gives.name in values:
-                continue
-            a = values[step.takes.name]
-            drawn = self.drawn[step.drawn.name].to(a.dtype) if step.drawn and self.drawn else None
-            a = a if drawn is not None else self.in_row_shape(a, step.takes)
+            taken = values[step.takes.name]
             if reference:
-                values[step.gives.name] = step.reference(a, parameters, drawn).flatten(1)
+                values[step.gives.name] = step.reference(*self._arguments(step, taken, parameters)).flatten(1)
                 continue
-            try:
-                z, needed = step.forward(a, parameters, drawn)
-            except (RuntimeError, ValueError, IndexError) as error:
-                words = " ".join(str(error).split())
-                raise ValueError(
-                    f"{step.described()} does not take numbers of the shape {tuple(a.shape)}: {words}"
-                ) from None
-            if step.gives.name not in self.row_shapes:
-                self._measure_step(step, a, z)
-            values[step.gives.name] = z.flatten(1)
+            values[step.gives.name], needed = self.pass_through(step, taken, parameters)
             if saved is not None:
                 saved[step.gives.name] = needed
         return values
+
+    def pass_through(self, step, taken, parameters):
+        """(what a step gives, (N, units), what its derivatives need); `taken` is what it takes, (N, units).
+
+        Raises:
+            ValueError: it does not take these numbers.
+        """
+        x, parameters, drawn = self._arguments(step, taken, parameters)
+        try:
+            z, needed = step.forward(x, parameters, drawn)
+        except (RuntimeError, ValueError, IndexError) as error:
+            words = " ".join(str(error).split())
+            raise ValueError(
+                f"{step.described()} does not take numbers of the shape {tuple(x.shape)}: {words}"
+            ) from None
+        if step.gives.name not in self.row_shapes:
+            self._measure_step(step, x, z)
+        return z.flatten(1), needed
+
+    def _arguments(self, step, taken, parameters):
+        """(X in the shape that the step's formula takes, the parameters, the random numbers that are drawn, or None)"""
+        drawn = self.drawn[step.drawn.name].to(taken.dtype) if step.drawn and self.drawn else None
+        return taken if drawn is not None else self.in_row_shape(taken, step.takes), parameters, drawn
 
     def in_row_shape(self, tensor, quantity):
         """The numbers of a quantity, (N, units), in the shape that the layers give a row."""

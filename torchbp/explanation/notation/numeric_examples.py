@@ -39,7 +39,7 @@ from torchbp.ops.expressions import (
     Symbol,
     Transpose,
 )
-from torchbp.ops.places import Multilinear
+from torchbp.ops.places import FirstLargest, Multilinear
 
 WHOLE, TERMS = 8, 3  # products of a sum that are written out: all of a short sum, the largest of a longer one
 ZERO = Number(0)
@@ -112,7 +112,7 @@ def example(quantity, tree, place, value, values, fixed=(), verified=True):
         true = exactly(numeric)
         numeric = true_as_printed(numeric, true)
         dtype = torch.finfo(values["X"].dtype)
-        exact, bound = float(true), dtype.eps * (ROUNDING * size_of(numeric) + dtype.tiny)
+        exact, bound = float(true), ROUNDING * dtype.eps * size_of(numeric) + dtype.tiny
     return Example(quantity, place, numeric, value, exact, bound)
 
 
@@ -137,6 +137,8 @@ class Numbers:
             return self._sum_of_row(tree, place)
         if isinstance(tree, Multilinear):
             return self._multilinear(tree, place)
+        if isinstance(tree, FirstLargest):
+            return Number(int(tree.evaluate(self.values)[place]))
         if isinstance(tree, Indicator):
             sides = (self.of(side, place) for side in (tree.left, tree.right))
             values = (compute(side, lambda leaf: leaf.value, in_float64) for side in sides)
@@ -214,7 +216,7 @@ def _shortened(terms, node, most):
     found = [node(i) for i in shown]
     if others := [term for i, term in enumerate(terms) if i not in set(shown)]:
         found.append(Rest(len(others), sum(others), size=sum(map(abs, others))))
-    return found[0] if len(found) == 1 else Sum(tuple(found))
+    return (found[0] if found else ZERO) if len(found) < 2 else Sum(tuple(found))
 
 
 def _without_zeros(tree):
