@@ -107,14 +107,22 @@ def rows(chain, x, y, loss):
         x = x.flatten(1)
     below = chain.steps[: chain.first]
     features = _widths(chain.steps[chain.first]) if all(step.is_activation for step in below) else None
-    if x.dim() != 2 or not x.numel() or (features and x.shape[1] != features[0]):
+    if x.dim() != 2 or not x.numel() or (features and given[-1] != features[0]):
         count = features[0] if features else "features"
         raise ValueError(f"x has the shape {given}; give a row ({count}), or rows (N, {count}), at least one")
     for name, tensor in {"x": x, "y": y, **chain.start}.items():
         _check_finite(chain.keys.get(name, name), tensor)
     chain.measure(x, shape)
+    of_row = chain.row_shapes[chain.output.name]
+    if of_classes and len(of_row) > 1:
+        raise TypeError(
+            f"the model gives rows of the shape {of_row}, and {type(loss).__name__} takes a number for each class; put "
+            "a Flatten at the end"
+        )
     if of_classes:
         return x, _classes(y, len(x), chain.outputs, loss)
+    if y.shape == (len(x), *of_row):
+        y = y.flatten(1)
     if y.shape != (len(x), chain.outputs):
         raise ValueError(
             f"y has the shape {tuple(y.shape)}; give ({len(x)}, {chain.outputs}), a number for each row and output"

@@ -8,6 +8,7 @@ from torchbp.engine.module_checks import described
 from torchbp.engine.network import Network
 from torchbp.explanation.derivation.layer_step import Step, is_numbered
 from torchbp.explanation.notation.quantities import INPUT, Quantity
+from torchbp.ops.places import NoEquationError
 from torchbp.ops.registry import rule_of
 from torchbp.ops.rules import Layer
 
@@ -59,10 +60,10 @@ class Chain:
         drawn, parts, constants, about = None, {}, {}, {}
         if isinstance(rule, Layer):
             about = {"dtype": next((p.dtype for p in module.parameters()), torch.float32)}
-            tree = rule.tree("equation", about, **options)
-            if tree is None or rule.tree("backward_equation", about, **options) is None:
+            trees = [rule.tree(part, about, **options) for part in ("equation", "backward_equation")]
+            if None in trees and not rule.takes_rows_of_any_shape:  # otherwise it depends on the rows
                 raise TypeError(f"{described(name, module)} has no equations in its rule, and explain shows equations")
-            if rule.drawn is not None and rule.drawn in tree.symbols():
+            if rule.drawn is not None and rule.drawn in trees[0].symbols():
                 drawn = Quantity(rule.drawn, number)
             parts = {symbol: Quantity(symbol, number) for symbol in rule.parts_of(about, **options)}
             constants = self._constants_of(rule, options, number)
@@ -130,8 +131,13 @@ class Chain:
         self.row_shapes[step.gives.name] = tuple(given.shape[1:])
         parameters = {p.symbol: tuple(self.start[quantity.name].shape) for p, quantity in step.parameters}
         step.about["shapes"] = {"X": shape, **parameters}
-        if step.tree("equation") is None:
-            raise TypeError(f"{step.described()} has no equations in its rule for rows of the shape {shape}")
+        without = f"{step.described()} has no equations in its rule for rows of the shape {shape}"
+        try:
+            tree = step.tree("equation")
+        except NoEquationError as why:
+            raise TypeError(f"{without}: {why}") from None
+        if tree is None:
+            raise TypeError(without)
 
     def at(self, start, x):
         """The same network with other parameters, and with new random numbers."""

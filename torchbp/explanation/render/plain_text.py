@@ -62,6 +62,9 @@ class PlainText(Printer):
     def transpose(self, tree, of_numbers):
         if self.shapes and isinstance(tree.operand, Quantity | Derivative):
             return self._shape(tree.operand, turned=True)
+        if self.shapes and isinstance(tree.operand, Folded):
+            rows, columns = self._node(tree.operand, of_numbers)[1:-1].split("×")
+            return f"({columns}×{rows})"
         text = self._node(tree.operand, of_numbers)
         return f"{text}ᵀ" if isinstance(tree.operand, Quantity) else f"({text})ᵀ"
 

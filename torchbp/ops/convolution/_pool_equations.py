@@ -86,7 +86,8 @@ def _divided(tree, taken, sums, count, windows, divisors):
         of_n = [i for i, window in enumerate(windows) if divisors[window] == n]
         name = "windows" if len(set(divisors)) == 1 else f"windows of {n}"
         part = Gather(tree, tuple(taken[i] for i in of_n), name=name)
-        found.append(Collect(part, tuple(sums[i] for i in of_n), (count,)) / n)
+        total = Collect(part, tuple(sums[i] for i in of_n), (count,))
+        found.append(total if n == 1 else total / n)
     return sum(found[1:], found[0]) if found else Collect(Gather(tree, ()), (), (count,))
 
 
