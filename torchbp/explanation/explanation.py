@@ -45,19 +45,21 @@ def explain(
 
     Args:
         model: an `MLP`, or a `torch.nn.Sequential` of layers and activations that have a rule with equations: Linear,
-            all activations, Softmax, LogSoftmax, GLU, PReLU, Dropout, all norms, small convolutions and Flatten, ours
-            or torch's, PeriodicEmbedding, and those that you have made. In training mode a Dropout draws its mask once,
-            and the mask is given like x, and a batch norm takes the statistics of x.
-        x: a row, shape `(in_features)`, or rows, `(N, in_features)`, or of layers that take them `(N, channels, …)`: a
-            tensor, an array or a list. It, y and the loss's weights are taken in the dtype and on the device of the
-            model.
-        y: its target `(outputs)`, or theirs, `(N, outputs)`; of a loss of classes the class of each row, `(N)`, or a 1
-            among zeros, `(N, outputs)`. N is the number of rows throughout, K that of outputs.
+            all activations, Softmax, LogSoftmax, GLU, PReLU, Dropout, all norms, pooling, small convolutions and
+            transposed ones, and Flatten, ours or torch's, PeriodicEmbedding, and those that you have made. In training
+            mode a Dropout draws its mask once, and the mask is given like x, and a batch norm takes the statistics of
+            x.
+        x: a row, shape `(in_features)`, or rows, `(N, in_features)`, or of any shape that the layers take, such as
+            `(N, channels, …)`: a tensor, an array or a list. It, y and the loss's weights are taken in the dtype and on
+            the device of the model.
+        y: its target `(outputs)`, or theirs, `(N, outputs)` or the shape that the model gives; of a loss of classes the
+            class of each row, `(N)`, or a 1 among zeros, `(N, outputs)`. N is the number of rows throughout, K that of
+            outputs.
         lr: the learning rate α, a number. None is 0.1, or that of the optimizer.
         loss: a loss that has a rule with equations, with reduction "mean" or "sum", of torch or torchbp, or one that
             you have made: `BCEWithLogitsLoss`, `BCELoss`, `CrossEntropyLoss`, `NLLLoss`, `MSELoss`, `L1Loss`,
-            `HuberLoss`, `SmoothL1Loss`. None is the cross-entropy of probabilities: `BCELoss` where the model ends with
-            a Sigmoid, otherwise `BCEWithLogitsLoss`.
+            `HuberLoss`, `SmoothL1Loss`, `KLDivLoss`. None is the cross-entropy of probabilities: `BCELoss` where the
+            model ends with a Sigmoid, otherwise `BCEWithLogitsLoss`.
         title: of the text and the page.
         features, outputs: names of the columns of x and y: of the numbers that go in, and of what the answers are the
             probability of.
