@@ -40,8 +40,13 @@ class Chain:
             raise TypeError(f"two quantities have the name {twice[0]}; give the parameter of a rule another symbol")
         # the explanation is of the network as it is now, whatever becomes of it
         self.start = {name: p.detach().clone() for name, p in self.parameters.items()}
-        if len({id(p) for p in self.parameters.values()}) < len(self.parameters):
-            raise TypeError("two layers share their weights; explain shows one gradient for each layer")
+        by_tensor = {}
+        for symbol, p in self.parameters.items():
+            if (first := by_tensor.setdefault(id(p), symbol)) != symbol:
+                raise TypeError(
+                    f"{self.keys[first]} and {self.keys[symbol]} are one tensor: two layers share their weights, and "
+                    "explain shows one gradient for each layer"
+                )
 
     def _step(self, name, module):
         rule, last = rule_of(module), self.steps[-1] if self.steps else None

@@ -11,7 +11,8 @@ from torchbp.explanation.notation.records import STAGES, equation_text, sentence
 from torchbp.explanation.render.latex import latex
 from torchbp.explanation.render.markdown import escaped
 from torchbp.explanation.render.numpy_code import NoCode, code, definitions, functions, name_of
-from torchbp.explanation.render.text import fall, loss_line, reading
+from torchbp.explanation.render.step_summary import fall
+from torchbp.explanation.render.text import loss_line, reading
 from torchbp.ops.expressions import Symbol
 
 LESSONS = ("torchbp.ops.lessons.attention_head",)  # modules whose classes a cell can make, beside torch's
