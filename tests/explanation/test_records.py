@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchbp.explanation.rows import rows
 
 import torchbp
 from tests.explanation.lines import check_numbers
@@ -16,6 +15,7 @@ from tests.explanation.variants import variants
 from tests.networks import set_parameters
 from tests.published import MAZUR_INPUT, MAZUR_LR, MAZUR_NUMBERS, MAZUR_PARAMETERS, MAZUR_TARGET
 from torchbp.explanation.arguments.loss import fitted_loss, supported_loss
+from torchbp.explanation.arguments.rows import rows
 from torchbp.explanation.derivation.criterion import Criterion
 from torchbp.explanation.derivation.descent import Descent
 from torchbp.explanation.derivation.network import Chain
