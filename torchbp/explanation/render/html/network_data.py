@@ -79,6 +79,7 @@ def network(explanation, with_lines):
         "tensors": {quantity.name: tensor for quantity, tensor in shown.items()},
         "names": {quantity.name: partial(quantity) for quantity in dict.fromkeys([*shown, *names])},
         "vectors": [q.name for q in dict.fromkeys(names) if values[q.name].dim() == 1],
+        "shapes": {q.name: tuple(values[q.name].shape) for q in dict.fromkeys(names) if values[q.name].dim() > 2},
         "norms": [d(s.gives).name for s in explanation.chain.steps[explanation.chain.first :] if s.is_layer],
         "domain": step.criterion.rule.domain,
         "slopes": slopes,

@@ -24,6 +24,7 @@ from torchbp.web import shared_style
 HERE = Path(__file__).parent
 POINTS = 200  # of the curve of a loss
 AGAIN = "explain(…, steps=100), or torchbp explain --steps 100,"
+PLACED = ("Gather", "Collect", "Beside", "Contraction")  # nodes by places
 JUMPS = {"again": "Again"}  # where the name is too long for a button
 SCRIPTS = (
     "state.js",
@@ -33,6 +34,7 @@ SCRIPTS = (
     "places.js",
     "chain.js",
     "nudge.js",
+    "what_if.js",
     "network.js",
     "paint.js",
     "step_curve.js",
@@ -111,7 +113,7 @@ def page(explanation):
 
 def _scripts(program):
     """The script's files; that of the nodes by places only where an equation has one."""
-    has_places = any(f'["{node}"' in json.dumps(program) for node in ("Gather", "Collect", "Beside"))
+    has_places = any(f'["{node}"' in json.dumps(program) for node in PLACED)
     return [name for name in SCRIPTS if has_places or name != "places.js"]
 
 

@@ -97,7 +97,7 @@ function verdict(guess) {
   const distance = ({ number }) => Math.abs(guess - number);
   const nearest = answersKnown().reduce((best, other) => (distance(other) < distance(best) ? other : best));
   if (isClose(guess, nearest.number)) return nearest;
-  if (value.rows > at[1] && value.columns > at[0] && isClose(guess, entry(value, at[1], at[0])))
+  if (!data.shapes[record.name] && value.rows > at[1] && value.columns > at[0] && isClose(guess, entry(value, at[1], at[0])))
     return { says: "This is the element with row and column exchanged: a matrix is transposed." };
   const constant = constantIn(record, (times) => isClose(guess, right * times));
   if (constant) return { says: constant };
@@ -121,10 +121,10 @@ function verdictOfShape(guess) {
   const { record, value } = askedPlace(),
     { rows, columns: wide } = value;
   const vector = data.vectors.includes(record.name),
-    right = vector ? [wide] : [rows, wide];
+    right = vector ? [wide] : (data.shapes[record.name] ?? [rows, wide]);
   const same = (other) => guess.length === other.length && guess.every((n, i) => n === other[i]);
   if (same(right)) return { right: true, says: "Right." };
-  if (!vector && same([wide, rows])) return { says: "Rows and columns are exchanged." };
+  if (right.length === 2 && same([wide, rows])) return { says: "Rows and columns are exchanged." };
   if (record.derivative) return { says: "No. A gradient has the shape of what it is the derivative by." };
   if (record.has_rows && guess[0] !== rows) return { says: `No. It has a row for each of the ${rows} samples.` };
   if (record.has_rows) return { says: "No. It has a column for each unit of its layer." };
@@ -135,6 +135,9 @@ const plainly = (text) => text.replaceAll("-", "−").replaceAll(" ", "");
 const sizeOf = ({ rows, columns: wide }) => `${rows}×${wide}`;
 const sameNumbers = (a, b, times = 1) =>
   a.rows === b.rows && a.columns === b.columns && a.numbers.every((n, i) => isClose(n, times * b.numbers[i], EXACT));
+
+/* The number of the layer of a quantity, and of what learns that of its gradient. */
+const layerOf = (name) => data.steps.find((step) => step.name === (program.gradients[name] ?? name))?.number;
 
 /* The same of a part of the formula: what the whole formula gives with it. */
 function verdictOfPart(text) {
@@ -162,7 +165,7 @@ function verdictOfPart(text) {
   if (constant) return { says: constant };
   for (const [name, other] of wrongQuantities(record, part))
     if (sameNumbers(filled(withName(part, name, other)), right)) {
-      const [layer, wanted] = [name, other].map((of) => of.match(/\d+/g)?.at(-1));
+      const [layer, wanted] = [name, other].map(layerOf);
       const far = layer && wanted && layer !== wanted ? `: it is of layer ${layer}` : "";
       return { says: `${shownName(name)} does not belong there${far}.` };
     }
