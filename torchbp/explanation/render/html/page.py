@@ -1,5 +1,6 @@
 """The explanation as one HTML page, without URLs, fonts or third-party scripts."""
 
+import functools
 import json
 import math
 import re
@@ -47,6 +48,12 @@ SCRIPTS = (
     "refresh.js",
     "page.js",
 )
+
+
+@functools.cache
+def script(names):
+    """The files of the script as the page has them."""
+    return smaller_script(read(f"script/{name}" for name in names))
 
 
 def read(names):
@@ -102,7 +109,7 @@ def page(explanation):
         "strip": strip(explanation),
         "way": shrinkage(explanation),
         "seen": f'<section class="card seen"><h2>Observations</h2><ul>{seen}</ul></section>' if seen else "",
-        "script": smaller_script(read(f"script/{name}" for name in _scripts(found))),
+        "script": script(_scripts(found)),
         "training": training,
         "reading": readable(reading(explanation, partial)),
         "steps": steps,
@@ -114,7 +121,7 @@ def page(explanation):
 def _scripts(program):
     """The script's files; that of the nodes by places only where an equation has one."""
     has_places = any(f'["{node}"' in json.dumps(program) for node in PLACED)
-    return [name for name in SCRIPTS if has_places or name != "places.js"]
+    return tuple(name for name in SCRIPTS if has_places or name != "places.js")
 
 
 def _program_and_card(explanation):

@@ -58,7 +58,7 @@ def program(explanation):
         drawn anew in each step. next: what is given in the next step, by name: W1′ for W1.
         unchanged: W1 for W1′ where W1 is frozen.
     gradients: dL/dW1 for W1, of what learns. inputs: those of X and y that may be changed by hand.
-    mistakes, gaps: what is said of wrong answers about a record, and what is asked of its equation.
+    mistakes, gaps, says: what is said of wrong answers about a record, and what is asked of its equation.
 
     Raises:
         NoProgramError: the page cannot compute it.

@@ -86,7 +86,7 @@ function written(tree, row, column, digits, values) {
     case "Power": {
       const base = at(first),
         exponent = at(second);
-      const value = base.value ** exponent.value;
+      const value = power(base.value, exponent.value);
       return { text: `${held(base, ATOM)}${RAISED[exponent.text] ?? `^${held(exponent, ATOM)}`}`, value, strength: ATOM };
     }
     case "Transpose":

@@ -109,6 +109,6 @@ function showStrip() {
     line.querySelector(".bar").replaceChildren(...(share ? [bar] : []));
     line.querySelector(".norm").textContent = format(norm);
   });
-  byId("strip").querySelectorAll(".axis span").forEach((end, i) => (end.textContent = power(i ? top : bottom)));
+  byId("strip").querySelectorAll(".axis span").forEach((end, i) => (end.textContent = powerOfTen(i ? top : bottom)));
 }
-const power = (exponent) => `10${[...minus(String(exponent))].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c] ?? "⁻").join("")}`;
+const powerOfTen = (exponent) => `10${[...minus(String(exponent))].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c] ?? "⁻").join("")}`;

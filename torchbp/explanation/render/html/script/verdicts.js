@@ -33,7 +33,7 @@ function wrongValues({ name }) {
     tree = program.trees[name],
     nodes = nodesOf(tree);
   return (program.mistakes[name] ?? []).map(([says, path, part]) => [
-    says,
+    program.says[says],
     valueOf(withPart(tree, path, withNodes(part, nodes)), values),
   ]);
 }
