@@ -253,9 +253,10 @@ def test_the_curve_is_of_the_optimizers_direction():
 def test_the_page_knows_the_mistakes_of_small_gradients():
     explanation = deep()
     assert explanation["dL/dW1"].tensor.abs().max() < 1e-8
-    found = data_of(explanation.to_html())["program"]["mistakes"]["dL/dW1"]
-    assert found[0][0] == "The sign is wrong."
-    assert len(found) > 1
+    program = data_of(explanation.to_html())["program"]
+    says = [program["says"][number] for number, *_ in program["mistakes"]["dL/dZ1"]]
+    assert "The slope A1 ∘ (1 − A1) is missing." in says
+    assert len(says) == len(program["mistakes"]["dL/dZ8"])
 
 
 def rates_of(explanation):

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 import torchbp
-import torchbp.explanation.explanation as explanation_module
 from tests.explanation.operations import with_all
 from tests.explanation.samples import XOR, cancer, data_of, large, xor
 from torchbp.explanation.notation.numeric_examples import largest_place
@@ -15,12 +14,6 @@ from torchbp.explanation.render.plain_text import partial
 from torchbp.ops.lessons.attention_head import AttentionHead
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import Activation, Loss
-
-
-@pytest.fixture
-def without_checks(monkeypatch):
-    """The checks of a deep network take seconds, and other tests are about them."""
-    monkeypatch.setattr(explanation_module, "checked", lambda step: step.records)
 
 
 NUMBERS = """Object.fromEntries(data.steps.map(({ name }) => [name, toLists(training.values[name])]))"""
@@ -102,7 +95,7 @@ def test_the_elements_of_a_kernel_have_their_names(without_checks, browse):
         browser.evaluate(f"show({[record.name for record in after.records].index(name)})")
         record = after[name]
         (line, number), tensor = browser.text(".step.shown .numbers").split(" = ", 1), record.tensor
-        place = (largest_place(tensor[0]) if record.has_rows else largest_place(tensor))
+        place = largest_place(tensor[0]) if record.has_rows else largest_place(tensor)
         place = (0, *place) if record.has_rows else place
         assert line == partial(record.quantity) + "[" + ",".join(str(at + 1) for at in place) + "]"
         assert number.endswith(f" = {tensor[place].item():.4g}".replace("-", "−"))
@@ -113,7 +106,9 @@ def test_the_elements_of_a_kernel_have_their_names(without_checks, browse):
         assert float(shown[-1]) == pytest.approx(table[-1, -1].item(), rel=1e-3)
     browser.evaluate("(goTo(0), byId('kind').value = 'shape', byId('examine').click())")
     verdict = "(answer({!r}), byId('verdict').textContent)"
-    assert browser.evaluate(verdict.format("2×8")) == "No. A step changes the numbers of a parameter, and not its shape."
+    assert (
+        browser.evaluate(verdict.format("2×8")) == "No. A step changes the numbers of a parameter, and not its shape."
+    )
     assert browser.evaluate(verdict.format("2×2×2×2")) == "Right."
 
 

@@ -159,7 +159,13 @@ class Trees:
         if kind not in NODES:
             raise NoProgramError(f"The page does not compute {plain(value)}, which is in an equation of this network.")
         if isinstance(value, Contraction):
-            return [kind, self(value.left), self(value.right), self._columns(value.places), *self((value.shape, value.rows))]
+            return [
+                kind,
+                self(value.left),
+                self(value.right),
+                self._columns(value.places),
+                *self((value.shape, value.rows)),
+            ]
         if isinstance(value, Call):
             if value.function.name not in FUNCTIONS:
                 raise NoProgramError(f"The page does not compute the function {value.function.name} of this network.")
@@ -174,6 +180,8 @@ class Trees:
                 self._tables[column] = len(self.places)
                 self.places.append(column)
                 if sum(map(len, self.places)) > 3 * MOST_PRODUCTS:
-                    raise NoProgramError(f"The page trains convolutions of up to {MOST_PRODUCTS:,} products for each row.")
+                    raise NoProgramError(
+                        f"The page trains convolutions of up to {MOST_PRODUCTS:,} products for each row."
+                    )
             found.append(self._tables[column])
         return found

@@ -29,7 +29,9 @@ def with_short_names(tokens):
     known = collections.defaultdict(set)
     for (_, name), use in zip(tokens, uses, strict=True):
         known[name].add(use.split(" ")[0])
-    counts = collections.Counter(name for (_, name), use in zip(tokens, uses, strict=True) if use not in ("", "property"))
+    counts = collections.Counter(
+        name for (_, name), use in zip(tokens, uses, strict=True) if use not in ("", "property")
+    )
     local = [name for name, _ in counts.most_common() if "declared" in known[name] and "top" not in known[name]]
     free = (short for short in _short() if short not in known and short not in KEYWORDS)
     new = dict(zip((name for name in local if len(name) > 1 and name not in KEYWORDS), free, strict=False))

@@ -1,6 +1,7 @@
 /* What is wrong with an answer: the mistake that gives it, in a sentence. */
 const CLOSE = 5e-3, // of a number: the reader types three digits or more
-  EXACT = 1e-6; // of a formula's numbers
+  EXACT = 1e-6, // of a formula's numbers
+  WRONG_SIGN = "The sign is wrong.";
 
 const isClose = (value, other, share = CLOSE) => Math.abs(value - other) <= share * Math.abs(other);
 
@@ -67,7 +68,7 @@ function answersKnown() {
   const { record, value, at } = askedPlace(),
     right = entry(value, ...at),
     wrong = wrongValues(record).map(([says, found]) => ({ says, number: entry(found, ...at) }));
-  return [{ says: "Right.", number: right, right: true }, ...wrong.filter(({ number }) => number !== right)];
+  return [{ says: "Right.", number: right, right: true }, { says: WRONG_SIGN, number: -right }, ...wrong.filter(({ number }) => number !== right)];
 }
 
 /* As many digits as tell the right number from the wrong ones. */
@@ -82,7 +83,7 @@ function digitsNeeded() {
 function constantIn(record, is) {
   const { N } = program.constants;
   const divided = (record.derivative || data.losses.includes(record.name)) && uses(program.trees[data.losses[0]], "N");
-  if (is(-1)) return "The sign is wrong.";
+  if (is(-1)) return WRONG_SIGN;
   if (N !== 1 && is(N)) return `It is N times too large${divided ? ": a mean over the rows divides by N" : ""}.`;
   if (N !== 1 && is(1 / N)) return "It is divided by N once too often, or a mean stands where a sum belongs.";
   if (is(2)) return "It is twice too large.";
@@ -158,7 +159,7 @@ function verdictOfPart(text) {
     return { says: `This gives ${sizeOf(value)} and not ${sizeOf(right)}: it is the transpose.` };
   if (sizeOf(value) !== sizeOf(right)) return { says: `This gives ${sizeOf(value)} numbers, and not ${sizeOf(right)}.` };
   if (wrong.get(text)) return { says: wrong.get(text) };
-  if (sameNumbers(filled(["Negative", part]), right)) return { says: "The sign is wrong." };
+  if (sameNumbers(filled(["Negative", part]), right)) return { says: WRONG_SIGN };
   const known = wrongValues(record).find(([, other]) => sameNumbers(value, other));
   if (known) return { says: known[0] };
   const constant = constantIn(record, (times) => sameNumbers(value, right, times));
