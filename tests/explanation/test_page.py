@@ -413,18 +413,22 @@ def test_white_space_goes_where_it_changes_nothing():
 
 
 def test_only_what_is_declared_in_a_function_has_a_short_name():
-    """Not properties, the top level, keywords, or what is declared nowhere; what is both a name and a property is split."""
+    """Not properties, the top level, keywords, or what is declared nowhere; what is a property too has both names."""
     script = """const { points, far: other } = data.rates; let first = 1, second = 2;
       function scaled({ points: numbers, share = second }, [low, high], ...more) {
         const wide = numbers.length, result = { wide, share: low, [high]: more };
-        for (const of of more) switch (of) { case "a": { const found = `${wide}${other ? `${low} wide` : ""}`; return { found }; } }
-        try { return result.wide ? share : points; } catch (error) { return other.map((share) => share / Math.min(...low)); }
+        for (const of of more)
+          switch (of) { case "a": { const found = `${wide}${other ? `${low} wide` : ""}`; return { found }; } }
+        try { return result.wide ? share : points; }
+        catch (error) { return other.map((share) => share / Math.min(...low)); }
       }"""
     expected = """const{points,far:other}=data.rates;let first=1,second=2;
       function scaled({points:d,share:a=second},[b,c],...e){
         const f=d.length,g={wide:f,share:b,[c]:e};
-        for(const of of e)switch(of){case"a":{const h=`${f}${other?`${b} wide`:""}`;return{found:h};}}
-        try{return g.wide?a:points;}catch(i){return other.map((a)=>a/Math.min(...b));}
+        for(const of of e)
+        switch(of){case"a":{const h=`${f}${other?`${b} wide`:""}`;return{found:h};}}
+        try{return g.wide?a:points;}
+        catch(i){return other.map((a)=>a/Math.min(...b));}
       }"""
     found, wanted = smaller_script(script), re.sub(r"\n\s*", "", expected)
     assert re.sub(r"\b[a-i]\b", "_", found) == re.sub(r"\b[a-i]\b", "_", wanted)

@@ -15,7 +15,6 @@ from torchbp.ops.lessons.attention_head import AttentionHead
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import Activation, Loss
 
-
 NUMBERS = """Object.fromEntries(data.steps.map(({ name }) => [name, toLists(training.values[name])]))"""
 
 

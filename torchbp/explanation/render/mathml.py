@@ -3,7 +3,7 @@
 from html import escape
 
 from torchbp.explanation.notation.quantities import Derivative, Quantity
-from torchbp.explanation.render.plain_text import partial, plain
+from torchbp.explanation.render.plain_text import plain
 from torchbp.explanation.render.printer import ATOM, SUM, Printer, strength, whole
 
 

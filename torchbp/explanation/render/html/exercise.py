@@ -32,8 +32,9 @@ def exercise(explanation, tree_of):
 
 
 def _mistakes(record, symbols, tree_of, number):
-    """[the number of a sentence, where in the tree of the record, what stands there] of the usual mistakes in its equation; each
-    gives another number than those before it, and than the right one with the other sign. What stands there has, for a node of the record's tree, its number."""
+    """[the number of a sentence, where in the tree of the record, what stands there] of the usual mistakes in its
+    equation; each gives another number than those before it, and than the right one with the other sign. What stands
+    there has, for a node of the record's tree, its number."""
     right = record.sides[-1]
     tensor = record.tensor.double()
     found, values, tree = [], [tensor, -tensor], tree_of(right)  # the page knows a wrong sign by itself

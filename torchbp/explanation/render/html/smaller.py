@@ -1,4 +1,4 @@
-"""A script or a style sheet without its comments and the white space that changes nothing, a script with short names."""
+"""A script, or a style sheet, without its comments and the white space that changes nothing."""
 
 import re
 
