@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from torchbp.testing.checks.other_calls import FEW, audit_other_call
+from torchbp.testing.checks.inputs.other_calls import FEW, audit_other_call
 from torchbp.testing.numerics.gradients import generator, need
 from torchbp.testing.numerics.jacobian import compare
 from torchbp.testing.numerics.rounding import Overflows

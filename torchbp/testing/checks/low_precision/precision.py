@@ -2,8 +2,8 @@
 
 import torch
 
-from torchbp.testing.checks.magnitudes import points_of_magnitudes
-from torchbp.testing.checks.resizing import with_rows
+from torchbp.testing.checks.inputs.magnitudes import points_of_magnitudes
+from torchbp.testing.checks.inputs.resizing import with_rows
 from torchbp.testing.numerics.gradients import backward, gradients, incoming_for, need_float64, usual_size
 from torchbp.testing.numerics.rounding import Roundings, Sizes
 from torchbp.testing.numerics.tensors import cast, is_inexact, largest
