@@ -65,8 +65,9 @@ def check(
     belongs to the caller is altered, the random state included. A matrix A that is symmetric up to rounding is audited
     as (A + Aᵀ) / 2; its gradient is compared in the directions in which it stays symmetric, if it is wrong in others.
 
-    A large model (a module that has two layers or more, and more than 100,000 parameters or 40 tensors of them) is looked at as a whole along a few directions. Each kind of its layers has the checks alone, at what the
-    model gives it.
+    A large model (a module that has two layers or more, and more than 100,000 parameters or 40 tensors of them) is
+    looked at as a whole along a few directions. Each kind of its layers has the checks alone, at what the model gives
+    it.
 
     Args:
         fn_or_module: what is audited. Of a module, the parameters are audited with the inputs.
