@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from torchbp.testing.subject.module_copy import copied, tensor_slots
 
-_DEPTH, _LONGEST = 3, 100  # of the dicts, lists, tuples, objects and functions that are searched for leaves
+_DEPTH, _LONGEST = 4, 100  # of the dicts, lists, tuples, objects and functions that are searched for leaves
 _NOT_SEARCHED = (type, ModuleType)
 
 
