@@ -96,18 +96,19 @@ def _copy_of_object(owner, slots, name="{}".format, depth=0):
     """A copy whose attributes may be replaced, if some of them hold leaves; else the object itself."""
     if isinstance(owner, _NOT_SEARCHED) or not hasattr(owner, "__dict__") or _is_of_torch(type(owner)):
         return owner
-    attributes, before, count = dict(vars(owner)), dict(slots), slots.count
-    _take_leaves(attributes, slots, name, depth)
+    before, count = dict(slots), slots.count
+    _take_leaves(dict(vars(owner)), slots, name, depth)
     if slots.count == count:
         return owner
-    try:
+    slots.clear()
+    slots.update(before)
+    slots.count = count
+    try:  # only what holds leaves is copied: of other objects, such as files, a copy may do harm
         other = copy.copy(owner)
-        object.__setattr__(other, "__dict__", attributes)  # also of a frozen one
-    except Exception:  # it cannot be copied: its leaves stay what they are
-        slots.clear()
-        slots.update(before)
-        slots.count = count
+    except Exception:
         return owner
+    if other is not owner:
+        _take_leaves(vars(other), slots, name, depth)
     return other
 
 
