@@ -128,9 +128,33 @@ def test_an_approximation_is_told_of_rtol():
     assert check(Approximate, X, checks="values", rtol=6e-4)
 
 
+class BackwardAlone(torch.autograd.Function):
+    """It runs again in the backward, as the checkpoints of several packages do."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.tanh() * x
+
+    @staticmethod
+    def backward(ctx, incoming):
+        if not torch.autograd._is_checkpoint_valid():
+            raise RuntimeError("BackwardAlone is not compatible with .grad(), please use .backward() if possible")
+        x = ctx.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad():
+            y = x.tanh() * x
+        torch.autograd.backward(y, incoming)
+        return x.grad
+
+
 @pytest.mark.usefixtures("in_this_process")
-def test_code_that_supports_backward_alone_is_audited_by_it():
-    report = check(lambda x: checkpoint(lambda y: y.tanh() * y, x, use_reentrant=True), X)
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: checkpoint(lambda y: y.tanh() * y, x, use_reentrant=True), BackwardAlone],
+    ids=["torch", "other"],
+)
+def test_code_that_supports_backward_alone_is_audited_by_it(function):
+    report = check(function, X)
     assert not report.failed, str(report)
     assert report["values"].status == "PASS"
     assert report["second_order"].status == "UNSUPPORTED"

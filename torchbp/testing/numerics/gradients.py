@@ -7,7 +7,9 @@ from torchbp.testing.numerics.tensors import as_real, differing, first_line, fla
 from torchbp.testing.report import Defect, Skipped, Unsupported
 from torchbp.testing.subject.graph import gradients_kept
 
-_ONLY_BACKWARD = "incompatible with .grad()"  # in the error of a reentrant checkpoint
+_ONLY_BACKWARD = (
+    "compatible with .grad()"  # in the error of a reentrant checkpoint: “incompatible …”, “not compatible …”
+)
 
 
 def generator(subject, salt=0):
