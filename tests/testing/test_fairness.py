@@ -99,7 +99,7 @@ def test_a_wrong_gradient_is_one_failure():
 )
 def test_a_surrogate_is_the_derivative_that_is_meant(function, surrogate):
     report = check(function, X)
-    assert "if this gradient is meant" in str(report["values"])
+    assert "if this gradient is deliberate" in str(report["values"])
     assert check(function, X, surrogate=surrogate).sound
     assert not check(function, X, surrogate=lambda x: 2 * surrogate(x), checks="values").sound
 

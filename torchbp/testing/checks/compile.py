@@ -64,7 +64,9 @@ def compiled_grad(subject):
     wrong = gaps(subject, found, expected)
     if wrong:
         message = f"torch.compile(torch.func.grad(f)): the gradient of {wrong[0][0]} differs from that of the backward"
-        raise Defect(message, [f"{name}: off by {gap:.2g}" for name, gap in wrong[:6]] + [_DROPPED], WRONG_GRADIENT)
+        raise Defect(
+            message, [f"{name}: relative difference {gap:.2g}" for name, gap in wrong[:6]] + [_DROPPED], WRONG_GRADIENT
+        )
 
 
 def _compiled_results(subject, dynamic, incoming):
