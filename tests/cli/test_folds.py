@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import accuracy_score, mean_squared_error
 
 from torchbp.training import Network
+from torchbp.training.cli import folds
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_page")
 
@@ -93,7 +95,20 @@ def test_one_fold_is_one_run(run):
     assert Path("runs/run/version_0/metrics.csv").exists()
 
 
-def test_a_signal_ends_all_of_them(run, monkeypatch):
+def same_runs(folder, other):
+    """Whether the best networks of the three parts are the same, bit for bit."""
+    for fold in ("fold_1", "fold_2", "fold_3"):
+        paths = (where / fold / "checkpoints/best.ckpt" for where in (folder, other))
+        one, two = (torch.load(path, weights_only=True)["state_dict"] for path in paths)
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[name], two[name]) for name in one)
+    return (folder / "out_of_fold.csv").read_text() == (other / "out_of_fold.csv").read_text()
+
+
+def test_a_signal_ends_all_of_them_and_they_go_on_together(run, monkeypatch):
+    fit = [*FIT, "--data.target", "ill", "--data.folds", 3, "--trainer.max_epochs", 2, "--checkpoint.every_seconds", 0]
+    assert run(*fit)[0] == 0
+    whole, half = Path("runs/run/version_0"), Path("runs/run/version_1")
     start = Network.on_train_epoch_start
 
     def interrupt(network):
@@ -101,13 +116,42 @@ def test_a_signal_ends_all_of_them(run, monkeypatch):
         if network.trainer.datamodule.hparams.fold == 2 and network.current_epoch == 1:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Network, "on_train_epoch_start", interrupt)
-    status, out, _ = run(*FIT, "--data.target", "ill", "--data.folds", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Network, "on_train_epoch_start", interrupt)
+        status, out, _ = run(*fit)
     assert status == 130
-    assert [line.split()[0] for line in out.splitlines()] == ["fold", "stopped", "run", "resume", "folds"]
-    assert "fit --ckpt_path runs/run/version_0/fold_2\n" in out
-    assert not Path("runs/run/version_0/out_of_fold.csv").exists()
-    assert not Path("runs/run/version_0/fold_3").exists()
+    assert [line.split()[0] for line in out.splitlines()] == ["fold", "stopped", "run", "folds", "resume"]
+    assert out.endswith("fit --ckpt_path runs/run/version_1\n")
+    assert not (half / "out_of_fold.csv").exists()
+    assert not (half / "fold_3").exists()
+    (half / "fold_3").mkdir()
+    (half / "fold_3/config.yaml").write_text("of a run that was killed before its first checkpoint")
+    first = (half / "fold_1/checkpoints/best.ckpt").read_bytes()
+    status, out, err = run("fit", "--ckpt_path", half)
+    assert status == 0, err
+    assert re.findall(r"^epoch +(\d)", err, re.MULTILINE) == ["2", "1", "2"]  # of the parts 2, 3
+    assert (half / "fold_1/checkpoints/best.ckpt").read_bytes() == first
+    assert same_runs(whole, half)
+    means, _ = scores(out)
+    assert {"loss", "accuracy"} <= means.keys()
+    status, _, err = run("fit", "--ckpt_path", half, "--model.lr", 0.5)
+    assert status == 2
+    assert "lr" in err.splitlines()[-1]
+    status, _, err = run("fit", "--ckpt_path", half / "fold_2", "--data.fold", "null")
+    assert status == 2
+    assert "last.ckpt is no folder with runs fold_1, fold_2, …" in err
+
+
+def test_an_error_in_a_part_says_how_to_go_on(run, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "out")
+
+    answers = folds._answers
+    monkeypatch.setattr(folds, "_answers", lambda command, fold: full() if fold == 2 else answers(command, fold))
+    status, out, err = run(*FIT, "--data.target", "ill", "--data.folds", 2, "--trainer.max_epochs", 1)
+    assert status == 1
+    assert [line.split()[0] for line in out.splitlines()][-2:] == ["folds", "resume"]
+    assert err.splitlines()[-1] == "torchbp: error: out: No space left on device"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +162,7 @@ def test_a_signal_ends_all_of_them(run, monkeypatch):
         ("--data.fold 2", 2, "data.fold=2 needs data.folds"),
         ("--data.folds 3 --trainer.logger false", 2, "data.folds needs the folder of a CSVLogger"),
         ("--data.folds 3 --trainer.fast_dev_run true", 2, "data.folds needs the folder of a CSVLogger"),
+        ("--data.folds 3 --data.source -", 2, "data.folds reads the rows for each part, and stdin can be read once"),
         ("--data.folds 99", 1, "too few rows to split: 90 rows; add rows, or change data.folds"),
     ],
 )

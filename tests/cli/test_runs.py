@@ -67,14 +67,14 @@ def test_a_sweep_of_a_regression_is_a_table(run):
     assert list(rows[0]) == ["row", "progression", "spread(progression)"]
 
 
-def test_breast_cancer_over_five_seeds(run, without_page):
+def test_breast_cancer_over_three_seeds(run, without_page):
     accuracies = [
         fit_and_test(run, CANCER, "--model.engine", "explicit", "--seed_everything", seed, "--data.seed", seed)[0][
             "test/accuracy"
         ]
-        for seed in range(5)
+        for seed in range(3)
     ]
-    assert sum(accuracies) / 5 >= 0.96
+    assert sum(accuracies) / 3 >= 0.96
     assert min(accuracies) >= 0.93
 
 
@@ -82,7 +82,7 @@ def test_breast_cancer_over_five_seeds(run, without_page):
 def test_a_first_run_prints_only_what_a_person_needs(run):
     """Through a real process, as a pipe sees it; and the line it ends with can be pasted."""
     torchbp = [sys.executable, "-m", "torchbp"]
-    fit = [*torchbp, "fit", "-c", CANCER, "--stopping.min_grad_norm", "0.05"]
+    fit = [*torchbp, "fit", "-c", CANCER, "--stopping.min_grad_norm", "0.05", "--model.engine", "explicit"]
     fit = subprocess.run(fit, capture_output=True, text=True, check=True)
     header, errs = fit.stderr.splitlines()[:2], fit.stderr.splitlines()[2:]
     assert header == [

@@ -182,14 +182,18 @@ def test_predict_leaves_no_half_file(checkpoint, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("engine", "tensorboard"), [("autograd", True), pytest.param("explicit", False, marks=pytest.mark.exhaustive)]
+    ("engine", "tensorboard", "numbers"),
+    [
+        ("autograd", True, SIGNALS[1:2]),
+        *(pytest.param(*kind, SIGNALS[:2], marks=pytest.mark.exhaustive) for kind in signals.KINDS[::3]),
+    ],
 )
-def test_signals_at_random_moments(engine, tensorboard, processes):
+def test_signals_at_random_moments(engine, tensorboard, numbers, processes):
     """More of them: python -m tests.training.signals 100."""
     whole, draw = Path.cwd() / "whole", random.Random(engine)
     whole.mkdir()
     seconds = signals.uninterrupted(processes, whole, engine, tensorboard)
-    for number in SIGNALS[:2]:
+    for number in numbers:
         folder = Path.cwd() / number.name
         folder.mkdir()
         signals.send(processes, folder, engine, tensorboard, number, draw.uniform(0, seconds))

@@ -105,9 +105,9 @@ OTHERS = {
 def test_two_processes_are_one_for_each_task_and_optimizer(source, alone, processes):
     fit = ["fit", "--data.source", source, *OTHERS[source], "--trainer.accelerator", "cpu", "--trainer.max_epochs", "2"]
     fit += ["--trainer.precision", "64-true"]
-    pair = Pair(processes, [*fit, *TWO, "--data.batch_size", "48"])
+    pair = Pair(processes, [*fit, *TWO, "--data.batch_size", "96"])
     assert pair.join() == [0, 0]
-    alone(*fit, "--data.batch_size", "96")
+    alone(*fit, "--data.batch_size", "192")
     folders = [Path(f"runs/run/version_{version}") for version in (0, 1)]
     two, one = (torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for folder in folders)
     for name, single in one.items():

@@ -49,14 +49,18 @@ def scores_of(task, z, y, w):
     return {name: value.item() for name, value in scores.means(lambda sums: sums)[1].items()}
 
 
+@pytest.mark.parametrize("balanced", [False, True])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("name", TASKS)
-def test_a_row_in_doubt_has_the_mean_loss_over_what_it_may_be(name, smoothing):
+def test_a_row_in_doubt_has_the_mean_loss_over_what_it_may_be(name, smoothing, balanced):
     if name == "regression":
         task, z, y, _ = rows_of(name)
         torch.testing.assert_close(task.row_losses(z, y, doubt=0.2), task.row_losses(z, y))
         return
-    task, (_, z, y, _) = make_task(name, NAMES[name], label_smoothing=smoothing).double(), rows_of(name)
+    _, z, y, _ = rows_of(name)
+    options = {"label_smoothing": smoothing, "class_weight": "balanced" if balanced else None}
+    task = make_task(name, NAMES[name], **options).double()
+    task.fit(y)
     of_all = [task.row_losses(z, torch.full_like(y, k)) for k in range(4 if name == "multiclass" else 2)]
     expected = 0.8 * task.row_losses(z, y) + 0.2 * sum(of_all) / len(of_all)
     torch.testing.assert_close(task.row_losses(z, y, doubt=0.2), expected)

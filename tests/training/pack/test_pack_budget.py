@@ -35,8 +35,15 @@ def test_a_draw_is_begun_if_it_will_end_in_time(monkeypatch):
         clock[0] = now
         budget.took(took)
         assert budget.has_room(5) == room, now
-    assert Budget(1, seconds=1, used=5).has_room(0)
-    assert not Budget(1, seconds=1, used=5, done=True).has_room(0)
+    assert Budget(1, seconds=1).has_room(0)
+    assert not Budget(1, seconds=1, durations=[5]).has_room(1)
+    for used, room in (
+        ([30, 30], True),
+        ([35, 35], False),
+    ):  # as of a run that is resumed: a third one ends in time, or not
+        assert Budget(1, seconds=100, durations=used).has_room(2) == room
+    assert Budget(1, seconds=100, durations=[35] * 4, processes=2).has_room(4) is False
+    assert Budget(1, seconds=100, durations=[30] * 4, processes=2).has_room(4)
     without = Budget(wanted=2)
     assert without.has_room(1)
     assert not without.has_room(2)

@@ -140,9 +140,15 @@ def test_explain_shows_a_member(run):
 @pytest.mark.usefixtures("there")
 def test_explain_shows_how_the_pack_answers_and_then_the_member_with_the_largest_share(run):
     model = PackNetwork.load_from_checkpoint(RUN / "checkpoints/best.ckpt")
-    status, out, err = run("explain", "--ckpt_path", RUN, "--row", 2, "--json", "e.json")
+    files = {"json": "e.json", "latex": "e.tex", "notebook": "e.ipynb", "markdown": "e.md", "html": "e.html"}
+    names = [word for key, name in files.items() for word in (f"--{key}", name)]
+    status, out, err = run("explain", "--ckpt_path", RUN, "--row", 2, *names)
     assert status == 0, err
     assert model.equation in out
+    for name in list(files.values())[1:]:
+        text = Path(name).read_text(encoding="utf-8")
+        assert f"How {len(model.nets)} networks answer together" in text, name
+        assert f"{max(model.shares()):.1%}".rstrip("%") in text, name
     found = json.loads(Path("e.json").read_text())["ensemble"]
     shares = dict(zip(model.numbers, model.shares(), strict=True))
     assert {one["number"]: one["share"] for one in found["members"]} == shares
@@ -254,11 +260,14 @@ KILLS = {
     "between last.ckpt and best.ckpt": functools.partial(killed_in_writing, save=5),
     "before the second draw is in its place": functools.partial(killed_in_writing, replace=6),
 }
+RARE = "before the first best.ckpt is written", "between last.ckpt and best.ckpt"
 
 
 @pytest.mark.processes
 @pytest.mark.usefixtures("in_an_empty_folder")
-@pytest.mark.parametrize("moment", KILLS)
+@pytest.mark.parametrize(
+    "moment", [pytest.param(name, marks=pytest.mark.exhaustive if name in RARE else ()) for name in KILLS]
+)
 def test_a_run_that_was_killed_goes_on_to_the_same_ensemble(moment, pack_run, processes, run, monkeypatch):
     write_table("t.csv")
     KILLS[moment](processes, ["fit", *OF_ROWS, "--data.target", "t", *QUICK, "--model.members", "24"])

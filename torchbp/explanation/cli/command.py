@@ -1,6 +1,7 @@
 """`torchbp explain`: one step of a network on rows of data, in the terminal and in files."""
 
 import contextlib
+import functools
 import inspect
 import re
 import sys
@@ -81,19 +82,25 @@ def main(arguments):
 
 
 def settings_of(arguments):
-    """The settings: this command's keys, and all keys of training, so that it takes the config file of a run."""
+    """The settings that the arguments say."""
+    words = configs_first(arguments)[1:]
+    if any(re.match(r"--lesson\b", word) for word in words):
+        refuse_beside_lesson(words)
+    if not any(re.match(r"(-c|--config|--ckpt_path|--data)\b", word) for word in words):
+        words = [*FIRST, *words]
+    return _parser().parse_args(words)
+
+
+@functools.cache
+def _parser():
+    """This command's keys, and all keys of training, so that it takes the config file of a run."""
     parser = ExplainParser(prog="torchbp explain", allow_abbrev=False)
     parser.add_argument("-c", "--config", action="config", help="A file of keys in YAML.")
     parser.add_function_arguments(keys.explain_keys)
     parser.add_lightning_class_args(Trainer, "trainer")
     parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
     add_settings(parser)
-    words = configs_first(arguments)[1:]
-    if any(re.match(r"--lesson\b", word) for word in words):
-        refuse_beside_lesson(words)
-    if not any(re.match(r"(-c|--config|--ckpt_path|--data)\b", word) for word in words):
-        words = [*FIRST, *words]
-    return parser.parse_args(words)
+    return parser
 
 
 def _run(settings):

@@ -58,6 +58,8 @@ def latex_document(explanation):
     chain = explanation.chain
     title = explanation.title or "One step of backpropagation"
     lines = [HEAD + r"\begin{document}", rf"\section*{{{_text(title)}}}"]
+    if explanation.ensemble is not None:
+        lines += _ensemble(explanation.ensemble)
     facts = [f"network: {chain.described()}", f"loss: {loss_line(explanation)}"]
     update = explanation.step.descent.described()
     facts += [
@@ -87,6 +89,23 @@ def latex_document(explanation):
     lines += ["", r"\subsection*{What it did}", _text(fall(explanation))]
     lines += [f"\n{_sentence(parts)}" for parts in explanation.observed]
     return "\n".join([*lines, r"\end{document}", ""])
+
+
+def _ensemble(ensemble):
+    """How the networks answer together, as a section; and the title of the next one."""
+    head, rows = ensemble.table()
+    table = [" & ".join(map(_text, row)) + r" \\" for row in (head, *rows)]
+    return [
+        rf"\subsection*{{{_text(ensemble.title)}}}",
+        rf"{_text(ensemble.equation)}\par",
+        rf"{{\footnotesize\begin{{tabular}}{{@{{}}*{{{len(head)}}}{{r}}@{{}}}}",
+        *table[:1],
+        r"\hline",
+        *table[1:],
+        r"\end{tabular}\par}",
+        *(rf"{_text(words)}\par" for words in ensemble.sentences()),
+        rf"\subsection*{{Member {ensemble.shown}}}",
+    ]
 
 
 def _leaves(tree):

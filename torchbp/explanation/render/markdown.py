@@ -9,7 +9,7 @@ from torchbp.printing import printable
 def markdown(explanation):
     lines = [f"# {escaped(explanation.title or 'One step of backpropagation')}", ""]
     if explanation.ensemble is not None:
-        lines += _ensemble(explanation.ensemble)
+        lines += ensemble_lines(explanation.ensemble)
     lines += [f"- network: {explanation.chain.described()}", f"- loss: {loss_line(explanation)}"]
     update = explanation.step.descent.described()
     lines += [
@@ -31,7 +31,8 @@ def markdown(explanation):
     return "\n".join([*lines, *(f"- {sentence}" for sentence in explanation.observations)]).rstrip() + "\n"
 
 
-def _ensemble(ensemble):
+def ensemble_lines(ensemble):
+    """How the networks answer together, as a section; and the title of the next one."""
     head, rows = ensemble.table()
     cells = [head, ["---:"] * len(head), *rows]
     table = [f"| {' | '.join(cell if row is cells[1] else escaped(cell) for cell in row)} |" for row in cells]

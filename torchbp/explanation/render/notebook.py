@@ -8,7 +8,7 @@ import torch
 from torchbp.explanation.notation.quantities import INPUT
 from torchbp.explanation.notation.records import STAGES, equation_text, sentence
 from torchbp.explanation.render.latex import latex
-from torchbp.explanation.render.markdown import escaped
+from torchbp.explanation.render.markdown import ensemble_lines, escaped
 from torchbp.explanation.render.numpy_code import NoCode, code, definitions, functions, name_of
 from torchbp.explanation.render.text import fall, loss_line, reading
 from torchbp.ops.expressions import Symbol
@@ -60,8 +60,10 @@ def _heading(explanation):
     facts = f"- network: {explanation.chain.described()}\n- loss: {loss_line(explanation)}"
     if update := explanation.step.descent.described():
         facts += f"\n- update: {update}"
+    together = [] if explanation.ensemble is None else ensemble_lines(explanation.ensemble)
     names = "`dZ1` in the code is ∂L/∂Z1, `W1_new` is W1 after the update, and `lr` is the learning rate α."
-    return f"# {title}\n\n{facts}\n- learning rate α = {explanation.lr:g}\n\n{reading(explanation)} {names}"
+    head = "\n".join([f"# {title}", "", *together, facts])
+    return f"{head}\n- learning rate α = {explanation.lr:g}\n\n{reading(explanation)} {names}"
 
 
 def _first(explanation, given):

@@ -16,6 +16,11 @@ def run_folder(path):
     return run if path.name == "last.ckpt" and (run / "config.yaml").is_file() else None
 
 
+def is_of_folds(path):
+    """Whether this is the folder of the runs of `data.folds`: it has their folders fold_1, fold_2, …"""
+    return (Path(path) / "fold_1" / "config.yaml").is_file()
+
+
 def newest_best_checkpoint(folder):
     """The newest best.ckpt of the runs in a folder, or None."""
     checkpoints = Path(folder).glob("*/checkpoints/best.ckpt")

@@ -17,6 +17,7 @@ from torchbp.cli.keys import LINKED
 from torchbp.cli.recipes import WHY, recipe_settings
 from torchbp.printing import did_you_mean, nearest_name, quoted
 from torchbp.training.checkpoints.reading import find_checkpoint, read_checkpoint
+from torchbp.training.checkpoints.resuming import is_of_folds
 from torchbp.training.errors import SettingError
 
 NEAR = 0.75  # the likeness of two names, from 0 to 1, of which one may be meant for the other
@@ -52,7 +53,8 @@ class Parser(LightningArgumentParser):
 def configs_first(arguments):
     """The arguments with every -c FILE first, so that a flag overrides all files. Each file is checked.
 
-    A `fit` that resumes a run, and names no file, has the run's own.
+    A `fit` that resumes a run, and names no file, has the run's own; and one that resumes the folder of all runs of
+    `data.folds` that of the first one, but for its `data.fold`.
     """
     command, *rest = arguments
     files, flags = [], []
@@ -65,7 +67,8 @@ def configs_first(arguments):
         else:
             flags.append(flag)
     if command == "fit" and not files:
-        files = config_of_run(flags)
+        files, changed = config_of_run(flags)
+        flags = [*changed, *flags]
     files = [str(find_config(path)) for path in files]
     contents = [check_config_file(Path(path)) for path in files]
     recipe = recipe_flags(contents, flags) if command == "fit" else []
@@ -105,7 +108,8 @@ def recipe_flags(contents, flags):
 
 
 def config_of_run(flags):
-    """The config.yaml of the run, or of its checkpoint, that --ckpt_path names; a list, empty if there is none.
+    """The config.yaml of the run, or of its checkpoint, that --ckpt_path names, a list, empty if there is none; and the
+    flags that change it.
 
     Raises:
         UserError: there is no such checkpoint.
@@ -113,11 +117,13 @@ def config_of_run(flags):
     paths = [after for flag, after in itertools.pairwise(flags) if flag == "--ckpt_path"]
     paths += [flag.split("=", 1)[1] for flag in flags if flag.startswith("--ckpt_path=")]
     for path in map(Path, paths[:1]):
+        if is_of_folds(path):
+            return [str(path / "fold_1" / "config.yaml")], ["--data.fold=null"]
         for folder in (path, *path.absolute().parents[:2]):
             if (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir():
-                return [str(folder / "config.yaml")]
+                return [str(folder / "config.yaml")], []
         read_checkpoint(find_checkpoint(path, resume=True))  # the error names the checkpoint, and no missing key
-    return []
+    return [], []
 
 
 def find_config(name):

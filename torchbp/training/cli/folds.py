@@ -5,6 +5,7 @@ Each row is a test row once, so that every row gets the answer of a network that
 
 import contextlib
 import io
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import pandas as pd
 import torch
 from pytorch_lightning.loggers import CSVLogger
 
-from torchbp.printing import say
+from torchbp.printing import quoted, say
 from torchbp.training.atomic_write import atomic_write
+from torchbp.training.checkpoints.resuming import is_of_folds
+from torchbp.training.checkpoints.run_lock import RunLock
 from torchbp.training.cli.finite_answers import check_finite
 from torchbp.training.cli.run_settings import has_run_folder
-from torchbp.training.cli.summary import best_checkpoint, shown
+from torchbp.training.cli.summary import best_checkpoint, is_stdin, program, shown
 from torchbp.training.data.batches import ROWS_AT_ONCE
 from torchbp.training.errors import SettingError
 
@@ -34,6 +37,9 @@ def run_folds(found, fit):
     found: a `SeveralFolds`. fit: takes more arguments, and whether to print what was found in the table; it returns the
         command that has run.
 
+    With --ckpt_path and the folder of the runs, those that have ended stay as they are, one that was interrupted goes
+    on, and the others are trained.
+
     Writes `out_of_fold.csv` to the folder of the runs: the number of each row, its part, its labels, and the answers.
     """
     count, folder = found.settings.data.folds, _folder(found.settings)
@@ -44,19 +50,22 @@ def run_folds(found, fit):
         say("fold", f"{fold} of {count}", sys.stderr)
         where = {"save_dir": folder.parent, "name": folder.name, "version": f"fold_{fold}"}
         where = [word for name, text in where.items() for word in (f"--trainer.logger.init_args.{name}", str(text))]
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            command = fit([*where, "--data.fold", str(fold)], survey=fold == 1)
-            if command.status == 0:
-                scores.append(_test(command))
-                tables.append(_answers(command, fold))
-        if command.status:
-            print(printed.getvalue(), end="")
-            say(
-                "folds",
-                f"{fold - 1} of {count} are trained, in {shown(folder)}; there are no scores without all of them",
-            )
-            return command.status
+        printed, status = io.StringIO(), None
+        try:
+            with contextlib.redirect_stdout(printed):
+                resumed = ["--ckpt_path", _resumed(folder / f"fold_{fold}")]
+                command = fit([*where, "--data.fold", str(fold), *resumed], survey=fold == 1)
+                with command.interruptible():
+                    if command.status == 0:
+                        scores.append(_test(command))
+                        tables.append(_answers(command, fold))
+            status = command.status
+        finally:
+            if status != 0:
+                print(printed.getvalue(), end="")
+                _say_stopped(folder, fold - 1, count, has_diverged=status == 1)
+        if status:
+            return status
         say(f"fold {fold}", "  ".join(f"{name} {value:.4f}" for name, value in scores[-1].items()))
     path = folder / "out_of_fold.csv"
     with atomic_write(path) as temporary:
@@ -78,12 +87,37 @@ def _folder(settings):
     if not has_run_folder(logger) or settings.trainer.fast_dev_run:
         raise SettingError("data.folds needs the folder of a CSVLogger; leave trainer.logger and fast_dev_run out")
     if settings.ckpt_path:
-        raise SettingError(
-            "data.folds trains new networks; leave --ckpt_path out, or add the --data.fold that is resumed"
-        )
+        if not is_of_folds(settings.ckpt_path):
+            raise SettingError(
+                f"{settings.ckpt_path} is no folder with runs fold_1, fold_2, …, which data.folds goes on with; name "
+                "such a folder, or add the --data.fold that is resumed"
+            )
+        return Path(settings.ckpt_path)
+    if is_stdin(settings.data.source):
+        raise SettingError("data.folds reads the rows for each part, and stdin can be read once; name a file")
     args = logger.init_args
     version = CSVLogger(args.save_dir, args.name, args.version).version
     return Path(args.save_dir) / args.name / (version if isinstance(version, str) else f"version_{version}")
+
+
+def _resumed(run):
+    """What --ckpt_path is for the run of a part: the run, where there is something to go on with, otherwise null. What
+    a run has left that was killed before its first checkpoint is deleted."""
+    if (run / "checkpoints" / "last.ckpt").is_file():
+        return str(run)
+    if run.is_dir():
+        lock = RunLock(run)
+        shutil.rmtree(run)
+        lock.release()
+    return "null"
+
+
+def _say_stopped(folder, done, count, has_diverged):
+    """That there are no scores yet, and how to go on."""
+    if is_of_folds(folder):
+        say("folds", f"{done} of {count} are trained, in {shown(folder)}; there are no scores without all of them")
+        if not has_diverged:
+            say("resume", f"{program()} fit --ckpt_path {quoted(shown(folder))}")
 
 
 def _test(command):

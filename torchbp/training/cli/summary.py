@@ -73,18 +73,23 @@ def summarize_stopped(command, reason):
 
 
 def resume_lines(command):
-    """The command that resumes this run, as a list of one line; empty if no checkpoint was written yet."""
+    """The command that resumes this run, as a list of one line; empty if no checkpoint was written yet, or if it is one
+    of several folds, which are resumed together."""
     run = run_folder_of(command.trainer)
     last = run / "checkpoints" / "last.ckpt"
-    if not last.is_file():
+    if command.is_part or not last.is_file():
         return []
     return [("resume", f"{program()} fit --ckpt_path {quoted(shown(run))}{from_stdin(command.datamodule)}")]
 
 
 def from_stdin(data):
     """What a command needs for the rows of a run that has read them from stdin."""
-    source = data.hparams.source
-    return " < FILE" if STDIN in ([source] if isinstance(source, str) else source) else ""
+    return " < FILE" if is_stdin(data.hparams.source) else ""
+
+
+def is_stdin(source):
+    """Whether the setting `data.source` is, or has, stdin."""
+    return STDIN in ([source] if isinstance(source, str) else source or [])
 
 
 def _divergence_lines(command, stopping):

@@ -15,7 +15,7 @@ from torchbp.printing import quoted, say
 from torchbp.training.callbacks.interruption import Interrupted
 from torchbp.training.callbacks.progress import EpochProgress
 from torchbp.training.checkpoints.reading import find_checkpoint, read_checkpoint
-from torchbp.training.checkpoints.resuming import newest_best_checkpoint, run_folder
+from torchbp.training.checkpoints.resuming import is_of_folds, newest_best_checkpoint, run_folder
 from torchbp.training.checkpoints.saving import AtomicCheckpointIO
 from torchbp.training.cli import running
 from torchbp.training.cli.arguments import GROUPS, Parser
@@ -38,6 +38,9 @@ from torchbp.training.model.loading import is_pack, load_model
 from torchbp.training.model.trainer_settings import check_trainer_settings
 from torchbp.training.pack.checks import check_recipe
 
+OF_PARSER = "parser", "_subcommand_parsers", "_subcommand_method_arguments"
+_made = {}  # {command: {attribute of `TrainingCLI`: its value}} of OF_PARSER
+
 
 def run_command(arguments, interruption):
     """Run the training command `arguments[0]`. Returns the exit status.
@@ -48,11 +51,11 @@ def run_command(arguments, interruption):
     try:
         return _command(arguments, interruption).status
     except SeveralFolds as found:
-        return run_folds(found, lambda more, survey: _command([*arguments, *more], interruption, survey))
+        return run_folds(found, lambda more, survey: _command([*arguments, *more], interruption, survey, is_part=True))
 
 
-def _command(arguments, interruption, survey=True):
-    TrainingCLI.command, TrainingCLI.interruption = arguments[0], interruption
+def _command(arguments, interruption, survey=True, is_part=False):
+    TrainingCLI.command, TrainingCLI.interruption, TrainingCLI.is_part = arguments[0], interruption, is_part
     return TrainingCLI(
         GROUPS["model"],
         GROUPS["data"],
@@ -73,6 +76,14 @@ class TrainingCLI(LightningCLI):
     status = 0
     command = None  # the subcommand in use; only its parser is built, which saves start-up time
     interruption = None
+    is_part = False  # whether the run is one of those of `data.folds`, which are resumed together
+
+    def setup_parser(self, *arguments):
+        """The command's parser, which is made once: `data.folds` runs the command for each part."""
+        if self.command not in _made:
+            super().setup_parser(*arguments)
+            _made[self.command] = {name: getattr(self, name) for name in OF_PARSER}
+        vars(self).update(_made[self.command])
 
     @staticmethod
     def subcommands():
@@ -109,6 +120,8 @@ class TrainingCLI(LightningCLI):
     def _parse_ckpt_path(self):
         # Lightning lets a checkpoint's hyperparameters replace the user's; `check_checkpoint` compares them instead.
         path = self.settings.get("ckpt_path")
+        if self.command == "fit" and path and is_of_folds(path) and self._has_all_folds():
+            raise SeveralFolds(self.settings)
         if path:
             path = self.settings.ckpt_path = find_checkpoint(path, resume=self.command == "fit")
         self.checkpoint = read_checkpoint(path, resume=self.command == "fit") if path else None
@@ -126,10 +139,13 @@ class TrainingCLI(LightningCLI):
         if self.command == "predict":
             check_output(Path(self.settings.output), self.of_rows["source"], self.settings.overwrite, SUFFIXES)
 
+    def _has_all_folds(self):
+        return self.settings.data.folds is not None and self.settings.data.fold is None
+
     def before_instantiate_classes(self):
         self.resumed_run = None  # the folder of the run that is resumed
         logger = self.settings.trainer.logger
-        if self.command == "fit" and self.settings.data.folds and self.settings.data.fold is None:
+        if self.command == "fit" and self._has_all_folds():
             raise SeveralFolds(self.settings)
         if self.command == "fit" and not self.settings.trainer.fast_dev_run and isinstance(logger, (bool, type(None))):
             raise SettingError(

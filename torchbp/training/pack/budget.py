@@ -33,21 +33,28 @@ class Budget:
 
     Args:
         wanted: how many draws all processes train, where no time is given.
-        seconds: of the whole run, or None. used: seconds of it that are over, as of a run that is resumed.
-        done: whether there is a draw already; a run has at least one.
+        seconds: of the whole run, or None.
+        durations: seconds that each draw of a run that is resumed has taken.
+        processes: that train at the same time.
     """
 
-    def __init__(self, wanted, seconds=None, used=0.0, done=False):
-        self.wanted, self.seconds, self.done = wanted, seconds, done
+    def __init__(self, wanted, seconds=None, durations=(), processes=1):
+        self.wanted, self.durations = wanted, list(durations)
+        used = sum(self.durations) / processes
         self.end = None if seconds is None else time.monotonic() + seconds - used
-        self.durations = []
+
+    @property
+    def done(self):
+        """Whether there is a draw already; a run has at least one."""
+        return bool(self.durations)
 
     def has_room(self, number):
         """Whether the draw of this number can be trained, if it takes as long as those before it."""
         if self.end is None:
             return number < self.wanted
-        expected = sum(self.durations) / len(self.durations) if self.durations else 0.0
-        return not self.done or time.monotonic() + expected <= self.end
+        if not self.done:
+            return True
+        return time.monotonic() + sum(self.durations) / len(self.durations) <= self.end
 
     def is_over(self):
         """Whether the time is used."""
@@ -56,7 +63,6 @@ class Budget:
     def took(self, seconds):
         """Note what a draw has taken."""
         self.durations.append(seconds)
-        self.done = True
 
     def ends(self):
         """When the time is used, in words; "" without one."""

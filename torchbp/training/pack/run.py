@@ -67,8 +67,8 @@ class PackRun:
         wanted = math.ceil((settings.model.members or options_of(folds)["members"]) / self.of_draw)
         seconds = None if settings.budget is None else seconds_of(settings.budget)
         self._read_draws()
-        used = sum(draw["seconds"] for draw in self.draws.values())
-        self.budget = Budget(wanted, seconds, used, bool(self.draws))
+        durations = [draw["seconds"] * self.world for draw in self.draws.values()]
+        self.budget = Budget(wanted, seconds, durations, self.world)
         self.total = None if seconds else max(wanted, len(self.draws)) * self.of_draw
         if self.rank == 0:
             what = f"{self.total} networks" if self.total else f"networks for {budget_words(settings.budget)}"
@@ -94,16 +94,17 @@ class PackRun:
             if self.draws and self.rank == 0:
                 self._choose(progress)
             try:
+                start = time.monotonic()
                 for number in self._numbers():
-                    start = time.monotonic()
                     draw = train_draw(
                         number, self.rows, lambda: interruption.number or self.budget.is_over(), **options
                     )
                     interruption.stop()
                     if self.budget.done and self.budget.is_over():
                         break
-                    self.budget.took(seconds := time.monotonic() - start)
-                    draw["seconds"] = seconds / self.world
+                    now = time.monotonic()
+                    self.budget.took(now - start)  # with the choice after the draw before it
+                    draw["seconds"], start = (now - start) / self.world, now
                     if self.rank == 0:  # first, so that there is a last.ckpt from which a killed run goes on
                         self._read_draws()
                         self.draws[number] = draw

@@ -62,13 +62,22 @@ class Multiclass(Task):
         return (y, self.criterion) if w is None else (with_weight(y, w, len(self.classes)), self.weighted)
 
     def row_losses(self, z, y, doubt=0.0):
-        losses = self._cross_entropy(z, y, self.label_smoothing + doubt * (1 - self.label_smoothing))
-        return losses if self.class_weight is None else losses * self.weights.to(z)[y]
+        smoothing = self.label_smoothing
+        if self.class_weight is None:
+            return self._cross_entropy(z, y, smoothing + doubt * (1 - smoothing))
+        weights = self.weights.to(z)
+        losses = weights[y] * self._cross_entropy(z, y, smoothing)
+        if not doubt:
+            return losses
+        # a class that is drawn has its own weight, and not that of the row: this is the mean of c_k ℓ over the classes
+        of_drawn = (1 - smoothing) * self._cross_entropy(z, y, 1.0, weight=weights)
+        of_drawn += smoothing * weights.mean() * self._cross_entropy(z, y, 1.0)
+        return (1 - doubt) * losses + doubt * of_drawn
 
-    def _cross_entropy(self, z, y, smoothing):
+    def _cross_entropy(self, z, y, smoothing, **options):
         rule = self.loss_names()["cross_entropy"]
         of_rows = y.expand(z.shape[:-1]).flatten()
-        losses = rule.apply(z.flatten(0, -2), of_rows, reduction="none", label_smoothing=smoothing)
+        losses = rule.apply(z.flatten(0, -2), of_rows, reduction="none", label_smoothing=smoothing, **options)
         return losses.view(z.shape[:-1])
 
     def truth(self, y):
