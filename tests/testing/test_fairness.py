@@ -312,3 +312,25 @@ def test_leaves_of_a_closure_are_audited_and_left_alone():
     assert weight.grad is None
     assert layer.weight.grad is None
     assert layer.weight.dtype == torch.float32
+
+
+class SparseProduct(torch.autograd.Function):
+    """Its backward multiplies with the sparse matrix that it was given, and with one that it has computed."""
+
+    @staticmethod
+    def forward(ctx, matrix, x):
+        ctx.save_for_backward(matrix, matrix * 2)
+        return matrix.to_dense() @ x
+
+    @staticmethod
+    def backward(ctx, incoming):
+        _, doubled = ctx.saved_tensors
+        return None, doubled.to_dense().t() @ incoming / 2
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_sparse_tensors_may_be_saved(layout):
+    matrix = torch.eye(4, dtype=torch.float64).to_sparse(layout=layout)
+    report = check(lambda x: SparseProduct.apply(matrix.to(x.dtype), x[:, None]), X, checks=["values", "second_order"])
+    assert report.sound, str(report)
