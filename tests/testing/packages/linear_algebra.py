@@ -67,18 +67,6 @@ def torchsparsegradutils():
     )
 
 
-def qpth():
-    from qpth.qp import QPFunction
-
-    empty = torch.empty(0, dtype=torch.float64)
-    yield Subject(
-        "QPFunction",
-        lambda q, p, g, h: QPFunction(verbose=-1)(q @ q.mT + torch.eye(3).to(q), p, g, h, empty.to(q), empty.to(q)),
-        (numbers(3, 3), numbers(3), numbers(2, 3), positive(2)),
-        options={"rtol": 1e-4},
-    )
-
-
 def torchdiffeq():
     from torchdiffeq import odeint, odeint_adjoint
 

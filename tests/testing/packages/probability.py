@@ -44,12 +44,11 @@ def zuko():
 
 
 def pyro_ppl():
-    from pyro.ops.special import log_beta, log_binomial, safe_log
+    from pyro.ops.special import log_beta, safe_log
     from pyro.ops.tensor_utils import safe_normalize
 
     yield Subject("safe_log", safe_log, positive(5), options={"domain": (0.01, 100)})
     yield Subject("log_beta", log_beta, (positive(4), positive(4)))
-    yield Subject("log_binomial", lambda n, k: log_binomial(n, k), (positive(4) + 3, positive(4)))
     yield Subject("safe_normalize", lambda x: safe_normalize(x), numbers(3, 4))
 
 
