@@ -21,10 +21,10 @@ import torch
 from torch.nn.functional import softplus
 
 import torchbp
-from torchbp.ops._checked import REQUIRED
 from torchbp.ops.expressions import A, Function, SumOver, Symbol, X, Z, dZ, ln, sin, y
 from torchbp.ops.registry import implements, register, rules, unregister
 from torchbp.ops.rules import Activation, Layer, Loss, Parameter
+from torchbp.ops.rules.checked import REQUIRED
 
 cosh, tanh = Function("cosh", torch.cosh), Function("tanh", torch.tanh)
 g, s = Symbol("g"), Symbol("s")

@@ -11,8 +11,8 @@ from scipy import special
 
 from tests.documentation import ROOT
 from torchbp.benchmarks.commands import accuracy
-from torchbp.benchmarks.helpers import accuracy_elements, exact_elements, formula_book
-from torchbp.benchmarks.helpers.ulps import IS_FINER, errors, text
+from torchbp.benchmarks.helpers.accuracy import elements, exact_elements, formula_book
+from torchbp.benchmarks.helpers.accuracy.ulps import IS_FINER, errors, text
 from torchbp.cli import main
 from torchbp.ops.expressions import Symbol, exp
 from torchbp.ops.registry import rules
@@ -93,9 +93,9 @@ def test_exact_numbers_have_the_digits_that_cancel():
 def test_a_wrong_digit_is_seen(monkeypatch):
     """An activation whose slope loses its last digits."""
     rule = rules(Activation)["softplus"]
-    wrong = accuracy_elements.errors
+    wrong = elements.errors
     monkeypatch.setattr(
-        accuracy_elements,
+        elements,
         "errors",
         lambda c, e, normwise: wrong(c * (1 + 2e-6) if c.dtype == torch.float32 else c, e, normwise),
     )
@@ -105,8 +105,8 @@ def test_a_wrong_digit_is_seen(monkeypatch):
 
 @pytest.mark.skipif(not IS_FINER, reason="longdouble is float64 here")
 def test_softmax_and_its_gradient_are_those_of_scipy():
-    from torchbp.benchmarks.helpers.accuracy_inputs import INPUTS
-    from torchbp.benchmarks.helpers.accuracy_sums import drawn, exact
+    from torchbp.benchmarks.helpers.accuracy.inputs import INPUTS
+    from torchbp.benchmarks.helpers.accuracy.sums import drawn, exact
 
     row = INPUTS["softmax"]
     (z,) = drawn(row, 1.0, 0, torch.float64)

@@ -6,7 +6,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import torchbp
 from torchbp.benchmarks.helpers.memory_use import allocations, peak_bytes
-from torchbp.engine import layer_formulas, network
+from torchbp.engine.network import Network, layer_formulas
 from torchbp.ops import _onednn
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN here")
@@ -176,11 +176,11 @@ def test_steps_are_those_of_torch_s_products(options, calls, monkeypatch):
 
 
 def test_a_small_network_has_no_test_of_sizes():
-    small, large = (network.Network(torchbp.nn.MLP(*sizes)) for sizes in ((30, 64, 1), (128, 64, 1)))
+    small, large = (Network(torchbp.nn.MLP(*sizes)) for sizes in ((30, 64, 1), (128, 64, 1)))
     assert small.steps[0].forward is torch.nn.functional.linear
     assert large.steps[0].forward is _onednn.linear
     assert large.steps[2].forward is torch.nn.functional.linear
-    one = network.Network(torchbp.nn.MLP(128, 64, 1, members=1)).of_only_member()
+    one = Network(torchbp.nn.MLP(128, 64, 1, members=1)).of_only_member()
     assert [step.forward for step in one.steps[::2]] == [step.forward for step in large.steps[::2]]
 
 

@@ -7,10 +7,7 @@ status is 1 if one of them fails, and 2 without a GPU. With `--device cpu` torch
 """
 
 import argparse
-import contextlib
 import importlib.util
-import multiprocessing
-import queue
 import sys
 from functools import partial
 
@@ -19,6 +16,7 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import torchbp.testing
+from tests.testing.separate_process import messages_of
 from torchbp.testing.report import CannotRun
 
 SECONDS = 300  # for one kernel
@@ -134,38 +132,25 @@ def imported(where, options):
     return (lambda *args: function(*args, *options)) if options else function
 
 
-def audit(name, device, checks, found):
-    """Put the lines of the report, and whether it is sound, into a queue."""
+def audit(name, device, checks, send):
+    """Send the lines of the report, and whether it is sound."""
     function, make = kernels(name)[0][name]
     torch.manual_seed(0)
     inputs = tuple(t.detach().to(device).requires_grad_(t.requires_grad) for t in make())
     try:
         report = torchbp.testing.check(function(), inputs, checks=checks, raise_exception=False)
     except CannotRun as error:
-        found.put((f"not audited: {error}", True))
+        send((f"not audited: {error}", True))
     except (ImportError, AttributeError) as error:  # of the package
-        found.put((f"not audited: this version has no {error}", True))
+        send((f"not audited: this version has no {error}", True))
     else:
-        found.put((str(report), bool(report.sound)))
+        send((str(report), bool(report.sound)))
 
 
 def audit_in_process(name, device, checks):
     """The same of a process of its own: words, and whether the kernel is sound."""
-    context = multiprocessing.get_context("spawn")  # a fork has no GPU
-    found = context.Queue()
-    process = context.Process(target=audit, args=(name, device, checks, found))
-    process.start()
-    words, sound = f"does not end within {SECONDS} s", False
-    for _ in range(SECONDS):
-        with contextlib.suppress(queue.Empty):
-            words, sound = found.get(timeout=1)
-            break
-        if process.exitcode is not None and found.empty():
-            words = f"the process ends with {process.exitcode}"
-            break
-    process.kill()
-    process.join()
-    return words, sound
+    messages, ending = messages_of(partial(audit, name, device, checks), SECONDS, "spawn")
+    return messages[0] if ending is None else (ending, False)
 
 
 def main(argv=None):

@@ -3,10 +3,14 @@
 `python -m tests.testing.torch_operators` audits all of them.
 """
 
+import json
+import os
+
 import pytest
 import torch
 from torch.nn import functional as F
 
+from tests.testing import torch_operators
 from tests.testing.known_of_torch import KNOWN
 from tests.testing.torch_operators import audit, modules, operators
 
@@ -55,3 +59,47 @@ def test_every_reason_says_what_it_is():
     reasons = [reason for checks in KNOWN.values() for reason in checks.values()]
     assert all(reason.startswith(("defect: ", "convention: ")) for reason in reasons)
     assert KNOWN.keys() <= TABLE.keys() | modules().keys(), KNOWN.keys() - TABLE.keys()
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """One operator of five samples: the audit of sample 2 ends the process, and that of sample 3 finds a defect."""
+
+    def audit(number, _):
+        if number == 2:
+            os._exit(7)
+        return "the auditor raises" if number == 3 else "empty"
+
+    monkeypatch.setattr(torch_operators, "operators", lambda part: {"toy": lambda: [(k, {}) for k in range(5)]})
+    monkeypatch.setattr(torch_operators, "audit", audit)
+
+
+@pytest.mark.processes
+def test_a_run_goes_on_where_the_last_one_stopped(toy, tmp_path, capsys):
+    file = tmp_path / "records.jsonl"
+    for run in range(1, 6):
+        assert torch_operators.main(["--seconds", "0", "--records", str(file)]) in (0, 1)
+        numbers = [json.loads(line)["number"] for line in file.read_text().splitlines()]
+        assert len(numbers) == len(set(numbers)) == run, "one further sample in each run"
+    assert numbers[0] == 0
+    failures = {record.number: record.failures for record in torch_operators.read_records(file).values()}
+    assert failures == {
+        0: None,
+        1: None,
+        2: {"process": "the process ends with 7"},
+        3: {"refused": "the auditor raises"},
+        4: None,
+    }
+    capsys.readouterr()
+    assert torch_operators.main(["--seconds", "0", "--records", str(file)]) == 1
+    assert capsys.readouterr().out.splitlines() == ["1 operators: 1 new", "5 samples: 2 new, 3 empty"]
+
+
+@pytest.mark.processes
+def test_what_failed_is_audited_again_and_its_last_record_counts(toy, tmp_path, monkeypatch):
+    file = tmp_path / "records.jsonl"
+    for _ in range(5):
+        torch_operators.main(["--seconds", "0", "--records", str(file)])
+    monkeypatch.setattr(torch_operators, "audit", lambda number, _: "empty")
+    assert torch_operators.main(["--records", str(file), "--again"]) == 0
+    assert len(file.read_text().splitlines()) == 7

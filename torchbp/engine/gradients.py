@@ -6,6 +6,7 @@ import torch
 
 from torchbp.engine.losses import checked_loss, weight_of
 from torchbp.engine.network import Network, first_parameter
+from torchbp.engine.network.rows import check_rows
 from torchbp.engine.optimizers.update_rule import is_per_member, number_like
 from torchbp.engine.step import derivatives
 from torchbp.ops._accumulate import per_member
@@ -77,7 +78,7 @@ def backprop(
         else:
             result, saved = network.forward(parameters, x)
     except (RuntimeError, TypeError):
-        network.check_rows(x)
+        check_rows(network, x)
         raise
     if dz is not None:
         derivative = dz_of(dz, result, network.members)

@@ -10,10 +10,10 @@ import itertools
 import torch
 
 import torchbp.nn  # noqa: F401  its modules make all rules known
-from torchbp.benchmarks.helpers import accuracy_elements, accuracy_sums, formula_book
-from torchbp.benchmarks.helpers.accuracy_inputs import INPUTS, VARIANTS
-from torchbp.benchmarks.helpers.formula_book import table
-from torchbp.benchmarks.helpers.ulps import IS_FINER, text
+from torchbp.benchmarks.helpers.accuracy import elements, formula_book, sums
+from torchbp.benchmarks.helpers.accuracy.formula_book import table
+from torchbp.benchmarks.helpers.accuracy.inputs import INPUTS, VARIANTS
+from torchbp.benchmarks.helpers.accuracy.ulps import IS_FINER, text
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import KINDS, Activation, Loss
 
@@ -71,7 +71,7 @@ def missing(rule):
     if rule.torch_module is None:
         return "it has no torch_module to compare with"
     try:
-        next(accuracy_elements.measured(rule, torch.float32, 2, {}))
+        next(elements.measured(rule, torch.float32, 2, {}))
     except LookupError as error:
         return error.args[0]
     return None
@@ -89,9 +89,9 @@ def errors_of(rule, dtype, count, draws, variant, row=None):
         return found
     try:
         if row is not None:
-            results = list(accuracy_sums.measured(rule, row, dtype, draws))
+            results = list(sums.measured(rule, row, dtype, draws))
         else:
-            results = list(accuracy_elements.measured(rule, dtype, count, variant))
+            results = list(elements.measured(rule, dtype, count, variant))
     except (RuntimeError, NotImplementedError) as error:
         if "not implemented for" not in str(error):
             raise
@@ -99,7 +99,7 @@ def errors_of(rule, dtype, count, draws, variant, row=None):
     for direction, whose, error, where in results:
         key = direction + ("_torch" if whose == "torch" else "")
         if isinstance(where, (tuple, list)):
-            size, at = accuracy_elements.worst(error, where)
+            size, at = elements.worst(error, where)
         else:
             size, at = float(error.max(initial=0)), f"× {where:g}"
         if size is not None and size >= found.get(key, -1):

@@ -11,9 +11,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from torchbp.engine.layer_formulas import with_options
 from torchbp.engine.native.translation.lowering import is_known
 from torchbp.engine.network import Network
+from torchbp.engine.network.layer_formulas import with_options
 from torchbp.engine.optimizers.update_rule import rules_at
 from torchbp.engine.step import step
 from torchbp.ops._accumulate import per_member

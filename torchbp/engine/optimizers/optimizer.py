@@ -12,6 +12,7 @@ from torchbp.engine.losses import has_value_of_steps, values_of_steps
 from torchbp.engine.native.calls.compiled import CompiledSteps
 from torchbp.engine.native.calls.single_step import SingleSteps
 from torchbp.engine.network import Network
+from torchbp.engine.network.rows import check_rows
 from torchbp.engine.optimizers.cuda_graph import CapturedStep
 from torchbp.engine.optimizers.lean_step import LeanStep
 from torchbp.engine.optimizers.optimizer_options import OptimizerOptions
@@ -67,7 +68,7 @@ class EngineOptimizer(FitMethod, OptimizerOptions):
         try:
             return self._step_of_engine(x, y)
         except (RuntimeError, TypeError):
-            self.network.check_rows(x)
+            check_rows(self.network, x)
             raise
 
     def _step_of_engine(self, x, y):

@@ -26,6 +26,7 @@ The lines are those that `step` and `Network` go through: which formula runs on 
 import functools
 import linecache
 
+from torchbp.engine.network.rows import rows_of_members
 from torchbp.ops._accumulate import per_member
 
 
@@ -69,11 +70,11 @@ def straight_line(network, loss, kinds, is_scaled, keeps_output, is_only_member=
     if is_only_member:
         for name in (f"p{place}_{i}" for place in places for i in range(len(kinds[place]))):
             lines.add(f"{name} = None if {name} is None else {name}.squeeze(0)")
-        lines.add("z0 = x if x.dim() == 2 else of_each(x, 1).squeeze(0)", ["z0"])
-        formulas["of_each"] = network.of_each
+        lines.add("z0 = x if x.dim() == 2 else rows_of_members(x, 1).squeeze(0)", ["z0"])
+        formulas["rows_of_members"] = rows_of_members
     elif network.members:
-        lines.add("z0 = network.of_each(x, members)", ["z0"])
-        formulas["members"] = network.members
+        lines.add("z0 = rows_of_members(x, members)", ["z0"])
+        formulas |= {"rows_of_members": rows_of_members, "members": network.members}
     else:
         lines.add("z0 = x", ["z0"])
     saved = _add_forward(network, lines, formulas, arguments)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from torchbp.engine.module_checks import described
+from torchbp.engine.network.module_checks import described
 from torchbp.explanation.comparison.reference_modules import module_of, reference_module
 from torchbp.explanation.notation.quantities import Quantity
 from torchbp.ops.rules import Activation, Layer, Parameter, Rule

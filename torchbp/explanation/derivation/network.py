@@ -4,8 +4,8 @@ import copy
 
 import torch
 
-from torchbp.engine.module_checks import described
 from torchbp.engine.network import Network
+from torchbp.engine.network.module_checks import described
 from torchbp.explanation.derivation.layer_step import Step, is_numbered
 from torchbp.explanation.notation.quantities import INPUT, Quantity
 from torchbp.ops.registry import rule_of

@@ -17,12 +17,12 @@ def transposed(e):
         return None
     turned = e.numerical.view(-1, *e.argument_shape).mT.reshape(e.numerical.shape)
     if e.same(e.analytical, turned):
-        return f"the transpose of the right gradient of {e.argument}: a .t() is missing or too much"
+        return f"the transpose of the right gradient of {e.argument}: a .t() is missing or should not be there"
     if len(e.output_shape) >= 2:
         shape = e.output_shape
         turned = e.numerical.view(*shape, -1).transpose(len(shape) - 1, len(shape) - 2).reshape(e.numerical.shape)
         if e.same(e.analytical, turned):
-            return "the gradient of the transposed output: a .t() of the incoming gradient is missing or too much"
+            return "the gradient of the transposed output: a .t() of the incoming one is missing or should not be there"
     return None
 
 
@@ -30,7 +30,7 @@ def jacobian_transposed(e):
     """g @ W.t() where g @ W belongs: rows and columns are swapped."""
     if e.complex or e.numerical.shape[0] != e.numerical.shape[1] or not e.same(e.analytical, e.numerical.T):
         return None
-    return "what multiplies the incoming gradient is transposed: a .t() is missing or too much"
+    return "what multiplies the incoming gradient is transposed: a .t() is missing or should not be there"
 
 
 def swapped(e):

@@ -76,7 +76,8 @@ def _constant_ratio(e):
         return f"{wrong_sign}half of the right value everywhere: a factor 2 or one of two equal terms is missing"
     if not e.is_more_than_chance(1, fitted=1):  # any one entry is some number times another
         return None
-    return f"{wrong_sign}{digits(r, error)} times the right value everywhere: a constant factor is missing or too much"
+    constant = "a constant factor is missing or should not be there"
+    return f"{wrong_sign}{digits(r, error)} times the right value everywhere: {constant}"
 
 
 def ratio_of(analytical, numerical, slack):

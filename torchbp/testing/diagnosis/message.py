@@ -77,7 +77,7 @@ def _lines_on_argument(subject, comparison, block):
     if all(isinstance(d, int) for d in [*rows, *columns]):
         gap = torch.where(block.wrong, (block.analytical - block.numerical).abs(), -1.0).nan_to_num(torch.inf)
         count = int(block.wrong.sum())
-        lines = [f"{count} of {block.wrong.numel()} derivatives by {argument.name} are wrong; the worst:"]
+        lines = [_count_wrong(block, f"derivatives by {argument.name}") + ("; the worst:" if count > 1 else ":")]
         for k, place in enumerate(gap.flatten().argsort(descending=True).tolist()[: min(count, 4)]):
             r, c = divmod(place, len(columns))
             numbers = [float(m[r, c]) for m in (block.analytical, block.numerical, block.error)]
@@ -124,8 +124,13 @@ def _cause_of(subject, comparison, block):
 
 def _one_line(subject, comparison, block):
     likely = _cause_of(subject, comparison, block)
-    count = f"{int(block.wrong.sum())} of {block.wrong.numel()} are wrong"
-    return f"{subject.arguments[block.argument].name}: {likely or count}"
+    return f"{subject.arguments[block.argument].name}: {likely or _count_wrong(block, 'derivatives')}"
+
+
+def _count_wrong(block, what):
+    """“3 of 16 derivatives by weight are wrong”."""
+    count = int(block.wrong.sum())
+    return f"{count} of {block.wrong.numel()} {what} {'is' if count == 1 else 'are'} wrong"
 
 
 def chance_to_miss(rows, columns, k):
@@ -169,12 +174,15 @@ def _what_was_compared(subject, comparison):
         notes.append(_bound_of_projections(comparison))
     kinks = sum(int(block.at_kink.sum()) for block in blocks)
     if kinks:
-        notes.append(f"{kinks} entries lie at a kink, with the gradient between the slopes to either side")
+        lie = "entry lies" if kinks == 1 else "entries lie"
+        notes.append(f"{kinks} {lie} at a kink, with the gradient between the slopes to either side")
     if any(block.symmetric for block in blocks):
         notes.append("right for a symmetric argument that stays symmetric")
     zero = [subject.arguments[b.argument].name for b in blocks if is_excused(subject, b) and bool(b.wrong.any())]
     if zero:
-        notes.append(f"no gradient for {listing(zero)}, which has no requires_grad")
+        notes.append(
+            f"no gradient for {listing(zero)}, {'which has' if len(zero) == 1 else 'which have'} no requires_grad"
+        )
     total = sum(block.wrong.numel() for block in blocks)
     uncertain = sum(int(block.uncertain.sum()) for block in blocks)
     if uncertain:

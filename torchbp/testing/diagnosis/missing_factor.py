@@ -1,4 +1,4 @@
-"""Guess that a factor of the derivative is missing or too much, such as y(1 − y) of a sigmoid."""
+"""Guess that a factor of the derivative is missing or should not be there, such as y(1 − y) of a sigmoid."""
 
 from itertools import product
 
@@ -42,7 +42,7 @@ def missing_factor(e):
             if e.same(e.analytical * factor * (sign * constant), e.numerical):
                 return f"the factor {words} is missing{note}"
             if e.same(e.analytical, e.numerical * factor * (sign * constant)):
-                return f"the factor {words} is too much{note}"
+                return f"the factor {words} should not be there{note}"
     return _wrong_factor(e, tables)
 
 

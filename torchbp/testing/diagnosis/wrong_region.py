@@ -40,7 +40,7 @@ def one_index(e):
         for dim, size in enumerate(shape):
             if size > 1 and len(set(places[:, dim].tolist())) == 1:
                 index = ", ".join(str(int(places[0, dim])) if d == dim else ":" for d in range(len(shape)))
-                return f"only {name}[{index}] is wrong: an index or an edge that is treated otherwise"
+                return f"only {name}[{index}] is wrong: an index or an edge that is treated differently"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Guess that a term of the derivative is missing, too much, or wrong, such as z for σ(z) in σ(z) − y."""
+"""Guess that a term of the derivative is missing, should not be there, or is wrong, such as z for σ(z) in σ(z) − y."""
 
 from itertools import product
 
@@ -21,7 +21,7 @@ def wrong_term(e):
     for words, term in terms:
         scale = _multiple(extra, term)
         if scale and e.same(extra, scale * term):
-            return f"a term with {words} is missing, too much, or has the wrong sign"
+            return f"a term with {words} is missing, should not be there, or has the wrong sign"
     few = terms[:60]
     for (words, term), (other, right) in product(few, few):
         if words != other:

@@ -8,7 +8,7 @@ import torch
 
 from torchbp.engine.native.build import CannotBuild
 from torchbp.engine.native.calls.agreement import agree
-from torchbp.engine.native.calls.found import Found
+from torchbp.engine.native.calls.found import Found, with_common_counts
 from torchbp.engine.native.calls.step_rows import StepRows, check_indices, is_in_memory
 from torchbp.engine.native.program import Program
 from torchbp.engine.native.trace import TracedNetwork, tensors_of, with_tensors_at
@@ -236,19 +236,3 @@ def changed(parameters, rules):
     for rule in rules:
         tensors += [tensor for name, tensor in rule.state.items() if name not in rule.COUNTS]
     return tensors
-
-
-def with_common_counts(rules, members):
-    """The rules with one tensor for all counts of steps that are equal, of an ensemble with a number for each member;
-    and pairs of a count that was replaced, and of what replaces it."""
-    common, pairs, result = {}, [], []
-    for rule in rules:
-        for name in rule.COUNTS:
-            count = getattr(rule, name)
-            of_members = count.expand(members).clone() if members and not count.dim() else count
-            used = common.setdefault(tuple(of_members.view(-1).tolist()), of_members)
-            if used is not count:
-                pairs.append((count, used if count.dim() == used.dim() else used[0]))
-                rule = rule._replace(**{name: used})
-        result.append(rule)
-    return result, pairs

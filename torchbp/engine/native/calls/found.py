@@ -1,4 +1,4 @@
-"""A program and what it is called on, looked up once for many calls."""
+"""A program and what it is called on, looked up once for many calls; and the counts of steps that rules share."""
 
 from operator import attrgetter, is_
 
@@ -48,3 +48,19 @@ class Found:
             torch._foreach_copy_(self._counts, self._common)
             if self.is_watched:
                 self._versions = self._versions_now()
+
+
+def with_common_counts(rules, members):
+    """The rules with one tensor for all counts of steps that are equal, of an ensemble with a number for each member;
+    and pairs of a count that was replaced, and of what replaces it."""
+    common, pairs, result = {}, [], []
+    for rule in rules:
+        for name in rule.COUNTS:
+            count = getattr(rule, name)
+            of_members = count.expand(members).clone() if members and not count.dim() else count
+            used = common.setdefault(tuple(of_members.view(-1).tolist()), of_members)
+            if used is not count:
+                pairs.append((count, used if count.dim() == used.dim() else used[0]))
+                rule = rule._replace(**{name: used})
+        result.append(rule)
+    return result, pairs

@@ -3,23 +3,18 @@
 import contextlib
 import copy
 from functools import partial
-from operator import itemgetter
 
 import torch
-from torch.nn.modules.lazy import LazyModuleMixin
 
 from torchbp._unchanged import unchanged
-from torchbp.engine.layer_formulas import Step, rule_for_size, with_options
-from torchbp.engine.module_checks import ModuleChecks, described
+from torchbp.engine.network.layer_formulas import Step, getter, rule_for_size, with_options
+from torchbp.engine.network.model_layers import SUPPORTED, has_parameters, layers_in_order, members_of
+from torchbp.engine.network.module_checks import ModuleChecks, described
+from torchbp.engine.network.rows import rows_of_members
 from torchbp.ops._counter_random import drawn_keys
 from torchbp.ops._dispatch import any_autocast
-from torchbp.ops.registry import refusal, rule_of
-from torchbp.ops.rules import Activation, Layer
-
-SUPPORTED = (
-    "modules of torchbp.nn, and of torch.nn with their names, that take one tensor: layers and activations, in a "
-    "Sequential or an MLP"
-)
+from torchbp.ops.registry import rule_of
+from torchbp.ops.rules import Layer
 
 
 class Network:
@@ -34,20 +29,11 @@ class Network:
     """
 
     def __init__(self, model, allow_hooks=False):
-        self.modules = []  # (name, module), of containers too: none of them may have a hook
-        self.named = list(self._flat("", model))
+        self.modules, self.named = layers_in_order(model)
         self.layers = [(name, layer) for name, layer in self.named if isinstance(rule_of(layer), Layer)]
-        with_parameters = [layer for _, layer in self.layers if rule_of(layer).parameters]
-        if not with_parameters:
+        if not any(has_parameters(layer) for _, layer in self.layers):
             raise TypeError(f"{described('', model)} has no layer with parameters; the engine runs {SUPPORTED}")
-        of_members = [layer for _, layer in self.named if getattr(layer, "members", None) is not None]
-        holders = [layer for layer in with_parameters if any(p is not None for p in layer._parameters.values())]
-        sizes = {getattr(layer, "members", None) for layer in (*holders, *of_members)}
-        if len(sizes) > 1:
-            raise ValueError(
-                f"{described('', model)} has layers of {sizes} members; all must be of one ensemble, or none"
-            )
-        (self.members,) = sizes
+        self.members = members_of(model, self.named)
         self.steps, self.tables, self.keyed = [], [], []
         self.part = None  # the members, a slice, whose parameters and rows `forward` is given; None is all
         self.accumulate = []  # of each layer, a pair for each parameter: `accumulate`, and whether it takes ones
@@ -76,47 +62,10 @@ class Network:
         of_all = rule.accumulate_all
         self.accumulate_all.append(None if of_all is None else with_options(of_all, rule, layer))
 
-    def _flat(self, name, module):
-        """(name, layer) of each layer that the model runs, in order."""
-        self.modules.append((name, module))
-        if isinstance(module, torch.nn.Sequential) and type(module).forward is torch.nn.Sequential.forward:
-            for child, inner in module._modules.items():
-                yield from self._flat(f"{name}.{child}" if name else child, inner)
-        elif isinstance(rule_of(module), (Activation, Layer)):
-            yield name, module
-        elif type(module) is torch.nn.Identity:  # it has nothing to compute
-            return
-        elif not isinstance(module, torch.nn.Module):
-            raise TypeError(f"model is {described('', module)}; give the model itself, and not its parameters")
-        elif isinstance(module, LazyModuleMixin):
-            raise TypeError(f"{described(name, module)} has no parameters yet; call the model on some rows first")
-        else:
-            raise TypeError(f"{described(name, module)} is not supported; the engine runs {SUPPORTED}")
-        if rule_of(module) is not None and (why := refusal(module)):
-            raise TypeError(f"{described(name, module)} is not supported: {why}")
-
     @property
     def first_parameter(self):
         """Whose dtype and device are the model's."""
         return first_parameter(self.parameters())
-
-    def check_rows(self, x):
-        """Raises an error that names x, where the first layer's has other words for it.
-
-        Raises:
-            TypeError: it is no tensor.
-            RuntimeError: another device, or of rows of features another dtype or number of features.
-        """
-        first, weight = self.named[0][1], self.first_parameter
-        if not isinstance(x, torch.Tensor):
-            raise TypeError(f"x is {described('', x)}; give a tensor, as torch.as_tensor makes one")
-        if x.device != weight.device:
-            raise RuntimeError(f"x is on {x.device}, and the model on {weight.device}; use x.to(…) first")
-        features = getattr(first, "in_features", None)
-        if features is not None and x.dtype is not weight.dtype:
-            raise RuntimeError(f"x is {x.dtype}, and the model {weight.dtype}; give x.to({weight.dtype})")
-        if features not in (None, *x.shape[-1:]):
-            raise RuntimeError(f"x has the shape {tuple(x.shape)}, and the model takes {features} features")
 
     def constants(self):
         """The options of all layers, as they are now: what a program is made for."""
@@ -210,7 +159,7 @@ class Network:
             FloatingPointError: nan or inf, under torch.autograd.detect_anomaly.
         """
         if self.members:
-            x = self.of_each(x, len(first_parameter(parameters)))
+            x = rows_of_members(x, len(first_parameter(parameters)))
         if self.strict:
             _raise_if_not_finite("x holds", x)
         saved, overwrite = [], False  # whether an activation may write over x: nobody else needs its memory
@@ -232,17 +181,6 @@ class Network:
             if self.strict:
                 _raise_if_not_finite(f"{described(*self.named[len(saved) - 1])} gives", x)
         return x, saved
-
-    def of_each(self, x, members):
-        """The rows of each member, (E, N, in_features); those that they share, (N, in_features), are not copied."""
-        if x.dim() == 2:
-            return x.expand(members, -1, -1)
-        if x.dim() != 3 or len(x) != members:
-            raise ValueError(
-                f"x has the shape {tuple(x.shape)}; give (N, in_features), rows that all members share, or "
-                f"({members}, N, in_features), those of each member"
-            )
-        return x
 
     def backward(self, parameters, saved, dz, lowest=0):
         """(place, dZ, what the layer saved) of each layer, from the last one to the place `lowest`.
@@ -299,17 +237,6 @@ class Network:
 
 def first_parameter(parameters):
     return next(p for of_layer in parameters for p in of_layer if p is not None)
-
-
-def getter(names):
-    """A function that takes these values out of a dictionary, as a tuple."""
-    if len(names) > 1:
-        return itemgetter(*names)
-    return partial(_values, names)
-
-
-def _values(names, table):
-    return tuple(table[name] for name in names)
 
 
 def _raise_if_not_finite(words, tensor):

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from torchbp.benchmarks.helpers.accuracy_elements import incoming
-from torchbp.benchmarks.helpers.ulps import errors, long
+from torchbp.benchmarks.helpers.accuracy.elements import incoming
+from torchbp.benchmarks.helpers.accuracy.ulps import errors, long
 
 STEP = np.longdouble("1e-2000")  # its square is 0: nothing but the derivative is left
 

@@ -1,6 +1,8 @@
 """The formulas of a model's layers, each with the constants of its module."""
 
 from collections.abc import Callable
+from functools import partial
+from operator import itemgetter
 from typing import NamedTuple
 
 from torchbp.ops.rules import Activation, Layer
@@ -45,3 +47,14 @@ def with_options(formula, rule, module):
     if not rule.options:
         return formula
     return lambda *args: formula(*args, **rule.options_of(module))
+
+
+def getter(names):
+    """A function that takes these values out of a dictionary, as a tuple."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return partial(_values, names)
+
+
+def _values(names, table):
+    return tuple(table[name] for name in names)

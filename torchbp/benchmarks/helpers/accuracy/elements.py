@@ -11,8 +11,8 @@ import mpmath
 import numpy as np
 import torch
 
-from torchbp.benchmarks.helpers import exact_elements
-from torchbp.benchmarks.helpers.ulps import errors, long
+from torchbp.benchmarks.helpers.accuracy import exact_elements
+from torchbp.benchmarks.helpers.accuracy.ulps import errors, long
 from torchbp.ops.rules import Activation
 
 REACH = 1e30  # of the sweep; as far as the dtype goes

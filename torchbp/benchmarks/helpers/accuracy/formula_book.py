@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from torchbp.benchmarks.helpers.accuracy_inputs import INPUTS
-from torchbp.benchmarks.helpers.accuracy_sums import drawn
+from torchbp.benchmarks.helpers.accuracy.inputs import INPUTS
+from torchbp.benchmarks.helpers.accuracy.sums import drawn
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import KINDS
 
@@ -76,8 +76,8 @@ def imports(path):
         if isinstance(node, ast.ImportFrom) and node.module.startswith("torchbp.ops."):
             place = FOLDER.joinpath(*node.module.split(".")[2:])
             names = [alias.name for alias in node.names]
-            if place.is_dir():
-                yield from ((place / f"{name}.py", None) for name in names)
+            if place.is_dir():  # of a room, whole files; or what it has of its own, which is no formula
+                yield from ((file, None) for name in names if (file := place / f"{name}.py").exists())
             else:
                 yield place.with_suffix(".py"), names
 

@@ -1,0 +1,1 @@
+"""`torchbp bench accuracy`: how far results are from the exact ones."""
