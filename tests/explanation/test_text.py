@@ -5,8 +5,8 @@ import torch
 
 import torchbp
 from tests.explanation.samples import XOR
+from torchbp.explanation.render.numbers_given import tensor_lines
 from torchbp.explanation.render.step_summary import bars, fall
-from torchbp.explanation.render.text import tensor_lines
 
 
 def test_small_tensors_are_printed_whole():
@@ -64,7 +64,7 @@ def test_inputs_are_given_by_their_names_beside_what_was_read():
     lines, text = given_lines(
         [[0.5, -0.25], [1.0, 2.0]], features=["age", "a\x1b" + "b" * 40], unscaled=[[30, 7], [40, 1e9]], outputs=["ill"]
     )
-    assert lines[0] == "X (2×2), scaled, and beside it as it was read"
+    assert lines[0] == "X (2×2), scaled, and beside it as it was read, before the scaling"
     assert lines[1].split() == ["age", "0.5", "1", "(30)", "(40)"]
     assert lines[2].split() == ["a\\x1b" + "b" * 22 + "…", "−0.25", "2", "(7)", "(1e+09)"]
     assert lines[3] == "y (2×1); 1 means ill"
