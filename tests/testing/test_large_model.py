@@ -6,7 +6,8 @@ from torch import nn
 from torch.autograd import Function
 
 import torchbp
-from torchbp.testing.checks import checks_of_large_model, chosen_checks
+from torchbp.testing.checks import chosen_checks
+from torchbp.testing.checks.model.choice import checks_for
 from torchbp.testing.numerics.gradients import gradients
 from torchbp.testing.numerics.jacobian import compare_here
 from torchbp.testing.numerics.screen import seems_right
@@ -129,11 +130,13 @@ def test_a_model_that_writes_into_its_parameters_alters_no_point():
 
 
 def test_after_a_crash_of_one_check_the_others_run_and_it_does_not():
-    whole, _, notes = checks_of_large_model(chosen_checks("fast"), ())
+    model = Network(1.0, 1.0)
+    whole, _, notes = checks_for(model, chosen_checks("fast"), ())
     assert whole == ["values", "layers"]
     assert notes
-    assert checks_of_large_model(("layers",), ())[0] == ["layers"]
-    assert checks_of_large_model(chosen_checks("fast", skip="layers"), (), "layers")[0] == ["values"]
+    assert checks_for(model, ("layers",), ())[0] == ["layers"]
+    assert checks_for(model, chosen_checks("fast", skip="layers"), (), "layers")[0] == ["values"]
+    assert checks_for(nn.Linear(2, 2), ("values", "jvp"), ()) == (["values", "jvp"], (), [])
 
 
 def test_gradcases_takes_the_checks_of_a_large_model():

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import torch
 
-from torchbp.testing.checks.magnitudes import points_of_magnitudes
+from torchbp.testing.checks.inputs.magnitudes import points_of_magnitudes
 from torchbp.testing.numerics.gradients import backward, expect, gaps, generator, gradients, graph_of, incoming_for
 from torchbp.testing.numerics.tensors import is_inexact, random_like
 from torchbp.testing.report import Defect
