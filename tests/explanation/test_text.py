@@ -112,6 +112,15 @@ def test_a_fall_that_rounding_hides_is_no_curvature(dtype, lr, says):
     assert fall(torchbp.explain(net, *XOR, lr=lr)).endswith(says)
 
 
+def test_a_fall_that_the_slope_predicted_has_no_difference():
+    """L = |Z − y| is straight."""
+    net = torch.nn.Linear(1, 1)
+    torch.nn.init.ones_(net.weight), torch.nn.init.zeros_(net.bias)
+    explanation = torchbp.explain(net, [[1.0]], [[9.0]], loss=torch.nn.L1Loss(), lr=0.5)
+    predicted = "The slope alone predicted a fall of α‖∇L‖² = 1."
+    assert fall(explanation) == f"The loss fell by 1, from 8 to 7. {predicted}"
+
+
 def test_a_loss_at_its_minimum_stays_there():
     net = torch.nn.Linear(1, 1)
     torch.nn.init.zeros_(net.weight), torch.nn.init.ones_(net.bias)
