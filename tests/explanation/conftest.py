@@ -4,6 +4,7 @@ import functools
 
 import pytest
 
+import torchbp.explanation.explanation as explanation_module
 from torchbp.ops.registry import implements, register, unregister
 
 
@@ -19,6 +20,12 @@ def registered():
     yield add
     for rule in found:
         unregister(rule)
+
+
+@pytest.fixture
+def without_checks(monkeypatch):
+    """The checks of a network take longer than all else, and other tests are about them."""
+    monkeypatch.setattr(explanation_module, "checked", lambda step: step.records)
 
 
 @functools.lru_cache(8)

@@ -253,9 +253,10 @@ def test_the_curve_is_of_the_optimizers_direction():
 def test_the_page_knows_the_mistakes_of_small_gradients():
     explanation = deep()
     assert explanation["dL/dW1"].tensor.abs().max() < 1e-8
-    found = data_of(explanation.to_html())["program"]["mistakes"]["dL/dW1"]
-    assert found[0][0] == "The sign is wrong."
-    assert len(found) > 1
+    program = data_of(explanation.to_html())["program"]
+    says = [program["says"][number] for number, *_ in program["mistakes"]["dL/dZ1"]]
+    assert "The slope A1 ∘ (1 − A1) is missing." in says
+    assert len(says) == len(program["mistakes"]["dL/dZ8"])
 
 
 def rates_of(explanation):
@@ -403,12 +404,36 @@ def test_white_space_goes_where_it_changes_nothing():
     """And stays in strings, templates and regular expressions."""
     script = """const a = `x  ${b ? "  " : `  y`}`; // a comment
       const r = /a  [/] b/g, s = "a  =  b"; /* another */ f( a / b, c - -d );"""
-    expected = """const a=`x  ${b ? "  " : `  y`}`;const r=/a  [/] b/g,s="a  =  b";f(a / b,c - -d);"""
+    expected = """const a=`x  ${b?"  ":`  y`}`;const r=/a  [/] b/g,s="a  =  b";f(a/b,c- -d);"""
     assert smaller_script(script) == expected
     assert (
         smaller_style("/* c */ a > b ,\n  .c { d: e;\n  f: calc(1rem - 2px) ; }\n")
         == "a > b,.c{d: e;f: calc(1rem - 2px);}"
     )
+
+
+def test_only_what_is_declared_in_a_function_has_a_short_name():
+    """Not properties, the top level, keywords, or what is declared nowhere; what is a property too has both names."""
+    script = """const { points, far: other } = data.rates; let first = 1, second = 2;
+      function scaled({ points: numbers, share = second }, [low, high], ...more) {
+        const wide = numbers.length, result = { wide, share: low, [high]: more };
+        for (const of of more)
+          switch (of) { case "a": { const found = `${wide}${other ? `${low} wide` : ""}`; return { found }; } }
+        try { return result.wide ? share : points; }
+        catch (error) { return other.map((share) => share / Math.min(...low)); }
+      }"""
+    expected = """const{points,far:other}=data.rates;let first=1,second=2;
+      function scaled({points:d,share:a=second},[b,c],...e){
+        const f=d.length,g={wide:f,share:b,[c]:e};
+        for(const of of e)
+        switch(of){case"a":{const h=`${f}${other?`${b} wide`:""}`;return{found:h};}}
+        try{return g.wide?a:points;}
+        catch(i){return other.map((a)=>a/Math.min(...b));}
+      }"""
+    found, wanted = smaller_script(script), re.sub(r"\n\s*", "", expected)
+    assert re.sub(r"\b[a-i]\b", "_", found) == re.sub(r"\b[a-i]\b", "_", wanted)
+    pairs = set(zip(re.findall(r"\b[a-i]\b", found), re.findall(r"\b[a-i]\b", wanted), strict=True))
+    assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
 
 
 def test_no_text_is_faded():

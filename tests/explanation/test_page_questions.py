@@ -1,5 +1,7 @@
 """What a student asks of the page: which row is most wrong, which weight matters, why is this gradient negative?"""
 
+import copy
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ import torchbp
 from tests.explanation.samples import XOR, xor
 from tests.explanation.test_page_following import answer, at
 from torchbp.explanation.cli.lessons import LESSONS
+from torchbp.ops.lessons.attention_head import AttentionHead
 
 
 def of_row(browser):
@@ -165,3 +168,107 @@ def test_the_seventeen_usual_mistakes_are_named_by_their_numbers(browse):
     shares = browser.evaluate("sharesOfRows(program.trees['dL/dW1'], ...askedPlace().at)")
     assert answer(browser, sum(shares) - shares[1]) == "Row 2 is left out of the sum over the rows."
     assert answer(browser, shares[3]) == "This is what row 4 adds, and not the sum over the rows."
+
+
+def panel(browser):
+    return browser.evaluate("[...document.querySelectorAll('#chain p')].map((p) => p.textContent)")
+
+
+def loss_without(model, x, y, weight, unit):
+    changed = copy.deepcopy(model)
+    with torch.no_grad():
+        changed[weight].weight[:, unit] = 0
+    return torchbp.explain(changed, x, y).loss
+
+
+def test_what_a_unit_does_is_said_and_drawn(browse):
+    torch.manual_seed(0)
+    model = torchbp.nn.MLP(2, 4, 1, dtype=torch.float64)
+    explanation = torchbp.explain(model, *XOR)
+    browser = browse(explanation)
+    a1 = explanation["A1"].tensor[:, 2]
+    browser.evaluate("(show(cards.length - 1), pin({ column: 1, unit: 2 }))")
+    high, low = (f"in row {at + 1}, {a1[at].item():.4g}" for at in (int(a1.argmax()), int(a1.argmin())))
+    assert f"The output of this unit is largest {high}, and smallest {low}." in panel(browser)
+    without = f"{loss_without(model, *XOR, 2, 2):.4g} and not {explanation.loss:.4g}."
+    assert f"Without this unit, its weights in W2 all 0, L would be {without}" in panel(browser)
+    assert browser.evaluate("document.querySelectorAll('#chain canvas').length") == 1
+    browser.evaluate("(unpin(), pin({ column: 0, unit: 1 }))")
+    without = f"{loss_without(model, *XOR, 0, 1):.4g} and not {explanation.loss:.4g}."
+    assert f"Without this input, its weights in W1 all 0, L would be {without}" in panel(browser)
+    browser.evaluate("(show(0), unpin(), pin({ column: 2, unit: 0 }))")
+    assert not [line for line in panel(browser) if "Without" in line or "largest" in line]  # it is not computed yet
+
+
+def test_the_row_that_adds_most_to_a_gradient_is_named(browse):
+    explanation = xor()
+    browser = browse(explanation)
+    browser.evaluate("(show(cards.length - 1), pin({ column: 2, unit: 0, from: 3 }))")
+    shares = explanation["dL/dZ2"].tensor[:, 0] * explanation["A1"].tensor[:, 3]
+    most = int(shares.abs().argmax())
+    assert f"Row {most + 1} adds the most to it, {shares[most].item():.4g}.".replace("-", "−") in panel(browser)
+
+
+def test_learning_rates_are_compared(browse):
+    explanation = xor()
+    browser = browse(explanation)
+    browser.click("#compare")
+    torch.manual_seed(0)
+    model = torchbp.nn.MLP(2, 4, 1, dtype=torch.float64)
+    found = [
+        f"{torchbp.explain(model, *XOR, lr=lr, steps=11).steps[10].loss:.4g} with α = {lr:g}" for lr in (0.5, 1, 2, 10)
+    ]
+    assert browser.text("#ahead") == f"After 10 more steps L is {', '.join(found)}."
+    browser.click("#one")
+    assert browser.text("#ahead") == ""
+    assert browser.evaluate("training.steps.length") == 2
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 3])
+def test_the_rows_that_are_answered_rightly_are_counted(browse, outputs):
+    torch.manual_seed(6)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, outputs)).double()
+    x, y = torch.randn(9, 2, dtype=torch.float64), torch.rand(9, outputs).round().double()
+    loss = None
+    if outputs == 3:
+        y, loss = y.argmax(1), torch.nn.CrossEntropyLoss()
+    browser = browse(torchbp.explain(model, x, y, loss=loss))
+    with torch.no_grad():
+        z = model(x)
+    right = (z.argmax(1) == y if outputs == 3 else ((z > 0) == (y > 0.5)).all(1)).sum().item()
+    assert browser.text("#rows-right") == f"{right} of 9 rows {'is' if right == 1 else 'are'} answered rightly."
+    regression = torchbp.explain(model, x, torch.randn(9, outputs), loss=torch.nn.MSELoss())
+    assert browse(regression).text("#rows-right") == ""
+
+
+def test_the_network_is_asked_about_another_row(browse):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Sigmoid(), torch.nn.Linear(2, 2)).double()
+    x = torch.randn(4, 3, dtype=torch.float64)
+    explanation = torchbp.explain(model, x, torch.rand(4, 2), features=["a", "b", "c"], outputs=["up", "down"])
+    browser = browse(explanation)
+    browser.evaluate("(byId('ask-network').open = true, takeStep(), goTo(1))")
+    browser.evaluate(
+        "document.querySelectorAll('#asked-row input').forEach((input, i) => "
+        "{ input.value = [0.5, -2, 7][i]; input.dispatchEvent(new Event('input')); })"
+    )
+    model.load_state_dict(explanation.updated)
+    with torch.no_grad():
+        up, down = model(torch.tensor([0.5, -2, 7], dtype=torch.float64)).sigmoid().tolist()
+    assert browser.text("#its-answer") == f"A2[1,1] (up) = {up:.4g}, A2[1,2] (down) = {down:.4g}"
+    assert browser.evaluate("byId('asked-row').textContent.split(' ').filter(Boolean)") == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("kind", ["batch norm", "attention", "attention to one row", "dropout"])
+def test_where_rows_are_not_apart_no_other_row_is_asked_about_and_no_map_drawn(browse, kind):
+    """The answer to a row depends on the rows beside it, or on a mask that is drawn for each row."""
+    torch.manual_seed(0)
+    middle = {"batch norm": torch.nn.BatchNorm1d(2), "dropout": torch.nn.Dropout(0.5)}.get(kind, AttentionHead(2, 2))
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), middle, torch.nn.Linear(2, 1)).double()
+    x, y = XOR if kind != "attention to one row" else (XOR[0][:1], XOR[1][:1])
+    browser = browse(torchbp.explain(model, x, y))
+    assert browser.evaluate("byId('ask-network').hidden && byId('answers').hidden")
+    browser.evaluate("(show(cards.length - 1), pin({ column: 1, unit: 0 }))")
+    assert browser.evaluate("document.querySelectorAll('#chain svg').length") == 0
+    browser = browse(xor())
+    assert not browser.evaluate("byId('ask-network').hidden || byId('answers').hidden")

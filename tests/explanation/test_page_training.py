@@ -6,20 +6,14 @@ import pytest
 import torch
 
 import torchbp
-import torchbp.explanation.explanation as explanation_module
 from tests.explanation.operations import with_all
 from tests.explanation.samples import XOR, cancer, data_of, large, xor
+from torchbp.explanation.notation.numeric_examples import largest_place
 from torchbp.explanation.render.html.program import FUNCTIONS, MOST_NUMBERS, NODES
+from torchbp.explanation.render.plain_text import partial
 from torchbp.ops.lessons.attention_head import AttentionHead
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import Activation, Loss
-
-
-@pytest.fixture
-def without_checks(monkeypatch):
-    """The checks of a deep network take seconds, and other tests are about them."""
-    monkeypatch.setattr(explanation_module, "checked", lambda step: step.records)
-
 
 NUMBERS = """Object.fromEntries(data.steps.map(({ name }) => [name, toLists(training.values[name])]))"""
 
@@ -76,6 +70,52 @@ def test_an_attention_head_has_the_numbers_of_python(without_checks, browse):
     torch.manual_seed(8)
     model = torch.nn.Sequential(AttentionHead(3, 2), torch.nn.Linear(2, 1)).double()
     check_training(browse, model, torch.randn(4, 3), torch.rand(4, 1).round(), lr=0.5)
+
+
+def kernels():
+    """Convolutions with zeros around, strides, groups and without a bias."""
+    torch.manual_seed(9)
+    first, second = torch.nn.Conv2d(2, 4, 2, padding=1), torch.nn.Conv2d(4, 2, 2, stride=2, groups=2, bias=False)
+    layers = [first, torch.nn.Tanh(), second, torch.nn.Flatten(), torch.nn.Linear(8, 1)]
+    return torch.nn.Sequential(*layers).double(), torch.randn(3, 2, 3, 3), torch.rand(3, 1).round()
+
+
+def test_convolutions_have_the_numbers_of_python(without_checks, browse):
+    check_training(browse, *kernels(), lr=0.5)
+
+
+def test_the_elements_of_a_kernel_have_their_names(without_checks, browse):
+    """In the line and in the table, after a step; and its shape is asked for with all its dimensions."""
+    model, x, y = kernels()
+    explanation = torchbp.explain(model, x, y, lr=0.5, steps=2)
+    browser, after = browse(explanation), explanation.steps[1]
+    browser.click("#one")
+    for name in ("Z2", "dL/dW1", "dL/dZ1", "W2′"):
+        browser.evaluate(f"show({[record.name for record in after.records].index(name)})")
+        record = after[name]
+        (line, number), tensor = browser.text(".step.shown .numbers").split(" = ", 1), record.tensor
+        place = largest_place(tensor[0]) if record.has_rows else largest_place(tensor)
+        place = (0, *place) if record.has_rows else place
+        assert line == partial(record.quantity) + "[" + ",".join(str(at + 1) for at in place) + "]"
+        assert number.endswith(f" = {tensor[place].item():.4g}".replace("-", "−"))
+        cells = browser.evaluate("[...document.querySelectorAll('.step.shown td')].map((c) => c.textContent)")
+        shown = [cell.replace("−", "-") for cell in cells if cell != "⋯"]
+        table = tensor.reshape(-1, tensor.shape[-1])
+        assert float(shown[0]) == pytest.approx(table[0, 0].item(), rel=1e-3)
+        assert float(shown[-1]) == pytest.approx(table[-1, -1].item(), rel=1e-3)
+    browser.evaluate("(goTo(0), byId('kind').value = 'shape', byId('examine').click())")
+    verdict = "(answer({!r}), byId('verdict').textContent)"
+    assert (
+        browser.evaluate(verdict.format("2×8")) == "No. A step changes the numbers of a parameter, and not its shape."
+    )
+    assert browser.evaluate(verdict.format("2×2×2×2")) == "Right."
+
+
+def test_a_convolution_of_many_products_is_not_trained_and_the_page_says_so(without_checks):
+    layers = [torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(784, 1)]
+    page = torchbp.explain(torch.nn.Sequential(*layers), torch.randn(1, 1, 16, 16), [[1.0]]).to_html()
+    assert data_of(page)["program"] is None
+    assert "The page trains convolutions of up to 5,000 products for each row." in page
 
 
 def test_a_page_without_such_layers_has_no_script_of_them():
@@ -148,7 +188,7 @@ def test_frozen_parameters_stay(without_checks, browse):
 
 
 def test_the_page_knows_the_nodes_and_functions_that_the_program_holds(without_checks, browse):
-    browser = browse(torchbp.explain(*with_all()))
+    browser = browse(torchbp.explain(*with_all()))  # with places.js
     assert sorted(browser.evaluate("Object.keys(NODES)")) == sorted(NODES)
     functions = browser.evaluate("[...Object.keys(FUNCTIONS), ...Object.keys(FUNCTIONS_OF_TWO)]")
     assert sorted(functions) == sorted(FUNCTIONS)
@@ -251,7 +291,7 @@ def test_one_input_has_a_fitted_curve(browse):
     x = torch.linspace(-1, 1, 5, dtype=torch.float64).reshape(5, 1)
     model = torch.nn.Sequential(torch.nn.Linear(1, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)).double()
     browser = browse(torchbp.explain(model, x, x**2, loss=torch.nn.MSELoss()))
-    found = browser.evaluate("toLists(answersTo(fromLists([[-0.5], [2]])))")
+    found = browser.evaluate("toLists(forwardTo(fromLists([[-0.5], [2]]))[program.answer])")
     with torch.no_grad():
         expected = model(torch.tensor([[-0.5], [2.0]], dtype=torch.float64))
     torch.testing.assert_close(torch.tensor(found, dtype=torch.float64), expected)

@@ -108,7 +108,7 @@ def test_markdown_has_every_equation_in_latex():
     assert all(f"\n{name} (" in given for name in ("X", "y", "W1", "b1", "W2", "b2"))
 
 
-READS_FORMULAS = ("formula.js", "verdicts.js")  # those that a reader types, and the names in them
+READS_FORMULAS = ("formula.js",)  # those that a reader types, and the names in them
 
 
 def test_the_pages_script_composes_and_reads_no_name():

@@ -93,7 +93,8 @@ def half_zeros(*shape):
     ids=["relu", "abs", "hardtanh", "max_pool", "convolutions"],
 )
 def test_kinks_under_projections_accuse_nobody(function, inputs):
-    failed, text = statuses(function, inputs)
+    """The sizes are swept of the pooling alone: 1025 columns of kinks take seconds."""
+    failed, text = statuses(function, inputs, skip=() if isinstance(function, nn.MaxPool2d) else ("shapes",))
     assert not failed, text
 
 

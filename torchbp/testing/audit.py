@@ -13,7 +13,8 @@ import torch
 from torch.autograd.gradcheck import GradcheckError
 
 from torchbp.testing import forked_process
-from torchbp.testing.checks import CHECKS, as_tuple, check_function, checks_of_large_model, chosen_checks
+from torchbp.testing.checks import CHECKS, as_tuple, check_function, chosen_checks
+from torchbp.testing.checks.model.choice import checks_for
 from torchbp.testing.diagnosis.one_cause import referred
 from torchbp.testing.diagnosis.origin import raised_in
 from torchbp.testing.numerics.tensors import first_line
@@ -21,7 +22,6 @@ from torchbp.testing.options import Options, refuse_keywords
 from torchbp.testing.report import FAIL, PASS, UNSUPPORTED, Outcome, Report, Result
 from torchbp.testing.subject.coverage import expect_comparable, not_varied
 from torchbp.testing.subject.global_settings import current_settings, restore_settings
-from torchbp.testing.subject.large_model import is_large_model
 from torchbp.testing.subject.naming import expression, is_registered_operator, name_of
 from torchbp.testing.subject.prepare import subject_of
 from torchbp.testing.subject.rng import preserved
@@ -65,9 +65,9 @@ def check(
     belongs to the caller is altered, the random state included. A matrix A that is symmetric up to rounding is audited
     as (A + Aᵀ) / 2; its gradient is compared in the directions in which it stays symmetric, if it is wrong in others.
 
-    A large model (a module that has layers of two kinds or more, and more than 100,000 parameters or 40 tensors of
-    them) is looked at as a whole along a few directions. Each kind of its layers has the checks alone, at what the
-    model gives it.
+    A large model (a module that has two layers or more, and more than 100,000 parameters or 40 tensors of them) is
+    looked at as a whole along a few directions. Each kind of its layers has the checks alone, at what the model gives
+    it.
 
     Args:
         fn_or_module: what is audited. Of a module, the parameters are audited with the inputs.
@@ -90,7 +90,7 @@ def check(
         isolate: run all in a forked process, so that a crash of the code is a failure. By default so for registered
             operators; the command `torchbp check` always does it.
         seed: of the random generators before each call.
-        seconds: of a large model, after which no further layer is audited. The report names those left out.
+        seconds: of the CPU, after which no further layer of a large model is audited. The report names those left out.
         raise_exception: raise a `GradientError` if the report is not sound; otherwise return it.
 
     Returns:
@@ -110,8 +110,7 @@ def check(
     options = Options(eps, atol, rtol, nondet_tol, batch_dims, domain, reference, surrogate, seed, seconds)
     isolate = _is_isolated(fn_or_module, isolate)
     asked = (*as_tuple(checks), *as_tuple(require))
-    of_model = checks_of_large_model(names, asked, skip) if is_large_model(fn_or_module) else None
-    names, layer_checks, left_out = of_model or (names, (), [])
+    names, layer_checks, left_out = checks_for(fn_or_module, names, asked, skip)
     with torch.inference_mode(False), torch.enable_grad(), preserved(), quiet():
         if isolate and (problem := _crash_of_first_call(fn_or_module, inputs, options)):
             return _reported(Report(name_of(fn_or_module), [problem], (), seed), raise_exception)

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from torchbp.testing.audit import check
-from torchbp.testing.checks import CHECKS, as_tuple, checks_of_large_model, chosen_checks, expect_check
+from torchbp.testing.checks import CHECKS, as_tuple, chosen_checks, expect_check
+from torchbp.testing.checks.model.choice import checks_for
 from torchbp.testing.options import Options
 from torchbp.testing.report import FAIL, PASS, UNSUPPORTED
-from torchbp.testing.subject.large_model import is_large_model
 from torchbp.testing.subject.naming import name_of
 
 
@@ -58,9 +58,7 @@ def case(
         >>> row = torchbp.testing.case(torch.sin, lambda: torch.randn(3, requires_grad=True), checks="fast")
     """
     names = chosen_checks(checks, skip, require)
-    if is_large_model(function):
-        of_model = checks_of_large_model(names, (*as_tuple(checks), *as_tuple(require)), skip)
-        names = names if of_model is None else of_model[0]
+    names, _, _ = checks_for(function, names, (*as_tuple(checks), *as_tuple(require)), skip)
     for marked in marks or ():
         expect_check(marked, CHECKS)
     Options(**options)

@@ -47,7 +47,7 @@ def test_of_one_row_a_sum_over_the_rows_is_no_wrong_choice():
 
 
 @pytest.mark.parametrize("name", VECTORS)
-def test_of_any_layer_each_question_has_one_right_choice(name):
+def test_of_any_layer_each_question_has_one_right_choice(without_checks, name):
     """A formula whose text does not say which numbers of a row it takes is not asked, and is refused as an answer."""
     exercise = torchbp.exercise(*with_layer(name))
     for record in exercise.records:

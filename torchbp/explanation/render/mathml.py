@@ -3,7 +3,7 @@
 from html import escape
 
 from torchbp.explanation.notation.quantities import Derivative, Quantity
-from torchbp.explanation.render.plain_text import partial, plain
+from torchbp.explanation.render.plain_text import plain
 from torchbp.explanation.render.printer import ATOM, SUM, Printer, strength, whole
 
 
@@ -11,7 +11,7 @@ class MathML(Printer):
     """shapes: name → shape; each quantity that has one stands over its size."""
 
     plus, minus, sign, dot, elementwise, comma = (f"<mo>{sign}</mo>" for sign in "+−−·∘,")
-    space = '<mspace width=".2em"></mspace>'
+    space = '<mspace width=".2em"/>'
 
     def __init__(self, shapes=None):
         self.shapes = shapes or {}
@@ -116,7 +116,7 @@ def _fraction(above, below):
 
 def drawn_quantity(tree):
     """A quantity or a derivative within a line of text."""
-    return f'<math alttext="{escape(partial(tree))}"><mrow>{MathML()(tree)}</mrow></math>'
+    return f"<math>{MathML()(tree)}</math>"
 
 
 def drawn_equation(left, sides, alttext, shapes=None):
@@ -126,7 +126,7 @@ def drawn_equation(left, sides, alttext, shapes=None):
     lines = [f"{MathML(shapes)(left)}{equals}{MathML(shapes)(sides[0])}"]
     lines += [f"{equals}{MathML(shapes)(side)}" for side in sides[1:]]
     if len(lines) == 1:
-        inside = f"<mrow>{lines[0]}</mrow>"
+        (inside,) = lines
     else:
         inside = f"<mtable>{''.join(f'<mtr><mtd>{line}</mtd></mtr>' for line in lines)}</mtable>"
     return f'<math display="block" alttext="{escape(alttext)}">{inside}</math>'
@@ -136,4 +136,4 @@ def drawn_chain_rule(left, factors, alttext):
     """∂L/∂W1 = ∂L/∂Z1 · ∂Z1/∂W1."""
     printer = MathML()
     right = "<mo>·</mo>".join(map(printer, factors))
-    return f'<math display="block" alttext="{escape(alttext)}"><mrow>{printer(left)}<mo>=</mo>{right}</mrow></math>'
+    return f'<math display="block" alttext="{escape(alttext)}">{printer(left)}<mo>=</mo>{right}</math>'

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from torchbp.printing import did_you_mean
 
-OF_LARGE_MODELS = ("values", "layers")  # these alone, unless others are asked for by name
 LEVELS = ("fast", "default", "all")
 OPT_IN = "opt-in"  # runs only if it is named
 MODELS = "models"  # runs on large models, at every level
@@ -23,30 +22,32 @@ class Row(NamedTuple):
 
 
 CHECKS = {
-    "values": Row("fast", "analytical against numerical derivatives", "values"),
-    "second_order": Row("default", "double backward is right, or refused", "second_order"),
-    "linearity": Row("fast", "linear in the incoming gradient; outputs together, singly, undefined", "linearity"),
-    "subsets": Row("fast", "the same gradients for every choice of requires_grad", "subsets"),
-    "layouts": Row("fast", "incoming gradient and inputs expanded, transposed, strided", "layouts", True),
-    "side_effects": Row("fast", "no write into what others hold; two calls alive at once", "side_effects"),
-    "memory": Row("default", "the graph is freed; saved tensors altered in place are noticed", "memory"),
-    "extremes": Row("default", "0, ±1, ±100, ±1e4, denormal, inf; float32 against float64", "extremes", True),
-    "magnitudes": Row("default", "numbers of every size from 0.01 to 1000", "magnitudes", True),
-    "variations": Row("default", "other constants, indices, masks and options", "variations", True),
-    "shapes": Row("default", "no row, one, one more; longer rows; extra leading dimensions", "shapes", True),
-    "dtypes": Row("default", "float32, bfloat16, float16; no precision lost in float64", "dtypes", True),
-    "precision": Row("default", "gradients in ulp, by magnitude; mixed dtypes", "precision", True),
-    "complex": Row(OPT_IN, "complex numbers", "values"),
-    "autocast": Row("default", "forward under autocast, backward outside", "dtypes", True),
-    "jvp": Row("default", "forward-mode derivatives", "jvp"),
-    "batched_grad": Row("default", "a batch of incoming gradients", "vmap"),
-    "vmap": Row("default", "torch.func.vmap over every subset of arguments", "vmap"),
-    "hessian": Row("default", "torch.func's Hessian", "hessian"),
-    "compile": Row("all", "torch.compile (backend aot_eager), fullgraph, static and dynamic", "compile"),
-    "compiled_grad": Row("all", "torch.compile(torch.func.grad(f)) keeps the backward", "compile"),
-    "checkpointing": Row("default", "activation checkpointing; a retained graph", "checkpoint_and_meta"),
-    "meta": Row("default", "the meta device", "checkpoint_and_meta", True),
-    "determinism": Row("fast", "one seed, one result; a backward inside a backward", "determinism"),
+    "values": Row("fast", "analytical against numerical derivatives", "derivatives.values"),
+    "second_order": Row("default", "double backward is right, or refused", "derivatives.second_order"),
+    "linearity": Row(
+        "fast", "linear in the incoming gradient; outputs together, singly, undefined", "derivatives.linearity"
+    ),
+    "subsets": Row("fast", "the same gradients for every choice of requires_grad", "derivatives.subsets"),
+    "layouts": Row("fast", "incoming gradient and inputs expanded, transposed, strided", "inputs.layouts", True),
+    "side_effects": Row("fast", "no write into what others hold; two calls alive at once", "state.side_effects"),
+    "memory": Row("default", "the graph is freed; saved tensors altered in place are noticed", "state.memory"),
+    "extremes": Row("default", "0, ±1, ±100, ±1e4, denormal, inf; float32 against float64", "inputs.extremes", True),
+    "magnitudes": Row("default", "numbers of every size from 0.01 to 1000", "inputs.magnitudes", True),
+    "variations": Row("default", "other constants, indices, masks and options", "inputs.variations", True),
+    "shapes": Row("default", "no row, one, one more; longer rows; extra leading dimensions", "inputs.shapes", True),
+    "dtypes": Row("default", "float32, bfloat16, float16; no precision lost in float64", "low_precision.dtypes", True),
+    "precision": Row("default", "gradients in ulp, by magnitude; mixed dtypes", "low_precision.precision", True),
+    "complex": Row(OPT_IN, "complex numbers", "derivatives.values"),
+    "autocast": Row("default", "forward under autocast, backward outside", "low_precision.dtypes", True),
+    "jvp": Row("default", "forward-mode derivatives", "transforms.jvp"),
+    "batched_grad": Row("default", "a batch of incoming gradients", "transforms.vmap"),
+    "vmap": Row("default", "torch.func.vmap over every subset of arguments", "transforms.vmap"),
+    "hessian": Row("default", "torch.func's Hessian", "transforms.hessian"),
+    "compile": Row("all", "torch.compile (backend aot_eager), fullgraph, static and dynamic", "transforms.compile"),
+    "compiled_grad": Row("default", "compiled, torch.func.grad keeps the backward", "transforms.dropped_backward"),
+    "checkpointing": Row("default", "activation checkpointing; a retained graph", "transforms.checkpoint_and_meta"),
+    "meta": Row("default", "the meta device", "transforms.checkpoint_and_meta", True),
+    "determinism": Row("fast", "one seed, one result; a backward inside a backward", "state.determinism"),
     "module": Row(
         "default", "copies, state_dict, functional_call, parameters in the graph, both modes", "module.module"
     ),
@@ -81,22 +82,6 @@ def expect_check(name, known):
     """Raise a ValueError for a name that is not known."""
     if name not in known:
         raise ValueError(f"there is no check {name!r}; {did_you_mean(name, known, CHECKS)}")
-
-
-def checks_of_large_model(names, asked, skip=()):
-    """(the checks of a large model, those of its layers, a note on what is left out); None if all of `names` run.
-
-    All run if one is asked for by its name that is not among those of large models.
-    """
-    named = {name for name in as_tuple(asked) if name in CHECKS}
-    if not named <= set(OF_LARGE_MODELS):
-        return None
-    left_out = [name for name in names if name not in OF_LARGE_MODELS]
-    note = f"a large model: left out as a whole, but not of its layers: {', '.join(left_out)}"
-    of_layers = ["values", *left_out] if left_out else [n for n in chosen_checks("default") if n != "layers"]
-    is_added = not named and "layers" not in as_tuple(skip)
-    whole = [name for name in OF_LARGE_MODELS if name in names or (name == "layers" and is_added)]
-    return whole, of_layers, [note] if left_out else []
 
 
 def as_tuple(names):

@@ -2,9 +2,9 @@
 
 import torch
 
-from torchbp.testing.checks.extremes import special_points
-from torchbp.testing.checks.magnitudes import points_of_magnitudes
-from torchbp.testing.checks.resizing import resizings
+from torchbp.testing.checks.inputs.extremes import special_points
+from torchbp.testing.checks.inputs.magnitudes import points_of_magnitudes
+from torchbp.testing.checks.inputs.resizing import resizings
 from torchbp.testing.numerics.gradients import backward, expect, expect_outputs, incoming_for
 from torchbp.testing.numerics.tensors import first_line, largest
 from torchbp.testing.report import CannotRun, Defect, Skipped, Unsupported

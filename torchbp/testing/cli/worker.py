@@ -1,8 +1,9 @@
 """Run the audit in another process, the worker: a crash or an endless loop of the audited code ends only the worker.
 
-The worker sends the name of the code when it has loaded it, the notes when it has called it once, and each result. If
-it crashes or times out, the running check fails and a new worker runs the remaining checks. The command's own process
-needs no torch, and does not import it.
+The worker sends the name of the code when it has loaded it, the notes when it has called it once, and each result;
+before each layer of a large model None, so that a layer has the time of a check. If it crashes or times out, the
+running check fails and a new worker runs the remaining checks. The command's own process needs no torch, and does not
+import it.
 """
 
 import contextlib
@@ -36,7 +37,6 @@ class Target:
     member: int | None = None  # of a run
     asked: tuple = ()  # names of checks that the command line gives
     skip: tuple = ()
-    seconds: float = Options.seconds
 
     def command_line(self, check=None):
         """The command that audits it, or runs one check of it."""
@@ -105,13 +105,15 @@ def running_worker(target, names):
 
 def _receive(worker, pipe, seconds):
     """The next message. Raises WorkerFailure if none arrives, and the Refusal that arrives."""
-    if not pipe.poll(seconds):
-        raise WorkerFailure(f"does not end: no result after {seconds:g} s")
-    try:
-        message = pipe.recv()
-    except EOFError:
-        worker.join()
-        raise WorkerFailure(f"the process {exit_words(worker.exitcode)}") from None
+    message = None
+    while message is None:
+        if not pipe.poll(seconds):
+            raise WorkerFailure(f"does not end: no result after {seconds:g} s")
+        try:
+            message = pipe.recv()
+        except EOFError:
+            worker.join()
+            raise WorkerFailure(f"the process {exit_words(worker.exitcode)}") from None
     if isinstance(message, Refusal):
         raise message
     return message
@@ -174,10 +176,9 @@ def _kill_group(process):
 def send_audit(target, names, pipe):
     """Load, audit, send."""
     from torchbp.testing.audit import quiet, run_check
-    from torchbp.testing.checks import checks_of_large_model
+    from torchbp.testing.checks.model.choice import checks_for
     from torchbp.testing.cli.target import inputs_needed, load, shapes_that_run
     from torchbp.testing.report import CannotRun
-    from torchbp.testing.subject.large_model import is_large_model
     from torchbp.testing.subject.naming import name_of
     from torchbp.testing.subject.prepare import subject_of
 
@@ -187,13 +188,13 @@ def send_audit(target, names, pipe):
             pipe.send(inputs_needed(target.name, function))  # in case that none of the shapes ends
             raise inputs_needed(target.name, function, shapes_that_run(function))
         pipe.send(name_of(function))
-        of_model = checks_of_large_model(names, target.asked, target.skip) if is_large_model(function) else None
-        names, layer_checks, left_out = of_model or (names, (), [])
+        names, layer_checks, left_out = checks_for(function, names, target.asked, target.skip)
         try:
-            options = Options(seed=target.seed, seconds=target.seconds)
+            options = Options(seed=target.seed)
             subject = subject_of(function, inputs, options, layer_checks)
         except CannotRun as error:
             raise Refusal(str(error)) from None
         pipe.send(([*subject.notes, *left_out], names))
         for name in names:
+            subject.report_progress = (lambda words: pipe.send(None)) if name == "layers" else lambda words: None
             pipe.send(run_check(name, subject, target.require, target.command_line(name)))

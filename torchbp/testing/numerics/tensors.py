@@ -1,5 +1,7 @@
 """Helpers for tensors: copies, precisions, symmetry, differences."""
 
+import math
+
 import torch
 
 
@@ -101,9 +103,11 @@ def freed(tensor):
 def largest(tensor):
     """The greatest finite absolute value."""
     sizes = tensor.detach().abs() if tensor.dtype != torch.bool else tensor.double()
-    if sizes.numel() and not bool(sizes.max().isfinite()):
-        sizes = sizes[sizes.isfinite()]
-    return float(sizes.max()) if sizes.numel() else 0.0
+    found = float(sizes.max()) if sizes.numel() else 0.0
+    if math.isfinite(found):
+        return found
+    finite = sizes[sizes.isfinite()]
+    return float(finite.max()) if finite.numel() else 0.0
 
 
 def difference(a, b, floor=0.0, slack=0.0):

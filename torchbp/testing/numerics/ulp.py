@@ -14,6 +14,7 @@ from torchbp.testing.numerics.tensors import is_inexact, largest, random_like
 from torchbp.testing.subject.naming import entry, six_digits
 
 OFF, RIGHT = 0.3, 0.1  # relative errors: more than a chain of a few roundings, and less
+ALIKE = 0.25  # the size of incoming gradients of one sign: float16 holds the sum of 20,000 of them
 _ROUNDINGS = 6  # how many roundings of the inputs' size a formula may add up
 _DRAWS = 6
 _WORST = 4  # entries
@@ -35,7 +36,8 @@ def gradients_at(subject, tensors, incoming=None, alike=False):
     if incoming is None:
         source = generator(subject, 17)
         incoming = [random_like(o.detach().double(), source) for o in outputs]
-        incoming = [((g.abs() + 1) / 2 if alike else g).to(o.dtype) for g, o in zip(incoming, outputs, strict=True)]
+        incoming = [ALIKE * (g.abs() + 1) / 2 for g in incoming] if alike else incoming
+        incoming = [g.to(o.dtype) for g, o in zip(incoming, outputs, strict=True)]
     sent = [g.to(o.dtype) for g, o in zip(incoming, outputs, strict=True)]
     return outputs, backward(outputs, [tensors[i] for i in wanted], sent), incoming
 

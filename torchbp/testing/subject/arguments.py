@@ -12,6 +12,14 @@ from torchbp.testing.subject.naming import argument_names, parameters_of
 
 
 @dataclass(frozen=True)
+class Call:
+    """Inputs of which some are given by position and some by name, as a model gives them to a layer."""
+
+    args: tuple
+    kwargs: dict
+
+
+@dataclass(frozen=True)
 class Argument:
     """One tensor that the function takes: an input, or a parameter or a buffer of a module."""
 
@@ -28,8 +36,7 @@ class CallInputs:
 
     def __init__(self, given):
         self.given = given
-        args, kwargs = ((), dict(sorted(given.items()))) if isinstance(given, dict) else (given, {})
-        args = tuple(args) if isinstance(args, (tuple, list)) else (args,)
+        args, kwargs = _args_and_kwargs(given)
         self._leaves, self._structure = tree_flatten((args, kwargs))
         self._is_flat = not kwargs and len(args) == len(self._leaves) and all(map(operator.is_, args, self._leaves))
         self._positions = [i for i, leaf in enumerate(self._leaves) if isinstance(leaf, torch.Tensor)]
@@ -81,6 +88,14 @@ class CallInputs:
             return tuple(leaves), {}
         args, kwargs = tree_unflatten(leaves, self._structure)
         return args, {**kwargs, **self._further}
+
+
+def _args_and_kwargs(given):
+    if isinstance(given, Call):
+        return given.args, given.kwargs
+    if isinstance(given, dict):
+        return (), dict(sorted(given.items()))
+    return (tuple(given) if isinstance(given, (tuple, list)) else (given,)), {}
 
 
 def _values_of(tensor):

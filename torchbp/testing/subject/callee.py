@@ -50,7 +50,9 @@ class Callee:
     def arguments(self):
         inputs = self.inputs.arguments(self.original)
         inputs += [Argument(name, leaf.detach(), True, "captured") for name, (leaf, _) in self._captured.items()]
-        return inputs if self.module is None else inputs + module_arguments(self.module)
+        if self.module is None:
+            return inputs
+        return inputs + module_arguments(self.original)  # so that the copy's tensors go when others are put into it
 
     def call(self, arguments, tensors):
         """What the function returns of these tensors, one for each argument."""

@@ -3,7 +3,6 @@
 A large model is looked at as a whole along a few directions, and each kind of its layers alone with every check.
 """
 
-import inspect
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves, tree_map
 
 from torchbp.testing.numerics.tensors import is_inexact
+from torchbp.testing.subject.arguments import Call
 
 NUMBERS, TENSORS = 100_000, 40  # of the parameters, from which on a module that has layers is a large model
 _CONTAINERS = (torch.nn.Sequential, torch.nn.ModuleList, torch.nn.ModuleDict)
@@ -22,7 +22,7 @@ class LayerCall:
 
     name: str
     layer: torch.nn.Module
-    inputs: object  # as `torchbp.check` takes them
+    inputs: Call
     numbers: int  # of its parameters and inputs
     count: int = 1  # calls of layers of this kind
 
@@ -43,7 +43,7 @@ def is_large_model(function):
     if any(map(is_lazy, parameters)):  # without a shape
         return False
     many = len(parameters) > TENSORS or sum(p.numel() for p in parameters) > NUMBERS
-    return many and len(set(map(type, _layers(function).values()))) > 1
+    return many and len(_layers(function)) > 1
 
 
 def _layers(model):
@@ -62,7 +62,7 @@ def layer_calls(subject):
             numbers = sum(t.numel() for t in [*_tensors((args, kwargs)), *layer.parameters()])
             if kind not in found or numbers < found[kind].numbers:
                 found[kind] = LayerCall(name, subject.callee.original.get_submodule(name), None, numbers)
-                found[kind].inputs = _as_inputs(layer, *tree_map(_detached, (args, kwargs)))
+                found[kind].inputs = Call(*tree_map(_detached, (args, kwargs)))
 
         return hook
 
@@ -87,11 +87,3 @@ def _detached(value):
     if not isinstance(value, torch.Tensor):
         return value
     return value.detach().clone().requires_grad_(value.requires_grad and is_inexact(value))
-
-
-def _as_inputs(layer, args, kwargs):
-    """The inputs of a call as a tuple, or by name where some are given so."""
-    if not kwargs:
-        return tuple(args)
-    bound = inspect.signature(layer.forward).bind(*args, **kwargs)
-    return dict(bound.arguments)

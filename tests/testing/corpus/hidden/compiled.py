@@ -104,6 +104,43 @@ class HalvedTwin(Halved):
         return x * x * x / 2
 
 
+class SquareWithoutSetup(Function):
+    """A Function of the old style, which torch.func refuses, and the compiler takes."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.detach() * x
+
+    @staticmethod
+    def backward(ctx, g):
+        return 2 * g * ctx.saved_tensors[0]
+
+
+class SquareTwin(SquareWithoutSetup):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+
+def twice(x):
+    return 2 * CubeDetached.apply(x).mean(0, keepdim=True) + x
+
+
+def twice_twin(x):
+    return 2 * Cube.apply(x).mean(0, keepdim=True) + x
+
+
+def _compiled_gradient_of_a_sum(subject):
+    x = draw(3, grad=False)
+    torch._dynamo.reset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        got = torch.compile(torch.func.grad(lambda x: subject(x).sum()), backend="aot_eager")(x)
+    return got, 6 * x * x + 1
+
+
 def _compiled(subject):
     x = draw(3, grad=False)
     torch._dynamo.reset()
@@ -113,13 +150,20 @@ def _compiled(subject):
     return got, 1.5 * x * x
 
 
+DROPPED = {"require": ("compiled_grad",)}  # it is torch that drops the backward: UNSUPPORTED, where nobody requires it
+
 DEFECTS = [
     entry("unseen: cut where it is compiled", square_unless_compiled, square, lambda: (draw(3),), 8,
-          _compiled_gradient,
+          _compiled_gradient, checks=("compile",),
           source="pytorch/pytorch#182012: compiled, the gradient of one input was 0"),
     entry("detached_and_compiled", CubeDetached, Cube, lambda: (draw(3),), 8, _compiled_gradients(lambda x: 3 * x * x),
-          "pytorch/pytorch#193279: the backward of a Function was dropped under compile and torch.func.grad"),
+          "pytorch/pytorch#193279: the backward of a Function was dropped under compile and torch.func.grad",
+          **DROPPED),
     entry("copied_and_compiled", CubeOfACopy, Cube, lambda: (draw(3),), 8, _compiled_gradients(lambda x: 3 * x * x),
-          source="pytorch/pytorch#136662: torch.compile of torch.func.grad gave half of a gradient"),
-    entry("one_factor_cut_where_compiled", Halved, HalvedTwin, lambda: (draw(3),), 8, _compiled),
+          source="pytorch/pytorch#136662: torch.compile of torch.func.grad gave half of a gradient", **DROPPED),
+    entry("one_factor_cut_where_compiled", Halved, HalvedTwin, lambda: (draw(3),), 8, _compiled, **DROPPED),
+    entry("compiled_without_a_setup", SquareWithoutSetup, SquareTwin, lambda: (draw(3),), 8,
+          _compiled_gradients(lambda x: 2 * x), **DROPPED),
+    entry("dropped_within_a_function", twice, twice_twin, lambda: (draw(3),), 8, _compiled_gradient_of_a_sum,
+          **DROPPED),
 ]  # fmt: skip

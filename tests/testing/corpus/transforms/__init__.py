@@ -1,5 +1,6 @@
 """Forward mode, vmap, the compiler, checkpoints, and registered operators."""
 
-from tests.testing.corpus.transforms import compiled, custom_ops, repeated, rules
+from tests.testing.corpus.transforms import backward_twice, batched_backward, compiled, custom_ops, repeated, rules
 
-DEFECTS = [*compiled.DEFECTS, *custom_ops.DEFECTS, *repeated.DEFECTS, *rules.DEFECTS]
+ROOMS = (backward_twice, batched_backward, compiled, custom_ops, repeated, rules)
+DEFECTS = [entry for room in ROOMS for entry in room.DEFECTS]

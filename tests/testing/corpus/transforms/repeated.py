@@ -1,4 +1,4 @@
-"""What a second computation gives: of a checkpoint, a mask, a backward, or on another device."""
+"""What a second forward gives: of a checkpoint, of a mask, or on another device."""
 
 import numpy as np
 import torch
@@ -95,63 +95,6 @@ def position_on_cpu(x):
     return x * torch.arange(1, x.shape[-1] + 1, dtype=x.dtype, device="cpu")
 
 
-class Multiply(Function):
-    @staticmethod
-    def forward(ctx, x, weight):
-        ctx.save_for_backward(x, weight)
-        return x @ weight.t()
-
-    @staticmethod
-    def backward(ctx, grad):
-        x, weight = ctx.saved_tensors
-        grad = grad.to(weight.dtype)
-        return grad @ weight, grad.t() @ x
-
-
-class MultiplyConsumes(Multiply):
-    @staticmethod
-    def forward(ctx, x, weight):
-        ctx.save_for_backward(weight)
-        ctx.rows = x.detach().clone()
-        return x @ weight.t()
-
-    @staticmethod
-    def backward(ctx, grad):
-        (weight,) = ctx.saved_tensors
-        grad = grad.to(weight.dtype)
-        of_weight = grad.t() @ ctx.rows
-        ctx.rows.zero_()  # its memory is used again
-        return grad @ weight, of_weight
-
-
-class MultiplyJitters(Multiply):
-    @staticmethod
-    def backward(ctx, grad):
-        x, weight = ctx.saved_tensors
-        grad = grad.to(weight.dtype)
-        noise = torch.from_numpy(np.random.rand(*weight.shape)).to(weight)  # noqa: NPY002
-        return grad @ weight, (grad.t() @ x) * (1 + 1e-3 * noise)
-
-
-class Linear(nn.Module):
-    multiply = Multiply
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(2, 3))
-
-    def forward(self, x):
-        return self.multiply.apply(x, self.weight)
-
-
-class LinearConsumes(Linear):
-    multiply = MultiplyConsumes
-
-
-class LinearJitters(Linear):
-    multiply = MultiplyJitters
-
-
 def checkpointed(subject):
     x = draw(2, 3)
     return raised(lambda: checkpoint(subject, x, use_reentrant=False).sum().backward()), "nothing"
@@ -177,11 +120,6 @@ def same_mask(subject):
 
 def on_meta(subject):
     return raised(lambda: subject(torch.empty(2, 3, device="meta"))), "nothing"
-
-
-def backward_twice(subject):
-    y = subject(draw(2, 3)).sum()
-    return tuple(torch.autograd.grad(y, subject.weight, retain_graph=True)[0] for _ in range(2))
 
 
 DEFECTS = [
@@ -234,32 +172,5 @@ DEFECTS = [
         "meta",
         source="ourownstory/neural_prophet#1023: tensors made in the forward stayed on the CPU",
         require=("meta",),
-    ),
-    # the first backward uses up what the second needs
-    entry(
-        "backward_consumes",
-        LinearConsumes,
-        Linear,
-        lambda: (draw(2, 3),),
-        backward_twice,
-        "determinism",
-        "side_effects",
-        "second_order",
-        "memory",
-        "module",
-        source="axolotl-ai-cloud/axolotl#3892: a second backward over the same graph silently returned garbage",
-        kind=12,
-    ),
-    # the weight's gradient is another one each time
-    entry(
-        "random_weight_gradient",
-        LinearJitters,
-        Linear,
-        lambda: (draw(2, 3),),
-        backward_twice,
-        "determinism",
-        "values",
-        kind=12,
-        source="AllenInstitute/bmtk#472: a weight's gradient was added to memory that nobody had zeroed",
     ),
 ]

@@ -12,27 +12,32 @@ RARE = ", and not multiplied"  # how a mistake ends that few people make
 
 
 def exercise(explanation, tree_of):
-    """mistakes, gaps: lists by a record's name. `tree_of` makes the page's tree of an expression."""
+    """mistakes, gaps: lists by a record's name. says: sentences, which they name by their numbers. `tree_of` makes the
+    page's tree of an expression."""
     asked = [record for record in explanation.records if record.stage != "again"]  # which is by the same equations
-    symbols = explanation.step.symbols
+    symbols, says = explanation.step.symbols, {}
     first = {}  # of what has the same equation: b2′ that of b1′
     for record in asked:
         first.setdefault(record.quantity.letter if record.stage == "update" else record.name, record.name)
+    number = lambda mistake: says.setdefault(_says(mistake), len(says))  # noqa: E731
     return {
-        "mistakes": {record.name: _mistakes(record, symbols, tree_of) for record in asked},
+        "mistakes": {record.name: _mistakes(record, symbols, tree_of, number) for record in asked},
         "gaps": {
-            record.name: _gaps(explanation, asked[:place], record, tree_of)
+            record.name: _gaps(explanation, asked[:place], record, tree_of, number)
             for place, record in enumerate(asked)
             if record.name in first.values()
         },
+        "says": list(says),
     }
 
 
-def _mistakes(record, symbols, tree_of):
-    """[a sentence, where in the tree of the record, what stands there] of the usual mistakes in its equation; each
-    gives another number than those before it. What stands there has, for a node of the record's tree, its number."""
+def _mistakes(record, symbols, tree_of, number):
+    """[the number of a sentence, where in the tree of the record, what stands there] of the usual mistakes in its
+    equation; each gives another number than those before it, and than the right one with the other sign. What stands
+    there has, for a node of the record's tree, its number."""
     right = record.sides[-1]
-    found, values, tree = [], [record.tensor.double()], tree_of(right)
+    tensor = record.tensor.double()
+    found, values, tree = [], [tensor, -tensor], tree_of(right)  # the page knows a wrong sign by itself
     nodes = _nodes(tree)
     for side in reversed(record.sides):
         count = 0
@@ -41,7 +46,7 @@ def _mistakes(record, symbols, tree_of):
                 continue
             values.append(value)
             path, part = _difference(tree, tree_of(mistake.tree))
-            found.append([_says(mistake), path, _by_number(part, nodes)])
+            found.append([number(mistake), path, _by_number(part, nodes)])
             count += 1
             if count == MOST_MISTAKES:
                 break
@@ -72,16 +77,16 @@ def _is_told(mistake, part):
     return mistake.tree == Negative(part) or " stands where " in mistake.parts
 
 
-def _gaps(explanation, before, record, tree_of):
+def _gaps(explanation, before, record, tree_of, number):
     """[where in the tree of the record, the equation with the gap, the text of what belongs there, the wrong ones] of
-    each gap; a wrong one is a text, and what is said of it, unless the page finds that by itself."""
+    each gap; a wrong one is a text, and the number of what is said of it, unless the page finds that by itself."""
     right = record.sides[-1]
     return [
         [
             _path_to(Hidden.name, tree_of(gap.tree)),
             f"{partial(record.quantity)} = {partial(gap.tree)}",
             partial(gap.part),
-            [[partial(m.tree), *([] if _is_told(m, gap.part) else [_says(m)])] for m in gap.wrong],
+            [[partial(m.tree), *([] if _is_told(m, gap.part) else [number(m)])] for m in gap.wrong],
         ]
         for gap in gaps(right, known_shapes(explanation, before), explanation.step.symbols)
     ]

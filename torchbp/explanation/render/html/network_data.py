@@ -77,8 +77,9 @@ def network(explanation, with_lines):
         "rows": min(len(values[INPUT.name]), ROWS),
         "count": len(values[INPUT.name]),
         "tensors": {quantity.name: tensor for quantity, tensor in shown.items()},
-        "names": {quantity.name: partial(quantity) for quantity in dict.fromkeys([*shown, *names])},
+        "names": {q.name: partial(q) for q in dict.fromkeys([*shown, *names]) if partial(q) != q.name},
         "vectors": [q.name for q in dict.fromkeys(names) if values[q.name].dim() == 1],
+        "shapes": {q.name: tuple(values[q.name].shape) for q in dict.fromkeys(names) if values[q.name].dim() > 2},
         "norms": [d(s.gives).name for s in explanation.chain.steps[explanation.chain.first :] if s.is_layer],
         "domain": step.criterion.rule.domain,
         "slopes": slopes,
@@ -187,7 +188,7 @@ def _shown_by(explanation, columns, record):
             weights.append(place)
     if record.by:  # the derivative of a layer's output lights its units alone
         weights = [place for place in weights if columns[place].step.gives != record.by]
-    return {
+    shown = {
         "name": record.name,
         "stage": record.stage,
         "number": record.number,
@@ -197,6 +198,7 @@ def _shown_by(explanation, columns, record):
         "has_rows": record.has_rows,
         "subject": _subject(explanation, columns, record),
     }
+    return {key: value for key, value in shown.items() if value}  # the page knows what is not there
 
 
 def _subject(explanation, columns, record):

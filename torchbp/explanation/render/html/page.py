@@ -1,5 +1,6 @@
 """The explanation as one HTML page, without URLs, fonts or third-party scripts."""
 
+import functools
 import json
 import math
 import re
@@ -24,6 +25,7 @@ from torchbp.web import shared_style
 HERE = Path(__file__).parent
 POINTS = 200  # of the curve of a loss
 AGAIN = "explain(…, steps=100), or torchbp explain --steps 100,"
+PLACED = ("Gather", "Collect", "Beside", "Contraction")  # nodes by places
 JUMPS = {"again": "Again"}  # where the name is too long for a button
 SCRIPTS = (
     "state.js",
@@ -33,6 +35,7 @@ SCRIPTS = (
     "places.js",
     "chain.js",
     "nudge.js",
+    "what_if.js",
     "network.js",
     "paint.js",
     "step_curve.js",
@@ -45,6 +48,12 @@ SCRIPTS = (
     "refresh.js",
     "page.js",
 )
+
+
+@functools.cache
+def script(names):
+    """The files of the script as the page has them."""
+    return smaller_script(read(f"script/{name}" for name in names))
 
 
 def read(names):
@@ -100,7 +109,7 @@ def page(explanation):
         "strip": strip(explanation),
         "way": shrinkage(explanation),
         "seen": f'<section class="card seen"><h2>Observations</h2><ul>{seen}</ul></section>' if seen else "",
-        "script": smaller_script(read(f"script/{name}" for name in _scripts(found))),
+        "script": script(_scripts(found)),
         "training": training,
         "reading": readable(reading(explanation, partial)),
         "steps": steps,
@@ -111,8 +120,8 @@ def page(explanation):
 
 def _scripts(program):
     """The script's files; that of the nodes by places only where an equation has one."""
-    has_places = any(f'["{node}"' in json.dumps(program) for node in ("Gather", "Collect", "Beside"))
-    return [name for name in SCRIPTS if has_places or name != "places.js"]
+    has_places = any(f'["{node}"' in json.dumps(program) for node in PLACED)
+    return tuple(name for name in SCRIPTS if has_places or name != "places.js")
 
 
 def _program_and_card(explanation):

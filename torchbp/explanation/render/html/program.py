@@ -17,13 +17,16 @@ from torchbp.explanation.notation.quantities import INPUT, LOSS, TARGET, Quantit
 from torchbp.explanation.render.html.exercise import exercise
 from torchbp.explanation.render.plain_text import plain
 from torchbp.ops.expressions import Call, Expression, Number
+from torchbp.ops.places import Contraction
 from torchbp.ops.rules import Activation
 
 MOST_NUMBERS = 3000  # of X, y and the parameters together: about 60 kB, and a step of at most some milliseconds
+MOST_PRODUCTS = 5000  # of the convolutions, for each row: about 60 kB too
 NODES = (
     "Beside",
     "Call",
     "Collect",
+    "Contraction",
     "Gather",
     "Indicator",
     "MatrixProduct",
@@ -49,13 +52,13 @@ def program(explanation):
     given: X, y, the parameters, the loss's weights and what the optimizer remembers, whole. constants: N, K and others
         that no formula computes.
     trees: the last side of each record, by its name, in their order. computed: by name, the tree that a record's
-        numbers are computed by, where the equation rounds.
+        numbers are computed by, where the equation rounds. places: what the trees of convolutions have in common.
     slopes: the slope of each activation, by its output. rate: α.
     counters: those of the given that count the steps. drawn: the share of zeros in each mask of a dropout, which is
         drawn anew in each step. next: what is given in the next step, by name: W1′ for W1.
         unchanged: W1 for W1′ where W1 is frozen.
     gradients: dL/dW1 for W1, of what learns. inputs: those of X and y that may be changed by hand.
-    mistakes, gaps: what is said of wrong answers about a record, and what is asked of its equation.
+    mistakes, gaps, says: what is said of wrong answers about a record, and what is asked of its equation.
 
     Raises:
         NoProgramError: the page cannot compute it.
@@ -68,8 +71,6 @@ def program(explanation):
     unchanged = {f"{name}′": name for name in explanation.chain.start if f"{name}′" not in explanation.by_name}
     given = [name for name in values if name in used and name not in explanation.by_name and name not in unchanged]
     count = sum(values[name].numel() for name in given)
-    if wide := [name for name in given if values[name].dim() > 2]:
-        raise NoProgramError(f"The page does not train weights of more than two dimensions, such as {wide[0]}.")
     if count > MOST_NUMBERS:
         raise NoProgramError(
             f"The page trains networks of up to {MOST_NUMBERS:,} numbers, with their inputs and targets; these are "
@@ -79,8 +80,9 @@ def program(explanation):
     counters = {T.name: constants.pop(T.name)} if T.name in constants else {}
     updates = [q for q in results if isinstance(q, Quantity) and q.prime and replace(q, prime=False).name in given]
     fixed = step.criterion.rule.target != "elements"
+    tree_of = Trees()
     return {
-        "given": {name: values[name].tolist() for name in given} | counters,
+        "given": {name: _rows_of(values[name]).tolist() for name in given} | counters,
         "counters": list(counters),
         "drawn": {s.drawn.name: s.options["p"] for s in explanation.chain.steps if s.drawn and "p" in s.options},
         "constants": {name: value for name, value in constants.items() if name != ALPHA.name},
@@ -88,14 +90,20 @@ def program(explanation):
         "rate_name": ALPHA.name,
         "trees": {quantity.name: tree_of(record.sides[-1]) for quantity, record in results.items()},
         "computed": {name: tree_of(tree) for name, tree in computed.items()},
-        "slopes": _slopes(explanation),
+        "slopes": {name: tree_of(tree) for name, tree in _slopes(explanation).items()},
         "next": {replace(q, prime=False).name: q.name for q in updates},
         "unchanged": unchanged,
         "gradients": {q.name: d(q).name for q in step.learnt},
         "inputs": [INPUT.name] if fixed else [INPUT.name, TARGET.name],
         "answer": step.criterion.answer.name,
         **exercise(explanation, tree_of),
+        "places": tree_of.places,
     }
+
+
+def _rows_of(tensor):
+    """A tensor of at most two dimensions: of a kernel a row for each channel that it gives."""
+    return tensor.flatten(1) if tensor.dim() > 2 else tensor
 
 
 def _computed(explanation):
@@ -114,7 +122,7 @@ def _computed(explanation):
 
 
 def _slopes(explanation):
-    """∂A/∂Z of each activation by the name of A, of the answers of the loss too."""
+    """∂A/∂Z of each activation by the name of A, of the answers of the loss too, as expressions."""
     found = {
         step.gives.name: step.rule.tree("slope", **step.options).replace(equations.nodes(step))
         for step in explanation.chain.steps
@@ -124,24 +132,56 @@ def _slopes(explanation):
     if isinstance(criterion.rule.answers, Activation):
         nodes = {"A": criterion.answer, "Z": criterion.output}
         found[criterion.answer.name] = criterion.rule.answers.tree("slope").replace(nodes)
-    return {name: tree_of(tree) for name, tree in found.items()}
+    return found
 
 
-def tree_of(value):
-    """A node as [its kind, its fields]; a quantity is its name, and a number itself."""
-    if isinstance(value, tuple):
-        return list(map(tree_of, value))
-    if not isinstance(value, Expression):
-        return value
-    if isinstance(value, Number):
-        return value.value
-    if not value.children() and hasattr(value, "name"):
-        return value.name
-    kind = type(value).__name__
-    if kind not in NODES:
-        raise NoProgramError(f"The page does not compute {plain(value)}, which is in an equation of this network.")
-    if isinstance(value, Call):
-        if value.function.name not in FUNCTIONS:
-            raise NoProgramError(f"The page does not compute the function {value.function.name} of this network.")
-        return [kind, value.function.name, tree_of(value.arguments)]
-    return [kind, *(tree_of(getattr(value, name)) for name in value.__dataclass_fields__)]
+class Trees:
+    """Makes the page's tree of an expression: a node is [its kind, its fields]; a quantity is its name, and a number
+    itself.
+
+    places: the columns of the tables of places of all contractions. That of dW is the one of Z in another order, and so
+        each column is sent once, and the tree of a contraction has their numbers.
+    """
+
+    def __init__(self):
+        self.places, self._tables = [], {}
+
+    def __call__(self, value):
+        if isinstance(value, tuple):
+            return list(map(self, value))
+        if not isinstance(value, Expression):
+            return value
+        if isinstance(value, Number):
+            return value.value
+        if not value.children() and hasattr(value, "name"):
+            return value.name
+        kind = type(value).__name__
+        if kind not in NODES:
+            raise NoProgramError(f"The page does not compute {plain(value)}, which is in an equation of this network.")
+        if isinstance(value, Contraction):
+            return [
+                kind,
+                self(value.left),
+                self(value.right),
+                self._columns(value.places),
+                *self((value.shape, value.rows)),
+            ]
+        if isinstance(value, Call):
+            if value.function.name not in FUNCTIONS:
+                raise NoProgramError(f"The page does not compute the function {value.function.name} of this network.")
+            return [kind, value.function.name, self(value.arguments)]
+        return [kind, *(self(getattr(value, name)) for name in value.__dataclass_fields__)]
+
+    def _columns(self, table):
+        """The numbers of a table's columns among the places."""
+        found = []
+        for column in zip(*table, strict=True):
+            if column not in self._tables:
+                self._tables[column] = len(self.places)
+                self.places.append(column)
+                if sum(map(len, self.places)) > 3 * MOST_PRODUCTS:
+                    raise NoProgramError(
+                        f"The page trains convolutions of up to {MOST_PRODUCTS:,} products for each row."
+                    )
+            found.append(self._tables[column])
+        return found

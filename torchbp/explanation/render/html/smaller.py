@@ -1,24 +1,19 @@
-"""A script or a style sheet without its comments, and without the white space that changes nothing."""
+"""A script, or a style sheet, without its comments and the white space that changes nothing."""
 
 import re
 
-# what stays as it is: strings, templates, which may hold one more template, and regular expressions
-LITERAL = "|".join(
-    [
-        r'"(?:[^"\\\n]|\\.)*"',
-        r"`(?:[^`\\$]|\\.|\$(?!\{)|\$\{(?:[^{}`]|\{[^{}]*\}|`[^`]*`)*\})*`",
-        r"/(?![\s/*])(?:[^/\\\n[]|\\.|\[[^\]]*\])+/",
-    ]
-)
-COMMENT = re.compile(rf"({LITERAL})|/\*[\s\S]*?\*/|//.*")
-SPACE = re.compile(rf"({LITERAL})|\s*([=<>!&|?:;,{{}}()\[\]*%]+)\s*|(\s)\s+")
+from torchbp.explanation.render.html.short_names import tokens_of, with_short_names
+
 STYLE = re.compile(r"\s*([{};,])\s*|(\s)\s+")
+APART = re.compile(r"[\w$]{2}|\+\+|--")  # the last letter before a space and the first one after it that need the space
 
 
 def smaller_script(text):
-    """A division has a space on both sides, and each statement a semicolon, as the formatter writes them."""
-    text = COMMENT.sub(lambda found: found[1] or "", text)
-    return SPACE.sub(lambda found: found[1] or found[2] or found[3], text)
+    """Each statement ends with a semicolon, as the formatter writes them."""
+    parts = [""]
+    for _, token in with_short_names(list(tokens_of(text))):
+        parts += [" ", token] if APART.fullmatch(parts[-1][-1:] + token[:1]) else [token]
+    return "".join(parts)
 
 
 def smaller_style(text):

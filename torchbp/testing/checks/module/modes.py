@@ -3,7 +3,7 @@
 import copy
 
 from torchbp.testing.checks.module.call import call_and_differentiate, expect_results, results_of
-from torchbp.testing.checks.side_effects import equal
+from torchbp.testing.checks.state.side_effects import equal
 from torchbp.testing.report import Defect
 
 MODES = {True: "train()", False: "eval()"}

@@ -4,12 +4,12 @@ import copy
 
 import torch
 
-from torchbp.testing.checks.checkpoint_and_meta import checkpointing
 from torchbp.testing.checks.module.call import call_and_differentiate
 from torchbp.testing.checks.module.copies import LOST, audit_copies, audit_functional_call, expect_copy_like_original
 from torchbp.testing.checks.module.modes import audit_modes, expect_mode_in_children
 from torchbp.testing.checks.module.state import audit_state
 from torchbp.testing.checks.module.unregistered import audit_unregistered_tensors
+from torchbp.testing.checks.transforms.checkpoint_and_meta import checkpointing
 from torchbp.testing.diagnosis.message import judged
 from torchbp.testing.numerics.gradients import need
 from torchbp.testing.numerics.jacobian import compare

@@ -7,7 +7,7 @@ import torch
 
 from torchbp.testing.checks.module.call import call_module, expect_results, results_of
 from torchbp.testing.checks.module.modes import MODES
-from torchbp.testing.checks.side_effects import equal, other_points
+from torchbp.testing.checks.state.side_effects import equal, other_points
 from torchbp.testing.numerics.tensors import first_line
 from torchbp.testing.report import Defect
 

@@ -108,11 +108,12 @@ function unitChain(column, unit) {
   if (!column) {
     const number = `${shownName(of.output)}${place(state.row, of.units[unit])} = ${format(tensors[of.output][state.row][unit])}`;
     const gradient = of.backward.length ? [...wayDown(column, unit), ...later(of.backward[0], "Show its gradient")] : [];
-    return [...parts, element("p", number), ...gradient, element("p", "Inputs are data: the step does not change them.")];
+    return [...parts, element("p", number), ...gradient, element("p", "Inputs are data: the step does not change them."), ...aboutUnit(column, unit)];
   }
   parts.push(...equationsOf(column, unit));
   parts.push(...wayDown(column, unit));
-  return of.backward.length ? [...parts, ...later(of.backward.at(-1), "Show its gradient")] : parts;
+  if (of.backward.length) parts.push(...later(of.backward.at(-1), "Show its gradient"));
+  return [...parts, ...aboutUnit(column, unit)];
 }
 
 function edgeChain(column, unit, from) {
@@ -138,13 +139,21 @@ function edgeChain(column, unit, from) {
   else {
     parts.push(tiles([...above, input], [`row ${n + 1}'s share`, delta * tensors[output][n][from]]));
     const line = program ? elementLine(weight.gradient, weightIndex(column, unit, from)) : ofWeight(weight, sums, unit, from);
-    parts.push(...paragraphs([line]));
+    parts.push(...paragraphs([line, program ? mostOfRows(weight, weightIndex(column, unit, from)) : ""]));
   }
   const updated = weight.later.find((name) => name !== weight.gradient);
   if (program) parts.push(element("p", whyOf(weight, updated, weightIndex(column, unit, from))));
   if (updated && names.has(updated) && program)
     parts.push(...paragraphs([elementLine(updated, weightIndex(column, unit, from))]));
   return [...parts, ...byHand(column, unit, from)];
+}
+
+/* The row that adds most to a weight's gradient. */
+function mostOfRows({ gradient }, at) {
+  const shares = sharesOfRows(program.trees[gradient], at.length > 1 ? at[0] : 0, at.at(-1)),
+    sizes = shares.map(Math.abs),
+    most = sizes.indexOf(Math.max(...sizes));
+  return sizes[most] > 0 ? `Row ${most + 1} adds the most to it, ${format(shares[most])}.` : "";
 }
 
 /* What the sign of a weight's gradient says, and what the step does. */
@@ -191,5 +200,7 @@ function showChain() {
   const parts = state.chosen.loss ? lossChain() : from === undefined ? unitChain(column, unit) : edgeChain(column, unit, from);
   if (state.pinned) parts[0].append(button("let go", unpin));
   box.replaceChildren(...parts);
+  const shown = box.querySelector(".plot");
+  if (shown) drawUnit(shown, state.chosen);
   if (focused) byId(focused)?.focus();
 }

@@ -83,9 +83,14 @@ const FUNCTIONS = {
   sqrt: Math.sqrt,
   softplus: (z) => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z))),
   abs: Math.abs,
-  sgn: Math.sign,
+  sgn: (z) => Number(z > 0) - Number(z < 0), // 0 of nan, as torch says
 };
 const FUNCTIONS_OF_TWO = { max: Math.max, min: Math.min };
+/* As C and torch have it: a root is exact, and 1 to the power of anything is 1. */
+function power(base, exponent) {
+  if (exponent === 0.5) return Math.sqrt(base);
+  return base === 1 || (base === -1 && Math.abs(exponent) === Infinity) ? 1 : base ** exponent;
+}
 const RELATIONS = { ">": (a, b) => a > b, "<": (a, b) => a < b, "≥": (a, b) => a >= b, "≤": (a, b) => a <= b };
 
 const NODES = {
@@ -96,7 +101,7 @@ const NODES = {
     if (z && below[0] === "SumOfRow" && alike(below[1], above)) return each(Math.exp, minusLogSum(of(z))); // a softmax
     return together((x, y) => x / y, of(above), of(below));
   },
-  Power: (of, base, exponent) => together((x, y) => x ** y, of(base), of(exponent)),
+  Power: (of, base, exponent) => together(power, of(base), of(exponent)),
   MatrixProduct: (of, left, right) => product(of(left), of(right)),
   Negative: (of, operand) => each((x) => -x, of(operand)),
   Transpose: (of, operand) => transpose(of(operand)),

@@ -18,7 +18,7 @@ function kindAsked() {
 function gapAsked() {
   const all = program.gaps[data.steps[state.step].name],
     [path, text, right, wrong] = all[turn % all.length];
-  return { path, text, right, wrong: new Map(wrong) };
+  return { path, text, right, wrong: new Map(wrong.map(([part, says]) => [part, program.says[says]])) };
 }
 
 /* Ask for what is on the screen, if the exercise is on. */

@@ -86,7 +86,7 @@ function written(tree, row, column, digits, values) {
     case "Power": {
       const base = at(first),
         exponent = at(second);
-      const value = base.value ** exponent.value;
+      const value = power(base.value, exponent.value);
       return { text: `${held(base, ATOM)}${RAISED[exponent.text] ?? `^${held(exponent, ATOM)}`}`, value, strength: ATOM };
     }
     case "Transpose":
@@ -143,5 +143,17 @@ function ending(name, row, column, found, value, values) {
 function nameAt(name, row, column, values) {
   const { rows, columns: wide } = values[name];
   if (rows * wide === 1 && data.losses.includes(name)) return shownName(name);
-  return shownName(name) + (data.vectors.includes(name) ? place(column) : place(row, column));
+  return shownName(name) + place(...indices(name, row, column));
+}
+/* Those of an element of a value; a row of a kernel's value holds the numbers of all its other dimensions. */
+function indices(name, row, column) {
+  if (data.vectors.includes(name)) return [column];
+  const found = [],
+    [, ...inside] = data.shapes[name] ?? [0, Infinity];
+  let left = column;
+  for (const size of inside.reverse()) {
+    found.unshift(left % size);
+    left = Math.floor(left / size);
+  }
+  return [row, ...found];
 }

@@ -152,7 +152,10 @@ rowButtons();
 redraw();
 trainingControls();
 questionControls();
-if (program) refresh();
+if (program) {
+  askNetwork();
+  refresh();
+}
 readAddress();
 byId("back").addEventListener("click", () => go(state.step - 1));
 byId("next").addEventListener("click", () => go(state.step + 1));

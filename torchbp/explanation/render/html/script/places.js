@@ -1,4 +1,4 @@
-/* The nodes that take elements by their places: parts of a row, rows side by side, sums of groups, and windows. */
+/* The nodes that take elements by their places: parts of a row, rows side by side, sums of groups, and convolutions. */
 const total = (shape) => shape.reduce((all, size) => all * size, 1);
 
 /* A tensor of this shape as a matrix; a vector is one row. */
@@ -32,9 +32,17 @@ Object.assign(NODES, {
         numbers[row * wide + i] = i < first.columns ? entry(first, row, i) : entry(second, row, i - first.columns);
     return matrix(first.rows, wide, numbers);
   },
+  Contraction: (of, left, right, columns, shape, overRows) => {
+    const [a, b] = [of(left), of(right)],
+      [sum, from, by] = columns.map((column) => program.places[column]);
+    return collected(a.rows, shape, overRows, (sums, row) => {
+      const [x, w] = [row * a.columns, overRows ? row * b.columns : 0]; // the right one is of rows too, or a parameter
+      for (let i = 0; i < sum.length; i += 1) sums[sum[i]] += a.numbers[x + from[i]] * b.numbers[w + by[i]];
+    });
+  },
 });
 
-Object.assign(CHILDREN, { Gather: 2, Collect: 2, Beside: 3 });
+Object.assign(CHILDREN, { Gather: 2, Collect: 2, Beside: 3, Contraction: 3 });
 
 /* The element of such a node with its numbers; `at` writes that of a tree under it. */
 Object.assign(WRITTEN, {
@@ -57,5 +65,18 @@ Object.assign(WRITTEN, {
   Beside: ([, left, right], row, column, values, at) => {
     const { columns: wide } = valueOf(left, values);
     return column < wide ? at(left, row, column) : at(right, row, column - wide);
+  },
+  Contraction: ([, left, right, columns, shape, overRows], row, column, values, at, digits) => {
+    const [a, b] = [valueOf(left, values), valueOf(right, values)],
+      [sums, from, by] = columns.map((place) => program.places[place]),
+      target = overRows && shape.length > 1 ? (row * total(shape)) / shape[0] + column : column,
+      parts = [];
+    for (let r = overRows ? 0 : row; r < (overRows ? a.rows : row + 1); r += 1)
+      sums.forEach((sum, i) => {
+        if (sum !== target) return;
+        const other = overRows ? [r, by[i]] : [Math.floor(by[i] / b.columns), by[i] % b.columns];
+        parts.push(productOf([at(left, r, from[i]), at(right, ...other)]));
+      });
+    return sumOf(shortened(parts, digits));
   },
 });

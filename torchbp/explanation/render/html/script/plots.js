@@ -37,14 +37,26 @@ function drawLosses() {
   if (Number.isFinite(steps[at].loss)) draw("circle", { class: "here", r: 6, cx: x(at), cy: y(steps[at].loss) }, box.svg);
 }
 
-/* The answers of the network to other inputs; null where a given number belongs to the rows. */
-function answersTo(inputs) {
-  const { given } = training.steps[training.at],
-    { rows } = given[program.inputs[0]];
-  const other = Object.keys(given).filter((name) => name !== program.inputs[0] && name !== data.target);
-  if (other.some((name) => !(name in program.gradients) && given[name].rows === rows && rows > 1)) return null;
-  return forwardOf({ ...given, [program.inputs[0]]: inputs }, ["forward"])[program.answer];
+/* What the network computes forward of other inputs; null where that depends on the rows beside them. */
+function forwardTo(inputs) {
+  rowsAreApart ??= areRowsApart();
+  return rowsAreApart ? forwardOf({ ...training.steps[training.at].given, [program.inputs[0]]: inputs }, ["forward"]) : null;
 }
+
+/* Whether a row's answer is the same beside other rows: not where a number is given for each row, as of a mask, and not of
+   a batch norm or an attention head. */
+let rowsAreApart = null;
+function areRowsApart() {
+  const { given } = training.steps[0],
+    [name] = program.inputs,
+    x = toLists(given[name]);
+  const fixed = Object.keys(given).some((other) => other in program.drawn || (x.length > 1 && !mayDiffer(other, name) && given[other].rows === x.length));
+  if (fixed) return false;
+  const answers = (lists) => forwardOf({ ...given, [name]: fromLists(lists) }, ["forward"])[program.answer].numbers;
+  const more = answers([...x, ...x.map((row) => row.map((n) => n + 1))]);
+  return answers(x).every((n, i) => !(Math.abs(n - more[i]) > 1e-9 * Math.abs(n)));
+}
+const mayDiffer = (name, input) => name === input || name === data.target || name in program.gradients;
 
 /* From the lowest input to the highest, and a quarter more on both sides. */
 function reach(column) {
@@ -57,46 +69,64 @@ function reach(column) {
   return [low - more, high + more];
 }
 
-function drawAnswers() {
-  const box = byId("answers"),
-    x = training.steps[training.at].given[program.inputs[0]];
-  if (x.columns > 2 || columns[0].count > 2) return;
-  box.hidden = false;
-  (x.columns === 1 ? drawFit : drawMap)(box, x);
+/* Inputs all over a plot, and what is computed of them at the step on the screen, once for all plots of it. */
+let sampled = null;
+function samples() {
+  if (sampled?.at === training.values) return sampled;
+  const two = training.values[program.inputs[0]].columns === 2,
+    [left, right] = reach(0),
+    inputs = [];
+  if (!two) for (let i = 0; i <= 120; i += 1) inputs.push([left + ((right - left) * i) / 120]);
+  else {
+    const [low, high] = reach(1);
+    for (let row = 0; row < SIDE; row += 1)
+      for (let column = 0; column < SIDE; column += 1)
+        inputs.push([left + ((right - left) * (column + 0.5)) / SIDE, high - ((high - low) * (row + 0.5)) / SIDE]);
+  }
+  const x = fromLists(inputs);
+  sampled = { at: training.values, x, values: forwardTo(x) };
+  return sampled;
 }
+const isPlotted = () => training.values[program.inputs[0]].columns <= 2 && columns[0].count <= 2;
+const inputName = (unit) => columns[0].labels[unit] || shownName(program.inputs[0]) + (columns[0].count > 1 ? place(unit) : "");
 
-function drawFit(box, x) {
-  const [low, high] = reach(0),
-    inputs = Float64Array.from({ length: 121 }, (_, i) => low + ((high - low) * i) / 120);
-  const found = answersTo(matrix(121, 1, inputs));
-  if (!found) return;
-  const y = training.values[data.target],
+/* The answers by the inputs, and the targets; or the output of one unit, and what it is in the rows. */
+function drawAnswers() {
+  if (!isPlotted()) return;
+  const { values } = samples(),
+    box = byId("answers");
+  box.hidden = !values;
+  if (values) drawOver(box, "The answer of the network", values[program.answer], training.values[data.target], "their targets", data.domain);
+}
+function drawUnit(box, { column, unit }) {
+  const { output, units: numbers } = columns[column],
+    { values } = samples();
+  const alone = (value) => matrix(value.rows, 1, Float64Array.from({ length: value.rows }, (_, row) => entry(value, row, numbers[unit])));
+  if (values) drawOver(box, unitName(column, unit), alone(values[output]), alone(training.values[output]), "its output in them");
+}
+const drawOver = (...all) => (training.values[program.inputs[0]].columns === 1 ? drawFit : drawMap)(...all);
+
+function drawFit(box, title, found, y) {
+  const { x: inputs } = samples(),
+    x = training.values[program.inputs[0]],
+    [low, high] = reach(0),
     numbers = [...found.numbers, ...y.numbers];
-  const parts = plot(box, 220, "The answer of the network by its input, and the targets");
+  const parts = plot(box, 220, `${title} by its input, and the rows`);
   const [least, most] = [Math.min(...numbers), Math.max(...numbers)];
   const across = scaled(low, high, parts.left, parts.right),
     up = scaled(least, most, parts.bottom, parts.top);
-  const name = columns[0].labels[0] || shownName(program.inputs[0]);
-  axes(parts, least, most, `${name} = ${format(low, 3)}`, format(high, 3));
+  axes(parts, least, most, `${inputName(0)} = ${format(low, 3)}`, format(high, 3));
   for (let output = 0; output < found.columns; output += 1)
-    draw("path", { class: "line", d: pathOf([...inputs].map((n, row) => [across(n), up(entry(found, row, output))])) }, parts.svg);
+    draw("path", { class: "line", d: pathOf([...inputs.numbers].map((n, row) => [across(n), up(entry(found, row, output))])) }, parts.svg);
   for (let row = 0; row < x.rows; row += 1)
     for (let output = 0; output < y.columns; output += 1)
       draw("circle", { class: "point", r: 4, cx: across(entry(x, row, 0)), cy: up(entry(y, row, output)) }, parts.svg);
 }
 
-function drawMap(box, x) {
-  const [[left, right], [low, high]] = [reach(0), reach(1)],
-    inputs = new Float64Array(2 * SIDE * SIDE);
-  for (let row = 0, i = 0; row < SIDE; row += 1)
-    for (let column = 0; column < SIDE; column += 1) {
-      inputs[i++] = left + ((right - left) * (column + 0.5)) / SIDE;
-      inputs[i++] = high - ((high - low) * (row + 0.5)) / SIDE;
-    }
-  const found = answersTo(matrix(SIDE * SIDE, 2, inputs));
-  if (!found) return;
-  const y = training.values[data.target],
-    colour = colourOf(found, y),
+function drawMap(box, title, found, y, colours, domain) {
+  const x = training.values[program.inputs[0]],
+    [[left, right], [low, high]] = [reach(0), reach(1)];
+  const colour = colourOf(found, y, domain),
     shown = document.createElement("canvas");
   shown.width = shown.height = SIDE;
   const picture = shown.getContext("2d");
@@ -105,8 +135,7 @@ function drawMap(box, x) {
     picture.fillRect(i % SIDE, Math.floor(i / SIDE), 1, 1);
   }
   const size = Math.min(box.clientWidth, 260);
-  const names = [0, 1].map((unit) => columns[0].labels[unit] || shownName(program.inputs[0]) + place(unit));
-  const label = `The answer for each pair of inputs: ${names[0]} from left to right, ${names[1]} upwards`;
+  const label = `${title} for each pair of inputs: ${inputName(0)} from left to right, ${inputName(1)} upwards`;
   const svg = draw("svg", { width: size, height: size, viewBox: `0 0 ${size} ${size}`, role: "img", "aria-label": label });
   const across = scaled(left, right, 0, size),
     up = scaled(low, high, size, 0);
@@ -121,12 +150,12 @@ function drawMap(box, x) {
     swatch.style.background = paint;
     return [swatch, `${text} `];
   });
-  box.replaceChildren(map, element("p", `${label}. Points are the rows, in the colours of their targets.`), element("p", "", "", legend));
+  box.replaceChildren(map, element("p", `${label}. Points are the rows, in the colours of ${colours}.`), element("p", "", "", legend));
 }
 
 /* The colour of a row of answers: of one answer from orange to blue, of more that of the largest. */
 const COLOURS = ["#1668a8", "#b84a00", "#2e7d32", "#8e24aa", "#b08a00", "#00838f", "#6d4c41", "#ad1457"];
-function colourOf(found, y) {
+function colourOf(found, y, domain) {
   if (found.columns > 1) {
     const largestOf = (value, row) => {
       const numbers = Array.from({ length: value.columns }, (_, unit) => entry(value, row, unit));
@@ -138,7 +167,7 @@ function colourOf(found, y) {
     return colour;
   }
   const all = [...found.numbers, ...y.numbers],
-    [low, high] = data.domain ?? [Math.min(...all), Math.max(...all)];
+    [low, high] = domain ?? [Math.min(...all), Math.max(...all)];
   const colour = (value, row) => {
     const share = ((entry(value, row, 0) - low) / (high - low || 1)) * 2 - 1;
     const [r, g, b] = share > 0 ? [22, 104, 168] : [184, 74, 0];

@@ -14,6 +14,7 @@ function refresh() {
   showStrip();
   showControls();
   showNumbers();
+  showItsAnswer();
   drawLosses();
   drawAnswers();
   const [before, after] = data.losses.map((name) => format(tensors[name]));
@@ -49,7 +50,7 @@ function showCard(step = state.step) {
   if (!atFirst()) {
     const alone = card.querySelector(".scalar");
     if (alone) alone.textContent = format(value.numbers[0]);
-    else fillTable(card, value);
+    else fillTable(card, asTable(record.name, value));
   }
   if (chosen) cellAt(card, value, row, column)?.classList.add("chosen");
 }
@@ -60,6 +61,12 @@ function largest({ rows, columns: wide, numbers }, { has_rows }) {
   const [first, end] = has_rows ? [best, best + wide] : [0, numbers.length];
   for (let i = first; i < end; i += 1) if (Math.abs(numbers[i]) > Math.abs(numbers[best])) best = i;
   return [Math.floor(best / wide), best % wide];
+}
+
+/* A kernel as it stands in its table: rows of its last dimension. */
+function asTable(name, value) {
+  const wide = data.shapes[name]?.at(-1);
+  return wide ? matrix(value.numbers.length / wide, wide, value.numbers) : value;
 }
 
 /* Which number each cell shows: all, or where the table is too large its corners. */
@@ -102,6 +109,6 @@ function showStrip() {
     line.querySelector(".bar").replaceChildren(...(share ? [bar] : []));
     line.querySelector(".norm").textContent = format(norm);
   });
-  byId("strip").querySelectorAll(".axis span").forEach((end, i) => (end.textContent = power(i ? top : bottom)));
+  byId("strip").querySelectorAll(".axis span").forEach((end, i) => (end.textContent = powerOfTen(i ? top : bottom)));
 }
-const power = (exponent) => `10${[...minus(String(exponent))].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c] ?? "⁻").join("")}`;
+const powerOfTen = (exponent) => `10${[...minus(String(exponent))].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c] ?? "⁻").join("")}`;

@@ -2,7 +2,8 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const { columns } = data;
 const program = data.program ?? null; // what the page computes steps from; null of a network of too many numbers
-const shownName = (name) => data.names[name];
+const shownName = (name) => data.names[name] ?? name;
+for (const step of data.steps) Object.assign(step, { units: [], weights: [], derivative: false, ...step });
 const byId = (id) => document.getElementById(id);
 /* The record on the screen, the row, what the pointer or the keyboard is at, and whether that stays. */
 const state = { step: 0, row: 0, chosen: null, pinned: false, nudged: false, asking: false };

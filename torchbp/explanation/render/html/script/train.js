@@ -20,30 +20,48 @@ function computeStep(given, rate, stages = null) {
 }
 const forwardOf = (given, stages = ["forward", "loss"]) => computeStep(given, training.steps[training.at].rate, stages);
 
-/* One more step after the last one. False where there is nothing to go on with. */
-function takeStep() {
-  const last = training.steps.at(-1);
-  const values = computeStep(last.given, last.rate, ["forward", "loss", "backward", "update"]);
-  last.loss = values[data.losses[0]].numbers[0];
+/* The loss of a step, what is given at the one after it, which is the step `number`, and why there is none. */
+function following(step, number) {
+  const values = computeStep(step.given, step.rate, ["forward", "loss", "backward", "update"]),
+    loss = values[data.losses[0]].numbers[0];
   const small = ({ numbers }) => numbers.every((n) => Math.abs(n) < FLAT);
   const moved = ([name, gradient]) => together((a, b) => a - b, values[program.next[name]], values[name]);
   const flat = Object.entries(program.gradients).every((pair) => small(values[pair[1]]) && small(moved(pair)));
-  training.why = !Number.isFinite(last.loss)
+  const why = !Number.isFinite(loss)
     ? "The loss is not finite: the learning rate is too large."
     : flat
       ? Object.keys(program.gradients).length
         ? "The gradient is almost 0: the step changes almost nothing."
         : "All parameters are frozen: no step changes them."
-      : training.steps.length > MOST_STEPS
+      : number > MOST_STEPS
         ? `The page holds ${MOST_STEPS} steps.`
         : "";
-  if (training.why) return false;
-  const given = { ...last.given };
+  const given = { ...step.given };
   for (const [name, after] of Object.entries(program.next)) given[name] = values[after];
-  for (const [name, share] of Object.entries(program.drawn)) given[name] = drawnMask(given[name], share, training.steps.length);
-  for (const name of program.counters) given[name] = scalar(last.given[name].numbers[0] + 1);
-  training.steps.push({ given, rate: last.rate, loss: null });
-  return true;
+  for (const [name, share] of Object.entries(program.drawn)) given[name] = drawnMask(given[name], share, number);
+  for (const name of program.counters) given[name] = scalar(step.given[name].numbers[0] + 1);
+  return { loss, given, why };
+}
+
+/* One more step after the last one. False where there is nothing to go on with. */
+function takeStep() {
+  const last = training.steps.at(-1),
+    { loss, given, why } = following(last, training.steps.length);
+  last.loss = loss;
+  training.why = why;
+  if (!why) training.steps.push({ given, rate: last.rate, loss: null });
+  return !why;
+}
+
+/* L after so many steps from the one on the screen, with another learning rate. */
+function lossAfter(count, rate) {
+  let step = { given: training.steps[training.at].given, rate };
+  for (let i = 1; i <= count; i += 1) {
+    const { given, why } = following(step, training.at + i);
+    if (why) break;
+    step = { given, rate };
+  }
+  return forwardOf(step.given)[data.losses[0]].numbers[0];
 }
 
 /* Another mask of a dropout for each step; the same one whenever the page comes to that step. */

@@ -1,6 +1,7 @@
 /* What is wrong with an answer: the mistake that gives it, in a sentence. */
 const CLOSE = 5e-3, // of a number: the reader types three digits or more
-  EXACT = 1e-6; // of a formula's numbers
+  EXACT = 1e-6, // of a formula's numbers
+  WRONG_SIGN = "The sign is wrong.";
 
 const isClose = (value, other, share = CLOSE) => Math.abs(value - other) <= share * Math.abs(other);
 
@@ -33,7 +34,7 @@ function wrongValues({ name }) {
     tree = program.trees[name],
     nodes = nodesOf(tree);
   return (program.mistakes[name] ?? []).map(([says, path, part]) => [
-    says,
+    program.says[says],
     valueOf(withPart(tree, path, withNodes(part, nodes)), values),
   ]);
 }
@@ -67,7 +68,7 @@ function answersKnown() {
   const { record, value, at } = askedPlace(),
     right = entry(value, ...at),
     wrong = wrongValues(record).map(([says, found]) => ({ says, number: entry(found, ...at) }));
-  return [{ says: "Right.", number: right, right: true }, ...wrong.filter(({ number }) => number !== right)];
+  return [{ says: "Right.", number: right, right: true }, { says: WRONG_SIGN, number: -right }, ...wrong.filter(({ number }) => number !== right)];
 }
 
 /* As many digits as tell the right number from the wrong ones. */
@@ -82,7 +83,7 @@ function digitsNeeded() {
 function constantIn(record, is) {
   const { N } = program.constants;
   const divided = (record.derivative || data.losses.includes(record.name)) && uses(program.trees[data.losses[0]], "N");
-  if (is(-1)) return "The sign is wrong.";
+  if (is(-1)) return WRONG_SIGN;
   if (N !== 1 && is(N)) return `It is N times too large${divided ? ": a mean over the rows divides by N" : ""}.`;
   if (N !== 1 && is(1 / N)) return "It is divided by N once too often, or a mean stands where a sum belongs.";
   if (is(2)) return "It is twice too large.";
@@ -97,7 +98,7 @@ function verdict(guess) {
   const distance = ({ number }) => Math.abs(guess - number);
   const nearest = answersKnown().reduce((best, other) => (distance(other) < distance(best) ? other : best));
   if (isClose(guess, nearest.number)) return nearest;
-  if (value.rows > at[1] && value.columns > at[0] && isClose(guess, entry(value, at[1], at[0])))
+  if (!data.shapes[record.name] && value.rows > at[1] && value.columns > at[0] && isClose(guess, entry(value, at[1], at[0])))
     return { says: "This is the element with row and column exchanged: a matrix is transposed." };
   const constant = constantIn(record, (times) => isClose(guess, right * times));
   if (constant) return { says: constant };
@@ -121,10 +122,10 @@ function verdictOfShape(guess) {
   const { record, value } = askedPlace(),
     { rows, columns: wide } = value;
   const vector = data.vectors.includes(record.name),
-    right = vector ? [wide] : [rows, wide];
+    right = vector ? [wide] : (data.shapes[record.name] ?? [rows, wide]);
   const same = (other) => guess.length === other.length && guess.every((n, i) => n === other[i]);
   if (same(right)) return { right: true, says: "Right." };
-  if (!vector && same([wide, rows])) return { says: "Rows and columns are exchanged." };
+  if (right.length === 2 && same([wide, rows])) return { says: "Rows and columns are exchanged." };
   if (record.derivative) return { says: "No. A gradient has the shape of what it is the derivative by." };
   if (record.has_rows && guess[0] !== rows) return { says: `No. It has a row for each of the ${rows} samples.` };
   if (record.has_rows) return { says: "No. It has a column for each unit of its layer." };
@@ -135,6 +136,9 @@ const plainly = (text) => text.replaceAll("-", "−").replaceAll(" ", "");
 const sizeOf = ({ rows, columns: wide }) => `${rows}×${wide}`;
 const sameNumbers = (a, b, times = 1) =>
   a.rows === b.rows && a.columns === b.columns && a.numbers.every((n, i) => isClose(n, times * b.numbers[i], EXACT));
+
+/* The number of the layer of a quantity, and of what learns that of its gradient. */
+const layerOf = (name) => data.steps.find((step) => step.name === (program.gradients[name] ?? name))?.number;
 
 /* The same of a part of the formula: what the whole formula gives with it. */
 function verdictOfPart(text) {
@@ -155,14 +159,14 @@ function verdictOfPart(text) {
     return { says: `This gives ${sizeOf(value)} and not ${sizeOf(right)}: it is the transpose.` };
   if (sizeOf(value) !== sizeOf(right)) return { says: `This gives ${sizeOf(value)} numbers, and not ${sizeOf(right)}.` };
   if (wrong.get(text)) return { says: wrong.get(text) };
-  if (sameNumbers(filled(["Negative", part]), right)) return { says: "The sign is wrong." };
+  if (sameNumbers(filled(["Negative", part]), right)) return { says: WRONG_SIGN };
   const known = wrongValues(record).find(([, other]) => sameNumbers(value, other));
   if (known) return { says: known[0] };
   const constant = constantIn(record, (times) => sameNumbers(value, right, times));
   if (constant) return { says: constant };
   for (const [name, other] of wrongQuantities(record, part))
     if (sameNumbers(filled(withName(part, name, other)), right)) {
-      const [layer, wanted] = [name, other].map((of) => of.match(/\d+/g)?.at(-1));
+      const [layer, wanted] = [name, other].map(layerOf);
       const far = layer && wanted && layer !== wanted ? `: it is of layer ${layer}` : "";
       return { says: `${shownName(name)} does not belong there${far}.` };
     }

@@ -15,6 +15,7 @@ from torchbp.testing.subject.naming import six_digits
 _SPECIAL = (0.0, 1.0, -1.0, 100.0, -100.0, 1e4, -1e4, "denormal", math.inf, -math.inf)
 _BRANCHES = (0.0, 1.0, -1.0, 100.0, -100.0)  # numbers at which functions change their formula
 _LOW_PRECISION = (0.0, 10.0, -10.0, 100.0, -100.0)
+_MOST_IN_FLOAT16 = 10.0  # of a function of torch's operations, such as 1 / (1 + x⁴): float16 ends at 65504
 _FEW = 4096  # numbers of all arguments
 _DENORMAL = {torch.float64: 1e-310, torch.float32: 1e-40}
 _OVERFLOW = "likely cause: the forward overflows on the way, as exp(x) does from 89 on; a stable formula does not"
@@ -46,10 +47,11 @@ def extremes(subject):
             _expect_finite(subject, point, dtype, words, found, indices)
             if dtype == torch.float32 and not math.isinf(value) and value != _DENORMAL[dtype]:
                 agree(subject, point, dtype, words, found, usual, 0.01, forgive_noise=True)
-    for dtype in (torch.bfloat16, torch.float16):  # an eps of 1e-8 is 0 there, and 1 - 1e-6 is 1
-        _audit_low_precision(subject, dtype)
+    is_custom = bool(custom_nodes(subject.call(subject.fresh_tensors(subject.differentiable))))
+    _audit_low_precision(subject, torch.bfloat16, 100.0)  # an eps of 1e-8 is 0 there, and 1 - 1e-6 is 1
+    _audit_low_precision(subject, torch.float16, 100.0 if is_custom else _MOST_IN_FLOAT16)
     _audit_derivatives(subject)
-    return f"{seen} points with finite outputs"
+    return f"at {seen} points where the outputs are finite"
 
 
 def _expect_no_overflow(subject, point, dtype, words, value):
@@ -97,14 +99,14 @@ def special_points(subject, dtype):
                 yield j, 1.0, f"{other.name} = {argument.name}", point
 
 
-def _audit_low_precision(subject, dtype):
+def _audit_low_precision(subject, dtype, most):
     """Each input as zeros, and as ±10 and ±100, in a low precision."""
     for i in subject.differentiable:
         argument = subject.arguments[i]
         low, high = subject.domain_of(argument)
         if argument.kind != "input" or argument.tensor.is_complex():
             continue
-        for value in (v for v in _LOW_PRECISION if low <= v <= high):
+        for value in (v for v in _LOW_PRECISION if low <= v <= high and abs(v) <= most):
             point = [torch.full_like(t, value) if j == i else t for j, t in enumerate(subject.point)]
             words = f"{argument.name} = {value:g}, {str(dtype).removeprefix('torch.')}"
             try:
@@ -140,7 +142,7 @@ def _expect_finite(subject, point, dtype, words, found, indices):
         output = six_digits(float(outputs[0].reshape(-1)[0].real))
         raise Defect(
             f"at {words}: the output is finite, and the gradient of {subject.arguments[i].name} is {value}",
-            [f"{int(bad.sum())} of its {bad.numel()} entries; the output is {output} …", _CAUSE],
+            [f"{int(bad.sum())} of its {bad.numel()} entries; the first output is {output}", _CAUSE],
         )
 
 

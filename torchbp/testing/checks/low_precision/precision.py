@@ -2,12 +2,13 @@
 
 import torch
 
-from torchbp.testing.checks.magnitudes import points_of_magnitudes
-from torchbp.testing.checks.resizing import with_rows
-from torchbp.testing.numerics.gradients import backward, gradients, incoming_for, need_float64, usual_size
+from torchbp.testing.checks.inputs.magnitudes import points_of_magnitudes
+from torchbp.testing.checks.inputs.resizing import with_rows
+from torchbp.testing.numerics.gradients import backward, incoming_for, need_float64, usual_size
+from torchbp.testing.numerics.low_precision import results_at
 from torchbp.testing.numerics.rounding import Roundings, Sizes
 from torchbp.testing.numerics.tensors import cast, is_inexact, largest
-from torchbp.testing.numerics.ulp import wrong_entry
+from torchbp.testing.numerics.ulp import ALIKE, wrong_entry
 from torchbp.testing.report import Defect, Skipped
 from torchbp.testing.subject.graph import custom_nodes
 from torchbp.testing.subject.naming import listing
@@ -17,55 +18,70 @@ _MODERATE = 10.0  # up to this size a row is looked at by itself
 _RAISED, _COLUMNS = 7.0, 6
 _MANY_ROWS = 200_000  # more than float16 can count
 _ROWS_TO_ADD = 20_000
-_FEW_ROWS = (512, 1024)
+_FEW_ROWS = (128, 256)
 _MOST_NUMBERS = 2**20
 _IN_BACKWARD = "likely cause: .float() or a tensor of a lower precision in the backward"
 _CAUSE = "likely cause: numbers that cancel, overflow or underflow in the backward; compute in float32 inside"
+_NOT_CAST = (
+    "likely cause: the incoming gradient has the dtype of the output; cast it to that of what it is multiplied with"
+)
 _MIXED = "likely cause: a branch for one dtype alone, or a gradient cast to the dtype of another argument"
 
 
 def precision(subject):
     """The backward loses no more to rounding than a few roundings of its inputs do."""
     need_float64(subject)
-    _expect_float64_in_backward(subject)
+    if subject.precision.unit <= 1e-10:
+        _expect_precision_in_backward(subject, torch.float64, 1e-11)
     if subject.random.is_used or subject.precision.unit > 1e-10:
         raise Skipped("random, or computed in low precision itself")
     if any(t.is_complex() for t in subject.point):
         raise Skipped("complex")
     if not custom_nodes(subject.call(subject.fresh_tensors(subject.differentiable))):
         raise Skipped("torch's own operations")
+    _expect_precision_in_backward(subject, torch.float32, 1e-5)
     usual = usual_size(subject)
     for dtype in _DTYPES:
         _audit_magnitudes(subject, dtype, usual)
     _audit_many_rows(subject, usual)
     mixed = _audit_mixed(subject, usual)
-    return f"mixed dtypes: {listing(mixed)}" if mixed else ""
+    return f"mixed dtypes: {'; '.join(mixed)}" if mixed else ""
 
 
 def _word(dtype):
     return str(dtype).removeprefix("torch.")
 
 
-def _expect_float64_in_backward(subject):
-    """The backward of a function of float64 rounds nothing to a lower precision."""
-    if subject.precision.unit > 1e-10:
-        return
-    outputs = subject.call(subject.fresh_tensors(subject.differentiable))
-    incoming = incoming_for(subject, outputs)
-    usual, unrounded, seen = gradients(subject, incoming), None, Roundings()
+def _expect_precision_in_backward(subject, dtype, tolerance):
+    """The backward rounds nothing to a lower precision than the forward does."""
+    incoming = incoming_for(subject, subject.call_no_grad())
+
+    def results():
+        return results_at(subject, subject.point, dtype, incoming)
+
+    seen = Roundings()
     try:
+        usual = results()
         with seen:
-            gradients(subject, incoming)
+            results()
         with Roundings(lifted=True):
-            unrounded = gradients(subject, incoming)
+            unrounded = results()
     except Exception:  # it dislikes a dispatch mode
         return
-    if not seen.unit:
+    if not seen.unit or usual is None or unrounded is None:
         return
-    for name, a, b in zip(subject.names(), usual, unrounded, strict=True):
-        if float((a - b).abs().nan_to_num(0, 0, 0).max() if a.numel() else 0.0) > 1e-11 * largest(b):
+    if any(_is_off(a, b, tolerance) for a, b in zip(usual[0], unrounded[0], strict=True)):
+        return  # the forward rounds too
+    for name, a, b in zip(subject.names(), usual[1], unrounded[1], strict=True):
+        if _is_off(a, b, tolerance):
             what = f"the backward computes the gradient of {name} in lower precision than the forward"
-            raise Defect(f"{what}: rounded to {seen.unit:.1g}", [_IN_BACKWARD])
+            where = "" if dtype == torch.float64 else f" of {_word(dtype)}"
+            raise Defect(f"{what}{where}: rounded to {seen.unit:.1g}", [_IN_BACKWARD])
+
+
+def _is_off(a, b, tolerance):
+    gap = (a.detach().to(b.dtype) - b.detach()).abs().nan_to_num(0, 0, 0)
+    return bool(gap.numel()) and float(gap.max()) > tolerance * largest(b)
 
 
 def _audit_magnitudes(subject, dtype, usual):
@@ -110,7 +126,8 @@ def _audit_many_rows(subject, usual):
         if point is not None:
             tensors = [cast(t, torch.float16) for t in point]
             more = max(a.numel() / b.numel() for a, b in zip(point, subject.point, strict=True) if b.numel())
-            size = usual * more if alike else 0.0  # of a sum that grows with the rows; where it cancels, it is noise
+            # of a sum that grows with the rows; where it cancels, its size is noise
+            size = ALIKE * usual * more if alike else 0.0
             _expect_near(subject, tensors, f"with {rows} rows, float16", _CAUSE, size, alike=alike)
 
 
@@ -149,7 +166,7 @@ def _audit_mixed(subject, usual):
         try:
             backward(outputs, leaves, incoming_for(subject, outputs))
         except Defect as defect:
-            raise defect.within(f"with {words}: ", [_MIXED]) from None
+            raise defect.within(f"with {words}: ", [_NOT_CAST]) from None
         _expect_near(subject, point, f"with {words}", _MIXED, 0.0)
     return taken
 

@@ -1,20 +1,21 @@
 """Other sizes: an empty batch, a batch of one, one row more; other lengths of a row; extra leading dimensions."""
 
-import time
 from dataclasses import replace
 
 import torch
 
-from torchbp.testing.checks.other_calls import FEW, audit_other_call, expect_right_values
-from torchbp.testing.checks.resizing import batch_changes, one_more_dimension, resizings, sweeps, with_rows
+from torchbp.testing.checks.inputs.other_calls import FEW, audit_other_call, expect_right_values
+from torchbp.testing.checks.inputs.resizing import batch_changes, one_more_dimension, resizings, sweeps, with_rows
+from torchbp.testing.cpu_clock import cpu_seconds
 from torchbp.testing.numerics.gradients import expect_outputs, need
 from torchbp.testing.numerics.jacobian import compare
 from torchbp.testing.numerics.screen import seems_right
 from torchbp.testing.numerics.tensors import first_line
 from torchbp.testing.report import Defect, Skipped, Unsupported
 
+_NO_BATCH = "to do: drop batch_dims, if the function is not meant to map over each row alone"
 _NO_ROWS = "to add it: sizes written out, such as x.flatten(1) or x.view(len(x), d), instead of view(B, -1)"
-_SECONDS = 2.0  # after which the sweep of sizes ends; the report says how far it came
+_SECONDS = 2.0  # of the CPU, after which the sweep of sizes ends; the report says how far it came
 
 
 def shapes(subject):
@@ -53,7 +54,7 @@ def _take_no_rows(subject, tried, refused):
 
 def _sweep(subject, refused):
     """The largest size that was looked at, from 15 to 1025."""
-    end, largest = time.perf_counter() + _SECONDS, 0
+    end, largest = cpu_seconds() + _SECONDS, 0
     for family in sweeps(subject):
         for resizing in family:
             other = subject.at(resizing.point)
@@ -65,7 +66,7 @@ def _sweep(subject, refused):
             if not right and not audit_other_call(subject, other, resizing.words, resizing.promised, refused):
                 break
             largest = max(largest, max(max(t.shape, default=0) for t in resizing.point))
-            if time.perf_counter() > end:
+            if cpu_seconds() > end:
                 break
     return largest
 
@@ -88,7 +89,7 @@ def _audit_batches(subject):
             raise Defect(
                 f"batch_dims={count} says that {name} has the leading dimensions {list(size)} of the inputs, and its "
                 f"shape is {list(output.shape)}",
-                ["drop batch_dims if the function is meant to reduce over them"],
+                [_NO_BATCH],
             )
     if subject.random.is_used:
         return
@@ -109,7 +110,8 @@ def _audit_batch(subject, mapped, outputs, words, change, promised=True):
         found = other.call_no_grad()
         for name, a, b in zip(subject.outputs.compared_names, found, expected, strict=True):
             if a.shape != b.shape:
-                raise Defect(f"{words} gives {name} of the shape {list(a.shape)}, not {list(b.shape)}")
+                shapes = f"{list(a.shape)}, not {list(b.shape)}"
+                raise Defect(f"{words} gives {name} of the shape {shapes}", [_NO_BATCH])
         expect_outputs(subject, found, expected, f"{words}: not the function of each row")
     except Exception as error:
         if not promised:

@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from torchbp.testing.checks.other_calls import FEW, audit_other_call
+from torchbp.testing.checks.inputs.other_calls import FEW, audit_other_call
 from torchbp.testing.numerics.gradients import generator, need
 from torchbp.testing.numerics.jacobian import compare
 from torchbp.testing.numerics.rounding import Overflows
@@ -22,6 +22,7 @@ _WORDS = (  # options of which the function may know the others of the same kind
 )
 _IGNORED = -100  # torch's usual ignore_index
 _WITH_ZERO = "with 0 first"
+_EPS = 1e-3  # a number up to this size keeps a root or a quotient from 0, and is never 0 itself
 
 
 def variations(subject):
@@ -155,5 +156,6 @@ def _other_options(value):
     if isinstance(value, int):
         return [value + 1, value - 1]
     if isinstance(value, float):
-        return [value * 2, value / 2, value + 0.3, 0.0] if value else [0.3]
+        changed = [value * 2, value / 2, value + 0.3] if value else [0.3]
+        return [*changed, 0.0] if abs(value) > _EPS else changed
     return [word for words in _WORDS if value in words for word in words if word != value]

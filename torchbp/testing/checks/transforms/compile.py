@@ -1,14 +1,11 @@
 """torch.compile with fullgraph=True, static and dynamic shapes, forward and backward, against eager."""
 
 import torch
-from torch.utils._pytree import tree_leaves
 
-from torchbp.testing.numerics.gradients import expect, expect_outputs, gaps, gradients, incoming_for, need
+from torchbp.testing.numerics.gradients import expect, expect_outputs, gradients, incoming_for, need
 from torchbp.testing.numerics.tensors import first_line
-from torchbp.testing.report import WRONG_GRADIENT, Defect, Skipped, Unsupported
+from torchbp.testing.report import Skipped, Unsupported
 from torchbp.testing.subject.outputs import tensors_of
-
-_DROPPED = "likely cause: torch drops the backward of a Function there; torch.library.custom_op keeps it"
 
 
 def compile(subject):
@@ -32,39 +29,6 @@ def compile(subject):
             raise Unsupported(f"{words}: {first_line(error)}; {how}") from None
         expect_outputs(subject, outputs, eager, words, compared_to="that of eager code")
         expect(subject, found, expected, words, compared_to="that of eager code")
-
-
-def compiled_grad(subject):
-    """torch.compile(torch.func.grad(f)), in which torch differentiates the forward of a Function, not its backward."""
-    need(subject)
-    captured = any(a.kind == "captured" for a in subject.arguments)
-    if subject.callee.module is not None or captured or subject.behaviour.in_place:
-        raise Skipped("for functions of their arguments that write into none")
-    if any(t.is_complex() for t in subject.point):
-        raise Skipped("complex")
-    if subject.random.is_used:
-        raise Skipped("a random function draws other numbers when it is compiled")
-    incoming = incoming_for(subject, subject.call_no_grad())
-    expected = gradients(subject, incoming)
-    wanted, function, compared = tuple(subject.differentiable), subject.callee.function, subject.outputs.compared
-    inputs = subject.callee.inputs
-
-    def scalar(*tensors):
-        args, kwargs = inputs.unflatten(tensors)
-        returned = [t for t in tree_leaves(function(*args, **kwargs)) if isinstance(t, torch.Tensor)]
-        return sum((g * returned[i]).sum() for g, i in zip(incoming, compared, strict=True))
-
-    try:
-        compiled = torch.compile(torch.func.grad(scalar, wanted), backend="aot_eager")
-        found = compiled(*subject.fresh_tensors())
-    except Exception as error:
-        raise Unsupported(f"torch.compile(torch.func.grad(f)): {first_line(error)}") from None
-    finally:
-        torch._dynamo.eval_frame.reset_code(scalar.__code__)
-    wrong = gaps(subject, found, expected)
-    if wrong:
-        message = f"torch.compile(torch.func.grad(f)): the gradient of {wrong[0][0]} differs from that of the backward"
-        raise Defect(message, [f"{name}: off by {gap:.2g}" for name, gap in wrong[:6]] + [_DROPPED], WRONG_GRADIENT)
 
 
 def _compiled_results(subject, dynamic, incoming):

@@ -4,7 +4,7 @@ import threading
 
 import torch
 
-from torchbp.testing.checks.side_effects import other_points
+from torchbp.testing.checks.state.side_effects import other_points
 from torchbp.testing.numerics.gradients import backward, expect, gaps, gradients, graph_of, incoming_for
 from torchbp.testing.report import Defect
 

@@ -9,6 +9,7 @@ from torchbp.testing.numerics.jacobian import compare
 from torchbp.testing.numerics.screen import seems_right
 from torchbp.testing.numerics.tensors import first_line, is_inexact, random_like
 from torchbp.testing.report import CannotRun, Skipped, Unsupported
+from torchbp.testing.subject.arguments import Call
 from torchbp.testing.subject.prepare import subject_of
 
 _MANY = 16  # arguments from which on they are looked at together first
@@ -39,7 +40,7 @@ def complex(subject):
         tensors.append(tensor)
     args, kwargs = subject.callee.inputs.unflatten(tensors)
     try:
-        other = subject_of(subject.callee.original, kwargs or args, subject.options)
+        other = subject_of(subject.callee.original, Call(args, kwargs), subject.options)
     except CannotRun as error:
         raise Unsupported(f"refuses complex numbers: {first_line(error)}") from None
     return judged(compare(other))

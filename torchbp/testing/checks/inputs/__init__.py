@@ -1,0 +1,1 @@
+"""Other inputs than those given: numbers, sizes, strides, constants and options."""

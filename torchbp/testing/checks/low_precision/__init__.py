@@ -1,0 +1,1 @@
+"""Precisions lower than float64, and mixed ones."""
