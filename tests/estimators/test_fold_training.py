@@ -96,6 +96,9 @@ def test_a_fall_below_min_delta_is_waited_for_no_longer(networks, table, masks, 
     scripted(monkeypatch, [[1.0] * 3, [0.95] * 3, [0.9] * 3, [0.85] * 3, [0.84] * 3, [0.83] * 3])
     _, history = trained(networks, table, masks, patience=3, min_delta=0.12)
     assert len(history.training) == 6  # 1, and 0.85 is the next one that counts
+    scripted(monkeypatch, [[1.0] * 3, [0.95] * 3, [0.9] * 3, [0.89] * 3, [0.84] * 3, [0.83] * 3])
+    _, history = trained(networks, table, masks, patience=3, min_delta=0.12)
+    assert len(history.training) == 4
     _, history = trained(networks, table, until=lambda: True)
     assert len(history.training) == 1
 
