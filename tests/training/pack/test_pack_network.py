@@ -36,7 +36,7 @@ def test_a_network_is_not_trained_on_its_fold(sizes, monkeypatch):
 def test_a_class_of_one_row_is_in_no_fold_and_all_networks_are_trained_on_it(monkeypatch):
     monkeypatch.setattr(PackTraining, "fitted", lambda draw, x, y, **options: options)
     random = np.random.default_rng(0)
-    frame = pd.DataFrame({"a": random.normal(size=150), "y": random.choice(["no", "yes"], 150)})
+    frame = pd.DataFrame({"a": random.normal(size=145), "y": random.choice(["no", "yes"], 145)})
     frame.loc[[3, 77, 90], "y"] = ["rare", "pair", "pair"]
     data = TabularData(frame, "y")
     rows = pack_rows(data, make_task("multiclass", data.classes), seed=0)
@@ -47,6 +47,7 @@ def test_a_class_of_one_row_is_in_no_fold_and_all_networks_are_trained_on_it(mon
     draw.options = {"batch_size": 16}
     masks = fit_folds(draw, rows, rows.y, None)["masks"]
     assert masks[:, rare].all()
+    assert masks[-1].sum() < rows.count - max(rows.fold_sizes)  # more are held out than the fold: they fill no batch
     assert (masks.sum(1) == masks.sum(1)[0]).all()
 
 
