@@ -7,13 +7,13 @@ import torch
 
 from tests.training.pack.tables import RUN
 from torchbp.estimators.pack_training import PackTraining
-from torchbp.training import PackNetwork
+from torchbp.training import PackNetwork, TabularData
 from torchbp.training.cli import importance
 from torchbp.training.export.answering import answering, description
 from torchbp.training.pack.choice import choose
 from torchbp.training.pack.closing import chosen_words
 from torchbp.training.pack.draws import fit_folds
-from torchbp.training.pack.rows import PackRows
+from torchbp.training.pack.rows import PackRows, pack_rows
 from torchbp.training.tasks import make_task
 
 
@@ -31,6 +31,24 @@ def test_a_network_is_not_trained_on_its_fold(sizes, monkeypatch):
         assert not mask[starts[fold] : starts[fold] + sizes[fold]].any()
         assert mask.sum() % options["batch_size"] == 0
         assert mask.sum() >= 100 - max(sizes) - options["batch_size"]
+
+
+def test_a_class_of_one_row_is_in_no_fold_and_all_networks_are_trained_on_it(monkeypatch):
+    monkeypatch.setattr(PackTraining, "fitted", lambda draw, x, y, **options: options)
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": random.normal(size=145), "y": random.choice(["no", "yes"], 145)})
+    frame.loc[[3, 77, 90], "y"] = ["rare", "pair", "pair"]
+    data = TabularData(frame, "y")
+    rows = pack_rows(data, make_task("multiclass", data.classes), seed=0)
+    rare = torch.tensor([data.classes[label] in ("rare", "pair") for label in rows.y])
+    assert rare.nonzero().flatten().tolist() == [rows.count - 3, rows.count - 2, rows.count - 1]
+    assert sum(rows.fold_sizes) == rows.count - 3 == len(rows.scored)
+    draw = object.__new__(PackTraining)
+    draw.options = {"batch_size": 16}
+    masks = fit_folds(draw, rows, rows.y, None)["masks"]
+    assert masks[:, rare].all()
+    assert masks[-1].sum() < rows.count - max(rows.fold_sizes)  # more are held out than the fold: they fill no batch
+    assert (masks.sum(1) == masks.sum(1)[0]).all()
 
 
 @pytest.mark.parametrize("name", ["binary", "multiclass"])
@@ -88,6 +106,7 @@ def test_the_exported_pack_answers_as_the_pack(scaling):
     x = torch.randn(60, 3) * torch.tensor([1.0, 100.0, 1e-3])
     x[:, 1] = x[:, 1].sign()  # two values: it has no ranks
     x[::7, 0] = torch.nan
+    x[1:3] = torch.tensor([[1e30], [-1e30]])  # their squares are inf in float32, and not in float64
     inputs = 3 if scaling == "clipped" else 5
     configurations[2]["frequency"] = 0.0 if scaling == "clipped" else 0.3
     settings = {"fold_sizes": [30, 30], "inputs": inputs, "scaling": scaling}

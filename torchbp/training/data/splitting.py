@@ -9,6 +9,7 @@ from sklearn.model_selection import GroupKFold, GroupShuffleSplit, KFold, Strati
 from torchbp.training.errors import UserError
 
 SPLITS = ("train", "val", "test")
+FEWEST_OF_CLASS = 3  # rows, one for each split
 
 
 class Splitting:
@@ -61,7 +62,7 @@ class Splitting:
         if self.strata is None or self.groups is not None or self.times is not None:
             return rows[:0]
         counts = torch.bincount(self.strata[rows], minlength=len(names))
-        rare = (counts > 0) & (counts < 3)
+        rare = (counts > 0) & (counts < FEWEST_OF_CLASS)
         for code in rare.nonzero().flatten().tolist():
             count = int(counts[code])
             self.notes.append(

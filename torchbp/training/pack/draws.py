@@ -61,7 +61,8 @@ def train_draw(number, rows, until=None, **options):
 def fit_folds(draw, rows, target, until):
     """Train each configuration without each fold's rows, and without those that fill no batch."""
     trained, batch = draw.equal_batches(rows.count - max(rows.fold_sizes))
-    held_out = [(start + torch.arange(rows.count - trained)) % rows.count for start in rows.starts[:-1]]
+    around = rows.count if len(rows.fold_sizes) == 1 else rows.starts[-1]  # rows that are in no fold are trained on
+    held_out = [(start + torch.arange(rows.count - trained)) % around for start in rows.starts[:-1]]
     return draw.fit_without(held_out, rows.array, target, batch_size=batch, until=until)
 
 

@@ -9,6 +9,7 @@ import torch
 
 from torchbp.estimators.held_out import spread
 from torchbp.estimators.scaling import fitted_scaling
+from torchbp.training.data.splitting import FEWEST_OF_CLASS
 from torchbp.training.errors import UserError
 
 FEWEST, MOST_FOLDS = 2, 10
@@ -73,7 +74,8 @@ def pack_rows(data, task, seed):
 
     The training and the validation rows together are the folds, which take turns as validation rows; as many folds as
     make each of them as large as the validation split is. But where the table says which rows those are, by a file, a
-    group or a time, they are the only fold.
+    group or a time, they are the only fold. Rows of a class that is too small for the splits are in no fold, and all
+    networks are trained on them.
 
     Raises:
         UserError: too few rows.
@@ -90,10 +92,13 @@ def pack_rows(data, task, seed):
         order, sizes, trained = torch.cat([val, train]), [len(val)], train
     else:
         folds = min(max(round(len(together) / len(val)), FEWEST), MOST_FOLDS)
-        classes = data.table.labels[together].numpy() if task.exclusive else None
-        order = together[spread(classes, len(together), np.random.RandomState(seed))]
-        ends = [fold * len(order) // folds for fold in range(folds + 1)]
-        sizes, trained = [end - start for start, end in itertools.pairwise(ends)], order
+        rare = _is_of_rare_class(data, together) if task.exclusive else torch.zeros_like(together, dtype=torch.bool)
+        several, alone = together[~rare], together[rare]
+        classes = data.table.labels[several].numpy() if task.exclusive else None
+        several = several[spread(classes, len(several), np.random.RandomState(seed))]
+        ends = [fold * len(several) // folds for fold in range(folds + 1)]
+        sizes, order = [end - start for start, end in itertools.pairwise(ends)], torch.cat([several, alone])
+        trained = order
     splits = {"train": trained, "val": order[: sum(sizes)], "test": splits["test"]}
     data.resplit(splits)
     x, y, *w = data.rows(order)
@@ -106,6 +111,13 @@ def pack_rows(data, task, seed):
         )
     task.fit(y[rows.fitted], None if w is None else w[rows.fitted])
     return rows
+
+
+def _is_of_rare_class(data, rows):
+    """Which of these rows have a class that the table has too few rows of for its splits."""
+    labels = data.table.labels.long()
+    counts = torch.bincount(labels[torch.cat(list(data.splits.values()))])
+    return counts[labels[rows]] < FEWEST_OF_CLASS
 
 
 def weights_of(rows, places):
