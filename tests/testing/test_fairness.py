@@ -99,7 +99,7 @@ def test_a_wrong_gradient_is_one_failure():
 )
 def test_a_surrogate_is_the_derivative_that_is_meant(function, surrogate):
     report = check(function, X)
-    assert "if this gradient is meant" in str(report["values"])
+    assert "if this gradient is deliberate" in str(report["values"])
     assert check(function, X, surrogate=surrogate).sound
     assert not check(function, X, surrogate=lambda x: 2 * surrogate(x), checks="values").sound
 
@@ -144,9 +144,33 @@ def test_an_approximation_is_told_of_rtol():
     assert check(Approximate, X, checks="values", rtol=6e-4)
 
 
+class BackwardAlone(torch.autograd.Function):
+    """It runs again in the backward, as the checkpoints of several packages do."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.tanh() * x
+
+    @staticmethod
+    def backward(ctx, incoming):
+        if not torch.autograd._is_checkpoint_valid():
+            raise RuntimeError("BackwardAlone is not compatible with .grad(), please use .backward() if possible")
+        x = ctx.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad():
+            y = x.tanh() * x
+        torch.autograd.backward(y, incoming)
+        return x.grad
+
+
 @pytest.mark.usefixtures("in_this_process")
-def test_code_that_supports_backward_alone_is_audited_by_it():
-    report = check(lambda x: checkpoint(lambda y: y.tanh() * y, x, use_reentrant=True), X)
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: checkpoint(lambda y: y.tanh() * y, x, use_reentrant=True), BackwardAlone],
+    ids=["torch", "other"],
+)
+def test_code_that_supports_backward_alone_is_audited_by_it(function):
+    report = check(function, X)
     assert not report.failed, str(report)
     assert report["values"].status == "PASS"
     assert report["second_order"].status == "UNSUPPORTED"
@@ -304,3 +328,25 @@ def test_leaves_of_a_closure_are_audited_and_left_alone():
     assert weight.grad is None
     assert layer.weight.grad is None
     assert layer.weight.dtype == torch.float32
+
+
+class SparseProduct(torch.autograd.Function):
+    """Its backward multiplies with the sparse matrix that it was given, and with one that it has computed."""
+
+    @staticmethod
+    def forward(ctx, matrix, x):
+        ctx.save_for_backward(matrix, matrix * 2)
+        return matrix.to_dense() @ x
+
+    @staticmethod
+    def backward(ctx, incoming):
+        _, doubled = ctx.saved_tensors
+        return None, doubled.to_dense().t() @ incoming / 2
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_sparse_tensors_may_be_saved(layout):
+    matrix = torch.eye(4, dtype=torch.float64).to_sparse(layout=layout)
+    report = check(lambda x: SparseProduct.apply(matrix.to(x.dtype), x[:, None]), X, checks=["values", "second_order"])
+    assert report.sound, str(report)

@@ -60,16 +60,12 @@ def _constant_ratio(e):
     wrong_sign = "the sign is wrong, and " if r < 0 else ""
     r = abs(r)
     for size, what in _sizes(e):
-        half = " (or a factor ½ is missing)" if size == 2 else ""
-        twice = " (or a factor 2 is missing)" if size == 2 else ""
-        if close(r, size):
-            return (
-                f"{wrong_sign}{size} times the right value, {what}: a mean in the forward, a sum in the backward?{half}"
-            )
-        if close(r, 1 / size):
-            return (
-                f"{wrong_sign}1/{size} of the right value, {what}: a sum in the forward, a mean in the backward?{twice}"
-            )
+        for right, times, hint in ((size, f"{size} times", "mean"), (1 / size, f"1/{size} of", "sum")):
+            if close(r, right):
+                other = "sum" if hint == "mean" else "mean"
+                missing = f" (or a factor {'½' if hint == 'mean' else '2'} is missing)" if size == 2 else ""
+                words = f"{wrong_sign}{times} the right value, and {size} is {what}"
+                return f"{words}: a {hint} in the forward, a {other} in the backward?{missing}"
     if close(r, 2):
         return f"{wrong_sign}twice the right value everywhere: a factor ½ is missing, or a term is added twice"
     if close(r, 0.5):

@@ -8,7 +8,7 @@ from torchbp.testing.diagnosis.evidence import evidence_of
 from torchbp.testing.diagnosis.likely_cause import REVERSED, ZERO, digits, likely_cause, ratio_of
 from torchbp.testing.numerics.bisection import find_wrong_entry
 from torchbp.testing.report import WRONG_GRADIENT, Defect, Skipped
-from torchbp.testing.subject.naming import entry, listing, six_digits
+from torchbp.testing.subject.naming import entry, listing, six_digits, unlike
 
 _APPROXIMATE = 1e-2  # relative error of a gradient that is meant to be one
 _STATED_ERROR = 100.0  # in tolerances: the report states the chance that a larger error is missed
@@ -60,8 +60,9 @@ def _column_name(argument, column):
 
 def _entry_line(subject, block, row, column, a, n, error):
     where = f"d {_row_name(subject, row)} / d {_column_name(subject.arguments[block.argument], column)}"
-    ratio = f", ratio {six_digits(a / n)}" if n and six_digits(a / n) != "1" else ""
-    return f"  {where}: analytical {six_digits(a)}, numerical {six_digits(n)} ± {error:.1g}{ratio}"
+    ratio = f", ratio {six_digits(a / n)}" if a and n and six_digits(a / n) != "1" else ""
+    analytical, numerical = unlike(a, n)
+    return f"  {where}: analytical {analytical}, numerical {numerical} ± {error:.1g}{ratio}"
 
 
 def _point_line(argument, column):
@@ -88,7 +89,7 @@ def _lines_on_argument(subject, comparison, block):
             lines.insert(3, "the next:")
     else:
         row, column, *numbers = find_wrong_entry(subject, block)
-        lines = [f"the derivatives by {argument.name} are wrong, as projections show; one of them:"]
+        lines = [f"random projections show that derivatives by {argument.name} are wrong; one of them:"]
         lines += [_entry_line(subject, block, row, column, *numbers), _point_line(argument, column)]
     likely = _cause_of(subject, comparison, block)
     lines += [f"likely cause: {likely}"] if likely else []
@@ -100,10 +101,13 @@ def _if_it_is_meant(block, likely):
     gap = (block.analytical - block.numerical).abs()[block.wrong] / block.numerical.abs()[block.wrong].clamp(min=1e-300)
     if bool(block.analytical.any()) and (not bool(block.numerical.any()) or likely == REVERSED):
         return [
-            "if this gradient is meant, as of a straight-through estimator: surrogate=, a function with that derivative"
+            "if this gradient is deliberate, as of a straight-through estimator: give surrogate=, a function whose "
+            "derivative it is"
         ]
     if gap.numel() and float(gap.max()) < _APPROXIMATE:
-        return [f"if the gradient is an approximation, as of a continuous adjoint: rtol={2 * float(gap.max()):.0e}"]
+        return [
+            f"if it is an approximation on purpose, as of a continuous adjoint: give rtol={2 * float(gap.max()):.0e}"
+        ]
     return []
 
 
@@ -155,13 +159,13 @@ def _bound_of_projections(comparison):
         is_open = block.uncertain.any(dim=0)
         columns = [column for column, left in zip(block.columns, is_open.tolist(), strict=True) if not left]
         if not columns:
-            return "by random projections, of which some show nothing"
+            return "compared in random projections, of which some show nothing"
         certain = (block.tolerance + 3 * block.error)[:, ~is_open]
         tolerance = max(tolerance, float(certain.nan_to_num(0, 0, 0).max()))
         chance = max(chance, chance_to_miss(comparison.rows, columns, _STATED_ERROR))
     return (
-        f"by random projections: an entry that is off by {_STATED_ERROR * tolerance:.1g} is missed with a chance of at "
-        f"most {chance:.1g}"
+        f"compared in random projections: an error of {_STATED_ERROR * tolerance:.1g} in one entry would be missed "
+        f"with a probability of at most {chance:.1g}"
     )
 
 
@@ -188,9 +192,9 @@ def _what_was_compared(subject, comparison):
     if uncertain:
         errors = torch.cat([block.error[block.uncertain] for block in blocks])
         scale = max(float(block.numerical.abs().nan_to_num(0, 0, 0).max()) for block in blocks)
-        notes.append(
-            f"{uncertain} of {total} entries are inconclusive: numerical error up to {float(errors.max()):.1g}"
-        )
+        worst = f"{float(errors.max()):.1g}"
+        words = f"{uncertain} of {total} entries are inconclusive: numerical error up to {worst}"
         if uncertain == total and not float(errors.min()) < blocks[0].max_error * scale:
-            raise Skipped("; ".join(notes))
+            raise Skipped("; ".join([*notes, words]))
+        notes.append(words if uncertain < total else f"compared to within {worst} alone, the numerical error")
     return "; ".join(notes)

@@ -1,5 +1,6 @@
-"""Whose line raised an error."""
+"""Whose line raised an error, and what the errors of autograd about a backward mean."""
 
+import re
 import traceback
 from pathlib import Path
 
@@ -16,6 +17,21 @@ def raised_in(error):
     frame = frames[-1]
     code = f": {frame.line}" if frame.line else ""
     return [f"raised in {frame.name}, {Path(frame.filename).name}, line {frame.lineno}{code}"]
+
+
+def meaning(text):
+    """['likely cause: …'] of an error that autograd raises about what a backward returns, or []."""
+    if found := re.search(r"an invalid gradient at index (\d+) - got (\[.*?\]) but expected shape .*?(\[.*?\])", text):
+        got, expected = (re.findall(r"\d+", shape) for shape in found.groups()[1:])
+        why = "sum it over the dimensions that the forward has broadcast, and reshape it to that shape"
+        if got != expected and got == expected[::-1]:
+            why = "it is the transpose of what it should be"
+        return [f"likely cause: gradient {found[1]} (from 0, in the order of the forward's arguments): {why}"]
+    if "returned an incorrect number of gradients" in text:
+        return ["to do: return one gradient for each argument of the forward but ctx, None for what needs none"]
+    if "returned a gradient different than None at position" in text:
+        return ["to do: return None for each argument of the forward that is no tensor"]
+    return []
 
 
 def _is_of_a_library(filename):

@@ -36,7 +36,9 @@ def one_index(e):
             continue
         places = mask.view(shape).nonzero()
         if len(places) == 1:
-            return f"only one entry is wrong: {entry(name, int(mask.nonzero()[0]), shape)}"
+            k = int(mask.nonzero()[0])
+            at = f" = {six_digits(float(e.values[name][k]))}" if name in e.values else ""
+            return f"only {entry(name, k, shape)}{at} is wrong: its value or its index is treated differently"
         for dim, size in enumerate(shape):
             if size > 1 and len(set(places[:, dim].tolist())) == 1:
                 index = ", ".join(str(int(places[0, dim])) if d == dim else ":" for d in range(len(shape)))

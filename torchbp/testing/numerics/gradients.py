@@ -2,12 +2,14 @@
 
 import torch
 
-from torchbp.testing.diagnosis.origin import raised_in
+from torchbp.testing.diagnosis.origin import meaning, raised_in
 from torchbp.testing.numerics.tensors import as_real, differing, first_line, flat, is_inexact, largest, random_like
 from torchbp.testing.report import Defect, Skipped, Unsupported
 from torchbp.testing.subject.graph import gradients_kept
 
-_ONLY_BACKWARD = "incompatible with .grad()"  # in the error of a reentrant checkpoint
+_ONLY_BACKWARD = (
+    "compatible with .grad()"  # in the error of a reentrant checkpoint: “incompatible …”, “not compatible …”
+)
 
 
 def generator(subject, salt=0):
@@ -41,20 +43,33 @@ def graph_of(subject):
     return subject.call(tensors), [tensors[i] for i in subject.differentiable]
 
 
-def backward(outputs, inputs, incoming, **options):
-    """The gradients of the inputs, zeros where none arrives; a Defect where the backward raises."""
+def backward(outputs, inputs, incoming, copied=True, **options):
+    """The gradients of the inputs, zeros where none arrives; a Defect where the backward raises.
+
+    The incoming gradients are copied, so that a backward that writes into them, which `side_effects` finds, spoils no
+    other check.
+    """
     pairs = [(o, g) for o, g in zip(outputs, incoming, strict=True) if g is not None and o.requires_grad]
     if not pairs:
         return [torch.zeros_like(tensor) for tensor in inputs]
     attached, grads = zip(*pairs, strict=True)
+    grads = [_copy(gradient) for gradient in grads] if copied else grads
     try:
         found = torch.autograd.grad(attached, inputs, grads, allow_unused=True, **options)
     except Exception as error:
         if _ONLY_BACKWARD in str(error):
             return _by_backward(attached, inputs, grads, options)
         words = f"{type(error).__name__}: {first_line(error)}"
-        raise Defect(f"the backward raises {words}", raised_in(error), cause=words) from error
+        raise Defect(f"the backward raises {words}", [*raised_in(error), *meaning(words)], cause=words) from error
     return [dense(t, g) for t, g in zip(inputs, found, strict=True)]
+
+
+def _copy(incoming):
+    """A copy of the same strides; where a copy has others, as of an expanded tensor, the tensor itself."""
+    if incoming.layout != torch.strided:
+        return incoming
+    copy = incoming.clone()
+    return copy if copy.stride() == incoming.stride() else incoming
 
 
 def _by_backward(outputs, inputs, incoming, options):
@@ -146,7 +161,7 @@ def expect(subject, found, expected, where, names=None, usual=None, compared_to=
     wrong = gaps(subject, found, expected, names, usual)
     if wrong:
         message = f"{where}: the gradient of {wrong[0][0]} differs"
-        raise Defect(_from(message, compared_to), [f"{name}: off by {gap:.2g}" for name, gap in wrong[:6]])
+        raise Defect(_from(message, compared_to), [f"{name}: relative difference {gap:.2g}" for name, gap in wrong[:6]])
 
 
 def expect_outputs(subject, found, expected, where, usual=None, compared_to=""):
@@ -155,7 +170,7 @@ def expect_outputs(subject, found, expected, where, usual=None, compared_to=""):
     wrong = differing(subject.outputs.compared_names, found, expected, subject.precision.tolerance, slacks, usual)
     if wrong:
         message = f"{where}: {wrong[0][0]} differs"
-        raise Defect(_from(message, compared_to), [f"{name}: off by {gap:.2g}" for name, gap in wrong[:6]])
+        raise Defect(_from(message, compared_to), [f"{name}: relative difference {gap:.2g}" for name, gap in wrong[:6]])
 
 
 def _from(message, compared_to):

@@ -69,14 +69,23 @@ def _has_tensor(value):
     return isinstance(value, torch.Tensor)
 
 
+def _memory(tensor):
+    """Where its numbers are, which a sparse tensor has in another one."""
+    if tensor.layout == torch.sparse_coo:
+        tensor = tensor._values()
+    elif tensor.layout != torch.strided:
+        tensor = tensor.values()
+    return tensor.untyped_storage().data_ptr()
+
+
 def saved_intermediates(outputs, known):
     """Saved tensors that are neither inputs nor outputs: a second derivative does not know how they were computed."""
-    storages = {tensor.untyped_storage().data_ptr() for tensor in known}
+    storages = {_memory(tensor) for tensor in known}
     found = []
     for node in custom_nodes(outputs):
         for i, tensor in enumerate(node.saved_tensors):
             if tensor is None or tensor.requires_grad or not tensor.is_floating_point():
                 continue
-            if tensor.untyped_storage().data_ptr() not in storages:
+            if _memory(tensor) not in storages:
                 found.append(f"{function_name(node)} saves an intermediate, saved_tensors[{i}]")
     return found

@@ -98,6 +98,7 @@ def entry(name, index, shape):
     """`weight[0, 1]` for a flat index; for a tensor without dimensions its name."""
     if not shape:
         return name
+    name = f"({name})" if " " in name and not name.startswith("(") else name
     indices = []
     for size in reversed(shape):
         indices.append(index % size)
@@ -108,6 +109,12 @@ def entry(name, index, shape):
 def six_digits(value):
     """Six digits."""
     return f"{value:.6g}"
+
+
+def unlike(a, b):
+    """Two numbers with as many digits, from six on, as show that they differ."""
+    digits = next((d for d in range(6, 17) if f"{a:.{d}g}" != f"{b:.{d}g}"), 6)
+    return tuple(f"{number + 0.0:.{digits}g}" for number in (a, b))  # -0.0 is 0
 
 
 def listing(words):

@@ -35,7 +35,8 @@ def second_order(subject):
         lines = [*defect.details, *(f"likely culprit: {line}" for line in kept[:2])]
         message = defect.message.replace("the gradient of", "the second derivative by")
         message = message.replace("the gradients of", "the second derivatives by")
-        raise Defect(f"{message}, silently: neither right nor refused", lines) from None
+        cause = "" if kept else defect.cause  # with nothing kept, it may be wrong because the gradient is
+        raise Defect(f"{message}, silently: neither right nor refused", lines, cause) from None
 
 
 class _GradientCallee:

@@ -51,7 +51,7 @@ def extremes(subject):
     _audit_low_precision(subject, torch.bfloat16, 100.0)  # an eps of 1e-8 is 0 there, and 1 - 1e-6 is 1
     _audit_low_precision(subject, torch.float16, 100.0 if is_custom else _MOST_IN_FLOAT16)
     _audit_derivatives(subject)
-    return f"{seen} points with finite outputs"
+    return f"at {seen} points where the outputs are finite"
 
 
 def _expect_no_overflow(subject, point, dtype, words, value):
@@ -142,7 +142,7 @@ def _expect_finite(subject, point, dtype, words, found, indices):
         output = six_digits(float(outputs[0].reshape(-1)[0].real))
         raise Defect(
             f"at {words}: the output is finite, and the gradient of {subject.arguments[i].name} is {value}",
-            [f"{int(bad.sum())} of its {bad.numel()} entries; the output is {output} …", _CAUSE],
+            [f"{int(bad.sum())} of its {bad.numel()} entries; the first output is {output}", _CAUSE],
         )
 
 

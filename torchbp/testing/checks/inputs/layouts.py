@@ -73,6 +73,7 @@ def layouts(subject):
     incoming, own = incoming_for(subject, outputs, 5), []
     for name, (lay_out, _) in LAYOUTS.items():
         laid_out = [lay_out(g) if _fits(name, g) else g for g in incoming]
+        contiguous = [g.contiguous().clone() for g in laid_out]
         try:
             found = backward(outputs, leaves, laid_out, retain_graph=True)
         except Defect as defect:
@@ -80,7 +81,7 @@ def layouts(subject):
                 raise defect.within(f"an incoming gradient that is {name}: ") from None
             own.append(f"torch's own backward refuses an incoming gradient that is {name}: {defect.message}")
             continue
-        expected = backward(outputs, leaves, [g.contiguous().clone() for g in laid_out], retain_graph=True)
+        expected = backward(outputs, leaves, contiguous, retain_graph=True)
         where = f"an incoming gradient that is {name}"
         expect(subject, found, expected, where, compared_to="that for a contiguous copy")
     refused = [words for i in range(len(subject.arguments)) for words in _audit_input(subject, i)]

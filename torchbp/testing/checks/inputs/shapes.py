@@ -13,6 +13,7 @@ from torchbp.testing.numerics.screen import seems_right
 from torchbp.testing.numerics.tensors import first_line
 from torchbp.testing.report import Defect, Skipped, Unsupported
 
+_NO_BATCH = "to do: drop batch_dims, if the function is not meant to map over each row alone"
 _NO_ROWS = "to add it: sizes written out, such as x.flatten(1) or x.view(len(x), d), instead of view(B, -1)"
 _SECONDS = 2.0  # of the CPU, after which the sweep of sizes ends; the report says how far it came
 
@@ -88,7 +89,7 @@ def _audit_batches(subject):
             raise Defect(
                 f"batch_dims={count} says that {name} has the leading dimensions {list(size)} of the inputs, and its "
                 f"shape is {list(output.shape)}",
-                ["drop batch_dims if the function is meant to reduce over them"],
+                [_NO_BATCH],
             )
     if subject.random.is_used:
         return
@@ -109,7 +110,8 @@ def _audit_batch(subject, mapped, outputs, words, change, promised=True):
         found = other.call_no_grad()
         for name, a, b in zip(subject.outputs.compared_names, found, expected, strict=True):
             if a.shape != b.shape:
-                raise Defect(f"{words} gives {name} of the shape {list(a.shape)}, not {list(b.shape)}")
+                shapes = f"{list(a.shape)}, not {list(b.shape)}"
+                raise Defect(f"{words} gives {name} of the shape {shapes}", [_NO_BATCH])
         expect_outputs(subject, found, expected, f"{words}: not the function of each row")
     except Exception as error:
         if not promised:

@@ -22,6 +22,9 @@ _FEW_ROWS = (128, 256)
 _MOST_NUMBERS = 2**20
 _IN_BACKWARD = "likely cause: .float() or a tensor of a lower precision in the backward"
 _CAUSE = "likely cause: numbers that cancel, overflow or underflow in the backward; compute in float32 inside"
+_NOT_CAST = (
+    "likely cause: the incoming gradient has the dtype of the output; cast it to that of what it is multiplied with"
+)
 _MIXED = "likely cause: a branch for one dtype alone, or a gradient cast to the dtype of another argument"
 
 
@@ -42,7 +45,7 @@ def precision(subject):
         _audit_magnitudes(subject, dtype, usual)
     _audit_many_rows(subject, usual)
     mixed = _audit_mixed(subject, usual)
-    return f"mixed dtypes: {listing(mixed)}" if mixed else ""
+    return f"mixed dtypes: {'; '.join(mixed)}" if mixed else ""
 
 
 def _word(dtype):
@@ -163,7 +166,7 @@ def _audit_mixed(subject, usual):
         try:
             backward(outputs, leaves, incoming_for(subject, outputs))
         except Defect as defect:
-            raise defect.within(f"with {words}: ", [_MIXED]) from None
+            raise defect.within(f"with {words}: ", [_NOT_CAST]) from None
         _expect_near(subject, point, f"with {words}", _MIXED, 0.0)
     return taken
 

@@ -42,7 +42,8 @@ def compiled_grad(subject):
     if not wrong:
         return ""
     what = f"torch.compile(torch.func.grad(f)) drops the backward of {listing(dropped)}, and gives another gradient"
-    raise Unsupported(f"{what} of {wrong[0][0]}; {_TO_KEEP}", [f"{name}: off by {gap:.2g}" for name, gap in wrong[:6]])
+    differences = [f"{name}: relative difference {gap:.2g}" for name, gap in wrong[:6]]
+    raise Unsupported(f"{what} of {wrong[0][0]}; {_TO_KEEP}", differences)
 
 
 def _compiled(subject, incoming):

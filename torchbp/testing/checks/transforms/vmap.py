@@ -48,12 +48,12 @@ def batched_grad(subject):
 
     refused = None
     for words, call in (
-        ("is_grads_batched=True", lambda: torch.autograd.grad(
+        ("is_grads_batched=True", lambda batch: torch.autograd.grad(
             outputs, leaves, batch, retain_graph=True, is_grads_batched=True, allow_unused=True)),
-        ("torch.func.vmap", lambda: torch.func.vmap(gradients_for)(*batch)),
+        ("torch.func.vmap", lambda batch: torch.func.vmap(gradients_for)(*batch)),
     ):  # fmt: skip
         try:
-            found = call()
+            found = call([gradient.clone() for gradient in batch])  # a backward may write into them
         except Exception as error:
             refused = refused or first_line(error)
             continue

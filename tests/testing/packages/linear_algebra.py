@@ -1,0 +1,157 @@
+"""Packages of linear algebra, optimisation and integrals."""
+
+import torch
+
+from tests.testing.packages.subject import Subject, numbers, positive
+
+
+def _definite(n):
+    a = numbers(n, n).detach()
+    return (a @ a.T + torch.eye(n)).requires_grad_()
+
+
+def linear_operator():
+    import linear_operator as package
+    from linear_operator.operators import DenseLinearOperator
+
+    def of_dense(function):
+        return lambda a, *rest: function(DenseLinearOperator(a), *rest)
+
+    yield Subject("solve", of_dense(package.solve), (_definite(4), numbers(4, 2)))
+    yield Subject(
+        "inv_quad_logdet", of_dense(lambda a, b: a.inv_quad_logdet(b, logdet=True)), (_definite(4), numbers(4, 2))
+    )
+    yield Subject("inv_quad", of_dense(lambda a, b: a.inv_quad(b)), (_definite(4), numbers(4, 2)))
+    yield Subject("diagonalization", of_dense(lambda a: a.diagonalization(method="symeig")[0]), _definite(4))
+    yield Subject("matmul", of_dense(lambda a, b: a @ b), (_definite(4), numbers(4, 2)))
+    yield Subject(
+        "sqrt_inv_matmul",
+        of_dense(lambda a, b: a.sqrt_inv_matmul(b)),
+        (_definite(4), numbers(4, 2)),
+        options={"rtol": 1e-3},
+    )
+    yield Subject("pivoted_cholesky", of_dense(lambda a: package.pivoted_cholesky(a, rank=2)), _definite(4))
+
+
+def xitorch():
+    import xitorch as package
+    from xitorch.integrate import quad
+    from xitorch.linalg import solve, symeig
+    from xitorch.optimize import rootfinder
+
+    def of_matrix(function):
+        return lambda a, *rest: function(package.LinearOperator.m((a + a.mT) / 2), *rest)
+
+    yield Subject("solve", of_matrix(lambda a, b: solve(a, b, method="exactsolve")), (_definite(4), numbers(4, 2)))
+    yield Subject("symeig", of_matrix(lambda a: symeig(a, neig=2, method="exacteig")[0]), _definite(4))
+    yield Subject("quad", lambda c: quad(lambda x, c: (c * x).sin(), 0.0, 1.0, params=(c,)), positive(3))
+    yield Subject(
+        "rootfinder",
+        lambda c: rootfinder(lambda y, c: y + 0.1 * y**3 - c, torch.zeros_like(c), params=(c,), f_tol=1e-12),
+        positive(3),
+    )
+
+
+def torchsparsegradutils():
+    import torchsparsegradutils as package
+
+    def sparse(values):
+        indices = torch.tensor([[0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 2]])
+        return torch.sparse_coo_tensor(indices, values, (3, 3)).coalesce()
+
+    yield Subject("sparse_mm", lambda values, b: package.sparse_mm(sparse(values), b), (positive(6), numbers(3, 2)))
+    yield Subject(
+        "sparse_triangular_solve",
+        lambda values, b: package.sparse_triangular_solve(sparse(values).to_sparse_csr(), b, upper=False),
+        (positive(6), numbers(3, 2)),
+    )
+
+
+def torchdiffeq():
+    from torchdiffeq import odeint, odeint_adjoint
+
+    class Field(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 2)
+
+        def forward(self, t, y):
+            return self.layer(y).tanh()
+
+    class Solution(torch.nn.Module):
+        def __init__(self, solver, **options):
+            super().__init__()
+            self.field, self.solver, self.options = Field(), solver, options
+
+        def forward(self, y):
+            return self.solver(self.field, y, torch.tensor([0.0, 0.5, 1.0]).to(y), **self.options)
+
+    yield Subject("odeint", Solution(odeint, method="rk4"), numbers(3, 2))
+    yield Subject(
+        "odeint_adjoint", Solution(odeint_adjoint, rtol=1e-9, atol=1e-9), numbers(3, 2), options={"rtol": 1e-4}
+    )
+
+
+def torchcde():
+    import torchcde as package
+
+    yield Subject("natural_cubic_coeffs", package.natural_cubic_coeffs, numbers(2, 5, 3))
+    yield Subject(
+        "hermite_cubic_coefficients_with_backward_differences",
+        package.hermite_cubic_coefficients_with_backward_differences,
+        numbers(2, 5, 3),
+    )
+    yield Subject(
+        "CubicSpline.evaluate",
+        lambda x: package.CubicSpline(package.natural_cubic_coeffs(x)).evaluate(torch.tensor(1.3).to(x)),
+        numbers(2, 5, 3),
+    )
+
+
+def torchdeq():
+    from torchdeq import get_deq
+
+    deq = get_deq(f_solver="fixed_point_iter", f_max_iter=200, f_tol=1e-12, b_max_iter=200, b_tol=1e-12, ift=True)
+    yield Subject(
+        "get_deq",
+        lambda x, w: deq(lambda z: (0.3 * w * z + x).tanh(), torch.zeros_like(x))[0][-1],
+        (numbers(2, 3), positive(3)),
+        options={"rtol": 1e-3},
+    )
+
+
+def torchinterp1d():
+    from torchinterp1d import interp1d
+
+    x = torch.arange(6, dtype=torch.float64)
+    yield Subject(
+        "interp1d",
+        lambda y, at: interp1d(x.to(y), y, at),
+        (numbers(6), (positive(4) * 2).detach().requires_grad_()),
+        options={"domain": {"at": (0, 5)}},
+    )
+
+
+def geotorch():
+    from geotorch import SO, Grassmannian, Stiefel
+
+    for manifold, size in ((SO, (4, 4)), (Stiefel, (4, 2)), (Grassmannian, (4, 2))):
+        yield Subject(manifold.__name__, manifold(size=size), numbers(*size))
+
+
+def geoopt():
+    import geoopt as package
+
+    ball, point = package.PoincareBall(), lambda: (numbers(3, 2) * 0.2).detach().requires_grad_()
+    yield Subject(
+        "PoincareBall.dist", lambda x, y: ball.dist(x, y), (point(), point()), options={"domain": (-0.5, 0.5)}
+    )
+    yield Subject(
+        "PoincareBall.expmap", lambda x, u: ball.expmap(x, u), (point(), point()), options={"domain": (-0.5, 0.5)}
+    )
+    yield Subject(
+        "PoincareBall.mobius_add",
+        lambda x, y: ball.mobius_add(x, y),
+        (point(), point()),
+        options={"domain": (-0.5, 0.5)},
+    )

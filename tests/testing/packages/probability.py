@@ -1,0 +1,117 @@
+"""Packages of probability: processes, flows, and special functions."""
+
+import torch
+
+from tests.testing.packages.subject import Subject, numbers, positive
+
+
+def gpytorch():
+    from gpytorch.functions import MaternCovariance, RBFCovariance, log_normal_cdf
+
+    def squared(x, y):
+        return (x[:, None] - y[None]).square().sum(-1)
+
+    def distance(x, y):
+        return squared(x, y).sqrt()
+
+    points = lambda: (numbers(3, 2), numbers(4, 2))  # noqa: E731
+    yield Subject(
+        "RBFCovariance", lambda x, y, scale: RBFCovariance.apply(x, y, scale, squared), (*points(), positive(1, 1))
+    )
+    yield Subject(
+        "MaternCovariance",
+        lambda x, y, scale: MaternCovariance.apply(x, y, scale, 1.5, distance),
+        (*points(), positive(1, 1)),
+    )
+    yield Subject("log_normal_cdf", log_normal_cdf, numbers(5))
+
+
+def zuko():
+    from zuko.utils import bisection, gauss_legendre
+
+    phi = torch.nn.Parameter(torch.tensor(0.7, dtype=torch.float64))
+    yield Subject(
+        "gauss_legendre",
+        lambda a, b, c: gauss_legendre(lambda x: (c * x).sin(), a, b, phi=(c,)),
+        (numbers(3), numbers(3), positive(1)),
+    )
+    yield Subject(
+        "bisection",
+        lambda y, c: bisection(lambda x: c * x + x**3, y, -10.0, 10.0, n=60, phi=(c,)),
+        (numbers(3), positive(1)),
+    )
+    del phi
+
+
+def pyro_ppl():
+    from pyro.ops.special import log_beta, safe_log
+    from pyro.ops.tensor_utils import safe_normalize
+
+    yield Subject("safe_log", safe_log, positive(5), options={"domain": (0.01, 100)})
+    yield Subject("log_beta", log_beta, (positive(4), positive(4)))
+    yield Subject("safe_normalize", lambda x: safe_normalize(x), numbers(3, 4))
+
+
+def botorch():
+    from botorch.acquisition.analytic import _ei_helper, _log_ei_helper
+    from botorch.utils import safe_math
+    from botorch.utils.probability import utils
+
+    for name in (
+        "log1mexp",
+        "logexpit",
+        "fatplus",
+        "log_fatplus",
+        "log_softplus",
+        "cauchy",
+        "pareto",
+        "smooth_amax",
+        "fatmax",
+        "logmeanexp",
+        "sigmoid",
+    ):
+        if hasattr(safe_math, name):
+            function, x = getattr(safe_math, name), numbers(3, 4)
+            x = (-x.abs()).detach().requires_grad_() if name == "log1mexp" else x
+            call = (
+                (lambda x, function=function: function(x, dim=-1))
+                if name in ("smooth_amax", "fatmax", "logmeanexp")
+                else function
+            )
+            yield Subject(name, call, x)
+    yield Subject("logdiffexp", safe_math.logdiffexp, (numbers(4), (numbers(4).abs() + 2).detach().requires_grad_()))
+    for name in ("ndtr", "phi", "log_phi", "log_ndtr", "log_erfc", "log_erfcx"):
+        yield Subject(name, getattr(utils, name), numbers(3, 4))
+    yield Subject(
+        "log_prob_normal_in", utils.log_prob_normal_in, (numbers(4), (numbers(4).abs() + 2).detach().requires_grad_())
+    )
+    yield Subject("_ei_helper", _ei_helper, numbers(5))
+    yield Subject("_log_ei_helper", _log_ei_helper, numbers(5))
+
+
+def nflows():
+    from nflows.transforms.splines import rational_quadratic_spline, unconstrained_rational_quadratic_spline
+    from nflows.utils.torchutils import cbrt
+
+    widths, heights, slopes = numbers(3, 4), numbers(3, 4), numbers(3, 5)
+    inside = torch.rand(3, dtype=torch.float64, requires_grad=True)
+    yield Subject(
+        "rational_quadratic_spline",
+        lambda x, w, h, d: rational_quadratic_spline(x, w, h, d),
+        (inside, widths, heights, slopes),
+        options={"domain": {"x": (0, 1)}},
+    )
+    yield Subject(
+        "unconstrained_rational_quadratic_spline",
+        lambda x, w, h, d: unconstrained_rational_quadratic_spline(x, w, h, d, tails="linear"),
+        (numbers(3), widths, heights, numbers(3, 3)),
+    )
+    yield Subject("cbrt", cbrt, numbers(4))
+
+
+def geomloss():
+    from geomloss import SamplesLoss
+
+    clouds = lambda: (numbers(4, 2), numbers(5, 2))  # noqa: E731
+    for loss in ("sinkhorn", "gaussian", "laplacian", "energy"):
+        yield Subject(loss, SamplesLoss(loss, blur=0.5, backend="tensorized"), clouds())

@@ -1,0 +1,92 @@
+"""Packages of signals, graphs and groups."""
+
+import torch
+
+from tests.testing.packages.subject import Subject, numbers, positive
+
+
+def pytorch_wavelets():
+    from pytorch_wavelets import DTCWTForward, DWTForward, DWTInverse
+    from pytorch_wavelets.scatternet import ScatLayer
+    from pytorch_wavelets.scatternet.lowlevel import SmoothMagFn
+
+    def forward(x):
+        low, high = DWTForward(J=1, wave="db2", mode="symmetric").to(x)(x)
+        return low, high[0]
+
+    def inverse(low, high):
+        return DWTInverse(wave="db2", mode="symmetric").to(low)((low, [high]))
+
+    yield Subject("DWTForward", forward, numbers(1, 2, 8, 8))
+    yield Subject("DWTInverse", inverse, (numbers(1, 2, 5, 5), numbers(1, 2, 3, 5, 5)))
+    yield Subject("SmoothMagFn", lambda x, y: SmoothMagFn.apply(x, y, 0.1), (numbers(3, 4), numbers(3, 4)))
+    yield Subject("ScatLayer", ScatLayer(), numbers(1, 1, 8, 8))
+    yield Subject("DTCWTForward", lambda x: DTCWTForward(J=2).to(x)(x)[0], numbers(1, 1, 8, 8))
+
+
+def ptwt():
+    import ptwt as package
+
+    yield Subject("wavedec", lambda x: package.wavedec(x, "db2", level=2), numbers(2, 16))
+    yield Subject("cwt", lambda x: package.cwt(x, torch.arange(1, 4), "mexh")[0], numbers(2, 16))
+
+
+def kymatio():
+    from kymatio.backend.torch_backend import ModulusStable
+
+    yield Subject("ModulusStable", ModulusStable.apply, numbers(3, 4, 2))
+
+
+def torchaudio():
+    from torchaudio import functional
+
+    yield Subject(
+        "lfilter",
+        lambda x, a, b: functional.lfilter(x, a, b, clamp=False),
+        (numbers(2, 8), torch.tensor([1.0, -0.3, 0.1], dtype=torch.float64, requires_grad=True), numbers(3)),
+    )
+    yield Subject("biquad", lambda x: functional.lowpass_biquad(x, 16000, 3000.0), numbers(2, 8))
+    logits, targets = numbers(1, 4, 3, 5).detach().float().requires_grad_(), torch.tensor([[1, 2]], dtype=torch.int32)
+    lengths = torch.tensor([4], dtype=torch.int32), torch.tensor([2], dtype=torch.int32)
+    yield Subject("rnnt_loss", lambda x: functional.rnnt_loss(x, targets, *lengths, blank=0), logits)
+
+
+def torch_geometric():
+    from torch_geometric.utils import scatter, segment, softmax
+    from torch_geometric.utils.cross_entropy import sparse_cross_entropy
+
+    index, edges = torch.tensor([0, 0, 1, 1, 2]), torch.tensor([[0, 0, 1, 2], [1, 3, 2, 0]])
+    yield Subject("softmax", lambda x: softmax(x, index), numbers(5, 3))
+    for reduce in ("sum", "mean", "max", "mul"):
+        yield Subject(f"scatter {reduce}", lambda x, reduce=reduce: scatter(x, index, reduce=reduce), numbers(5, 3))
+    yield Subject("segment", lambda x: segment(x, torch.tensor([0, 2, 5]), reduce="mean"), numbers(5, 3))
+    yield Subject("sparse_cross_entropy", lambda x: sparse_cross_entropy(x, edges), numbers(3, 4))
+    yield Subject(
+        "sparse_cross_entropy with weights",
+        lambda x, w: sparse_cross_entropy(x, edges, w),
+        (numbers(3, 4), positive(4).detach()),
+    )
+
+
+def e3nn():
+    from e3nn import o3
+    from e3nn.math import soft_one_hot_linspace, soft_unit_step
+
+    yield Subject("soft_unit_step", soft_unit_step, numbers(6))
+    yield Subject("spherical_harmonics", lambda x: o3.spherical_harmonics([0, 1, 2], x, normalize=True), numbers(4, 3))
+    for basis in ("gaussian", "cosine", "smooth_finite", "fourier", "bessel"):
+        yield Subject(
+            f"soft_one_hot_linspace {basis}",
+            lambda x, basis=basis: soft_one_hot_linspace(x, 0.0, 2.0, 4, basis=basis, cutoff=True),
+            positive(5),
+        )
+
+
+def diffsort():
+    from diffsort import DiffSortNet
+    from diffsort.functional import NormalCDF
+
+    yield Subject("NormalCDF", lambda x: NormalCDF.apply(x, 0.5), numbers(3, 4))
+    for distribution in ("logistic", "logistic_phi", "cauchy", "optimal", "gaussian"):
+        net = DiffSortNet("bitonic", 4, steepness=5, distribution=distribution)
+        yield Subject(f"DiffSortNet {distribution}", lambda x, net=net: net(x), numbers(2, 4))
