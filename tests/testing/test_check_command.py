@@ -339,6 +339,13 @@ def test_the_child_ends_with_its_parent(run, how):
         parent.communicate()
 
 
+def test_each_layer_of_a_large_model_has_the_time_of_a_check():
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    for message in (None, None, "the result of all layers"):  # None before each layer
+        writer.send(message)
+    assert worker._receive(None, reader, seconds=5.0) == "the result of all layers"
+
+
 def until(condition, seconds=20.0):
     end = time.monotonic() + seconds
     while not condition():

@@ -245,6 +245,10 @@ class SigmoidFromInput(Function):
         return g * y * (1 - y)
 
 
+def smooth_length(x, eps=1e-6):
+    return (x * x + eps).sqrt()
+
+
 @pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
     ("function", "inputs", "checks"),
@@ -253,8 +257,17 @@ class SigmoidFromInput(Function):
         (lambda x, width: torch.exp(-((x / width) ** 2)), (X.clone().requires_grad_(), X.abs() + 0.5), "variations"),
         (torch.abs, (torch.complex(X, X).requires_grad_(),), "side_effects"),
         (SigmoidFromInput, (torch.tensor([0.3, -0.7, 0.5, -0.2], dtype=torch.float64),), "precision"),
+        (smooth_length, (X * torch.tensor([0, 1, 0, 1]),), "variations"),
+        (lambda x: 1 / (1 + x**4), (X,), "extremes"),
     ],
-    ids=["a scale is never 0", "a width is never 0", "a complex nan", "an overflow beside what cancels"],
+    ids=[
+        "a scale is never 0",
+        "a width is never 0",
+        "a complex nan",
+        "an overflow beside what cancels",
+        "an eps is never 0",
+        "x⁴ at 100 in float16",
+    ],
 )
 def test_it_accuses_nobody_wrongly_by_a_check(function, inputs, checks):
     report = check(function, inputs, checks=checks)

@@ -13,8 +13,8 @@ from torchbp import nn, ops
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
-# numbers of every size in every precision, which tests/ops compares with torch too
-SWEEPS = ("extremes", "magnitudes", "precision", "reference")
+# numbers of every size in every precision, and many shapes, which tests/ops compares with torch too
+SWEEPS = ("extremes", "magnitudes", "precision", "reference", "shapes")
 
 
 def chosen():

@@ -72,6 +72,27 @@ class _Items(list):
         self._holder[self._key] = self._make(self)
 
 
+class _Attributes(dict):
+    """The attributes of an object, in its `__dict__` or its `__slots__`. One that is set here is set there."""
+
+    def __init__(self, owner):
+        names = [name for kind in type(owner).__mro__ for name in _names(vars(kind).get("__slots__", ()))]
+        in_slots = {name: getattr(owner, name) for name in names if hasattr(owner, name)}
+        super().__init__({**in_slots, **getattr(owner, "__dict__", {})})
+        self._owner = owner
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        if key in getattr(self._owner, "__dict__", {}):
+            vars(self._owner)[key] = value
+        else:
+            object.__setattr__(self._owner, key, value)  # also of a frozen object
+
+
+def _names(slots):
+    return [name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__")]
+
+
 def _rebuilt(function, slots):
     if isinstance(function, functools.partial):
         keywords = dict(function.keywords)
@@ -94,10 +115,10 @@ def _rebuilt(function, slots):
 
 def _copy_of_object(owner, slots, name="{}".format, depth=0):
     """A copy whose attributes may be replaced, if some of them hold leaves; else the object itself."""
-    if isinstance(owner, _NOT_SEARCHED) or not hasattr(owner, "__dict__") or _is_of_torch(type(owner)):
+    if isinstance(owner, _NOT_SEARCHED) or _is_of_torch(type(owner)):
         return owner
     before, count = dict(slots), slots.count
-    _take_leaves(dict(vars(owner)), slots, name, depth)
+    _take_leaves(dict(_Attributes(owner)), slots, name, depth)
     if slots.count == count:
         return owner
     slots.clear()
@@ -108,7 +129,7 @@ def _copy_of_object(owner, slots, name="{}".format, depth=0):
     except Exception:
         return owner
     if other is not owner:
-        _take_leaves(vars(other), slots, name, depth)
+        _take_leaves(_Attributes(other), slots, name, depth)
     return other
 
 

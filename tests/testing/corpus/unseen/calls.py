@@ -102,6 +102,16 @@ def of_an_object(function):
     return lambda x: function.apply(x, settings.layers[0]["scale"][0])
 
 
+class Slotted:
+    __slots__ = ("function", "weight")
+
+    def __init__(self, function):
+        self.function, self.weight = function, LEAF
+
+    def __call__(self, x):
+        return self.function.apply(x, self.weight)
+
+
 def of_a_helper(function):
     def helper(x):
         return function.apply(x, LEAF)
@@ -124,5 +134,6 @@ DEFECTS = [
     entry("scale_of_the_context", SineScaledByContext, ScaledSine, _x, 7, _in_another_thread),
     entry("leaf_in_a_tuple", of_a_tuple(SquareTimesHalved), of_a_tuple(SquareTimes), _x, 9, _of_the_leaf),
     entry("leaf_of_an_object", of_an_object(SquareTimesHalved), of_an_object(SquareTimes), _x, 9, _of_the_leaf),
+    entry("leaf_in_slots", Slotted(SquareTimesHalved), Slotted(SquareTimes), _x, 9, _of_the_leaf),
     entry("leaf_of_a_helper", of_a_helper(SquareTimesHalved), of_a_helper(SquareTimes), _x, 9, _of_the_leaf),
 ]  # fmt: skip

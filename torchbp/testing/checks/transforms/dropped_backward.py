@@ -21,7 +21,7 @@ def compiled_grad(subject):
     """Nothing is compiled where the forward of each Function, differentiated, gives what its backward gives."""
     need(subject)
     captured = any(a.kind == "captured" for a in subject.arguments)
-    if subject.callee.module is not None or captured or subject.behaviour.in_place or subject.behaviour.writes:
+    if captured or subject.behaviour.in_place or subject.behaviour.writes or subject.callee.copy_error is not None:
         raise Skipped("for functions of their arguments that write into none")
     if any(t.is_complex() for t in subject.point):
         raise Skipped("complex")
@@ -47,12 +47,18 @@ def compiled_grad(subject):
 
 
 def _compiled(subject, incoming):
-    wanted, function, compared = tuple(subject.differentiable), subject.callee.function, subject.outputs.compared
-    inputs = subject.callee.inputs
+    """The gradients by torch.compile(torch.func.grad(f)), where f is a sum of the outputs with weights."""
+    wanted, compared, function = tuple(subject.differentiable), subject.outputs.compared, subject.callee.function
+    inputs, module = subject.callee.inputs, None if subject.callee.module is None else subject.fresh_module()
+    names = [(i, argument.name) for i, argument in enumerate(subject.arguments) if argument.kind != "input"]
 
     def scalar(*tensors):
         args, kwargs = inputs.unflatten(tensors)
-        returned = [t for t in tree_leaves(function(*args, **kwargs)) if isinstance(t, torch.Tensor)]
+        if module is None:
+            result = function(*args, **kwargs)
+        else:
+            result = torch.func.functional_call(module, {name: tensors[i] for i, name in names}, args, kwargs)
+        returned = [t for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
         return sum((g * returned[i]).sum() for g, i in zip(incoming, compared, strict=True))
 
     try:
@@ -83,7 +89,7 @@ def _recorded(subject):
     """The calls of custom Functions within: their classes have another forward as long as it lasts."""
     nodes = custom_nodes(subject.call(subject.fresh_tensors(subject.differentiable)))
     kinds, calls = {getattr(type(node), "_forward_cls", None) for node in nodes} - {None}, []
-    before = {kind: vars(kind).get("forward") for kind in kinds}
+    before = {kind: (vars(kind).get("forward"), kind.forward) for kind in kinds}
 
     def recording(kind, forward):
         @functools.wraps(forward)  # whose defaults torch reads
@@ -93,16 +99,16 @@ def _recorded(subject):
 
         return staticmethod(call)
 
-    for kind in kinds:
-        kind.forward = recording(kind, kind.forward)
+    for kind, (_, forward) in before.items():
+        kind.forward = recording(kind, forward)
     try:
         yield calls
     finally:
-        for kind, forward in before.items():
-            if forward is None:  # it was inherited
+        for kind, (defined, _) in before.items():
+            if defined is None:  # it was inherited
                 del kind.forward
             else:
-                kind.forward = forward
+                kind.forward = defined
 
 
 def _has_setup(kind):
