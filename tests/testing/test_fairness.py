@@ -348,7 +348,7 @@ def cusp(x):
     ids=["tie", "cusp"],
 )
 def test_where_there_is_no_slope_nobody_is_accused(function, x, seed):
-    """At equal numbers, two directions may have one median by chance; at a cusp, the slope grows as the step shrinks."""
+    """Of equal numbers, two directions may have one median by chance; at a cusp, the slope grows without end."""
     torch.manual_seed(seed)
     report = check(function, torch.randn_like(x), checks="extremes", seed=seed)
     assert not report.failed, str(report)

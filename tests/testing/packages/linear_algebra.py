@@ -4,6 +4,8 @@ import torch
 
 from tests.testing.packages.subject import Subject, numbers, positive
 
+NO_GRAPH = "defect: the gradient has no graph: a second derivative lacks it, silently"
+
 
 def _definite(n):
     a = numbers(n, n).detach()
@@ -17,20 +19,39 @@ def linear_operator():
     def of_dense(function):
         return lambda a, *rest: function(DenseLinearOperator(a), *rest)
 
-    yield Subject("solve", of_dense(package.solve), (_definite(4), numbers(4, 2)))
+    jitter = {"extremes": "convention: what is added to a singular matrix depends on the dtype"}
+    yield Subject("solve", of_dense(package.solve), (_definite(4), numbers(4, 2)), jitter)
     yield Subject(
-        "inv_quad_logdet", of_dense(lambda a, b: a.inv_quad_logdet(b, logdet=True)), (_definite(4), numbers(4, 2))
+        "inv_quad_logdet",
+        of_dense(lambda a, b: a.inv_quad_logdet(b, logdet=True)),
+        (_definite(4), numbers(4, 2)),
+        jitter,
     )
-    yield Subject("inv_quad", of_dense(lambda a, b: a.inv_quad(b)), (_definite(4), numbers(4, 2)))
+    yield Subject(
+        "inv_quad",
+        of_dense(lambda a, b: a.inv_quad(b)),
+        (_definite(4), numbers(4, 2)),
+        jitter | {"second_order": NO_GRAPH},
+    )
     yield Subject("diagonalization", of_dense(lambda a: a.diagonalization(method="symeig")[0]), _definite(4))
-    yield Subject("matmul", of_dense(lambda a, b: a @ b), (_definite(4), numbers(4, 2)))
+    product = {
+        "autocast": "defect: a backward after a forward under autocast mixes dtypes, and raises",
+        "checkpointing": "defect: it reads ctx.saved_tensors twice, which checkpoints refuse",
+    }
+    yield Subject("matmul", of_dense(lambda a, b: a @ b), (_definite(4), numbers(4, 2)), product)
     yield Subject(
         "sqrt_inv_matmul",
         of_dense(lambda a, b: a.sqrt_inv_matmul(b)),
         (_definite(4), numbers(4, 2)),
-        options={"rtol": 1e-3},
+        {"linearity": "defect: of an incoming gradient of 1e-12 nothing is left"},
+        {"rtol": 1e-3, "checks": "fast"},
     )
-    yield Subject("pivoted_cholesky", of_dense(lambda a: package.pivoted_cholesky(a, rank=2)), _definite(4))
+    pivots = {
+        "second_order": NO_GRAPH,
+        "shapes": "convention: of equal pivots one is chosen",
+        "precision": "convention: in float32 such a matrix is not positive definite",
+    }
+    yield Subject("pivoted_cholesky", of_dense(lambda a: package.pivoted_cholesky(a, rank=2)), _definite(4), pivots)
 
 
 def xitorch():
@@ -44,7 +65,8 @@ def xitorch():
 
     yield Subject("solve", of_matrix(lambda a, b: solve(a, b, method="exactsolve")), (_definite(4), numbers(4, 2)))
     yield Subject("symeig", of_matrix(lambda a: symeig(a, neig=2, method="exacteig")[0]), _definite(4))
-    yield Subject("quad", lambda c: quad(lambda x, c: (c * x).sin(), 0.0, 1.0, params=(c,)), positive(3))
+    raises = {"values": "defect: it returns a gradient of a bound that is no tensor, and the backward raises"}
+    yield Subject("quad", lambda c: quad(lambda x, c: (c * x).sin(), 0.0, 1.0, params=(c,)), positive(3), raises)
     yield Subject(
         "rootfinder",
         lambda c: rootfinder(lambda y, c: y + 0.1 * y**3 - c, torch.zeros_like(c), params=(c,), f_tol=1e-12),
@@ -86,7 +108,7 @@ def torchdiffeq():
         def forward(self, y):
             return self.solver(self.field, y, torch.tensor([0.0, 0.5, 1.0]).to(y), **self.options)
 
-    yield Subject("odeint", Solution(odeint, method="rk4"), numbers(3, 2))
+    yield Subject("odeint", Solution(odeint, method="rk4"), numbers(3, 2), options={"checks": "fast"})
     yield Subject(
         "odeint_adjoint", Solution(odeint_adjoint, rtol=1e-9, atol=1e-9), numbers(3, 2), options={"rtol": 1e-4}
     )

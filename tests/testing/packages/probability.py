@@ -14,14 +14,14 @@ def gpytorch():
     def distance(x, y):
         return squared(x, y).sqrt()
 
-    points = lambda: (numbers(3, 2), numbers(4, 2))  # noqa: E731
+    x, y = numbers(3, 2).detach(), numbers(4, 2).detach()  # it has gradients of the lengthscale alone
     yield Subject(
-        "RBFCovariance", lambda x, y, scale: RBFCovariance.apply(x, y, scale, squared), (*points(), positive(1, 1))
+        "RBFCovariance", lambda scale: RBFCovariance.apply(x.to(scale), y.to(scale), scale, squared), positive(1, 1)
     )
     yield Subject(
         "MaternCovariance",
-        lambda x, y, scale: MaternCovariance.apply(x, y, scale, 1.5, distance),
-        (*points(), positive(1, 1)),
+        lambda scale: MaternCovariance.apply(x.to(scale), y.to(scale), scale, 1.5, distance),
+        positive(1, 1),
     )
     yield Subject("log_normal_cdf", log_normal_cdf, numbers(5))
 
@@ -29,7 +29,6 @@ def gpytorch():
 def zuko():
     from zuko.utils import bisection, gauss_legendre
 
-    phi = torch.nn.Parameter(torch.tensor(0.7, dtype=torch.float64))
     yield Subject(
         "gauss_legendre",
         lambda a, b, c: gauss_legendre(lambda x: (c * x).sin(), a, b, phi=(c,)),
@@ -40,7 +39,6 @@ def zuko():
         lambda y, c: bisection(lambda x: c * x + x**3, y, -10.0, 10.0, n=60, phi=(c,)),
         (numbers(3), positive(1)),
     )
-    del phi
 
 
 def pyro_ppl():

@@ -37,20 +37,6 @@ def kymatio():
     yield Subject("ModulusStable", ModulusStable.apply, numbers(3, 4, 2))
 
 
-def torchaudio():
-    from torchaudio import functional
-
-    yield Subject(
-        "lfilter",
-        lambda x, a, b: functional.lfilter(x, a, b, clamp=False),
-        (numbers(2, 8), torch.tensor([1.0, -0.3, 0.1], dtype=torch.float64, requires_grad=True), numbers(3)),
-    )
-    yield Subject("biquad", lambda x: functional.lowpass_biquad(x, 16000, 3000.0), numbers(2, 8))
-    logits, targets = numbers(1, 4, 3, 5).detach().float().requires_grad_(), torch.tensor([[1, 2]], dtype=torch.int32)
-    lengths = torch.tensor([4], dtype=torch.int32), torch.tensor([2], dtype=torch.int32)
-    yield Subject("rnnt_loss", lambda x: functional.rnnt_loss(x, targets, *lengths, blank=0), logits)
-
-
 def torch_geometric():
     from torch_geometric.utils import scatter, segment, softmax
     from torch_geometric.utils.cross_entropy import sparse_cross_entropy
