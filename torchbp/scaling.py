@@ -91,9 +91,7 @@ class Standard(_Linear):
         if not share.sum() > 0:
             self.center[number], self.scale[number] = 0, math.inf
             return
-        share = share / share.sum()
-        mean = column[0] + share @ (column - column[0])  # exactly the number of a constant column, however long
-        deviation = (share @ (column - mean).square()).sqrt()
+        mean, deviation = mean_and_deviation(column, share)
         self.center[number] = mean
         self.scale[number] = deviation if deviation > SMALLEST * column.abs().max() else math.inf
 
@@ -148,8 +146,25 @@ def make_scaling(name: str, features: int) -> Scaling:
     return SCALINGS[name](features)
 
 
+def mean_and_deviation(column, weight):
+    """The mean and the standard deviation of numbers of any size, float64 `(N)`, by their weights `(N)`."""
+    unit = power_of_two_below(
+        float(column.abs().max())
+    )  # the squares of large numbers would be inf, and of small ones 0
+    column, share = column / unit, weight / weight.sum()
+    mean = column[0] + share @ (column - column[0])  # exactly the number of a constant column, however long
+    return unit * mean, unit * (share @ (column - mean).square()).sqrt()
+
+
+def power_of_two_below(number):
+    """The power of two from number/2 to number, by which a division rounds nothing; 1 of 0."""
+    return math.ldexp(1, math.frexp(number)[1] - 1) if number else 1.0
+
+
 def smoothly_clipped(z, bound):
     """z / √(1 + (z/bound)²): nearly z up to half of the bound, and never beyond it."""
+    far = 1e9 * bound  # from where on the result is the bound, and the square of z may be inf
+    z = z.clamp(-far, far)
     return z / (1 + (z / bound).square()).sqrt()
 
 

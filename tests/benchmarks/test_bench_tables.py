@@ -11,10 +11,11 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
 
 from torchbp.benchmarks.commands import tables
-from torchbp.benchmarks.helpers import real_tables, table_models, table_records
+from torchbp.benchmarks.helpers import real_tables, table_models, table_records, table_scores
 from torchbp.benchmarks.helpers.real_tables import CLASSES, NUMBER, read_table, split, table_files
 from torchbp.benchmarks.helpers.table_models import ABLATION, MODELS, PEER, library_models, of_library
 from torchbp.benchmarks.helpers.table_records import TableRecords, key_of
+from torchbp.benchmarks.helpers.table_summaries import counted_loss, paired, summaries
 from torchbp.cli import main
 
 DUMMIES = {
@@ -71,8 +72,8 @@ def test_every_table_of_scikit_learn_is_read():
 
 
 def test_the_command_prints_means_and_a_summary(folder, monkeypatch, capsys):
-    monkeypatch.setattr(tables, "MODELS", {PEER: DUMMIES[PEER]})
-    monkeypatch.setattr(tables, "PACK", {"linear": DUMMIES["linear"]})
+    monkeypatch.setattr(table_models, "MODELS", {PEER: DUMMIES[PEER]})
+    monkeypatch.setattr(table_models, "PACK", {"linear": DUMMIES["linear"]})
     file = folder / "a.json"
     arguments = ["bench", "tables", str(folder), "--seeds", "2", "--only", "titanic", "autompg", "--json", str(file)]
     arguments.append("--pack")
@@ -88,15 +89,21 @@ def test_the_command_prints_means_and_a_summary(folder, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "log-loss, accuracy and seconds of the processor, means over the seeds" in out
     assert "RMSE / deviation, R² and seconds of the processor, means over the seeds" in out
-    rows = {line.split("│")[1].strip(): line.split("│")[2:-1] for line in out.splitlines() if line.startswith("│")}
-    assert [float(cell) for cell in rows["linear"][2:5]] == [1, 0, 1]
-    assert [float(cell) for cell in rows[PEER][:5]] == [1, 0, 0, 0, 2]
+    *_, table, pairs = out.split("┏")
+    (peer, linear), (pair,) = (
+        [line.split("│")[2:-1] for line in of.splitlines() if "│" in line] for of in (table, pairs)
+    )
+    assert [float(cell) for cell in linear[:2]] == [1, 0]  # rank
+    assert [float(cell) for cell in peer[:5]] == [2, 0, 1, 0, 0]
+    assert float(pair[0]) == pytest.approx(1 / float(linear[2]), rel=0.01)
+    assert [int(cell) for cell in pair[2:5]] == [0, 2, 4]
+    assert f"{PEER} beside each other one" in out
     assert out.endswith("at most 5000 rows of a table, 2 seeds, one thread\n")
 
 
 def test_a_bench_that_was_killed_goes_on(folder, monkeypatch, capsys):
     """What is in the file is not measured again; the line that it was writing is cut off."""
-    monkeypatch.setattr(tables, "MODELS", DUMMIES)
+    monkeypatch.setattr(table_models, "MODELS", DUMMIES)
     file, scored, fits = folder / "records.jsonl", tables.scored, []
 
     def killed(model, parts, kind):
@@ -139,14 +146,16 @@ def test_a_record_is_of_its_rows_options_and_versions(monkeypatch):
         key_of("ours", MODELS["torchbp's MLP"][CLASSES](0), others),
         key_of("ours", MODELS["torchbp's MLP"][CLASSES](0), parts._replace(y_test=parts.y_test[::-1])),
     }
-    monkeypatch.setattr(table_records, "source_digest", lambda: "of another source")
+    monkeypatch.setattr(table_records, "source_digest", lambda: b"of another source")
     different.add(key_of("ours", MODELS["torchbp's MLP"][CLASSES](0), parts))
     monkeypatch.setattr(table_records, "installed_version", lambda name: "0.1")
     different.add(key_of("ours", MODELS["torchbp's MLP"][CLASSES](0), parts))
     assert len(different) == 8
     theirs = key_of("", MODELS[PEER][CLASSES](0), parts)
-    monkeypatch.setattr(table_records, "source_digest", lambda: "of a third source")
+    monkeypatch.setattr(table_records, "source_digest", lambda: b"of a third source")
     assert theirs == key_of("", MODELS[PEER][CLASSES](0), parts)
+    monkeypatch.setattr(table_scores, "__file__", table_records.__file__)  # another source of what is measured
+    assert theirs != key_of("", MODELS[PEER][CLASSES](0), parts)
 
 
 def test_a_file_of_something_else_is_not_appended_to(tmp_path, capsys):
@@ -162,36 +171,59 @@ def test_a_file_of_something_else_is_not_appended_to(tmp_path, capsys):
     assert "cannot be written: No such file or directory" in capsys.readouterr().err
 
 
-def test_summary():
-    def record(name, seed, variant, loss, s):
-        return {
-            "network": name,
-            "seed": seed,
-            "variant": variant,
-            "task": NUMBER,
-            "loss": loss,
-            "trivial": 1.0,
-            "score": 0.5,
-            "s": s,
-        }
+def record(name, seed, variant, loss, s=1.0, task=NUMBER, rows=100):
+    found = {"network": name, "seed": seed, "variant": variant, "task": task, "loss": loss, "trivial": 1.0}
+    return found | {"score": 0.5, "rows": rows, "s": s}
 
-    found = tables.summaries([
-        record("a", 0, PEER, 0.5, 1.0), record("a", 0, "other", 0.25, 3.0), record("a", 0, "bad", 1.5, 1.0),
-        record("a", 1, PEER, 0.4, 1.0), record("a", 1, "other", 0.7, 1.0), record("a", 1, "bad", 1.5, 1.0),
-        record("b", 0, PEER, 0.5, 1.0), record("b", 0, "other", 0.5, 10.0), record("b", 0, "bad", 1.5, 1.0),
-        record("b", 1, PEER, 0.5, 1.0), record("b", 1, "other", 0.5, 10.0), record("b", 1, "bad", 1.5, 1.0),
-    ])  # fmt: skip
+
+RECORDS = [
+    record("a", 0, PEER, 0.5, 1.0), record("a", 0, "other", 0.25, 3.0), record("a", 0, "bad", 1.5),
+    record("a", 1, PEER, 0.4, 1.0), record("a", 1, "other", 0.7, 1.0), record("a", 1, "bad", 1.5),
+    record("b", 0, PEER, 0.5, 1.0), record("b", 0, "other", 0.5, 10.0), record("b", 0, "bad", 1.5),
+    record("b", 1, PEER, 0.5, 1.0), record("b", 1, "other", 0.5, 10.0), record("b", 1, "bad", 1.5),
+]  # fmt: skip
+
+
+def test_summary():
+    found = summaries(RECORDS, PEER)
     ours = found["other"]
     assert ours["normalised"] == pytest.approx((1 + 0.5 + 1 + 1) / 4)
-    assert ours["error"] == pytest.approx(abs(1 - 0.75) / 2)  # of the two seeds' means
-    assert ours["rank"] == (1 + 2 + 1 + 1) / 4
+    assert (ours["rank"], ours["rank_error"]) == (1.5, 0)  # of a (1 + 2)/2, of b equal to that of the peer
     logs = math.log(0.25 / 0.5) / 2 + math.log(0.7 / 0.4) / 2, 0.0  # of a and of b
     assert ours["loss_ratio"] == pytest.approx(math.exp(sum(logs) / 2))
-    assert ours["ratio_error"] == pytest.approx(ours["loss_ratio"] * abs(logs[0]) / 2)
+    assert ours["loss_ratio_error"] == pytest.approx(ours["loss_ratio"] * abs(logs[0]) / 2)
     assert ours["ratio"] == 24 / 4
-    assert ours["median_ratio"] == (2 + 10) / 2
-    assert found["bad"]["normalised"] == 0
+    assert (found["bad"]["normalised"], found["bad"]["rank"]) == (0, 3)
     assert np.isnan(ours[CLASSES])
+
+
+def test_pairs():
+    few = [of for of in RECORDS if (of["variant"], of["seed"]) != ("bad", 1)]
+    found = paired(few, "other")
+    assert list(found) == [PEER, "bad"]
+    logs = (math.log(0.25 / 0.5) + math.log(0.7 / 0.4)) / 2, 0.0
+    assert found[PEER]["loss_ratio"] == pytest.approx(math.exp(sum(logs) / 2))
+    assert found[PEER] | {"lower": 1, "tables": 2, "splits": 4, "ratio": 24 / 4} == found[PEER]
+    assert found["bad"] | {"lower": 2, "tables": 2, "splits": 2, "ratio": 13 / 2} == found["bad"]
+
+
+def test_how_sure_a_model_is_of_rows_that_are_all_right_decides_nothing():
+    sure, mild = (record("a", 0, name, loss, task=CLASSES) for name, loss in ((PEER, 1e-6), ("mild", 0.009)))
+    assert counted_loss(sure) == counted_loss(mild) == 1 / 100
+    assert counted_loss(record("a", 0, PEER, 0.02, task=CLASSES)) == 0.02
+    assert counted_loss(record("a", 0, PEER, 1e-6)) == 1e-6
+    assert [of["rank"] for of in summaries([sure, mild], PEER).values()] == [1.5, 1.5]
+
+
+def test_models_that_are_named_are_measured_alone(folder, monkeypatch, capsys):
+    monkeypatch.setattr(table_models, "MODELS", DUMMIES)
+    arguments = ["bench", "tables", str(folder), "--only", "autompg", "--seeds", "1", "--models"]
+    assert main([*arguments, "linear"]) == 0
+    out = capsys.readouterr().out
+    assert "│ linear" in out
+    assert PEER not in out
+    assert main([*arguments, "quadratic"]) != 0
+    assert f"argument --models: quadratic is not one of {PEER}, linear," in capsys.readouterr().err
 
 
 def test_folders_without_tables(tmp_path, capsys):
@@ -219,9 +251,8 @@ def test_each_part_of_the_pack_is_changed_in_the_ablation():
     found = {}
     for name, kinds in ABLATION.items():
         model = kinds[CLASSES](0)
-        size = model.members
+        assert model.members == {"8 members": 8, "16 members": 16, "32 members": 32, "8 folds": 24}.get(name, 12)
         found[name] = model.set_params(**small).fit(x, y)
-        assert size == (int(name.split()[0]) if name.endswith("members") else 32)
     assert {len(of_one.hidden_layer_sizes) for of_one in found["one depth"].configurations_} == {2}
     assert {of_one.hidden_layer_sizes[0] for of_one in found["64 units"].configurations_} == {64}
     assert [of_one.share for of_one in found["no choice"].configurations_] == [0.5, 0.5]

@@ -10,7 +10,7 @@ from torchbp.estimators import PackClassifier, PackRegressor
 from torchbp.estimators.pack_training import PackTraining, greedy_shares
 from torchbp.nn import PeriodicEmbedding
 
-SMALL = {"members": 8, "folds": 2, "max_iter": 25, "random_state": 0}
+SMALL = {"members": 8, "folds": 2, "validation_fraction": 0.5, "max_iter": 25, "random_state": 0}
 IRIS, DIABETES = load_iris(), load_diabetes()
 
 
@@ -43,8 +43,12 @@ def test_a_loss_is_that_of_answers_to_rows_that_were_not_trained_on():
     x, y = np.random.default_rng(0).normal(size=(120, 30)), np.random.default_rng(1).integers(2, size=120)
     pack = PackClassifier(**SMALL | {"n_iter_no_change": 25, "tol": 0.0}).fit(x, y)
     assert all(of_one.loss > 0.68 for of_one in pack.configurations_)
-    held_out = torch.cat(pack._training.held_out)
-    assert held_out.sort().values.tolist() == list(range(120))
+    choosing = pack._training.choosing
+    assert choosing.flatten().sort().values.tolist() == list(range(120))
+    x = np.concatenate([x, x])  # then half of the rows are in no fold, and their answers choose nothing
+    pack = PackClassifier(**SMALL | {"validation_fraction": 0.25}).fit(x, np.concatenate([y, y]))
+    assert pack._training.choosing.shape == (2, 60)
+    assert len(pack._training.choosing.unique()) == 120
 
 
 def test_a_number():
@@ -60,7 +64,7 @@ def test_a_seed_gives_the_same_pack(pack):
 
 
 def test_each_configuration_is_itself_when_it_is_trained_alone(pack):
-    """Only the shares are another matter: alone it has all."""
+    """Its weights are the same, bit for bit. Only the shares are another matter: alone it has all."""
 
     class Alone(PackTraining):
         def drawn(self, count, random):
@@ -69,12 +73,14 @@ def test_each_configuration_is_itself_when_it_is_trained_alone(pack):
     class AlonePack(PackClassifier):
         _training_class = Alone
 
+    networks = iter(pack.networks_)
     for number in range(4):
+        expected = pack.configurations_[number]
         alone = AlonePack(**SMALL).fit(IRIS.data, IRIS.target)
-        assert alone.configurations_[0]._replace(loss=0, share=0) == pack.configurations_[number]._replace(
-            loss=0, share=0
-        )
-        assert alone.configurations_[0].loss == pytest.approx(pack.configurations_[number].loss, rel=1e-3)
+        (found,) = alone.configurations_
+        assert found == expected._replace(share=1, loss=pytest.approx(expected.loss, rel=1e-12))
+        for ours, others in zip(*alone.networks_, next(networks), strict=True) if expected.share else ():
+            assert all(map(torch.equal, ours.parameters(), others.parameters()))
 
 
 def test_configurations_have_a_periodic_embedding_of_the_ranks():
@@ -123,8 +129,8 @@ def test_who_is_surest_is_not_chosen_for_that(classes, monkeypatch):
     right = torch.nn.functional.one_hot(torch.from_numpy(y), classes).double()
     right = right[:, 1:] if classes == 2 else right
     of_each = iter([(1 - 2 * epsilon) * right + epsilon for epsilon in (1e-9, 1e-2)])
-    monkeypatch.setattr(PackTraining, "unseen_answers", lambda *_: next(of_each))
-    pack = PackClassifier(members=4, folds=2, max_iter=1, random_state=0).fit(y[:, None], y)
+    monkeypatch.setattr(PackTraining, "unseen_answers", lambda pack, *_: next(of_each)[pack.choosing.flatten()])
+    pack = PackClassifier(members=4, folds=2, validation_fraction=0.5, max_iter=1, random_state=0).fit(y[:, None], y)
     sure, mild = pack.configurations_
     assert sure.loss < 1e-8 < mild.loss
     assert mild.share > sure.share
@@ -132,7 +138,11 @@ def test_who_is_surest_is_not_chosen_for_that(classes, monkeypatch):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"folds": 1}, "folds=1 must be 2 at least"), ({"members": 2.5}, "members=2.5 must be a positive integer")],
+    [
+        ({"validation_fraction": 0.3}, "validation_fraction=0.3 must be above 0, and 1/4 at most"),
+        ({"validation_fraction": 0}, "validation_fraction=0 must be above 0"),
+        ({"members": 2.5}, "members=2.5 must be a positive integer"),
+    ],
 )
 def test_options_that_do_not_fit(options, message):
     with pytest.raises(ValueError, match=message):

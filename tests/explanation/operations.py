@@ -26,6 +26,21 @@ IMAGES = {  # layers that take rows (4, 3, 2), and how many numbers they give
     "batch_norm_in_evaluation": (lambda: [nn.BatchNorm2d(4).eval()], 24),
     "prelu": (lambda: [nn.PReLU(4)], 24),
     "glu": (lambda: [nn.GLU(1)], 12),
+    "glu_of_the_last_dimension": (lambda: [nn.GLU()], 12),
+    "linear": (lambda: [nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2, bias=False)], 24),
+    "layer_norm": (lambda: [nn.LayerNorm((3, 2))], 24),
+    "rms_norm": (lambda: [nn.RMSNorm(2)], 24),
+    "softmax_of_channels": (lambda: [nn.Softmax(1)], 24),
+    "log_softmax": (lambda: [nn.LogSoftmax(-1)], 24),
+    "conv_transpose": (lambda: [nn.ConvTranspose2d(4, 2, 2, stride=2, output_padding=1), nn.Tanh()], 2 * 7 * 5),
+    "conv_transpose_of_groups": (lambda: [nn.ConvTranspose2d(4, 6, (2, 1), groups=2, padding=(1, 0), bias=False)], 24),
+    "avg_pool": (lambda: [nn.AvgPool2d((2, 1), stride=1)], 16),
+    "avg_pool_at_the_edges": (lambda: [nn.AvgPool2d(2, 2, 1, ceil_mode=True, count_include_pad=False)], 16),
+    "avg_pool_over_a_number": (lambda: [nn.AvgPool2d(2, 1, divisor_override=3)], 8),
+    "adaptive_avg_pool": (lambda: [nn.AdaptiveAvgPool2d((2, None))], 16),
+    "max_pool": (lambda: [nn.MaxPool2d(2, 1)], 8),
+    "max_pool_of_ties": (lambda: [nn.ReLU(), nn.MaxPool2d(2, 1, 1, 2, ceil_mode=True)], 24),
+    "dropout_of_channels": (lambda: [nn.Conv2d(4, 3, 1), nn.Dropout2d(0.5)], 18),
 }
 
 

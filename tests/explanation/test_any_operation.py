@@ -180,7 +180,8 @@ def cases(draw):
     for name in rule.options:
         if name != "ignore_index" and draw(st.booleans()):
             drawn = torch.rand(width) / 2 + 0.5
-            options[name] = drawn[0].item() if isinstance(defaults[name].default, float) else drawn
+            default = defaults[name].default
+            options[name] = True if isinstance(default, bool) else drawn[0].item() if default is not None else drawn
     rows = draw(st.sampled_from([1, 2, 10]))
     target = torch.rand(rows, width)
     target = target.round() if draw(st.booleans()) else target

@@ -1,5 +1,6 @@
 """The verdicts on the records: ok where they are right, OFF where they are not, and a reason where there is none."""
 
+import dataclasses
 import json
 import math
 import re
@@ -8,12 +9,14 @@ import pytest
 import torch
 
 import torchbp
-from tests.explanation.samples import deep, large, xor
+from tests.explanation.samples import XOR, deep, large, xor
 from tests.explanation.variants import variants
-from torchbp.explanation.comparison.difference_quotients import DifferenceQuotients
+from torchbp.explanation.comparison import difference_quotients
+from torchbp.explanation.comparison.difference_quotients import DifferenceQuotients, Element
 from torchbp.explanation.comparison.references import by_torch
 from torchbp.explanation.notation.quantities import Quantity
 from torchbp.explanation.notation.records import Check, Record
+from torchbp.ops.activations.sigmoid import RULE as SIGMOID
 from torchbp.ops.layers.linear import RULE as LINEAR
 
 NAN, INF = math.nan, math.inf
@@ -229,10 +232,10 @@ def quotients(z):
 def test_steps_of_a_quotient():
     """In the size of what is moved; of a weight also by its input, of a probability by its distance to 0 and 1."""
     found = quotients(1.0)
-    assert found.step(B1, 0.5, 1e-3) == found.step(Z1, 1.0, 1e-3) == 1e-3
-    assert found.step(B1, -50.0, 1e-3) == pytest.approx(5e-2)
-    assert found.step(W1, 1.0, 1e-3) == pytest.approx(5e-4)
-    assert [found.step(A1, a, 1e-3) for a in (0.01, 0.99)] == pytest.approx([1e-5, 1e-5])
+    assert found.length(B1, 0.5, 1e-3) == found.length(Z1, 1.0, 1e-3) == 1e-3
+    assert found.length(B1, -50.0, 1e-3) == pytest.approx(5e-2)
+    assert found.length(W1, 1.0, 1e-3) == pytest.approx(5e-4)
+    assert [found.length(A1, a, 1e-3) for a in (0.01, 0.99)] == pytest.approx([1e-5, 1e-5])
 
 
 @pytest.mark.parametrize("z", [1.0, 20.0])
@@ -248,11 +251,13 @@ def test_the_rounding_of_the_loss_is_that_of_all_that_it_is_computed_from(z):
 def test_there_is_no_quotient_where_the_loss_bends(bend, found, monkeypatch):
     """L = q + c (q/h)² q: with h the quotient is 1 + c, with 2h it is 1 + 4c, and a tenth is too much between them."""
     of = quotients(1.0)
-    value = torch.zeros(1, dtype=torch.float64)
-    h = of.step(B1, 0.0, 1e-3)
-    monkeypatch.setattr(of, "loss", lambda _, q: (q.item() + bend * (q.item() / h) ** 2 * q.item(), torch.tensor(())))
-    quotient = of.quotient(B1, value, value.view(-1), 0, 1e-3)
-    assert quotient == (None if found is None else (pytest.approx(found), pytest.approx(3 * bend, abs=1e-9)))
+    h = of.length(B1, 0.0, 1e-3)
+    loss = lambda q: q + bend * (q / h) ** 2 * q  # noqa: E731
+    losses = lambda changes: (torch.tensor([list(map(loss, c.sides)) for c in changes]), torch.zeros(len(changes)))  # noqa: E731
+    monkeypatch.setattr(of.losses, "of", losses)
+    element = Element(B1, 0, value=0.0, slope=1.0, rounding=0.0)
+    of.add_quotients([element], 1e-3)
+    assert element.found == [None if found is None else (pytest.approx(found), pytest.approx(3 * bend, abs=1e-6))]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +274,46 @@ def test_there_is_no_quotient_where_the_loss_bends(bend, found, monkeypatch):
 )
 def test_the_step_of_a_quotient_is_the_shortest_that_rounding_does_not_hide(bounds, found, monkeypatch):
     of = quotients(1.0)
-    made = lambda *arguments: (1 + arguments[-1], bounds[arguments[-1]]) if arguments[-1] in bounds else None  # noqa: E731
-    monkeypatch.setattr(of, "quotient", made)
-    best = of.best(B1, None, None, 0, 1.0)
-    assert best == (None if found is None else (pytest.approx(found), bounds[found]))
+
+    def add(elements, step):
+        for element in elements:
+            element.found.append((1 + step, bounds[step]) if step in bounds else None)
+
+    monkeypatch.setattr(of, "add_quotients", add)
+    element = Element(B1, 0, value=0.0, slope=1.0, rounding=0.0)
+    of.measure([element])
+    assert element.best() == (None if found is None else (pytest.approx(found), bounds[found]))
+
+
+class Asks(torch.nn.Module):
+    """σ, whose formula asks for a number, which torch.func.vmap refuses."""
+
+    def forward(self, z):
+        return z.sigmoid()
+
+
+def test_a_layer_that_vmap_refuses_is_measured_too(registered):
+    def forward(z):
+        return z.sigmoid() if z.sum().item() < 1e9 else z
+
+    rule = dataclasses.replace(
+        SIGMOID, name="asking_sigmoid", forward=forward, forward_=None, torch_module=None, torch_functions={}
+    )
+    layers = [torch.nn.Linear(2, 3), registered(rule, Asks)(), torch.nn.Linear(3, 1)]
+    explanation = torchbp.explain(torch.nn.Sequential(*layers).double(), *XOR)
+    vmapped = torchbp.explain(torch.nn.Sequential(layers[0], torch.nn.Sigmoid(), layers[2]), *XOR)
+    for record in explanation.records:
+        assert [check.ok for check in record.checks] == [True] * len(record.checks)
+        assert [c.bound for c in record.checks] == pytest.approx([c.bound for c in vmapped[record.name].checks])
+
+
+def test_a_large_network_measures_few_elements_of_each_tensor(monkeypatch):
+    monkeypatch.setattr(difference_quotients, "WORK", 1000)  # multiplications
+    torch.manual_seed(0)
+    net = torchbp.nn.MLP(4, 5, 1, activation="tanh", dtype=torch.float64)
+    found = {r.name: r.checks[1] for r in torchbp.explain(net, torch.randn(2, 4), torch.ones(2, 1)).records if r.by}
+    assert {name: check.by for name, check in found.items() if name in ("dL/dW1", "dL/db2")} == {
+        "dL/dW1": "measured slope of 4 elements",
+        "dL/db2": "measured slope",
+    }
+    assert all(check.ok for check in found.values())

@@ -16,6 +16,9 @@ from torchbp.explanation.render.numpy_code import name_of
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import Layer
 
+VECTOR_NAMES = [(with_layer, name) for name in VECTORS]
+OF_NOTEBOOKS = "linear", "softmax_of_channels", "conv_transpose", "avg_pool_at_the_edges", "max_pool_of_ties"
+
 
 def check(net, x, y, **options):
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
@@ -50,18 +53,18 @@ def test_the_gradients_are_those_of_autograd(name):
         torch.testing.assert_close(explanation.values[f"dL/d{quantity}"], expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", VECTORS)
-def test_a_layer_in_float32(name):
+@pytest.mark.parametrize(("made", "name"), [*VECTOR_NAMES, *((with_images, name) for name in IMAGES)])
+def test_a_layer_in_float32(made, name):
     """The checks compute in float64, also by the statistics of a batch norm, which are in float32."""
-    net, x, y = with_layer(name)
+    net, x, y = made(name)
     explanation = torchbp.explain(net.float(), x, y)
     assert [(r.name, c.by) for r in explanation.records for c in r.checks if c.ok is False] == []
 
 
-@pytest.mark.parametrize("name", VECTORS)
-def test_the_notebook_runs_and_its_grades_are_right(name, capsys):
+@pytest.mark.parametrize(("made", "name"), [*VECTOR_NAMES, *((with_images, name) for name in OF_NOTEBOOKS)])
+def test_the_notebook_runs_and_its_grades_are_right(made, name, capsys):
     """Of a norm with the statistics of a training, which no cell gives, there is no cell that grades."""
-    explanation, names = torchbp.explain(*with_layer(name)), {}
+    explanation, names = torchbp.explain(*made(name)), {}
     cells = json.loads(explanation.to_notebook())["cells"]
     for cell in cells:
         if cell["cell_type"] == "code":
@@ -106,21 +109,65 @@ def test_a_batch_norm_in_evaluation_is_given_the_statistics_of_the_training():
     assert "m2 (6)" in explanation.to_text()
 
 
-def test_a_layer_of_vectors_refuses_images_by_its_name():
-    net = nn.Sequential(nn.PReLU(), nn.LayerNorm((2, 3)), nn.Flatten(), nn.Linear(6, 1))
-    with pytest.raises(TypeError, match=r"layer '1', a LayerNorm, takes rows of the shape \(2, 3\).*Flatten"):
+def test_vectors_in_a_row_go_through_a_linear_layer_alone():
+    net, x, y = with_images("linear")
+    explanation = torchbp.explain(net, x, y)
+    assert explanation["Z1"].equation == "Z1 = X[vectors] W1ᵀ + b1"
+    assert explanation["Z1"].sizes == "(3×36) = (36×2) (2×3) + (3)"
+    assert explanation["dL/dW1"].equation == "dL/dW1 = (dL/dZ1[vectors])ᵀ X[vectors]"
+    assert explanation["dL/dW1"].sizes == "(3×2) = (3×36) (36×2)"
+    assert explanation["dL/dX"].equation == "dL/dX = dL/dZ1[vectors] W1"
+
+
+def test_the_windows_of_a_pooling():
+    x = torch.tensor([[[3.0, 1, 3, 2, 5]]], dtype=torch.float64)
+    largest = nn.Sequential(nn.MaxPool1d(2, ceil_mode=True), nn.Flatten(), nn.Linear(3, 1)).double()
+    explanation = check(largest, x, torch.ones(1, 1))
+    assert explanation["M1"].equation == "M1 = [X[windows] is largest]"
+    assert explanation["M1"].tensor.tolist() == [[1, 0, 1, 0, 1]]
+    assert explanation["dL/dX"].equation == "dL/dX = Σₖ M1 ∘ dL/dZ1[windows]"
+    mean = nn.Sequential(nn.AvgPool1d(2, ceil_mode=True), nn.Flatten(), nn.Linear(3, 1)).double()
+    explanation = check(mean, x, torch.ones(1, 1))
+    assert explanation["Z1"].equation == "Z1 = Σₖ X[windows of 2]/2 + Σₖ X[windows of 1]"
+    assert explanation["Z1"].numbers == "Z1[1,3] = 5"
+
+
+def test_of_several_largest_numbers_the_first_one_counts():
+    """So torch's derivative does; a quotient of such a number has a corner."""
+    net = nn.Sequential(nn.MaxPool1d(3), nn.Flatten(), nn.Linear(1, 1)).double()
+    explanation = check(net, torch.tensor([[[2.0, 2, 2]]]), torch.ones(1, 1))
+    assert explanation["M1"].tensor.tolist() == [[1, 0, 0]]
+    assert explanation["dL/dX"].tensor[0, 1:].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("layer", "count"),
+    [
+        (lambda: nn.Conv1d(10, 10, 5), "up to 30,000 are shown"),
+        (lambda: nn.ConvTranspose1d(10, 10, 5), "50,000 products"),
+        (lambda: nn.MaxPool1d(5, 1), "up to 30,000 are shown"),
+    ],
+)
+def test_a_layer_of_too_many_products_names_the_limit(layer, count):
+    rows = 10, (7000 if isinstance(layer(), nn.MaxPool1d) else 100)
+    net = nn.Sequential(layer(), nn.Flatten(), nn.Linear(2, 1))
+    with pytest.raises(TypeError, match=f"has no equations in its rule for rows of the shape .*: they would .*{count}"):
+        torchbp.explain(net, torch.zeros(1, *rows), torch.ones(1, 1))
+
+
+@pytest.mark.filterwarnings("ignore:softmax without dim")
+@pytest.mark.parametrize("layer", [nn.Softmax(0), nn.LogSoftmax(-3), nn.Softmax(None)])
+def test_a_layer_along_the_rows_has_no_equations(layer):
+    net = nn.Sequential(nn.PReLU(), layer, nn.Flatten(), nn.Linear(6, 1))
+    with pytest.raises(TypeError, match=f"{type(layer).__name__}.* has no equations"):
         torchbp.explain(net, torch.randn(4, 2, 3), torch.ones(4, 1))
-
-
-def test_a_glu_along_another_dimension_has_no_equations():
-    net = nn.Sequential(nn.PReLU(), nn.GLU(-1), nn.Flatten(), nn.Linear(6, 1))
-    with pytest.raises(TypeError, match=r"GLU.* has no equations"):
-        torchbp.explain(net, torch.randn(4, 3, 4), torch.ones(4, 1))
 
 
 def test_the_layers_without_equations_are_these():
     """The chapter says so: a new one must be told there."""
-    without = {rule.name for rule in rules(Layer).values() if rule.tree("equation") is None}
-    assert {name.rstrip("123d_") for name in without} <= {
-        "adaptive_avg_pool", "avg_pool", "max_pool", "conv_transpose", "conv", "dropout", "embedding",
-    }  # fmt: skip
+    without = {
+        rule.name
+        for rule in rules(Layer).values()
+        if None in (rule.tree("equation"), *(parameter.tree() for parameter in rule.parameters))
+    }
+    assert without == {"embedding"}

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 import torchbp
 from tests.explanation.samples import XOR
+from torchbp.explanation.observations.answers import errors
 from torchbp.explanation.observations.saturation import logit_form
 from torchbp.ops.expressions import A, Indicator, Number, Z, maximum, y
 from torchbp.ops.registry import rule_of, rules
@@ -51,7 +52,7 @@ def test_a_model_without_such_answers_is_refused_with_the_activations_and_losses
     loss = registered(rule, SignError)()
     activations = "Hardsigmoid, Sigmoid or Tanh"
     message = f"takes outputs between -1 and 1, and the model does not end with a {activations}; add one, or use "
-    with pytest.raises(TypeError, match=f"SignError {message}HuberLoss, L1Loss, MSELoss or SmoothL1Loss$"):
+    with pytest.raises(TypeError, match=f"SignError {message}HuberLoss, KLDivLoss, L1Loss, MSELoss or SmoothL1Loss$"):
         torchbp.explain(line(), X, Y, loss=loss)
     registered(of_logits(rule), SignErrorOfLogits)
     with pytest.raises(TypeError, match=f"SignError {message}SignErrorOfLogits$"):
@@ -61,7 +62,7 @@ def test_a_model_without_such_answers_is_refused_with_the_activations_and_losses
 
 def test_the_losses_that_take_any_number_are_named(registered):
     registered(Loss(**SIGN | {"domain": None}), SignError)
-    losses = "HuberLoss, L1Loss, MSELoss, SignError or SmoothL1Loss"
+    losses = "HuberLoss, KLDivLoss, L1Loss, MSELoss, SignError or SmoothL1Loss"
     with pytest.raises(ValueError, match=f"y holds 2; .*, and {losses} any number"):
         torchbp.explain(line(), X, 2 * Y)
 
@@ -136,9 +137,42 @@ def test_the_losses_of_regression_are_shown_with_their_numbers(loss, equation, s
         assert rule_of(loss).description in " ".join(printed.split())
 
 
-def test_why_a_loss_is_not_shown():
-    with pytest.raises(TypeError, match="KLDivLoss has no equation for each element of y in its rule"):
-        torchbp.explain(line(), X, Y, loss=torch.nn.KLDivLoss())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("logarithms", "equation", "slope"),
+    [
+        (False, "L = (1/(NK)) Σ y (ln(max(y, 1e−300)) − A1)", "dL/dA1 = −(1/(NK)) y"),
+        (True, "L = (1/(NK)) Σ exp(y) (y − A1)", "dL/dA1 = −(1/(NK)) exp(y)"),
+    ],
+)
+def test_the_divergence_of_two_distributions(logarithms, equation, slope, dtype):
+    """0 ln 0 is 0. Whether an answer is wrong is read from its probability, whatever the loss takes."""
+    target = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.0, 1.0]], dtype=dtype)
+    net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.LogSoftmax(1)).to(dtype)
+    with torch.no_grad():
+        net[0].weight.zero_(), net[0].bias.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    target = (target + 1e-3).log() if logarithms else target
+    explanation = torchbp.explain(net, X[:2], target, loss=torch.nn.KLDivLoss(log_target=logarithms))
+    assert explanation["L"].equation == equation
+    assert explanation["dL/dA1"].equation == slope
+    assert all(check.ok for record in explanation.records for check in record.checks)
+    assert errors(explanation).amax(1).tolist() == pytest.approx(
+        [6.5001, 5.5001] if logarithms else [0.5053, 0.3348], abs=1e-3
+    )
+
+
+def test_a_loss_of_classes_takes_a_number_for_each():
+    net = torch.nn.Sequential(torch.nn.Conv1d(2, 3, 1))
+    with pytest.raises(TypeError, match=r"rows of the shape \(3, 4\), and CrossEntropyLoss .* a Flatten at the end"):
+        torchbp.explain(net, torch.zeros(2, 2, 4), [0, 1], loss=torch.nn.CrossEntropyLoss())
+    explanation = torchbp.explain(net, torch.zeros(2, 2, 4), torch.zeros(2, 3, 4))  # y in the shape of the output
+    assert explanation.values["y"].shape == (2, 12)
+
+
+def test_why_a_loss_is_not_shown(registered):
+    registered(Loss(**SIGN | {"equation": None, "slope": None}), SignError)
+    with pytest.raises(TypeError, match="SignError has no equation for each element of y in its rule"):
+        torchbp.explain(line(), X, Y, loss=SignError())
     with pytest.raises(TypeError, match="has reduction='batchmean'; the engine descends on a mean or a sum"):
         torchbp.explain(line(), X, Y, loss=torch.nn.KLDivLoss(reduction="batchmean"))
     with pytest.raises(TypeError, match="its beta is 0; use L1Loss"):

@@ -408,3 +408,22 @@ def test_layers_have_their_numbers_beside_a_first_layer_that_does_not_learn():
     explanation = torchbp.explain(net, [1.0, 2.0], [1.0])
     for text in (explanation.to_text(), explanation.to_html()):
         assert re.findall(r"(?:<li><span>|^  )(layer \d)", text, re.MULTILINE) == ["layer 3", "layer 2"]
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "target", "twice"),
+    [
+        (torch.nn.Softmax(1), torch.nn.CrossEntropyLoss(), [0, 1, 2, 0], "softmax is applied twice"),
+        (torch.nn.Sigmoid(), torch.nn.BCEWithLogitsLoss(), torch.rand(4, 3).round(), "sigmoid is applied twice"),
+        (torch.nn.LogSoftmax(1), torch.nn.CrossEntropyLoss(), [0, 1, 2, 0], ""),  # changes nothing
+        (torch.nn.Sigmoid(), torch.nn.BCELoss(), torch.rand(4, 3).round(), ""),
+        (torch.nn.Tanh(), torch.nn.BCEWithLogitsLoss(), torch.rand(4, 3).round(), ""),
+    ],
+)
+def test_what_network_and_loss_both_apply_is_said_to_be_applied_twice(last, loss, target, twice):
+    explanation = torchbp.explain(torch.nn.Sequential(torch.nn.Linear(2, 3), last), XOR[0], target, loss=loss)
+    found = [sentence for sentence in explanation.observations if "applied twice" in sentence]
+    assert [sentence.startswith(twice) for sentence in found] == [True] * bool(twice)
+    if twice:  # what it says of the answers is true
+        answers = explanation.step.criterion.answers_of(last(100 * torch.eye(3)))
+        assert answers.max() < 0.75

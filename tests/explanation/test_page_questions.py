@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import torchbp
-from tests.explanation.samples import XOR, xor
+from tests.explanation.samples import XOR, cancer, xor
 from tests.explanation.test_page_following import answer, at
 from torchbp.explanation.cli.lessons import LESSONS
 from torchbp.ops.lessons.attention_head import AttentionHead
@@ -256,7 +256,10 @@ def test_the_network_is_asked_about_another_row(browse):
     with torch.no_grad():
         up, down = model(torch.tensor([0.5, -2, 7], dtype=torch.float64)).sigmoid().tolist()
     assert browser.text("#its-answer") == f"A2[1,1] (up) = {up:.4g}, A2[1,2] (down) = {down:.4g}"
-    assert browser.evaluate("byId('asked-row').textContent.split(' ').filter(Boolean)") == ["a", "b", "c"]
+    asked = "[...byId('asked-row').children].map((label) => label.textContent.trim())"
+    assert browser.evaluate(asked) == ["a", "b", "c"]
+    browser = browse(cancer())  # of 30 inputs 8 are drawn
+    assert browser.evaluate(asked) == [f"measurement number {i}" for i in range(30)]
 
 
 @pytest.mark.parametrize("kind", ["batch norm", "attention", "attention to one row", "dropout"])

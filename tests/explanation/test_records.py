@@ -14,7 +14,8 @@ from tests.explanation.lines import check_numbers
 from tests.explanation.variants import variants
 from tests.networks import set_parameters
 from tests.published import MAZUR_INPUT, MAZUR_LR, MAZUR_NUMBERS, MAZUR_PARAMETERS, MAZUR_TARGET
-from torchbp.explanation import arguments
+from torchbp.explanation.arguments.loss import fitted_loss, supported_loss
+from torchbp.explanation.arguments.rows import rows
 from torchbp.explanation.derivation.criterion import Criterion
 from torchbp.explanation.derivation.descent import Descent
 from torchbp.explanation.derivation.network import Chain
@@ -175,9 +176,9 @@ def test_mazurs_worked_example():
 def training_step(net, x, y, loss):
     """The records without their checks, which take most of an explanation's time."""
     chain = Chain(net)
-    loss = arguments.supported_loss(loss, chain)
-    x, y = arguments.rows(chain, x, y, loss)
-    criterion = Criterion(arguments.fitted_loss(loss, y, chain), chain, y)
+    loss = supported_loss(loss, chain)
+    x, y = rows(chain, x, y, loss)
+    criterion = Criterion(fitted_loss(loss, y, chain), chain, y)
     return TrainingStep(chain, criterion, x, Descent(0.1, None, chain))
 
 

@@ -5,7 +5,8 @@ import torch
 
 import torchbp
 from tests.explanation.samples import XOR
-from torchbp.explanation.render.text import bars, tensor_lines
+from torchbp.explanation.render.step_summary import bars, fall
+from torchbp.explanation.render.text import tensor_lines
 
 
 def test_small_tensors_are_printed_whole():
@@ -95,3 +96,23 @@ def test_a_check_is_printed_where_it_is_not_ok_alone():
     count = sum(len(record.checks) for record in explanation.records)
     assert "check" not in explanation.to_text().partition("What it did")[0]
     assert f"Checks: {count} of {count} ok." in explanation.to_text()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "lr", "says"),
+    [
+        (torch.float64, 0.1, "the difference is the loss's curvature."),
+        (torch.float16, 0.1, "within the rounding of torch.float16."),
+        (torch.float32, 1e-12, ": a change so small is lost in the rounding of torch.float32."),
+    ],
+)
+def test_a_fall_that_rounding_hides_is_no_curvature(dtype, lr, says):
+    torch.manual_seed(0)
+    net = torchbp.nn.MLP(2, 3, 1, dtype=dtype)
+    assert fall(torchbp.explain(net, *XOR, lr=lr)).endswith(says)
+
+
+def test_a_loss_at_its_minimum_stays_there():
+    net = torch.nn.Linear(1, 1)
+    torch.nn.init.zeros_(net.weight), torch.nn.init.ones_(net.bias)
+    assert fall(torchbp.explain(net, [[2.0]], [[1.0]], loss=torch.nn.MSELoss())) == "The loss stays at 0."

@@ -252,11 +252,11 @@ def test_the_parts_of_the_linear_rules(members):
     of = () if members is None else (members,)
     x, w, b, dz = (torch.randn(*of, *shape).double() for shape in ((5, 3), (2, 3), (2,), (5, 2)))
     symbols = {"X": x, "W": w, "b": b if members is None else b.unsqueeze(-2), "dZ": dz}
-    torch.testing.assert_close(rule.equation.evaluate(symbols), rule.forward(x, w, b))
-    torch.testing.assert_close(rule.backward_equation.evaluate(symbols), rule.backward(dz, x, w, b))
+    torch.testing.assert_close(rule.tree("equation").evaluate(symbols), rule.forward(x, w, b))
+    torch.testing.assert_close(rule.tree("backward_equation").evaluate(symbols), rule.backward(dz, x, w, b))
     for parameter, shape in zip(rule.parameters, (w.shape, b.shape), strict=True):
         gradient = parameter.gradient(dz, x)
-        torch.testing.assert_close(parameter.equation.evaluate(symbols), gradient)
+        torch.testing.assert_close(parameter.tree().evaluate(symbols), gradient)
         out = torch.randn(shape).double()
         beta, scale = (0.9, -0.1) if members is None else torch.rand(2, members).double()
         expected = per_member(beta, out) * out if members else beta * out
@@ -272,7 +272,7 @@ def test_the_parts_of_a_loss(rule):
     for chosen in itertools.product(*[(False, True)] * len(rule.options)):
         given = [name for name, have in zip(rule.options, chosen, strict=True) if have]
         options = {**defaults, **{name: numbers.get(name, torch.rand(2).double()) for name in given}}
-        have = [name for name, value in options.items() if value is not None]
+        have = [name for name, value in options.items() if value is not None and value is not False]
         output, y = torch.randn(5, 2).double().sigmoid().requires_grad_(), torch.rand(5, 2).double()
         of_classes, shown = rule.target == "classes", y
         if of_classes:

@@ -104,6 +104,22 @@ def test_a_surrogate_is_the_derivative_that_is_meant(function, surrogate):
     assert not check(function, X, surrogate=lambda x: 2 * surrogate(x), checks="values").sound
 
 
+def test_a_backward_that_the_compiler_drops_is_no_failure(fresh_compiler):
+    """torch does it; and the forward of a surrogate is not meant to be differentiated."""
+    result = check(Reversed, X, surrogate=lambda x: -x, checks="compiled_grad")["compiled_grad"]
+    assert result.status == "UNSUPPORTED"
+    assert "drops the backward of Reversed, and gives another gradient of x" in result.message
+    assert check(Reversed, X, checks="compiled_grad")["compiled_grad"].status == "SKIP"  # it is wrong, as values says
+
+
+def test_nothing_is_compiled_where_the_forward_has_the_derivative(monkeypatch):
+    monkeypatch.setattr(torch, "compile", None)
+    before = vars(Approximate)["forward"]
+    assert check(lambda x: Approximate.apply(2 * x) + x, X, rtol=1e-3, checks="compiled_grad").failed == []
+    assert vars(Approximate)["forward"] is before
+    assert "backward" not in vars(Doubled)
+
+
 def test_a_surrogate_of_a_module_is_given_the_module():
     class Ternary(torch.nn.Linear):
         def forward(self, x):

@@ -6,7 +6,8 @@ from torch import nn
 from torch.autograd import Function
 
 import torchbp
-from torchbp.testing.checks import chosen_checks
+from torchbp.testing.checks import CHECKS, chosen_checks
+from torchbp.testing.checks.model import layers
 from torchbp.testing.checks.model.choice import checks_for
 from torchbp.testing.numerics.gradients import gradients
 from torchbp.testing.numerics.jacobian import compare_here
@@ -93,6 +94,54 @@ def test_layers_are_left_out_when_the_time_is_over():
     report = audit(1.0, 1.0, checks="default", seconds=0)
     assert report.sound
     assert report["layers"].message.startswith("left out after 0 s: Scale, ")
+
+
+class Gained(nn.Module):
+    def forward(self, x, *rest, **options):
+        return torch.tanh(x) * options["gain"]
+
+
+class Prepared(nn.Module):
+    """It runs within the model alone."""
+
+    ready = False
+
+    def forward(self, x):
+        if not self.ready:
+            raise RuntimeError("not ready")
+        return 2 * x
+
+
+class Mixed(Network):
+    def __init__(self):
+        super().__init__(1.0, 1.0)
+        self.gained, self.prepared = Gained(), Prepared()
+
+    def forward(self, x):
+        self.prepared.ready = True
+        y = self.prepared(self.gained(super().forward(x), None, gain=0.5))
+        self.prepared.ready = False
+        return y
+
+
+def test_layers_are_called_as_the_model_calls_them_and_it_is_said_which_cannot_be():
+    report = torchbp.check(Mixed(), torch.randn(4, 6), checks="fast")
+    assert "Gained: 6 passed; " in report["layers"].message
+    assert report["layers"].message.endswith("not audited: Prepared, as Prepared raises RuntimeError: not ready")
+
+
+def test_layers_of_one_kind_are_a_large_model():
+    report = torchbp.check(nn.Sequential(*[nn.Linear(3, 3) for _ in range(5)]), torch.randn(2, 3), checks="fast")
+    assert report["layers"].message == "Linear (0, for 5 calls): 6 passed"
+
+
+def test_of_large_layers_the_fast_checks_alone_run(monkeypatch):
+    monkeypatch.setattr(layers, "_LARGE_OF_MANY_PARTS", 10)
+    report = audit(1.0, 1.0)
+    assert 'of "fast"' not in report["layers"].message  # it has all that are chosen
+    report = audit(1.0, 1.0, checks="default", skip=[n for n in CHECKS if n not in ("values", "memory", "layers")])
+    assert 'Block (blocks.0, for 2 calls): 1 passed of "fast"' in report["layers"].message
+    assert "Scale (blocks.0.scale, for 2 calls): 2 passed;" in report["layers"].message
 
 
 def test_a_check_that_is_named_runs_on_the_whole():

@@ -33,9 +33,7 @@ def write(frame, name="a.csv"):
 
 def fit(*arguments, status=0):
     assert (
-        main(
-            ["fit", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "30", *ARTICLE_FLAGS, *map(str, arguments)]
-        )
+        main(["fit", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "5", *ARTICLE_FLAGS, *map(str, arguments)])
         == status
     )
 
@@ -89,7 +87,8 @@ def test_many_classes_of_a_file(capsys):
 
 def test_several_targets(capsys):
     settings = {"target": "[fever,cough]", "ignore": "[key,note,ill]"}
-    fit("--data.source", write(table(200)), *options(settings), "--model.lr", 2, "--model.momentum", "0.9")
+    more = ["--trainer.max_epochs", 30, "--model.lr", 2, "--model.momentum", 0.9]
+    fit("--data.source", write(table(200)), *options(settings), *more)
     out = capsys.readouterr().out
     assert "val/accuracy" in out
     data = TabularData("a.csv", target=["fever", "cough"], ignore=["key", "note", "ill"])

@@ -155,6 +155,9 @@ def _parser():
     )
     tables.add_argument("--ablation", action="store_true", help="our pack alone, each time with one part changed")
     tables.add_argument(
+        "--models", type=_model, nargs="+", default=None, metavar="MODEL", help="these alone, such as CatBoost TabM"
+    )
+    tables.add_argument(
         "--records", metavar="FILE", type=_table_records, help="append each result; what is there is not measured again"
     )
     tables.add_argument("--only", type=_table, nargs="+", default=None, metavar="TABLE", help="these alone")
@@ -193,7 +196,17 @@ def _folder_of_tables(text):
 def _table(text):
     with extra_needed("bench", "torchbp bench tables"):
         from torchbp.benchmarks.helpers.real_tables import OF_SKLEARN, TARGETS
-    if text not in (names := [*TARGETS, *OF_SKLEARN]):
+    return _one_of([*TARGETS, *OF_SKLEARN], text)
+
+
+def _model(text):
+    with extra_needed("bench", "torchbp bench tables"):
+        from torchbp.benchmarks.helpers.table_models import names_of_all
+    return _one_of(names_of_all(), text)
+
+
+def _one_of(names, text):
+    if text not in names:
         raise argparse.ArgumentTypeError(f"{text} is not one of {', '.join(names)}")
     return text
 

@@ -1,6 +1,5 @@
 """`PackClassifier` and `PackRegressor`: networks that differ, and the choice of those that answer best together."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,18 +19,20 @@ class _Options(EngineEstimator):
     def __init__(
         self,
         *,
-        members: int = 32,
-        folds: int = 8,
+        members: int = 12,
+        folds: int = 4,
+        validation_fraction: float = 0.125,
         activation: str = "silu",
         scaling: str = "auto",
         batch_size: int | str = "auto",
         max_iter: int = 200,
         tol: float = 1e-3,
-        n_iter_no_change: int = 12,
+        n_iter_no_change: int = 5,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.members = members
         self.folds = folds
+        self.validation_fraction = validation_fraction
         self.activation = activation
         self.scaling = scaling
         self.batch_size = batch_size
@@ -42,7 +43,7 @@ class _Options(EngineEstimator):
 
     def _choose(self, x, y, weight):
         target, _ = self._engine_target(y)
-        self._training.choose(x, partial(self._losses_of, y=target), self._answers_of, weight)
+        self._training.choose(x, target, self._losses_of, self._answers_of, weight)
 
     @property
     def configurations_(self) -> list[Any]:
@@ -58,19 +59,23 @@ class _Options(EngineEstimator):
 class PackClassifier(EngineClassifier, _Options):
     """A classifier that chooses its networks itself: the mean of the best of many that differ.
 
-        P = Σ_c share_c (1/K) Σ_k P_ck        of the configurations c, each trained without each of the K folds
+        P = Σ_c share_c (1/K) Σ_k P_ck        of the configurations c, each with K networks
 
-    A configuration is drawn: two, three or one hidden layer of 128 units; a learning rate of AdamW from 0.003 to 0.015
+    A configuration is drawn: two, three or one hidden layer of 128 units; a learning rate of AdamW from 0.004 to 0.02
     and a decay from 0.0001 to 0.3, their logarithms uniform; dropout of 0, 0.1, 0.2 or 0.3. Where features have ranks,
-    there is a `torchbp.nn.PeriodicEmbedding` of them, with a frequency from 0.3 to 2. Each of its networks stops where
-    the loss on its fold no longer falls, and is put back to its best epoch. The shares are found by the
-    answers to the rows that a network did not train on, as `torchbp/estimators/pack_training.py` says: so all rows are
-    trained on, and all choose. With fewer than 50 rows nothing is left out, and all have the same share.
+    there is a `torchbp.nn.PeriodicEmbedding` of them, with a frequency from 0.3 to 2. Each of its K networks leaves out
+    other rows, its fold. They stop together, where the mean of their losses on their folds no longer falls, with the
+    weights that `torchbp/estimators/fold_training.py` says. The shares are found by the answers to the rows that a
+    network did not train on, as `torchbp/estimators/pack_training.py` says. With fewer than 50 rows nothing is left
+    out, and all have the same share.
 
     Args:
         members: how many networks: `members // folds` configurations.
         folds: K.
-        activation, scaling, batch_size, max_iter, tol, n_iter_no_change, random_state: as of `MLPClassifier`.
+        validation_fraction: of the rows, which are in each fold; `folds` of them are all rows at most.
+        n_iter_no_change: epochs without a fall of `tol` in that mean, after which a configuration stops.
+        batch_size: about so many rows of a step; "auto" is a power of 2, from 1/32 to 1/16 of them, within 16 and 256.
+        activation, scaling, max_iter, tol, random_state: as of `MLPClassifier`.
 
     After `fit`: `configurations_`, what was drawn, with the loss and the share of each, `networks_`, the networks of
     those that have a share, and `classes_`, `n_iter_`, `loss_curve_`, `validation_loss_curve_` as of `MLPClassifier`.

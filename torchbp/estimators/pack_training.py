@@ -1,20 +1,23 @@
-"""The training of a pack: configurations that differ, each on all folds, and the choice of some of them.
+"""The training of a pack: configurations that differ, each on several folds, and the choice of some of them.
 
-A configuration is trained once for each fold, without that fold's rows, and validated on them. So each row has, of each
-configuration, an answer by a network that did not train on it. These answers choose: from the best configuration on,
-that one is added whose answers make the loss of the mean the lowest, some of them several times; and those that were
-added until the loss was the lowest are the choice. In this loss, each of the N rows has any class instead of its own
-with a chance of 1/N: otherwise, where all answers are right, who is surest of them would be chosen.
+A configuration is trained once for each fold, without that fold's rows, and validated on them. So each row that is in a
+fold has, of each configuration, an answer by a network that did not train on it. These answers choose: from the best
+configuration on, that one is added whose answers make the loss of the mean the lowest, some of them several times; and
+those that were added until the loss was the lowest are the choice. In this loss, each of the N rows has any class
+instead of its own with a chance of 1/N: otherwise, where all answers are right, who is surest of them would be chosen.
 """
 
 import copy
+import warnings
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from torchbp import nn
-from torchbp.engine import AdamW, Pack, seed_dropout
+from torchbp.engine import AdamW, seed_dropout
+from torchbp.estimators.fold_training import train_folds
 from torchbp.estimators.held_out import spread
 from torchbp.estimators.scaling import Ranked
 from torchbp.estimators.training import Training, network_of, parts_of, widest
@@ -62,29 +65,24 @@ class PackTraining(Training):
 
     What a configuration is drawn from: `depths`, one after the other; `learning_rates`, `weight_decays` and
     `frequencies`, whose logarithm is uniform; `dropouts`. `embeds`: whether they have a periodic embedding of the
-    ranks, where there are ranks.
+    ranks, where there are ranks. `averaged`: of how many epochs the weights are a mean, as `train_folds` says.
+    `choosing` (folds, n) are the places of the rows that choose.
     """
 
     depths, width = (2, 3, 1), 128
-    learning_rates, weight_decays = (3e-3, 1.5e-2), (1e-4, 0.3)
+    learning_rates, weight_decays = (4e-3, 2e-2), (1e-4, 0.3)
     dropouts = 0.0, 0.0, 0.1, 0.2, 0.3
     frequencies, embeds = (0.3, 2.0), True
+    averaged, fewest_steps = 4, 16
     optimizer_class = AdamW
     shares_of = staticmethod(greedy_shares)
 
     def make_networks(self, features, outputs, loss):
-        folds = self.options["folds"]
         # from a stream of its own: the folds and the order of the rows do not depend on how many there are
         random = np.random.RandomState(self.random.randint(2**31))
-        self.configurations = self.drawn(max(1, self.options["members"] // folds), random)
+        self.configurations = self.drawn(max(1, self.options["members"] // self.options["folds"]), random)
         self.networks = [self.networks_of(of_one, features, outputs) for of_one in self.configurations]
-        networks = [network for of_one in self.networks for network in of_one]
-        of_each = {
-            "lr": [of_one.learning_rate for of_one in self.configurations for _ in range(folds)],
-            "weight_decay": [of_one.weight_decay for of_one in self.configurations for _ in range(folds)],
-        }
-        # with "auto" the time would decide what computes a step, and its rounding may decide the choice
-        self.optimizer = Pack(networks, self.optimizer_class, loss=loss, compile=False, **of_each)
+        self.loss = loss
 
     def drawn(self, count, random):
         """So many configurations; a larger count gives the same ones first."""
@@ -114,31 +112,62 @@ class PackTraining(Training):
 
     def fit(self, x, y, classes):
         """As `Training.fit`."""
-        rows, folds = len(x), self.options["folds"]
-        if folds < 2:
-            raise ValueError(f"folds={folds} must be 2 at least: a network is validated on the rows of its fold")
+        rows, folds, fraction = len(x), self.options["folds"], self.options["validation_fraction"]
+        if not 0 < folds * fraction <= 1:
+            raise ValueError(
+                f"validation_fraction={fraction} must be above 0, and 1/{folds} at most: the rows of {folds} folds"
+            )
         if self.has_few_rows:
-            return self.fit_on_all(x, y), None
-        trained, batch = self.equal_batches(rows - -(-rows // folds))
+            return self.fitted(x, y, batch_size=rows)
+        validated = max(1, int(rows * fraction))
+        trained, batch = self.equal_batches(rows - validated)
         order, held_out = spread(classes, rows, self.random), torch.arange(rows - trained)
-        self.held_out = [order[(held_out + fold * rows // folds) % rows] for fold in range(folds)]
-        return self.fit_without(self.held_out, x, y, batch_size=batch)
+        self.choosing = order[: folds * validated].view(folds, validated)
+        held_out = [order[(held_out + fold * validated) % rows] for fold in range(folds)]
+        return self.fit_without(held_out, x, y, batch_size=batch)
 
     def fit_without(self, held_out, x, y, **options):
         """Train each configuration without the rows of each fold, which validate: `held_out` are their places."""
         masks = torch.ones(len(held_out), len(x), dtype=torch.bool)
         for mask, places in zip(masks, held_out, strict=True):
             mask[places] = False
-        masks = masks.repeat(len(self.configurations), 1)
-        return self.fitted(x, y, rows=masks, validation="rest", **options)
+        return self.fitted(x, y, masks=masks, **options)
+
+    def fitted(self, x, y, masks=None, **options):
+        """Train all configurations, one after the other. The losses of the training and of the validation rows, each
+        (epochs, networks), where one that has stopped keeps its last loss; the second is None without masks.
+
+        Raises:
+            FloatingPointError: the losses of all configurations became nan or inf.
+        """
+        limits = {"max_epochs": "max_iter", "min_delta": "tol", "patience": "n_iter_no_change"}
+        options = {name: self.options[of_estimator] for name, of_estimator in limits.items()} | options
+        x, y = self.scaled(x, self.dtype), y.to(self.dtype) if y.is_floating_point() else y
+        order = self.generator.get_state()
+        histories = []
+        for configuration, networks in zip(self.configurations, self.networks, strict=True):
+            numbers = {"lr": configuration.learning_rate, "weight_decay": configuration.weight_decay}
+            # with compile="auto" the time would decide what computes a step, and its rounding may decide the choice
+            make = partial(self.optimizer_class, loss=self.loss, compile=False, **numbers)
+            self.generator.set_state(order)  # it does not depend on the other configurations
+            options |= {"generator": self.generator, "averaged": self.averaged}
+            histories.append(train_folds(networks, make, x, y, masks, **options))
+        self.epochs = [len(history.training) for history in histories]
+        if diverged := sum(not history.training.isfinite().all() for history in histories):
+            message = f"the loss of {diverged} of {len(histories)} configurations became nan or inf"
+            if diverged == len(histories):
+                raise FloatingPointError(f"{message}; a value may be too far from the others")
+            warnings.warn(f"{message}; they have no share", stacklevel=3)
+        training = side_by_side([history.training for history in histories])
+        return training, None if masks is None else side_by_side([history.validation for history in histories])
 
     @torch.no_grad()
-    def choose(self, x, losses_of, answers_of, weight):
+    def choose(self, x, y, losses_of, answers_of, weight):
         """Give each configuration its share, and drop those that have none.
 
         Args:
-            x: (N, F), the rows of `fit`.
-            losses_of(answers, doubt): the losses of the rows, (…, N), where a row has any class instead of its own with
+            x: (N, F), y: as of `fit`.
+            losses_of(answers, y, doubt): the losses of rows, (…, n), where a row has any class instead of its own with
                 a chance of `doubt`. answers_of(z): the answers.
             weight: (N), or None.
         """
@@ -147,36 +176,37 @@ class PackTraining(Training):
             shares, losses = torch.full((count,), 1 / count), torch.full((count,), torch.nan)
         else:
             answers = torch.stack([self.unseen_answers(of_one, x, answers_of) for of_one in self.networks])
-            weight = torch.ones(len(x), dtype=torch.double) if weight is None else torch.from_numpy(weight)
+            places = self.choosing.flatten()
+            y = y[places]
+            weight = torch.ones(len(y), dtype=torch.double) if weight is None else torch.from_numpy(weight)[places]
 
             def mean_losses(answers, doubt=0.0):
-                return losses_of(answers, doubt=doubt) @ weight / weight.sum()
+                return losses_of(answers, y, doubt) @ weight / weight.sum()
 
-            shares = self.shares_of(answers, lambda answers: mean_losses(answers, doubt=1 / len(x)))
+            shares = self.shares_of(answers, lambda answers: mean_losses(answers, doubt=1 / len(y)))
             losses = mean_losses(answers)
         numbers = zip(self.configurations, losses.tolist(), shares.tolist(), strict=True)
         self.configurations = [of_one._replace(loss=loss, share=share) for of_one, loss, share in numbers]
-        self.networks = [of_one for of_one, share in zip(self.networks, shares, strict=True) if share]
-        self.optimizer = None
+        chosen = (of_one for of_one, share in zip(self.networks, shares, strict=True) if share)
+        self.networks = [[evaluated(network) for network in of_one] for of_one in chosen]
 
     def unseen_answers(self, networks, x, answers_of):
-        """The answers (N, outputs) of a configuration's networks, each to the rows that it did not train on."""
-        found = None
-        for network, places in zip(networks, self.held_out, strict=True):
-            answers = answers_of(evaluated(network)(self.scaled(x[places])))
-            found = answers.new_empty(len(x), answers.shape[-1]) if found is None else found
-            found[places] = answers
-        return found
+        """The answers (n, outputs) of a configuration's networks to `choosing`, each to those that are its own."""
+        return torch.cat(
+            [
+                answers_of(evaluated(network)(self.scaled(x[places])))
+                for network, places in zip(networks, self.choosing, strict=True)
+            ]
+        )
 
     @torch.no_grad()
     def answers(self, x, answers_of):
         """The answers (N, outputs), float64, by the shares."""
         shares = [of_one.share for of_one in self.configurations if of_one.share]
-        networks = [[evaluated(network) for network in of_one] for of_one in self.networks]
-        parts = np.array_split(x, parts_of(x, max(widest(of_one[0]) for of_one in networks)))
+        parts = np.array_split(x, parts_of(x, max(widest(of_one[0]) for of_one in self.networks)))
         found = []
         for part in map(self.scaled, parts):
-            means = [torch.stack([answers_of(network(part)) for network in of_one]).mean(0) for of_one in networks]
+            means = [torch.stack([answers_of(network(part)) for network in of_one]).mean(0) for of_one in self.networks]
             found.append(sum(share * mean for share, mean in zip(shares, means, strict=True)))
         return torch.cat(found)
 
@@ -203,3 +233,9 @@ def drawn_logarithmically(limits, random):
 def evaluated(network):
     """A copy for answers, in float64."""
     return copy.deepcopy(network).double().eval()
+
+
+def side_by_side(histories):
+    """(epochs, networks) of the longest, from histories (epochs, folds); a shorter one stays as it was."""
+    epochs = max(map(len, histories))
+    return torch.cat([torch.cat([of, of[-1:].expand(epochs - len(of), -1)]) for of in histories], 1)

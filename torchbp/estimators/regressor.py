@@ -10,7 +10,7 @@ from sklearn.utils import column_or_1d
 
 from torchbp import nn
 from torchbp.estimators.base import EngineEstimator
-from torchbp.scaling import SMALLEST
+from torchbp.scaling import SMALLEST, mean_and_deviation
 
 
 class EngineRegressor(RegressorMixin, EngineEstimator):
@@ -34,8 +34,9 @@ class EngineRegressor(RegressorMixin, EngineEstimator):
     def _set_target(self, y, weight):
         self._target_shape = y.shape[1:]
         self._outputs = 1 if y.ndim == 1 else y.shape[1]
-        self._mean = y[0] + np.average(y - y[0], axis=0, weights=weight)
-        deviation = np.sqrt(np.average((y - self._mean) ** 2, axis=0, weights=weight))
+        weight = torch.ones(len(y), dtype=torch.double) if weight is None else torch.from_numpy(weight)
+        of_columns = [mean_and_deviation(column, weight) for column in torch.from_numpy(y.reshape(len(y), -1)).T]
+        self._mean, deviation = (np.reshape(numbers, self._target_shape) for numbers in zip(*of_columns, strict=True))
         self._deviation = np.where(deviation > SMALLEST * np.abs(y).max(0), deviation, 0.0)
         self._scale = np.where(self._deviation > 0, self._deviation, 1.0)
 

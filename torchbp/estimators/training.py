@@ -30,6 +30,8 @@ class Training:
         ValueError: an option that does not fit.
     """
 
+    fewest_steps = 32  # of an epoch, where the rows of a step are not given and there are many
+
     def __init__(self, options, x, weight, outputs, loss, random):
         check_options(options)
         self.options, self.random, self.has_few_rows = options, random, len(x) < FEWEST_ROWS
@@ -85,7 +87,7 @@ class Training:
 
     def batch_size(self, rows):
         batch = self.options["batch_size"]
-        return min(rows, min(256, max(16, 2 ** int(math.log2(rows / 32)))) if batch == "auto" else batch)
+        return min(rows, min(256, max(16, 2 ** int(math.log2(rows / self.fewest_steps)))) if batch == "auto" else batch)
 
     def equal_batches(self, rows):
         """How many of so many rows fill the batches of an epoch, and the rows of a batch: a rest would cost a step."""

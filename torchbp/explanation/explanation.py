@@ -1,17 +1,19 @@
 """`torchbp.explain`: one step of gradient descent, every quantity of it by formula, shape and number, and checked."""
 
-import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
-from torchbp.explanation import arguments
+from torchbp.explanation.arguments.loss import fitted_loss, supported_loss
+from torchbp.explanation.arguments.model import check_parameters, member_of
+from torchbp.explanation.arguments.rows import rows, unscaled_rows
+from torchbp.explanation.arguments.settings import checked_factor, rate, texts
 from torchbp.explanation.comparison.checks import checked
 from torchbp.explanation.derivation.criterion import Criterion
 from torchbp.explanation.derivation.descent import Descent, lr_of
-from torchbp.explanation.derivation.many_steps import Descents, StepSummary
+from torchbp.explanation.derivation.many_steps import Descents
 from torchbp.explanation.derivation.network import Chain
 from torchbp.explanation.derivation.step import TrainingStep
 from torchbp.explanation.ensemble import Ensemble
@@ -20,6 +22,7 @@ from torchbp.explanation.notation.records import Record, sentence
 from torchbp.explanation.observations import observations
 from torchbp.explanation.render.steps_text import as_text_of_steps
 from torchbp.explanation.render.text import as_text
+from torchbp.explanation.steps import Steps, without_autocast
 
 
 @torch.inference_mode(False)  # the checks differentiate
@@ -45,19 +48,21 @@ def explain(
 
     Args:
         model: an `MLP`, or a `torch.nn.Sequential` of layers and activations that have a rule with equations: Linear,
-            all activations, Softmax, LogSoftmax, GLU, PReLU, Dropout, all norms, small convolutions and Flatten, ours
-            or torch's, PeriodicEmbedding, and those that you have made. In training mode a Dropout draws its mask once,
-            and the mask is given like x, and a batch norm takes the statistics of x.
-        x: a row, shape `(in_features)`, or rows, `(N, in_features)`, or of layers that take them `(N, channels, …)`: a
-            tensor, an array or a list. It, y and the loss's weights are taken in the dtype and on the device of the
-            model.
-        y: its target `(outputs)`, or theirs, `(N, outputs)`; of a loss of classes the class of each row, `(N)`, or a 1
-            among zeros, `(N, outputs)`. N is the number of rows throughout, K that of outputs.
+            all activations, Softmax, LogSoftmax, GLU, PReLU, Dropout, all norms, pooling, small convolutions and
+            transposed ones, and Flatten, ours or torch's, PeriodicEmbedding, and those that you have made. In training
+            mode a Dropout draws its mask once, and the mask is given like x, and a batch norm takes the statistics of
+            x.
+        x: a row, shape `(in_features)`, or rows, `(N, in_features)`, or of any shape that the layers take, such as
+            `(N, channels, …)`: a tensor, an array or a list. It, y and the loss's weights are taken in the dtype and on
+            the device of the model.
+        y: its target `(outputs)`, or theirs, `(N, outputs)` or the shape that the model gives; of a loss of classes the
+            class of each row, `(N)`, or a 1 among zeros, `(N, outputs)`. N is the number of rows throughout, K that of
+            outputs.
         lr: the learning rate α, a number. None is 0.1, or that of the optimizer.
         loss: a loss that has a rule with equations, with reduction "mean" or "sum", of torch or torchbp, or one that
             you have made: `BCEWithLogitsLoss`, `BCELoss`, `CrossEntropyLoss`, `NLLLoss`, `MSELoss`, `L1Loss`,
-            `HuberLoss`, `SmoothL1Loss`. None is the cross-entropy of probabilities: `BCELoss` where the model ends with
-            a Sigmoid, otherwise `BCEWithLogitsLoss`.
+            `HuberLoss`, `SmoothL1Loss`, `KLDivLoss`. None is the cross-entropy of probabilities: `BCELoss` where the
+            model ends with a Sigmoid, otherwise `BCEWithLogitsLoss`.
         title: of the text and the page.
         features, outputs: names of the columns of x and y: of the numbers that go in, and of what the answers are the
             probability of.
@@ -85,30 +90,17 @@ def explain(
         >>> net = torchbp.nn.MLP(2, 4, 1)
         >>> print(torchbp.explain(net, [[0.0, 1.0]], [[1.0]], lr=0.5))
     """
-    chain = Chain(arguments.member_of(model, member))
-    arguments.check_parameters(chain)
-    loss = arguments.supported_loss(loss, chain)
-    x, y = arguments.rows(chain, x, y, loss)
-    loss, lr = arguments.fitted_loss(loss, y, chain), arguments.rate(lr_of(lr, optimizer), x.dtype)
-    title, features, outputs = arguments.texts(title, features, outputs, chain)
-    unscaled = arguments.unscaled_rows(unscaled, x)
+    chain = Chain(member_of(model, member))
+    check_parameters(chain)
+    loss = supported_loss(loss, chain)
+    x, y = rows(chain, x, y, loss)
+    loss, lr = fitted_loss(loss, y, chain), rate(lr_of(lr, optimizer), x.dtype)
+    title, features, outputs = texts(title, features, outputs, chain)
+    unscaled = unscaled_rows(unscaled, x)
     descent = Descent(lr, optimizer, chain)
     with torch.autocast(x.device.type, enabled=False):
-        found = Descents(
-            TrainingStep(chain, Criterion(loss, chain, y, arguments.checked_factor(factor)), x, descent), steps
-        )
+        found = Descents(TrainingStep(chain, Criterion(loss, chain, y, checked_factor(factor)), x, descent), steps)
         return Explanation(found, 0, title, features, outputs, unscaled)
-
-
-def without_autocast(method):
-    """The method, which computes in the network's dtype, also within the caller's autocast."""
-
-    @functools.wraps(method)
-    def computed(self, *args, **kwargs):
-        with torch.autocast(self.values["X"].device.type, enabled=False):
-            return method(self, *args, **kwargs)
-
-    return computed
 
 
 class Explanation:
@@ -265,28 +257,3 @@ class Explanation:
 
     def __repr__(self):
         return f"Explanation({self.chain.described()}; loss {self.loss:.4g} → {self.new_loss:.4g} by lr={self.lr:g})"
-
-
-class Steps(Sequence):
-    """The explanations of all steps of a descent: `explanation.steps[9]` is the tenth. Each is made when it is asked
-    for; `summaries()` are the losses, gradient norms and answers of all, without their records."""
-
-    def __init__(self, explanation: Explanation, descents: Descents) -> None:
-        self._explanation, self._descents = explanation, descents
-
-    def __len__(self) -> int:
-        return len(self._descents)
-
-    @torch.inference_mode(False)
-    @torch.no_grad()
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
-        known, place = self._explanation, range(len(self))[place]
-        if place == known.number - 1:
-            return known
-        with torch.autocast(known.values["X"].device.type, enabled=False):
-            return Explanation(self._descents, place, known.title, known.features, known.outputs, known.unscaled)
-
-    def summaries(self) -> list[StepSummary]:
-        return self._descents.summaries()

@@ -1,12 +1,14 @@
 """Nodes of equations that take elements by their places: parts of a row, rows side by side, sums of groups, windows.
 
     left = Gather(X, range(0, 2), name="left")       X[left], the first two numbers of each row
+    Folded(X, 3, name="vectors")                     X[vectors], each row of 6 numbers as two rows of 3
     Beside(X, cos(U))                                [X, cos(U)]
     Collect(X, (0, 0, 1, 1), (2,))                   Σₖ X, for each row the sums of two groups of numbers
     Contraction("⋆", X, W, places, (4,))             X ⋆ W, a convolution: each number a sum of products
+    FirstLargest(X, (0, 0, 1, 1))                    [X is largest], 1 for the largest of each group, 0 for the others
 
-Each is linear in each of its children. The numbers of a row stand in one dimension, (N, units), whatever shape the
-layer gives a row; `places` count them from 0.
+All but the last one are linear in each of their children. The numbers of a row stand in one dimension, (N, units),
+whatever shape the layer gives a row; `places` count them from 0.
 """
 
 import math
@@ -64,6 +66,22 @@ class Gather(Multilinear):
             return [((0, (*place[:-1], self.index[place[-1]])),)]
         place = place[len(place) - len(self.shape) :]  # the rows of a row equation have no part in it
         return [((0, unravelled(self.index[raveled(place, self.shape)], shape)),)]
+
+
+@dataclass(frozen=True, slots=True)
+class Folded(Multilinear):
+    """The same numbers in rows of `columns`: several rows for each row, or one for several. name: as of `Gather`."""
+
+    operand: Expression
+    columns: int
+    name: str = ""
+
+    def compute(self, operand):
+        return operand.reshape(-1, self.columns)
+
+    def terms(self, place, shapes):
+        row, column = place[-2:]
+        return [((0, divmod(row * self.columns + column, shapes[0][-1])),)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +155,41 @@ class Contraction(Multilinear):
         if not self.rows:
             return [((0, (place[0], left)), (1, unravelled(right, shapes[1]))) for left, right in pairs]
         return [((0, (row, left)), (1, (row, right))) for row in range(shapes[0][0]) for left, right in pairs]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstLargest(Expression):
+    """1 for the largest number of each group of a row, the first one of several; 0 for the others.
+
+    groups: for each number of a row, which group it belongs to.
+    """
+
+    operand: Expression
+    groups: tuple[int, ...]
+
+    def evaluate(self, values):
+        tensor = self.operand.evaluate(values)
+        members = [[] for _ in range(max(self.groups, default=-1) + 1)]
+        for place, group in enumerate(self.groups):
+            members[group].append(place)
+        longest = max(map(len, members), default=0)
+        found = torch.zeros_like(tensor)
+        if not longest:
+            return found
+        # a shorter group ends with its first number, again and again
+        table = torch.tensor(
+            [places + places[:1] * (longest - len(places)) for places in members], device=tensor.device
+        )
+        first = tensor[..., table].argmax(-1, keepdim=True)
+        places = table.expand((*first.shape[:-1], longest)).gather(-1, first).squeeze(-1)
+        return found.scatter(-1, places, 1.0)
+
+    def replace(self, nodes):
+        return type(self)(self.operand.replace(nodes), self.groups)
+
+
+class NoEquationError(ValueError):
+    """Why an operation has no equations for rows and options that it computes: the end of a sentence."""
 
 
 def raveled(place, shape):

@@ -173,3 +173,9 @@ def test_a_column_that_errs_now_and_then_tells_nothing():
     assert lines("note", TabularData(few, "works")) == []
     wide = leaky().join(pd.DataFrame(np.random.default_rng(1).normal(size=(400, 200))).add_prefix("x"))
     assert lines("note", TabularData(wide, "works")) == []
+
+
+def test_many_classes_of_few_rows_are_no_warning():
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": random.normal(size=200), "y": [f"c{i % 40}" for i in range(200)]})
+    assert lines("note", TabularData(frame, "y")) == []

@@ -21,14 +21,13 @@ from torchbp.training.tasks import make_task
 def test_a_network_is_not_trained_on_its_fold(sizes, monkeypatch):
     monkeypatch.setattr(PackTraining, "fitted", lambda draw, x, y, **options: options)
     draw = object.__new__(PackTraining)
-    draw.options, draw.configurations = {"batch_size": 16}, [None, None]
+    draw.options = {"batch_size": 16}
     starts = [0, *np.cumsum(sizes)]
     y = torch.zeros(100, 1)
     options = fit_folds(draw, PackRows(torch.zeros(100, 2), y, None, sizes, None, 0), y, None)
-    masks = options["rows"]
-    assert masks.shape == (2 * len(sizes), 100)
-    for number, mask in enumerate(masks):
-        fold = number % len(sizes)
+    masks = options["masks"]
+    assert masks.shape == (len(sizes), 100)
+    for fold, mask in enumerate(masks):
         assert not mask[starts[fold] : starts[fold] + sizes[fold]].any()
         assert mask.sum() % options["batch_size"] == 0
         assert mask.sum() >= 100 - max(sizes) - options["batch_size"]

@@ -17,6 +17,7 @@ from torchbp.benchmarks.helpers.real_tables import CLASSES, NUMBER
 from torchbp.estimators.pack_training import PackTraining
 
 PEER = "scikit-learn's MLP"
+OUR_PACK, OUR_MLP = FIRST = "torchbp's pack", "torchbp's MLP"
 
 
 def standardised(model):
@@ -30,13 +31,13 @@ def with_scaled_target(model):
 
 # name: {kind of target: the model of a seed}
 PACK = {
-    "torchbp's pack": {
+    OUR_PACK: {
         CLASSES: lambda seed: estimators.PackClassifier(random_state=seed),
         NUMBER: lambda seed: estimators.PackRegressor(random_state=seed),
     },
 }
 MODELS = {
-    "torchbp's MLP": {
+    OUR_MLP: {
         CLASSES: lambda seed: estimators.MLPClassifier(random_state=seed),
         NUMBER: lambda seed: estimators.MLPRegressor(random_state=seed),
     },
@@ -73,9 +74,11 @@ def equal_shares(answers, mean_losses):
 ABLATION = PACK | {
     "8 members": changed_pack({"members": 8}),
     "16 members": changed_pack({"members": 16}),
-    "64 members": changed_pack({"members": 64}),
-    "128 members": changed_pack({"members": 128}),
-    "4 folds": changed_pack({"folds": 4}),
+    "32 members": changed_pack({"members": 32}),
+    "8 folds": changed_pack({"members": 24, "folds": 8}),
+    "quarters": changed_pack({"validation_fraction": 0.25}),
+    "weights of one epoch": changed_pack(averaged=1),
+    "twice as many steps": changed_pack(fewest_steps=32),
     "no ranks": changed_pack({"scaling": "clipped"}),
     "no embeddings": changed_pack(embeds=False),
     "one depth": changed_pack(depths=(2,)),
@@ -133,3 +136,22 @@ def library_models():
         if package not in installed
     ]
     return models, f"not installed: {', '.join(missing)}" if missing else ""
+
+
+def chosen_models(pack, peers, ablation, names=None):
+    """{name: {kind of target: the model of a seed}}, and which are missing, in words; arguments: as of `measure`."""
+    if names is not None:
+        of_libraries, missing = library_models()
+        known = MODELS | PACK | of_libraries | ABLATION
+        lacking = [name for name in names if name not in known]
+        return {name: known[name] for name in names if name in known}, missing if lacking else ""
+    if ablation:
+        return ABLATION, ""
+    of_libraries, missing = library_models() if peers else ({}, "")
+    return MODELS | (PACK if pack else {}) | of_libraries, missing
+
+
+def names_of_all():
+    """Of all models, those that are not installed included."""
+    of_libraries = (name for models in OF_LIBRARIES.values() for name in models)
+    return list(dict.fromkeys([*MODELS, *PACK, *of_libraries, *ABLATION]))

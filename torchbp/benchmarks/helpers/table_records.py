@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import torchbp
-from torchbp.benchmarks.helpers import table_models
+from torchbp.benchmarks.helpers import table_models, table_scores
 from torchbp.benchmarks.helpers.machine import installed_version, processor
 
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # whose name is not that of the package
@@ -55,7 +55,8 @@ class TableRecords:
 
 def key_of(variant, model, parts):
     """All that a record depends on, as a hexadecimal digest: the rows, the model's options, the versions of its
-    library and of torch, NumPy and scikit-learn, and the processor; of our models their source, too.
+    library and of torch, NumPy and scikit-learn, the processor, and the source of what is measured; of our models
+    their source, too.
 
     Args:
         variant: the name of the model. model: as it is before `fit`. parts: a `Split`.
@@ -63,8 +64,9 @@ def key_of(variant, model, parts):
     package = type(model).__module__.split(".")[0]
     libraries = DISTRIBUTIONS.get(package, package), "torch", "numpy", "scikit-learn"
     versions = [installed_version(name) for name in libraries]
-    source = source_digest() if package == torchbp.__name__ else ""
-    digest = hashlib.sha256(repr((variant, package, versions, source, processor(), model.get_params())).encode())
+    source = Path(table_scores.__file__).read_bytes() + source_digest() * (package == torchbp.__name__)
+    what = variant, package, type(model).__name__, model.get_params(), versions, source, processor()
+    digest = hashlib.sha256(repr(what).encode())
     for array in parts:
         digest.update(repr((array.dtype, array.shape)).encode())
         digest.update(np.ascontiguousarray(array))
@@ -78,4 +80,4 @@ def source_digest():
     files = [file for name in OURS for file in ([root / name] if "." in name else sorted((root / name).rglob("*.py")))]
     for file in [*files, Path(table_models.__file__)]:
         digest.update(file.read_bytes())
-    return digest.hexdigest()
+    return digest.digest()

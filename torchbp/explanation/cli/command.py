@@ -11,7 +11,7 @@ from pytorch_lightning import Trainer
 
 from torchbp.cli import keys
 from torchbp.cli.keys import LINKED, TRAINER_DEFAULTS
-from torchbp.explanation.arguments import rate
+from torchbp.explanation.arguments.settings import rate
 from torchbp.explanation.cli.data_rows import Rows
 from torchbp.explanation.cli.descent import DESCENTS, notes, optimizer_of
 from torchbp.explanation.cli.files import contents, files_of, write

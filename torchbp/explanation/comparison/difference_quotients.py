@@ -1,29 +1,57 @@
 """A derivative's definition, [L(q + h) − L(q − h)]/2h, for the largest elements q of a quantity, in float64."""
 
 import math
+from dataclasses import dataclass, field
 
 import torch
 
-from torchbp.explanation.comparison.references import loss_by_torch, loss_of_answers, share
+from torchbp.explanation.comparison.changed_losses import Change, ChangedLosses
+from torchbp.explanation.comparison.references import share
 from torchbp.explanation.notation import equations
-from torchbp.explanation.notation.quantities import INPUT, LOSS, TARGET, d
+from torchbp.explanation.notation.quantities import INPUT, LOSS, Derivative, Quantity, d
 from torchbp.explanation.notation.records import OVERFLOW, Check, worst
 
 ELEMENTS = 24  # of a tensor that are differentiated numerically: all, or so many of the largest
+LEAST, WORK = 4, 2e9  # so few in a large network, where all together would take more multiplications
 STEPS = 1e-5, 1e-4, 1e-3, 1e-2  # of a difference quotient: the first one, or the next where rounding hides the slope
 SHORTER = 1e-7, 1e-9  # the first one that L is straight over, where it is not over the first of those
 BENT = 0.1  # the share of the quotient that twice the step may change, of what is straight
 ROUNDING = 100  # eps, of the size of what is rounded
 BY = "measured slope"
-NO_CONDITIONS = torch.tensor(())
 BOUNDED = "an answer is so near to 0 or 1 that torch bounds the derivative, which is then no slope of L"
 CORNER = (
     "an activation switches exactly here, so the loss has a corner, or it bends within each step, and no single slope"
 )
 
 
+@dataclass(slots=True)
+class Element:
+    """A number of a quantity whose slope is measured. found: its quotients, each with how far it may be off; None for
+    one across a corner of the loss, where there is no slope, and where L bends too much for that to say how far."""
+
+    quantity: Quantity | Derivative
+    place: int
+    value: float
+    slope: float
+    rounding: float
+    found: list = field(default_factory=list)
+
+    @property
+    def is_hidden(self):
+        """Whether rounding hides the slope at the last step, so that a longer one may say more."""
+        return self.found[-1] is not None and self.found[-1][1] > 0.01 * abs(self.slope)
+
+    def best(self):
+        """The difference of the slope to the best quotient, and the bound of that; None where there is no quotient."""
+        found = [pair for pair in self.found if pair is not None]
+        if not found:
+            return None
+        quotient, bound = min(found, key=lambda pair: pair[1])
+        return abs(quotient - self.slope), bound + self.rounding
+
+
 class DifferenceQuotients:
-    """(L(q + h) − L(q − h)) / 2h for elements q of a quantity, in float64: the definition of the derivative.
+    """(L(q + h) − L(q − h)) / 2h for elements q of quantities, in float64: the definition of the derivative.
 
     Args:
         step: the `TrainingStep`.
@@ -32,25 +60,19 @@ class DifferenceQuotients:
 
     def __init__(self, step, references):
         self.of, self.chain, self.takes_logits = step, step.chain, step.criterion.rule.answers is not None
-        self.parameters = {name: p.double() for name, p in self.chain.start.items()}
-        self.x, self.y = step.values[INPUT.name].double(), step.values[TARGET.name].double()
-        self.values = {**self.parameters, **self.chain.forward(self.parameters, self.x)}
+        parameters = {name: p.double() for name, p in self.chain.start.items()}
+        self.values = {**parameters, **self.chain.forward(parameters, step.values[INPUT.name].double())}
         constants = {name: tensor.double() for name, tensor in self.chain.constants.items()}
-        self.known = {equations.N.name: step.criterion.rows, **constants}
-        self.part_of = {part: s for s in self.chain.steps for part in s.parts.values()}
+        known = {equations.N.name: step.criterion.rows, **constants}
         for layer in self.chain.steps:
-            self._add_parts(layer, self.values)
+            for part, tree, _ in equations.parts_of(layer):
+                self.values[part.name] = tree.evaluate({**known, **self.values})
         if self.takes_logits:  # as it is recorded: where it is almost 1, its own rounding counts
             self.values[step.criterion.answer.name] = step.values[step.criterion.answer.name].double()
+        self.losses = ChangedLosses(step, parameters, self.values, known)
         self.multiplied = self._multiplied()
         self.noises = self._noises(references)
         self.bounded = bool(step.bounded.any())
-        self.conditions = [
-            (s.gives, indicator.replace(equations.nodes(s)))
-            for s in self.chain.steps
-            for indicator in equations.indicators(s.tree("slope" if s.is_activation else "backward_equation"))
-        ]
-        self.conditions += [(None, indicator) for indicator in equations.indicators(step.criterion.tree("slope"))]
 
     def _multiplied(self):
         """The largest number of its input that each parameter is multiplied by."""
@@ -78,63 +100,64 @@ class DifferenceQuotients:
         logits = self.values[self.chain.output.name].abs().sum().item() if self.takes_logits else 0.0
         return eps * (loss + answer), eps * (loss + sum(shares.values()) + logits * share(self.of))
 
-    def check(self, quantity, gradient, rounding):
-        """The derivative by `quantity` against the quotients of its largest elements; `rounding` is the bound of the
-        derivative's error, to which belongs what a dtype of lower precision has changed on the way."""
-        if self.bounded and (not self.takes_logits or quantity == self.of.criterion.answer):
-            return Check(BY, why=BOUNDED)
-        if not (gradient.isfinite().all() and rounding.isfinite().all() and math.isfinite(self.noises[1])):
-            return Check(BY, why=OVERFLOW)
-        value = self.values[quantity.name].clone()
-        flat, gradient, rounding = value.view(-1), gradient.reshape(-1).double(), rounding.reshape(-1).tolist()
-        places = gradient.abs().argsort(descending=True)[:ELEMENTS].tolist()
-        found = [(self.best(quantity, value, flat, place, gradient[place].item()), rounding[place]) for place in places]
-        found = [(best[0], best[1] + rounded) for best, rounded in found if best]
-        if not found:
-            return Check(BY, why=CORNER)
-        error, bound = worst(*torch.tensor(found, dtype=torch.float64).T)
-        if 0 < gradient.abs().max() < bound:
-            return Check(BY, why="rounding alone may move it by more than the derivative")
-        elements = f" of {len(found)} elements" if len(found) < len(gradient) else ""
-        return Check(BY + elements, error, bound)
+    def checks(self, derivatives):
+        """{quantity: the derivative by it against the quotients of its largest elements}.
 
-    def best(self, quantity, value, flat, place, slope):
-        """The difference of a slope to its quotient, and the bound of that; None where there is no quotient."""
-        found = []
+        derivatives: {quantity: (the derivative, the bound of its error)}; to the error belongs what a dtype of lower
+            precision has changed on the way.
+        """
+        found, elements = {}, {}
+        numbers = sum(p.numel() for p in self.chain.start.values())
+        work = 4 * numbers * self.of.criterion.rows * len(derivatives)
+        most = min(ELEMENTS, max(LEAST, int(WORK / work)))
+        for quantity, (gradient, rounding) in derivatives.items():
+            if self.bounded and (not self.takes_logits or quantity == self.of.criterion.answer):
+                found[quantity] = Check(BY, why=BOUNDED)
+            elif not (gradient.isfinite().all() and rounding.isfinite().all() and math.isfinite(self.noises[1])):
+                found[quantity] = Check(BY, why=OVERFLOW)
+            else:
+                elements[quantity] = self._largest(quantity, gradient, rounding, most)
+        self.measure([element for some in elements.values() for element in some])
+        for quantity, some in elements.items():
+            found[quantity] = _check(derivatives[quantity][0], some)
+        return found
+
+    def _largest(self, quantity, gradient, rounding, most):
+        """The elements with the largest slopes."""
+        gradient, rounding = gradient.reshape(-1).double(), rounding.reshape(-1)
+        values = self.values[quantity.name].reshape(-1)
+        places = gradient.abs().argsort(descending=True)[:most]
+        numbers = (tensor[places].tolist() for tensor in (values, gradient, rounding))
+        return [Element(quantity, *of) for of in zip(places.tolist(), *numbers, strict=True)]
+
+    def measure(self, elements):
+        """Add quotients to the elements, of longer and longer steps, until one says what the slope is; or of a shorter
+        one that crosses no corner."""
+        hidden = elements
         for step in STEPS:
-            quotient = self.quotient(quantity, value, flat, place, step)
-            if quotient is None:  # nor has a longer step one
-                break
-            found.append(quotient)
-            if not quotient[1] > 0.01 * abs(slope):
-                break
-        if not found:
-            shorter = (self.quotient(quantity, value, flat, place, step) for step in SHORTER)
-            found = [next(filter(None, shorter), None)]
-        quotient, bound = min(filter(None, found), key=lambda pair: pair[1], default=(None, None))
-        return None if quotient is None else (abs(quotient - slope), bound)
+            self.add_quotients(hidden, step)
+            hidden = [element for element in hidden if element.is_hidden]
+        for step in SHORTER:
+            self.add_quotients([element for element in elements if not any(element.found)], step)
 
-    def quotient(self, quantity, value, flat, place, step):
-        """The quotient and how far it may be off: what twice the step changes, and the rounding of L. None across a
-        corner of the loss, where there is no derivative, and where L bends too much for that to say how far."""
-        was, h = flat[place].item(), self.step(quantity, flat[place].item(), step)
-        quotients, states = [], []
-        for apart in (h, 2 * h):
-            sides, losses = (was + apart, was - apart), []
-            for side in sides:
-                flat[place] = side
-                loss, state = self.loss(quantity, value)
-                losses.append(loss)
-                states.append(state)
-            quotients.append((losses[0] - losses[1]) / (sides[0] - sides[1]))
-        flat[place] = was
-        if any(not torch.equal(state, states[0]) for state in states):
-            return None
-        noise = self.noises[not (self.takes_logits and quantity == self.of.criterion.answer)]
-        bent, rounding = abs(quotients[1] - quotients[0]), ROUNDING * noise / h
-        return (quotients[0], bent + rounding) if bent <= BENT * abs(quotients[0]) + rounding else None
+    def add_quotients(self, elements, step):
+        """Add to each element its quotient, and how far that may be off: what twice the step changes, and the rounding
+        of L."""
+        if not elements:
+            return
+        lengths = [self.length(element.quantity, element.value, step) for element in elements]
+        sides = [tuple(e.value + h * times for times in (1, -1, 2, -2)) for e, h in zip(elements, lengths, strict=True)]
+        changes = [Change(e.quantity, e.place, of) for e, of in zip(elements, sides, strict=True)]
+        losses, switched = self.losses.of(changes)
+        measured = zip(elements, lengths, sides, losses.tolist(), switched.tolist(), strict=True)
+        for element, h, of, loss, switch in measured:
+            short, long = ((loss[i] - loss[i + 1]) / (of[i] - of[i + 1]) for i in (0, 2))
+            noise = self.noises[not (self.takes_logits and element.quantity == self.of.criterion.answer)]
+            bent, rounding = abs(long - short), ROUNDING * noise / h
+            straight = not switch and bent <= BENT * abs(short) + rounding
+            element.found.append((short, bent + rounding) if straight else None)
 
-    def step(self, quantity, value, step):
+    def length(self, quantity, value, step):
         """h, large beside the rounding of the value; of an answer with bounds it is small beside its distance to them,
         and of a parameter small enough for the Z of large inputs."""
         least = 64 * torch.finfo(torch.float64).eps
@@ -144,46 +167,14 @@ class DifferenceQuotients:
         times = max(1.0, self.multiplied.get(quantity.name, 1.0))
         return max(1.0, abs(value)) * max(step / times, least)
 
-    def loss(self, quantity, value):
-        """L, and which conditions of the slopes hold, where the quantity has this value."""
-        if self.takes_logits and quantity == self.of.criterion.answer:
-            values = {
-                TARGET.name: self.y,
-                **{name: w.double() for name, w in self.of.criterion.weights.items()},
-            }
-            return loss_of_answers(self.of, value, values).item(), NO_CONDITIONS
-        if quantity.name in self.parameters:
-            values = self.chain.forward({**self.parameters, quantity.name: value}, self.x)
-        elif quantity == INPUT:
-            values = self.chain.forward(self.parameters, value)
-        else:
-            values = self.chain.forward(self.parameters, self.x, self._below(quantity, value))
-        loss = loss_by_torch(self.of.criterion, values[self.chain.output.name]).item()
-        if not self.conditions:
-            return loss, NO_CONDITIONS
-        symbols = self.of.symbols.new_child({**values, TARGET.name: self.y})
-        states = [tree.evaluate(symbols).flatten() for gives, tree in self.conditions if gives != quantity]
-        return loss, torch.cat(states) if states else NO_CONDITIONS
 
-    def _below(self, quantity, value):
-        """What is known where the quantity has another value: it, and all that lies below."""
-        known, layer = {}, self.part_of.get(quantity)
-        for step in self.chain.steps:
-            if step is layer:
-                values = {
-                    name: v for name, v in self.values.items() if name not in {p.name for p in step.parts.values()}
-                }
-                self._add_parts(step, values, {quantity.name: value})
-                z = equations.in_step(step, step.tree("equation")).evaluate({**self.known, **values})
-                return {**known, step.gives.name: z}
-            if step.gives == quantity:
-                return {**known, quantity.name: value}
-            known[step.gives.name] = self.values[step.gives.name]
-        return known
-
-    def _add_parts(self, step, values, moved=None):
-        """Add the parts of a step to the values; those that are `moved` have other ones."""
-        for part, tree, _ in equations.parts_of(step):
-            values[part.name] = (moved or {}).get(part.name)
-            if values[part.name] is None:
-                values[part.name] = tree.evaluate({**self.known, **values})
+def _check(gradient, elements):
+    """The derivative by a quantity against the quotients of these elements."""
+    found = [best for element in elements if (best := element.best()) is not None]
+    if not found:
+        return Check(BY, why=CORNER)
+    error, bound = worst(*torch.tensor(found, dtype=torch.float64).T)
+    if 0 < gradient.abs().max() < bound:
+        return Check(BY, why="rounding alone may move it by more than the derivative")
+    of_some = f" of {len(found)} elements" if len(found) < gradient.numel() else ""
+    return Check(BY + of_some, error, bound)

@@ -6,7 +6,7 @@ from torch.nn.functional import one_hot
 from torchbp.engine.losses import count, value_and_derivative
 from torchbp.explanation.notation.equations import K, N
 from torchbp.explanation.notation.quantities import TARGET, Quantity, d
-from torchbp.ops.expressions import Number, Product, Quotient
+from torchbp.ops.expressions import Negative, Number, Product, Quotient
 from torchbp.ops.registry import rule_of
 from torchbp.ops.rules import Activation
 
@@ -53,8 +53,8 @@ class Criterion:
         return self.rule.each(output, self.target, **self.options)
 
     def as_target(self, answer):
-        """The answers on the scale of y: of log-probabilities of classes, the probabilities."""
-        return answer.exp() if self.rule.target == "classes" and self.rule.answers is None else answer
+        """The answers on the scale of y: of log-probabilities the probabilities."""
+        return answer if self.rule.as_target is None else self.rule.as_target(answer, **self.options)
 
     def answers_of(self, output):
         """What the loss makes of the network's output."""
@@ -115,7 +115,11 @@ class Criterion:
     def over_count(self, tree):
         """The same with symbols, the count before the tree."""
         tree, symbol = self._counted(tree)
-        return tree if symbol is None else Quotient(Number(1), symbol) * tree
+        if symbol is None:
+            return tree
+        if isinstance(tree, Negative):
+            return Negative(Quotient(Number(1), symbol) * tree.operand)
+        return Quotient(Number(1), symbol) * tree
 
     def under_count(self, tree):
         """The same with the count under the tree."""

@@ -8,6 +8,7 @@ from torchbp.engine.network import Network
 from torchbp.engine.network.module_checks import described
 from torchbp.explanation.derivation.layer_step import Step, is_numbered
 from torchbp.explanation.notation.quantities import INPUT, Quantity
+from torchbp.ops.places import NoEquationError
 from torchbp.ops.registry import rule_of
 from torchbp.ops.rules import Layer
 
@@ -39,8 +40,13 @@ class Chain:
             raise TypeError(f"two quantities have the name {twice[0]}; give the parameter of a rule another symbol")
         # the explanation is of the network as it is now, whatever becomes of it
         self.start = {name: p.detach().clone() for name, p in self.parameters.items()}
-        if len({id(p) for p in self.parameters.values()}) < len(self.parameters):
-            raise TypeError("two layers share their weights; explain shows one gradient for each layer")
+        by_tensor = {}
+        for symbol, p in self.parameters.items():
+            if (first := by_tensor.setdefault(id(p), symbol)) != symbol:
+                raise TypeError(
+                    f"{self.keys[first]} and {self.keys[symbol]} are one tensor: two layers share their weights, and "
+                    "explain shows one gradient for each layer"
+                )
 
     def _step(self, name, module):
         rule, last = rule_of(module), self.steps[-1] if self.steps else None
@@ -59,10 +65,10 @@ class Chain:
         drawn, parts, constants, about = None, {}, {}, {}
         if isinstance(rule, Layer):
             about = {"dtype": next((p.dtype for p in module.parameters()), torch.float32)}
-            tree = rule.tree("equation", about, **options)
-            if tree is None or rule.tree("backward_equation", about, **options) is None:
+            trees = [rule.tree(part, about, **options) for part in ("equation", "backward_equation")]
+            if None in trees and not rule.takes_rows_of_any_shape:  # otherwise it depends on the rows
                 raise TypeError(f"{described(name, module)} has no equations in its rule, and explain shows equations")
-            if rule.drawn is not None and rule.drawn in tree.symbols():
+            if rule.drawn is not None and rule.drawn in trees[0].symbols():
                 drawn = Quantity(rule.drawn, number)
             parts = {symbol: Quantity(symbol, number) for symbol in rule.parts_of(about, **options)}
             constants = self._constants_of(rule, options, number)
@@ -130,8 +136,13 @@ class Chain:
         self.row_shapes[step.gives.name] = tuple(given.shape[1:])
         parameters = {p.symbol: tuple(self.start[quantity.name].shape) for p, quantity in step.parameters}
         step.about["shapes"] = {"X": shape, **parameters}
-        if step.tree("equation") is None:
-            raise TypeError(f"{step.described()} has no equations in its rule for rows of the shape {shape}")
+        without = f"{step.described()} has no equations in its rule for rows of the shape {shape}"
+        try:
+            tree = step.tree("equation")
+        except NoEquationError as why:
+            raise TypeError(f"{without}: {why}") from None
+        if tree is None:
+            raise TypeError(without)
 
     def at(self, start, x):
         """The same network with other parameters, and with new random numbers."""
@@ -159,40 +170,49 @@ class Chain:
         """The number of the first layer that learns."""
         return self.steps[self.first].number
 
-    def forward(self, parameters, x, known=(), saved=None, reference=False):
+    def forward(self, parameters, x, saved=None, reference=False):
         """Each quantity by its name, X among them.
 
         Args:
-            known: values that are not computed, by name.
             saved: a dictionary that gets what the derivatives of each step need, by the name of what it gives.
             reference: compute by torch's own modules, and by the user's.
 
         Raises:
             ValueError: a layer does not take the numbers that come to it.
         """
-        values = {INPUT.name: x, **dict(known)}
+        values = {INPUT.name: x}
         for step in self.steps:
-            if step.gives.name in values:
-                continue
-            a = values[step.takes.name]
-            drawn = self.drawn[step.drawn.name].to(a.dtype) if step.drawn and self.drawn else None
-            a = a if drawn is not None else self.in_row_shape(a, step.takes)
+            taken = values[step.takes.name]
             if reference:
-                values[step.gives.name] = step.reference(a, parameters, drawn).flatten(1)
+                values[step.gives.name] = step.reference(*self._arguments(step, taken, parameters)).flatten(1)
                 continue
-            try:
-                z, needed = step.forward(a, parameters, drawn)
-            except (RuntimeError, ValueError, IndexError) as error:
-                words = " ".join(str(error).split())
-                raise ValueError(
-                    f"{step.described()} does not take numbers of the shape {tuple(a.shape)}: {words}"
-                ) from None
-            if step.gives.name not in self.row_shapes:
-                self._measure_step(step, a, z)
-            values[step.gives.name] = z.flatten(1)
+            values[step.gives.name], needed = self.pass_through(step, taken, parameters)
             if saved is not None:
                 saved[step.gives.name] = needed
         return values
+
+    def pass_through(self, step, taken, parameters):
+        """(what a step gives, (N, units), what its derivatives need); `taken` is what it takes, (N, units).
+
+        Raises:
+            ValueError: it does not take these numbers.
+        """
+        x, parameters, drawn = self._arguments(step, taken, parameters)
+        try:
+            z, needed = step.forward(x, parameters, drawn)
+        except (RuntimeError, ValueError, IndexError) as error:
+            words = " ".join(str(error).split())
+            raise ValueError(
+                f"{step.described()} does not take numbers of the shape {tuple(x.shape)}: {words}"
+            ) from None
+        if step.gives.name not in self.row_shapes:
+            self._measure_step(step, x, z)
+        return z.flatten(1), needed
+
+    def _arguments(self, step, taken, parameters):
+        """(X in the shape that the step's formula takes, the parameters, the random numbers that are drawn, or None)"""
+        drawn = self.drawn[step.drawn.name].to(taken.dtype) if step.drawn and self.drawn else None
+        return taken if drawn is not None else self.in_row_shape(taken, step.takes), parameters, drawn
 
     def in_row_shape(self, tensor, quantity):
         """The numbers of a quantity, (N, units), in the shape that the layers give a row."""

@@ -7,15 +7,14 @@ from dataclasses import replace
 import torch
 
 from torchbp.explanation.comparison.agreement import differences, disagreement
+from torchbp.explanation.derivation.answers_derivative import add_derivative_of_answers
 from torchbp.explanation.derivation.gradient_pass import gradients
 from torchbp.explanation.derivation.loss_record import loss_record
 from torchbp.explanation.notation import equations
-from torchbp.explanation.notation.digits import CLOSE
 from torchbp.explanation.notation.equations import ALPHA, K, N
 from torchbp.explanation.notation.numeric_examples import example, largest_place
 from torchbp.explanation.notation.quantities import INPUT, TARGET, Derivative, d
 from torchbp.explanation.notation.records import Factor, Record
-from torchbp.ops.rules import Activation
 
 AGAIN = "The same network once more, with its new parameters."
 
@@ -45,7 +44,7 @@ class TrainingStep:
         self._update()
         self._again()
 
-    def _add(
+    def add(
         self, quantity, kind, stage, step, sides, tensor, reason, tree=None, place=None, excused=None, full=None, **more
     ):
         """Add a record. `tree` is the equation of its example, where that is not the last of the sides. `excused` are
@@ -106,9 +105,9 @@ class TrainingStep:
             for part, tree, words in equations.parts_of(step, prime):
                 tensor = tree.evaluate(self.symbols)
                 rows = tensor.dim() == 2
-                self._add(part, "part", stage, step, [tree], tensor, [AGAIN if prime else words], has_rows=rows)
+                self.add(part, "part", stage, step, [tree], tensor, [AGAIN if prime else words], has_rows=rows)
             full = equations.written_out(step, step.tree("equation"), prime) if step.parts else None
-            self._add(gives, "output", stage, step, [side], self.values[gives.name], [reason], full=full)
+            self.add(gives, "output", stage, step, [side], self.values[gives.name], [reason], full=full)
         output = self.chain.output.after() if prime else self.chain.output
         z = self.values[output.name]
         if self.criterion.rule.answers:
@@ -116,7 +115,7 @@ class TrainingStep:
             side = self.criterion.answers_tree("equation", prime)
             reason = AGAIN if prime else self.criterion.rule.answers_description.format(z=output.name, a=answer.name)
             tensor = self.criterion.answers_of(z)
-            self._add(answer, "answer", stage, self.chain.steps[-1], [side], tensor, [reason])
+            self.add(answer, "answer", stage, self.chain.steps[-1], [side], tensor, [reason])
         self.records.append(loss_record(self, z, prime))
 
     @functools.cached_property
@@ -129,7 +128,7 @@ class TrainingStep:
         return (exact != computed) & self.criterion.near_a_bound(answer)
 
     def _backward(self):
-        self._add_derivative_of_answers()
+        add_derivative_of_answers(self)
         for place in range(len(self.chain.steps) - 1, -1, -1):
             step = self.chain.steps[place]
             if step.is_activation:
@@ -139,78 +138,11 @@ class TrainingStep:
             self._add_gradients_of_parameters(step)
             self._add_derivative_of_input(step, self.chain.steps[place - 1] if place else step)
 
-    def _add_derivative_of_answers(self):
-        """dL/dA of the answers, and, where the loss takes logits, dL/dZ."""
-        answer, output, last = self.criterion.answer, self.chain.output, self.chain.steps[-1]
-        gradient = self.values[d(output).name]
-        slope, bounded = self.criterion.tree("slope"), self.bounded
-        reason = f"The backward pass starts here: how fast L changes when {answer.name} changes."
-        da, excused = gradient, None
-        if bounded.any():
-            reason += f" {self.criterion.computed_how('slope')}"
-            excused = bounded, self.criterion.divided(self.criterion.tree("slope", computed=True))
-        if self.criterion.rule.answers is not None:
-            computed = self.criterion.tree("slope", computed=self.criterion.rule.slope_computed is not None)
-            da = computed.evaluate(self.symbols) / self.criterion.divisor
-        self._add(
-            d(answer),
-            "derivative",
-            "backward",
-            last,
-            [self.criterion.over_count(slope)],
-            da,
-            [reason],
-            self.criterion.divided(slope),
-            excused=excused,
-            chain=(d(answer),),
-        )
-        if self.criterion.rule.answers is None:
-            return
-        rule, a, z = self.criterion.rule.answers, self.values[answer.name], self.values[output.name]
-        local = Derivative(answer, output)
-        sides, tree, excused = [self.criterion.answers_tree("derivative")], None, None
-        if isinstance(rule, Activation):
-            slope_is = rule.slope_description.format(a=answer.name, z=output.name)
-            reason = ["Chain rule: multiply by the slope ", local, f", {slope_is}."]
-        else:
-            reason = [f"Chain rule: {rule.backward_why.format(x=output.name, z=answer.name)}."]
-        if self.criterion.rule.error is not None:
-            error = self.criterion.tree("error")
-            sides.append(self.criterion.under_count(error))
-            tree = self.criterion.divided(error)
-            words = self.criterion.rule.error_description
-            words = words(self.criterion.given) if callable(words) else words
-            reason = [words.format(a=answer.name, z=output.name)]
-            if self.criterion.rule.error_computed and (rounded := self._rounded(tree, gradient)).any():
-                reason[0] += f" {self.criterion.computed_how('error')}"
-                excused = rounded, self.criterion.divided(self.criterion.tree("error", computed=True))
-        factors = ()
-        if isinstance(rule, Activation):
-            factors = (Factor(d(answer), da), Factor(local, rule.derivative(a, z)))
-        self._add(
-            d(output),
-            "derivative",
-            "backward",
-            last,
-            sides,
-            gradient,
-            reason,
-            tree,
-            excused=excused,
-            chain=(d(answer), local),
-            factors=factors,
-        )
-
-    def _rounded(self, tree, gradient):
-        """Where the equation gives other digits than the gradient has, since its numbers are rounded."""
-        errors, bounds = differences(tree, gradient, self.symbols)
-        return (errors > CLOSE * gradient.abs()) & (errors <= bounds)
-
     def _add_derivative_of_activation(self, step):
         values, a, z = self.values, step.gives, step.takes
         local = Derivative(a, z)
         slope = step.rule.slope_description.format(a=a.name, z=z.name)
-        self._add(
+        self.add(
             d(z),
             "derivative",
             "backward",
@@ -237,7 +169,7 @@ class TrainingStep:
             above = self._above(step, tree)
             chain = (d(above), Derivative(above, derivative.by))
             full = equations.written_out(step, dict(step.backward_trees())[f"d{derivative.by.letter}"][0])
-            self._add(derivative, "derivative", "backward", step, [tree], tensor, [why], chain=chain, full=full)
+            self.add(derivative, "derivative", "backward", step, [tree], tensor, [why], chain=chain, full=full)
 
     @staticmethod
     def _above(step, tree):
@@ -258,7 +190,7 @@ class TrainingStep:
         if (factor := equations.local_factor(tree, dz.name)) is not None:
             tensor = factor.evaluate(self.values) if factor.symbols() else torch.ones_like(self.values[dz.name])
             factors = (Factor(dz, self.values[dz.name]), Factor(local, tensor))
-        self._add(
+        self.add(
             d(by),
             "derivative",
             "backward",
@@ -286,7 +218,7 @@ class TrainingStep:
                 updates = [*after, (quantity.after(), quantity - ALPHA * direction, reason)]
                 for what, side, why in updates:
                     tensor = self.values[what.name]
-                    self._add(what, "update", "update", step, [side], tensor, [why], place=place, has_rows=False)
+                    self.add(what, "update", "update", step, [side], tensor, [why], place=place, has_rows=False)
 
     def _again(self):
         new = {name: self.values[f"{name}′"] for name in self.chain.start}

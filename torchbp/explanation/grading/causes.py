@@ -4,7 +4,8 @@ import itertools
 
 import torch
 
-from torchbp.explanation.grading.mistakes import ROUNDING, agrees, value_of, wrong_values
+from torchbp.explanation.grading.mistakes import ROUNDING, agrees, fitted, value_of, wrong_values
+from torchbp.explanation.grading.mixed_up import mixed_up
 from torchbp.explanation.notation.equations import K, N
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.numeric_examples import largest_place, named
@@ -19,6 +20,7 @@ MOST = 3  # causes that are named, where one number has several
 ALONE = 2  # numbers, of which too many pairs of mistakes give the same
 MOST_NUMBERS = 1000  # of a value about which the auditor guesses: it compares each two of them
 MOST_ROWS = 10
+ALSO_SAID = ("the factor 1/N is missing", "the division by N is missing")  # of a constant, in other words
 LEFT_OUT = "row {} is left out of the sum over the rows"
 ALONE_THERE = "row {} stands there alone, and not the sum over the rows"
 
@@ -28,13 +30,15 @@ class Causes:
 
     Args:
         record: of the quantity. value: the learner's, a tensor. values: {name: tensor} of what it is computed from.
-        shapes: {quantity: shape} of all quantities. divisors: the names, N or K, of what the loss is divided by.
+        shapes: {quantity: shape} of all quantities. criterion: of the step.
         tolerance: a share of each number.
     """
 
-    def __init__(self, record, value, values, shapes, divisors, tolerance):
+    def __init__(self, record, value, values, shapes, criterion, tolerance):
         self.record, self.value, self.values, self.shapes = record, value, values, shapes
-        self.divisors = divisors if record.stage in ("loss", "backward") else ()
+        self.criterion, count = criterion, criterion.count_symbol()
+        divided = count is not None and record.stage in ("loss", "backward")
+        self.divisors = count.symbols() if divided else ()  # the names, N or K, of what the loss is divided by
         self.tolerance = tolerance
         self.right = value_of(record.sides[-1], values)
 
@@ -51,7 +55,9 @@ class Causes:
         few = value.numel() <= ALONE
         found = dict.fromkeys(self._constants(right))
         if not found or few:
-            found |= dict.fromkeys(itertools.islice(self._wrong_trees(), MOST if few else 1))
+            same = ALSO_SAID if any("is missing" in words for words in found) else ()
+            others = (words for words in self._wrong_trees() if words not in same)
+            found |= dict.fromkeys(itertools.islice(others, MOST if few else 1))
         if not found:
             found = dict.fromkeys([otherwise] if otherwise else self._parts())
         return tuple(found)[:MOST]
@@ -92,6 +98,9 @@ class Causes:
                     yield words
                 pairs.append((words, tensor))
         yield from self._left_out_rows()
+        for words, tensor in mixed_up(self.record, self.shapes, self.values, self.criterion):
+            if self._agrees(tensor) and not agrees(tensor, self.right, self.tolerance):
+                yield words
         if self.value.numel() > ALONE:
             for words, tensor in pairs:
                 for constant in self._constants(tensor):
@@ -121,7 +130,8 @@ class Causes:
             shape = "×".join(map(str, value.shape)) or "a number"
             turned = value.dim() == right.dim() == 2 and value.shape == right.mT.shape
             as_it_is = f"its shape is {shape}, and not {'×'.join(map(str, right.shape)) or 'a number'}"
-            yield f"{as_it_is}: a transpose is missing or too much" if turned else as_it_is
+            why = "a transpose is missing or too much" if turned else self._other_sum()
+            yield f"{as_it_is}: {why}" if why else as_it_is
             return
         close = (value - right).abs() <= self.tolerance * right.abs() + ROUNDING * right.abs().max()
         for dim, what in enumerate(("row", "column") if value.dim() == 2 else ("element",) if value.dim() else ()):
@@ -131,8 +141,8 @@ class Causes:
                 zero = not value.select(dim, at).any()
                 yield f"{what} {at + 1} {'is 0' if zero else 'is wrong'}, and the others are right"
                 return
-        slack = torch.full_like(right, self.tolerance).mul(right.abs()).add(1e-12).view(1, -1)
-        if ratio := ratio_of(value.view(1, -1), right.view(1, -1), slack):
+        slack = torch.full_like(right, min(self.tolerance, _precision(value))).mul(right.abs()).add(1e-12).view(1, -1)
+        if value.numel() > 1 and (ratio := ratio_of(value.view(1, -1), right.view(1, -1), slack)):
             yield f"it is {digits(*ratio).replace('-', '−')} times the right value: a constant factor is wrong"
             return
         if value.numel() > MOST_NUMBERS:
@@ -144,15 +154,33 @@ class Causes:
                 yield words
                 return
 
+    def _other_sum(self):
+        """Of a sum over the rows, that it is one over the units of each row, or over all."""
+        tree = self.record.sides[-1]
+        if isinstance(tree, SumOver) and tree.rows and (each := value_of(tree.operand, self.values)) is not None:
+            for other, where in ((each.sum(-1), "over the units of each row"), (each.sum(), "over all numbers")):
+                if self._agrees(fitted(other, self.value)):
+                    return f"the sum is {where}, and not over the rows"
+        return ""
+
     def _evidence(self, close, slack):
         """As the auditor wants it: the value is a Jacobian of one row."""
         names = dict.fromkeys(name for side in self.record.sides for name in side.symbols())
+        names |= dict.fromkeys(quantity.name for quantity in self.shapes if quantity != self.record.quantity)
         values = {name: self.values[name] for name in names if isinstance(self.values[name], torch.Tensor)}
         same = {n: t.double().reshape(-1) for n, t in values.items() if t.numel() == self.value.numel()}
         rows = [tensor.reshape(1, -1) for tensor in (self.value, self.right, close)]
         shapes = {name: tuple(values[name].shape) for name in same}
         shape = tuple(self.value.shape)
         return Evidence(*rows, slack, self.record.name, shape, (), same, shapes, False, {})
+
+
+def _precision(value):
+    """A share by which numbers may differ from what they are a guess for: so far as they are written down, or computed
+    in float32 or float64. What is farther off is no case of it, such as numbers that are only almost proportional."""
+    if all(number == float(f"{number:.5g}") for number in value.flatten()[:MOST_NUMBERS].tolist()):
+        return 1.0
+    return 1e-6 if (value == value.float()).all() else 1e-9
 
 
 def _part(row, left, right):

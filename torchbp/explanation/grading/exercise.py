@@ -25,7 +25,13 @@ TOLERANCE = 1e-4  # four digits, as one writes them down by hand
 
 
 def exercise(
-    model: torch.nn.Module, x: Any, y: Any, loss: torch.nn.Module | None = None, lr: float = 0.1, factor: float = 1.0
+    model: torch.nn.Module,
+    x: Any,
+    y: Any,
+    loss: torch.nn.Module | None = None,
+    lr: float | None = None,
+    factor: float = 1.0,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> "Exercise":
     r"""One step of backpropagation as an exercise: it grades a backward pass that you have written yourself.
 
@@ -34,7 +40,8 @@ def exercise(
     since an earlier one is, is not counted as a mistake.
 
     Args:
-        model, x, y, loss, lr, factor: as `torchbp.explain` takes them. The numbers are those of the model in float64.
+        model, x, y, loss, lr, factor, optimizer: as `torchbp.explain` takes them. The numbers are those of the model in
+            float64.
 
     Returns:
         An `Exercise`. Print it: it says what is given and what is asked.
@@ -55,8 +62,8 @@ def exercise(
         >>> print(grade["dL/dW1"])
         right from your dL/dZ1, which is wrong
     """
-    model = copy.deepcopy(model).cpu().double()
-    return Exercise(explain(model, x, y, lr, loss, factor=factor))
+    model, optimizer = copy.deepcopy((model, optimizer))  # together: the copy of one is of the parameters of the other
+    return Exercise(explain(model.cpu().double(), x, y, lr, loss, factor=factor, optimizer=optimizer))
 
 
 class Exercise:
@@ -149,14 +156,13 @@ class Exercise:
             return Mark(record.name, "right")
         symbols = self.explanation.step.symbols
         names = {name for side in record.sides for name in side.symbols()}
+        carried = ChainMap({n: t for n, t in wrong.items() if n in names}, symbols)
+        for side in record.sides:
+            used = tuple(name for name in side.symbols() if name in wrong)
+            if used and (tensor := value_of(side, carried)) is not None and agrees(value, tensor, tolerance):
+                return Mark(record.name, "follows", follows_from=used)
         usable = {n: t for n, t in wrong.items() if n in names and t.shape == self.explanation.values[n].shape}
         carried = ChainMap(usable, symbols)
-        for side in record.sides if usable else ():
-            tensor = torch.as_tensor(side.evaluate(carried), dtype=torch.float64)
-            if agrees(value, tensor, tolerance):
-                used = tuple(name for name in side.symbols() if name in usable)
-                if used:
-                    return Mark(record.name, "follows", follows_from=used)
         causes, mappings = (), (symbols, carried) if usable else (symbols,)
         for values in mappings:
             causes = causes or self._causes(record, value, values, tolerance)
@@ -179,10 +185,8 @@ class Exercise:
         return Mark(record.name, "wrong", causes, (), record.equation, largest_difference(value, right))
 
     def _causes(self, record, value, values, tolerance, otherwise=""):
-        count = self.explanation.step.criterion.count_symbol()
-        divisors = count.symbols() if count is not None else ()
         shapes = known_shapes(self.explanation, self.explanation.records)
-        return Causes(record, value, values, shapes, divisors, tolerance).found(otherwise)
+        return Causes(record, value, values, shapes, self.explanation.step.criterion, tolerance).found(otherwise)
 
     def _before(self, record):
         """{quantity: shape} of what is known before a record."""
@@ -198,9 +202,10 @@ class Exercise:
         explanation, values = self.explanation, self.explanation.values
         given = ", ".join(f"{name} ({size(values[name])})" for name in self.given)
         asked = ", ".join(f"{name} ({size(values[name])})" for name in self.asked)
+        rates = ", ".join(f"{name} = {value:g}" for name, value in explanation.step.descent.symbols.items())
         facts = {
             "network": explanation.chain.described(),
-            "loss": f"{loss_line(explanation)}; learning rate α = {explanation.lr:g}",
+            "loss": f"{loss_line(explanation)}; learning rate {rates}",
             "given": given,
             "asked": asked,
             "answers": "exercise.grade({name: array, …}), as many as you want graded",

@@ -30,6 +30,7 @@ from torchbp.ops.expressions import (
     SumOfRow,
     SumOver,
     Transpose,
+    minimum,
     sigma,
     tanh,
 )
@@ -111,7 +112,7 @@ def with_child(tree, place, new):
     return rebuilt(tree, [new if i == place else child for i, child in enumerate(tree.children())])
 
 
-def _product(factors):
+def product_of(factors):
     return factors[0] if len(factors) == 1 else Product(tuple(factors))
 
 
@@ -119,13 +120,13 @@ def _in_product(tree):
     first, *slope = tree.factors
     if isinstance(first, Derivative):
         if len(slope) > 1:
-            yield first, ("the slope ", _product(slope), " is missing")
-        yield _product([*slope, *slope, first]), ("the slope ", _product(slope), " is one time too many")
+            yield first, ("the slope ", product_of(slope), " is missing")
+        yield product_of([*slope, *slope, first]), ("the slope ", product_of(slope), " is one time too many")
     for place, factor in enumerate(tree.factors):
         others = [*tree.factors[:place], *tree.factors[place + 1 :]]
-        yield _product(others), ("the factor ", factor, " is missing")
+        yield product_of(others), ("the factor ", factor, " is missing")
         yield Product((*tree.factors, factor)), ("the factor ", factor, " is one time too many")
-        yield _product([*others, Quotient(Number(1), factor)]), ("it is divided by ", factor, ", and not multiplied")
+        yield product_of([*others, Quotient(Number(1), factor)]), ("it is divided by ", factor, ", and not multiplied")
 
 
 def _in_quotient(tree):
@@ -143,6 +144,8 @@ def _in_sum(tree):
         yield flipped, ("the sign of ", positive, " is wrong in ", tree)
         rest = [*terms[:place], *terms[place + 1 :]]
         yield rest[0] if len(rest) == 1 else Sum(tuple(rest)), ("the term ", positive, " is missing in ", tree)
+    if terms[0] == Number(1) and len(terms) == 2 and isinstance(terms[1], Negative):
+        yield terms[1].operand, (terms[1].operand, " stands where ", tree, " belongs")
 
 
 def turned(tree):
@@ -165,6 +168,8 @@ def _in_sum_over(tree):
 
 def _in_sum_of_row(tree):
     yield tree.operand, ("the sum over the units of the row is missing",)
+    yield SumOver(tree.operand, rows=True), ("the sum is over the rows, and not over the units of each row",)
+    yield SumOver(tree.operand), ("the sum is over all numbers, and not over the units of each row",)
 
 
 def _in_power(tree):
@@ -176,11 +181,13 @@ def _in_call(tree):
     name = tree.function.name
     if not more:
         yield first, (f"the function {name} is missing",)
+    if name == "ln" and not first.children():
+        yield Call(tree.function, (1 - first,)), (1 - first, " stands where ", first, " belongs")
     for other in (sigma, tanh):
         if not more and other.name != name:
             yield other(first), (f"{other.name} stands where {name} belongs",)
     if name == "max":
-        yield Negative(Call(tree.function, tuple(map(Negative, tree.arguments)))), ("min stands where max belongs",)
+        yield minimum(*tree.arguments), ("min stands where max belongs",)
 
 
 def _in_indicator(tree):
@@ -200,7 +207,7 @@ def _wrong_quantities(tree, shapes):
             parts = (other, " stands where ", quantity, " belongs")
             if isinstance(quantity, Quantity) and other == quantity.after():
                 parts = (*parts, ": the update comes after the gradients")
-            yield Mistake(_substituted(tree, quantity, other), parts)
+            yield Mistake(substituted(tree, quantity, other), parts)
 
 
 def _distance(quantity, other):
@@ -210,11 +217,11 @@ def _distance(quantity, other):
     return type(quantity) is not type(other), far, other.name
 
 
-def _substituted(tree, quantity, other):
+def substituted(tree, quantity, other):
     if tree == quantity:
         return other
     children = tree.children()
-    return rebuilt(tree, [_substituted(child, quantity, other) for child in children]) if children else tree
+    return rebuilt(tree, [substituted(child, quantity, other) for child in children]) if children else tree
 
 
 MISTAKES = {

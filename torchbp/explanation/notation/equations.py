@@ -18,8 +18,9 @@ from torchbp.ops.expressions import (
     Symbol,
     Transpose,
 )
-from torchbp.ops.places import Multilinear
+from torchbp.ops.places import FirstLargest, Multilinear
 
+CONDITIONS = Indicator | FirstLargest  # their value is 1 or 0, and rounding does not change it
 N, K, ALPHA = map(Symbol, ("N", "K", "α"))  # rows, outputs, the learning rate
 
 
@@ -150,13 +151,13 @@ def _split(nodes, name):
 
 def indicators(tree):
     """The conditions in a tree, such as [A > 0]: where one changes, the tree's value jumps."""
-    found = [tree] if isinstance(tree, Indicator) else []
+    found = [tree] if isinstance(tree, CONDITIONS) else []
     return found + [inside for child in tree.children() for inside in indicators(child)]
 
 
 def is_elementwise(tree):
     """Whether each element of the result depends only on the elements at the same place."""
-    return not isinstance(tree, MatrixProduct | SumOver | SumOfRow | Multilinear) and all(
+    return not isinstance(tree, MatrixProduct | SumOver | SumOfRow | Multilinear | FirstLargest) and all(
         map(is_elementwise, tree.children())
     )
 

@@ -6,7 +6,7 @@ What a line says is true as it is printed: where numbers almost cancel, they hav
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -15,12 +15,12 @@ from torchbp.explanation.notation.digits import (
     compute,
     exactly,
     in_float64,
-    leaves_of,
     size_of,
     true_as_printed,
     with_digits,
 )
 from torchbp.explanation.notation.equations import ALPHA, rebuilt
+from torchbp.explanation.notation.fixed_numbers import ZERO, fixed_value, without_zeros
 from torchbp.explanation.notation.numbers import Rest, Value, formatted
 from torchbp.explanation.notation.quantities import Derivative, Quantity
 from torchbp.explanation.render.plain_text import plain
@@ -29,20 +29,17 @@ from torchbp.ops.expressions import (
     Expression,
     Indicator,
     MatrixProduct,
-    Negative,
     Number,
     Product,
-    Quotient,
     Sum,
     SumOfRow,
     SumOver,
     Symbol,
     Transpose,
 )
-from torchbp.ops.places import Multilinear
+from torchbp.ops.places import FirstLargest, Multilinear
 
 WHOLE, TERMS = 8, 3  # products of a sum that are written out: all of a short sum, the largest of a longer one
-ZERO = Number(0)
 ROUNDING = 100  # eps, of the size of what is rounded
 
 
@@ -106,13 +103,13 @@ def example(quantity, tree, place, value, values, fixed=(), verified=True):
     """The tree with the numbers of the element at `place`. `values` has a tensor or a number for each symbol; `fixed`
     are the names of those that no formula computes, y and the loss's weights. Unless it is `verified`, only its digits
     are chosen."""
-    numeric = with_digits(_without_zeros(Numbers(values, fixed).of(tree, place)))
+    numeric = with_digits(without_zeros(Numbers(values, fixed).of(tree, place)))
     exact, bound = math.nan, math.nan
     if verified and math.isfinite(value):
         true = exactly(numeric)
         numeric = true_as_printed(numeric, true)
         dtype = torch.finfo(values["X"].dtype)
-        exact, bound = float(true), dtype.eps * (ROUNDING * size_of(numeric) + dtype.tiny)
+        exact, bound = float(true), ROUNDING * dtype.eps * size_of(numeric) + dtype.tiny
     return Example(quantity, place, numeric, value, exact, bound)
 
 
@@ -137,6 +134,8 @@ class Numbers:
             return self._sum_of_row(tree, place)
         if isinstance(tree, Multilinear):
             return self._multilinear(tree, place)
+        if isinstance(tree, FirstLargest):
+            return Number(int(tree.evaluate(self.values)[place]))
         if isinstance(tree, Indicator):
             sides = (self.of(side, place) for side in (tree.left, tree.right))
             values = (compute(side, lambda leaf: leaf.value, in_float64) for side in sides)
@@ -179,8 +178,8 @@ class Numbers:
     def _sum_of_row(self, tree, place):
         """Σₖ, with the largest terms written out; those that are 0 by a fixed number are left out."""
         units = max(value.shape[-1] for name in tree.symbols() if (value := self._tensor(name)) is not None)
-        terms = [_without_zeros(self.of(tree.operand, (*place[:-1], unit))) for unit in range(units)]
-        terms = [term for term in terms if term is not ZERO and _fixed_value(term) != 0] or [ZERO]
+        terms = [without_zeros(self.of(tree.operand, (*place[:-1], unit))) for unit in range(units)]
+        terms = [term for term in terms if term is not ZERO and fixed_value(term) != 0] or [ZERO]
         numbers = [compute(term, lambda leaf: leaf.value, in_float64) for term in terms]
         return _shortened(numbers, lambda i: terms[i], TERMS)
 
@@ -214,44 +213,4 @@ def _shortened(terms, node, most):
     found = [node(i) for i in shown]
     if others := [term for i, term in enumerate(terms) if i not in set(shown)]:
         found.append(Rest(len(others), sum(others), size=sum(map(abs, others))))
-    return found[0] if len(found) == 1 else Sum(tuple(found))
-
-
-def _without_zeros(tree):
-    """The tree without the products that have a 0 among the fixed numbers, and without such factors of 1."""
-    if not tree.children():
-        return tree
-    children = [_without_zeros(child) for child in tree.children()]
-    if not isinstance(tree, Sum):
-        children = [_positive(child) for child in children]
-    if isinstance(tree, Product):
-        if 0 in map(_fixed_value, children) or any(child is ZERO for child in children):
-            return ZERO
-        children = [child for child in children if _fixed_value(child) != 1] or [Number(1)]
-    elif isinstance(tree, Sum):
-        children = [child for child in children if child is not ZERO] or [ZERO]
-    elif isinstance(tree, Negative) and children[0] is ZERO:
-        return ZERO
-    elif isinstance(tree, Quotient):
-        if children[0] is ZERO or _fixed_value(children[0]) == 0:
-            return ZERO
-        if _fixed_value(children[1]) == 1:
-            return children[0]
-    return children[0] if isinstance(tree, Product | Sum) and len(children) == 1 else rebuilt(tree, children)
-
-
-def _positive(tree):
-    """3 for −(−3)."""
-    if isinstance(tree, Negative) and isinstance(tree.operand, Value) and tree.operand.value < 0:
-        return replace(tree.operand, value=-tree.operand.value)
-    return tree
-
-
-def _fixed_value(tree):
-    """The value of a tree whose quantities are all fixed; None of another one, and of one without quantities."""
-    leaves = leaves_of(tree)
-    if any(isinstance(leaf, Value) for leaf in leaves) and all(
-        isinstance(leaf, Number) or (isinstance(leaf, Value) and leaf.fixed) for leaf in leaves
-    ):
-        return compute(tree, lambda leaf: leaf.value, in_float64)
-    return None
+    return (found[0] if found else ZERO) if len(found) < 2 else Sum(tuple(found))

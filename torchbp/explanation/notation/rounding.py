@@ -5,10 +5,9 @@ import operator
 
 import torch
 
-from torchbp.explanation.notation.equations import rebuilt
+from torchbp.explanation.notation.equations import CONDITIONS, rebuilt
 from torchbp.ops.expressions import (
     Call,
-    Indicator,
     MatrixProduct,
     Negative,
     Number,
@@ -75,7 +74,7 @@ def rounding_of(tree, values):
 def rounded_size(tree, leaf):
     """(value, size), tensors. Rounding changes the value by about eps · size: the size is the value that the tree has
     when no terms cancel. `leaf` returns both for a node without children."""
-    if not tree.children() or isinstance(tree, Indicator):
+    if not tree.children() or isinstance(tree, CONDITIONS):
         return leaf(tree)
     values, sizes = zip(*(rounded_size(child, leaf) for child in tree.children()), strict=True)
     if isinstance(tree, Negative):

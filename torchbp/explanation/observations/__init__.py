@@ -8,10 +8,22 @@ overflow, a minimum.
 """
 
 from torchbp.explanation.observations.gradient_flow import cut_off, exploding, overflow, vanishing
-from torchbp.explanation.observations.saturation import off, rounded_product, saturated, stuck
+from torchbp.explanation.observations.saturation import applied_twice, off, rounded_product, saturated, stuck
 from torchbp.explanation.observations.whole_step import at_rest, copies, frozen, overshot
 
 
 def observations(explanation):
-    found = (overflow, copies, frozen, off, saturated, stuck, rounded_product, cut_off, vanishing, exploding, at_rest)
-    return [sentence for observe in (*found, overshot) for sentence in observe(explanation)]
+    found = (
+        overflow,
+        copies,
+        frozen,
+        off,
+        saturated,
+        applied_twice,
+        stuck,
+        rounded_product,
+        cut_off,
+        vanishing,
+        exploding,
+    )
+    return [sentence for observe in (*found, at_rest, overshot) for sentence in observe(explanation)]

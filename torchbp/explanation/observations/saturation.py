@@ -1,4 +1,4 @@
-"""Units whose slope is almost 0: they let little of the gradient through."""
+"""Units and answers whose slope is almost 0: they let little of the gradient through."""
 
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.numeric_examples import largest_place, named
@@ -86,6 +86,17 @@ def stuck(explanation):
         f"{named(last.gives.name, place)} = {formatted(a[place])} is far from its y = {formatted(y[place])}, and "
         f"almost nothing changes it: the slope of {last.rule.name} is {formatted(found[place])} there. {remedy}"
     ]
+
+
+def applied_twice(explanation):
+    """A last layer that the loss applies once more, as of a Softmax before the cross-entropy of logits."""
+    last, answers = explanation.chain.steps[-1], explanation.step.criterion.rule.answers
+    if answers is not None and last.rule is answers:
+        name, loss = type(last.module).__name__, type(explanation.step.loss).__name__
+        yield [
+            f"{answers.name} is applied twice: the network ends with {name}, and {loss} applies it too, so that no "
+            f"answer comes near the ends of its range. Leave the last {name} out."
+        ]
 
 
 def rounded_product(explanation):

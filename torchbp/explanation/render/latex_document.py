@@ -5,7 +5,8 @@ from torchbp.explanation.notation.numeric_examples import named
 from torchbp.explanation.notation.quantities import Quantity
 from torchbp.explanation.notation.records import STAGES, Record, equation_text, sentence
 from torchbp.explanation.render.latex import GREEK, latex, letters, number
-from torchbp.explanation.render.text import COLUMNS, ROWS, fall, loss_line, reading, size, tally
+from torchbp.explanation.render.step_summary import fall
+from torchbp.explanation.render.text import COLUMNS, ROWS, loss_line, reading, size, tally
 from torchbp.printing import printable
 
 HEAD = r"""\documentclass[a4paper,11pt]{article}

@@ -1,5 +1,6 @@
 """The explanation as a Jupyter notebook: each equation, then a line of NumPy that computes it; graded at its end."""
 
+import inspect
 import json
 
 import numpy as np
@@ -10,7 +11,8 @@ from torchbp.explanation.notation.records import STAGES, equation_text, sentence
 from torchbp.explanation.render.latex import latex
 from torchbp.explanation.render.markdown import ensemble_lines, escaped
 from torchbp.explanation.render.numpy_code import NoCode, code, definitions, functions, name_of
-from torchbp.explanation.render.text import fall, loss_line, reading
+from torchbp.explanation.render.step_summary import fall
+from torchbp.explanation.render.text import loss_line, reading
 from torchbp.ops.expressions import Symbol
 
 LESSONS = ("torchbp.ops.lessons.attention_head",)  # modules whose classes a cell can make, beside torch's
@@ -100,9 +102,7 @@ def _grading(explanation):
     if random or tensors or has_statistics or not step.descent.is_plain or not known or not criterion.rule.torch_module:
         return None
     classes = [
-        f"torch.nn.{repr(module).replace(type(module).__name__, rule.torch_module.__name__, 1)}"
-        if rule.torch_module
-        else f"{type(module).__module__}.{module!r}"
+        _constructed(module, rule.torch_module) if rule.torch_module else f"{type(module).__module__}.{module!r}"
         for module, rule in zip(modules, rules, strict=True)
     ]
     others = [f"import {name}" for name in LESSONS if any(type(module).__module__ == name for module in modules)]
@@ -130,6 +130,19 @@ def _grading(explanation):
         "print(exercise.grade(answers))",
     ]
     return "\n".join(lines)
+
+
+def _constructed(module, cls):
+    """The code that makes a module of torch's class with the settings of this one. Its `repr` leaves out some of them,
+    such as the ceil_mode of a pooling."""
+    settings = []
+    for name, parameter in inspect.signature(cls).parameters.items():
+        value = getattr(module, name, parameter.default)
+        if name == "bias":
+            value = value is not None and value is not False
+        if name not in ("device", "dtype") and value != parameter.default:
+            settings.append(f"{name}={value!r}")
+    return f"torch.nn.{cls.__name__}({', '.join(settings)})"
 
 
 def _rows(explanation):

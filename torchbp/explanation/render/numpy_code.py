@@ -18,7 +18,7 @@ from torchbp.ops.expressions import (
     Symbol,
     Transpose,
 )
-from torchbp.ops.places import Beside, Collect, Contraction, Gather
+from torchbp.ops.places import Beside, Collect, Contraction, FirstLargest, Folded, Gather
 
 SUM, SIGN, PRODUCT, FACTOR, POWER, ATOM = range(6)  # how strongly a piece of code holds together
 FUNCTIONS = {  # the name in equations: (its name in the code, its definition)
@@ -40,6 +40,12 @@ FUNCTIONS["contraction"] = (
     "contraction",
     "def contraction(a, b, places, count):\n    sums, left, right = np.array(places).T\n"
     "    return collected(a[:, left] * b[..., right], sums, count)",
+)
+FUNCTIONS["largest"] = (
+    "largest",
+    "def largest(a, groups):\n    out = np.zeros_like(a)\n    for group in range(max(groups) + 1):\n"
+    "        places = np.flatnonzero(np.equal(groups, group))\n"
+    "        out[np.arange(len(a)), places[a[:, places].argmax(axis=1)]] = 1\n    return out",
 )
 RELATIONS = {"≥": ">=", "≤": "<="}
 SYMBOLS = {"α": "lr"}
@@ -69,6 +75,8 @@ def functions(trees):
             found["collected"] = True
         if isinstance(tree, Contraction):
             found["contraction"] = True
+        if isinstance(tree, FirstLargest):
+            found["largest"] = True
         found |= dict.fromkeys(functions(tree.children()))
     return list(found)
 
@@ -160,6 +168,8 @@ def _summed(tree, text):
 
 WRITERS = {
     Gather: _gather,
+    Folded: lambda tree: (f"{_at_least(ATOM, tree.operand)}.reshape(-1, {tree.columns})", ATOM),
+    FirstLargest: lambda tree: (f"largest({code(tree.operand)}, {list(tree.groups)})", ATOM),
     Collect: _collect,
     Contraction: _contraction,
     Beside: lambda tree: (f"np.concatenate([{code(tree.left)}, {code(tree.right)}], axis=1)", ATOM),

@@ -1,9 +1,12 @@
 """Equations as plain text: Z1 = X W1ᵀ + b1, and with numbers in it Z1[1,2] = 0.5·(−0.2) + 0.1 = 0."""
 
+import math
+
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.quantities import Derivative, Quantity
 from torchbp.explanation.render.printer import ATOM, PRODUCT, SUM, Printer, strength, whole
 from torchbp.ops.expressions import Quotient, Sum
+from torchbp.ops.places import Folded
 
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -36,7 +39,9 @@ class PlainText(Printer):
     def _gather(self, tree, of_numbers):
         if not self.shapes or not isinstance(tree.operand, Quantity | Derivative):
             return super()._gather(tree, of_numbers)
-        rows = self.shapes[tree.operand.name][0]
+        rows, *row = self.shapes[tree.operand.name]
+        if isinstance(tree, Folded):
+            return f"({rows * math.prod(row) // tree.columns}×{tree.columns})"
         return f"({'×'.join(map(str, tree.shape or (rows, len(tree.index))))})"
 
     def function(self, function):
@@ -57,6 +62,9 @@ class PlainText(Printer):
     def transpose(self, tree, of_numbers):
         if self.shapes and isinstance(tree.operand, Quantity | Derivative):
             return self._shape(tree.operand, turned=True)
+        if self.shapes and isinstance(tree.operand, Folded):
+            rows, columns = self._node(tree.operand, of_numbers)[1:-1].split("×")
+            return f"({columns}×{rows})"
         text = self._node(tree.operand, of_numbers)
         return f"{text}ᵀ" if isinstance(tree.operand, Quantity) else f"({text})ᵀ"
 

@@ -22,7 +22,7 @@ from torchbp.ops.expressions import (
     Symbol,
     Transpose,
 )
-from torchbp.ops.places import Beside, Collect, Contraction, Gather
+from torchbp.ops.places import Beside, Collect, Contraction, FirstLargest, Folded, Gather
 
 SUM, PRODUCT, ATOM = 1, 2, 3  # how strongly a node holds together
 
@@ -97,6 +97,9 @@ class Printer:
             return self._node(tree.operand, of_numbers)
         return self.row([self._at_least(tree.operand, ATOM, of_numbers), self.square(self.words(tree.name))])
 
+    def _first_largest(self, tree, of_numbers):
+        return self.square(self.row([self._node(tree.operand, of_numbers), self.space, self.words("is largest")]))
+
     def _beside(self, tree, of_numbers):
         return self.square(self.comma.join(self._node(side, of_numbers) for side in (tree.left, tree.right)))
 
@@ -120,7 +123,7 @@ def is_tensor(tree):
 
 
 def strength(tree):
-    if isinstance(tree, Gather):
+    if isinstance(tree, Gather | Folded):
         return ATOM if tree.name else strength(tree.operand)
     if isinstance(tree, Sum | Negative) or (isinstance(tree, Number | Value) and tree.value < 0):
         return SUM
@@ -135,6 +138,8 @@ METHODS = {
     MatrixProduct: "_matrix_product",
     Contraction: "_contraction",
     Gather: "_gather",
+    Folded: "_gather",
+    FirstLargest: "_first_largest",
     Beside: "_beside",
     Collect: "_collect",
     Call: "_call",

@@ -1,20 +1,19 @@
 """The explanation as text for a terminal, 80 columns wide."""
 
-import math
 import textwrap
 
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.quantities import INPUT, TARGET, d
 from torchbp.explanation.notation.records import STAGES
 from torchbp.explanation.render.following_text import rows_and_weights
-from torchbp.explanation.render.plain_text import RAISED, partial, plain
+from torchbp.explanation.render.plain_text import partial, plain
+from torchbp.explanation.render.step_summary import bars, fall, scale
 from torchbp.printing import printable
 
 WIDTH = 80
 ROWS, COLUMNS, CELL = 8, 7, 11  # of a tensor that is printed whole; of a larger one its corners
 FEATURES, BESIDE, NAME = 40, 2, 28  # names that are printed; rows of which each feature has a line; letters of a name
 HEAD = 14  # letters of the head of a column
-BAR, DECADES = 30, 3  # the longest bar; the powers of ten that bars stand for, at least
 MEASURED = (
     "A measured slope is [L(q + h) − L(q − h)]/2h: a number q is moved by h, up and down, and L is computed again."
 )
@@ -241,41 +240,6 @@ def closing(explanation):
     for sentence in explanation.observations:
         lines += ["", *_wrapped(f"→ {sentence}", "", "  ")]
     return lines
-
-
-def fall(explanation):
-    """What the step changed, and what the slope alone predicted."""
-    before, after = explanation.loss, explanation.new_loss
-    change = after - before
-    if not math.isfinite(after):
-        return f"The loss went from {formatted(before)} to {formatted(after)}: numbers overflow after a step so long."
-    if not change:
-        return f"The loss stays at {formatted(before)}."
-    moved = f"rose by {formatted(change)}" if change > 0 else f"fell by {formatted(-change)}"
-    predicted, plain_step = formatted(explanation.lr * explanation.slope()), explanation.step.descent.is_plain
-    slope = "α‖∇L‖²" if plain_step else "α ∇L·D, where W′ = W − α D,"
-    return (
-        f"The loss {moved}, from {formatted(before)} to {formatted(after)}. The slope alone predicted a fall of "
-        f"{slope} = {predicted}; the difference is the loss's curvature."
-    )
-
-
-def scale(norms):
-    """The bars of ‖dL/dZ‖, in the terminal and on the page: the powers of ten that they go from and to, at least three
-    apart, and the share of each bar, 0 for no gradient only."""
-    powers = [math.log10(norm) if 0 < norm < math.inf else None for norm in norms]
-    found = [power for power in powers if power is not None]
-    high = math.ceil(max(found, default=0))
-    low = min(math.ceil(min(found, default=0)) - 1, high - DECADES)
-    ends = tuple(f"10{str(exponent).translate(RAISED)}" for exponent in (low, high))
-    return ends, [0 if power is None else (power - low) / (high - low) for power in powers]
-
-
-def bars(norms, first=1):
-    """The last layer first, since that is the way that the gradient goes."""
-    for layer, share in reversed(list(enumerate(scale(norms)[1], first))):
-        bar = "█" * max(round(BAR * share), share > 0)
-        yield f"  layer {layer:<3} {formatted(norms[layer - first]):>10}  {bar}".rstrip()
 
 
 def _wrapped(text, first, other):

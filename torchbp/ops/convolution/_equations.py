@@ -1,7 +1,7 @@
 """The equations of a small convolution: which numbers of X and W each number of Z is a sum of products of.
 
-    forward     Z  = X ⋆ W + b
-    backward    dX = dZ ⋆ᵀ W      dW = dZ ⋆ X      db = Σ dZ
+    convolution     Z = X ⋆ W + b       dX = dZ ⋆ᵀ W      dW = dZ ⋆ X      db = Σ dZ
+    transposed      Z = X ⋆ᵀ W + b      dX = dZ ⋆ W       dW = X ⋆ dZ      db = Σ dZ
 
 All three are sums over the same products (number of Z, number of X, number of W).
 """
@@ -12,15 +12,25 @@ import math
 
 from torchbp.ops.convolution._formulas import per_dimension
 from torchbp.ops.expressions import Symbol, W, X, dZ
-from torchbp.ops.places import Contraction, of_channels, raveled, sum_of_channels
+from torchbp.ops.places import Contraction, NoEquationError, of_channels, raveled, sum_of_channels
 
 MOST = 30_000  # products; of more nobody reads the equations, and they take seconds
 B = Symbol("b")
 
 
+def check_count(count):
+    """
+    Raises:
+        NoEquationError: so many products, or numbers of windows, in a row are too many.
+    """
+    if count > MOST:
+        raise NoEquationError(f"they would add up {count:,} products in each row, and up to {MOST:,} are shown")
+
+
 class ConvEquations:
-    """The equations of a convolution of so many spatial dimensions, as the parts of a rule; of more than `MOST`
-    products there are none."""
+    """The equations of a convolution of so many spatial dimensions, as the parts of a rule."""
+
+    sign, sign_back = "⋆", "⋆ᵀ"
 
     def __init__(self, dims):
         self.shapes = {"X": (1,) * (dims + 1), "W": (1,) * (dims + 2)}
@@ -38,34 +48,63 @@ class ConvEquations:
         if (found := self._products(shapes, **options)) is None:
             return None
         shape, places = found
-        return Contraction("⋆", X, W, places, (math.prod(shape),)) + of_channels(B, shape)
+        return Contraction(self.sign, X, W, places, (math.prod(shape),)) + of_channels(B, shape)
 
     def dx(self, shapes=None, **options):
         if (found := self._products(shapes, **options)) is None:
             return None
         places = tuple((x, z, w) for z, x, w in found[1])
-        return Contraction("⋆ᵀ", dZ, W, places, (math.prod((shapes or self.shapes)["X"]),))
+        return Contraction(self.sign_back, dZ, W, places, (math.prod((shapes or self.shapes)["X"]),))
 
     def dweight(self, shapes=None, **options):
         if (found := self._products(shapes, **options)) is None:
             return None
         places = tuple((w, z, x) for z, x, w in found[1])
-        return Contraction("⋆", dZ, X, places, tuple((shapes or self.shapes)["W"]), rows=True)
+        return self._dweight(places, tuple((shapes or self.shapes)["W"]))
+
+    def _dweight(self, places, shape):
+        return Contraction("⋆", dZ, X, places, shape, rows=True)
 
     def dbias(self, shapes=None, **options):
         found = self._products(shapes, **options)
         return None if found is None else sum_of_channels(dZ, found[0])
 
 
+class ConvTransposeEquations(ConvEquations):
+    """The same of a transposed convolution: X and Z have changed places."""
+
+    sign, sign_back = "⋆ᵀ", "⋆"
+
+    def _products(self, shapes, stride=1, padding=0, output_padding=0, dilation=1, groups=1, kernel_size=1):
+        shapes, dims = shapes or self.shapes, len(self.shapes["X"]) - 1
+        (_, *size), (_, channels, *kernel) = shapes["X"], shapes["W"]
+        if len(size) != dims:  # without channels
+            return None
+        stride, padding, rest, dilation = (per_dimension(n, dims) for n in (stride, padding, output_padding, dilation))
+        steps = zip(size, stride, padding, dilation, kernel, rest, strict=True)
+        given = [(n - 1) * s - 2 * p + d * (k - 1) + r + 1 for n, s, p, d, k, r in steps]
+        shape = (channels * groups, *given)
+        _, found = _products(shape, shapes["W"], stride, padding, dilation, groups, tuple(size))
+        return shape, tuple((z, x, w) for x, z, w in found)
+
+    def _dweight(self, places, shape):
+        return Contraction("⋆", X, dZ, tuple((w, x, z) for w, z, x in places), shape, rows=True)
+
+
 @functools.lru_cache(64)
-def _products(x_shape, w_shape, stride, padding, dilation, groups):
-    """(the shape of a row of Z, for each product the places of its numbers in Z, X and W); or None."""
+def _products(x_shape, w_shape, stride, padding, dilation, groups, windows=None):
+    """(the shape of a row of Z, for each product the places of its numbers in Z, X and W). windows: how many there are
+    in each dimension, where there are less than fit.
+
+    Raises:
+        NoEquationError: there are too many.
+    """
     (_, *size), (kernels, channels, *kernel) = x_shape, w_shape
     before, after = _zeros(padding, dilation, kernel)
     steps = zip(size, before, after, dilation, kernel, stride, strict=True)
     given = [(n + b + a - d * (k - 1) - 1) // s + 1 for n, b, a, d, k, s in steps]
-    if kernels * math.prod(given) * channels * math.prod(kernel) > MOST:
-        return None
+    given = windows or given
+    check_count(kernels * math.prod(given) * channels * math.prod(kernel))
     shape, found = (kernels, *given), []
     for o, *i in itertools.product(*map(range, shape)):
         z, group = raveled((o, *i), shape), o * groups // kernels

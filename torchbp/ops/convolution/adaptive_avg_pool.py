@@ -7,11 +7,14 @@
 Nothing is saved.
 """
 
+import itertools
 import math
 
 import torch
 
 from torchbp.ops._dispatch import VmappableFunction, operation
+from torchbp.ops.convolution._formulas import per_dimension
+from torchbp.ops.convolution._pool_equations import MeanEquations
 from torchbp.ops.convolution._windows import ADAPTIVE_AVG_POOL, layout, spread, spread_uneven, sum_of_windows
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
@@ -135,7 +138,21 @@ def adaptive_avg_pool3d(
     return apply_adaptive_avg_pool(input, 3, output_size)
 
 
+WHY = "each {x} gave its part to the windows that cover it, and each of them divided it by its number of places"
+
+
+def _windows_of(size, output_size=1):
+    """The windows of each dimension, and the number of places of each: see `MeanEquations`."""
+    windows = []
+    for n, count in zip(size, per_dimension(output_size, len(size)), strict=True):
+        count = n if count is None else count
+        windows.append(tuple(tuple(range(i * n // count, -(-(i + 1) * n // count))) for i in range(count)))
+    return tuple(windows), [math.prod(map(len, covers)) for covers in itertools.product(*windows)]
+
+
 def _rule(dims, apply):
+    equations = MeanEquations(dims, _windows_of)
+
     def forward(x, output_size):
         return _by_torch(x, dims, output_size), layout(x, dims)
 
@@ -154,8 +171,10 @@ def _rule(dims, apply):
             saves="returned",
             new_memory=True,
             parameters=(),
-            equation=None,
-            backward_equation=None,
+            resizes=True,
+            equation=equations.z,
+            backward_equation=equations.dx,
+            backward_why=WHY,
             description="The input is divided into as many windows as the output has places; the mean of each remains.",
         )
     )

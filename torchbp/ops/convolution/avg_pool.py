@@ -7,12 +7,14 @@
 n[i] is the number of places of window i; see `window_counts`. Nothing is saved.
 """
 
+import itertools
 import math
 
 import torch
 
 from torchbp.ops._dispatch import VmappableFunction, operation
 from torchbp.ops.convolution._formulas import per_dimension
+from torchbp.ops.convolution._pool_equations import MeanEquations, sliding
 from torchbp.ops.convolution._windows import AVG_POOL, layout, spread, steps
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
@@ -161,7 +163,24 @@ def avg_pool3d(
     return apply_avg_pool(input, 3, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
+WHY = "each {x} gave its part to the windows that cover it, and each of them divided it by its number of places"
+
+
+def _windows_of(
+    size, kernel_size=1, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=0
+):
+    """The windows of each dimension, and what the sum of each is divided by: see `MeanEquations`."""
+    kernel, stride = steps(kernel_size, stride, len(size))
+    padding = per_dimension(padding, len(size))
+    each = [*zip(size, kernel, stride, padding, strict=True)]
+    windows = tuple(sliding(n, k, s, p, 1, ceil_mode) for n, k, s, p in each)
+    counts = [window_counts(len(of), *settings, count_include_pad) for of, settings in zip(windows, each, strict=True)]
+    return windows, [divisor_override or math.prod(n) for n in itertools.product(*counts)]
+
+
 def _rule(dims, apply):
+    equations = MeanEquations(dims, _windows_of)
+
     def forward(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None):
         z = _by_torch(x, dims, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
         return z, layout(x, dims)
@@ -183,8 +202,10 @@ def _rule(dims, apply):
             saves="returned",
             new_memory=True,
             parameters=(),
-            equation=None,
-            backward_equation=None,
+            resizes=True,
+            equation=equations.z,
+            backward_equation=equations.dx,
+            backward_why=WHY,
             description="The layer keeps the mean of each window.",
         )
     )

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, lower_precision, operation, save_for_jvp
+from torchbp.ops.convolution._equations import ConvTransposeEquations
 from torchbp.ops.convolution._formulas import (
     CONV,
     CONV_TRANSPOSE,
@@ -189,6 +190,7 @@ def conv_transpose3d(
 
 def _rule(dims, apply):
     """The rule of a transposed convolution of so many dimensions."""
+    equations = ConvTransposeEquations(dims)
 
     def forward(x, weight, bias, kernel_size, stride, padding, output_padding, groups, dilation):
         return CONV_TRANSPOSE[dims](x, weight, bias, stride, padding, output_padding, groups, dilation)
@@ -215,11 +217,25 @@ def _rule(dims, apply):
             saves="input",
             new_memory=True,
             parameters=(
-                Parameter("weight", "W", gradient=dweight, equation=None),
-                Parameter("bias", "b", gradient=dbias, equation=None),
+                Parameter(
+                    "weight",
+                    "W",
+                    gradient=dweight,
+                    equation=equations.dweight,
+                    why="each weight of a kernel multiplied each number of a channel of {x}, and all of them add up",
+                ),
+                Parameter(
+                    "bias",
+                    "b",
+                    gradient=dbias,
+                    equation=equations.dbias,
+                    why="the bias is added at each place, so the factor is 1, and the places add up",
+                ),
             ),
-            equation=None,
-            backward_equation=None,
+            equation=equations.z,
+            backward_equation=equations.dx,
+            backward_why="each number of {x} went to several numbers of {z}, each time through a weight; their errors "
+            "come back, each times that weight",
             description="Each number of the input adds a multiple of each kernel to the output, side by side.",
         )
     )

@@ -7,13 +7,16 @@
 I counts the places of a plane, of all spatial dimensions, from 0. I is all that is saved.
 """
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp
-from torchbp.ops.convolution._windows import MAX_POOL, layout
+from torchbp.ops.convolution._formulas import per_dimension
+from torchbp.ops.convolution._pool_equations import LargestEquations, sliding
+from torchbp.ops.convolution._windows import MAX_POOL, layout, steps
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
 
@@ -193,7 +196,21 @@ def _with_indices(apply):
     return pool
 
 
+WHY = "only the largest number of a window counts, so its error goes to that one"
+
+
+def _windows_of(size, kernel_size=1, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """The windows of each dimension: see `LargestEquations`."""
+    kernel, stride = steps(kernel_size, stride, len(size))
+    padding, dilation = (per_dimension(n, len(size)) for n in (padding, dilation))
+    each = zip(size, kernel, stride, padding, dilation, strict=True)
+    windows = tuple(sliding(*settings, ceil_mode) for settings in each)
+    return windows, [1] * math.prod(map(len, windows))
+
+
 def _rule(dims, apply):
+    equations = LargestEquations(dims, _windows_of)
+
     def forward(x, **settings):
         z, indices = MAX_POOL[dims](x, **settings, return_indices=True)
         return z, (indices, *layout(x, dims))
@@ -218,8 +235,11 @@ def _rule(dims, apply):
             saves="returned",
             new_memory=True,
             parameters=(),
-            equation=None,
-            backward_equation=None,
+            resizes=True,
+            parts=equations.parts,
+            equation=equations.z,
+            backward_equation=equations.dx,
+            backward_why=WHY,
             description="The layer keeps the largest number of each window.",
         )
     )

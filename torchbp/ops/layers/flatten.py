@@ -7,6 +7,7 @@ backward    dX = dZ in the shape of X
 import torch
 
 from torchbp.ops.expressions import X, dZ
+from torchbp.ops.layers._dim import VECTOR, axis_of
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
 
@@ -19,6 +20,11 @@ def _backward(dz, x, start_dim, end_dim):
     return dz.reshape(x.shape)
 
 
+def _same(tree):
+    """The equation of what keeps each row for itself."""
+    return lambda start_dim=1, end_dim=-1, shapes=VECTOR: None if axis_of(start_dim, shapes["X"]) is None else tree
+
+
 RULE = register(
     Layer(
         name="flatten",
@@ -29,8 +35,8 @@ RULE = register(
         backward=_backward,
         saves="input",
         parameters=(),
-        equation=lambda start_dim=1, end_dim=-1, shapes=None: X if start_dim == 1 else None,
-        backward_equation=lambda start_dim=1, end_dim=-1: dZ if start_dim == 1 else None,
+        equation=_same(X),
+        backward_equation=_same(dZ),
         backward_why="the numbers are the same",
         description="Each row becomes a vector; its numbers stay as they are.",
     )

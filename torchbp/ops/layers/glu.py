@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, is_differentiated, operation, save_for_jvp
 from torchbp.ops.expressions import X, dZ, sigma
+from torchbp.ops.layers._dim import axis_of
 from torchbp.ops.places import Beside, Gather
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
@@ -80,25 +81,32 @@ def glu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
 PAIR = {"X": (2,)}
 
 
-def _halves(shape):
-    """P and Q, the numbers of the two halves of a row."""
-    count = math.prod(shape)
-    return Gather(X, tuple(range(count // 2)), name="left"), Gather(X, tuple(range(count // 2, count)), name="right")
-
-
-def _is_first(dim, shape):
-    """Whether a row is halved along its first dimension, so that each half stands together."""
-    return dim in (1, -len(shape))
+def _halves(dim, shape):
+    """(the places of P and those of Q among the numbers of a row, which are halved along `dim`), or None."""
+    if (axis := axis_of(dim, shape)) is None:
+        return None
+    half = math.prod(shape[axis:]) // 2
+    first = [unit for unit in range(math.prod(shape)) if unit // half % 2 == 0]
+    return tuple(first), tuple(unit + half for unit in first)
 
 
 def _equation(dim=-1, shapes=PAIR):
-    p, q = _halves(shapes["X"])
-    return p * sigma(q) if _is_first(dim, shapes["X"]) else None
+    if (found := _halves(dim, shapes["X"])) is None:
+        return None
+    p, q = found
+    return Gather(X, p, name="left") * sigma(Gather(X, q, name="right"))
 
 
 def _backward_equation(dim=-1, shapes=PAIR):
-    p, q = _halves(shapes["X"])
-    return Beside(dZ * sigma(q), dZ * p * sigma(q) * (1 - sigma(q))) if _is_first(dim, shapes["X"]) else None
+    if (found := _halves(dim, shapes["X"])) is None:
+        return None
+    left, right = found
+    p, q = Gather(X, left, name="left"), Gather(X, right, name="right")
+    both = Beside(dZ * sigma(q), dZ * p * sigma(q) * (1 - sigma(q)))
+    order = (*left, *right)
+    if order == tuple(range(len(order))):
+        return both
+    return Gather(both, tuple(order.index(unit) for unit in range(len(order))))
 
 
 RULE = register(

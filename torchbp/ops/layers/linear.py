@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torchbp.ops import _onednn
 from torchbp.ops._accumulate import accumulate, per_member
 from torchbp.ops._dispatch import VmappableFunction, lower_precision, operation, save_for_jvp
-from torchbp.ops.expressions import SumOver, Symbol, W, X, dZ
+from torchbp.ops.layers import _linear_equations as equations
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter
 
@@ -177,7 +177,7 @@ def parameters(dweight, dbias, add_dweight, add_dbias):
             symbol="W",
             gradient=dweight,
             accumulate=add_dweight,
-            equation=dZ.T @ X,
+            equation=equations.dweight,
             why="{z} = … + w·x + …, so its derivative by a weight w is the number x of {x} that w multiplies. The "
             "gradient of a weight is the error above it times the number below it",
         ),
@@ -187,13 +187,13 @@ def parameters(dweight, dbias, add_dweight, add_dbias):
             gradient=lambda dz, saved: dbias(dz),
             accumulate=add_dbias,
             ones=True,
-            equation=SumOver(dZ, rows=True),
+            equation=equations.dbias,
             why="the bias is simply added, so the factor is 1",
         ),
     )
 
 
-EQUATIONS = {"equation": X @ W.T + Symbol("b"), "backward_equation": dZ @ W}
+EQUATIONS = {"equation": equations.z, "backward_equation": equations.dx}
 WORDS = {
     "description": "Each unit multiplies every input by a weight, adds the products, and adds its bias.",
     "description_without": {("bias",): "Each unit multiplies every input by a weight, and adds the products."},

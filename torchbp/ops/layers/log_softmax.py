@@ -16,8 +16,8 @@ from torchbp.ops._dispatch import (
     save_for_jvp,
     widened,
 )
-from torchbp.ops.expressions import SumOfRow, X, Z, dZ, exp, ln
-from torchbp.ops.layers._dim import chosen_dim, of_rows
+from torchbp.ops.expressions import X, Z, dZ, exp, ln
+from torchbp.ops.layers._dim import VECTOR, chosen_dim, sum_along
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
 
@@ -104,6 +104,20 @@ def _backward(da, a, dim):
     return log_softmax_dx(da, a, chosen_dim("log_softmax", dim, a, 3))
 
 
+def _equation(dim=None, shapes=VECTOR):
+    if (found := sum_along(dim, shapes["X"])) is None:
+        return None
+    total, spread = found
+    return X - spread(ln(total(exp(X))))
+
+
+def _backward_equation(dim=None, shapes=VECTOR):
+    if (found := sum_along(dim, shapes["X"])) is None:
+        return None
+    total, spread = found
+    return dZ - exp(Z) * spread(total(dZ))
+
+
 RULE = register(
     Layer(
         name="log_softmax",
@@ -117,9 +131,9 @@ RULE = register(
         saves="output",
         new_memory=True,
         parameters=(),
-        equation=of_rows(X - ln(SumOfRow(exp(X)))),
-        backward_equation=of_rows(dZ - exp(Z) * SumOfRow(dZ)),
-        backward_why="each {x} of a row changes all {z} of the row, since they share one sum",
+        equation=_equation,
+        backward_equation=_backward_equation,
+        backward_why="each {x} changes all {z} that share its sum",
         description="The numbers of each row become logarithms of probabilities.",
     )
 )

@@ -16,8 +16,8 @@ from torchbp.ops._dispatch import (
     save_for_jvp,
     widened,
 )
-from torchbp.ops.expressions import SumOfRow, X, Z, dZ, exp
-from torchbp.ops.layers._dim import chosen_dim, of_rows
+from torchbp.ops.expressions import X, Z, dZ, exp
+from torchbp.ops.layers._dim import VECTOR, chosen_dim, sum_along
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer
 
@@ -103,6 +103,20 @@ def _backward(da, a, dim):
     return softmax_dx(da, a, chosen_dim("softmax", dim, a, 3))
 
 
+def _equation(dim=None, shapes=VECTOR):
+    if (found := sum_along(dim, shapes["X"])) is None:
+        return None
+    total, spread = found
+    return exp(X) / spread(total(exp(X)))
+
+
+def _backward_equation(dim=None, shapes=VECTOR):
+    if (found := sum_along(dim, shapes["X"])) is None:
+        return None
+    total, spread = found
+    return Z * (dZ - spread(total(dZ * Z)))
+
+
 RULE = register(
     Layer(
         name="softmax",
@@ -116,9 +130,9 @@ RULE = register(
         saves="output",
         new_memory=True,
         parameters=(),
-        equation=of_rows(exp(X) / SumOfRow(exp(X))),
-        backward_equation=of_rows(Z * (dZ - SumOfRow(dZ * Z))),
-        backward_why="each {x} of a row changes all {z} of the row, since they share one sum",
+        equation=_equation,
+        backward_equation=_backward_equation,
+        backward_why="each {x} changes all {z} that share its sum",
         description="The numbers of each row become positive, with the sum 1.",
     )
 )

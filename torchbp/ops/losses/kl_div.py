@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from torchbp.ops._dispatch import VmappableFunction, float32, operation, save_for_jvp
+from torchbp.ops.expressions import A, exp, ln, maximum, y
 from torchbp.ops.losses._reduction import broadcast, check_reduction, chosen_reduction, reduce_backward, reduced
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Loss
@@ -84,6 +85,7 @@ def kl_dy(dloss, x, y, log_target):
     return dloss * (y.log() + 1 - x)
 
 
+SMALLEST = 1e-300  # of what a logarithm is of, so that it is finite
 REDUCTIONS = {"none": 0, "mean": 1, "sum": 2, "batchmean": 2}
 
 
@@ -149,6 +151,17 @@ def _derivative(x, y, log_target):
     return kl_dx(1, y, log_target)
 
 
+def _equation(given):
+    if "log_target" in given:
+        return exp(y) * (y - A)
+    return y * (ln(maximum(y, SMALLEST)) - A)  # 0 ln 0 is 0
+
+
+def _reference(module, x, y):
+    """torch's module warns of the mean over all elements."""
+    return _by_torch(x, y, module.reduction, module.log_target)
+
+
 RULE = register(
     Loss(
         name="kl_div",
@@ -159,8 +172,11 @@ RULE = register(
         each=functools.partial(_by_torch, reduction="none"),
         value=_by_torch,
         derivative=_derivative,
-        equation=None,
-        slope=None,
+        option_symbols=("t",),
+        equation=_equation,
+        slope=lambda given: -exp(y) if "log_target" in given else -y,
+        as_target=lambda x, log_target: x if log_target else x.exp(),
+        reference=_reference,
         description="How much the distribution of the answers, which are logarithms, differs from that of y.",
     )
 )

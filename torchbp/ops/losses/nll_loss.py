@@ -133,6 +133,7 @@ RULE = register(
         check=check_classes,
         count=count,
         target="classes",
+        as_target=lambda x, **options: x.exp(),
         equation=lambda given: -(w * y * A) if "weight" in given else -(y * A),
         slope=lambda given: -(w * y) if "weight" in given else -y,
         description="The loss is the negative of the logarithm of the right class's probability.",

@@ -1,10 +1,11 @@
-"""The equations of the norms of channels: μ, r = 1 / √(σ² + eps), U = x̂, and the two passes, as expressions.
+"""The equations of the norms: μ, r = 1 / √(σ² + eps), U = x̂, and the two passes, as expressions.
 
     forward     U  = (X − μ) r      Z  = U ∘ w + b
     backward    dX = r (g − mean(g) − U ∘ mean(g ∘ U)), g = dZ ∘ w      dw = Σ dZ ∘ U      db = Σ dZ
 
-The mean runs over the numbers of a group of channels in a row, or over those of a channel in all rows. Where the mean m
-and the variance v of the training take its place:
+The mean runs over the numbers of a group of channels in a row, over those of a channel in all rows, or over the last
+dimensions of a row. w and b have a number for each channel, or one for each number of the last dimensions. Where the
+mean m and the variance v of the training take its place:
 
     forward     r  = 1 / √(v + eps)     U  = (X − m) r
     backward    dX = dZ ∘ w ∘ r
@@ -12,7 +13,7 @@ and the variance v of the training take its place:
 
 import math
 
-from torchbp.ops.expressions import N, Number, SumOfRow, Symbol, X, dZ, sqrt
+from torchbp.ops.expressions import N, Number, SumOfRow, SumOver, Symbol, X, dZ, sqrt
 from torchbp.ops.places import Collect, Gather, channels, of_channels, sum_of_channels
 
 MU, ROOT, U, W, B, MEAN, VARIANCE = map(Symbol, ("μ", "r", "U", "w", "b", "m", "v"))
@@ -37,6 +38,14 @@ class NormEquations:
     def __init__(self, statistics, of):
         self.statistics, self.of = statistics, of
 
+    def spread(self, parameter, shape, **options):
+        """w or b in the place of each number of a row."""
+        return of_channels(parameter, shape)
+
+    def summed(self, tree, shape, **options):
+        """The sum over all numbers of the rows that have the same w or b."""
+        return sum_of_channels(tree, shape)
+
     def parts(self, eps=1e-5, shapes=ONE, **options):
         """μ, r and U."""
         found = self.statistics(shapes["X"], **options)
@@ -53,31 +62,64 @@ class NormEquations:
         }
 
     def z(self, eps=1e-5, shapes=ONE, **options):
-        return U * of_channels(W, shapes["X"]) + of_channels(B, shapes["X"])
+        return U * self.spread(W, shapes["X"], **options) + self.spread(B, shapes["X"], **options)
 
     def dx(self, eps=1e-5, shapes=ONE, **options):
         shape = shapes["X"]
-        g, found = dZ * of_channels(W, shape), self.statistics(shape, **options)
+        g, found = dZ * self.spread(W, shape, **options), self.statistics(shape, **options)
         if found is None:
             return g * of_channels(ROOT, shape)
         mean, spread = found
         return spread(ROOT) * (g - spread(mean(g)) - U * spread(mean(g * U)))
 
     def dweight(self, eps=1e-5, shapes=ONE, **options):
-        return sum_of_channels(dZ * U, shapes["X"])
+        return self.summed(dZ * U, shapes["X"], **options)
 
     def dbias(self, eps=1e-5, shapes=ONE, **options):
-        return sum_of_channels(dZ, shapes["X"])
+        return self.summed(dZ, shapes["X"], **options)
+
+
+class LastDimensions(NormEquations):
+    """The equations of the norms of the last dimensions of a row, `normalized_shape`."""
+
+    def __init__(self, of="the features"):
+        super().__init__(of_last, of)
+
+    def spread(self, parameter, shape, normalized_shape=(1,)):
+        if tuple(shape) == tuple(normalized_shape) and len(shape) == 1:
+            return parameter
+        index = _places_in_last(shape, normalized_shape)
+        return Gather(parameter, index, (len(index),))
+
+    def summed(self, tree, shape, normalized_shape=(1,)):
+        if tuple(shape) == tuple(normalized_shape) and len(shape) == 1:
+            return SumOver(tree, rows=True)
+        return Collect(tree, _places_in_last(shape, normalized_shape), tuple(normalized_shape), rows=True)
+
+
+def _places_in_last(shape, normalized_shape):
+    """For each number of a row its place among those that are normalised together."""
+    return tuple(unit % math.prod(normalized_shape) for unit in range(math.prod(shape)))
+
+
+def of_last(shape, normalized_shape=(1,)):
+    """(mean, spread) over the last dimensions of a row of this shape."""
+    count = math.prod(normalized_shape)
+    return of_parts(tuple(unit // count for unit in range(math.prod(shape))), count)
 
 
 def of_groups(shape, groups):
     """(mean, spread) over the channels of each group, and their places, in a row of this shape."""
-    count = math.prod(shape) // groups
-    if groups == 1:
-        return lambda tree: SumOfRow(tree) / count, lambda tree: tree
     size = max(shape[0] // groups, 1)
-    index = tuple(channel // size for channel in channels(shape))
-    return lambda tree: Collect(tree, index, (groups,)) / count, lambda tree: Gather(tree, index)
+    return of_parts(tuple(channel // size for channel in channels(shape)), math.prod(shape) // groups)
+
+
+def of_parts(index, count):
+    """(mean, spread) over parts of a row, of `count` numbers each. index: the part of each number."""
+    parts = index[-1] + 1
+    if parts == 1:
+        return lambda tree: SumOfRow(tree) / count, lambda tree: tree
+    return lambda tree: Collect(tree, index, (parts,)) / count, lambda tree: Gather(tree, index)
 
 
 def of_batch(shape):

@@ -26,10 +26,9 @@ from torchbp.ops._dispatch import (
     save_for_jvp,
     widened,
 )
-from torchbp.ops.expressions import SumOver, X, dZ, sqrt
-from torchbp.ops.normalisation._equations import ROOT, U, W
+from torchbp.ops.expressions import X, dZ, sqrt
+from torchbp.ops.normalisation._equations import ONE, ROOT, LastDimensions, U, W, of_last
 from torchbp.ops.normalisation._normalised import features, scaled_and_shifted, times
-from torchbp.ops.normalisation.layer_norm import mean_of_row
 from torchbp.ops.registry import register
 from torchbp.ops.rules import Layer, Parameter
 
@@ -170,17 +169,27 @@ def _dweight(dz, saved, normalized_shape, eps):
     return rms_norm_gradients(dz, *saved, None, normalized_shape, (False, True))[1]
 
 
-def _parts(normalized_shape=(1,), eps=None, dtype=torch.float32):
-    eps = torch.finfo(torch.float32 if dtype in HALVES else dtype).eps if eps is None else eps
-    return {
-        "r": (1 / sqrt(mean_of_row(X**2, normalized_shape) + eps), "One over the root of the mean square of the row."),
-        "U": (X * ROOT, "The row with a mean square of 1."),
-    }
+class RootMeanSquare(LastDimensions):
+    """r and U without a mean that is taken away."""
+
+    def parts(self, normalized_shape=(1,), eps=None, dtype=torch.float32, shapes=ONE):
+        mean, spread = of_last(shapes["X"], normalized_shape)
+        eps = smallest(dtype) if eps is None else eps
+        return {
+            "r": (1 / sqrt(mean(X**2) + eps), "One over the root of the mean square of the features."),
+            "U": (X * spread(ROOT), "The features with a mean square of 1."),
+        }
+
+    def z(self, normalized_shape=(1,), eps=None, shapes=ONE):
+        return U * self.spread(W, shapes["X"], normalized_shape)
+
+    def dx(self, normalized_shape=(1,), eps=None, shapes=ONE):
+        mean, spread = of_last(shapes["X"], normalized_shape)
+        g = dZ * self.spread(W, shapes["X"], normalized_shape)
+        return spread(ROOT) * (g - U * spread(mean(g * U)))
 
 
-def _backward_equation(normalized_shape=(1,), eps=None):
-    return ROOT * (dZ * W - U * mean_of_row(dZ * W * U, normalized_shape))
-
+EQUATIONS = RootMeanSquare()
 
 RULE = register(
     Layer(
@@ -198,13 +207,13 @@ RULE = register(
                 "weight",
                 "w",
                 gradient=_dweight,
-                equation=SumOver(dZ * U, rows=True),
+                equation=EQUATIONS.dweight,
                 why="each scale multiplies one feature, so the factor is that feature, normalised",
             ),
         ),
-        parts=_parts,
-        equation=U * W,
-        backward_equation=_backward_equation,
+        parts=EQUATIONS.parts,
+        equation=EQUATIONS.z,
+        backward_equation=EQUATIONS.dx,
         backward_why="each {x} of a row also moves the mean square of the row; the mean takes that away",
         description="Each row is divided by its root mean square; then each feature is scaled.",
     )

@@ -90,8 +90,9 @@ class Layer(Rule):
         `accumulate` of each with β = 1 and a number s, in less time; or None.
     of_member: of a layer for ensembles, the rule of the layer that each member has alone; or None.
 
-    Of a layer that `explain` does not show, such as a convolution, the equations may be None. The formulas of a layer
-    for ensembles take X (E, N, …) and parameters (E, …) of all members; its module has the attribute `members`, E.
+    Of a layer that `explain` does not show, such as an embedding of indices, the equations may be None; for rows that
+    it does not show they may raise a `NoEquationError`, which says why. The formulas of a layer for ensembles take
+    X (E, N, …) and parameters (E, …) of all members; its module has the attribute `members`, E.
     """
 
     forward: Annotated[Callable, "forward(x, *parameters) → z"] = REQUIRED

@@ -53,6 +53,8 @@ class Loss(Rule):
         simplified. None where it is not simplified, or where there are no logits.
     equation_computed, slope_computed, error_computed: a `Computed`, where ℓ, ∂ℓ/∂A or ∂ℓ/∂Z is not always computed by
         its equation.
+    as_target(output): the answers on the scale of y, where they are not: of log-probabilities the probabilities. It
+        takes the options too. None is the output, or what `answers` makes of it.
     domain: the least and the largest number that A and y may be; None is any.
     description: what it measures, a sentence. answers_description: what `answers` makes of the logits, a sentence;
         error_description: why `error` is the slope times that of `answers`, a sentence, or a function of the options
@@ -75,6 +77,7 @@ class Loss(Rule):
     equation_computed: Annotated[Computed | None, "how ℓ is computed"] = None
     slope_computed: Annotated[Computed | None, "how ∂ℓ/∂A is computed"] = None
     error_computed: Annotated[Computed | None, "how ∂ℓ/∂Z is computed"] = None
+    as_target: Annotated[Callable | None, "as_target(output) → the answers on the scale of y"] = None
     domain: Annotated[tuple[float, float] | None, "the least and the largest A and y, or None"] = None
     option_symbols: Annotated[tuple[str, ...], "the symbol of each option"] = ()
     value: Annotated[Callable | None, "value(output, y, reduction) → L"] = None

@@ -140,6 +140,13 @@ class Subject:
             for a, t in zip(self.arguments, point, strict=True)
         ]
 
+    def let_parameters_go(self):
+        """Of a large model, when it has been called for the last time: its parameters in float64 take much memory."""
+        self.arguments = [
+            replace(a, tensor=a.tensor.to("meta")) if a.kind == "parameter" else a for a in self.arguments
+        ]
+        self.callee.place_state({a.name: a.tensor for a in self.arguments if a.kind == "parameter"})
+
     @property
     def size_of_outputs(self):
         """|out|; where all is 0 but for rounding, as of a layer norm of one number, the size of what cancels."""

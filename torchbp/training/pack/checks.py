@@ -8,6 +8,7 @@ from torchbp.training.checkpoints.compatibility import changed_settings, check_s
 from torchbp.training.cli.arguments import GROUPS
 from torchbp.training.errors import SettingError
 from torchbp.training.model.loading import is_pack
+from torchbp.training.pack.budget import seconds_of
 
 OF_MODEL = ("members", "activation", "loss", "label_smoothing", "class_weight")  # that a pack has, too
 OF_TRAINER = ("accelerator", "strategy", "devices", "num_nodes", "logger", "callbacks", "max_epochs", "plugins",
@@ -32,6 +33,8 @@ def check_recipe(settings, checkpoint, path):
             what = f"a pack draws or sets {it}" if group == "model" else "a pack has no such rule"
             remedy = f"leave {it} out of the command and its files, or leave --recipe pack out"
             raise SettingError(f"{', '.join(refused)}: {what}; {remedy}")
+    if settings.budget is not None:
+        seconds_of(settings.budget)  # before a large table is read
     if settings.budget is not None and settings.model.members is not None:
         raise SettingError(
             f"budget={settings.budget} trains until the time is used, and model.members={settings.model.members} says "

@@ -35,12 +35,10 @@ def train_draw(number, rows, until=None, **options):
     random = np.random.RandomState([rows.seed % 2**32, number])
     options = options_of(folds, members=OF_DRAW * folds, **options)
     draw = PackTraining(options, rows.array[rows.fitted], rows.fitted_weight, rows.task.outputs, loss, random)
-    epochs = torch.zeros(OF_DRAW, dtype=torch.long)
     try:
         with warnings.catch_warnings(), one_thread():
             warnings.simplefilter("ignore")  # of networks that have diverged: their answers say it
             fit_folds(draw, rows, target, until)
-        epochs = draw.optimizer.minimum.epochs.view(OF_DRAW, folds).max(1).values
         answers = torch.stack([_held_out_answers(draw, networks, rows) for networks in draw.networks])
     except FloatingPointError:  # all of them have
         answers = torch.full((OF_DRAW, len(rows.scored), rows.task.outputs), torch.nan)
@@ -52,7 +50,7 @@ def train_draw(number, rows, until=None, **options):
             "weight_decay": one.weight_decay,
             "dropout": one.dropout,
             "frequency": one.frequency,
-            "epochs": int(epochs[place]),
+            "epochs": draw.epochs[place],
         }
         for place, one in enumerate(draw.configurations)
     ]

@@ -36,6 +36,9 @@ class SpectralNorm(nn.Module):
     def __init__(self):
         super().__init__()
         self.layer = parametrizations.spectral_norm(nn.Linear(3, 4))
+        with torch.no_grad():  # its gradient in training is right where the power iteration has converged
+            for _ in range(50):
+                self.layer(torch.zeros(1, 3))
 
     def forward(self, x):
         return self.layer(x)

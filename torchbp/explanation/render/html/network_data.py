@@ -74,6 +74,7 @@ def network(explanation, with_lines):
     ]
     return {
         "columns": [_data_of(explanation, columns, place, lines) for place in range(len(columns))],
+        "features": list(map(printable, explanation.features)) if columns[0].count > len(columns[0].units) else None,
         "rows": min(len(values[INPUT.name]), ROWS),
         "count": len(values[INPUT.name]),
         "tensors": {quantity.name: tensor for quantity, tensor in shown.items()},
@@ -125,6 +126,7 @@ def _data_of(explanation, columns, place, lines):
         "count": column.count,
         "labels": labels,
         "layer": "" if named.isdigit() else named,
+        "kind": column.step.rule.name.replace("_", " ") if column.step else "",
         "output": column.output.name,
         # in the order in which a pass comes to them
         "forward": [q.name for q in column.quantities] + [q.after().name for q in column.quantities if column.step],

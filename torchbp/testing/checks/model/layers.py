@@ -9,14 +9,17 @@ from torchbp.testing.report import PASS, UNSUPPORTED, CannotRun, Defect, Skipped
 from torchbp.testing.subject.large_model import layer_calls
 from torchbp.testing.subject.naming import listing
 
-_LARGE = 200_000  # numbers of a layer and its inputs, from which on it has those of the checks alone that are "fast"
+# numbers of a layer and its inputs, from which on it has those of the checks alone that are "fast"
+_LARGE, _LARGE_OF_MANY_PARTS = 200_000, 20_000
 
 
 def layers(subject):
     if not subject.is_large_model:
         raise Skipped("for large models alone; the other checks look at this one as a whole")
     began, audited, late, refused = cpu_seconds(), [], [], []
-    for call in layer_calls(subject):
+    calls = layer_calls(subject)
+    subject.let_parameters_go()
+    for call in calls:
         if cpu_seconds() - began > subject.options.seconds:
             late.append(call.kind)
             continue
@@ -37,9 +40,10 @@ def _words(call):
 
 def _audit(call, subject):
     """Words on a sound layer; a Defect if it is not. Raises CannotRun if it cannot be called alone."""
-    options, checks = subject.options, subject.layer_checks
-    if not call.is_leaf or call.numbers > _LARGE:
-        checks = [name for name in checks if CHECKS[name].level == "fast"] or checks
+    options, checks, level = subject.options, subject.layer_checks, ""
+    fast = [name for name in checks if CHECKS[name].level == "fast"]
+    if fast and len(fast) < len(checks) and call.numbers > (_LARGE if call.is_leaf else _LARGE_OF_MANY_PARTS):
+        checks, level = fast, ' of "fast"'
     settings = {"seed": options.seed, "eps": options.eps, "atol": options.atol, "rtol": options.rtol}
     report = check(call.layer, call.inputs, checks=checks, raise_exception=False, **settings)
     if report.failed:
@@ -49,4 +53,5 @@ def _audit(call, subject):
         raise Defect(f"{call.name}, a {call.kind}: {first.check}: {first.message}", [*lines, *others], first.cause)
     counts = Counter(result.status for result in report.results)
     unsupported = [result.check for result in report.results if result.status == UNSUPPORTED]
-    return f"{_words(call)}: {counts[PASS]} passed" + (f", unsupported: {listing(unsupported)}" if unsupported else "")
+    rest = f", unsupported: {listing(unsupported)}" if unsupported else ""
+    return f"{_words(call)}: {counts[PASS]} passed{level}{rest}"

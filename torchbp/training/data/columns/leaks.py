@@ -1,5 +1,7 @@
 """Columns that tell the target almost alone: often they are known only after it is, and no new row has them."""
 
+import warnings
+
 import numpy as np
 import torch
 import yaml
@@ -72,5 +74,7 @@ def share_told(x, y):
         tree = DecisionTreeClassifier
     if errors < FEWEST:
         return 0.0
-    score = tree(max_leaf_nodes=LEAVES, random_state=0).fit(x[:half], y[:half]).score(x[half:], y[half:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that so many classes may be a regression
+        score = tree(max_leaf_nodes=LEAVES, random_state=0).fit(x[:half], y[:half]).score(x[half:], y[half:])
     return score if tree is DecisionTreeRegressor else 1 - (1 - score) * (len(y) - half) / errors

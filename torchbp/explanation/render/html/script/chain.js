@@ -43,15 +43,16 @@ function factors(column, unit) {
   return list;
 }
 
-/* The units from this one to the output, each time the one through which most of the gradient comes. */
+/* The units from this one to the output, each time the one through which most of the gradient comes; through a layer
+   without weights between units, such as a norm, the one with the largest gradient. */
 function strongestPath(column, unit) {
   const path = [{ column, unit }];
   for (let above = column + 1; above < columns.length; above += 1) {
     const { weight, backward } = columns[above],
       below = path.at(-1).unit;
     if (!backward.length) return path;
-    const share = (to) =>
-      weight?.matrix ? tensors[backward.at(-1)][state.row][to] * tensors[weight.name][to][below] : Number(to === below);
+    const gradients = tensors[backward.at(-1)][state.row];
+    const share = (to) => (weight ? gradients[to] * (weight.matrix ? tensors[weight.name][to][below] : to === below) : gradients[to]);
     const best = columns[above].units.map((_, to) => Math.abs(share(to))).reduce((b, s, i, all) => (s > all[b] ? i : b), 0);
     path.push({ column: above, unit: best });
   }
@@ -64,7 +65,7 @@ function arrival({ column, unit }, above) {
     names = knownNames();
   if (!backward.length || !names.has(backward[0])) return null;
   const item = element("li", "", "", paragraphs([unitLine(column, unit, backward[0])]));
-  if (above && columns[above.column].units.length > 1) {
+  if (above && columns[above.column].weight?.matrix && columns[above.column].units.length > 1) {
     const through = columns[above.column].units[above.unit] + 1;
     item.append(element("p", `All paths add up here; the strongest comes through unit ${through} of layer ${above.column}.`, "note"));
   }

@@ -26,7 +26,7 @@ function drawNetwork() {
     room = card.clientWidth;
   const count = columns.length + 1,
     narrow = room < NARROW,
-    wide = narrow ? 66 : 80;
+    wide = narrow ? 66 : 86;
   const least = narrow ? 20 : 54; // between columns
   // names of inputs stand above their boxes, not under the edges: the boxes are as broad as the names, where there is room
   const named = Math.max(...columns[0].labels.map((label) => label.length)) * LETTER;
@@ -98,7 +98,7 @@ function drawNetwork() {
       const group = draw("g", { class: "unit", role: "button", tabindex: column || unit ? -1 : 0 }, svg),
         top = y(column, unit);
       const label = of.labels[unit]
-        ? cutTo(of.labels[unit], column ? (narrow ? 9 : 13) : Math.floor(Math.max(first, narrow ? 66 : 80) / LETTER))
+        ? cutTo(of.labels[unit], column ? (narrow ? 9 : 13) : Math.floor(Math.max(first, narrow ? 66 : 86) / LETTER))
         : `${index + 1}`;
       if (column) draw("text", { class: "muted label", x: center, y: top - 5 }, group, label);
       else draw("text", { class: "muted first", x: x(0) + 2, y: top - 5 }, group, label);

@@ -42,6 +42,7 @@ function paintNetwork() {
       const seen = [...group.querySelectorAll("text")].map((text) => text.textContent).filter(Boolean);
       group.setAttribute("aria-label", `${[unitName(column, unit), ...names].join(", ")}: ${seen.join(" ")}`);
     });
+    if (column && !of.weight) pairs[column].label.textContent = of.kind; // it has no lines
     if (!column || !of.weight) return;
     const weights = latest(of.weight.later) ?? of.weight.name,
       { group, label } = pairs[column];

@@ -88,7 +88,7 @@ function samples() {
   return sampled;
 }
 const isPlotted = () => training.values[program.inputs[0]].columns <= 2 && columns[0].count <= 2;
-const inputName = (unit) => columns[0].labels[unit] || shownName(program.inputs[0]) + (columns[0].count > 1 ? place(unit) : "");
+const inputName = (unit) => (data.features ?? columns[0].labels)[unit] || shownName(program.inputs[0]) + (columns[0].count > 1 ? place(unit) : "");
 
 /* The answers by the inputs, and the targets; or the output of one unit, and what it is in the rows. */
 function drawAnswers() {

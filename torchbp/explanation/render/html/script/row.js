@@ -11,6 +11,12 @@ function lossesOfRows() {
   return rows.map((row) => (all ? (training.values[data.losses[0]].numbers[0] * row) / all : 0));
 }
 
+/* The texts of two numbers, with as many digits as tell them apart. */
+function toldApart(a, b) {
+  const digits = [4, 6, 8, 12].find((digits) => format(a, digits) !== format(b, digits)) ?? 4;
+  return [format(a, digits), format(b, digits)];
+}
+
 /* Whether every matrix that learns is drawn as the lines between two columns; of an attention head none is. */
 function allAreDrawn() {
   const drawn = columns.map(({ weight }) => weight?.matrix && weight.gradient);
@@ -62,8 +68,9 @@ function showRow() {
     dead = deadUnits();
   if (losses) {
     const worst = losses.indexOf(Math.max(...losses));
-    const most = worst === state.row ? "the most of all rows" : `row ${worst + 1} adds the most, ${format(losses[worst])}`;
-    parts.push(element("p", `Row ${state.row + 1} adds ${format(losses[state.row])} to the loss; ${most}.`));
+    const [ours, theirs] = toldApart(losses[state.row], losses[worst]);
+    const most = worst === state.row ? "the most of all rows" : `row ${worst + 1} adds the most, ${theirs}`;
+    parts.push(element("p", `Row ${state.row + 1} adds ${ours} to the loss; ${most}.`));
   }
   if (best) {
     const { weight } = columns[best.column],
