@@ -352,6 +352,30 @@ def test_sparse_tensors_may_be_saved(layout):
     assert report.sound, str(report)
 
 
+class DiagonalProduct(torch.autograd.Function):
+    """A sparse diagonal matrix times a vector; the gradient of the matrix is sparse too."""
+
+    @staticmethod
+    def forward(ctx, matrix, x):
+        ctx.save_for_backward(matrix, x)
+        return matrix.coalesce().values() * x
+
+    @staticmethod
+    def backward(ctx, incoming):
+        matrix, x = ctx.saved_tensors
+        indices = torch.arange(len(x)).expand(2, -1)
+        return torch.sparse_coo_tensor(indices, incoming * x, matrix.shape), incoming * matrix.coalesce().values()
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_function_of_a_sparse_tensor_is_sound():
+    def product(diagonal, x):
+        return DiagonalProduct.apply(torch.sparse_coo_tensor(torch.arange(4).expand(2, -1), diagonal, (4, 4)), x)
+
+    report = check(product, (X, X + 1), checks=["values", "compiled_grad", "side_effects"])
+    assert not report.failed, str(report)
+
+
 def cusp(x):
     return x * (x.abs() + 1e-10) ** -0.25
 

@@ -17,7 +17,9 @@ def timm():
         AsymmetricLossMultiLabel(disable_torch_grad_focal_loss=False),
         (numbers(4, 5), targets),
     )
-    yield Subject("JsdCrossEntropy", JsdCrossEntropy(num_splits=3), (numbers(6, 5), targets.argmax(1)[:2]))
+    vanishes = "defect: where a probability is 0, as of logits 1000 apart, the gradient is nan"
+    known = {"extremes": vanishes, "magnitudes": vanishes}
+    yield Subject("JsdCrossEntropy", JsdCrossEntropy(num_splits=3), (numbers(6, 5), targets.argmax(1)[:2]), known)
 
 
 def geffnet():
@@ -95,12 +97,18 @@ def memcnn():
 
     layer = torch.nn.Linear(3, 3)
     wrapped = InvertibleModuleWrapper(AdditiveCoupling(layer), keep_input=True, num_bwd_passes=100)
-    cycle = {"memory": "defect: outputs are kept on ctx, and only the garbage collector frees them"}
-    yield Subject("AdditiveCoupling", wrapped, numbers(4, 6), cycle)
+    known = {
+        "values": "defect: with keep_input the gradient of an input that is a leaf is doubled",
+        "memory": "defect: outputs are kept on ctx, and only the garbage collector frees them",
+        "module": "defect: it keeps the parameters, and raises if functional_call gives others",
+    }
+    yield Subject("AdditiveCoupling", wrapped, numbers(4, 6), known)
 
 
 def reformer_pytorch():
     from reformer_pytorch.reversible import ReversibleSequence
 
     blocks = torch.nn.ModuleList([torch.nn.ModuleList([torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)])])
-    yield Subject("ReversibleSequence", ReversibleSequence(blocks), numbers(2, 4, 6))
+    words = "convention: the backward adds the gradients of the parameters to their .grad itself"
+    checks = ("checkpointing", "memory", "module", "precision", "second_order", "side_effects", "values")
+    yield Subject("ReversibleSequence", ReversibleSequence(blocks), numbers(2, 4, 6), dict.fromkeys(checks, words))

@@ -88,20 +88,6 @@ def lightly():
         yield Subject(type(loss).__name__, loss, (numbers(4, 5), numbers(4, 5)))
 
 
-def piq():
-    import piq as package
-
-    images = lambda: torch.rand(1, 3, 12, 12, dtype=torch.float64, requires_grad=True)  # noqa: E731
-    yield Subject(
-        "ssim",
-        lambda x, y: package.ssim(x, y, kernel_size=5, downsample=False),
-        (images(), images()),
-        options={"domain": (0, 1)},
-    )
-    yield Subject("gmsd", package.gmsd, (images(), images()), options={"domain": (0, 1)})
-    yield Subject("total_variation", package.total_variation, images(), options={"domain": (0, 1)})
-
-
 def pytorch_msssim():
     from pytorch_msssim import ssim
 
@@ -115,7 +101,8 @@ def auraloss():
     from auraloss.time import ESRLoss, LogCoshLoss, SISDRLoss
 
     for loss in (ESRLoss(), LogCoshLoss(), SISDRLoss()):
-        yield Subject(type(loss).__name__, loss, (numbers(2, 1, 8), numbers(2, 1, 8)))
+        known = {"extremes": "defect: cosh overflows, of float32 from 89 on"} if isinstance(loss, LogCoshLoss) else {}
+        yield Subject(type(loss).__name__, loss, (numbers(2, 1, 8), numbers(2, 1, 8)), known)
 
 
 def pot():
