@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 import torchbp
 from torchbp.testing import forked_process
+from torchbp.testing.numerics.gradients import dense
 from torchbp.testing.numerics.tensors import first_line
 
 X = torch.tensor([0.3, -0.7, 1.2, 0.4], dtype=torch.float64)
@@ -352,28 +353,10 @@ def test_sparse_tensors_may_be_saved(layout):
     assert report.sound, str(report)
 
 
-class DiagonalProduct(torch.autograd.Function):
-    """A sparse diagonal matrix times a vector; the gradient of the matrix is sparse too."""
-
-    @staticmethod
-    def forward(ctx, matrix, x):
-        ctx.save_for_backward(matrix, x)
-        return matrix.coalesce().values() * x
-
-    @staticmethod
-    def backward(ctx, incoming):
-        matrix, x = ctx.saved_tensors
-        indices = torch.arange(len(x)).expand(2, -1)
-        return torch.sparse_coo_tensor(indices, incoming * x, matrix.shape), incoming * matrix.coalesce().values()
-
-
-@pytest.mark.usefixtures("in_this_process")
-def test_a_function_of_a_sparse_tensor_is_sound():
-    def product(diagonal, x):
-        return DiagonalProduct.apply(torch.sparse_coo_tensor(torch.arange(4).expand(2, -1), diagonal, (4, 4)), x)
-
-    report = check(product, (X, X + 1), checks=["values", "compiled_grad", "side_effects"])
-    assert not report.failed, str(report)
+@pytest.mark.parametrize("gradient", [None, torch.eye(3).to_sparse()])
+def test_the_gradient_of_a_sparse_tensor_is_compared_as_a_dense_one(gradient):
+    found = dense(torch.eye(3).to_sparse(), gradient)
+    assert torch.equal(found, torch.zeros(3, 3) if gradient is None else torch.eye(3))
 
 
 def cusp(x):
