@@ -117,11 +117,3 @@ def nflows():
         (numbers(3), widths, heights, numbers(3, 3)),
     )
     yield Subject("cbrt", cbrt, numbers(4))
-
-
-def geomloss():
-    from geomloss import SamplesLoss
-
-    clouds = lambda: (numbers(4, 2), numbers(5, 2))  # noqa: E731
-    for loss in ("sinkhorn", "gaussian", "laplacian", "energy"):
-        yield Subject(loss, SamplesLoss(loss, blur=0.5, backend="tensorized"), clouds())

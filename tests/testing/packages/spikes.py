@@ -45,7 +45,6 @@ def spikingjelly():
         "Erf",
         "LeakyKReLU",
         "QPseudoSpike",
-        "S2NN",
         "LogTailedReLU",
         "NonzeroSignLogAbs",
     ):
