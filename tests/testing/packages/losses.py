@@ -17,9 +17,12 @@ def entmax():
     yield Subject(
         "entmax_bisect of alpha",
         lambda x, alpha: package.entmax_bisect(x, alpha),
-        (scores(), positive(3, 1)),
+        (scores(), (positive(3, 1) + 0.7).detach().requires_grad_()),
         vanishing
-        | {"memory": "defect: alpha is kept on ctx: altered in place, it gives a wrong gradient and no error"},
+        | {
+            "memory": "defect: alpha is kept on ctx: altered in place, it gives a wrong gradient and no error",
+            "precision": "convention: in bfloat16 the gradient of alpha, a difference, is far off",
+        },
         {"domain": {"alpha": (1.1, 2.5)}},
     )
     for name in ("sparsemax_loss", "entmax15_loss", "sparsemax_bisect_loss", "entmax_bisect_loss"):
