@@ -23,6 +23,7 @@ from tests.testing.separate_process import messages_of
 from torchbp.testing.report import CannotRun
 
 PATIENCE = 300  # seconds for one function
+LEVEL = "default"  # at which the table is complete
 
 
 def installed(package):
@@ -60,7 +61,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--package", default="", help="part of the name of a package")
     parser.add_argument("--name", default="", help="part of the name of a function")
-    parser.add_argument("--checks", default="default", help="a level or a check (default: %(default)s)")
+    parser.add_argument("--checks", default=LEVEL, help="a level or a check (default: %(default)s)")
     parser.add_argument("--reports", action="store_true", help="print each report that has a failure, whole")
     options = parser.parse_args(argv)
     for check in torchbp.testing.checks.CHECKS:
@@ -80,9 +81,7 @@ def main(argv=None):
             unexpected.append(package)
             print(f"new    {package} {version}: {ending}, after {rows[-1][0] if rows else 'no function'}")
         for name, seconds, report, failures, known in rows:
-            differing = (
-                failures.keys() ^ known.keys() if options.checks == "default" else failures.keys() - known.keys()
-            )
+            differing = failures.keys() ^ known.keys() if options.checks == LEVEL else failures.keys() - known.keys()
             word = "new" if differing else "known" if failures else "sound"
             print(f"{word:<6} {package} {version} {name} {seconds:.1f} s", flush=True)
             unexpected += [f"{package} {name}"] if differing else []

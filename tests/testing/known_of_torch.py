@@ -15,6 +15,8 @@ _RANGE = "convention: the derivative is beyond the range of the numbers"
 _MEDIAN = "defect: of an expanded tensor it gives uninitialised memory"
 _REPEATED = "convention: indices that repeat"
 _TIES = "convention: numbers that are equal share the gradient of their extreme"
+_ONE_NUMBER = "convention: of one number nothing but rounding errors is left"
+_BOUNDED_NORM = "defect: where a norm is less than eps, the gradient is that of the norm, which eps has replaced"
 _NORM = "defect: the cube of 1/√eps overflows in float16, and 0 times that is nan"
 
 KNOWN = {
@@ -38,9 +40,14 @@ KNOWN = {
     "index_reduce.amin": {"extremes": _TIES},
     "index_reduce.amax": {"extremes": _TIES},
     "as_strided_copy": {"layouts": _VIEW, "vmap": _VIEW},
-    "_batch_norm_with_update": {"side_effects": _STATISTICS, "shapes": _SIZES, "process": _SIZES},
-    "_native_batch_norm_legit": {"side_effects": _STATISTICS, "shapes": _SIZES},
-    "native_batch_norm": {"side_effects": _STATISTICS, "shapes": _SIZES},
+    "_batch_norm_with_update": {
+        "side_effects": _STATISTICS,
+        "variations": _STATISTICS,
+        "shapes": _SIZES,
+        "process": _SIZES,
+    },
+    "_native_batch_norm_legit": {"side_effects": _STATISTICS, "variations": _STATISTICS, "shapes": _SIZES},
+    "native_batch_norm": {"side_effects": _STATISTICS, "variations": _STATISTICS, "shapes": _SIZES},
     "nn.functional.batch_norm": {"side_effects": _STATISTICS},
     "nn.functional.instance_norm": {"side_effects": _STATISTICS},
     "native_group_norm": {
@@ -48,13 +55,25 @@ KNOWN = {
         "layouts": "defect: a weight with a stride is read as if it had none",
         "extremes": _NORM,
     },
-    "native_layer_norm": {"second_order": "defect: with a bias and no weight the double backward raises"},
-    "_segment_reduce.offsets": {"shapes": "defect: no rows end the process"},
+    "native_layer_norm": {
+        "second_order": "defect: with a bias and no weight the double backward raises",
+        "dtypes": _ONE_NUMBER,
+        "vmap": _ONE_NUMBER,
+    },
+    "_segment_reduce.offsets": {
+        "shapes": "defect: no rows end the process",
+        "variations": "defect: the kernel does not look at the offsets, and ends the process",
+    },
+    "nn.functional.cosine_similarity": {
+        "magnitudes": _BOUNDED_NORM,
+        "extremes": _BOUNDED_NORM,
+        "values": _BOUNDED_NORM,
+    },
     "sparse.mm.reduce": {
         "second_order": "defect: the double backward raises an error of another layout",
         "shapes": "defect: the kernel does not look at the sizes, and ends the process",
     },
-    "as_strided.partial_views": {"layouts": _VIEW, "vmap": _VIEW},
+    "as_strided.partial_views": {"layouts": _VIEW, "vmap": _VIEW, "refused": _VIEW},
     "as_strided_scatter": {"values": "convention: entries that are written twice", "layouts": _VIEW},
     "lu": {"extremes": _RANK},
     "qr": {"extremes": _RANK},

@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 import torchbp
 from torchbp.testing import forked_process
+from torchbp.testing.numerics.gradients import dense
 from torchbp.testing.numerics.tensors import first_line
 
 X = torch.tensor([0.3, -0.7, 1.2, 0.4], dtype=torch.float64)
@@ -363,3 +364,48 @@ def test_sparse_tensors_may_be_saved(layout):
     matrix = torch.eye(4, dtype=torch.float64).to_sparse(layout=layout)
     report = check(lambda x: SparseProduct.apply(matrix.to(x.dtype), x[:, None]), X, checks=["values", "second_order"])
     assert report.sound, str(report)
+
+
+@pytest.mark.parametrize("gradient", [None, torch.eye(3).to_sparse()])
+def test_the_gradient_of_a_sparse_tensor_is_compared_as_a_dense_one(gradient):
+    found = dense(torch.eye(3).to_sparse(), gradient)
+    assert torch.equal(found, torch.zeros(3, 3) if gradient is None else torch.eye(3))
+
+
+def cusp(x):
+    return x * (x.abs() + 1e-10) ** -0.25
+
+
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize("seed", [1, 7])
+@pytest.mark.parametrize(
+    ("function", "x"),
+    [(lambda x: x.median(dim=0).values, torch.zeros(3, 4)), (cusp, torch.zeros(3))],
+    ids=["tie", "cusp"],
+)
+def test_where_there_is_no_slope_nobody_is_accused(function, x, seed):
+    """Of equal numbers, two directions may have one median by chance; at a cusp, the slope grows without end."""
+    torch.manual_seed(seed)
+    report = check(function, torch.randn_like(x), checks="extremes", seed=seed)
+    assert not report.failed, str(report)
+
+
+class Step(torch.autograd.Function):
+    """It returns float32, whatever it is given."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return (x > 0).float()
+
+    @staticmethod
+    def backward(ctx, incoming):
+        return incoming / (25 * ctx.saved_tensors[0].abs() + 1) ** 2
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_an_output_of_float32_is_compared_as_one():
+    report = check(
+        Step, X, surrogate=lambda x: x / (1 + 25 * x.abs()), checks=["values", "magnitudes", "dtypes", "shapes"]
+    )
+    assert not report.failed, str(report)

@@ -34,7 +34,7 @@ with warnings.catch_warnings():
     from torch.testing._internal.common_modules import module_db
 
 SKIPPED = ("compile",)
-PATIENCE = 60  # seconds for one sample
+PATIENCE = 120  # seconds for one sample
 OUTCOMES = ("new", "known", "sound", "empty")  # of a sample; of an operator, the first of its samples
 
 

@@ -2,23 +2,31 @@
 
 import torch
 
-from tests.testing.packages.subject import Subject, labels, numbers, positive, probabilities
+from tests.testing.packages.subject import NO_GRAPH, Subject, labels, numbers, positive
 
 
 def entmax():
     import entmax as package
 
     scores = lambda: numbers(3, 5)  # noqa: E731
+    vanishing = {"second_order": "defect: the double backward gives nan where the output is 0"}
+    beyond = {"variations": "convention: alpha = 1 is beyond its domain"}
+    known = {"entmax15": vanishing, "entmax_bisect": vanishing, "normmax_bisect": beyond}
     for name in ("sparsemax", "entmax15", "sparsemax_bisect", "entmax_bisect", "normmax_bisect", "budget_bisect"):
-        yield Subject(name, getattr(package, name), scores())
+        yield Subject(name, getattr(package, name), scores(), known.get(name, {}))
     yield Subject(
         "entmax_bisect of alpha",
         lambda x, alpha: package.entmax_bisect(x, alpha),
-        (scores(), positive(3, 1)),
-        options={"domain": {"alpha": (1.1, 2.5)}},
+        (scores(), (positive(3, 1) + 0.7).detach().requires_grad_()),
+        vanishing
+        | {
+            "memory": "defect: alpha is kept on ctx: altered in place, it gives a wrong gradient and no error",
+            "precision": "convention: in bfloat16 the gradient of alpha, a difference, is far off",
+        },
+        {"domain": {"alpha": (1.1, 2.5)}},
     )
     for name in ("sparsemax_loss", "entmax15_loss", "sparsemax_bisect_loss", "entmax_bisect_loss"):
-        yield Subject(name, getattr(package, name), (scores(), labels(3, 5)))
+        yield Subject(name, getattr(package, name), (scores(), labels(3, 5)), {"second_order": NO_GRAPH})
 
 
 def sparsemax():
@@ -42,20 +50,6 @@ def kornia():
     yield Subject("ssim_loss", lambda x, y: ssim_loss(x, y, 3), (positive(1, 1, 5, 5), positive(1, 1, 5, 5)))
 
 
-def fvcore():
-    from fvcore.nn import ciou_loss, diou_loss, giou_loss, sigmoid_focal_loss, smooth_l1_loss
-
-    boxes = lambda: torch.cat([numbers(3, 2) / 4, numbers(3, 2) / 4 + 2], dim=1).detach().requires_grad_()  # noqa: E731
-    yield Subject(
-        "sigmoid_focal_loss",
-        lambda x, y: sigmoid_focal_loss(x, y, reduction="mean"),
-        (numbers(3, 4), (numbers(3, 4) > 0).double().detach()),
-    )
-    yield Subject("smooth_l1_loss", lambda x, y: smooth_l1_loss(x, y, beta=0.5), (numbers(3, 4), numbers(3, 4)))
-    for loss in (giou_loss, diou_loss, ciou_loss):
-        yield Subject(loss.__name__, loss, (boxes(), boxes()))
-
-
 def monai():
     from monai.losses import DiceLoss, FocalLoss, TverskyLoss
     from monai.networks.blocks import MemoryEfficientSwish
@@ -66,40 +60,11 @@ def monai():
         yield Subject(type(loss).__name__, loss, (numbers(2, 3, 4, 4), target))
 
 
-def pytorch_metric_learning():
-    from pytorch_metric_learning import losses
-
-    for name in (
-        "ContrastiveLoss",
-        "TripletMarginLoss",
-        "NTXentLoss",
-        "CircleLoss",
-        "MultiSimilarityLoss",
-        "LiftedStructureLoss",
-        "SupConLoss",
-    ):
-        yield Subject(name, getattr(losses, name)(), (numbers(6, 4), torch.tensor([0, 0, 1, 1, 2, 2])))
-
-
 def lightly():
     from lightly.loss import BarlowTwinsLoss, NegativeCosineSimilarity, NTXentLoss, VICRegLoss
 
     for loss in (NTXentLoss(), BarlowTwinsLoss(), VICRegLoss(), NegativeCosineSimilarity()):
         yield Subject(type(loss).__name__, loss, (numbers(4, 5), numbers(4, 5)))
-
-
-def piq():
-    import piq as package
-
-    images = lambda: torch.rand(1, 3, 12, 12, dtype=torch.float64, requires_grad=True)  # noqa: E731
-    yield Subject(
-        "ssim",
-        lambda x, y: package.ssim(x, y, kernel_size=5, downsample=False),
-        (images(), images()),
-        options={"domain": (0, 1)},
-    )
-    yield Subject("gmsd", package.gmsd, (images(), images()), options={"domain": (0, 1)})
-    yield Subject("total_variation", package.total_variation, images(), options={"domain": (0, 1)})
 
 
 def pytorch_msssim():
@@ -115,22 +80,5 @@ def auraloss():
     from auraloss.time import ESRLoss, LogCoshLoss, SISDRLoss
 
     for loss in (ESRLoss(), LogCoshLoss(), SISDRLoss()):
-        yield Subject(type(loss).__name__, loss, (numbers(2, 1, 8), numbers(2, 1, 8)))
-
-
-def pot():
-    import ot
-
-    yield Subject("emd2", lambda a, b, cost: ot.emd2(a, b, cost), (probabilities(4), probabilities(5), positive(4, 5)))
-    yield Subject(
-        "sinkhorn2",
-        lambda a, b, cost: ot.sinkhorn2(a, b, cost, reg=0.5, stopThr=1e-12),
-        (probabilities(4), probabilities(5), positive(4, 5)),
-    )
-
-
-def pysdtw():
-    from pysdtw import SoftDTW
-
-    loss = SoftDTW(gamma=1.0, use_cuda=False)
-    yield Subject("SoftDTW", lambda x, y: loss(x, y), (numbers(2, 4, 3), numbers(2, 5, 3)))
+        known = {"extremes": "defect: cosh overflows, of float32 from 89 on"} if isinstance(loss, LogCoshLoss) else {}
+        yield Subject(type(loss).__name__, loss, (numbers(2, 1, 8), numbers(2, 1, 8)), known)

@@ -33,3 +33,7 @@ def probabilities(*shape):
 
 def labels(rows, count):
     return torch.randint(count, (rows,))
+
+
+NO_GRAPH = "defect: the gradient has no graph: a second derivative lacks it, silently"
+NO_CHECKPOINT = "defect: it reads ctx.saved_tensors twice, which checkpoints refuse"

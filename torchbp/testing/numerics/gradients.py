@@ -86,7 +86,7 @@ def _by_backward(outputs, inputs, incoming, options):
 def dense(tensor, gradient):
     """A gradient that is not sparse; zeros for None."""
     if gradient is None:
-        return torch.zeros_like(tensor)
+        return torch.zeros_like(tensor, layout=torch.strided)
     return gradient if gradient.layout == torch.strided else gradient.to_dense()
 
 

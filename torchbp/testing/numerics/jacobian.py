@@ -195,9 +195,9 @@ def _leave_ties_open(comparison, block):
     block.uncertain |= tied
 
 
-def along_two_and_their_sum(subject, argument, like, whole=None, rows=None):
+def along_two_and_their_sum(subject, argument, like, whole=None, rows=None, salt=9):
     """Both Jacobians of one argument along two random directions and their sum; see `direction_like`."""
-    source = generator(subject, 9)
+    source = generator(subject, salt)
     first, second = (flat(direction_like(like, source)).double() for _ in range(2))
     (block,) = compare_here(subject, [argument], whole, [first, second, first + second], rows).blocks
     return block

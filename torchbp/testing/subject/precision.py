@@ -52,4 +52,5 @@ def precision_of(subject):
     points = [point, subject.clamp_to_domain(moved)]
     unit, removable, draws = unit_inside(subject.call_no_grad, points, subject.outputs.largest)
     seen = coarseness(torch.cat([flat(output).double() for output in outputs]))
-    return Precision(given, max(given, seen, unit), max(unit, given) > HALF_UNIT, draws, removable)
+    returned = min(torch.finfo(output.dtype).eps for output in outputs)  # of 0 and 1 no rounding is seen
+    return Precision(given, max(given, seen, unit, returned), max(unit, given) > HALF_UNIT, draws, removable)
