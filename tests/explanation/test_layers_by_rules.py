@@ -12,6 +12,7 @@ import torchbp
 from tests.explanation.lines import check_numbers
 from tests.explanation.operations import IMAGES, VECTORS, with_images, with_layer
 from torchbp.explanation.render.html.network_data import network
+from torchbp.explanation.render.html.program import NoProgramError, program
 from torchbp.explanation.render.numpy_code import name_of
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import Layer
@@ -143,13 +144,13 @@ def test_of_several_largest_numbers_the_first_one_counts():
 @pytest.mark.parametrize(
     ("layer", "count"),
     [
-        (lambda: nn.Conv1d(10, 10, 5), "up to 30,000 are shown"),
-        (lambda: nn.ConvTranspose1d(10, 10, 5), "50,000 products"),
-        (lambda: nn.MaxPool1d(5, 1), "up to 30,000 are shown"),
+        (lambda: nn.Conv1d(10, 10, 5), "up to 120,000 are shown"),
+        (lambda: nn.ConvTranspose1d(10, 10, 5), "200,000 products"),
+        (lambda: nn.MaxPool1d(5, 1), "up to 120,000 are shown"),
     ],
 )
 def test_a_layer_of_too_many_products_names_the_limit(layer, count):
-    rows = 10, (7000 if isinstance(layer(), nn.MaxPool1d) else 100)
+    rows = 10, (7000 if isinstance(layer(), nn.MaxPool1d) else 400)
     net = nn.Sequential(layer(), nn.Flatten(), nn.Linear(2, 1))
     with pytest.raises(TypeError, match=f"has no equations in its rule for rows of the shape .*: they would .*{count}"):
         torchbp.explain(net, torch.zeros(1, *rows), torch.ones(1, 1))
@@ -161,6 +162,28 @@ def test_a_layer_along_the_rows_has_no_equations(layer):
     net = nn.Sequential(nn.PReLU(), layer, nn.Flatten(), nn.Linear(6, 1))
     with pytest.raises(TypeError, match=f"{type(layer).__name__}.* has no equations"):
         torchbp.explain(net, torch.randn(4, 2, 3), torch.ones(4, 1))
+
+
+@pytest.mark.parametrize("layer", [nn.Conv1d(4, 4, 1), nn.MaxPool1d(1), nn.AvgPool1d(1), nn.ConvTranspose1d(4, 4, 1)])
+def test_rows_without_channels_have_no_equations(layer):
+    """Torch takes four rows of three numbers as one row of four channels."""
+    with pytest.raises(TypeError, match=r"of the shape \(3,\): give rows of 2 dimensions, the first one the channels"):
+        torchbp.explain(nn.Sequential(layer, nn.Linear(3, 1)), torch.randn(4, 3), torch.ones(4, 1))
+
+
+def test_an_image_is_no_batch():
+    with pytest.raises(TypeError, match=r"a Conv2d, makes of .* the shape \(2, 3, 3\).*of a single row give x\[None\]"):
+        torchbp.explain(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(18, 1)), torch.randn(1, 5, 5), [1.0])
+
+
+def test_a_convolution_of_many_products():
+    """The page does not train it, and the notebook does not list them."""
+    net = nn.Sequential(nn.Conv1d(1, 40, 30), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(40, 3))
+    explanation = torchbp.explain(net, torch.rand(1, 1, 60), [2], loss=nn.CrossEntropyLoss())
+    assert {check.ok for record in explanation.records for check in record.checks} == {True}
+    assert "a sum of 37,200 products has no code in NumPy" in explanation.to_notebook()
+    with pytest.raises(NoProgramError, match="The page trains convolutions of up to "):
+        program(explanation)
 
 
 def test_the_layers_without_equations_are_these():

@@ -161,6 +161,12 @@ def test_the_divergence_of_two_distributions(logarithms, equation, slope, dtype)
     )
 
 
+def test_a_y_of_which_the_loss_is_nan_is_refused():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LogSoftmax(1))
+    with pytest.raises(ValueError, match=r"y holds -0\.5, of which KLDivLoss is nan; give probabilities"):
+        torchbp.explain(net, X[:1], [[1.5, -0.5]], loss=torch.nn.KLDivLoss())
+
+
 def test_a_loss_of_classes_takes_a_number_for_each():
     net = torch.nn.Sequential(torch.nn.Conv1d(2, 3, 1))
     with pytest.raises(TypeError, match=r"rows of the shape \(3, 4\), and CrossEntropyLoss .* a Flatten at the end"):

@@ -57,6 +57,8 @@ def fitted_loss(loss, y, chain):
     loss._buffers = {name: _fitted(name, value, like) for name, value in loss._buffers.items()}
     if of_classes:
         return loss
+    if (impossible := y[rule.each(y, y, **rule.options_of(loss)).isnan()] if rule.domain is None else y[:0]).numel():
+        raise ValueError(f"y holds {impossible[0].item():g}, of which {type(loss).__name__} is nan; give probabilities")
     low, high = rule.domain or (-math.inf, math.inf)
     if (outside := y[(y < low) | (y > high)]).numel():
         raise ValueError(

@@ -125,7 +125,8 @@ class Chain:
         """Keep the shape of a row that a step gives, and let its equations know that of a row that it takes."""
         if given.dim() < 2 or len(given) != len(taken):
             raise TypeError(
-                f"{step.described()} gives the shape {tuple(given.shape)}; explain shows layers that give a row each"
+                f"{step.described()} makes of {tuple(taken.shape)} the shape {tuple(given.shape)}; explain shows "
+                "layers that give a row for each that they take; of a single row give x[None]"
             )
         shape = self.row_shapes[step.takes.name]
         if len(shape) > 1 and not step.is_activation and not step.rule.takes_rows_of_any_shape:

@@ -47,6 +47,7 @@ FUNCTIONS["largest"] = (
     "        places = np.flatnonzero(np.equal(groups, group))\n"
     "        out[np.arange(len(a)), places[a[:, places].argmax(axis=1)]] = 1\n    return out",
 )
+MOST_PLACES = 30_000  # that a line of code lists
 RELATIONS = {"≥": ">=", "≤": "<="}
 SYMBOLS = {"α": "lr"}
 
@@ -158,6 +159,8 @@ def _collect(tree):
 
 
 def _contraction(tree):
+    if len(tree.places) > MOST_PLACES:
+        raise NoCode(f"a sum of {len(tree.places):,} products")
     right = code(tree.right) if tree.rows else f"{_at_least(ATOM, tree.right)}.reshape(-1)"
     return _summed(tree, f"contraction({code(tree.left)}, {right}, {list(tree.places)}, {math.prod(tree.shape)})")
 

@@ -14,7 +14,7 @@ from torchbp.ops.convolution._formulas import per_dimension
 from torchbp.ops.expressions import Symbol, W, X, dZ
 from torchbp.ops.places import Contraction, NoEquationError, of_channels, raveled, sum_of_channels
 
-MOST = 30_000  # products; of more nobody reads the equations, and they take seconds
+MOST = 120_000  # products in a row, as of the first convolution of LeNet; more take seconds
 B = Symbol("b")
 
 
@@ -27,6 +27,15 @@ def check_count(count):
         raise NoEquationError(f"they would add up {count:,} products in each row, and up to {MOST:,} are shown")
 
 
+def check_channels(shape, dims):
+    """
+    Raises:
+        NoEquationError: a row has another number of dimensions than channels and so many spatial ones.
+    """
+    if len(shape) != dims + 1:
+        raise NoEquationError(f"give rows of {dims + 1} dimensions, the first one the channels")
+
+
 class ConvEquations:
     """The equations of a convolution of so many spatial dimensions, as the parts of a rule."""
 
@@ -37,37 +46,29 @@ class ConvEquations:
 
     def _products(self, shapes, stride=1, padding=0, dilation=1, groups=1, kernel_size=1):
         shapes, dims = shapes or self.shapes, len(self.shapes["X"]) - 1
-        if len(shapes["X"]) != dims + 1:  # without channels
-            return None
+        check_channels(shapes["X"], dims)
         padding = padding if isinstance(padding, str) else per_dimension(padding, dims)
         return _products(
             shapes["X"], shapes["W"], per_dimension(stride, dims), padding, per_dimension(dilation, dims), groups
         )
 
     def z(self, shapes=None, **options):
-        if (found := self._products(shapes, **options)) is None:
-            return None
-        shape, places = found
+        shape, places = self._products(shapes, **options)
         return Contraction(self.sign, X, W, places, (math.prod(shape),)) + of_channels(B, shape)
 
     def dx(self, shapes=None, **options):
-        if (found := self._products(shapes, **options)) is None:
-            return None
-        places = tuple((x, z, w) for z, x, w in found[1])
+        places = tuple((x, z, w) for z, x, w in self._products(shapes, **options)[1])
         return Contraction(self.sign_back, dZ, W, places, (math.prod((shapes or self.shapes)["X"]),))
 
     def dweight(self, shapes=None, **options):
-        if (found := self._products(shapes, **options)) is None:
-            return None
-        places = tuple((w, z, x) for z, x, w in found[1])
+        places = tuple((w, z, x) for z, x, w in self._products(shapes, **options)[1])
         return self._dweight(places, tuple((shapes or self.shapes)["W"]))
 
     def _dweight(self, places, shape):
         return Contraction("⋆", dZ, X, places, shape, rows=True)
 
     def dbias(self, shapes=None, **options):
-        found = self._products(shapes, **options)
-        return None if found is None else sum_of_channels(dZ, found[0])
+        return sum_of_channels(dZ, self._products(shapes, **options)[0])
 
 
 class ConvTransposeEquations(ConvEquations):
@@ -78,8 +79,7 @@ class ConvTransposeEquations(ConvEquations):
     def _products(self, shapes, stride=1, padding=0, output_padding=0, dilation=1, groups=1, kernel_size=1):
         shapes, dims = shapes or self.shapes, len(self.shapes["X"]) - 1
         (_, *size), (_, channels, *kernel) = shapes["X"], shapes["W"]
-        if len(size) != dims:  # without channels
-            return None
+        check_channels(shapes["X"], dims)
         stride, padding, rest, dilation = (per_dimension(n, dims) for n in (stride, padding, output_padding, dilation))
         steps = zip(size, stride, padding, dilation, kernel, rest, strict=True)
         given = [(n - 1) * s - 2 * p + d * (k - 1) + r + 1 for n, s, p, d, k, r in steps]

@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 
-from torchbp.ops.convolution._equations import check_count
+from torchbp.ops.convolution._equations import check_channels, check_count
 from torchbp.ops.expressions import Symbol, X, dZ
 from torchbp.ops.places import Collect, FirstLargest, Gather, raveled
 
@@ -31,10 +31,13 @@ class PoolEquations:
         self.shapes, self.windows_of = {"X": (1,) * (dims + 1)}, windows_of
 
     def _found(self, shapes, options):
-        """(X's places, the window of each, what each window's sum is divided by), or None for rows without channels."""
+        """(X's places, the window of each), and what the sum of each window is divided by.
+
+        Raises:
+            NoEquationError: rows without channels, or too many products.
+        """
         shape = tuple((shapes or self.shapes)["X"])
-        if len(shape) != len(self.shapes["X"]):
-            return None
+        check_channels(shape, len(self.shapes["X"]) - 1)
         windows, divisors = self.windows_of(shape[1:], **options)
         return _covered(shape, windows), divisors * shape[0]
 
@@ -43,15 +46,11 @@ class MeanEquations(PoolEquations):
     """The equations of the mean of each window."""
 
     def z(self, shapes=None, **options):
-        if (found := self._found(shapes, options)) is None:
-            return None
-        (places, windows), divisors = found
+        (places, windows), divisors = self._found(shapes, options)
         return _divided(X, places, windows, len(divisors), windows, divisors)
 
     def dx(self, shapes=None, **options):
-        if (found := self._found(shapes, options)) is None:
-            return None
-        (places, windows), divisors = found
+        (places, windows), divisors = self._found(shapes, options)
         return _divided(dZ, windows, places, math.prod((shapes or self.shapes)["X"]), windows, divisors)
 
 
@@ -59,22 +58,16 @@ class LargestEquations(PoolEquations):
     """The equations of the largest number of each window."""
 
     def parts(self, shapes=None, **options):
-        if (found := self._found(shapes, options)) is None:
-            return {}
-        (places, windows), _ = found
+        (places, windows), _ = self._found(shapes, options)
         what = "1 where a number is the largest of its window, or the first of several that are; otherwise 0."
         return {"M": (FirstLargest(Gather(X, places, name="windows"), windows), what)}
 
     def z(self, shapes=None, **options):
-        if (found := self._found(shapes, options)) is None:
-            return None
-        (places, windows), divisors = found
+        (places, windows), divisors = self._found(shapes, options)
         return Collect(M * Gather(X, places, name="windows"), windows, (len(divisors),))
 
     def dx(self, shapes=None, **options):
-        if (found := self._found(shapes, options)) is None:
-            return None
-        (places, windows), _ = found
+        (places, windows), _ = self._found(shapes, options)
         count = math.prod((shapes or self.shapes)["X"])
         return Collect(M * Gather(dZ, windows, name="windows"), places, (count,))
 
