@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from torchbp._unchanged import unchanged
+from torchbp.printing import with_article
 
 
 @dataclass
@@ -126,7 +127,9 @@ def _sum(output):
 
 
 def _described(value):
-    return f"of the shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
+    if isinstance(value, torch.Tensor):
+        return f"of the shape {tuple(value.shape)}"
+    return with_article(type(value).__name__)
 
 
 # Nodes without arithmetic in either direction, by which a parameter may come into an operation.

@@ -17,8 +17,8 @@ def native(folder, request, monkeypatch):
     Without the mark `optimised` the compiler takes less time for them, and they are slower.
     """
     if request.node.get_closest_marker("optimised") is None:
-        monkeypatch.setattr(program, "OF_MATRICES", ("-O1",))
-        monkeypatch.setattr(program, "OF_LANES", ("-O1",))
+        monkeypatch.setattr(program, "OF_MATRICES", ("-O0",))
+        monkeypatch.setattr(program, "OF_LANES", ("-O0",))
     try:
         build.compiler()
     except build.CannotBuild as why:

@@ -75,7 +75,7 @@ def test_making_an_ensemble_of_networks_draws_no_random_number():
     ("nets", "error", "message"),
     [
         ([], ValueError, "no network"),
-        ([torch.nn.Linear(3, 2)], TypeError, "number 0 is a Linear"),
+        ([torch.nn.Identity()], TypeError, "number 0 is an Identity; each must be an MLP"),
         ([torchbp.nn.MLP(3, 2), torchbp.nn.MLP(3, 4, 2)], ValueError, r"number 1 is MLP\(3, 4, 2\)"),
         ([torchbp.nn.MLP(3, 2), torchbp.nn.MLP(3, 2, activation="relu")], ValueError, "relu"),
         ([torchbp.nn.MLP(3, 2), torchbp.nn.MLP(3, 2).double()], ValueError, "float64"),

@@ -14,6 +14,7 @@ from torchbp.nn.ensemble import EnsembleLinear
 from torchbp.nn.linear import Linear
 from torchbp.ops import registry
 from torchbp.ops.mlp import perceptron
+from torchbp.printing import with_article
 
 
 def is_hooked(module):
@@ -111,7 +112,7 @@ def stack(nets: Iterable[MLP]) -> MLP:
         raise ValueError("stack: there is no network in the list")
     for number, net in enumerate(nets):
         if type(net) is not MLP:
-            raise TypeError(f"stack: number {number} is a {type(net).__name__}; each must be an MLP")
+            raise TypeError(f"stack: number {number} is {with_article(type(net).__name__)}; each must be an MLP")
         if net.members is not None or signature(net) != signature(nets[0]):
             found = f"number {number} is {signature(net)}, and number 0 {signature(nets[0])}"
             raise ValueError(f"stack: {found}; all must be alike")
@@ -141,7 +142,7 @@ def unstack(ensemble: MLP) -> list[MLP]:
         >>> nets[3](torch.randn(32, 30))  # (32, 1)
     """
     if not isinstance(ensemble, MLP):
-        raise TypeError(f"unstack: this is a {type(ensemble).__name__}; give an MLP with members")
+        raise TypeError(f"unstack: this is {with_article(type(ensemble).__name__)}; give an MLP with members")
     if ensemble.members is None:
         raise ValueError("unstack: this MLP is one network; give one made with members=E, or by torchbp.stack")
     check_layers(ensemble, "unstack")
@@ -236,8 +237,8 @@ class FusedMLP(MLP):
         for (name, child), layer_type in zip(children.items(), self.layer_types, strict=True):
             if type(child) is not layer_type or is_hooked(child):
                 raise RuntimeError(
-                    f"FusedMLP does not run its child {name!r}, a {type(child).__name__} that is replaced, hooked, "
-                    "pruned or parametrized; use MLP, which does"
+                    f"FusedMLP does not run its child {name!r}, {with_article(type(child).__name__)} that is replaced, "
+                    "hooked, pruned or parametrized; use MLP, which does"
                 )
             if layer_type is Linear:
                 parameters += child._parameters["weight"], child._parameters["bias"]

@@ -7,6 +7,7 @@ import mpmath  # comes with torch
 import numpy as np
 
 from torchbp.ops.expressions import Call, Indicator, Negative, Number, Power, Product, Quotient, Sum, Symbol
+from torchbp.printing import with_article
 
 OPERATORS = {Sum: operator.add, Product: operator.mul, Quotient: operator.truediv, Power: operator.pow}
 RELATIONS = {">": operator.gt, "<": operator.lt, "≥": operator.ge, "≤": operator.le}
@@ -34,7 +35,7 @@ def value(tree, symbols):
     if isinstance(tree, Indicator):
         return mpmath.mpf(int(RELATIONS[tree.relation](*children)))
     if type(tree) not in OPERATORS:
-        raise LookupError(f"its equation has a {type(tree).__name__}")
+        raise LookupError(f"its equation has {with_article(type(tree).__name__)}")
     return functools.reduce(OPERATORS[type(tree)], children)
 
 
