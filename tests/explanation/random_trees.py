@@ -6,7 +6,7 @@ import random
 import torch
 
 from torchbp.ops import expressions as e
-from torchbp.ops.places import Beside, Collect, Contraction, Gather
+from torchbp.ops.places import Beside, Collect, Contraction, FirstLargest, Folded, Gather
 
 ODD = [0.0, -0.0, math.inf, -math.inf, math.nan, 1e308, -1e308, 5e-324, 1.0, -1.0, 0.5, -2.0, 3.25, 1e-8, 700.0, 1e16]
 ADDED = [0.0, -0.0, math.inf, -math.inf, math.nan, 1.0, -1.0, 0.5, -2.0, 3.25]  # in whatever order they are added
@@ -81,6 +81,8 @@ class Trees:
         made = [
             lambda: Gather(part((rows, 4)), any_of(4, wide)),
             lambda: Gather(part(OPERAND), any_of(12, rows * wide), shape),
+            lambda: Folded(part((1, rows * wide)), wide),
+            lambda: FirstLargest(part(shape), tuple(unit % 2 for unit in range(wide))),
             lambda: Collect(part((rows, 5)), any_of(wide, 5), (wide,)),
             lambda: Contraction("⋆", part((rows, 4)), part((2, 3)), self._table(wide, 6), (wide,)),
             lambda: Contraction("⋆", part(OPERAND), part((3, 6)), self._table(rows * wide, 6), shape, True),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import torchbp
+from tests.explanation.operations import with_images
 from tests.explanation.samples import XOR, cancer, xor
 from tests.explanation.test_page_following import answer, at
 from torchbp.explanation.cli.lessons import LESSONS
@@ -128,6 +129,14 @@ def test_each_step_has_another_mask_of_the_dropout(browse):
     assert (masks[1:] == 0).double().mean().item() == pytest.approx(0.3, abs=0.08)
     again = browser.evaluate("(startAgain(), takeStep(), toLists(training.steps[1].given.m1))")
     assert again == masks[1].tolist()
+
+
+def test_a_dropout_of_channels_drops_whole_channels_in_each_step(without_checks, browse):
+    browser = browse(torchbp.explain(*with_images("dropout_of_channels")))
+    masks = browser.evaluate("(takeStep(), takeStep(), training.steps.map(({ given }) => toLists(given.m1)))")
+    channels = torch.tensor(masks, dtype=torch.float64).reshape(3, 3, 3, 6)
+    assert (channels == channels[..., :1]).all()
+    assert not torch.equal(channels[1], channels[2])
 
 
 USUAL = [  # of a record, what a learner computes in its place, and what is said

@@ -1,12 +1,13 @@
 """The page computes the step by itself: its numbers are Python's, and it trains, plots and may be changed."""
 
 import math
+import re
 
 import pytest
 import torch
 
 import torchbp
-from tests.explanation.operations import with_all
+from tests.explanation.operations import IMAGES, with_all, with_images
 from tests.explanation.samples import XOR, cancer, data_of, large, xor
 from torchbp.explanation.notation.numeric_examples import largest_place
 from torchbp.explanation.render.html.program import FUNCTIONS, MOST_NUMBERS, NODES
@@ -39,6 +40,7 @@ def check_training(browse, model, x, y, steps=4, cancels=1, **options):
             torch.testing.assert_close(
                 computed, tensor, rtol=1e-12, atol=bound, msg=lambda m, r=record: f"{r.name}: {m}"
             )
+    return browser
 
 
 def network(activations, width=3, outputs=1):
@@ -64,6 +66,29 @@ def test_every_activation_has_the_numbers_of_python(without_checks, browse, some
 def test_every_kind_of_layer_has_the_numbers_of_python(without_checks, browse):
     model, x, y = with_all()
     check_training(browse, model, x, y, lr=0.1, cancels=100)  # four norms take most of the gradient away
+
+
+OF_IMAGES = (
+    "linear",
+    "layer_norm",
+    "softmax_of_channels",
+    "conv_transpose_of_groups",
+    "max_pool_of_ties",
+    "group_norm",
+)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in OF_IMAGES else pytest.mark.exhaustive) for name in IMAGES]
+)
+def test_layers_of_images_have_the_numbers_of_python_and_a_line_for_each(without_checks, browse, name):
+    steps = 1 if name in ("batch_norm", "dropout_of_channels") else 3  # of a dropout the page draws other masks
+    browser = check_training(browse, *with_images(name), steps=steps, cancels=100, lr=0.1)
+    lines = browser.evaluate(
+        "(goTo(0), data.steps.map(({ name }, i) => (show(i), [name, lineOf(name, 0, 0, training.values)])))"
+    )
+    for quantity, line in lines:
+        assert re.match(re.escape(quantity.replace("dL/d", "∂L/∂")) + r"(\[[\d,]+\])? = .*\d$", line), line
 
 
 def test_an_attention_head_has_the_numbers_of_python(without_checks, browse):

@@ -8,6 +8,9 @@ import torch
 import torchbp
 from tests.explanation.operations import with_all
 from tests.explanation.random_trees import Trees
+from tests.explanation.samples import xor
+from torchbp.explanation.grading.exercise import Exercise
+from torchbp.explanation.grading.formulas import FormulaError, read_formula
 from torchbp.explanation.render.html import program
 
 SHAPES = [(3, 4), (2, 2), (4,), (), (3, 1)]
@@ -60,3 +63,27 @@ def test_every_node_and_function_is_among_the_random_trees():
     for number in range(600):
         note(program.Trees()(made.tree(SHAPES[number % len(SHAPES)], 1, True)))
     assert set(program.NODES) | set(program.FUNCTIONS) <= kinds
+
+
+FORMULAS = """A1^-1|.5 A1|A1*.5|1e-3 dW1|A1**2|A1²|−A1|- A1 + A2|A1-A2|2A1|A1 A1|X W1ᵀ|X@W1.T|dZ1.T @ X|((dZ1))ᵀ X
+Σₙ dZ1|sum(dZ1)|sum dZ1|Σ A1|Σₖ A1|Σₙ dZ1 ∘ A1|σ Z1|sigmoid(Z1)|tanh Z1²|tanh(Z1)²|ln(1 - A1)|exp(-Z1)|max(0, Z1)
+[A1 ≥ 0]|dA1*(A1>0)|A1 [A1 <= 1]|A1 > 0|A1/N/N|A1/NK|lr*dW1|W1 − α ∂L/∂W1|dL_dW1|dW1'|W1'|sgn(A1)|A1(1-A1)|A1ᵀᵀ|A1^(1/2)
+2^A1|-Σ [ y ln A2 + (1 − y) ln(1 − A2) ]|A1 +|* A1|A1 )|( A1|foo|A1 B1|A1,A2|σ()|[A1|3.5.2|A11|A1 -2|A1*-1|2e−3|−A1²
+-A1*A2|X W1^T|A1^0.5|A1 ^ 2 ^ 2""".replace("\n", "|").split("|")
+
+
+def test_the_page_reads_formulas_as_python_does(browse):
+    browser = browse(xor())
+    exercise = Exercise(xor())
+    (record,) = (record for record in exercise.records if record.name == "W1′")
+    read = """(text) => { try { return formulaOf(text, namesBefore(data.steps.find(({ name }) => name === "W1′"))); }
+        catch (error) { return error.message; } }"""
+    found = browser.evaluate(f"{json.dumps(FORMULAS)}.map({read})")
+    for text, tree in zip(FORMULAS, found, strict=True):
+        try:
+            expected = program.Trees()(read_formula(text, exercise._names(record)))
+        except FormulaError:
+            assert isinstance(tree, str), text
+            assert " " in tree, text  # a message
+        else:
+            assert tree == expected, text

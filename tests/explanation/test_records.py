@@ -352,3 +352,19 @@ def test_more_activations_than_letters_are_refused():
     layers = [torch.nn.Linear(4, 3), *(torch.nn.Tanh() for _ in range(9)), torch.nn.Linear(3, 1)]
     with pytest.raises(TypeError, match=r"layer '9': more than 8 activations"):
         torchbp.explain(torch.nn.Sequential(*layers), torch.randn(2, 4), torch.ones(2, 1))
+
+
+@pytest.mark.parametrize(
+    ("loss", "rows", "by"),
+    [
+        (torch.nn.MSELoss(), 4, "NK"),
+        (torch.nn.CrossEntropyLoss(), 4, "N"),
+        (torch.nn.MSELoss(reduction="sum"), 4, None),
+        (torch.nn.CrossEntropyLoss(), 1, None),
+    ],
+)
+def test_it_is_said_where_the_division_of_a_mean_comes_in(loss, rows, by):
+    y = torch.rand(rows, 2) if isinstance(loss, torch.nn.MSELoss) else torch.zeros(rows)
+    explanation = torchbp.explain(torch.nn.Linear(3, 2), torch.randn(rows, 3), y, loss=loss)
+    said = [record.name for record in explanation.records if f"the division by {by} comes in here" in record.why]
+    assert said == ([f"dL/d{explanation.step.criterion.answer.name}"] if by else [])

@@ -366,3 +366,17 @@ def test_the_step_of_an_optimizer_is_an_exercise_too(name):
     assert "α = 0.1, λ = 0.01, μ = 0.9" in shown if name == "nesterov" else "ε = 1e-08, t = 4" in shown
     with pytest.raises(TypeError, match="lr"):
         torchbp.exercise(net, x, y, lr=0.1, optimizer=optimizer)
+
+
+@pytest.mark.parametrize("lr", [1e-3, 1e-9])
+def test_a_step_that_is_missing_is_seen_however_small_it_is(lr):
+    net = net_of("tanh")
+    exercise = torchbp.exercise(net, *rows(), lr=lr)
+    right = exercise.explanation["W1′"].tensor
+    unchanged = ("this is W1: the step is missing",)
+    assert exercise.grade({"W1_new": right})["W1′"].verdict == "right"
+    assert exercise.grade({"W1_new": "W1 - α dW1"})["W1′"].verdict == "right"
+    for answer in (exercise.given["W1"], net[0].weight, "W1"):
+        assert exercise.grade({"W1_new": answer})["W1′"].causes == unchanged
+    by_hand = [[float(f"{number:.4g}") for number in row] for row in right.tolist()]
+    assert exercise.grade({"W1_new": by_hand}, tolerance=1e-3)["W1′"].verdict == "right"

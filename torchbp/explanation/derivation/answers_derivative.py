@@ -12,7 +12,7 @@ def add_derivative_of_answers(step):
     answer, output, last = step.criterion.answer, step.chain.output, step.chain.steps[-1]
     gradient = step.values[d(output).name]
     slope, bounded = step.criterion.tree("slope"), step.bounded
-    reason = f"The backward pass starts here: how fast L changes when {answer.name} changes."
+    reason, criterion = f"The backward pass starts here: how fast L changes when {answer.name} changes.", step.criterion
     da, excused = gradient, None
     if bounded.any():
         reason += f" {step.criterion.computed_how('slope')}"
@@ -20,6 +20,13 @@ def add_derivative_of_answers(step):
     if step.criterion.rule.answers is not None:
         computed = step.criterion.tree("slope", computed=step.criterion.rule.slope_computed is not None)
         da = computed.evaluate(step.symbols) / step.criterion.divisor
+    of_mean = ()
+    if criterion.mean and criterion.factor == 1 and criterion.divisor != 1:
+        of_mean = (
+            " L is a mean: the division by ",
+            criterion.count_symbol(),
+            " comes in here, once for all below.",
+        )
     step.add(
         d(answer),
         "derivative",
@@ -27,7 +34,7 @@ def add_derivative_of_answers(step):
         last,
         [step.criterion.over_count(slope)],
         da,
-        [reason],
+        [reason, *of_mean],
         step.criterion.divided(slope),
         excused=excused,
         chain=(d(answer),),

@@ -119,6 +119,7 @@ class Chain:
     def _drawn_numbers(self, step, drawn):
         """The random numbers of a step, one for each number of its rows."""
         rows = len(drawn) if drawn.dim() else 1
+        self.row_shapes[step.drawn.name] = tuple(drawn.shape[1:])  # a channel may have one number
         return drawn.expand(rows, *self.row_shapes[step.takes.name]).reshape(rows, -1)
 
     def _measure_step(self, step, taken, given):

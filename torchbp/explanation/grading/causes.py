@@ -141,7 +141,7 @@ class Causes:
                 zero = not value.select(dim, at).any()
                 yield f"{what} {at + 1} {'is 0' if zero else 'is wrong'}, and the others are right"
                 return
-        slack = torch.full_like(right, min(self.tolerance, _precision(value))).mul(right.abs()).add(1e-12).view(1, -1)
+        slack = torch.full_like(right, min(self.tolerance, precision(value))).mul(right.abs()).add(1e-12).view(1, -1)
         if value.numel() > 1 and (ratio := ratio_of(value.view(1, -1), right.view(1, -1), slack)):
             yield f"it is {digits(*ratio).replace('-', '−')} times the right value: a constant factor is wrong"
             return
@@ -175,7 +175,7 @@ class Causes:
         return Evidence(*rows, slack, self.record.name, shape, (), same, shapes, False, {})
 
 
-def _precision(value):
+def precision(value):
     """A share by which numbers may differ from what they are a guess for: so far as they are written down, or computed
     in float32 or float64. What is farther off is no case of it, such as numbers that are only almost proportional."""
     if all(number == float(f"{number:.5g}") for number in value.flatten()[:MOST_NUMBERS].tolist()):

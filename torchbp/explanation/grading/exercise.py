@@ -11,7 +11,7 @@ import torch
 
 from torchbp.explanation.explanation import Explanation, explain
 from torchbp.explanation.grading.answers import aliases, read
-from torchbp.explanation.grading.causes import Causes, largest_difference
+from torchbp.explanation.grading.causes import Causes, largest_difference, precision
 from torchbp.explanation.grading.formulas import read_formula
 from torchbp.explanation.grading.gaps import NEAR, gaps, known_shapes, takes_places
 from torchbp.explanation.grading.grade import Grade, Mark
@@ -153,7 +153,8 @@ class Exercise:
     def _mark(self, record, value, wrong, tolerance):
         right = record.tensor.double()
         value = fitted(value, right)
-        if agrees(value, right, tolerance):
+        unchanged = self._unchanged(record, value)
+        if unchanged is None and agrees(value, right, tolerance):
             return Mark(record.name, "right")
         symbols = self.explanation.step.symbols
         names = {name for side in record.sides for name in side.symbols()}
@@ -162,6 +163,8 @@ class Exercise:
             used = tuple(name for name in side.symbols() if name in wrong)
             if used and (tensor := value_of(side, carried)) is not None and agrees(value, tensor, tolerance):
                 return Mark(record.name, "follows", follows_from=used)
+        if unchanged is not None:
+            return unchanged
         usable = {n: t for n, t in wrong.items() if n in names and t.shape == self.explanation.values[n].shape}
         carried = ChainMap(usable, symbols)
         causes, mappings = (), (symbols, carried) if usable else (symbols,)
@@ -179,11 +182,25 @@ class Exercise:
         if record.tensor.dtype == torch.float64:  # more digits than one writes by hand: an update may be a small change
             tolerance = min(tolerance, NEAR)
         value = fitted(value, right)
+        if unchanged := self._unchanged(record, value):
+            return unchanged
         by_equation = fitted(value_of(record.sides[-1], symbols), right)  # which may round more than what is recorded
         if agrees(value, right, tolerance) or agrees(value, by_equation, tolerance):
             return Mark(record.name, "right")
         causes = self._causes(record, value, symbols, tolerance, otherwise)
         return Mark(record.name, "wrong", causes, (), record.equation, largest_difference(value, right))
+
+    def _unchanged(self, record, value):
+        """The mark of a parameter as it was before the step, however small the step is; None of another value."""
+        before = self.explanation.values.get(record.name.removesuffix("′"))
+        if record.kind != "update" or before is None or value.shape != before.shape:
+            return None
+        change = (record.tensor - before).double()
+        nearer = (value - before).abs() <= 0.1 * change.abs()
+        if not change.any() or not (torch.equal(value, before.double()) or (nearer.all() and precision(value) < 1)):
+            return None
+        causes = (f"this is {record.name.removesuffix('′')}: the step is missing",)
+        return Mark(record.name, "wrong", causes, (), record.equation, largest_difference(value, record.tensor))
 
     def _causes(self, record, value, values, tolerance, otherwise=""):
         shapes = known_shapes(self.explanation, self.explanation.records)

@@ -30,6 +30,7 @@ SUMS = {"Σₙ": lambda tree: SumOver(tree, rows=True), "Σₖ": SumOfRow, "Σ":
 SUMS["sum"] = SUMS["Σₙ"]
 RELATIONS = {">": ">", "<": "<", ">=": "≥", "<=": "≤", "≥": "≥", "≤": "≤"}
 RAISED = {"²": 2, "³": 3}
+BRACKETS = {"(": ")", "[": "]"}
 NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:e[-−+]?\d+)?"
 MARKS = r"\.T\b|\*\*|[<>]=|[-−+*·∘@/^ᵀ²³()\[\],<>≤≥]"
 
@@ -130,15 +131,11 @@ class _Reader:
             return FUNCTIONS[token](*self._arguments())
         if re.fullmatch(NUMBER, token):
             return Number(float(token.replace("−", "-")) if re.search(r"[.e]", token) else int(token))
-        if token == "(":
-            tree = self._sum()
-            self._close(")")
-            return tree
-        if token == "[":
+        if token in BRACKETS:
             left = self._sum()
             relation = self._next(*RELATIONS)
             tree = Indicator(left, RELATIONS[relation], self._sum()) if relation else left
-            self._close("]")
+            self._close(BRACKETS[token])
             return tree
         raise FormulaError(f"{token!r} stands where a quantity or a number belongs")
 

@@ -25,7 +25,7 @@ from torchbp.web import shared_style
 HERE = Path(__file__).parent
 POINTS = 200  # of the curve of a loss
 AGAIN = "explain(…, steps=100), or torchbp explain --steps 100,"
-PLACED = ("Gather", "Collect", "Beside", "Contraction")  # nodes by places
+PLACED = ("Gather", "Folded", "Collect", "Beside", "Contraction", "FirstLargest")  # nodes by places
 JUMPS = {"again": "Again"}  # where the name is too long for a button
 SCRIPTS = (
     "state.js",

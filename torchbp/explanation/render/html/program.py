@@ -8,6 +8,7 @@ The page evaluates the trees in float64. A node or a function that it does not k
 no program.
 """
 
+import math
 from dataclasses import replace
 
 from torchbp.explanation.derivation.descent import T
@@ -27,6 +28,8 @@ NODES = (
     "Call",
     "Collect",
     "Contraction",
+    "FirstLargest",
+    "Folded",
     "Gather",
     "Indicator",
     "MatrixProduct",
@@ -54,9 +57,9 @@ def program(explanation):
     trees: the last side of each record, by its name, in their order. computed: by name, the tree that a record's
         numbers are computed by, where the equation rounds. places: what the trees of convolutions have in common.
     slopes: the slope of each activation, by its output. rate: α.
-    counters: those of the given that count the steps. drawn: the share of zeros in each mask of a dropout, which is
-        drawn anew in each step. next: what is given in the next step, by name: W1′ for W1.
-        unchanged: W1 for W1′ where W1 is frozen.
+    counters: those of the given that count the steps. drawn: of each mask of a dropout, which is drawn anew in each
+        step, the share of zeros, and how many neighbours are alike.
+    next: what is given in the next step, by name: W1′ for W1. unchanged: W1 for W1′ where W1 is frozen.
     gradients: dL/dW1 for W1, of what learns. inputs: those of X and y that may be changed by hand.
     mistakes, gaps, says: what is said of wrong answers about a record, and what is asked of its equation.
 
@@ -84,7 +87,7 @@ def program(explanation):
     return {
         "given": {name: _rows_of(values[name]).tolist() for name in given} | counters,
         "counters": list(counters),
-        "drawn": {s.drawn.name: s.options["p"] for s in explanation.chain.steps if s.drawn and "p" in s.options},
+        "drawn": {s.drawn.name: _drawn(s, explanation) for s in explanation.chain.steps if _is_mask(s)},
         "constants": {name: value for name, value in constants.items() if name != ALPHA.name},
         "rate": explanation.lr,
         "rate_name": ALPHA.name,
@@ -104,6 +107,16 @@ def program(explanation):
 def _rows_of(tensor):
     """A tensor of at most two dimensions: of a kernel a row for each channel that it gives."""
     return tensor.flatten(1) if tensor.dim() > 2 else tensor
+
+
+def _is_mask(step):
+    return step.drawn is not None and "p" in step.options
+
+
+def _drawn(step, explanation):
+    """The share of zeros in a mask of a dropout, and how many neighbours are alike: those of a channel may be."""
+    shapes = explanation.chain.row_shapes
+    return [step.options["p"], math.prod(shapes[step.takes.name]) // math.prod(shapes[step.drawn.name])]
 
 
 def _computed(explanation):

@@ -3,7 +3,7 @@
 const SAME_FUNCTION = { sigmoid: "σ", log: "ln" },
   SUMS = { Σₙ: (of) => ["SumOver", of, true], sum: (of) => ["SumOver", of, true], Σₖ: (of) => ["SumOfRow", of], Σ: (of) => ["SumOver", of, false] },
   RAISED_TO = { "²": 2, "³": 3 };
-const isLetter = (token) => /^[\p{L}\d]/u.test(token ?? "");
+const isLetter = (token) => /^\.?[\p{L}\d]/u.test(token ?? "") && token !== ".T";
 
 /* Whether a tree holds a quantity of the network; y, α, N and K are written as numbers are. */
 function isTensor(tree) {
@@ -13,10 +13,10 @@ function isTensor(tree) {
 
 function formulaOf(text, known) {
   const names = new Map([["lr", program.rate_name]]);
-  for (const name of known) names.set(name, name).set(name.replace("dL/", ""), name);
+  for (const name of known) names.set(name, name).set(name.replace("dL/", ""), name).set(name.replace("/", "_"), name);
   const functions = [...Object.keys(FUNCTIONS), ...Object.keys(FUNCTIONS_OF_TWO), ...Object.keys(SAME_FUNCTION)];
   const words = [...names.keys(), ...functions, ...Object.keys(SUMS)].sort((a, b) => b.length - a.length);
-  const all = new RegExp(`[NK](?=[NK]*(?![\\w′]))|(?:${words.join("|")})(?![\\w′])|\\d+\\.?\\d*(?:e[-−+]?\\d+)?|\\.T|\\*\\*|[<>]=|[\\w′]+|\\S`, "gu");
+  const all = new RegExp(`[NK](?=[NK]*(?![\\w′]))|(?:${words.join("|")})(?![\\w′])|(?:\\d+\\.?\\d*|\\.\\d+)(?:e[-−+]?\\d+)?|\\.T|\\*\\*|[<>]=|[\\w′]+|\\S`, "gu");
   const tokens = text.replaceAll("∂", "d").replaceAll("'", "′").match(all) ?? [];
   let ofNumbers = false;
   const take = (...wanted) => (wanted.includes(tokens[0]) ? tokens.shift() : "");
@@ -50,9 +50,10 @@ function formulaOf(text, known) {
   const power = () => {
     let tree = atom();
     for (let mark = take("ᵀ", ".T", "²", "³", "^", "**"); mark; mark = take("ᵀ", ".T", "²", "³", "^", "**"))
-      tree = "ᵀ.T".includes(mark) ? ["Transpose", tree] : ["Power", tree, RAISED_TO[mark] ?? atom()];
+      tree = "ᵀ.T".includes(mark) ? ["Transpose", tree] : ["Power", tree, RAISED_TO[mark] ?? exponent()];
     return tree;
   };
+  const exponent = () => (take("-", "−") ? ["Negative", atom()] : atom());
   const atom = () => {
     const token = tokens.shift();
     if (names.has(token)) return names.get(token);
@@ -71,7 +72,7 @@ function formulaOf(text, known) {
       close(")");
       return ["Call", SAME_FUNCTION[token] ?? token, inside];
     }
-    if (/^\d/.test(token ?? "")) return Number(token.replace("−", "-"));
+    if (/^\.?\d/.test(token ?? "")) return Number(token.replace("−", "-"));
     if (token === "(" || token === "[") {
       const left = sum(),
         relation = take(">", "<", "≥", "≤", ">=", "<=").replace(">=", "≥").replace("<=", "≤");

@@ -3,8 +3,8 @@ const MOST_TERMS = 6; // of a long sum, the largest
 const SUM = 0,
   FACTOR = 1,
   ATOM = 2; // how strongly a text holds together
-const WRITTEN = {},
-  CHILDREN = {}; // of the nodes in places.js, which is there where an equation has one: how each is written, and how far its children go
+const WRITTEN = {}, // how the nodes in places.js are written, which is there where an equation has one
+  TWO_CHILDREN = ["Quotient", "Power", "MatrixProduct", "Beside", "Contraction"];
 const RAISED = { 2: "²", 3: "³" };
 
 const leaf = (number, digits) => {
@@ -42,12 +42,20 @@ const productOf = (parts) => ({
   strength: FACTOR,
 });
 
+/* The trees under a node; its other fields are numbers of places, a relation or an axis. */
+function childrenOf([kind, first, second, third]) {
+  if (kind === "Sum" || kind === "Product") return first;
+  if (kind === "Call") return second;
+  if (kind === "Indicator") return [first, third];
+  return TWO_CHILDREN.includes(kind) ? [first, second] : [first];
+}
+
 /* Whether a tree is of nothing but the target and constants, which no formula computes: a factor of 1 is left out of it,
    and a term with a factor of 0. */
 function isGiven(tree) {
   if (typeof tree === "number") return false;
   if (typeof tree === "string") return tree === data.target || tree in program.constants;
-  const inside = tree.slice(1, CHILDREN[tree[0]]).flat().filter((child) => typeof child !== "boolean");
+  const inside = childrenOf(tree);
   return inside.some(isGiven) && inside.every((child) => typeof child === "number" || isGiven(child));
 }
 function vanishes(tree, row, column, values) {

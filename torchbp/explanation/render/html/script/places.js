@@ -1,4 +1,5 @@
-/* The nodes that take elements by their places: parts of a row, rows side by side, sums of groups, and convolutions. */
+/* The nodes that take elements by their places: parts of a row, rows side by side, sums and largest numbers of groups, and
+   convolutions. */
 const total = (shape) => shape.reduce((all, size) => all * size, 1);
 
 /* A tensor of this shape as a matrix; a vector is one row. */
@@ -23,6 +24,24 @@ Object.assign(NODES, {
     const value = of(operand);
     return collected(value.rows, shape, overRows, (sums, row) => index.forEach((at, unit) => (sums[at] += entry(value, row, unit))));
   },
+  Folded: (of, operand, wide) => {
+    const { numbers } = of(operand);
+    return matrix(numbers.length / wide, wide, numbers);
+  },
+  FirstLargest: (of, operand, groups) => {
+    const value = of(operand),
+      { rows, columns: wide } = value,
+      found = new Float64Array(rows * wide);
+    for (let row = 0; row < rows; row += 1) {
+      const best = new Map(); // the place of the largest number by its group; nan is larger than all
+      groups.forEach((group, i) => {
+        const [old, now] = [entry(value, row, best.get(group) ?? i), entry(value, row, i)];
+        if (!best.has(group) || now > old || (Number.isNaN(now) && !Number.isNaN(old))) best.set(group, i);
+      });
+      for (const i of best.values()) found[row * wide + i] = 1;
+    }
+    return matrix(rows, wide, found);
+  },
   Beside: (of, left, right) => {
     const [first, second] = [of(left), of(right)],
       wide = first.columns + second.columns,
@@ -42,8 +61,6 @@ Object.assign(NODES, {
   },
 });
 
-Object.assign(CHILDREN, { Gather: 2, Collect: 2, Beside: 3, Contraction: 3 });
-
 /* The element of such a node with its numbers; `at` writes that of a tree under it. */
 Object.assign(WRITTEN, {
   Gather: ([, operand, index, shape], row, column, values, at) => {
@@ -53,6 +70,12 @@ Object.assign(WRITTEN, {
       { columns: below } = valueOf(operand, values);
     return at(operand, Math.floor(place / below), place % below);
   },
+  Folded: ([, operand, wide], row, column, values, at) => {
+    const place = row * wide + column,
+      { columns: below } = valueOf(operand, values);
+    return at(operand, Math.floor(place / below), place % below);
+  },
+  FirstLargest: (tree, row, column, values, at) => at(entry(valueOf(tree, values), row, column)),
   Collect: ([, operand, index, shape, overRows], row, column, values, at, digits) => {
     const wide = shape.length > 1 ? total(shape) / shape[0] : total(shape),
       sum = overRows && shape.length > 1 ? row * wide + column : column;

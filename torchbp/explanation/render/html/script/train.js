@@ -38,7 +38,7 @@ function following(step, number) {
         : "";
   const given = { ...step.given };
   for (const [name, after] of Object.entries(program.next)) given[name] = values[after];
-  for (const [name, share] of Object.entries(program.drawn)) given[name] = drawnMask(given[name], share, number);
+  for (const [name, how] of Object.entries(program.drawn)) given[name] = drawnMask(given[name], how, number);
   for (const name of program.counters) given[name] = scalar(step.given[name].numbers[0] + 1);
   return { loss, given, why };
 }
@@ -65,7 +65,7 @@ function lossAfter(count, rate) {
 }
 
 /* Another mask of a dropout for each step; the same one whenever the page comes to that step. */
-function drawnMask({ rows, columns: wide }, share, step) {
+function drawnMask({ rows, columns: wide }, [share, alike], step) {
   let bits = step * 0x9e3779b1;
   const uniform = () => {
     bits = (bits + 0x6d2b79f5) | 0;
@@ -73,7 +73,8 @@ function drawnMask({ rows, columns: wide }, share, step) {
     mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
-  return matrix(rows, wide, Float64Array.from({ length: rows * wide }, () => (uniform() < share ? 0 : 1 / (1 - share))));
+  const drawn = Array.from({ length: (rows * wide) / alike }, () => (uniform() < share ? 0 : 1 / (1 - share)));
+  return matrix(rows, wide, Float64Array.from({ length: rows * wide }, (_, i) => drawn[Math.floor(i / alike)]));
 }
 
 function changedAt({ rows, columns: wide, numbers }, row, column, value) {

@@ -56,10 +56,12 @@ function sharesOfRows(tree, row, column) {
     { values } = training;
   if (kind === "SumOver" && right) {
     const of = valueOf(left, values);
+    if (of.rows !== data.count) return []; // several vectors in a row
     return Array.from({ length: of.rows }, (_, n) => entry(of, n, column));
   }
   if (kind !== "MatrixProduct" || left[0] !== "Transpose") return [];
   const [dz, x] = [valueOf(left[1], values), valueOf(right, values)];
+  if (x.rows !== data.count) return [];
   return Array.from({ length: x.rows }, (_, n) => entry(dz, n, row) * entry(x, n, column));
 }
 

@@ -6,7 +6,8 @@ const MOST_ASKED = 40; // inputs of another row
 function aboutUnit(column, unit) {
   const { output, units: numbers } = columns[column],
     at = numbers[unit];
-  if (!program || !state.pinned || state.asking || (column && !knownNames().has(output))) return [];
+  if (!program || !state.pinned || state.asking) return [];
+  if (column && !knownNames().has(output)) return later(output, "Show what it does");
   const value = training.values[output],
     all = Array.from({ length: value.rows }, (_, row) => entry(value, row, at)),
     [low, high] = [Math.min(...all), Math.max(...all)],
