@@ -183,3 +183,21 @@ def test_a_notebook_of_half_precision(dtype):
     explanation = torchbp.explain(torchbp.nn.MLP(2, 3, 1, dtype=dtype), [1.0, 2.0], [1.0])
     names, _ = run_cells(explanation.to_notebook())
     np.testing.assert_allclose(names["W1_new"], explanation["W1′"].tensor.double(), rtol=0.02, atol=1e-3)
+
+
+def test_the_given_numbers_have_their_names_and_meaning_in_every_text():
+    """X also as it was read, before the scaling: beside each feature of few rows, and below those of many."""
+    data = {"features": ["age", "b_2"], "outputs": ["ill"]}
+    raw, scaled = [[30.5, 5.25], [20.5, 6.25], [40.5, 8.25]], [[1.0, -1], [0, 1], [2, 2]]
+    for rows in (1, 3):
+        y = [[1.0], [0], [1]][:rows]
+        explanation = torchbp.explain(torchbp.nn.MLP(2, 2, 1), scaled[:rows], y, unscaled=raw[:rows], **data)
+        heading = "".join(json.loads(explanation.to_notebook())["cells"][0]["source"])
+        latex = explanation.to_latex()
+        for text in (explanation.to_text(), explanation.to_markdown(), heading, latex):
+            for number in (*raw[0], *raw[rows - 1]):
+                assert f"{number:g}" in text
+            assert "as it was read, before the scaling" in text
+            assert "1 means ill" in text
+            assert "age" in text
+        assert r"its columns are age, b\_2" in latex

@@ -427,3 +427,49 @@ def test_what_network_and_loss_both_apply_is_said_to_be_applied_twice(last, loss
     if twice:  # what it says of the answers is true
         answers = explanation.step.criterion.answers_of(last(100 * torch.eye(3)))
         assert answers.max() < 0.75
+
+
+def sure(*last):
+    """In float16 an answer that is sure is 0 or 1, and nothing between."""
+    net = torch.nn.Sequential(torch.nn.Linear(2, 3), *last)
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([[20.0, 0], [0, 20], [0, 0]])), net[0].bias.zero_()
+    return net.half()
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("loss", [torch.nn.CrossEntropyLoss(), torch.nn.BCEWithLogitsLoss()])
+def test_a_slope_that_nothing_is_computed_from_may_overflow(loss, right):
+    """The loss of logits computes dL/dZ in one formula: no smaller weights and no other dtype are needed."""
+    y = [0, 1] if right else [1, 2]
+    y = torch.eye(3)[y] if isinstance(loss, torch.nn.BCEWithLogitsLoss) else y
+    explanation = torchbp.explain(sure(), torch.eye(2), y, loss=loss)
+    assert not explanation["dL/dA1"].tensor.isfinite().all()
+    assert explanation["dL/dZ1"].tensor.isfinite().all()
+    found = " ".join(explanation.observations)
+    assert f"Nothing is computed from it: {type(loss).__name__} computes dL/dZ1 in one formula." in found
+    assert "Numbers overflow" not in found
+    assert [check for record in explanation.records for check in record.checks if check.ok is False] == []
+
+
+def test_a_slope_that_the_gradient_is_computed_from_overflows():
+    """A loss of probabilities refuses nan after the step; it is explained all the same."""
+    explanation = torchbp.explain(sure(torch.nn.Sigmoid()), torch.eye(2), torch.eye(3)[[1, 2]], loss=torch.nn.BCELoss())
+    assert "Numbers overflow: dL/dA1 holds inf or nan" in explanation.observations[0]
+    assert torch.tensor(explanation.new_loss).isnan()
+    assert [check for record in explanation.records for check in record.checks if check.ok is False] == []
+
+
+def test_a_gradient_below_the_least_numbers_of_its_dtype_is_not_off():
+    explanation = torchbp.explain(
+        sure(torch.nn.Softmax(1)), torch.eye(2), torch.eye(3)[[1, 2]], loss=torch.nn.MSELoss()
+    )
+    assert not explanation["dL/dZ1"].tensor.any()
+    assert [check for record in explanation.records for check in record.checks if check.ok is False] == []
+
+
+def test_right_answers_are_their_y_and_no_more_is_said():
+    explanation = torchbp.explain(sure().float(), torch.eye(2), [0, 1], loss=torch.nn.CrossEntropyLoss())
+    assert explanation.observations[-1].startswith(
+        "The minimum is reached: each answer is its y, and the gradient's norm"
+    )

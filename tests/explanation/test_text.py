@@ -5,8 +5,8 @@ import torch
 
 import torchbp
 from tests.explanation.samples import XOR
+from torchbp.explanation.render.numbers_given import tensor_lines
 from torchbp.explanation.render.step_summary import bars, fall
-from torchbp.explanation.render.text import tensor_lines
 
 
 def test_small_tensors_are_printed_whole():
@@ -64,7 +64,7 @@ def test_inputs_are_given_by_their_names_beside_what_was_read():
     lines, text = given_lines(
         [[0.5, -0.25], [1.0, 2.0]], features=["age", "a\x1b" + "b" * 40], unscaled=[[30, 7], [40, 1e9]], outputs=["ill"]
     )
-    assert lines[0] == "X (2×2), scaled, and beside it as it was read"
+    assert lines[0] == "X (2×2), scaled, and beside it as it was read, before the scaling"
     assert lines[1].split() == ["age", "0.5", "1", "(30)", "(40)"]
     assert lines[2].split() == ["a\\x1b" + "b" * 22 + "…", "−0.25", "2", "(7)", "(1e+09)"]
     assert lines[3] == "y (2×1); 1 means ill"
@@ -110,6 +110,15 @@ def test_a_fall_that_rounding_hides_is_no_curvature(dtype, lr, says):
     torch.manual_seed(0)
     net = torchbp.nn.MLP(2, 3, 1, dtype=dtype)
     assert fall(torchbp.explain(net, *XOR, lr=lr)).endswith(says)
+
+
+def test_a_fall_that_the_slope_predicted_has_no_difference():
+    """L = |Z − y| is straight."""
+    net = torch.nn.Linear(1, 1)
+    torch.nn.init.ones_(net.weight), torch.nn.init.zeros_(net.bias)
+    explanation = torchbp.explain(net, [[1.0]], [[9.0]], loss=torch.nn.L1Loss(), lr=0.5)
+    predicted = "The slope alone predicted a fall of α‖∇L‖² = 1."
+    assert fall(explanation) == f"The loss fell by 1, from 8 to 7. {predicted}"
 
 
 def test_a_loss_at_its_minimum_stays_there():

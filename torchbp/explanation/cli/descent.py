@@ -30,7 +30,7 @@ def notes(model, settings, optimizer):
         found += f". The step is of {h.optimizer}{'' if remembers else ', which remembers no step before it'}"
     elif h.optimizer != "sgd" or h.momentum:
         of = h.optimizer if h.optimizer != "sgd" else "sgd with momentum"
-        found += f". The step is of plain gradient descent, and not of {of}"
+        found += f". The step is of plain gradient descent, and not of {of}: --descent trained takes that"
     if h.task == "multiclass" and h.class_weight is not None:
         found += ". The loss is without the weights of the classes"
     if h.task == "regression":

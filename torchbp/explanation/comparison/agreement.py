@@ -3,7 +3,7 @@
 import torch
 
 from torchbp.explanation.notation.records import Check, worst
-from torchbp.explanation.notation.rounding import rounding_of
+from torchbp.explanation.notation.rounding import value_and_rounding
 
 EQUATION = "its equation"
 ROUNDING = 100  # eps, of the size of what is rounded
@@ -24,8 +24,7 @@ def expected_of(tree, like, shape, values):
     """(what the tree gives in float64, the bounds of its rounding in the dtype of `like`), both of this shape."""
     exact = {name: _in_float64(values[name]) for name in tree.symbols()}
     try:
-        expected = torch.as_tensor(tree.evaluate(exact), dtype=torch.float64, device=like.device)
-        expected, size = (tensor.expand(shape) for tensor in (expected, rounding_of(tree, exact)))
+        expected, size = (tensor.to(like.device).expand(shape) for tensor in value_and_rounding(tree, exact))
     except RuntimeError as error:
         words = " ".join(str(error).split())
         raise ValueError(f"an equation of the rule does not give the shape {tuple(shape)}: {words}") from None

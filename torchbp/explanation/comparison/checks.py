@@ -45,7 +45,7 @@ def _bounds_of(step, references):
 
         E(∂L/∂Z) = 100 eps (|∂L/∂Z| + 1/N) of the answers, then  E(∂L/∂q) = E(∂L/∂p) |∂p/∂q|
 
-    So the bound of a gradient that has vanished has vanished too.
+    So the bound of a gradient that has vanished has vanished too, up to 100 times the least number of its dtype.
     """
     bounds, started = {}, (d(step.criterion.answer), d(step.chain.output))
     derivatives = {record.name for record in step.records if record.stage == "backward"}
@@ -60,7 +60,7 @@ def _bounds_of(step, references):
             above, _ = record.chain
             names = [name for name in record.sides[0].symbols() if name in derivatives]
             carried = (carried_error(record.sides[0], n, bounds[n], step.symbols) for n in names)
-            bound = sum(carried)
+            bound = sum(carried) + ROUNDING * eps * torch.finfo(reference.dtype).tiny
             slope = equations.local_factor(record.sides[0], above.name)
             if record.elementwise and slope is not None and record.by.name in slope.symbols():
                 # a slope that is computed from the input may be a small difference of large numbers

@@ -94,7 +94,9 @@ def _passes(step, parameters, x):
 
 
 def loss_by_torch(criterion, output):
-    """L, by the module of the loss."""
+    """L, by the module of the loss; of a nan, which torch's BCELoss refuses, nan."""
+    if output.isnan().any():
+        return output.sum() * criterion.factor * math.nan
     target = criterion.target.to(output.dtype) if criterion.target.is_floating_point() else criterion.target
     return reference_module(criterion.loss, output)(output, target) * criterion.factor
 

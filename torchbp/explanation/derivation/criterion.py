@@ -1,5 +1,7 @@
 """The loss of a step: its rule, the answers that it compares with y, and its expressions in the step's quantities."""
 
+import math
+
 import torch
 from torch.nn.functional import one_hot
 
@@ -45,12 +47,20 @@ class Criterion:
 
     def value_and_derivative(self, output):
         """L, and ∂L/∂output."""
+        if self._is_nan(output):
+            return output.sum() * math.nan, torch.full_like(output, math.nan)
         value, derivative, scale = value_and_derivative(self.loss, output, self.target)
         return value * self.factor, derivative * (scale * self.factor)
 
     def each(self, output):
         """ℓ, a number for each element of y, or for each row."""
+        if self._is_nan(output):
+            return torch.full_like(self.y, math.nan)
         return self.rule.each(output, self.target, **self.options)
+
+    def _is_nan(self, output):
+        """Whether the output holds a nan, which a loss of probabilities refuses with an error."""
+        return self.rule.domain is not None and bool(output.isnan().any())
 
     def as_target(self, answer):
         """The answers on the scale of y: of log-probabilities the probabilities."""

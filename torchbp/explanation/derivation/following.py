@@ -110,13 +110,17 @@ def _one_step_down(step, jacobian, best, count, row):
     found, name = {}, _name_of_factor(step)
     for source, column in enumerate(jacobian.T.tolist()):
         longer = [
-            Way((*way.factors, (name(unit, source, row), factor)), (*way.units, source), way.value * factor)
+            (way.value * factor, factor, unit, way)
             for unit, factor in enumerate(column)
             if factor
             for way in best.get(unit, ())
         ]
         if longer:
-            found[source] = sorted(longer, key=lambda way: -abs(way.value))[:MOST]
+            largest = sorted(longer, key=lambda of: -abs(of[0]))[:MOST]
+            found[source] = [
+                Way((*way.factors, (name(unit, source, row), factor)), (*way.units, source), value)
+                for value, factor, unit, way in largest
+            ]
     return found, (jacobian != 0).double().T @ count
 
 

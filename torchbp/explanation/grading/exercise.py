@@ -19,7 +19,8 @@ from torchbp.explanation.grading.mistakes import agrees, fitted, value_of
 from torchbp.explanation.grading.question import Question
 from torchbp.explanation.notation.equations import ALPHA, K, N
 from torchbp.explanation.notation.quantities import TARGET
-from torchbp.explanation.render.text import WIDTH, loss_line, size
+from torchbp.explanation.render.numbers_given import WIDTH, size
+from torchbp.explanation.render.text import loss_line
 
 TOLERANCE = 1e-4  # four digits, as one writes them down by hand
 

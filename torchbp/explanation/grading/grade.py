@@ -3,7 +3,7 @@
 import textwrap
 from dataclasses import dataclass
 
-from torchbp.explanation.render.text import WIDTH
+from torchbp.explanation.render.numbers_given import WIDTH
 
 
 @dataclass(frozen=True)

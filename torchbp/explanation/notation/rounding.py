@@ -63,12 +63,17 @@ def carried_error(tree, name, error, values):
 
 def rounding_of(tree, values):
     """The size of a tree, as `rounded_size` defines it, for each element."""
+    return value_and_rounding(tree, values)[1]
+
+
+def value_and_rounding(tree, values):
+    """(value, size) of a tree, for each element."""
 
     def leaf(tree):
         value = _evaluate(tree, values)
         return value, value.abs()
 
-    return rounded_size(tree, leaf)[1]
+    return rounded_size(tree, leaf)
 
 
 def rounded_size(tree, leaf):

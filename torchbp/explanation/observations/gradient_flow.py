@@ -16,14 +16,26 @@ WEIGHTS = "the weights"
 
 
 def overflow(explanation):
-    """The first quantity of the two passes that is not finite."""
+    """The first quantity of the two passes that is not finite, and from which others are computed."""
     helps = ["A smaller learning rate"] if explanation.number > 1 else []
     helps += ["smaller first weights", "scaled inputs"]
     if explanation.values[INPUT.name].dtype != torch.float64:
         helps.append("a dtype of larger numbers")
     helps[0] = helps[0].capitalize()
+    criterion = explanation.step.criterion
     for record in explanation.records:
         if record.stage in ("forward", "loss", "backward") and not is_finite(record.tensor):
+            z = d(criterion.output)
+            if record.quantity == d(criterion.answer) != z and is_finite(explanation.values[z.name]):
+                loss = type(explanation.step.loss).__name__
+                yield [
+                    record.quantity,
+                    " holds inf or nan, since an answer is almost 0 or 1. Nothing is computed from it: "
+                    f"{loss} computes ",
+                    z,
+                    " in one formula.",
+                ]
+                continue
             yield [
                 "Numbers overflow: ",
                 record.quantity,

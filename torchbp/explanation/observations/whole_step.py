@@ -66,7 +66,8 @@ def at_rest(explanation):
     if small and not wrong(explanation).any():
         far, norm = errors(explanation).max().item(), math.sqrt(explanation.squared_norm())
         exact = "each answer is its y, and every gradient is 0"
-        near = f"each answer is its y up to {formatted(far, 1)}, and the gradient's norm is {formatted(norm, 1)}"
+        up_to = f" up to {formatted(far, 1)}" if far else ""
+        near = f"each answer is its y{up_to}, and the gradient's norm is {formatted(norm, 1)}"
         yield [f"The minimum is reached: {near if far or norm else exact}."]
     elif not small and all(map(_cancels, records, itertools.repeat(step))):
         yield [

@@ -2,11 +2,12 @@
 
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.numeric_examples import named
-from torchbp.explanation.notation.quantities import Quantity
+from torchbp.explanation.notation.quantities import INPUT, Quantity
 from torchbp.explanation.notation.records import STAGES, Record, equation_text, sentence
 from torchbp.explanation.render.latex import GREEK, latex, letters, number
+from torchbp.explanation.render.numbers_given import AS_READ, COLUMNS, ROWS, described, size
 from torchbp.explanation.render.step_summary import fall
-from torchbp.explanation.render.text import COLUMNS, ROWS, loss_line, reading, size, tally
+from torchbp.explanation.render.text import loss_line, reading, tally
 from torchbp.printing import printable
 
 HEAD = r"""\documentclass[a4paper,11pt]{article}
@@ -74,7 +75,9 @@ def latex_document(explanation):
     quantities = {q.name: q for record in explanation.records for q in _leaves(record)}
     for name, tensor in explanation.step.given.items():
         shown = latex(quantities[name]) if name in quantities else rf"\mathrm{{{letters(name)}}}"
-        lines.append(f"\\[\n{shown} = {_matrix(tensor)}\n\\]")
+        lines += [rf"{_text(described(explanation, name))}\par", f"\\[\n{shown} = {_matrix(tensor)}\n\\]"]
+        if name == INPUT.name and explanation.unscaled is not None:
+            lines += [rf"{_text(f'{name} {AS_READ}')}\par", f"\\[\n{_matrix(explanation.unscaled)}\n\\]"]
     stage = None
     for record in explanation.records:
         if record.stage != stage:

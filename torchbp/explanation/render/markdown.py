@@ -2,8 +2,9 @@
 
 from torchbp.explanation.notation.records import STAGES, equation_text
 from torchbp.explanation.render.latex import latex
+from torchbp.explanation.render.numbers_given import given
 from torchbp.explanation.render.step_summary import fall
-from torchbp.explanation.render.text import given, loss_line, tally
+from torchbp.explanation.render.text import loss_line, tally
 from torchbp.printing import printable
 
 

@@ -6,10 +6,11 @@ import json
 import numpy as np
 import torch
 
-from torchbp.explanation.notation.quantities import INPUT
+from torchbp.explanation.notation.quantities import INPUT, TARGET
 from torchbp.explanation.notation.records import STAGES, equation_text, sentence
 from torchbp.explanation.render.latex import latex
 from torchbp.explanation.render.markdown import ensemble_lines, escaped
+from torchbp.explanation.render.numbers_given import given
 from torchbp.explanation.render.numpy_code import NoCode, code, definitions, functions, name_of
 from torchbp.explanation.render.step_summary import fall
 from torchbp.explanation.render.text import loss_line, reading
@@ -65,7 +66,9 @@ def _heading(explanation):
     together = [] if explanation.ensemble is None else ensemble_lines(explanation.ensemble)
     names = "`dZ1` in the code is ∂L/∂Z1, `W1_new` is W1 after the update, and `lr` is the learning rate α."
     head = "\n".join([f"# {title}", "", *together, facts])
-    return f"{head}\n- learning rate α = {explanation.lr:g}\n\n{reading(explanation)} {names}"
+    data = [line for name in (INPUT.name, TARGET.name) for line in given(explanation, name)]
+    block = "\n".join(["```text", *data, "```"])
+    return f"{head}\n- learning rate α = {explanation.lr:g}\n\n{reading(explanation)} {names}\n\n{block}"
 
 
 def _first(explanation, given):

@@ -8,6 +8,7 @@ from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.render.plain_text import RAISED
 
 BAR, DECADES = 30, 3  # the longest bar; the powers of ten that bars stand for, at least
+CURVATURE = "the loss's curvature"
 ROUNDING = 4  # eps, of the losses: what is less may be the rounding of their difference
 
 
@@ -26,8 +27,9 @@ def fall(explanation):
         why = f": a change so small is lost in the rounding of {dtype}" if is_rounded else ""
         return f"The loss stays at {formatted(before)}." + (f" {predicts}{why}." if predicted else "")
     moved = f"rose by {formatted(change)}" if change > 0 else f"fell by {formatted(-change)}"
-    found = f"within the rounding of {dtype}" if is_rounded else "the loss's curvature"
-    return f"The loss {moved}, from {formatted(before)} to {formatted(after)}. {predicts}; the difference is {found}."
+    rest = f"; the difference is {f'within the rounding of {dtype}' if is_rounded else CURVATURE}"
+    rest = "" if is_rounded and formatted(-change) == formatted(predicted) else rest
+    return f"The loss {moved}, from {formatted(before)} to {formatted(after)}. {predicts}{rest}."
 
 
 def scale(norms):

@@ -1,18 +1,13 @@
 """The explanation as text for a terminal, 80 columns wide."""
 
-import textwrap
-
-from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.quantities import INPUT, TARGET, d
 from torchbp.explanation.notation.records import STAGES
 from torchbp.explanation.render.following_text import rows_and_weights
+from torchbp.explanation.render.numbers_given import WIDTH, given, tensor_lines, wrapped
 from torchbp.explanation.render.plain_text import partial, plain
 from torchbp.explanation.render.step_summary import bars, fall, scale
 from torchbp.printing import printable
 
-WIDTH = 80
-ROWS, COLUMNS, CELL = 8, 7, 11  # of a tensor that is printed whole; of a larger one its corners
-FEATURES, BESIDE, NAME = 40, 2, 28  # names that are printed; rows of which each feature has a line; letters of a name
 HEAD = 14  # letters of the head of a column
 MEASURED = (
     "A measured slope is [L(q + h) − L(q − h)]/2h: a number q is moved by h, up and down, and L is computed again."
@@ -64,7 +59,7 @@ def heading(explanation):
         ("step", f"{explanation.number} of {len(explanation.steps)}" if len(explanation.steps) > 1 else ""),
         ("reading", reading(explanation)),
     ]
-    lines = [line for name, what in pairs if what for line in _wrapped(f"{name:<9}{what}", "", " " * 9)]
+    lines = [line for name, what in pairs if what for line in wrapped(f"{name:<9}{what}", "", " " * 9)]
     return [*_ensemble(explanation.ensemble), *lines] if explanation.ensemble else lines
 
 
@@ -81,7 +76,7 @@ def _ensemble(ensemble):
         lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=False)).rstrip())
     lines.append("")
     for sentence in ensemble.sentences():
-        lines += _wrapped(sentence, "", "")
+        lines += wrapped(sentence, "", "")
     return [*lines, "", _ruled(f"Member {ensemble.shown}"), ""]
 
 
@@ -127,39 +122,6 @@ def _ruled(title):
     return f"── {title} {'─' * (WIDTH - len(title) - 4)}"
 
 
-def given(explanation, name):
-    """A quantity that is given: its shape, its name in the model or its columns' names, and its numbers."""
-    tensor, key = explanation.values[name], explanation.chain.keys.get(name)
-    head = f"{name} ({size(tensor)}){f', {printable(key)}' if key else ''}"
-    if name == INPUT.name and explanation.features:
-        if len(tensor) <= BESIDE and len(explanation.features) <= FEATURES:
-            head += ", scaled, and beside it as it was read" if explanation.unscaled is not None else ""
-            return [*_wrapped(head, "", "  "), *_by_feature(explanation)]
-        head += f"; its columns are {_listed(explanation.features)}"
-    if name == TARGET.name and (names := explanation.outputs):
-        if len(names) > 1:
-            head += f"; its columns are {_listed(names)}"
-        elif names[0] != "1":
-            head += f"; 1 means {printable(names[0])}"
-    return [*_wrapped(head, "", "  "), *tensor_lines(tensor)]
-
-
-def _listed(names):
-    names = [printable(name) for name in names]
-    return ", ".join(names if len(names) <= FEATURES else [*names[:5], "…", names[-1]])
-
-
-def _by_feature(explanation):
-    """A line for each feature: its name, its number in each row, and beside them those before the scaling."""
-    x, raw = explanation.values[INPUT.name], explanation.unscaled
-    names = [printable(name) for name in explanation.features]
-    wide = min(max(map(len, names)), NAME)
-    for place, name in enumerate(names):
-        cells = [f"{formatted(row[place]):>{CELL}}" for row in x]
-        cells += [f"{f'({formatted(row[place])})':>{CELL + 2}}" for row in raw] if raw is not None else []
-        yield f"  {name if len(name) <= wide else f'{name[: wide - 1]}…':<{wide}}{''.join(cells)}"
-
-
 def _block(record, with_why=True):
     """One record: its equation, sizes, why, rule, tensor, numbers, and checks."""
     named = printable(record.layer.rpartition(".")[2])
@@ -167,18 +129,18 @@ def _block(record, with_why=True):
     if named and not named.isdigit() and len(named) < space - 2:
         lines = ["", f"{record.equation}{named:>{space}}"]
     else:
-        lines = ["", *_wrapped(record.equation, "", "     ")]
+        lines = ["", *wrapped(record.equation, "", "     ")]
     if record.sizes:
-        lines += _wrapped(record.sizes, "   ", "     ")
-    lines += _wrapped(record.why, "   ", "   ") if with_why else []
+        lines += wrapped(record.sizes, "   ", "     ")
+    lines += wrapped(record.why, "   ", "   ") if with_why else []
     if len(record.chain) > 1:
-        lines += _wrapped(record.rule, "   ", "     ")
+        lines += wrapped(record.rule, "   ", "     ")
     lines += tensor_lines(record.tensor)
     if record.numbers:
-        lines += _wrapped(record.numbers, "   ", "     ")
+        lines += wrapped(record.numbers, "   ", "     ")
     for check in record.checks:
         if not check.ok:  # the others are counted at the end
-            lines += _wrapped(f"{VERDICTS[check.ok]}: {comparison(check)}", "   ", "     ")
+            lines += wrapped(f"{VERDICTS[check.ok]}: {comparison(check)}", "   ", "     ")
     return lines
 
 
@@ -202,34 +164,12 @@ def _rounded(error):
     return "0" if error == 0 else f"{error:.0e}".replace("-", "−")
 
 
-def size(tensor):
-    return "×".join(map(str, tensor.shape)) or "1"
-
-
-def tensor_lines(tensor):
-    """Whole, if it is small; otherwise its shape, its range and its corners."""
-    if tensor.dim() == 0:
-        return [f"     {formatted(tensor)}"]
-    table = tensor.detach().double().reshape(-1, tensor.shape[-1])
-    rows, columns = table.shape
-    lines = []
-    if rows > ROWS or columns > COLUMNS:
-        least, most, mean = map(formatted, (table.min(), table.max(), table.mean()))
-        lines = [f"     {size(tensor)}, from {least} to {most}, mean {mean}"]
-    across = list(range(columns)) if columns <= COLUMNS else [0, 1, 2, None, columns - 2, columns - 1]
-    down = list(range(rows)) if rows <= ROWS else [0, 1, None, rows - 2, rows - 1]
-    for row in down:
-        cells = ["…" if None in (row, column) else formatted(table[row, column]) for column in across]
-        lines.append(" " + "".join(f"{cell:>{CELL}}" for cell in cells))
-    return lines
-
-
 def closing(explanation):
     """How far the loss fell, the gradient's norm by layer, and what there is to see."""
     lines = [
         _ruled("What it did"),
-        *_wrapped(f"Checks: {tally(explanation)}. {MEASURED}", "", ""),
-        *_wrapped(fall(explanation), "", ""),
+        *wrapped(f"Checks: {tally(explanation)}. {MEASURED}", "", ""),
+        *wrapped(fall(explanation), "", ""),
     ]
     lines += rows_and_weights(explanation)
     norms = explanation.norms()
@@ -238,9 +178,5 @@ def closing(explanation):
         ends = " to ".join(scale(norms)[0])
         lines += ["", f"Size of each layer's gradient ‖dL/dZ‖, last layer first (bars: {ends})", *bars(norms, first)]
     for sentence in explanation.observations:
-        lines += ["", *_wrapped(f"→ {sentence}", "", "  ")]
+        lines += ["", *wrapped(f"→ {sentence}", "", "  ")]
     return lines
-
-
-def _wrapped(text, first, other):
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=other, break_on_hyphens=False)

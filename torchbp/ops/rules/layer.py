@@ -169,5 +169,11 @@ def _called(tree, about, options):
     """A tree, or what the function of the options returns that it is."""
     if not callable(tree):
         return tree
-    taken = inspect.signature(tree).parameters
+    taken = _arguments_of(tree)
     return tree(**options, **{name: value for name, value in (about or {}).items() if name in taken})
+
+
+@functools.lru_cache(1024)
+def _arguments_of(function):
+    """The names of its arguments, which `inspect` takes 0.1 ms to read."""
+    return frozenset(inspect.signature(function).parameters)

@@ -8,9 +8,9 @@ from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.quantities import INPUT, TARGET, d
 from torchbp.explanation.notation.records import STAGES, chain_rule_text, equation_text, sentence
 from torchbp.explanation.render import mathml, text
+from torchbp.explanation.render.numbers_given import COLUMNS, ROWS, size
 from torchbp.explanation.render.plain_text import partial
 from torchbp.explanation.render.step_summary import scale
-from torchbp.explanation.render.text import COLUMNS, ROWS, size
 from torchbp.printing import printable
 
 
