@@ -248,6 +248,10 @@ BAD = {
     "another layer": (lambda: torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.CELU()), "layer '1', a CELU,"),
     "a model of another kind": (lambda: torch.nn.Bilinear(3, 3, 2), "a Bilinear is not supported"),
     "no layer that learns": (lambda: torch.nn.Sequential(torch.nn.Tanh()), "has no layer with parameters"),
+    "a norm without weights": (
+        lambda: torch.nn.Sequential(torch.nn.LayerNorm(3, elementwise_affine=False)),
+        "has no layer with",
+    ),
     "a hook": (hooked, "layer '2', a Linear, has a hook"),
     "a hook of the whole": (whole_hooked, "a Sequential has a hook"),
     "a parametrization": (
