@@ -366,3 +366,13 @@ def test_the_two_forms_of_the_gradient_of_a_mean():
         settings = 2, size, kernel, stride, padding
         expected = _windows.spread_functionally(shares, *settings)
         torch.testing.assert_close(_windows.spread_in_place(shares, 2, False, *settings[1:]), expected, **EXACT)
+
+
+@pytest.mark.parametrize(("function", "expected"), [(ops.conv1d, 10_000), (ops.conv_transpose1d, 30_000)])
+def test_a_kernel_of_float16_has_the_gradient_of_many_rows(function, expected):
+    """On a CPU torch sums it in float16, where the sum of 20,000 ones ends at 2048."""
+    x = torch.ones(20_000, 1, 3, dtype=torch.float16)
+    weight = torch.ones(1, 1, 3, dtype=torch.float16, requires_grad=True)
+    z = function(x, weight)
+    z.backward(torch.full_like(z, 0.5))
+    assert weight.grad.flatten().tolist() == pytest.approx([expected] * 3, rel=1e-3)
