@@ -148,9 +148,8 @@ def make_scaling(name: str, features: int) -> Scaling:
 
 def mean_and_deviation(column, weight):
     """The mean and the standard deviation of numbers of any size, float64 `(N)`, by their weights `(N)`."""
-    unit = power_of_two_below(
-        float(column.abs().max())
-    )  # the squares of large numbers would be inf, and of small ones 0
+    # the squares of large numbers would be inf, and of small ones 0
+    unit = power_of_two_below(float(column.abs().max()))
     column, share = column / unit, weight / weight.sum()
     mean = column[0] + share @ (column - column[0])  # exactly the number of a constant column, however long
     return unit * mean, unit * (share @ (column - mean).square()).sqrt()

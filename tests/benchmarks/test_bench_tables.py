@@ -224,6 +224,9 @@ def test_models_that_are_named_are_measured_alone(folder, monkeypatch, capsys):
     assert PEER not in out
     assert main([*arguments, "quadratic"]) != 0
     assert f"argument --models: quadratic is not one of {PEER}, linear," in capsys.readouterr().err
+    monkeypatch.setattr(table_models, "installed_version", lambda package: None)
+    assert main([*arguments, "TabM"]) == 0
+    assert "not installed: LightGBM (lightgbm)" in capsys.readouterr().out
 
 
 def test_folders_without_tables(tmp_path, capsys):

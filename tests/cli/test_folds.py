@@ -154,6 +154,17 @@ def test_an_error_in_a_part_says_how_to_go_on(run, monkeypatch):
     assert err.splitlines()[-1] == "torchbp: error: out: No space left on device"
 
 
+def test_a_folder_that_exists_is_refused_and_stays(run):
+    notes = Path("runs/run/mine/fold_1/notes.txt")
+    notes.parent.mkdir(parents=True)
+    notes.write_text("of a person")
+    version = ["--trainer.logger.init_args.version", "mine"]
+    status, out, err = run(*FIT, "--data.target", "ill", "--data.folds", 2, *version)
+    assert (status, out) == (2, "")
+    assert "mine exists; leave the logger's version out, or resume it with --ckpt_path" in err
+    assert notes.read_text() == "of a person"
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

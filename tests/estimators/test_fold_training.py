@@ -111,3 +111,21 @@ def test_a_loss_that_is_no_number_ends_the_training_before_it(networks, table, m
     scripted(monkeypatch, [[torch.inf] * 3, [0, 0, 0]])
     _, history = trained(networks, table, masks, patience=1)
     assert history.validation.tolist() == [[torch.inf] * 3]
+
+
+def test_without_validation_a_loss_that_is_no_number_ends_the_training_before_it(networks, table, monkeypatch):
+    numbers, step = iter(range(3)), fold_training.one_epoch
+
+    def diverging(optimizer, *rest):
+        losses = step(optimizer, *rest)
+        if next(numbers) == 2:
+            fold_training.weights(optimizer)[0].fill_(torch.nan)
+            losses[0] = torch.nan
+        return losses
+
+    monkeypatch.setattr(fold_training, "one_epoch", diverging)
+    found, history = trained(networks, table)
+    assert len(history.training) == 2
+    monkeypatch.undo()
+    expected, _ = trained(networks, table, max_epochs=2)
+    torch.testing.assert_close([*map(weights, found)], [*map(weights, expected)], rtol=0, atol=0)

@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.metrics import log_loss
 
-from torchbp.estimators import PackClassifier, PackRegressor
+from torchbp.estimators import PackClassifier, PackRegressor, pack_training
 from torchbp.estimators.pack_training import PackTraining, greedy_shares
 from torchbp.nn import PeriodicEmbedding
 
@@ -102,6 +102,25 @@ def test_few_rows_have_no_folds():
     assert all(np.isnan(of_one.loss) for of_one in pack.configurations_)
 
 
+@pytest.mark.parametrize("step", [1, 4])
+def test_a_configuration_that_has_diverged_has_no_share(step, monkeypatch):
+    """Of few rows, too, where nothing is validated."""
+    numbers, train = iter(range(4)), pack_training.train_folds
+
+    def diverging(networks, *rest, **options):
+        history = train(networks, *rest, **options)
+        if next(numbers) == 1:
+            next(networks[0].parameters()).data.fill_(torch.nan)
+        return history
+
+    monkeypatch.setattr(pack_training, "train_folds", diverging)
+    with pytest.warns(UserWarning, match="the loss of 1 of 4 configurations became nan or inf"):
+        pack = PackClassifier(**SMALL).fit(IRIS.data[::step], IRIS.target[::step])
+    shares = [of_one.share for of_one in pack.configurations_]
+    assert (shares[1], sum(shares)) == (0, pytest.approx(1))
+    assert np.isfinite(pack.predict_proba(IRIS.data)).all()
+
+
 def test_greedy_shares():
     """The mean of the first two answers is right, the third is the best one alone, and the fourth is far off."""
     answers, right = torch.tensor([[[2.0]], [[-2.0]], [[1.0]], [[9.0]]]), torch.tensor([[0.0]])
@@ -141,6 +160,7 @@ def test_who_is_surest_is_not_chosen_for_that(classes, monkeypatch):
     [
         ({"validation_fraction": 0.3}, "validation_fraction=0.3 must be above 0, and 1/4 at most"),
         ({"validation_fraction": 0}, "validation_fraction=0 must be above 0"),
+        ({"folds": 200, "validation_fraction": 0.005}, "folds=200 must be 150 at most, a row for each"),
         ({"members": 2.5}, "members=2.5 must be a positive integer"),
     ],
 )

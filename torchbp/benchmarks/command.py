@@ -149,7 +149,7 @@ def _parser():
     )
     tables.add_argument("--seeds", type=_positive(int), default=5, help="splits of each table (default: 5)")
     tables.add_argument("--rows", type=_positive(int), default=5000, help="of a table at most (default: 5000)")
-    tables.add_argument("--pack", action="store_true", help="our packs, too, which take twenty times as long")
+    tables.add_argument("--pack", action="store_true", help="our packs, too, which take three times as long")
     tables.add_argument(
         "--peers", action="store_true", help="LightGBM, CatBoost, RealMLP-TD and TabM, too, where they are installed"
     )

@@ -9,9 +9,9 @@ from torchbp.cli.configs import packaged
 ARTICLE = "breast_cancer"  # the packaged configuration whose network and stopping rule the article's recipe has
 # what each is, and what for, in a line of `fit`
 WHY = {
-    "mlp": "one network, in seconds; --recipe pack trains many that differ, in minutes, and the best answer together",
+    "mlp": "one network, in seconds; --recipe pack trains several that differ, and the best answer together",
     "article": "16 sigmoid units and plain gradient descent, to learn from; --recipe mlp is for better scores",
-    "pack": "networks that differ, in minutes; the best of them answer together",
+    "pack": "networks that differ; the best of them answer together",
 }
 
 

@@ -56,12 +56,13 @@ def train_folds(
     history, best, lowest, reached, waited = [], None, torch.inf, torch.inf, 0
     for number in range(1, max_epochs + 1):
         losses = one_epoch(optimizer, rows, torch.randperm(rows.table, generator=generator), batch_size)
+        if number > 1 and not losses.isfinite().all():
+            break  # before these weights are averaged
         average(mean, optimizer, min(number, averaged))
         watched = losses if held_out is None else loss_on(mean, held_out)
-        now = torch.stack([losses, watched])
-        if number > 1 and not now.isfinite().all():
+        if number > 1 and not watched.isfinite().all():
             break
-        history.append(now)
+        history.append(torch.stack([losses, watched]))
         if held_out is not None:
             loss = float(watched.mean())
             if loss < lowest:

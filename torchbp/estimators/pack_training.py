@@ -120,6 +120,8 @@ class PackTraining(Training):
         if self.has_few_rows:
             return self.fitted(x, y, batch_size=rows)
         validated = max(1, int(rows * fraction))
+        if folds * validated > rows:
+            raise ValueError(f"folds={folds} must be {rows} at most, a row for each")
         trained, batch = self.equal_batches(rows - validated)
         order, held_out = spread(classes, rows, self.random), torch.arange(rows - trained)
         self.choosing = order[: folds * validated].view(folds, validated)
@@ -153,9 +155,10 @@ class PackTraining(Training):
             options |= {"generator": self.generator, "averaged": self.averaged}
             histories.append(train_folds(networks, make, x, y, masks, **options))
         self.epochs = [len(history.training) for history in histories]
-        if diverged := sum(not history.training.isfinite().all() for history in histories):
-            message = f"the loss of {diverged} of {len(histories)} configurations became nan or inf"
-            if diverged == len(histories):
+        self.diverged = torch.tensor([not all(map(is_finite, of_one)) for of_one in self.networks])
+        if self.diverged.any():
+            message = f"the loss of {self.diverged.sum()} of {len(histories)} configurations became nan or inf"
+            if self.diverged.all():
                 raise FloatingPointError(f"{message}; a value may be too far from the others")
             warnings.warn(f"{message}; they have no share", stacklevel=3)
         training = side_by_side([history.training for history in histories])
@@ -171,9 +174,9 @@ class PackTraining(Training):
                 a chance of `doubt`. answers_of(z): the answers.
             weight: (N), or None.
         """
-        count = len(self.configurations)
         if self.has_few_rows:
-            shares, losses = torch.full((count,), 1 / count), torch.full((count,), torch.nan)
+            shares = (~self.diverged).double()
+            shares, losses = shares / shares.sum(), torch.full_like(shares, torch.nan)
         else:
             answers = torch.stack([self.unseen_answers(of_one, x, answers_of) for of_one in self.networks])
             places = self.choosing.flatten()
@@ -233,6 +236,10 @@ def drawn_logarithmically(limits, random):
 def evaluated(network):
     """A copy for answers, in float64."""
     return copy.deepcopy(network).double().eval()
+
+
+def is_finite(network):
+    return all(p.isfinite().all() for p in network.parameters())
 
 
 def side_by_side(histories):

@@ -51,6 +51,18 @@ def test_a_class_of_one_row_is_in_no_fold_and_all_networks_are_trained_on_it(mon
     assert (masks.sum(1) == masks.sum(1)[0]).all()
 
 
+def test_rows_of_another_file_do_not_make_a_class_large_enough_for_the_folds(tmp_path):
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": random.normal(size=145), "y": random.choice(["no", "yes"], 145)})
+    frame.loc[3, "y"] = "rare"
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    pd.DataFrame({"a": [0.0, 1.0, 2.0], "y": ["rare"] * 3}).to_csv(tmp_path / "test.csv", index=False)
+    data = TabularData(str(tmp_path / "train.csv"), "y", test_source=str(tmp_path / "test.csv"))
+    rows = pack_rows(data, make_task("multiclass", data.classes), seed=0)
+    assert sum(rows.fold_sizes) == rows.count - 1
+    assert data.classes[rows.y[-1]] == "rare"
+
+
 @pytest.mark.parametrize("name", ["binary", "multiclass"])
 def test_who_is_surest_is_not_chosen_for_that(name):
     """All answers are right: of 60 rows with one wrong answer, the second of these would have the lower loss."""

@@ -32,7 +32,7 @@ def test_a_run_says_what_it_trained_and_what_it_chose(pack_run):
     lines = out.splitlines()
     assert [line.split()[0] for line in lines] == ["stopped", "chosen", "best", "baseline", "page", "next"]
     assert lines[0].endswith("after 24 networks of 6 configurations: all are trained")
-    assert err.startswith("recipe   pack: networks that differ, ")
+    assert err.startswith("recipe   pack: networks that differ; ")
     alone, together = (
         float(re.search(rf"val/loss (\S+){end}", out, re.MULTILINE)[1]) for end in ("$", "  val/accuracy")
     )

@@ -100,6 +100,8 @@ def show(console, records):
             variants = list(dict.fromkeys(record["variant"] for record in mine))
             for start in range(0, len(variants), ACROSS):
                 console.print(of_tables(mine, variants[start : start + ACROSS]))
+    if not records:  # of models that are not installed, as a note says
+        return
     variants = list(dict.fromkeys(record["variant"] for record in records))
     peer = PEER if PEER in variants else variants[0]
     console.print(LEGEND.format(peer=peer), soft_wrap=True)

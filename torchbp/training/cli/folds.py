@@ -18,7 +18,7 @@ from torchbp.training.atomic_write import atomic_write
 from torchbp.training.checkpoints.resuming import is_of_folds
 from torchbp.training.checkpoints.run_lock import RunLock
 from torchbp.training.cli.finite_answers import check_finite
-from torchbp.training.cli.run_settings import has_run_folder
+from torchbp.training.cli.run_settings import check_run_folder, has_run_folder
 from torchbp.training.cli.summary import best_checkpoint, is_stdin, program, shown
 from torchbp.training.data.batches import ROWS_AT_ONCE
 from torchbp.training.errors import SettingError
@@ -96,6 +96,7 @@ def _folder(settings):
     if is_stdin(settings.data.source):
         raise SettingError("data.folds reads the rows for each part, and stdin can be read once; name a file")
     args = logger.init_args
+    check_run_folder(args, resumed=None, process=0)
     version = CSVLogger(args.save_dir, args.name, args.version).version
     return Path(args.save_dir) / args.name / (version if isinstance(version, str) else f"version_{version}")
 

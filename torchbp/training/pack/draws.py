@@ -27,8 +27,8 @@ def options_of(folds, **changed):
 def train_draw(number, rows, until=None, **options):
     """The draw of this number, as a dict of plain values and tensors.
 
-    number: from 0. rows: a `PackRows`. until: of `torchbp.engine.Pack.fit`. options: of the pack's training, where they
-    are no defaults.
+    number: from 0. rows: a `PackRows`. until: of `train_folds`. options: of the pack's training, where they are no
+    defaults.
     """
     target, loss = rows.target
     folds = len(rows.fold_sizes)

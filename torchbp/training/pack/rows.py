@@ -114,9 +114,10 @@ def pack_rows(data, task, seed):
 
 
 def _is_of_rare_class(data, rows):
-    """Which of these rows have a class that the table has too few rows of for its splits."""
+    """Which of these rows have a class that the rows that are split have too few of for the splits."""
     labels = data.table.labels.long()
-    counts = torch.bincount(labels[torch.cat(list(data.splits.values()))])
+    of_source = rows if data.settings.test_source is not None else torch.cat(list(data.splits.values()))
+    counts = torch.bincount(labels[of_source], minlength=len(data.classes))
     return counts[labels[rows]] < FEWEST_OF_CLASS
 
 
