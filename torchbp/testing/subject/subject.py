@@ -145,7 +145,8 @@ class Subject:
         self.arguments = [
             replace(a, tensor=a.tensor.to("meta")) if a.kind == "parameter" else a for a in self.arguments
         ]
-        self.callee.place_state({a.name: a.tensor for a in self.arguments if a.kind == "parameter"})
+        if self.callee.copy_error is None:  # else it is the caller's module that is called
+            self.callee.place_state({a.name: a.tensor for a in self.arguments if a.kind == "parameter"})
 
     @property
     def size_of_outputs(self):
