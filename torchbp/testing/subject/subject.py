@@ -145,8 +145,7 @@ class Subject:
         self.arguments = [
             replace(a, tensor=a.tensor.to("meta")) if a.kind == "parameter" else a for a in self.arguments
         ]
-        if self.callee.copy_error is None:  # else it is the caller's module that is called
-            self.callee.place_state({a.name: a.tensor for a in self.arguments if a.kind == "parameter"})
+        self.callee.place_state({a.name: a.tensor for a in self.arguments if a.kind == "parameter"})
 
     @property
     def size_of_outputs(self):
