@@ -1,5 +1,7 @@
 """What belongs to the caller: settings, gradients, compiled code, and the mode that check is called in."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -111,5 +113,13 @@ def test_functions_that_hold_tensors_of_one_dtype():
         def apply(self, x):
             return x @ self.weight
 
-    for function in (lambda x: x @ weight, Layer().apply):
+    class Slotted:
+        __slots__ = ("weight",)
+        apply = Layer.apply
+
+        def __init__(self):
+            self.weight = weight
+
+    settings = SimpleNamespace(weight=weight)
+    for function in (lambda x: x @ weight, Layer().apply, Slotted().apply, lambda x: x @ settings.weight):
         assert not torchbp.check(function, draw(4, 3), raise_exception=False).failed

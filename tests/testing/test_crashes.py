@@ -82,6 +82,22 @@ def test_a_crash_is_a_finding_of_the_check_and_the_others_go_on(where, check, wh
 
 
 @needs_fork
+def test_a_crash_is_a_failure_where_all_is_isolated():
+    x = torch.rand(4, 3, requires_grad=True)
+    report = torchbp.check(aborts(lambda x: True), x, isolate=True, raise_exception=False)
+    assert [(result.check, result.message) for result in report.failed] == [
+        ("forward", "the process crashes with SIGABRT")
+    ]
+    assert torchbp.check(torch.sin, x, isolate=True, checks="values").sound
+
+
+def test_isolation_is_refused_where_it_is_not_possible(monkeypatch):
+    monkeypatch.setattr(forked_process, "is_possible", lambda: False)
+    with pytest.raises(ValueError, match="isolate=True needs Linux"):
+        torchbp.check(torch.sin, torch.rand(4), isolate=True)
+
+
+@needs_fork
 def test_an_operation_of_torch_that_crashes_without_rows():
     report = torchbp.check(torch.pdist, torch.randn(4, 5), checks=["values", "shapes"], raise_exception=False)
     assert report["values"].status == "PASS"

@@ -1,5 +1,7 @@
 """Whole models: along a few directions, and each kind of layer alone, without copies of the parameters."""
 
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -161,6 +163,14 @@ def test_parameters_are_not_copied_and_stay():
         assert torch.allclose(tensor, old, rtol=1e-14, atol=1e-14)
     assert not compare_here(subject, whole=4).any_wrong
     assert all(torch.equal(a, b) for a, b in zip(gradients(subject), gradients(subject), strict=True))
+
+
+def test_a_model_that_cannot_be_copied_keeps_its_parameters():
+    model = Network(1.0, 1.0)
+    model.lock = threading.Lock()  # of which there is no copy
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    torchbp.check(model, torch.randn(4, 6), checks="fast")
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
 
 
 class WritesIntoItsWeight(Network):

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 import torchbp
+from torchbp.testing.diagnosis.one_cause import referred
+from torchbp.testing.report import Result
 
 X = torch.tensor([0.3, -1.2, 2.1, 0.7], dtype=torch.float64, requires_grad=True)
 
@@ -20,6 +22,30 @@ class Raises(torch.autograd.Function):
     @staticmethod
     def backward(ctx, incoming):
         return incoming * ctx.saved_tensors[1]
+
+
+class Tripled(Raises):
+    @staticmethod
+    def backward(ctx, incoming):
+        return 3 * incoming
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_backward_that_always_raises_is_one_failure_that_says_whose_line_it_is():
+    report = check(Raises, X)
+    assert [result.check for result in report.failed] == ["values"]
+    assert report["values"].message == "the backward raises IndexError: tuple index out of range"
+    assert "raised in backward, test_one_failure.py, line " in report["values"].details[0]
+    assert "ctx.saved_tensors[1]" in report["values"].details[0]
+    assert report["linearity"].status == "SKIP"
+    assert report["linearity"].message.startswith("see values: ")
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_wrong_gradient_is_one_failure():
+    assert [result.check for result in check(Tripled, X).failed] == ["values"]
+    alone = check(Tripled, X, checks=["extremes", "magnitudes"])  # without the values, each tells
+    assert alone.failed
 
 
 def linear_returning(gradients_of):
@@ -118,3 +144,9 @@ class WrongTwice(torch.autograd.Function):
 def test_a_second_derivative_fails_on_its_own_only_if_it_has_a_cause_of_its_own(detached, failed):
     report = check(WrongTwice, (X, detached), checks=["values", "second_order"])
     assert [result.check for result in report.failed] == failed
+
+
+def test_an_error_of_one_word_is_not_looked_for_in_a_refusal():
+    failure = Result("values", "FAIL", "the backward raises KeyError: 0", cause="KeyError: 0")
+    refusal = Result("vmap", "UNSUPPORTED", "a batch of 3 rows is refused")
+    assert referred([failure, refusal]) == [failure, refusal]

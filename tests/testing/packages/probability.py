@@ -1,5 +1,7 @@
 """Packages of probability: processes, flows, and special functions."""
 
+import functools
+
 import torch
 
 from tests.testing.packages.subject import NO_GRAPH, Subject, numbers, positive
@@ -67,28 +69,11 @@ def botorch():
     from botorch.utils import safe_math
     from botorch.utils.probability import utils
 
-    for name in (
-        "log1mexp",
-        "logexpit",
-        "fatplus",
-        "log_fatplus",
-        "log_softplus",
-        "cauchy",
-        "pareto",
-        "smooth_amax",
-        "fatmax",
-        "logmeanexp",
-        "sigmoid",
-    ):
-        if hasattr(safe_math, name):
-            function, x = getattr(safe_math, name), numbers(3, 4)
-            x = (-x.abs()).detach().requires_grad_() if name == "log1mexp" else x
-            call = (
-                (lambda x, function=function: function(x, dim=-1))
-                if name in ("smooth_amax", "fatmax", "logmeanexp")
-                else function
-            )
-            yield Subject(name, call, x)
+    for name in ("logexpit", "fatplus", "log_fatplus", "log_softplus", "cauchy", "sigmoid"):
+        yield Subject(name, getattr(safe_math, name), numbers(3, 4))
+    yield Subject("log1mexp", safe_math.log1mexp, (-numbers(3, 4).abs()).detach().requires_grad_())
+    for name in ("smooth_amax", "fatmax", "logmeanexp"):
+        yield Subject(name, functools.partial(getattr(safe_math, name), dim=-1), numbers(3, 4))
     yield Subject("logdiffexp", safe_math.logdiffexp, (numbers(4), (numbers(4).abs() + 2).detach().requires_grad_()))
     for name in ("ndtr", "phi", "log_phi", "log_ndtr", "log_erfc", "log_erfcx"):
         yield Subject(name, getattr(utils, name), numbers(3, 4))

@@ -16,7 +16,7 @@ def referred(results):
     for result in results:
         cause = _without_numbers(result.cause)
         if result.status == UNSUPPORTED:
-            cause = next((cause for cause in first if _words(cause) in _without_numbers(result.message)), "")
+            cause = next((cause for cause in first if _is_named(cause, _without_numbers(result.message))), "")
         if result.status in (FAIL, UNSUPPORTED) and cause in first:
             found.append(replace(result, status=SKIP, message=_reference(first[cause], result), details=()))
             continue
@@ -39,6 +39,7 @@ def _without_numbers(text):
     return re.sub(r"\d+", "…", text)
 
 
-def _words(cause):
-    """The text of an error, without its class; a gradient that is wrong has none."""
-    return cause.partition(": ")[2] or cause
+def _is_named(cause, message):
+    """Whether a message has the text of an error. One of a single word, as of a KeyError, is in others by chance."""
+    text = cause.partition(": ")[2]  # without the class
+    return " " in text and text in message

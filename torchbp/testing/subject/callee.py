@@ -71,7 +71,9 @@ class Callee:
         return self.module(*args, **kwargs)
 
     def place_state(self, state):
-        """Put tensors, {name: tensor}, into the copy of the module."""
+        """Put tensors, {name: tensor}, into the copy of the module; into none where it is the caller's own."""
+        if self.copy_error is not None:
+            return
         for name, tensor in state.items():
             for holder, key in self._slots[name]:
                 holder[key] = tensor

@@ -3,7 +3,7 @@
 import copy
 import functools
 import inspect
-from types import CellType, FunctionType, MethodType, ModuleType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 
 import torch
 from torch.utils._pytree import tree_leaves
@@ -19,13 +19,13 @@ def captures_tensors(function):
     if isinstance(function, functools.partial):
         return _has_tensors((function.args, function.keywords)) or captures_tensors(function.func)
     if inspect.ismethod(function):
-        return _has_tensors(vars(function.__self__)) or captures_tensors(function.__func__)
+        return _has_tensors(dict(_Attributes(function.__self__))) or captures_tensors(function.__func__)
     if not inspect.isfunction(function):
-        return _has_tensors(getattr(function, "__dict__", {}))
+        return _has_tensors(dict(_Attributes(function)))
     variables = inspect.getclosurevars(function)
-    containers = (list, tuple, dict)
     return _has_tensors((variables.nonlocals, variables.globals)) or any(
-        isinstance(value, containers) for value in variables.nonlocals.values()
+        isinstance(value, (list, tuple, dict)) or _has_tensors(dict(_Attributes(value)))
+        for value in variables.nonlocals.values()
     )
 
 
@@ -140,7 +140,8 @@ def _rebuilt_function(function, slots, depth=0):
     for name, cell in zip(names, function.__closure__ or (), strict=True):
         if cell != CellType():  # a cell without content raises
             cells[name] = cell.cell_contents
-    used = {name: function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__}
+    variables = function.__globals__
+    used = {name: variables[name] for name in _global_names(function.__code__) if name in variables}
     held, count = {**used, **cells}, slots.count
     _take_leaves(held, slots, depth=depth)
     values = function.__defaults__ or ()
@@ -152,7 +153,7 @@ def _rebuilt_function(function, slots, depth=0):
     if slots.count == count:
         return function
     own = {name: CellType(held[name]) if name in held else CellType() for name in names}
-    variables = {**function.__globals__, **{name: held[name] for name in used}}
+    variables = {**variables, **{name: held[name] for name in used}}
     rebuilt = FunctionType(function.__code__, variables, function.__name__, None, tuple(own.values()))
 
     @functools.wraps(function)
@@ -166,6 +167,12 @@ def _rebuilt_function(function, slots, depth=0):
         return rebuilt(*args, **kwargs)
 
     return call
+
+
+def _global_names(code):
+    """The names that code looks up, also within the functions and comprehensions that it defines."""
+    inner = (name for part in code.co_consts if isinstance(part, CodeType) for name in _global_names(part))
+    return dict.fromkeys([*code.co_names, *inner])
 
 
 def _take_leaves(held, slots, name="{}".format, depth=0):

@@ -5,8 +5,22 @@ import warnings
 import torch
 from torch.autograd import Function
 
-from tests.testing.corpus.entry import draw
+from tests.testing.corpus.entry import draw, function
 from tests.testing.corpus.hidden.entry import entry
+
+
+def compiled_gradient(right):
+    """The gradient of the sum of the outputs by compiled code, and the right one."""
+
+    def shows(subject):
+        call, x = function(subject), draw(3, grad=False)
+        torch._dynamo.reset()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch makes an instance of the Function, and warns of that
+            got = torch.compile(torch.func.grad(lambda x: call(x).sum()), backend="aot_eager")(x)
+        return got, right(x)
+
+    return shows
 
 
 class Reverse(Function):
@@ -36,14 +50,6 @@ def square(x):
     return Reverse.apply(x)
 
 
-def _compiled_gradient(subject):
-    x = draw(3, grad=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch makes an instance of the Function, and warns of that
-        got = torch.compile(torch.func.grad(lambda x: subject(x).sum()), backend="aot_eager")(x)
-    return got, 2 * x
-
-
 class CubeDetached(Function):
     @staticmethod
     def forward(x):
@@ -68,18 +74,6 @@ class CubeOfACopy(CubeDetached):
     @staticmethod
     def forward(x):
         return torch.empty_like(x).copy_(x.data) ** 3
-
-
-def _compiled_gradients(right):
-    def shows(subject):
-        x = draw(3, grad=False)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch makes an instance of the Function, and warns of that
-            function = torch.func.grad(lambda x: subject.apply(x).sum())
-            got = torch.compile(function, backend="aot_eager")(x)
-        return got, right(x)
-
-    return shows
 
 
 class Halved(Function):
@@ -132,38 +126,21 @@ def twice_twin(x):
     return 2 * Cube.apply(x).mean(0, keepdim=True) + x
 
 
-def _compiled_gradient_of_a_sum(subject):
-    x = draw(3, grad=False)
-    torch._dynamo.reset()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        got = torch.compile(torch.func.grad(lambda x: subject(x).sum()), backend="aot_eager")(x)
-    return got, 6 * x * x + 1
-
-
-def _compiled(subject):
-    x = draw(3, grad=False)
-    torch._dynamo.reset()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        got = torch.compile(torch.func.grad(lambda x: subject.apply(x).sum()), backend="aot_eager")(x)
-    return got, 1.5 * x * x
-
-
 DROPPED = {"require": ("compiled_grad",)}  # it is torch that drops the backward: UNSUPPORTED, where nobody requires it
 
 DEFECTS = [
     entry("unseen: cut where it is compiled", square_unless_compiled, square, lambda: (draw(3),), 8,
-          _compiled_gradient, checks=("compile",),
+          compiled_gradient(lambda x: 2 * x), checks=("compile",),
           source="pytorch/pytorch#182012: compiled, the gradient of one input was 0"),
-    entry("detached_and_compiled", CubeDetached, Cube, lambda: (draw(3),), 8, _compiled_gradients(lambda x: 3 * x * x),
+    entry("detached_and_compiled", CubeDetached, Cube, lambda: (draw(3),), 8, compiled_gradient(lambda x: 3 * x * x),
           "pytorch/pytorch#193279: the backward of a Function was dropped under compile and torch.func.grad",
           **DROPPED),
-    entry("copied_and_compiled", CubeOfACopy, Cube, lambda: (draw(3),), 8, _compiled_gradients(lambda x: 3 * x * x),
+    entry("copied_and_compiled", CubeOfACopy, Cube, lambda: (draw(3),), 8, compiled_gradient(lambda x: 3 * x * x),
           source="pytorch/pytorch#136662: torch.compile of torch.func.grad gave half of a gradient", **DROPPED),
-    entry("one_factor_cut_where_compiled", Halved, HalvedTwin, lambda: (draw(3),), 8, _compiled, **DROPPED),
+    entry("one_factor_cut_where_compiled", Halved, HalvedTwin, lambda: (draw(3),), 8,
+          compiled_gradient(lambda x: 1.5 * x * x), **DROPPED),
     entry("compiled_without_a_setup", SquareWithoutSetup, SquareTwin, lambda: (draw(3),), 8,
-          _compiled_gradients(lambda x: 2 * x), **DROPPED),
-    entry("dropped_within_a_function", twice, twice_twin, lambda: (draw(3),), 8, _compiled_gradient_of_a_sum,
-          **DROPPED),
+          compiled_gradient(lambda x: 2 * x), **DROPPED),
+    entry("dropped_within_a_function", twice, twice_twin, lambda: (draw(3),), 8,
+          compiled_gradient(lambda x: 6 * x * x + 1), **DROPPED),
 ]  # fmt: skip
