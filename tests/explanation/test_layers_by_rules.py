@@ -171,6 +171,13 @@ def test_rows_without_channels_have_no_equations(layer):
         torchbp.explain(nn.Sequential(layer, nn.Linear(3, 1)), torch.randn(4, 3), torch.ones(4, 1))
 
 
+def test_a_window_without_numbers_has_no_largest():
+    """Its places, before and behind the two numbers, are zeros of the padding."""
+    net = nn.Sequential(nn.MaxPool1d(2, 1, padding=1, dilation=3), nn.Flatten(), nn.Linear(1, 1))
+    with pytest.raises(TypeError, match=r"a MaxPool1d, has no equations .*: a window holds none of their numbers"):
+        torchbp.explain(net, torch.ones(3, 1, 2), torch.ones(3, 1))
+
+
 def test_an_image_is_no_batch():
     with pytest.raises(TypeError, match=r"a Conv2d, makes of .* the shape \(2, 3, 3\).*of a single row give x\[None\]"):
         torchbp.explain(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(18, 1)), torch.randn(1, 5, 5), [1.0])

@@ -163,7 +163,7 @@ def test_the_divergence_of_two_distributions(logarithms, equation, slope, dtype)
 
 def test_a_y_of_which_the_loss_is_nan_is_refused():
     net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LogSoftmax(1))
-    with pytest.raises(ValueError, match=r"y holds -0\.5, of which KLDivLoss is nan; give probabilities"):
+    with pytest.raises(ValueError, match=r"y holds -0\.5, of which KLDivLoss is nan; give .* such as probabilities"):
         torchbp.explain(net, X[:1], [[1.5, -0.5]], loss=torch.nn.KLDivLoss())
 
 
@@ -183,3 +183,17 @@ def test_why_a_loss_is_not_shown(registered):
         torchbp.explain(line(), X, Y, loss=torch.nn.KLDivLoss(reduction="batchmean"))
     with pytest.raises(TypeError, match="its beta is 0; use L1Loss"):
         torchbp.explain(line(), X, Y, loss=torch.nn.SmoothL1Loss(beta=0.0))
+
+
+class Relative(torch.nn.modules.loss._Loss):
+    def forward(self, a, y):
+        return ((a - y).square() / a).mean()
+
+
+def test_a_y_of_which_the_loss_is_nan_by_one_answer_alone_is_taken(registered):
+    """(A − y)²/A is 0/0 where both are 0, and A is between 0 and 1 here."""
+    parts = {"each": lambda a, y: (a - y).square() / a, "derivative": lambda a, y: 1 - (y / a) ** 2}
+    parts |= {"equation": (A - y) ** 2 / A, "slope": 1 - (y / A) ** 2, "domain": None}
+    loss = registered(Loss(**SIGN | parts), Relative)()
+    explanation = torchbp.explain(line(torch.nn.Sigmoid()), X, Y, loss=loss)
+    assert [check.ok for record in explanation.records for check in record.checks if not check.ok] == []

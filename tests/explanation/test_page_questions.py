@@ -202,6 +202,8 @@ def test_what_a_unit_does_is_said_and_drawn(browse):
     without = f"{loss_without(model, *XOR, 2, 2):.4g} and not {explanation.loss:.4g}."
     assert f"Without this unit, its weights in W2 all 0, L would be {without}" in panel(browser)
     assert browser.evaluate("document.querySelectorAll('#chain canvas').length") == 1
+    browser.evaluate("(training.values.A1.numbers[2] = NaN, showChain())")
+    assert not [line for line in panel(browser) if "largest" in line]
     browser.evaluate("(unpin(), pin({ column: 0, unit: 1 }))")
     without = f"{loss_without(model, *XOR, 0, 1):.4g} and not {explanation.loss:.4g}."
     assert f"Without this input, its weights in W1 all 0, L would be {without}" in panel(browser)
@@ -231,6 +233,15 @@ def test_learning_rates_are_compared(browse):
     browser.click("#one")
     assert browser.text("#ahead") == ""
     assert browser.evaluate("training.steps.length") == 2
+
+
+def test_learning_rates_are_compared_at_the_last_step_that_the_page_holds(browse):
+    browser = browse(xor())
+    first = browser.evaluate("lossAfter(10, 0.5)")
+    browser.evaluate("(training.steps = Array(MOST_STEPS + 1).fill(training.steps[0]), training.at = MOST_STEPS)")
+    assert browser.evaluate("lossAfter(10, 0.5)") == first
+    assert not browser.evaluate("takeStep()")
+    assert browser.evaluate("training.why") == "The page holds 20000 steps."
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 3])

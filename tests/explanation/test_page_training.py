@@ -143,8 +143,9 @@ def test_a_convolution_of_many_products_is_not_trained_and_the_page_says_so(with
     assert "The page trains convolutions of up to 5,000 products for each row." in page
 
 
-def test_a_page_without_such_layers_has_no_script_of_them():
-    assert "WRITTEN, {" not in xor().to_html()
+def test_a_page_without_such_layers_has_no_script_of_them(without_checks):
+    assert "WRITTEN,{" in torchbp.explain(*with_images("linear")).to_html()
+    assert "WRITTEN,{" not in xor().to_html()
 
 
 SHOWN = [rule for rule in rules(Loss).values() if None not in (rule.equation, rule.slope) and rule.module_class]

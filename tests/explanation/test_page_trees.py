@@ -69,7 +69,7 @@ FORMULAS = """A1^-1|.5 A1|A1*.5|1e-3 dW1|A1**2|A1²|−A1|- A1 + A2|A1-A2|2A1|A1
 Σₙ dZ1|sum(dZ1)|sum dZ1|Σ A1|Σₖ A1|Σₙ dZ1 ∘ A1|σ Z1|sigmoid(Z1)|tanh Z1²|tanh(Z1)²|ln(1 - A1)|exp(-Z1)|max(0, Z1)
 [A1 ≥ 0]|dA1*(A1>0)|A1 [A1 <= 1]|A1 > 0|A1/N/N|A1/NK|lr*dW1|W1 − α ∂L/∂W1|dL_dW1|dW1'|W1'|sgn(A1)|A1(1-A1)|A1ᵀᵀ|A1^(1/2)
 2^A1|-Σ [ y ln A2 + (1 − y) ln(1 − A2) ]|A1 +|* A1|A1 )|( A1|foo|A1 B1|A1,A2|σ()|[A1|3.5.2|A11|A1 -2|A1*-1|2e−3|−A1²
--A1*A2|X W1^T|A1^0.5|A1 ^ 2 ^ 2""".replace("\n", "|").split("|")
+-A1*A2|W2_new|b1_new|W1_newer|X W1^T|A1^0.5|A1 ^ 2 ^ 2""".replace("\n", "|").split("|")
 
 
 def test_the_page_reads_formulas_as_python_does(browse):

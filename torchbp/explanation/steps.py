@@ -1,4 +1,4 @@
-"""All steps of a descent as a sequence of explanations, and what each of their texts is computed in."""
+"""All steps of a descent as a sequence of explanations, and the decorator of methods that compute outside autocast."""
 
 import functools
 from collections.abc import Sequence

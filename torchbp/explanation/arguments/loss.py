@@ -1,7 +1,6 @@
 """The loss: one that has equations, whose answers the model gives, and its weights."""
 
 import copy
-import math
 
 import torch
 
@@ -57,9 +56,17 @@ def fitted_loss(loss, y, chain):
     loss._buffers = {name: _fitted(name, value, like) for name, value in loss._buffers.items()}
     if of_classes:
         return loss
-    if (impossible := y[rule.each(y, y, **rule.options_of(loss)).isnan()] if rule.domain is None else y[:0]).numel():
-        raise ValueError(f"y holds {impossible[0].item():g}, of which {type(loss).__name__} is nan; give probabilities")
-    low, high = rule.domain or (-math.inf, math.inf)
+    if rule.domain is None:
+        options = rule.options_of(loss)
+        answers = y, torch.full_like(y, 0.5)  # a loss may be nan of one answer alone, such as of 0/0
+        nans = [rule.each(answer, y, **options).isnan() for answer in answers]
+        if (impossible := y[nans[0] & nans[1]]).numel():
+            raise ValueError(
+                f"y holds {impossible.flatten()[0].item():g}, of which {type(loss).__name__} is nan; give numbers of "
+                "which it is not, such as probabilities"
+            )
+        return loss
+    low, high = rule.domain
     if (outside := y[(y < low) | (y > high)]).numel():
         raise ValueError(
             f"y holds {outside[0].item():g}; {type(loss).__name__} takes {low:g}, {high:g} or a number between them, "

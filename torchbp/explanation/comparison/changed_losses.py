@@ -80,12 +80,12 @@ class ChangedLosses:
                 batch = outputs if batch is None else torch.cat([batch, outputs])
                 switched += _switched([False] * len(some), states, sides)
         losses, states = self._of_each("loss", self._loss, batch)
-        return losses.reshape(-1, sides), torch.tensor(_switched(switched, states, sides))
+        return losses.reshape(-1, sides).cpu(), torch.tensor(_switched(switched, states, sides))
 
     def _changed(self, changes):
         """Their quantity, for each side of each change, in one dimension more."""
         value = self.values[changes[0].quantity.name]
-        sides = torch.tensor([side for change in changes for side in change.sides], dtype=value.dtype)
+        sides = value.new_tensor([side for change in changes for side in change.sides])
         places = torch.tensor([change.place for change in changes for _ in change.sides])
         changed = value.reshape(-1).repeat(len(sides), 1)
         changed[torch.arange(len(sides)), places] = sides

@@ -9,17 +9,17 @@ from torchbp.ops.rules import Activation
 
 def add_derivative_of_answers(step):
     """dL/dA of the answers, and, where the loss takes logits, dL/dZ."""
-    answer, output, last = step.criterion.answer, step.chain.output, step.chain.steps[-1]
-    gradient = step.values[d(output).name]
-    slope, bounded = step.criterion.tree("slope"), step.bounded
-    reason, criterion = f"The backward pass starts here: how fast L changes when {answer.name} changes.", step.criterion
+    criterion, output, last = step.criterion, step.chain.output, step.chain.steps[-1]
+    answer, gradient = criterion.answer, step.values[d(output).name]
+    slope, bounded = criterion.tree("slope"), step.bounded
+    reason = f"The backward pass starts here: how fast L changes when {answer.name} changes."
     da, excused = gradient, None
     if bounded.any():
-        reason += f" {step.criterion.computed_how('slope')}"
-        excused = bounded, step.criterion.divided(step.criterion.tree("slope", computed=True))
-    if step.criterion.rule.answers is not None:
-        computed = step.criterion.tree("slope", computed=step.criterion.rule.slope_computed is not None)
-        da = computed.evaluate(step.symbols) / step.criterion.divisor
+        reason += f" {criterion.computed_how('slope')}"
+        excused = bounded, criterion.divided(criterion.tree("slope", computed=True))
+    if criterion.rule.answers is not None:
+        computed = criterion.tree("slope", computed=criterion.rule.slope_computed is not None)
+        da = computed.evaluate(step.symbols) / criterion.divisor
     of_mean = ()
     if criterion.mean and criterion.factor == 1 and criterion.divisor != 1:
         of_mean = (
@@ -32,33 +32,33 @@ def add_derivative_of_answers(step):
         "derivative",
         "backward",
         last,
-        [step.criterion.over_count(slope)],
+        [criterion.over_count(slope)],
         da,
         [reason, *of_mean],
-        step.criterion.divided(slope),
+        criterion.divided(slope),
         excused=excused,
         chain=(d(answer),),
     )
-    if step.criterion.rule.answers is None:
+    if criterion.rule.answers is None:
         return
-    rule, a, z = step.criterion.rule.answers, step.values[answer.name], step.values[output.name]
+    rule, a, z = criterion.rule.answers, step.values[answer.name], step.values[output.name]
     local = Derivative(answer, output)
-    sides, tree, excused = [step.criterion.answers_tree("derivative")], None, None
+    sides, tree, excused = [criterion.answers_tree("derivative")], None, None
     if isinstance(rule, Activation):
         slope_is = rule.slope_description.format(a=answer.name, z=output.name)
         reason = ["Chain rule: multiply by the slope ", local, f", {slope_is}."]
     else:
         reason = [f"Chain rule: {rule.backward_why.format(x=output.name, z=answer.name)}."]
-    if step.criterion.rule.error is not None:
-        error = step.criterion.tree("error")
-        sides.append(step.criterion.under_count(error))
-        tree = step.criterion.divided(error)
-        words = step.criterion.rule.error_description
-        words = words(step.criterion.given) if callable(words) else words
+    if criterion.rule.error is not None:
+        error = criterion.tree("error")
+        sides.append(criterion.under_count(error))
+        tree = criterion.divided(error)
+        words = criterion.rule.error_description
+        words = words(criterion.given) if callable(words) else words
         reason = [words.format(a=answer.name, z=output.name)]
-        if step.criterion.rule.error_computed and (rounded := _rounded(step, tree, gradient)).any():
-            reason[0] += f" {step.criterion.computed_how('error')}"
-            excused = rounded, step.criterion.divided(step.criterion.tree("error", computed=True))
+        if criterion.rule.error_computed and (rounded := _rounded(step, tree, gradient)).any():
+            reason[0] += f" {criterion.computed_how('error')}"
+            excused = rounded, criterion.divided(criterion.tree("error", computed=True))
     factors = ()
     if isinstance(rule, Activation):
         factors = (Factor(d(answer), da), Factor(local, rule.derivative(a, z)))

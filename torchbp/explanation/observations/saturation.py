@@ -95,7 +95,7 @@ def applied_twice(explanation):
         name, loss = type(last.module).__name__, type(explanation.step.loss).__name__
         yield [
             f"{answers.name} is applied twice: the network ends with {name}, and {loss} applies it too, so that no "
-            f"answer comes near the ends of its range. Leave the last {name} out."
+            f"answer is sure. Leave the last {name} out."
         ]
 
 

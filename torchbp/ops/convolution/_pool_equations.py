@@ -13,7 +13,7 @@ import math
 
 from torchbp.ops.convolution._equations import check_channels, check_count
 from torchbp.ops.expressions import Symbol, X, dZ
-from torchbp.ops.places import Collect, FirstLargest, Gather, raveled
+from torchbp.ops.places import Collect, FirstLargest, Gather, NoEquationError, raveled
 
 M = Symbol("M")
 
@@ -45,6 +45,8 @@ class PoolEquations:
 class MeanEquations(PoolEquations):
     """The equations of the mean of each window."""
 
+    WHY = "each {x} is in the sums of the windows that cover it; their errors come back, divided as these sums were"
+
     def z(self, shapes=None, **options):
         (places, windows), divisors = self._found(shapes, options)
         return _divided(X, places, windows, len(divisors), windows, divisors)
@@ -64,6 +66,8 @@ class LargestEquations(PoolEquations):
 
     def z(self, shapes=None, **options):
         (places, windows), divisors = self._found(shapes, options)
+        if shapes and len(set(windows)) < len(divisors):
+            raise NoEquationError("a window holds none of their numbers")
         return Collect(M * Gather(X, places, name="windows"), windows, (len(divisors),))
 
     def dx(self, shapes=None, **options):

@@ -138,9 +138,6 @@ def adaptive_avg_pool3d(
     return apply_adaptive_avg_pool(input, 3, output_size)
 
 
-WHY = "each {x} gave its part to the windows that cover it, and each of them divided it by its number of places"
-
-
 def _windows_of(size, output_size=1):
     """The windows of each dimension, and the number of places of each: see `MeanEquations`."""
     windows = []
@@ -174,7 +171,7 @@ def _rule(dims, apply):
             resizes=True,
             equation=equations.z,
             backward_equation=equations.dx,
-            backward_why=WHY,
+            backward_why=MeanEquations.WHY,
             description="The input is divided into as many windows as the output has places; the mean of each remains.",
         )
     )

@@ -163,9 +163,6 @@ def avg_pool3d(
     return apply_avg_pool(input, 3, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-WHY = "each {x} gave its part to the windows that cover it, and each of them divided it by its number of places"
-
-
 def _windows_of(
     size, kernel_size=1, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=0
 ):
@@ -205,7 +202,7 @@ def _rule(dims, apply):
             resizes=True,
             equation=equations.z,
             backward_equation=equations.dx,
-            backward_why=WHY,
+            backward_why=MeanEquations.WHY,
             description="The layer keeps the mean of each window.",
         )
     )

@@ -106,7 +106,7 @@ def _backward_equation(dim=-1, shapes=PAIR):
     order = (*left, *right)
     if order == tuple(range(len(order))):
         return both
-    return Gather(both, tuple(order.index(unit) for unit in range(len(order))))
+    return Gather(both, tuple(sorted(range(len(order)), key=order.__getitem__)))
 
 
 RULE = register(

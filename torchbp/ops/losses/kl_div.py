@@ -85,7 +85,7 @@ def kl_dy(dloss, x, y, log_target):
     return dloss * (y.log() + 1 - x)
 
 
-SMALLEST = 1e-300  # of what a logarithm is of, so that it is finite
+SMALLEST = 1e-300  # whose logarithm is taken: that of 0 is −∞
 REDUCTIONS = {"none": 0, "mean": 1, "sum": 2, "batchmean": 2}
 
 

@@ -19,7 +19,10 @@ def exercise(explanation, tree_of):
     first = {}  # of what has the same equation: b2′ that of b1′
     for record in asked:
         first.setdefault(record.quantity.letter if record.stage == "update" else record.name, record.name)
-    number = lambda mistake: says.setdefault(_says(mistake), len(says))  # noqa: E731
+
+    def number(mistake):
+        return says.setdefault(_says(mistake), len(says))
+
     return {
         "mistakes": {record.name: _mistakes(record, symbols, tree_of, number) for record in asked},
         "gaps": {

@@ -120,7 +120,8 @@ def page(explanation):
 
 def _scripts(program):
     """The script's files; that of the nodes by places only where an equation has one."""
-    has_places = any(f'["{node}"' in json.dumps(program) for node in PLACED)
+    text = json.dumps(program)
+    has_places = any(f'["{node}"' in text for node in PLACED)
     return tuple(name for name in SCRIPTS if has_places or name != "places.js")
 
 

@@ -13,7 +13,8 @@ function isTensor(tree) {
 
 function formulaOf(text, known) {
   const names = new Map([["lr", program.rate_name]]);
-  for (const name of known) names.set(name, name).set(name.replace("dL/", ""), name).set(name.replace("/", "_"), name);
+  const aliases = (name) => [name, name.replace("dL/", ""), name.replace("/", "_"), name.replace(/′$/, "_new")];
+  for (const name of known) aliases(name).forEach((alias) => names.set(alias, name));
   const functions = [...Object.keys(FUNCTIONS), ...Object.keys(FUNCTIONS_OF_TWO), ...Object.keys(SAME_FUNCTION)];
   const words = [...names.keys(), ...functions, ...Object.keys(SUMS)].sort((a, b) => b.length - a.length);
   const all = new RegExp(`[NK](?=[NK]*(?![\\w′]))|(?:${words.join("|")})(?![\\w′])|(?:\\d+\\.?\\d*|\\.\\d+)(?:e[-−+]?\\d+)?|\\.T|\\*\\*|[<>]=|[\\w′]+|\\S`, "gu");

@@ -20,7 +20,7 @@ function computeStep(given, rate, stages = null) {
 }
 const forwardOf = (given, stages = ["forward", "loss"]) => computeStep(given, training.steps[training.at].rate, stages);
 
-/* The loss of a step, what is given at the one after it, which is the step `number`, and why there is none. */
+/* The loss of a step, what is given at the one after it, which is the step `number`, and why there is no use in that one. */
 function following(step, number) {
   const values = computeStep(step.given, step.rate, ["forward", "loss", "backward", "update"]),
     loss = values[data.losses[0]].numbers[0];
@@ -33,9 +33,7 @@ function following(step, number) {
       ? Object.keys(program.gradients).length
         ? "The gradient is almost 0: the step changes almost nothing."
         : "All parameters are frozen: no step changes them."
-      : number > MOST_STEPS
-        ? `The page holds ${MOST_STEPS} steps.`
-        : "";
+      : "";
   const given = { ...step.given };
   for (const [name, after] of Object.entries(program.next)) given[name] = values[after];
   for (const [name, how] of Object.entries(program.drawn)) given[name] = drawnMask(given[name], how, number);
@@ -48,9 +46,10 @@ function takeStep() {
   const last = training.steps.at(-1),
     { loss, given, why } = following(last, training.steps.length);
   last.loss = loss;
-  training.why = why;
-  if (!why) training.steps.push({ given, rate: last.rate, loss: null });
-  return !why;
+  training.why = why || (training.steps.length > MOST_STEPS ? `The page holds ${MOST_STEPS} steps.` : "");
+  if (training.why) return false;
+  training.steps.push({ given, rate: last.rate, loss: null });
+  return true;
 }
 
 /* L after so many steps from the one on the screen, with another learning rate. */

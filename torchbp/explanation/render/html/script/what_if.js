@@ -13,7 +13,7 @@ function aboutUnit(column, unit) {
     [low, high] = [Math.min(...all), Math.max(...all)],
     where = (number) => `in row ${all.indexOf(number) + 1}, ${format(number)}`;
   const says = low === high ? `is the same in every row, ${format(low)}` : `is largest ${where(high)}, and smallest ${where(low)}`;
-  const parts = value.rows > 1 ? [element("p", `${column ? "The output of this unit" : "This input"} ${says}.`)] : [];
+  const parts = value.rows > 1 && low <= high ? [element("p", `${column ? "The output of this unit" : "This input"} ${says}.`)] : [];
   parts.push(...paragraphs([withoutUnit(column, at)]));
   if (column && isPlotted()) parts.push(element("div", "", "plot"));
   return parts;
