@@ -48,7 +48,8 @@ def train_folds(
     """
     alone = [Network(network) for network in networks]
     ensemble = stacked(alone)
-    optimizer, mean = make_optimizer(ensemble), make_optimizer(copy.deepcopy(ensemble))
+    ensemble_of_means = copy.deepcopy(ensemble)
+    optimizer, mean = make_optimizer(ensemble), make_optimizer(ensemble_of_means)
     check_arguments(optimizer.network, optimizer.loss, x, y, batch_size, max_epochs, False, min_delta, patience, 0)
     dims = row_dims_of(optimizer.loss)
     rows = Rows(x, y, mask=masks, row_dims=dims)
@@ -73,7 +74,7 @@ def train_folds(
             break
     for p, of_best in zip(weights(mean), best or weights(mean), strict=True):
         p.copy_(of_best)
-    write_back(mean._settings["model"], alone)
+    write_back(ensemble_of_means, alone)
     training, validation = torch.stack(history, 1)
     return History(training, None if held_out is None else validation)
 

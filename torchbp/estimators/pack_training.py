@@ -152,8 +152,10 @@ class PackTraining(Training):
             # with compile="auto" the time would decide what computes a step, and its rounding may decide the choice
             make = partial(self.optimizer_class, loss=self.loss, compile=False, **numbers)
             self.generator.set_state(order)  # it does not depend on the other configurations
-            options |= {"generator": self.generator, "averaged": self.averaged}
-            histories.append(train_folds(networks, make, x, y, masks, **options))
+            history = train_folds(
+                networks, make, x, y, masks, generator=self.generator, averaged=self.averaged, **options
+            )
+            histories.append(history)
         self.epochs = [len(history.training) for history in histories]
         self.diverged = torch.tensor([not all(map(is_finite, of_one)) for of_one in self.networks])
         if self.diverged.any():

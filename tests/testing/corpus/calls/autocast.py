@@ -1,22 +1,9 @@
 """Forward under autocast, backward outside of it."""
 
 import torch
-from torch.autograd import Function
 
 from tests.testing.corpus.entry import Defect, draw, raised
-
-
-class Multiply(Function):
-    @staticmethod
-    def forward(ctx, x, weight):
-        ctx.save_for_backward(x, weight)
-        return x @ weight.t()
-
-    @staticmethod
-    def backward(ctx, grad):
-        x, weight = ctx.saved_tensors
-        grad = grad.to(weight.dtype)
-        return grad @ weight, grad.t() @ x
+from tests.testing.corpus.products import Multiply
 
 
 class MultiplyAsSaved(Multiply):

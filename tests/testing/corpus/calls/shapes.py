@@ -1,10 +1,10 @@
 """Wrong for other batches than the one that gradcheck was given."""
 
 import torch
-from torch import nn
 from torch.autograd import Function
 
 from tests.testing.corpus.entry import DOUBLE, Defect, draw, gradients
+from tests.testing.corpus.products import Linear
 
 
 def energy(x):
@@ -84,15 +84,8 @@ class MultiplyMatrices(Multiply):
         return grad @ weight, grad.t() @ x
 
 
-class Linear(nn.Module):
+class LinearOfRows(Linear):
     multiply = Multiply
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(2, 3))
-
-    def forward(self, x):
-        return self.multiply.apply(x, self.weight)
 
 
 class LinearOfMatrices(Linear):
@@ -188,7 +181,7 @@ DEFECTS = [
     entry(
         "backward_of_matrices_only",
         LinearOfMatrices,
-        Linear,
+        LinearOfRows,
         (2, 3),
         three_dimensions,
         "ooples/AiDotNet.Tensors#234: the backward of a linear layer broke for inputs of three dimensions",

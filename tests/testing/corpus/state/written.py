@@ -5,6 +5,7 @@ from torch import nn
 from torch.autograd import Function
 
 from tests.testing.corpus.entry import draw, gradients
+from tests.testing.corpus.products import Multiply
 from tests.testing.corpus.state.demonstrations import entry
 
 
@@ -41,19 +42,6 @@ def attract(x, centre):
 def attract_marked(x, centre):
     centre.requires_grad_()
     return x * (x - centre)
-
-
-class Multiply(Function):
-    @staticmethod
-    def forward(ctx, x, weight):
-        ctx.save_for_backward(x, weight)
-        return x @ weight.t()
-
-    @staticmethod
-    def backward(ctx, grad):
-        x, weight = ctx.saved_tensors
-        grad = grad.to(weight.dtype)
-        return grad @ weight, grad.t() @ x
 
 
 class MultiplyAccumulates(Multiply):

@@ -2,24 +2,10 @@
 
 import numpy as np
 import torch
-from torch import nn
-from torch.autograd import Function
 
 from tests.testing.corpus.entry import draw
+from tests.testing.corpus.products import Linear, Multiply
 from tests.testing.corpus.transforms.demonstrations import entry
-
-
-class Multiply(Function):
-    @staticmethod
-    def forward(ctx, x, weight):
-        ctx.save_for_backward(x, weight)
-        return x @ weight.t()
-
-    @staticmethod
-    def backward(ctx, grad):
-        x, weight = ctx.saved_tensors
-        grad = grad.to(weight.dtype)
-        return grad @ weight, grad.t() @ x
 
 
 class MultiplyConsumes(Multiply):
@@ -45,17 +31,6 @@ class MultiplyJitters(Multiply):
         grad = grad.to(weight.dtype)
         noise = torch.from_numpy(np.random.rand(*weight.shape)).to(weight)  # noqa: NPY002
         return grad @ weight, (grad.t() @ x) * (1 + 1e-3 * noise)
-
-
-class Linear(nn.Module):
-    multiply = Multiply
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(2, 3))
-
-    def forward(self, x):
-        return self.multiply.apply(x, self.weight)
 
 
 class LinearConsumes(Linear):
