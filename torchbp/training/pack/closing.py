@@ -20,12 +20,14 @@ def close(run):
         return
     write_configurations(model, folder / "configurations.csv")
     lines = [("stopped", _stopped(run)), ("chosen", chosen_words(model))]
-    lines += [("best", f"{_figures(held_out_scores(model, run.data), model.task)}in {summary.shown(_best(folder))}")]
+    scores = held_out_scores(model, run.data)
+    lines += [("best", f"{_figures(scores, model.task)}in {summary.shown(_best(folder))}")]
     if command.status:
         lines += [("run", summary.shown(folder)), *summary.resume_lines(command)]
     else:
         if baseline := judgement.baseline_scores(command.model, run.data):
             lines.append(("baseline", judgement.baseline_line(baseline)))
+            lines += [("watch", trouble) for trouble in judgement.baseline_troubles(scores["loss"], baseline)]
         try:
             run_page.write_pack_page(run, lines)
             lines.append(("page", summary.shown(folder / "report.html")))
