@@ -96,7 +96,8 @@ def test_the_column_that_matters_is_the_most_important(members):
         model.net[0].weight[..., -1] = 9.0  # of colour=b
     x, y = data.rows("train")
     model.scaling.fit(x)
-    found = column_importance(model.eval(), x, y)
+    assert column_importance(model.eval(), x, y, networks=10**9) == []  # it would take too long
+    found = column_importance(model, x, y)
     assert [name for name, *_ in found] == ["colour", "noise"]
     assert sum(count for _, count, _ in found) == data.in_features
     assert found[0][2] > 0.5
