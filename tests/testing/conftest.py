@@ -118,10 +118,11 @@ def inputs():
 """
 
 
-@pytest.fixture
-def in_this_process(monkeypatch):
-    """For sound code, which ends no process: a forked one takes as long as the checks that run in it."""
-    monkeypatch.setattr(forked_process, "is_possible", lambda: False)
+@pytest.fixture(autouse=True)
+def in_this_process(request, monkeypatch):
+    """No audit forks, but those of tests with the mark `processes`: a fork takes as long as some checks."""
+    if not request.node.get_closest_marker("processes"):
+        monkeypatch.setattr(forked_process, "is_possible", lambda: False)
 
 
 @pytest.fixture

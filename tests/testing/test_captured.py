@@ -14,8 +14,6 @@ import torchbp
 from tests.testing.corpus.entry import draw
 from torchbp.testing.subject.captured.leaves import without_captured_leaves
 
-pytestmark = pytest.mark.usefixtures("in_this_process")
-
 
 class Half(torch.autograd.Function):
     """x · w, and half of the gradient by w."""
@@ -56,6 +54,10 @@ class Texts(dict):
 
 class Pair(tuple):
     pass
+
+
+def by_default(x, method=Hidden(draw(3, seed=1)).apply):  # noqa: B008
+    return method(x)
 
 
 class OfClass:
@@ -107,7 +109,7 @@ def test_a_wrong_gradient_of_what_is_held_is_found(name):
         (functools.partial(lambda w, x: Half.apply(x, w), draw(3, seed=1)), "args[0]"),
         (functools.partial(lambda x, w: Half.apply(x, w), w=draw(3, seed=1)), "w"),
         (Hidden(draw(3, seed=1)).apply, "_Hidden__w"),
-        (lambda x, method=Hidden(draw(3, seed=1)).apply: method(x), "_Hidden__w"),
+        (by_default, "_Hidden__w"),
     ],
 )
 def test_partials_and_methods(function, name):

@@ -39,7 +39,6 @@ def test_sound_ones_run(entry):
 
 
 @EACH
-@pytest.mark.usefixtures("in_this_process")
 def test_the_auditor_finds_it(entry):
     """By one of the checks that should, which are run until one does."""
     options = {**entry.options, "raise_exception": False}
@@ -67,14 +66,12 @@ def sound_ones():
 
 
 @pytest.mark.parametrize(("entry", "checks"), list(twins()))
-@pytest.mark.usefixtures("in_this_process")
 def test_the_auditor_passes_its_twin(entry, checks):
     report = audit(entry.sound_twin, entry, checks)
     assert not report.failed, str(report)
 
 
 @pytest.mark.parametrize(("entry", "checks"), list(sound_ones()))
-@pytest.mark.usefixtures("in_this_process")
 def test_the_auditor_passes_sound_ones(entry, checks):
     report = audit(entry.subject, entry, checks)
     assert not report.failed, str(report)

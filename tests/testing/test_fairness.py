@@ -50,7 +50,6 @@ def test_no_url_is_cut():
     assert text.endswith("word …")
 
 
-@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
     "function",
     [
@@ -86,7 +85,6 @@ def smooth_length(x, eps=1e-6):
     return (x * x + eps).sqrt()
 
 
-@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
     ("function", "inputs", "checks"),
     [
@@ -111,7 +109,6 @@ def test_it_accuses_nobody_wrongly_by_a_check(function, inputs, checks):
     assert report[checks].status == "PASS", str(report)
 
 
-@pytest.mark.usefixtures("in_this_process")
 def test_rows_are_not_many_where_each_meets_each():
     """A table of 20,000 rows by 20,000 takes gigabytes."""
     seen = []
@@ -223,7 +220,6 @@ def cusp(x):
     return x * (x.abs() + 1e-10) ** -0.25
 
 
-@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("seed", [1, 7])
 @pytest.mark.parametrize(
     ("function", "x"),
@@ -250,7 +246,6 @@ class Step(torch.autograd.Function):
         return incoming / (25 * ctx.saved_tensors[0].abs() + 1) ** 2
 
 
-@pytest.mark.usefixtures("in_this_process")
 def test_an_output_of_float32_is_compared_as_one():
     report = check(
         Step, X, surrogate=lambda x: x / (1 + 25 * x.abs()), checks=["values", "magnitudes", "dtypes", "shapes"]

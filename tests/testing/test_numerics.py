@@ -15,8 +15,6 @@ from torchbp.testing.numerics.rounding import Overflows
 from torchbp.testing.numerics.tensors import evened, symmetric, weights
 from torchbp.testing.numerics.verdict import Block, judge
 
-pytestmark = pytest.mark.usefixtures("in_this_process")
-
 
 def scaled(right, wrong=1.0):
     """A Function of a function, whose gradient is multiplied by a number."""
@@ -51,8 +49,8 @@ def masked(x):
 
 @pytest.mark.parametrize(("wrong", "found"), [(1.0, set()), (1.5, {"values"})])
 def test_outputs_that_are_infinite_hide_no_others(wrong, found):
-    failed, text = statuses(scaled(masked, wrong), draw(3, 3))
-    assert failed & {"values", "layouts", "jvp"} == found, text
+    failed, text = statuses(scaled(masked, wrong), draw(3, 3), ["values", "layouts"])
+    assert failed == found, text
 
 
 @pytest.mark.parametrize("size", [1e-6, 1e-3, 1.0, 1e6, 1e12])
@@ -84,9 +82,9 @@ def half_zeros(*shape):
 @pytest.mark.parametrize(
     ("function", "inputs"),
     [
-        (torch.relu, half_zeros(20, 10)),
-        pytest.param(torch.abs, half_zeros(20, 10), marks=pytest.mark.exhaustive),
-        (nn.functional.hardtanh, torch.arange(-100.0, 100.0).div(25).round().requires_grad_()),
+        (torch.relu, half_zeros(10, 7)),
+        pytest.param(torch.abs, half_zeros(10, 7), marks=pytest.mark.exhaustive),
+        (nn.functional.hardtanh, torch.arange(-40.0, 40.0).div(10).round().requires_grad_()),
         (nn.MaxPool2d(2), torch.zeros(1, 1, 20, 20, requires_grad=True)),
         (nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2)), half_zeros(2, 1, 12, 12)),
     ],
@@ -139,8 +137,9 @@ def test_functions_of_symmetric_matrices(function, inputs):
     assert "values" in statuses(scaled(function, 1.01), inputs, "values")[0]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("made_double", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "made_double"), [(torch.float32, False), (torch.float32, True), (torch.float64, False)]
+)
 def test_a_matrix_is_symmetric_up_to_rounding(dtype, made_double):
     """As A Aᵀ is, with some kernels: every entry is off by a little."""
     even = positive_definite(n=4).detach().to(dtype)
@@ -226,10 +225,10 @@ HALVES = {
 @pytest.mark.parametrize("name", HALVES)
 def test_functions_that_round_inside_are_held_to_that_precision(name):
     names = ["values", "linearity", "second_order", "extremes", "dtypes", "jvp", "hessian"]
-    failed, text = statuses(HALVES[name], draw(4, 3), names)
+    failed, text = statuses(HALVES[name], draw(2, 3), names)
     assert not failed, text
     for factor in (1.3, -1.0, 0.0):
-        failed, text = statuses(scaled(HALVES[name], factor), draw(4, 3), "values")
+        failed, text = statuses(scaled(HALVES[name], factor), draw(2, 3), "values")
         assert failed, text
 
 
