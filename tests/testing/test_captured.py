@@ -199,3 +199,26 @@ def test_an_attribute_is_no_variable_of_its_name():
     assert without_captured_leaves(lambda x: x * holder.weight)[1] == {}
     report = values(lambda x: Half.apply(x, holder.weight) + Half.apply(x, weight))
     assert report["values"].message == "the gradient of weight is wrong"
+
+
+def test_leaves_of_a_closure_are_audited_and_left_alone():
+    weight = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    layer = nn.Linear(3, 2)
+    for function in (lambda x: x * weight, lambda x: layer(x), layer.forward):
+        assert torchbp.check(function, draw(3), checks="fast").sound
+    report = values(lambda x: Half.apply(x, weight))
+    assert "the gradient of weight is wrong" in report["values"].message
+    assert weight.grad is None
+    assert layer.weight.grad is None
+    assert layer.weight.dtype == torch.float32
+
+
+SCALE = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+
+
+def test_leaves_are_found_in_the_functions_that_a_function_defines():
+    def scaled(x):
+        return torch.stack([Half.apply(row, SCALE) for row in x])
+
+    assert "the gradient of SCALE is wrong" in values(scaled)["values"].message
+    assert SCALE.grad is None
