@@ -35,7 +35,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as of what a shell runs
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # as of what nohup runs
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-gc.disable()  # what the collection of tests imports stays: to look for garbage in it takes longer than to read the files
+gc.disable()  # what the collection of tests imports stays: to look for garbage in it takes longer than to read files
 
 MARKED = ("browser", "compiler", "processes")  # a test that takes this fixture has the mark of the same name
 
