@@ -123,7 +123,7 @@ def test_rows_of_another_kind_are_refused_in_a_line(frame):
         model.predict(frame.drop(columns="day"))
     with pytest.raises(ValueError, match="column 'size' is complex"):
         model.fit(frame.assign(size=1j), targets(frame))
-    with pytest.raises(ValueError, match="could not convert string to float: .*u.*; give a pandas frame"):
+    with pytest.raises(ValueError, match=r"could not convert string to float: .*u.*; give a pandas frame"):
         model.fit(np.array([["u", "v"]] * 60), np.arange(60.0))
     assert np.isfinite(model.predict(frame.assign(day=None, size=None, colour="violet", grade=None))).all()
 
