@@ -9,7 +9,7 @@ from torchbp.testing.numerics.low_precision import results_at
 from torchbp.testing.numerics.rounding import Roundings, Sizes
 from torchbp.testing.numerics.tensors import cast, is_inexact, largest
 from torchbp.testing.numerics.ulp import ALIKE, wrong_entry
-from torchbp.testing.report import Defect, Skipped
+from torchbp.testing.report import ROUNDED, Defect, Skipped
 from torchbp.testing.subject.graph import custom_nodes
 from torchbp.testing.subject.naming import listing
 
@@ -76,7 +76,7 @@ def _expect_precision_in_backward(subject, dtype, tolerance):
         if _is_off(a, b, tolerance):
             what = f"the backward computes the gradient of {name} in lower precision than the forward"
             where = "" if dtype == torch.float64 else f" of {_word(dtype)}"
-            raise Defect(f"{what}{where}: rounded to {seen.unit:.1g}", [_IN_BACKWARD])
+            raise Defect(f"{what}{where}: rounded to {seen.unit:.1g}", [_IN_BACKWARD], ROUNDED)
 
 
 def _is_off(a, b, tolerance):
