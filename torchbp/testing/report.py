@@ -14,6 +14,7 @@ PASS, FAIL, UNSUPPORTED, SKIP = "PASS", "FAIL", "UNSUPPORTED", "SKIP"
 WRONG_GRADIENT = "the gradient is wrong"
 WRONG_SECOND_DERIVATIVE = "the second derivative is wrong"
 ROUNDED = "the backward computes in lower precision"
+REPEATED_INDEX = "where an index repeats, the gradient is wrong"
 WRITTEN_INTO = "the backward writes into the incoming gradient"
 COLOURS = {PASS: "green", FAIL: "bold red", UNSUPPORTED: "yellow", SKIP: "dim"}
 _HTML = {PASS: "green", FAIL: "firebrick", UNSUPPORTED: "darkgoldenrod", SKIP: "gray"}

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from torchbp.testing.report import (
     FAIL,
+    REPEATED_INDEX,
     ROUNDED,
     SKIP,
     UNSUPPORTED,
@@ -17,6 +18,7 @@ _TOLD_BY = {  # the check that tells most of a cause
     WRONG_GRADIENT: "values",
     WRONG_SECOND_DERIVATIVE: "second_order",
     ROUNDED: "dtypes",
+    REPEATED_INDEX: "variations",
     WRITTEN_INTO: "side_effects",
 }
 _WRITTEN = "refers to a single memory location"  # torch's error of a write into an expanded tensor

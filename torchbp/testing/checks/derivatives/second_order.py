@@ -20,6 +20,7 @@ _REMEDIES = (
     "operations that have a second derivative",
 )
 _REFUSALS = ("once_differentiable", "not implemented", "does not support double", "is not differentiable", "twice")
+_TO_DO = "to do: save inputs and outputs alone and compute the rest in the backward; or use once_differentiable"
 _WHOLE = 24  # entries of a gradient, or of an argument, that are all looked at
 
 
@@ -32,7 +33,7 @@ def second_order(subject):
     try:
         return judged(compare(gradient, whole=_WHOLE))
     except Defect as defect:
-        lines = [*defect.details, *(f"likely culprit: {line}" for line in kept[:2])]
+        lines = [*defect.details, *(f"likely culprit: {line}" for line in kept[:2]), *([_TO_DO] if kept else [])]
         message = defect.message.replace("the gradient of", "the second derivative by")
         message = message.replace("the gradients of", "the second derivatives by")
         cause = WRONG_SECOND_DERIVATIVE if kept else defect.cause  # it may be wrong because the gradient is

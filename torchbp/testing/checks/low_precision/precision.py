@@ -22,7 +22,10 @@ _FEW_ROWS = (128, 256)
 _MOST_NUMBERS = 2**20
 _MOST_CALLS = 10_000  # of operations and Python functions; it is called about 50 times with so many rows
 _IN_BACKWARD = "likely cause: .float() or a tensor of a lower precision in the backward"
-_CAUSE = "likely cause: numbers that cancel, overflow or underflow in the backward; compute in float32 inside"
+_CAUSE = (
+    "likely cause: numbers that cancel, overflow or underflow in the backward, or in what the forward saves for it; "
+    "compute in float32 inside"
+)
 _NOT_CAST = (
     "likely cause: the incoming gradient has the dtype of the output; cast it to that of what it is multiplied with"
 )
