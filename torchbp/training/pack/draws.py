@@ -5,7 +5,6 @@ interruption, its members are the same, bit for bit.
 """
 
 import contextlib
-import warnings
 
 import numpy as np
 import torch
@@ -38,8 +37,7 @@ def train_draw(number, rows, until=None, **options):
     work = np.cumsum([sum(p.numel() for p in of_one[0].parameters()) for of_one in draw.networks])
     ends = until and (lambda place: until(work[place] / work[-1]))
     try:
-        with warnings.catch_warnings(), one_thread():
-            warnings.simplefilter("ignore")  # of networks that have diverged: their answers say it
+        with one_thread():
             fit_folds(draw, rows, target, ends)
         answers = torch.stack([_held_out_answers(draw, networks, rows) for networks in draw.networks])
     except FloatingPointError:  # all of them have
