@@ -11,7 +11,7 @@ from torchbp.cli.help import SECTIONS, keys_of, written
 from torchbp.cli.keys import LINKED
 from torchbp.cli.layout import LEFT, WIDTH, page
 from torchbp.cli.signatures import REQUIRED, argument_texts, parameters_of
-from torchbp.training.cli.arguments import GROUPS
+from torchbp.training.cli.argument_errors import GROUPS
 
 
 def printed(*arguments):

@@ -23,7 +23,8 @@ from torchbp.explanation.render.steps_text import table
 from torchbp.explanation.render.text import closing, heading
 from torchbp.printing import complain, say
 from torchbp.training.checkpoints.reading import find_checkpoint, read_checkpoint
-from torchbp.training.cli.arguments import Parser, configs_first, known_keys, nearest
+from torchbp.training.cli.argument_errors import Parser, known_keys, nearest
+from torchbp.training.cli.arguments import configs_first
 from torchbp.training.cli.finite_answers import check_finite
 from torchbp.training.cli.lightning_quiet import silence_lightning
 from torchbp.training.cli.trained_settings import add_settings, settings_of_rows

@@ -4,7 +4,8 @@ import torch
 
 from torchbp.printing import complain
 from torchbp.training.callbacks.interruption import Interruption
-from torchbp.training.cli.arguments import configs_first, reason_of_class
+from torchbp.training.cli.argument_errors import reason_of_class
+from torchbp.training.cli.arguments import configs_first
 from torchbp.training.cli.lightning_quiet import silence_lightning
 from torchbp.training.cli.processes import leave_process_group, package_that_raised, rank
 from torchbp.training.cli.training_cli import run_command

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torchbp.cli.keys import LINKED, recipe_keys
 from torchbp.training.checkpoints.compatibility import changed_settings, check_same_settings
-from torchbp.training.cli.arguments import GROUPS
+from torchbp.training.cli.argument_errors import GROUPS
 from torchbp.training.data.reading.bundled import BUNDLED
 from torchbp.training.errors import SettingError
 

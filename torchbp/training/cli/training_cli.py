@@ -18,7 +18,7 @@ from torchbp.training.checkpoints.reading import find_checkpoint, read_checkpoin
 from torchbp.training.checkpoints.resuming import is_of_folds, newest_best_checkpoint, run_folder
 from torchbp.training.checkpoints.saving import AtomicCheckpointIO
 from torchbp.training.cli import running
-from torchbp.training.cli.arguments import GROUPS, Parser
+from torchbp.training.cli.argument_errors import GROUPS, Parser
 from torchbp.training.cli.checkpoint_checks import check_checkpoint
 from torchbp.training.cli.folds import SeveralFolds, run_folds
 from torchbp.training.cli.lightning_quiet import SaveConfig

@@ -55,6 +55,30 @@ def saved_rows(state):
     return hashes.numpy(), splits
 
 
+def rows_to_save(table):
+    """What a checkpoint keeps of a table: the hash of each row, and the splits."""
+    hashes = row_hashes(table.features.numpy(), table.labels.numpy())
+    splits = {name: rows.to(torch.int32) for name, rows in table.splits.items()}
+    return {"hashes": torch.from_numpy(hashes), "splits": splits}
+
+
+def change_of_rows(state, current, splits):
+    """In words, how a table, with these hashes and splits, differs from that of a checkpoint's `state_dict` of the
+    data; "" where it does not.
+
+    Raises:
+        UserError: as `saved_rows`.
+    """
+    saved, saved_splits = saved_rows(state)
+    if not np.array_equal(saved, current):
+        if order_of(saved, current) is not None:
+            return "its rows are in another order, and a resumed run takes them by their places"
+        return difference(saved, current)
+    if all(torch.equal(rows, splits[name]) for name, rows in saved_splits.items()):
+        return ""
+    return "its rows are the same, but they are split in another way"
+
+
 def order_of(saved, current):
     """Where the saved rows stand now, indices `(N,)`, if the current rows are the same in any order; else None."""
     if len(saved) != len(current):

@@ -142,3 +142,15 @@ def check_same_columns(first, first_path, frame, path, settings):
     absent = [name for name in first if name not in frame and name not in settings.ignore]
     if absent:
         raise UserError(f"{path} has no column {absent[0]!r}, as {first_path} has; all files need the same columns")
+
+
+def is_array(value):
+    """Whether it is a DataFrame or an array, and no name."""
+    return hasattr(value, "shape") and hasattr(value, "__array__")
+
+
+def plain_setting(value):
+    """What a checkpoint can hold of a setting: a frame is named "the frame"."""
+    if is_array(value) or hasattr(value, "to_frame"):
+        return "the frame"
+    return [plain_setting(one) for one in value] if isinstance(value, list | tuple) else value

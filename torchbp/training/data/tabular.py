@@ -4,14 +4,13 @@ import dataclasses
 import functools
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 
 from torchbp.training.data.batches import MOST_BATCHES_AT_ONCE, ROWS_AT_ONCE, Batches, Loader
 from torchbp.training.data.columns import Columns
-from torchbp.training.data.fingerprint import difference, order_of, row_hashes, saved_rows
-from torchbp.training.data.frames import frame_of_arrays
+from torchbp.training.data.fingerprint import change_of_rows, rows_to_save
+from torchbp.training.data.frames import frame_of_arrays, is_array, plain_setting
 from torchbp.training.data.settings import TableSettings
 from torchbp.training.data.table import load_table
 from torchbp.training.errors import SettingError, UserError
@@ -119,13 +118,13 @@ class TabularData(pl.LightningDataModule):
         for name in OF_STEPS:
             if given[name] is not None and given[name] < 1:
                 raise SettingError(f"data.{name}={given[name]} must be at least 1")
-        if _is_table(given["source"]):
-            y = given["target"] if _is_table(given["target"]) or hasattr(given["target"], "to_frame") else None
+        if is_array(given["source"]):
+            y = given["target"] if is_array(given["target"]) or hasattr(given["target"], "to_frame") else None
             frame, names = frame_of_arrays(given["source"], y)
             given |= {"source": frame, "target": names or given["target"]}
         self._batch_size, self.batches_at_once = given["batch_size"], given["batches_at_once"]
         # A checkpoint has the settings that say which rows the network was trained on
-        plain = {name: _plain(value) for name, value in given.items() if name not in OF_STEPS}
+        plain = {name: plain_setting(value) for name, value in given.items() if name not in OF_STEPS}
         self._set_hparams(plain)
         self._log_hyperparams = False
         settings = TableSettings(**{name: value for name, value in given.items() if name not in OF_STEPS})
@@ -245,9 +244,7 @@ class TabularData(pl.LightningDataModule):
     @functools.cached_property
     def saved_rows(self):
         """The hash of each row, and the split: a checkpoint keeps them."""
-        hashes = row_hashes(self.table.features.numpy(), self.table.labels.numpy())
-        splits = {name: rows.to(torch.int32) for name, rows in self.splits.items()}
-        return {"hashes": torch.from_numpy(hashes), "splits": splits}
+        return rows_to_save(self.table)
 
     def check_rows(self, state_dict):
         """Compare the rows and their split with those of a checkpoint's `state_dict`.
@@ -255,21 +252,11 @@ class TabularData(pl.LightningDataModule):
         Raises:
             UserError: other rows or labels, another order or another split.
         """
-        hashes, splits = saved_rows(state_dict)
-        current = self.saved_rows["hashes"].numpy()
-        if np.array_equal(hashes, current):
-            if all(torch.equal(rows, self.splits[name]) for name, rows in splits.items()):
-                return
-            what = "its rows are the same, but they are split in another way"
-        else:
-            same = order_of(hashes, current) is not None
-            what = difference(hashes, current)
-            if same:
-                what = "its rows are in another order, and a resumed run takes them by their places"
-        raise UserError(
-            f"{self.source} does not have the rows that this network was trained on: {what}. Some of those may be "
-            "among the test rows now; give the data as it was, or train a new network"
-        )
+        if what := change_of_rows(state_dict, self.saved_rows["hashes"].numpy(), self.splits):
+            raise UserError(
+                f"{self.source} does not have the rows that this network was trained on: {what}. Some of those may be "
+                "among the test rows now; give the data as it was, or train a new network"
+            )
 
     def rows_of_a_step(self, trainer):
         """Of all processes."""
@@ -305,15 +292,3 @@ class TabularData(pl.LightningDataModule):
         process = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         pinned = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return Loader(tensors, Batches(len(tensors[0]), batch_size, *process, order, at_once), pinned)
-
-
-def _is_table(value):
-    """Whether it is a DataFrame or an array, and no name."""
-    return hasattr(value, "shape") and hasattr(value, "__array__")
-
-
-def _plain(value):
-    """What a checkpoint can hold of a setting: a frame is named "the frame"."""
-    if _is_table(value) or hasattr(value, "to_frame"):
-        return "the frame"
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

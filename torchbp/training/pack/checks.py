@@ -5,7 +5,7 @@ from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
 from torchbp.cli.keys import TRAINER_DEFAULTS
 from torchbp.training.checkpoints.compatibility import changed_settings, check_same_settings
-from torchbp.training.cli.arguments import GROUPS
+from torchbp.training.cli.argument_errors import GROUPS
 from torchbp.training.errors import SettingError
 from torchbp.training.model.loading import is_pack
 from torchbp.training.pack.budget import seconds_of

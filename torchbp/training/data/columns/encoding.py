@@ -83,7 +83,10 @@ def _read_number(column, kind, path, first_row, strange):
         if "," in value and not np.isnan(numbers.read_numbers(pd.Series([value]), ",")[0][0]):
             what = "no number with a decimal point; set data.decimal to ',' if that is its sign, or correct it"
         if not np.isnan(values[bad][0]):
-            what = "not a finite float32, as a feature must be; its largest number is 3.4e38"
+            what = (
+                "not a finite float32, as a feature must be, 3.4e38 at most; correct it, or name it in "
+                "data.na_values if it means a missing value"
+            )
         raise UserError(f"{path}: {place(column.name, bad, first_row)} is {value!r}, {what}")
     if "currency" in kind and not numbers.is_number(column):
         others = set(numbers.currencies(column)) - {kind["currency"]}
