@@ -163,3 +163,28 @@ def test_tables_with_words_and_dates_are_found_again():
     assert {kind["kind"] for kind in data.columns.values()} >= {"words", "date", "category", "number"}
     again = TabularData.of_checkpoint(checkpoint_of(data), "a.ckpt", source=frame[::-1])
     assert torch.equal(again.rows("test")[0], data.rows("test")[0])
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_another_file_is_scored_without_the_files_of_the_training(split, tmp_path):
+    names = {}
+    for name, rows in {
+        "train": FRAME[:200],
+        "of_split": FRAME[200:260],
+        "other": FRAME[260:],
+        "moved": FRAME[199::-1],
+    }.items():
+        names[name] = str(tmp_path / f"{name}.csv")
+        rows.to_csv(names[name], index=False)
+    data = TabularData(names["train"], "y", **{f"{split}_source": names["of_split"]})
+    checkpoint = checkpoint_of(data)
+    other = TabularData.of_checkpoint(checkpoint, "c.ckpt", source=names["other"])
+    assert len(other.table.features) == len(other.splits["test"]) == 40
+    assert "all 40 rows are scored, which are new to the network" in str(other.table.lines)
+    with_others = TabularData.of_checkpoint(checkpoint, "c.ckpt", source=names["moved"])
+    assert {name: len(rows) for name, rows in with_others.splits.items()} == {
+        name: len(rows) for name, rows in data.splits.items()
+    }
+    FRAME[260:].drop(columns="z").to_csv(names["other"], index=False)
+    with pytest.raises(UserError, match=r"other\.csv has no column 'z'"):
+        TabularData.of_checkpoint(checkpoint, "c.ckpt", source=names["other"])

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from torchbp.training.data.fingerprint import CHANGED, difference, order_of, row_hashes, saved_rows, shared_rows
+from torchbp.training.data.frames import plain_setting
 from torchbp.training.data.reading.text_files import Reading
 from torchbp.training.data.table import Trained, load_table
 from torchbp.training.errors import SettingError, UserError
@@ -27,6 +28,11 @@ def table_of_checkpoint(settings, checkpoint, path, changed):
     for split in ("test", "val"):
         if changed.get(f"{split}_source") is not None:
             return _scored_as_a_whole(load_table(_unsplit(settings), trained, split), saved, settings)
+    if _may_be_another_file(settings, checkpoint):
+        # the validation and test files of the training belong to the training file alone
+        table = load_table(_unsplit(dataclasses.replace(settings, val_source=None, test_source=None)), trained)
+        if shared_rows(saved[0], _hashes(table)) <= CHANGED * len(table.features):
+            return _scored_as_a_whole(table, saved, settings)
     table = load_table(_unsplit(settings), trained)
     hashes, splits = saved
     current = _hashes(table)
@@ -40,6 +46,12 @@ def table_of_checkpoint(settings, checkpoint, path, changed):
             "name it as data.test_source"
         )
     return _scored_as_a_whole(table, saved, settings)
+
+
+def _may_be_another_file(settings, checkpoint):
+    """Whether the source has another name than that of the training, which had a validation or a test file."""
+    has_others = settings.val_source is not None or settings.test_source is not None
+    return has_others and plain_setting(settings.source) != checkpoint["datamodule_hyper_parameters"].get("source")
 
 
 def _unsplit(settings):
