@@ -29,8 +29,17 @@ ENOUGH = {"forward": 1.5, "backward": 2.0}
 LESS_EXACT = {"scaled_dot_product_attention": 1.5}
 
 
+@pytest.mark.parametrize(
+    "dtypes",
+    [
+        (torch.float32, torch.bfloat16),
+        pytest.param((torch.float64, torch.float16), marks=pytest.mark.exhaustive),
+    ],
+    ids=["float32 and bfloat16", "float64 and float16"],
+)
 @pytest.mark.parametrize("name", RULES)
-def test_no_operation_is_less_exact_than_torchs(name):
+def test_no_operation_is_less_exact_than_torchs(name, dtypes, monkeypatch):
+    monkeypatch.setattr(accuracy, "DTYPES", dtypes)
     records = list(accuracy.measure([name], **SMALL))
     assert records
     for record in records:

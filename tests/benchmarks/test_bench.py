@@ -182,7 +182,10 @@ def test_training(tmp_path, monkeypatch, capfd):
 
 
 @pytest.mark.parametrize("name", TRAININGS)
-@pytest.mark.parametrize(("source", "sizes"), [("breast_cancer", (30, 4, 1)), ("digits", (64, 3, 10))])
+@pytest.mark.parametrize(
+    ("source", "sizes"),
+    [("breast_cancer", (30, 4, 1)), pytest.param("digits", (64, 3, 10), marks=pytest.mark.exhaustive)],
+)
 def test_steps_are_what_the_time_is_divided_by(source, sizes, name, monkeypatch):
     task = training_runs.Task(TabularData(source, batch_size=100), sizes, 3)
     steps = []
