@@ -13,7 +13,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torchbp import SGD
 from torchbp.benchmarks import command
 from torchbp.benchmarks.commands import layers, step, training
-from torchbp.benchmarks.helpers import jax_process, networks, step_variants, timing, training_runs
+from torchbp.benchmarks.helpers import networks, step_variants, timing, training_runs
+from torchbp.benchmarks.helpers.jax import jax_process
 from torchbp.benchmarks.helpers.memory_use import peak_bytes, saved_bytes
 from torchbp.benchmarks.helpers.timing import interleaved
 from torchbp.cli import main

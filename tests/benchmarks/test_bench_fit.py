@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from torchbp.benchmarks.commands import fit
-from torchbp.benchmarks.helpers import jax_process, turns, whole_fits
+from torchbp.benchmarks.helpers import turns, whole_fits
+from torchbp.benchmarks.helpers.jax import jax_process
 from torchbp.cli import main
 
 

@@ -11,11 +11,20 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
 
 from torchbp.benchmarks.commands import tables
-from torchbp.benchmarks.helpers import real_tables, table_models, table_records, table_scores
-from torchbp.benchmarks.helpers.real_tables import CLASSES, NUMBER, read_table, split, table_files
-from torchbp.benchmarks.helpers.table_models import ABLATION, MODELS, PEER, library_models, of_library
-from torchbp.benchmarks.helpers.table_records import TableRecords, key_of
-from torchbp.benchmarks.helpers.table_summaries import counted_loss, paired, summaries
+from torchbp.benchmarks.helpers import real_tables
+from torchbp.benchmarks.helpers.real_tables import (
+    CLASSES,
+    NUMBER,
+    read_table,
+    split,
+    table_files,
+    table_models,
+    table_records,
+    table_scores,
+)
+from torchbp.benchmarks.helpers.real_tables.table_models import ABLATION, MODELS, PEER, library_models, of_library
+from torchbp.benchmarks.helpers.real_tables.table_records import TableRecords, key_of
+from torchbp.benchmarks.helpers.real_tables.table_summaries import counted_loss, paired, summaries
 from torchbp.cli import main
 
 DUMMIES = {
