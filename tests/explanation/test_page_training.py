@@ -172,7 +172,7 @@ def test_a_convolution_of_many_products_is_not_trained_and_the_page_says_so(with
     layers = [torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(784, 1)]
     page = torchbp.explain(torch.nn.Sequential(*layers), torch.randn(1, 1, 16, 16), [[1.0]]).to_html()
     assert data_of(page)["program"] is None
-    assert "The page trains convolutions of up to 5,000 products for each row." in page
+    assert "The page trains convolutions of up to 5,000 products for each row; these have 7,056." in page
 
 
 def test_a_page_without_such_layers_has_no_script_of_them(without_checks):
