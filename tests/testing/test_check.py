@@ -99,7 +99,7 @@ def test_inputs_that_say_nothing_are_all_audited_but_may_have_no_gradient():
 def test_what_cannot_run_is_an_error():
     with pytest.raises(ValueError, match="raises RuntimeError: "):
         torchbp.check(torch.matmul, (numbers(2, 3), numbers(2, 3)))
-    with pytest.raises(ValueError, match="^'sin' is not callable; give a function, "):
+    with pytest.raises(ValueError, match=r"^'sin' is not callable; give a function, "):
         torchbp.check("sin", numbers(3))
     with pytest.raises(ValueError, match="input of sin on the meta device: a tensor there has no numbers"):
         torchbp.check(torch.sin, torch.ones(3, device="meta"))
