@@ -5,15 +5,13 @@ interruption, its members are the same, bit for bit.
 """
 
 import contextlib
-import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from torchbp.estimators import PackClassifier
 from torchbp.estimators.pack_training import PackTraining, evaluated
-from torchbp.training.atomic_write import atomic_write
+from torchbp.training.atomic_write import atomic_save
 from torchbp.training.errors import UserError
 
 OF_DRAW = len(PackTraining.depths)  # configurations
@@ -36,8 +34,7 @@ def train_draw(number, rows, until=None, **options):
     options = options_of(folds, members=OF_DRAW * folds, **options)
     draw = PackTraining(options, rows.array[rows.fitted], rows.fitted_weight, rows.task.outputs, loss, random)
     try:
-        with warnings.catch_warnings(), one_thread():
-            warnings.simplefilter("ignore")  # of networks that have diverged: their answers say it
+        with one_thread():
             fit_folds(draw, rows, target, until)
         answers = torch.stack([_held_out_answers(draw, networks, rows) for networks in draw.networks])
     except FloatingPointError:  # all of them have
@@ -89,9 +86,7 @@ def _held_out_answers(draw, networks, rows):
 
 
 def write_draw(draw, folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(_path(folder, draw["number"])) as temporary, Path(temporary).open("wb") as file:
-        torch.save(draw, file)
+    atomic_save(draw, _path(folder, draw["number"]))
 
 
 def drawn_numbers(folder):
