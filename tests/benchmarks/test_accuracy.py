@@ -126,7 +126,7 @@ def test_softmax_and_its_gradient_are_those_of_scipy():
 def test_a_rule_without_inputs_is_named(monkeypatch):
     monkeypatch.delitem(accuracy.INPUTS, "linear")
     (record,) = accuracy.measure(["linear"])
-    assert record == {"note": "missing: linear: it has no row in torchbp/benchmarks/helpers/accuracy_inputs.py"}
+    assert record == {"note": "missing: linear: it has no row in torchbp/benchmarks/helpers/accuracy/inputs.py"}
 
 
 def test_the_command_prints_a_table_and_writes_the_book(tmp_path, capsys, monkeypatch):
