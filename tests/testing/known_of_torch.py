@@ -12,6 +12,7 @@ _VIEW = "convention: it reads the memory of its input by strides"
 _TRIANGLE = "convention: the factor is a triangle, and the entries beyond it are not read"
 _FORWARD = "defect: the forward-mode derivative is not that of the backward"
 _RANGE = "convention: the derivative is beyond the range of the numbers"
+_ROOT = "convention: at 0 the derivative of a root is infinite"
 _MEDIAN = "defect: of an expanded tensor it gives uninitialised memory"
 _REPEATED = "convention: indices that repeat"
 _TIES = "convention: numbers that are equal share the gradient of their extreme"
@@ -135,7 +136,17 @@ KNOWN = {
     "select_scatter": {"vmap": "defect: the gradient of what is scattered is multiplied by the size"},
     "scatter_reduce.prod": {"hessian": "defect: no forward-mode tangent, and no error"},
     "to_sparse": {"extremes": "convention: entries that are 0 are dropped"},
-    "normal": {"values": "convention: the gradients of mean and standard deviation are zero"},
+    "normal": {
+        "values": "convention: the gradients of mean and standard deviation are zero",
+        "jvp": "defect: forward mode raises where mean and standard deviation broadcast",
+    },
+    "fmod": {"extremes": _RANGE},
+    "remainder": {"extremes": _RANGE},
+    "__rmod__": {"extremes": _RANGE},
+    "pow": {"extremes": _ROOT},
+    "float_power": {"extremes": _ROOT},
+    "index_fill": {"vmap": "defect: over the value, every sample gets that of the last one"},
+    "grid_sampler_2d": {"extremes": "defect: with reflected borders a nan or inf in the grid ends the process"},
     "masked.median": {"layouts": _MEDIAN},
     "masked.std": {"extremes": "convention: the standard deviation has a kink where all numbers are equal"},
     "__rpow__": {"values": "convention: the sample has no finite output"},

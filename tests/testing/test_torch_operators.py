@@ -38,6 +38,11 @@ def scattered(x):
     return torch.func.vmap(lambda row: torch.select_scatter(row, x, 0, 1))(rows)
 
 
+def filled(values):
+    rows, columns = torch.zeros(2, 3, dtype=values.dtype), torch.tensor([0, 2])
+    return torch.func.vmap(lambda value: torch.index_fill(rows, 1, columns, value))(values)
+
+
 def similar(x):
     """x · y, since both norms are less than eps, or equal to it."""
     return F.cosine_similarity(x, torch.tensor([0.6, 0.8], dtype=x.dtype), dim=0, eps=1.0)
@@ -51,6 +56,7 @@ def similar(x):
         ("nn.functional.poisson_nll_loss", lambda y: F.poisson_nll_loss(0 * y, y, full=True), [-0.5], [0.0]),
         ("nn.functional.cosine_similarity", similar, [0.6, 0.0], [0.6, 0.8]),
         ("select_scatter", scattered, [1.0] * 5, [3.0] * 5),
+        ("index_fill", filled, [1.0, 2.0], [4.0, 4.0]),
         ("nn.SoftMarginLoss", lambda x: F.soft_margin_loss(x, -torch.ones_like(x)).float(), [1000.0], [1.0]),
     ],
 )
