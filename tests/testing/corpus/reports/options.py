@@ -1,6 +1,7 @@
 """Segments, targets, reductions and options: right for those that are given."""
 
 import torch
+from torch.autograd import Function
 from torch.nn import functional as F
 
 from tests.testing.corpus.entry import draw, gradients, raised
@@ -163,21 +164,24 @@ def squared(x, y, reduction="sum"):
     return {"sum": loss.sum, "mean": loss.mean, "none": lambda: loss}[reduction]()
 
 
-def _squared_backward(divided):
-    def backward(g, x, y, reduction):
-        slope = 2 * g * (x - y)
-        slope = slope / x.numel() if divided and reduction == "mean" else slope
-        return slope, -slope, None
+class MeanOfLosses(Function):
+    @staticmethod
+    def forward(ctx, x, y, reduction="sum"):
+        ctx.save_for_backward(x, y)
+        ctx.reduction = reduction
+        return squared(x, y, reduction)
 
-    return backward
+    @staticmethod
+    def backward(ctx, g):
+        x, y = ctx.saved_tensors
+        return 2 * g * (x - y), -2 * g * (x - y), None
 
 
-MeanOfLosses, MeanOfLossesTwin = pair(
-    "MeanOfLosses",
-    lambda x, y, reduction="sum": (squared(x, y, reduction), (x, y, reduction)),
-    _squared_backward(divided=False),
-    _squared_backward(divided=True),
-)
+class MeanOfLossesTwin(MeanOfLosses):
+    @staticmethod
+    def backward(ctx, g):
+        count = ctx.saved_tensors[0].numel() if ctx.reduction == "mean" else 1
+        return MeanOfLosses.backward(ctx, g / count)
 
 
 def marginal(x, r):
