@@ -11,6 +11,7 @@ from torchbp.testing.numerics.tensors import cast, largest, nudged
 from torchbp.testing.options import Options
 from torchbp.testing.subject.callee import Callee
 from torchbp.testing.subject.global_settings import current_settings, restore_settings
+from torchbp.testing.subject.graph import moved_along
 from torchbp.testing.subject.outputs import Behaviour, Outputs, tensors_of
 from torchbp.testing.subject.precision import Precision
 from torchbp.testing.subject.rng import Randomness
@@ -105,11 +106,12 @@ class Subject:
             return self.call_no_grad(point)
 
     def _call_surrogate(self, point):
+        """What the surrogate returns near the audited point, by its own gradient there: a detach makes a constant."""
         self.random.seed()
-        with torch.no_grad():
-            result = self.callee.call_surrogate(self.arguments, self.fresh_tensors(point=point), self.options.surrogate)
-        tensors = tensors_of(result)
-        return [tensors[i] for i in self.outputs.compared]
+        tensors = self.fresh_tensors(self.differentiable)
+        returned = tensors_of(self.callee.call_surrogate(self.arguments, tensors, self.options.surrogate))
+        leaves = [(tensors[i], point[i] - self.point[i]) for i in self.differentiable]
+        return moved_along([returned[i] for i in self.outputs.compared], leaves)
 
     def result_of(self, tensors):
         """What the function returns. Global settings that it changes are noted, and put back."""

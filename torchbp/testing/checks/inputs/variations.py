@@ -103,6 +103,7 @@ def _other_masks(mask, source):
     one = mask.clone()
     one.view(-1)[0] = ~one.view(-1)[0]
     yield "with its first entry inverted", one
+    yield "as uint8", mask.to(torch.uint8)
 
 
 def _other_constants(tensor, source):
