@@ -63,16 +63,17 @@ class Overflows(DispatchMode):
 
 
 class Sizes(DispatchMode):
-    """Records how many numbers the largest tensor has that an operation makes."""
+    """Records how many numbers the largest tensor has that an operation makes, and how many operations there are."""
 
     def __init__(self):
         super().__init__()
-        self.largest = 0
+        self.largest = self.count = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         made = [t.numel() for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
         self.largest = max([self.largest, *made])
+        self.count += 1
         return result
 
 

@@ -107,11 +107,15 @@ class Subject:
 
     def _call_surrogate(self, point):
         """What the surrogate returns near the audited point, by its own gradient there: a detach makes a constant."""
-        self.random.seed()
         tensors = self.fresh_tensors(self.differentiable)
+        moves = [(tensors[i], point[i] - self.point[i]) for i in self.differentiable]
+        return moved_along(self.call_surrogate(tensors), moves)
+
+    def call_surrogate(self, tensors):
+        """The outputs of the surrogate that are compared."""
+        self.random.seed()
         returned = tensors_of(self.callee.call_surrogate(self.arguments, tensors, self.options.surrogate))
-        leaves = [(tensors[i], point[i] - self.point[i]) for i in self.differentiable]
-        return moved_along([returned[i] for i in self.outputs.compared], leaves)
+        return [returned[i] for i in self.outputs.compared]
 
     def result_of(self, tensors):
         """What the function returns. Global settings that it changes are noted, and put back."""

@@ -18,7 +18,7 @@ def _grouped_backward(count):
         share = q.shape[0] // k.shape[0]
         head = torch.arange(q.shape[0]) % count(share, k.shape[0])
         head = head.clamp(max=k.shape[0] - 1)
-        by_k = torch.zeros_like(k).index_add(0, head, g * q)
+        by_k = torch.zeros_like(k).index_add(0, head, (g * q).to(k.dtype))
         return g * k.repeat(share, *[1] * (k.dim() - 1)), by_k
 
     return backward
@@ -41,9 +41,7 @@ def _column_tail(g, x):
     return torch.cat([right[..., :whole], torch.zeros_like(right[..., whole:])], -1) if whole else right
 
 
-ColumnTail, ColumnTailTwin = pair(
-    "ColumnTail", lambda x: (x.square(), (x,)), _column_tail, lambda g, x: 2 * g * x
-)
+ColumnTail, ColumnTailTwin = pair("ColumnTail", lambda x: (x.square(), (x,)), _column_tail, lambda g, x: 2 * g * x)
 
 
 def token_sums(v):
@@ -70,16 +68,16 @@ FirstTokens, FirstTokensTwin = pair(
 
 def causal_sums(q, k):
     """Each query times the keys up to it."""
-    if k.shape[0] < q.shape[0]:
-        raise ValueError(f"{k.shape[0]} keys are fewer than {q.shape[0]} queries")
-    return q * k.cumsum(0)[: q.shape[0]]
+    if k.shape[-2] < q.shape[-2]:
+        raise ValueError(f"{k.shape[-2]} keys are fewer than {q.shape[-2]} queries")
+    return q * k.cumsum(-2)[..., : q.shape[-2], :]
 
 
 def _causal_backward(rest):
     def backward(g, q, k):
         seen = reverse_sums(g * q)
-        unseen = torch.full_like(k[q.shape[0] :], rest)
-        return g * k.cumsum(0)[: q.shape[0]], torch.cat([seen, unseen])
+        unseen = torch.full_like(k[..., q.shape[-2] :, :], rest)
+        return g * k.cumsum(-2)[..., : q.shape[-2], :], torch.cat([seen, unseen], -2)
 
     return backward
 
@@ -117,11 +115,19 @@ def product(x, weight):
     return x @ weight.mT
 
 
+def _product_backward(read):
+    def backward(g, x, weight):
+        g = g.to(weight.dtype)
+        return g @ read(weight), g.mT @ x
+
+    return backward
+
+
 ByMemory, ByMemoryTwin = pair(
     "ByMemory",  # the backward reads a transposed weight as it lies
     lambda x, weight: (product(x, weight), (x, weight)),
-    lambda g, x, weight: (g @ _in_memory_order(weight), g.mT @ x),
-    lambda g, x, weight: (g @ weight, g.mT @ x),
+    _product_backward(_in_memory_order),
+    _product_backward(lambda weight: weight),
 )
 
 
@@ -155,11 +161,13 @@ DEFECTS = [
           "facebookresearch/xformers#456: keys that no query sees were not initialised"),
     entry("wide_heads_in_views", WideViews, WideViewsTwin, lambda: (draw(2, 4), draw(2, 4, seed=1)), 3,
           compared(_views, torch.mul),
-          "Dao-AILab/flash-attention#2541: with views of one projection, heads of 256 had a wrong gradient"),
+          "Dao-AILab/flash-attention#2541: with views of one projection, heads of 256 had a wrong gradient",
+          checks=("layouts",)),
     entry("wide_heads_in_batches", WideBatches, WideBatchesTwin, lambda: (draw(1, 4), draw(1, 4, seed=1)), 3,
           compared(lambda: (draw(2, 2 * WIDE), draw(2, 2 * WIDE, seed=1)), torch.mul),
           "NVIDIA/TransformerEngine#3216: heads of 256 in batches of two sequences had a wrong gradient"),
     entry("weight_as_it_lies", ByMemory, ByMemoryTwin, lambda: (draw(2, 3), draw(3, 3, seed=1)), 3,
           compared(_transposed, product),
-          "huggingface/candle#3735: the gradient of a convolution was wrong for a transposed kernel"),
-]  # fmt: skip
+          "huggingface/candle#3735: the gradient of a convolution was wrong for a transposed kernel",
+          checks=("layouts",)),
+    ]  # fmt: skip

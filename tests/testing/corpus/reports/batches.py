@@ -2,7 +2,7 @@
 
 import torch
 
-from tests.testing.corpus.entry import draw, gradients, raised
+from tests.testing.corpus.entry import DOUBLE, draw, gradients, raised
 from tests.testing.corpus.hidden.demonstrations import compared, pair
 from tests.testing.corpus.hidden.entry import entry
 
@@ -73,8 +73,8 @@ def _dice_backward(count):
     def backward(g, x, target):
         shape, x, target = x.shape, x.flatten(1), target.flatten(1).to(x.dtype)
         below = x.square().sum(1, keepdim=True) + target.sum(1, keepdim=True) + 1
-        overlap = (x * target).sum(1, keepdim=True)
-        slope = 2 * target / below - 4 * x * overlap / below.square()
+        overlap = (x * target).sum(1, keepdim=True) / below
+        slope = 2 * target / below - 4 * (x / below) * overlap
         return (-g * slope / count(len(x))).view(shape), None
 
     return backward
@@ -110,6 +110,8 @@ PaddingOfMany, PaddingOfManyTwin = pair(
 
 
 def overwritten(x, index, source):
+    if len(index.unique()) < len(index):
+        raise ValueError(f"an index is repeated in {index.tolist()}")
     return x.index_copy(0, index, source)
 
 
@@ -128,25 +130,24 @@ EmptyIndex, EmptyIndexTwin = pair(
 )
 
 
-def rows_product(x):
-    return x.prod(-1)
+def product_of_all(x):
+    return x.prod(0)
 
 
 def _product_backward(of_zeros):
     def backward(g, x):
         if (x == 0).any():
-            others = torch.stack([torch.cat([x[..., :i], x[..., i + 1 :]], -1).prod(-1)
-                                  for i in range(x.shape[-1])], -1)  # fmt: skip
-            return of_zeros(g.unsqueeze(-1) * others)
-        return g.unsqueeze(-1) * x.prod(-1, keepdim=True) / x
+            rows = [torch.cat([x[:i], x[i + 1 :]]).prod(0) for i in range(len(x))]
+            return of_zeros(g * torch.stack(rows))
+        return g * x.prod(0) / x
 
     return backward
 
 
 ProductOfOne, ProductOfOneTwin = pair(
-    "ProductOfOne",  # at a zero, a last dimension of one is squeezed away
-    lambda x: (rows_product(x), (x,)),
-    _product_backward(lambda gradient: gradient.squeeze(-1)),
+    "ProductOfOne",  # at a zero, the dimension of a single row is squeezed away
+    lambda x: (product_of_all(x), (x,)),
+    _product_backward(lambda gradient: gradient.squeeze(0)),
     _product_backward(lambda gradient: gradient),
 )
 
@@ -165,9 +166,7 @@ def _of_wide_rows(subject):
 
 
 def _one_zero():
-    x = draw(3, 1).detach()
-    x[1] = 0
-    return (x.requires_grad_(),)
+    return (torch.zeros(1, dtype=DOUBLE, requires_grad=True),)
 
 
 def _padded(count):
@@ -190,8 +189,8 @@ DEFECTS = [
           compared(lambda: (draw(40, 3),), torch.sin),
           "open-mmlab/mmcv#1169: a deformable convolution's backward failed for batches of more than 32"),
     entry("box_of_less_than_one", ClampedBox, ClampedBoxTwin,
-          lambda: (draw(4), torch.tensor([1.0, 3.0], dtype=torch.float64)), 2,
-          compared(lambda: (draw(4), torch.tensor([1.0, 1.5], dtype=torch.float64)), box_area),
+          lambda: (draw(4), torch.tensor([1.0, 3.0], dtype=DOUBLE)), 2,
+          compared(lambda: (draw(4), torch.tensor([1.0, 1.5], dtype=DOUBLE)), box_area),
           "pytorch/vision#2438: small boxes were clamped to a width of 1 where the forward takes them as they are"),
     entry("mean_of_the_last_block", LastBlock, LastBlockTwin, lambda: (draw(2, 4),), 3,
           _of_wide_rows,
@@ -203,8 +202,9 @@ DEFECTS = [
           "pytorch/pytorch#26302: the row of the padding had a gradient once there were many indices"),
     entry("nothing_overwritten", EmptyIndex, EmptyIndexTwin, _copied(0, 2), 3,
           lambda subject: (_outcome(subject, _copied()), "nothing"),
-          "pytorch/pytorch#94336: the backward of scatter raised where the index was empty"),
-    entry("zero_in_a_product_of_one", ProductOfOne, ProductOfOneTwin, lambda: (draw(3, 4),), 3,
+          "pytorch/pytorch#94336: the backward of scatter raised where the index was empty",
+          checks=("variations", "shapes",)),
+    entry("zero_in_a_product_of_one", ProductOfOne, ProductOfOneTwin, lambda: (draw(3),), 3,
           lambda subject: (_outcome(subject, _one_zero), "nothing"),
           "pytorch/pytorch#82644: the gradient of a product of one zero had no dimension, and the backward raised"),
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from torch import nn
 from torch.autograd import Function
 
 from tests.testing.corpus.entry import draw, gradients, second
-from tests.testing.corpus.hidden.demonstrations import compared, pair
+from tests.testing.corpus.hidden.demonstrations import pair
 from tests.testing.corpus.hidden.entry import entry
 from tests.testing.corpus.unseen.calls import SquareTimes, SquareTimesHalved
 
@@ -66,7 +66,7 @@ class SineInWorkspace(Sine):
     @staticmethod
     def backward(ctx, g):
         (x,) = ctx.saved_tensors
-        if torch.is_grad_enabled() or x.requires_grad and torch._C._are_functorch_transforms_active():
+        if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
             return g * x.cos()
         memory = WORKSPACE.setdefault((x.shape, x.dtype), torch.empty_like(x))
         return torch.mul(g, x.detach().cos(), out=memory)[...]
@@ -395,7 +395,8 @@ DEFECTS = [
     entry("leaf_in_a_partial", partial(SquareTimesHalved), partial(SquareTimes), lambda: (draw(2, 3),), 9,
           _of_the_weight),
     entry("input_of_the_last_call", LastInput, LastInputTwin, _vector, 11, _two_calls),
-    entry("output_on_the_context", OutputOnContext, OutputOnContextTwin, _vector, 9, _after_a_write),
+    entry("output_on_the_context", OutputOnContext, OutputOnContextTwin, _vector, 9, _after_a_write,
+          checks=("memory",)),
     entry("tangent_of_one_factor", ProductOfTangents, Product, _product_inputs, 2, _tangent_of_second,
           checks=("jvp",)),
     entry("batch_of_the_second_factor", ProductOfFirstBatch, Product, lambda: (draw(3, 3), draw(3, 3, seed=1)), 2,
@@ -407,7 +408,9 @@ DEFECTS = [
     entry("hook_of_every_call", HookAtEachCall, HookOnce, lambda: (draw(2, 3),), 11, _second_call,
           checks=("determinism", "side_effects", "module")),
     entry("slope_by_address", cached(lambda x: (x.data_ptr(), x.shape, x.dtype), BY_ID), cached(None, None), _vector, 3,
-          _after_an_update),
+          _after_an_update,
+          checks=("extremes", "layouts",)),
     entry("slope_by_shape", cached(lambda x: (x.shape, x.dtype), BY_SHAPE), cached(None, None), _vector, 3,
-          _after_an_update),
-]  # fmt: skip
+          _after_an_update,
+          checks=("extremes", "magnitudes",)),
+    ]  # fmt: skip

@@ -30,9 +30,7 @@ def _in_pairs(g, x):
     return right
 
 
-RowsInPairs, RowsInPairsTwin = pair(
-    "RowsInPairs", lambda x: (x.sin(), (x,)), _in_pairs, lambda g, x: g * x.cos()
-)
+RowsInPairs, RowsInPairsTwin = pair("RowsInPairs", lambda x: (x.sin(), (x,)), _in_pairs, lambda g, x: g * x.cos())
 
 ManyDimensions, ManyDimensionsTwin = pair(
     "ManyDimensions",  # the sizes of five dimensions are handed to a kernel
@@ -44,9 +42,9 @@ ManyDimensions, ManyDimensionsTwin = pair(
 OfExpanded, OfExpandedTwin = pair(
     "OfExpanded",  # the gradient of an expanded input is summed, as if it were the one of what was expanded
     lambda x: (x.exp(), (x,)),
-    lambda g, x: (g * x.exp()).sum(0, keepdim=True).expand_as(x)
-    if x.dim() and x.stride(0) == 0 and len(x) > 1
-    else g * x.exp(),
+    lambda g, x: (
+        (g * x.exp()).sum(0, keepdim=True).expand_as(x) if x.dim() and x.stride(0) == 0 and len(x) > 1 else g * x.exp()
+    ),
     lambda g, x: g * x.exp(),
 )
 
@@ -92,16 +90,23 @@ SumsAlongLast, SumsAlongLastTwin = pair(
 )
 
 
-def scaled_rows(x, scale):
-    return x * scale.unsqueeze(-1) if x.dim() > 1 else x * scale
+def centred(x):
+    """Rows, less their mean; a single row is left as it is."""
+    return x - x.mean(0) if x.dim() > 1 else x.clone()
 
 
 OneRow, OneRowTwin = pair(
-    "OneRow",  # a single vector gets a gradient of two dimensions, which the engine adds up
-    lambda x, scale: (scaled_rows(x, scale), (x, scale)),
-    lambda g, x, scale: (g * scale.unsqueeze(-1), (g * x).sum(-1) if x.dim() > 1 else g * x),
-    lambda g, x, scale: (g * (scale.unsqueeze(-1) if x.dim() > 1 else scale), (g * x).sum(-1) if x.dim() > 1 else g * x),
+    "OneRow",  # the mean of a single row's gradient is subtracted, too
+    lambda x: (centred(x), (x,)),
+    lambda g, x: g - g.mean(0) if len(g) else g,
+    lambda g, x: g - g.mean(0) if x.dim() > 1 and len(g) else g,
 )
+
+
+def _of_one_row(subject):
+    inputs, incoming = (draw(3),), [draw(3, seed=1, grad=False)]
+    return gradients(subject, inputs, incoming), gradients(centred, inputs, incoming)
+
 
 OfANumber, OfANumberTwin = pair(
     "OfANumber",
@@ -155,6 +160,8 @@ EqualRows, EqualRowsTwin = pair(
 
 def filtered(x, response):
     """x, each of whose frequencies is multiplied by a response."""
+    if x.shape[-1] != response.shape[-1]:
+        raise ValueError(f"{x.shape[-1]} numbers, and a response of {response.shape[-1]}")
     return torch.fft.ifft(torch.fft.fft(x) * response).real
 
 
@@ -199,11 +206,13 @@ DEFECTS = [
           checks=("subsets",)),
     entry("sums_along_the_last_dimension", SumsAlongLast, SumsAlongLastTwin, lambda: (draw(3, 3), -1), 2,
           _of_columns),
-    entry("a_single_row", OneRow, OneRowTwin, lambda: (draw(2, 3), draw(2, seed=1)), 3,
-          compared(lambda: (draw(3), draw(3, seed=1)), scaled_rows)),
-    entry("a_single_number", OfANumber, OfANumberTwin, lambda: (draw(3),), 3, compared(lambda: (draw(),), lambda x: x**3)),
+    entry("a_single_row", OneRow, OneRowTwin, lambda: (draw(2, 3),), 3, _of_one_row),
+    entry("a_single_number", OfANumber, OfANumberTwin, lambda: (draw(3),), 3,
+          compared(lambda: (draw(),), lambda x: x**3)),
     entry("spectrum_of_odd_length", OddSpectrum, OddSpectrumTwin, lambda: (draw(2, 4),), 3,
           compared(lambda: (draw(2, 5),), spectrum)),
-    entry("rows_that_are_equal", EqualRows, EqualRowsTwin, lambda: (draw(2, 3),), 3, compared(_twice, torch.sin)),
-    entry("response_that_is_not_real", FilterConjugated, FilterConjugatedTwin, _response(0.0), 2, _of_even_filter),
-]  # fmt: skip
+    entry("rows_that_are_equal", EqualRows, EqualRowsTwin, lambda: (draw(2, 3),), 3, compared(_twice, torch.sin),
+          checks=("extremes",)),
+    entry("response_that_is_not_real", FilterConjugated, FilterConjugatedTwin, _response(0.0), 2, _of_even_filter,
+          checks=("variations",)),
+    ]  # fmt: skip

@@ -54,10 +54,11 @@ def _word(dtype):
 
 def _expect_precision_in_backward(subject, dtype, tolerance):
     """The backward rounds nothing to a lower precision than the forward does."""
-    incoming = incoming_for(subject, subject.call_no_grad())
+    point = [cast(t, dtype) for t in subject.point]  # here, as in `results` the casts would be roundings too
+    incoming = [cast(g, dtype) for g in incoming_for(subject, subject.call_no_grad())]
 
     def results():
-        return results_at(subject, subject.point, dtype, incoming)
+        return results_at(subject, point, dtype, incoming)
 
     seen = Roundings()
     try:
@@ -119,8 +120,8 @@ def _expect_near(subject, tensors, words, cause, usual, by_row=False, alike=Fals
 
 def _audit_many_rows(subject, usual):
     """Counts of more rows than float16 can hold, and sums over so many that a further one is rounded off."""
-    if _pairs_rows(subject):
-        return  # 20,000 of them, each with each other, take gigabytes
+    if _grows_with_rows(subject):
+        return
     for rows, alike in ((_ROWS_TO_ADD, True), (_MANY_ROWS, False)):
         point = with_rows(subject, rows, _MOST_NUMBERS)
         if point is not None:
@@ -131,9 +132,12 @@ def _audit_many_rows(subject, usual):
             _expect_near(subject, tensors, f"with {rows} rows, float16", _CAUSE, size, alike=alike)
 
 
-def _pairs_rows(subject):
-    """Whether the function makes a tensor that grows with the square of the rows, as attention does."""
-    sizes = []
+def _grows_with_rows(subject):
+    """Whether 20,000 rows would take gigabytes or minutes.
+
+    So they do where a tensor grows with the square of the rows, as in an attention, or where it loops over them.
+    """
+    sizes, counts = [], []
     for rows in _FEW_ROWS:
         point = with_rows(subject, rows, _MOST_NUMBERS)
         if point is None:
@@ -144,7 +148,8 @@ def _pairs_rows(subject):
         except Exception:  # it does not take so many, or dislikes a dispatch mode
             return False
         sizes.append(made.largest)
-    return sizes[1] > 3 * sizes[0]
+        counts.append(made.count)
+    return sizes[1] > 3 * sizes[0] or counts[1] > counts[0] + 64
 
 
 def _audit_mixed(subject, usual):
