@@ -93,10 +93,7 @@ def _sparse_backward(padded):
 
 PaddingOfSparse, PaddingOfSparseTwin = pair(
     "PaddingOfSparse",
-    lambda weight, index, padding, sparse: (
-        sparse_embedding(weight, index, padding, sparse),
-        (weight, index, padding, sparse),
-    ),  # fmt: skip
+    lambda *inputs: (sparse_embedding(*inputs), inputs),
     _sparse_backward(padded=False),
     _sparse_backward(padded=True),
 )

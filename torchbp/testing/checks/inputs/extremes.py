@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from torchbp.testing.diagnosis.elsewhere import expect_right_along
+from torchbp.testing.diagnosis.elsewhere import expect_between_slopes, expect_right_along
 from torchbp.testing.numerics.gradients import generator, incoming_for, need_float64, usual_size
 from torchbp.testing.numerics.low_precision import OUT_OF_RANGE, agree, is_real, results_at
 from torchbp.testing.numerics.tensors import largest, random_like
@@ -49,7 +49,7 @@ def extremes(subject):
     is_custom = bool(custom_nodes(subject.call(subject.fresh_tensors(subject.differentiable))))
     _audit_low_precision(subject, torch.bfloat16, 100.0)  # an eps of 1e-8 is 0 there, and 1 - 1e-6 is 1
     _audit_low_precision(subject, torch.float16, 100.0 if is_custom else _MOST_IN_FLOAT16)
-    _audit_derivatives(subject)
+    _audit_derivatives(subject, is_custom)
     return f"at {seen} points where the outputs are finite"
 
 
@@ -130,7 +130,7 @@ def _audit_low_precision(subject, dtype, most):
                 _expect_finite(subject, point, dtype, words, found, subject.differentiable)
 
 
-def _audit_derivatives(subject):
+def _audit_derivatives(subject, is_custom):
     """The values again where functions have their branches: at 0, ±1 and ±100, and where two arguments are equal."""
     is_large = sum(subject.point[i].numel() for i in subject.differentiable) > _FEW
     if is_large or subject.random.is_used or subject.precision.is_half:
@@ -139,6 +139,8 @@ def _audit_derivatives(subject):
         if value not in _BRANCHES or words.startswith("the first"):
             continue
         expect_right_along(subject, point, index, f"at {words}", screened=False)
+        if is_custom:
+            expect_between_slopes(subject, point, index, f"at {words}")
 
 
 def _expect_finite(subject, point, dtype, words, found, indices):

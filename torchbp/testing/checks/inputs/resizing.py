@@ -35,6 +35,11 @@ def resizings(subject):
         if with_rows and new != rows:
             dims = {i: [0] for i in with_rows}
             yield Resizing(f"{new} instead of {rows} rows", _resized_point(subject.point, dims, new))
+    for size in dict.fromkeys(shape[0] for shape in shapes.values() if shape and shape[0] not in (0, rows)):
+        together = [i for i, shape in shapes.items() if shape[:1] == (size,)]
+        indices = [subject.arguments[i].name for i in together if not is_inexact(subject.point[i])]
+        if indices:  # nothing may be selected
+            yield Resizing(f"{indices[0]} empty", _resized_point(subject.point, {i: [0] for i in together}, 0))
     several = len(shapes) > 1 and rows > 1
     for i in [i for i in with_rows if several and is_inexact(subject.point[i])]:  # a target belongs to its row
         for new in (1, rows + 1):
