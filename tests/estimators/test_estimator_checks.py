@@ -5,10 +5,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from torchbp.estimators import MLPClassifier, MLPRegressor, PackClassifier, PackRegressor
 
-SMALL = {"members": 2, "max_iter": 25}
-
-
-SMALL_PACK = {"members": 2, "folds": 2, "max_iter": 12}
+SMALL = {"members": 1, "max_iter": 25, "batch_size": 64}
+SMALL_PACK = {"members": 2, "folds": 2, "max_iter": 12, "batch_size": 64}
 
 
 @parametrize_with_checks(

@@ -87,12 +87,12 @@ def test_configurations_have_a_periodic_embedding_of_the_ranks():
     random = np.random.default_rng(0)
     x = np.column_stack([random.normal(size=(1000, 2)), random.integers(2, size=1000)])  # the third has no ranks
     y = np.sin(6 * x[:, 0]) > 0
-    model = PackClassifier(**SMALL | {"max_iter": 8, "scaling": "auto"}).fit(x, y)
+    model = PackClassifier(**SMALL | {"members": 4, "max_iter": 2}).fit(x, y)
     assert all(0.3 <= of_one.frequency <= 2 for of_one in model.configurations_)
     for embedding, linear, *_ in (network for of_one in model.networks_ for network in of_one):
         assert isinstance(embedding, PeriodicEmbedding)
         assert (embedding.features, embedding.waves, linear.in_features) == (2, 8, 5 + 2 * 8)
-    few = PackClassifier(**SMALL | {"max_iter": 1}).fit(x[:200], y[:200])
+    few = PackClassifier(**SMALL | {"members": 4, "max_iter": 1}).fit(x[:200], y[:200])
     assert not any(of_one.frequency for of_one in few.configurations_)
 
 
@@ -114,8 +114,9 @@ def test_a_configuration_that_has_diverged_has_no_share(step, monkeypatch):
         return history
 
     monkeypatch.setattr(pack_training, "train_folds", diverging)
-    with pytest.warns(UserWarning, match="the loss of 1 of 4 configurations became nan or inf"):
-        pack = PackClassifier(**SMALL).fit(IRIS.data[::step], IRIS.target[::step])
+    with pytest.warns(UserWarning, match="the loss of 1 of 4 configurations became nan or inf") as warned:
+        pack = PackClassifier(**SMALL | {"max_iter": 2}).fit(IRIS.data[::step], IRIS.target[::step])
+    assert warned[0].filename == __file__
     shares = [of_one.share for of_one in pack.configurations_]
     assert (shares[1], sum(shares)) == (0, pytest.approx(1))
     assert np.isfinite(pack.predict_proba(IRIS.data)).all()
@@ -160,10 +161,15 @@ def test_who_is_surest_is_not_chosen_for_that(classes, monkeypatch):
     [
         ({"validation_fraction": 0.3}, "validation_fraction=0.3 must be above 0, and 1/4 at most"),
         ({"validation_fraction": 0}, "validation_fraction=0 must be above 0"),
-        ({"folds": 200, "validation_fraction": 0.005}, "folds=200 must be 150 at most, a row for each"),
+        ({"folds": 76, "members": 76, "validation_fraction": 0.01}, "folds=76 must be 75 at most, a row for each"),
         ({"members": 2.5}, "members=2.5 must be a positive integer"),
+        ({"members": True}, "members=True must be a positive integer"),
+        ({"members": 3}, "members=3 must be 4 at least, one for each of the folds"),
+        ({"batch_size": "all"}, "batch_size='all' must be a positive integer or auto"),
+        ({"tol": "none"}, "tol='none' must be a number from 0 on"),
+        ({"tol": float("nan")}, "tol=nan must be a number from 0 on"),
     ],
 )
 def test_options_that_do_not_fit(options, message):
     with pytest.raises(ValueError, match=message):
-        PackClassifier(**options).fit(IRIS.data, IRIS.target)
+        PackClassifier(**options).fit(IRIS.data[::2], IRIS.target[::2])

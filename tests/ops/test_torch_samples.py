@@ -19,6 +19,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # torch's test helpers import deprecated parts of torch
     from torch.testing._internal.common_methods_invocations import op_db
     from torch.testing._internal.common_modules import module_db
+    from torch.testing._internal.common_utils import set_rng_seed
 
 OURS = {name: operation.ours for operation in cases.OPERATIONS for name in operation.samples}
 OPERATIONS = [info for info in op_db if info.name in OURS]
@@ -79,6 +80,14 @@ def samples():
                 name = f"{info.name}{info.variant_test_name and '-'}{info.variant_test_name}-{dtype}"
                 marks = pytest.mark.exhaustive if dtype is torch.float64 else ()  # the same formulas as in float32
                 yield pytest.param(info, dtype, id=name, marks=marks)
+
+
+def sample_inputs(info, device, dtype):
+    """Those of `info.sample_inputs`, which looks through the stack at each of them for the name of a test."""
+    set_rng_seed()
+    for sample in info.sample_inputs_func(info, device, dtype, dtype in info.backward_dtypes):
+        yield sample
+        set_rng_seed()
 
 
 def differentiable(values):
@@ -207,8 +216,7 @@ ILL_CONDITIONED = {"nn.functional.scaled_dot_product_attention": 100}
 @pytest.mark.parametrize(("info", "dtype"), list(samples()))
 @pytest.mark.filterwarnings(*(f"ignore:.*{words}:UserWarning" for words in WARNINGS))
 def test_operation(info, dtype, share, device):
-    made = info.sample_inputs(device, dtype, requires_grad=dtype in info.backward_dtypes)
-    made = list(itertools.islice(made, int(share * MADE)))
+    made = list(itertools.islice(sample_inputs(info, device, dtype), int(share * MADE)))
     assert made
     most, most_transformed = share * MOST.get(dtype, FEWER), share * MOST_TRANSFORMED
     compare(info, dtype, made, most, functools.partial(derivatives, twice=info.supports_gradgrad))

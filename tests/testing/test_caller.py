@@ -45,7 +45,8 @@ def test_a_switch_that_is_moved_is_found_and_put_back(name, where):
         return result
 
     try:
-        report = torchbp.check(function, draw(3), raise_exception=False)
+        checks = "default" if where == "forward" else "fast"
+        report = torchbp.check(function, draw(3), checks=checks, raise_exception=False)
         assert get() == before
         assert [result.check for result in report.failed] == ["side_effects"], str(report)
         assert report["side_effects"].message.startswith(name)
@@ -57,10 +58,10 @@ def test_a_switch_that_is_moved_is_found_and_put_back(name, where):
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_the_mode_of_the_caller_does_not_matter(mode):
-    expected = torchbp.check(torch.sin, draw(3)).results
+    checks = ["values", "second_order", "layouts", "dtypes", "jvp", "batched_grad", "vmap", "hessian", "checkpointing"]
     with mode():
-        found = torchbp.check(torch.sin, draw(3)).results
-    assert [result.status for result in found] == [result.status for result in expected]
+        report = torchbp.check(torch.sin, draw(3), checks=checks)
+    assert {result.status for result in report.results} == {"PASS"}
 
 
 def test_gradients_and_compiled_code_of_the_caller_stay(fresh_compiler):
@@ -122,4 +123,4 @@ def test_functions_that_hold_tensors_of_one_dtype():
 
     settings = SimpleNamespace(weight=weight)
     for function in (lambda x: x @ weight, Layer().apply, Slotted().apply, lambda x: x @ settings.weight):
-        assert not torchbp.check(function, draw(4, 3), raise_exception=False).failed
+        assert not torchbp.check(function, draw(4, 3), checks=["values", "dtypes"], raise_exception=False).failed

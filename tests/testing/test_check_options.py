@@ -8,12 +8,9 @@ import torch
 from torch import nn
 
 import torchbp
+from tests.testing.multiply import numbers
 from torchbp.testing.checks import CHECKS, chosen_checks
 from torchbp.testing.subject.naming import expression, name_of
-
-
-def numbers(*shape):
-    return torch.randn(*shape, requires_grad=True)
 
 
 def never(x):
@@ -213,3 +210,10 @@ def test_a_module_without_shapes_is_refused_and_audited_once_it_was_called():
         torchbp.check(module, x)
     module(x)
     assert torchbp.check(module, x, checks="values")
+
+
+def test_keywords_of_gradcheck_are_named():
+    with pytest.raises(TypeError, match="check_forward_ad is of gradcheck; here it is the check jvp"):
+        torchbp.check(never, numbers(3), check_forward_ad=True)
+    with pytest.raises(TypeError, match="no option 'refrence'; did you mean reference"):
+        torchbp.check(never, numbers(3), refrence=None)

@@ -1,16 +1,19 @@
 """Code that crashes the process: the caller's tests go on, and what can be told of it is a finding."""
 
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 
 import pytest
 import torch
 from torch import nn
 
 import torchbp
+from tests.checks import poll_until
 from torchbp.testing import forked_process
 
 pytestmark = pytest.mark.processes
@@ -115,18 +118,38 @@ def test_an_end_of_the_process_and_an_interrupt_are_told():
     assert forked_process.run(lambda name, tell: name * 2, ["a", "b"]) == (["aa", "bb"], None)
 
 
+@pytest.fixture
+def waiting(monkeypatch):
+    """An event that a forked process sets before it waits for ever: the time of its silence is over then."""
+    event = multiprocessing.Event()
+    monkeypatch.setattr(Connection, "poll", poll_until(event.is_set))
+    return event
+
+
 @needs_fork
-def test_threads_of_the_caller_are_not_in_a_fork(monkeypatch):
+def test_a_process_that_is_silent_for_too_long_is_ended(waiting):
+    def work(name, tell):
+        if name == "b":
+            waiting.set()
+            threading.Event().wait()
+        return name
+
+    assert forked_process.run(work, ["a", "b", "c"]) == (["a"], None)
+
+
+@needs_fork
+def test_threads_of_the_caller_are_not_in_a_fork(waiting):
     """A function that waits for one is silent there; it is audited in this process then."""
-    monkeypatch.setattr(forked_process, "TIMEOUT", 0.2)
-    never = threading.Event()
-    assert forked_process.run(lambda name, tell: name if name == "a" else never.wait(), ["a", "b"]) == (["a"], None)
+    parent = os.getpid()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(int).result()  # its thread is there
 
         def plus_one(x):
             y = x * 2
+            if os.getpid() != parent:
+                waiting.set()
             return pool.submit(y.add, 1).result()
 
         report = torchbp.check(plus_one, torch.randn(3), checks=["extremes", "values", "shapes"])
         assert [result.status for result in report.results] == ["PASS"] * 3
+        assert waiting.is_set()

@@ -14,7 +14,7 @@ import torch
 import torch._dynamo
 import torch.fx.experimental.symbolic_shapes
 
-from torchbp.testing import case
+from torchbp.testing import case, forked_process
 from torchbp.testing.checks import CHECKS, check_function
 
 pytest_plugins = ["pytester"]
@@ -130,12 +130,34 @@ def test_what_surrounds_the_cases_counts(pytester):
     [
         ({"marks": {"vlues": pytest.mark.xfail}}, ValueError, "no check 'vlues'; did you mean values"),
         ({"domain": 3}, TypeError, "domain must be two numbers"),
-        ({"domian": (0, 1)}, TypeError, "unexpected keyword argument 'domian'"),
+        ({"domian": (0, 1)}, TypeError, "no option 'domian'; did you mean domain"),
+        ({"check_forward_ad": True}, TypeError, "check_forward_ad is of gradcheck; here it is the check jvp"),
+        ({"raise_exception": False}, TypeError, "a case has no option 'raise_exception'"),
     ],
 )
 def test_a_case_that_means_nothing_is_refused(options, kind, message):
     with pytest.raises(kind, match=message):
         case(torch.sin, torch.ones(3), **options)
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not forked_process.is_possible(), reason="a fork is only possible on Linux, without an accelerator")
+def test_a_case_may_be_isolated(pytester):
+    pytester.makepyfile("""
+        import os
+        import torch
+        from torchbp.testing import case, gradcases
+
+        def aborts(x):
+            os.abort()
+
+        @gradcases([case(f, torch.ones(3), checks="values", isolate=True) for f in (aborts, torch.sin)])
+        def test_gradients(result):
+            assert result.status == "PASS"
+    """)
+    result = pytester.runpytest_inprocess(*ARGUMENTS)
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*the process crashes with SIGABRT*"])
 
 
 def test_a_failure_of_check_grad_shows_the_callers_line_alone(pytester):

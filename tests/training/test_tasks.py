@@ -174,6 +174,26 @@ def test_class_weights_are_those_of_scikit_learn():
         torch.testing.assert_close(loss(z, target), task.losses(z, y))
 
 
+def test_class_weights_with_label_smoothing_are_torchs():
+    """Two classes and more: a class has its weight in the part that is smoothed, too."""
+    _, z, y, w = rows_of("multiclass", weighted=True)
+    task = make_task("multiclass", NAMES["multiclass"], class_weight={"b": 3, "d": 0.5}, label_smoothing=0.3).double()
+    task.fit(y, w)
+    assert (task.weights / task.weights[0]).tolist() == pytest.approx([1, 3, 1, 0.5])
+    expected = F.cross_entropy(z, y, weight=task.weights, label_smoothing=0.3, reduction="none")
+    torch.testing.assert_close(task.row_losses(z, y), expected)
+    for of_rows in (None, w):
+        target, criterion = task.target(y, of_rows)
+        torch.testing.assert_close(criterion(z, target), task.losses(z, y, of_rows))
+    _, z, y, _ = rows_of("binary")
+    task = make_task("binary", NAMES["binary"], class_weight={"yes": 4}, label_smoothing=0.3).double()
+    task.fit(y)
+    both = torch.cat([torch.zeros_like(z), z], -1)
+    weights = task.criterion.weight * torch.cat([torch.ones(1).double(), task.criterion.pos_weight])
+    expected = F.cross_entropy(both, y[:, 0].long(), weight=weights, label_smoothing=0.3, reduction="none")
+    torch.testing.assert_close(task.row_losses(z, y), expected)
+
+
 def test_a_class_of_yaml_has_its_name():
     weights = {True: 2.0, False: 3.0}
     assert make_task("binary", ["no", "Yes"], class_weight=weights).class_weight == {"Yes": 2.0, "no": 3.0}
@@ -182,9 +202,9 @@ def test_a_class_of_yaml_has_its_name():
 
 @pytest.mark.parametrize("name", TASKS)
 def test_the_best_constant_answer_is_a_minimum(name):
-    for weight in (None, "balanced") if TASKS[name].has_classes else (None,):
+    for weight, smoothing in ((None, 0.0), ("balanced", 0.0), ("balanced", 0.2))[: 3 if TASKS[name].has_classes else 1]:
         _, _, y, w = rows_of(name, weighted=True)
-        task = make_task(name, NAMES[name], class_weight=weight).double()
+        task = make_task(name, NAMES[name], class_weight=weight, label_smoothing=smoothing).double()
         task.fit(y, w)
         z = task.constant(y, w)
 

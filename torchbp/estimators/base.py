@@ -1,17 +1,21 @@
 """What all estimators have in common: rows and weights as scikit-learn takes them, and a training by the engine."""
 
-from typing import Self
+import contextlib
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state, check_X_y
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from torchbp.engine import RowWeighted, with_weight
+from torchbp.estimators.columns import Columns, is_frame
 from torchbp.estimators.training import Training
+
+LEAST_WEIGHT = 1e-30  # of the largest one
 
 
 class EngineEstimator(BaseEstimator):
@@ -32,7 +36,8 @@ class EngineEstimator(BaseEstimator):
         """Train new networks.
 
         Args:
-            X: (N, F), an array or a frame of numbers.
+            X: (N, F), an array of numbers; or a frame, whose texts and categories become columns of zeros and ones,
+                and whose dates become seconds, as `torchbp/estimators/columns.py` says. nan is a missing value.
             y: (N) the target of each row; (N, K) of several labels, 0 or 1, or of several numbers.
             sample_weight: (N), how much each row counts: the loss is Σ w ℓ / Σ w. A row of weight 0 is left out.
 
@@ -55,8 +60,17 @@ class EngineEstimator(BaseEstimator):
 
     def _rows(self, X, y, sample_weight, reset):
         """x (N, F), y, and the weights (N) or None, float64, without the rows of weight 0."""
-        options = {"dtype": np.float64, "multi_output": True, "y_numeric": self._numeric_target}
-        x, y = validate_data(self, X, y, reset=reset, **options)
+        options = {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
+        of_target = {"multi_output": True, "y_numeric": self._numeric_target}
+        if is_frame(X):
+            validate_data(self, X, y, reset=reset, skip_check_array=True)  # the names
+            self._columns = Columns(X) if reset else self._columns
+            x, y = check_X_y(self._columns.numbers(X), y, **options, **of_target, estimator=self)
+        else:
+            with texts_explained():
+                x, y = validate_data(self, X, y, reset=reset, **options, **of_target)
+            self._columns = Columns(x) if reset else self._columns
+            x = self._columns.numbers(x)
         y = self._checked_target(y.toarray() if issparse(y) else y)
         if sample_weight is None:
             return x, y, None
@@ -64,13 +78,15 @@ class EngineEstimator(BaseEstimator):
         counts = weight > 0
         if not counts.any():
             raise ValueError("sample_weight is zero for all rows; a weight must be above it for those that count")
-        return x[counts], y[counts], weight[counts]
+        # whatever their size, float32 has them; a batch with nothing but 0 would have no mean
+        return x[counts], y[counts], np.maximum(weight[counts] / weight.max(), LEAST_WEIGHT)
 
     def _begin(self, x, y, weight):
         _, loss = self._engine_target(y[:1])
         self._weighted = weight is not None
         loss, random = RowWeighted(loss) if self._weighted else loss, check_random_state(self.random_state)
         self._training = self._training_class(self.get_params(), x, weight, self._outputs, loss, random)
+        self._training.names = self._columns.names(getattr(self, "feature_names_in_", None))
 
     def _target(self, y, weight):
         """The target as the loss of the first call takes it."""
@@ -84,8 +100,31 @@ class EngineEstimator(BaseEstimator):
     def _answers(self, X):
         """The mean answers of the networks, an array (N, outputs)."""
         check_is_fitted(self)
-        x = validate_data(self, X, dtype=np.float64, reset=False)
+        options = {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
+        if is_frame(X):
+            validate_data(self, X, reset=False, skip_check_array=True)
+            x = check_array(self._columns.numbers(X), **options, estimator=self)
+        else:
+            with texts_explained():
+                x = validate_data(self, X, reset=False, **options)
+            x = self._columns.numbers(x)
         return self._training.answers(x, self._answers_of).numpy()
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_training")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+@contextlib.contextmanager
+def texts_explained():
+    """A context in which scikit-learn's message about a text in an array says what to do, too."""
+    try:
+        yield
+    except ValueError as error:
+        if str(error).startswith("could not convert string to float"):
+            raise ValueError(f"{error}; give a pandas frame, whose texts are categories") from None
+        raise

@@ -49,6 +49,7 @@ class EngineClassifier(ClassifierMixin, EngineEstimator):
         return -(share * answers.log() + (1 - share) * (1 - answers).log()).mean(-1)
 
     def _checked_target(self, y):
+        check_sortable(y)
         check_classification_targets(y)
         kind = type_of_target(y)
         if kind == MULTILABEL:
@@ -79,3 +80,14 @@ class EngineClassifier(ClassifierMixin, EngineEstimator):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def check_sortable(y):
+    """Raises a ValueError for classes that cannot be compared, such as a blank and a text."""
+    try:
+        np.unique(y)
+    except TypeError:
+        if blanks := [place for place, value in enumerate(y.flat) if value is None]:
+            raise ValueError(f"y[{blanks[0]}] is None; leave out the rows without a class") from None
+        kinds = ", ".join(sorted({type(value).__name__ for value in y.flat}))
+        raise ValueError(f"y has classes of several types, {kinds}; give all of them as texts") from None

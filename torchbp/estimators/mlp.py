@@ -92,8 +92,7 @@ class MLPClassifier(EngineClassifier, _Options):
     `loss_curve_` and `validation_loss_curve_`, the mean losses of the members in each, and `network_`, the networks.
 
     Raises:
-        ValueError: in `fit`, an option, rows or targets that do not fit; sparse rows or blanks are a TypeError or
-            ValueError of scikit-learn's.
+        ValueError: in `fit`, an option, rows or targets that do not fit; sparse rows are a TypeError of scikit-learn's.
 
     Example:
         >>> x = torch.randn(200, 3).numpy()

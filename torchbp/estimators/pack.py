@@ -1,5 +1,6 @@
 """`PackClassifier` and `PackRegressor`: networks that differ, and the choice of those that answer best together."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,8 @@ class _Options(EngineEstimator):
     def _choose(self, x, y, weight):
         target, _ = self._engine_target(y)
         self._training.choose(x, target, self._losses_of, self._answers_of, weight)
+        if self._training.diverged.any():
+            warnings.warn(f"{self._training.said_of_diverged()}; they have no share", stacklevel=3)  # of `fit`'s caller
 
     @property
     def configurations_(self) -> list[Any]:
@@ -70,7 +73,7 @@ class PackClassifier(EngineClassifier, _Options):
     out, and all have the same share.
 
     Args:
-        members: how many networks: `members // folds` configurations.
+        members: how many networks, `folds` at least: there are `members // folds` configurations.
         folds: K.
         validation_fraction: of the rows, which are in each fold; `folds` of them are all rows at most.
         n_iter_no_change: epochs without a fall of `tol` in that mean, after which a configuration stops.

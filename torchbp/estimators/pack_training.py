@@ -8,7 +8,6 @@ instead of its own with a chance of 1/N: otherwise, where all answers are right,
 """
 
 import copy
-import warnings
 from functools import partial
 from typing import NamedTuple
 
@@ -80,7 +79,7 @@ class PackTraining(Training):
     def make_networks(self, features, outputs, loss):
         # from a stream of its own: the folds and the order of the rows do not depend on how many there are
         random = np.random.RandomState(self.random.randint(2**31))
-        self.configurations = self.drawn(max(1, self.options["members"] // self.options["folds"]), random)
+        self.configurations = self.drawn(self.options["members"] // self.options["folds"], random)
         self.networks = [self.networks_of(of_one, features, outputs) for of_one in self.configurations]
         self.loss = loss
 
@@ -144,7 +143,7 @@ class PackTraining(Training):
         """
         limits = {"max_epochs": "max_iter", "min_delta": "tol", "patience": "n_iter_no_change"}
         options = {name: self.options[of_estimator] for name, of_estimator in limits.items()} | options
-        x, y = self.scaled(x, self.dtype), y.to(self.dtype) if y.is_floating_point() else y
+        x, y = self.rows_to_train(x), y.to(self.dtype) if y.is_floating_point() else y
         order = self.generator.get_state()
         histories = []
         for configuration, networks in zip(self.configurations, self.networks, strict=True):
@@ -158,13 +157,13 @@ class PackTraining(Training):
             histories.append(history)
         self.epochs = [len(history.training) for history in histories]
         self.diverged = torch.tensor([not all(map(is_finite, of_one)) for of_one in self.networks])
-        if self.diverged.any():
-            message = f"the loss of {self.diverged.sum()} of {len(histories)} configurations became nan or inf"
-            if self.diverged.all():
-                raise FloatingPointError(f"{message}; a value may be too far from the others")
-            warnings.warn(f"{message}; they have no share", stacklevel=3)
+        if self.diverged.all():
+            raise FloatingPointError(f"{self.said_of_diverged()}; a value may be too far from the others")
         training = side_by_side([history.training for history in histories])
         return training, None if masks is None else side_by_side([history.validation for history in histories])
+
+    def said_of_diverged(self):
+        return f"the loss of {self.diverged.sum()} of {len(self.diverged)} configurations became nan or inf"
 
     @torch.no_grad()
     def choose(self, x, y, losses_of, answers_of, weight):

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -33,9 +33,8 @@ class Training:
     fewest_steps = 32  # of an epoch, where the rows of a step are not given and there are many
 
     def __init__(self, options, x, weight, outputs, loss, random):
-        check_options(options)
-        self.options, self.random, self.has_few_rows = options, random, len(x) < FEWEST_ROWS
-        self.scaling = fitted_scaling(options["scaling"], x, weight)
+        self.options, self.random, self.has_few_rows = checked_options(options), random, len(x) < FEWEST_ROWS
+        self.scaling, self.names = fitted_scaling(options["scaling"], x, weight), None
         self.dtype = torch.float64 if self.has_few_rows else torch.float32
         self.generator = torch.Generator().manual_seed(int(random.randint(2**31)))
         with torch.random.fork_rng(devices=[]):
@@ -80,7 +79,24 @@ class Training:
         limits = {"max_epochs": "max_iter", "min_delta": "tol", "patience": "n_iter_no_change"}
         options = {name: self.options[of_estimator] for name, of_estimator in limits.items()} | options
         y = y.to(self.dtype) if y.is_floating_point() else y
-        return self.optimizer.fit(self.scaled(x, self.dtype), y, progress=False, generator=self.generator, **options)
+        return self.optimizer.fit(self.rows_to_train(x), y, progress=False, generator=self.generator, **options)
+
+    def rows_to_train(self, x):
+        """The scaled rows, in the dtype of the networks.
+
+        Raises:
+            ValueError: a number that is too large for it, where the scaling lets it.
+        """
+        rows = self.scaled(x, self.dtype)
+        if not rows.isfinite().all():
+            row, column = (~rows.isfinite()).nonzero()[0].tolist()
+            name = column if self.names is None else self.names[column]
+            scaling = self.options["scaling"]
+            raise ValueError(
+                f"column {name} has {x[row, column]:.3g} in row {row}, which is too large for float32 with "
+                f"scaling={scaling!r}; use scaling='clipped'"
+            )
+        return rows
 
     def scaled(self, x, dtype=torch.float64):
         return self.scaling(as_tensor(x)).to(dtype)
@@ -123,12 +139,23 @@ def parts_of(x, numbers):
     return -(-len(x) * numbers // AT_ONCE)
 
 
-def check_options(options):
-    """Raises a ValueError for an option that neither the engine nor the network checks."""
+def checked_options(options):
+    """The options with their integers as Python's. Raises a ValueError for one that neither the engine nor the network
+    checks."""
+    options = dict(options)
     for name in {"members", "folds", "max_iter", "n_iter_no_change", "batch_size"} & options.keys():
         value, auto = options[name], name == "batch_size"
-        if not (isinstance(value, Integral) and value is not True and value > 0) and not (auto and value == "auto"):
+        if auto and isinstance(value, str) and value == "auto":
+            continue
+        if not isinstance(value, Integral) or isinstance(value, bool) or value <= 0:
             raise ValueError(f"{name}={value!r} must be a positive integer{' or auto' * auto}")
+        options[name] = int(value)
     for name in {"validation_fraction", "dropout"} & options.keys():
-        if not 0 <= options[name] < 1:
+        if not (isinstance(options[name], Real) and 0 <= options[name] < 1):
             raise ValueError(f"{name}={options[name]!r} must be at least 0 and below 1")
+    for name in {"tol", "learning_rate_init", "weight_decay"} & options.keys():
+        if not (isinstance(options[name], Real) and 0 <= options[name] < math.inf):
+            raise ValueError(f"{name}={options[name]!r} must be a number from 0 on")
+    if options["members"] < options.get("folds", 1):
+        raise ValueError(f"members={options['members']} must be {options['folds']} at least, one for each of the folds")
+    return options

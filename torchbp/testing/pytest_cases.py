@@ -8,7 +8,7 @@ def test_gradients(result):
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ import torch
 from torchbp.testing.audit import check
 from torchbp.testing.checks import CHECKS, as_tuple, chosen_checks, expect_check
 from torchbp.testing.checks.model.choice import checks_for
-from torchbp.testing.options import Options
+from torchbp.testing.options import Options, refuse_keywords
 from torchbp.testing.report import FAIL, PASS, UNSUPPORTED
 from torchbp.testing.subject.naming import name_of
 
@@ -51,7 +51,7 @@ def case(
         function: what is audited; a class of modules is called without arguments.
         inputs: the inputs, or a function without arguments that makes them when the test runs.
         name: for the test's id; by default that of the function.
-        checks, skip, require, **options: those of `torchbp.check`.
+        checks, skip, require, **options: those of `torchbp.check`, but for `raise_exception`.
         marks: {check: mark}, such as `{"vmap": pytest.mark.xfail(reason="no rule yet")}`.
 
     Example:
@@ -61,8 +61,17 @@ def case(
     names, _, _ = checks_for(function, names, (*as_tuple(checks), *as_tuple(require)), skip)
     for marked in marks or ():
         expect_check(marked, CHECKS)
-    Options(**options)
+    _expect_options(options)
     return Case(function, inputs, name or name_of(function), tuple(names), marks or {}, {"require": require, **options})
+
+
+def _expect_options(options):
+    """Refuse what `check` does not take, when the tests are collected."""
+    if "raise_exception" in options:
+        raise TypeError("a case has no option 'raise_exception': what fails, fails its test")
+    known = {field.name for field in fields(Options)}
+    refuse_keywords(name for name in options if name not in known and name != "isolate")
+    Options(**{name: value for name, value in options.items() if name in known})
 
 
 def gradcases(cases: Iterable[Case]) -> Callable[[Callable[..., Any]], Any]:
@@ -106,7 +115,7 @@ def _run_case(row, name):
     inputs = row.inputs() if callable(row.inputs) else row.inputs
     require = [each for each in as_tuple(row.options["require"]) if each == name]
     report = check(function, inputs, checks=name, raise_exception=False, **{**row.options, "require": require})
-    result = report[name]
+    (result,) = report.results  # of this check; or `forward`, if the first call of isolated code crashed
     if result.status == FAIL:
         pytest.fail("\n".join(result.lines()), pytrace=False)
     if result.status != PASS:

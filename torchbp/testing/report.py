@@ -23,7 +23,8 @@ _SHORTENED = (  # messages of torch that take three lines of a terminal, and sho
 class Result:
     """The outcome of one check, with a line on why.
 
-    PASS; FAIL: a defect; UNSUPPORTED: the code raises an error that says so; SKIP: the check does not apply.
+    PASS: no defect was found; FAIL: a defect; UNSUPPORTED: the code raises an error that says so, or torch drops its
+    backward, as torch.compile does; SKIP: the check does not apply.
     """
 
     check: str

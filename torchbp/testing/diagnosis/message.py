@@ -196,5 +196,6 @@ def _what_was_compared(subject, comparison):
         words = f"{uncertain} of {total} entries are inconclusive: numerical error up to {worst}"
         if uncertain == total and not float(errors.min()) < blocks[0].max_error * scale:
             raise Skipped("; ".join([*notes, words]))
-        notes.append(words if uncertain < total else f"compared to within {worst} alone, the numerical error")
+        all_alike = f"right to within {worst}, the error of the numerical derivatives; a smaller mistake is not seen"
+        notes.append(words if uncertain < total else all_alike)
     return "; ".join(notes)

@@ -8,7 +8,7 @@ from torch.nn.parameter import is_lazy
 
 from torchbp.testing.report import CannotRun
 from torchbp.testing.subject.arguments import Argument, CallInputs, module_arguments
-from torchbp.testing.subject.closures import without_captured_leaves
+from torchbp.testing.subject.captured.leaves import without_captured_leaves
 from torchbp.testing.subject.module_copy import copied, promote_attributes, tensor_slots
 from torchbp.testing.subject.naming import name_of
 
@@ -28,7 +28,8 @@ class Callee:
                 raise CannotRun(f"{self.name} has parameters without a shape; call it once, and audit it then")
             self.copy_module()
         elif inspect.isclass(original) and issubclass(original, torch.autograd.Function):
-            self.function = original.apply
+            found, self._captured = without_captured_leaves(original)
+            self.function = found.apply
         elif inspect.isclass(original) and issubclass(original, torch.nn.Module):
             raise CannotRun(f"{self.name} is a class; give an instance, such as {self.name}()")
         else:

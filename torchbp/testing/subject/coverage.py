@@ -16,6 +16,10 @@ def not_compared(subject):
         if bad and argument.differentiable:
             what = f"what depends on the nan in {argument.name}, {bad} of its {total} numbers"
             notes.append(f"not compared: {what}")
+    for leaf in subject.unreached:
+        what = f"a tensor of shape {tuple(leaf.shape)} that {subject.name} holds and that requires a gradient"
+        remedy = "register it as a parameter" if subject.callee.module is not None else "give it as an argument"
+        notes.append(f"not varied, and its gradient not compared: {what}; {remedy}")
     return notes
 
 

@@ -11,7 +11,7 @@ from torchbp.testing.report import CannotRun
 from torchbp.testing.subject.arguments import made_symmetric
 from torchbp.testing.subject.callee import Callee
 from torchbp.testing.subject.coverage import not_compared
-from torchbp.testing.subject.graph import nodes, saved_tensors
+from torchbp.testing.subject.graph import leaves_of, nodes, saved_tensors
 from torchbp.testing.subject.outputs import outputs_of, tensors_of
 from torchbp.testing.subject.precision import precision_of
 from torchbp.testing.subject.rng import Randomness
@@ -93,6 +93,7 @@ def probe(subject):
             subject.behaviour = behaviour
             result = subject.result_of(tensors)
     _expect_memory(subject, tensors, tensors_of(result))
+    subject.unreached = _unreached_leaves(subject, tensors, tensors_of(result))
     subject.outputs, subject.behaviour = outputs_of(result), behaviour
     if subject.outputs.attached and not behaviour.runs_autograd:
         try:
@@ -103,6 +104,23 @@ def probe(subject):
     subject.precision = precision_of(subject)
     if subject.precision.draws:
         subject.random.draws["torch"] = True
+
+
+def _unreached_leaves(subject, tensors, outputs):
+    """The leaves behind the outputs that are no arguments, such as a parameter in a set, and not made by the call."""
+    found = _others(leaves_of(outputs), tensors)
+    if not found:
+        return []
+    tensors = subject.fresh_tensors(subject.differentiable)
+    try:
+        again = _others(leaves_of(subject.call_raw(*tensors)), tensors)
+    except Exception:  # a second call is refused
+        return []
+    return [leaf for leaf in found if any(leaf is other for other in again)]
+
+
+def _others(leaves, tensors):
+    return [leaf for leaf in leaves if not any(leaf is tensor for tensor in tensors)]
 
 
 def _unwritten(a, b):

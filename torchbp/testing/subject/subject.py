@@ -32,6 +32,7 @@ class Subject:
     behaviour: Behaviour = field(default_factory=Behaviour)
     precision: Precision = None
     layer_checks: tuple = ()  # of a large model, whose parameters are not copied: the checks for each kind of layer
+    unreached: list = field(default_factory=list)  # leaves that the function uses, and that are no arguments
     notes: list = field(default_factory=list)
     changed_settings: dict = field(default_factory=dict)  # global torch settings: {name: (before, after)}
     report_progress: object = lambda words: None  # called with what a check is doing, in case it crashes there

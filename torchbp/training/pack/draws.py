@@ -5,7 +5,6 @@ interruption, its members are the same, bit for bit.
 """
 
 import contextlib
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +35,7 @@ def train_draw(number, rows, until=None, **options):
     options = options_of(folds, members=OF_DRAW * folds, **options)
     draw = PackTraining(options, rows.array[rows.fitted], rows.fitted_weight, rows.task.outputs, loss, random)
     try:
-        with warnings.catch_warnings(), one_thread():
-            warnings.simplefilter("ignore")  # of networks that have diverged: their answers say it
+        with one_thread():
             fit_folds(draw, rows, target, until)
         answers = torch.stack([_held_out_answers(draw, networks, rows) for networks in draw.networks])
     except FloatingPointError:  # all of them have

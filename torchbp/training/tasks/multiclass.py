@@ -7,7 +7,7 @@ ln P = ln Σ_e exp(ln P_e) − ln E serves as their Z, since softmax(ln P) = P.
 import torch
 import torch.nn.functional as F
 
-from torchbp.engine import with_weight
+from torchbp.engine import RowWeighted, with_weight
 from torchbp.training.tasks.labels import deviation
 from torchbp.training.tasks.task import OF_CLASSES, Task, answer_columns, f1, weighted_sum
 
@@ -17,8 +17,11 @@ FEWEST = 1e-43  # as a share, whose logarithm is −99
 class Multiclass(Task):
     """y int64 `(N)`, the index of the class.
 
-    With weights of the classes, c, divided by their mean over the training rows, a row of the class k has the loss
-    c_k ℓ. The mean divides by the number of rows, not by Σ c as torch.nn.CrossEntropyLoss does: a batch with many rows
+    With weights of the classes, c, divided by their mean over the training rows, and K classes
+
+        ℓ = −(1 − ε) c_y ln P_y − (ε/K) Σ_k c_k ln P_k
+
+    as torch.nn.CrossEntropyLoss, but the mean divides by the number of rows, and not by Σ c_y: a batch with many rows
     of a heavy class makes a larger step.
     """
 
@@ -30,8 +33,9 @@ class Multiclass(Task):
 
     def __init__(self, classes, loss=None, label_smoothing=0.0, class_weight=None):
         super().__init__(classes, loss, label_smoothing, class_weight)
-        if class_weight is not None:
-            self.register_buffer("weights", torch.ones(len(classes)))
+        self.register_buffer("weights", None if class_weight is None else torch.ones(len(classes)))
+        if class_weight is not None:  # its targets are smoothed already
+            self.__dict__["weighted"] = RowWeighted(type(self.criterion)(), divide_by="rows")
 
     @classmethod
     def takes(cls, rule):
@@ -51,33 +55,25 @@ class Multiclass(Task):
             weights = counts.new_tensor([self.class_weight.get(name, 1.0) for name in self.classes])
         self.weights.copy_(weights * counts.sum() / (weights @ counts))
 
-    def row_weights(self, y, w):
-        w = super().row_weights(y, w)
-        if self.class_weight is None:
-            return w
-        return self.weights[y] if w is None else self.weights[y] * w
-
     def target(self, y, w=None):
         w = self.row_weights(y, w)
-        return (y, self.criterion) if w is None else (with_weight(y, w, len(self.classes)), self.weighted)
+        if self.weights is None:
+            return (y, self.criterion) if w is None else (with_weight(y, w, len(self.classes)), self.weighted)
+        return self._shares(self.truth(y), self.weights) * (1 if w is None else w[:, None]), self.weighted
+
+    def _shares(self, shares, weights):
+        """Of the shares of the classes, `(…, K)`, those that are smoothed, times the weights."""
+        return weights * ((1 - self.label_smoothing) * shares + self.label_smoothing / len(self.classes))
 
     def row_losses(self, z, y, doubt=0.0):
-        smoothing = self.label_smoothing
-        if self.class_weight is None:
-            return self._cross_entropy(z, y, smoothing + doubt * (1 - smoothing))
-        weights = self.weights.to(z)
-        losses = weights[y] * self._cross_entropy(z, y, smoothing)
-        if not doubt:
-            return losses
-        # a class that is drawn has its own weight, and not that of the row: this is the mean of c_k ℓ over the classes
-        of_drawn = (1 - smoothing) * self._cross_entropy(z, y, 1.0, weight=weights)
-        of_drawn += smoothing * weights.mean() * self._cross_entropy(z, y, 1.0)
-        return (1 - doubt) * losses + doubt * of_drawn
+        smoothing = self.label_smoothing + doubt * (1 - self.label_smoothing)
+        return self._cross_entropy(z, y, smoothing, None if self.weights is None else self.weights.to(z))
 
-    def _cross_entropy(self, z, y, smoothing, **options):
+    def _cross_entropy(self, z, y, smoothing, weight=None):
         rule = self.loss_names()["cross_entropy"]
         of_rows = y.expand(z.shape[:-1]).flatten()
-        losses = rule.apply(z.flatten(0, -2), of_rows, reduction="none", label_smoothing=smoothing, **options)
+        options = {"reduction": "none", "label_smoothing": smoothing, "weight": weight}
+        losses = rule.apply(z.flatten(0, -2), of_rows, **options)
         return losses.view(z.shape[:-1])
 
     def truth(self, y):
@@ -98,7 +94,7 @@ class Multiclass(Task):
     def sums(self, z, y, w):
         losses = weighted_sum(self.row_losses(z, y), w)
         plain = losses
-        if self.label_smoothing or self.class_weight is not None:
+        if self.label_smoothing or self.weights is not None:
             plain = weighted_sum(self._cross_entropy(z, y, 0.0), w)
         predicted, y = z.argmax(-1), y.expand(z.shape[:-1])
         weights = (y.new_ones(y.shape[-1], dtype=z.dtype) if w is None else w.to(z.dtype)).expand(y.shape)
@@ -116,10 +112,8 @@ class Multiclass(Task):
 
     def constant(self, y, w, weighted=True):
         shares = w @ self.truth(y).to(w.dtype)
-        if weighted and self.class_weight is not None:
-            shares = shares * self.weights.to(w)
-        shares = shares / shares.sum()
-        return (shares * (1 - self.label_smoothing) + self.label_smoothing / len(shares)).clamp(FEWEST).log()
+        shares = self._shares(shares / shares.sum(), self.weights.to(w) if weighted and self.weights is not None else 1)
+        return (shares / shares.sum()).clamp(FEWEST).log()
 
     def columns(self, answers, spread=None):
         return answer_columns(self.classes, answers, spread) | {"class": self.predicted(answers)}

@@ -27,8 +27,8 @@ class Task(torch.nn.Module):
         classes: the names of the classes or labels, or of the columns of a regression.
         loss: the name of the loss; None is the first of `loss_names()`.
         label_smoothing: ε in [0, 1): of a target of classes, the part that all classes share evenly.
-        class_weight: {class: weight} of the rows of a class in the loss, 1 for a class that is not named; or
-            "balanced". None is 1 for all.
+        class_weight: {class: weight} of a class in the loss, 1 for a class that is not named; or "balanced". None is 1
+            for all. With label_smoothing it is the weight of a class in every row's part of it.
 
     A subclass has the constants
 

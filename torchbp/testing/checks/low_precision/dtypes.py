@@ -6,7 +6,7 @@ from torchbp.testing.numerics.gradients import backward, incoming_for, need, nee
 from torchbp.testing.numerics.low_precision import agree, results_at
 from torchbp.testing.numerics.tensors import coarseness, first_line, flat, largest, nudged, shortened
 from torchbp.testing.report import Defect, Skipped, Unsupported
-from torchbp.testing.subject.closures import captures_tensors
+from torchbp.testing.subject.captured.leaves import captures_tensors
 from torchbp.testing.subject.naming import listing
 
 _LOW = ((torch.float32, 1e-3), (torch.bfloat16, 0.1), (torch.float16, 0.05))  # with the tolerance

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.checks import poll_until
 from torchbp.testing.cli import worker
 
 
@@ -51,17 +52,14 @@ def test_a_crash_is_a_finding(run):
 
 @pytest.mark.processes
 def test_an_endless_loop_is_a_finding(run, monkeypatch):
-    """The timeout passes once the loop has begun, however slow the machine is."""
-    looping, poll = Path("looping"), Connection.poll
+    looping = Path("looping")
 
-    def poll_until_it_loops(pipe, seconds):
-        while not poll(pipe, 0.05):
-            if looping.exists():
-                looping.unlink()
-                return False
-        return True
+    def has_begun():
+        begun = looping.exists()
+        looping.unlink(missing_ok=True)
+        return begun
 
-    monkeypatch.setattr(Connection, "poll", poll_until_it_loops)
+    monkeypatch.setattr(Connection, "poll", poll_until(has_begun))
     status, out, err = run("audited:loops --shape 4 --checks values dtypes determinism --timeout 3")
     assert (status, err) == (1, "")
     assert "dtypes        does not end: no result after 3 s" in out
@@ -72,7 +70,7 @@ def test_an_endless_loop_is_a_finding(run, monkeypatch):
     ("arguments", "fault"),
     [
         ("audited:crashes_at_once --shape 3", "the process crashes with SIGABRT"),
-        ("audited:loops_at_once --shape 3 --timeout 2", "does not end: no result after 2 s"),
+        ("audited:loops_at_once --shape 3 --timeout 1", "does not end: no result after 1 s"),
         ("audited:exits --shape 3", "the process exits with status 3"),
         ("audited:interrupted --shape 3", "the process exits with status 130"),
     ],
@@ -130,7 +128,7 @@ def test_a_terminal_without_our_signs(run):
     assert b"\\xb1" in out  # ±
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive), signal.SIGKILL])
 @pytest.mark.processes
 def test_the_child_ends_with_its_parent(run, how):
     parent = command("audited:loops_at_once", "--shape", "3")

@@ -30,7 +30,6 @@ class Tripled(Raises):
         return 3 * incoming
 
 
-@pytest.mark.usefixtures("in_this_process")
 def test_a_backward_that_always_raises_is_one_failure_that_says_whose_line_it_is():
     report = check(Raises, X)
     assert [result.check for result in report.failed] == ["values"]
@@ -41,7 +40,6 @@ def test_a_backward_that_always_raises_is_one_failure_that_says_whose_line_it_is
     assert report["linearity"].message.startswith("see values: ")
 
 
-@pytest.mark.usefixtures("in_this_process")
 def test_a_wrong_gradient_is_one_failure():
     assert [result.check for result in check(Tripled, X).failed] == ["values"]
     alone = check(Tripled, X, checks=["extremes", "magnitudes"])  # without the values, each tells
@@ -93,7 +91,6 @@ class FixedShape(torch.autograd.Function):
         return (2 * incoming).view(4)
 
 
-@pytest.mark.usefixtures("in_this_process")
 def test_an_error_that_differs_in_a_size_alone_is_the_same():
     report = check(FixedShape, X, checks=["shapes", "precision"])
     assert [result.check for result in report.failed] == ["shapes"]
@@ -101,7 +98,6 @@ def test_an_error_that_differs_in_a_size_alone_is_the_same():
     assert report["precision"].message.endswith("the backward raises the same error")
 
 
-@pytest.mark.usefixtures("in_this_process")
 def test_an_error_is_told_once_also_where_a_check_takes_it_for_a_refusal():
     report = check(Raises, X, checks=["values", "linearity", "meta"])
     assert report["linearity"].message == "see values: the backward raises the same error"
@@ -119,7 +115,6 @@ class WritesIntoIncoming(torch.autograd.Function):
         return incoming.mul_(ctx.saved_tensors[0].cos())
 
 
-@pytest.mark.usefixtures("in_this_process")
 def test_a_write_into_the_incoming_gradient_spoils_no_other_check():
     checks = ["values", "second_order", "linearity", "side_effects", "extremes", "shapes", "batched_grad"]
     assert [result.check for result in check(WritesIntoIncoming, X, checks=checks).failed] == ["side_effects"]

@@ -6,7 +6,6 @@ from torch.autograd import Function
 
 import torchbp
 from torchbp.testing.numerics.gradients import dense
-from torchbp.testing.numerics.tensors import first_line
 
 X = torch.tensor([0.3, -0.7, 1.2, 0.4], dtype=torch.float64)
 
@@ -28,29 +27,6 @@ def check(*args, **options):
     return torchbp.check(*args, raise_exception=False, **options)
 
 
-def test_keywords_of_gradcheck_are_named():
-    with pytest.raises(TypeError, match="check_forward_ad is of gradcheck; here it is the check jvp"):
-        check(torch.sin, X, check_forward_ad=True)
-    with pytest.raises(TypeError, match="no option 'refrence'; did you mean reference"):
-        check(torch.sin, X, refrence=None)
-
-
-def test_a_notebook_shows_colours():
-    shown = check(lambda x: (x * 2).detach(), X, checks="values")._repr_html_()
-    assert shown.startswith("<pre><span")
-    assert "firebrick" in shown
-    assert "&lt;lambda&gt;" in shown
-
-
-def test_no_url_is_cut():
-    url = f"https://example.org/{'a' * 50}"
-    text = first_line(ValueError(f"{'word ' * 55}{url}"))
-    assert url not in text
-    assert "example" not in text
-    assert text.endswith("word …")
-
-
-@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
     "function",
     [
@@ -86,7 +62,6 @@ def smooth_length(x, eps=1e-6):
     return (x * x + eps).sqrt()
 
 
-@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
     ("function", "inputs", "checks"),
     [
@@ -111,7 +86,6 @@ def test_it_accuses_nobody_wrongly_by_a_check(function, inputs, checks):
     assert report[checks].status == "PASS", str(report)
 
 
-@pytest.mark.usefixtures("in_this_process")
 def test_rows_are_not_many_where_each_meets_each():
     """A table of 20,000 rows by 20,000 takes gigabytes."""
     seen = []
@@ -168,29 +142,6 @@ def test_what_is_not_varied_is_noted():
     assert check(torch.mul, inputs, checks=["values", "variations"]).notes == ()
 
 
-def test_leaves_of_a_closure_are_audited_and_left_alone():
-    weight = torch.randn(4, dtype=torch.float64, requires_grad=True)
-    layer = torch.nn.Linear(4, 2)
-    for function in (lambda x: x * weight, lambda x: layer(x), layer.forward):
-        assert check(function, X, checks="fast").sound
-    report = check(lambda x: Wrong.apply(weight) * x, X, checks="values")
-    assert "the gradient of weight is wrong" in report["values"].message
-    assert weight.grad is None
-    assert layer.weight.grad is None
-    assert layer.weight.dtype == torch.float32
-
-
-SCALE = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
-
-
-def test_leaves_are_found_in_the_functions_that_a_function_defines():
-    def scaled(x):
-        return torch.stack([Wrong.apply(SCALE) * row for row in x])
-
-    assert "the gradient of SCALE is wrong" in check(scaled, X, checks="values")["values"].message
-    assert SCALE.grad is None
-
-
 class SparseProduct(torch.autograd.Function):
     """Its backward multiplies with the sparse matrix that it was given, and with one that it has computed."""
 
@@ -219,24 +170,6 @@ def test_the_gradient_of_a_sparse_tensor_is_compared_as_a_dense_one(gradient):
     assert torch.equal(found, torch.zeros(3, 3) if gradient is None else torch.eye(3))
 
 
-def cusp(x):
-    return x * (x.abs() + 1e-10) ** -0.25
-
-
-@pytest.mark.usefixtures("in_this_process")
-@pytest.mark.parametrize("seed", [1, 7])
-@pytest.mark.parametrize(
-    ("function", "x"),
-    [(lambda x: x.median(dim=0).values, torch.zeros(3, 4)), (cusp, torch.zeros(3))],
-    ids=["tie", "cusp"],
-)
-def test_where_there_is_no_slope_nobody_is_accused(function, x, seed):
-    """Of equal numbers, two directions may have one median by chance; at a cusp, the slope grows without end."""
-    torch.manual_seed(seed)
-    report = check(function, torch.randn_like(x), checks="extremes", seed=seed)
-    assert not report.failed, str(report)
-
-
 class Step(torch.autograd.Function):
     """It returns float32, whatever it is given."""
 
@@ -250,7 +183,6 @@ class Step(torch.autograd.Function):
         return incoming / (25 * ctx.saved_tensors[0].abs() + 1) ** 2
 
 
-@pytest.mark.usefixtures("in_this_process")
 def test_an_output_of_float32_is_compared_as_one():
     report = check(
         Step, X, surrogate=lambda x: x / (1 + 25 * x.abs()), checks=["values", "magnitudes", "dtypes", "shapes"]

@@ -1,17 +1,28 @@
-"""Tensors and modules that a plain function uses without taking them as arguments."""
+"""Find the leaves that a function uses without taking them as arguments, and make a copy of it that uses others."""
 
 import copy
+import dis
 import functools
 import inspect
+from collections import deque
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 
 import torch
 from torch.utils._pytree import tree_leaves
 
+from torchbp.testing.subject.captured.holders import (
+    Attributes,
+    Items,
+    Slots,
+    is_function_class,
+    is_of_torch,
+    static_methods,
+)
 from torchbp.testing.subject.module_copy import copied, tensor_slots
 
 _DEPTH, _LONGEST = 4, 100  # of the dicts, lists, tuples, objects and functions that are searched for leaves
 _NOT_SEARCHED = (type, ModuleType)
+_COPIED = (dict, list, deque)  # a copy of these, or of a class derived from them, is written to
 
 
 def captures_tensors(function):
@@ -19,12 +30,12 @@ def captures_tensors(function):
     if isinstance(function, functools.partial):
         return _has_tensors((function.args, function.keywords)) or captures_tensors(function.func)
     if inspect.ismethod(function):
-        return _has_tensors(dict(_Attributes(function.__self__))) or captures_tensors(function.__func__)
+        return _has_tensors(dict(Attributes(function.__self__))) or captures_tensors(function.__func__)
     if not inspect.isfunction(function):
-        return _has_tensors(dict(_Attributes(function)))
+        return _has_tensors(dict(Attributes(function)))
     variables = inspect.getclosurevars(function)
     return _has_tensors((variables.nonlocals, variables.globals)) or any(
-        isinstance(value, (list, tuple, dict)) or _has_tensors(dict(_Attributes(value)))
+        isinstance(value, (list, tuple, dict)) or _has_tensors(dict(Attributes(value)))
         for value in variables.nonlocals.values()
     )
 
@@ -38,62 +49,20 @@ def without_captured_leaves(function):
 
     A leaf is a tensor that requires a gradient, or a parameter of a module, in a variable of the function or a default
     of its parameters, in an attribute of the object whose method or call it is, or in an argument of a partial; or in a
-    dict, list, tuple, object or function there. The caller's objects stay as they are: the function is given copies.
+    dict, list, tuple, object or function there. Of an autograd.Function, and of one that the function applies, the
+    static methods are searched. The caller's objects stay as they are: the function is given copies.
     """
-    slots = _Slots()
+    slots = Slots()
+    slots.searched.add(id(function))
     rebuilt = _rebuilt(function, slots)
     return (rebuilt, slots) if slots else (function, {})
 
 
-class _Slots(dict):
-    """{name: (leaf, [(holder, key), …])}; and the ids of what was searched: functions may refer to each other."""
-
-    def __init__(self):
-        super().__init__()
-        self.count, self.searched = 0, set()
-
-    def add(self, name, leaf, places):
-        """A leaf at further places. Leaves of one name, of variables of two functions, get names that differ."""
-        self.count += 1
-        others = (f"{name} ({k})" for k in range(2, self.count + 1))
-        name = next(n for n in (name, *others) if n not in self or self[n][0] is leaf)
-        self[name] = leaf, [*self.get(name, (leaf, []))[1], *places]
-
-
-class _Items(list):
-    """The items of a tuple. Where one is set, a new tuple takes the place of the old one, which cannot be altered."""
-
-    def __init__(self, items, holder, key):
-        super().__init__(items)
-        self._make, self._holder, self._key = getattr(items, "_make", tuple), holder, key
-
-    def __setitem__(self, index, value):
-        super().__setitem__(index, value)
-        self._holder[self._key] = self._make(self)
-
-
-class _Attributes(dict):
-    """The attributes of an object, in its `__dict__` or its `__slots__`. One that is set here is set there."""
-
-    def __init__(self, owner):
-        names = [name for kind in type(owner).__mro__ for name in _names(vars(kind).get("__slots__", ()))]
-        in_slots = {name: getattr(owner, name) for name in names if hasattr(owner, name)}
-        super().__init__({**in_slots, **getattr(owner, "__dict__", {})})
-        self._owner = owner
-
-    def __setitem__(self, key, value):
-        super().__setitem__(key, value)
-        if key in getattr(self._owner, "__dict__", {}):
-            vars(self._owner)[key] = value
-        else:
-            object.__setattr__(self._owner, key, value)  # also of a frozen object
-
-
-def _names(slots):
-    return [name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__")]
-
-
 def _rebuilt(function, slots):
+    if is_function_class(function):
+        return _rebuilt_class(function, slots)
+    if inspect.ismethod(function) and is_function_class(function.__self__):  # its apply
+        return getattr(_rebuilt_class(function.__self__, slots), function.__name__)
     if isinstance(function, functools.partial):
         keywords = dict(function.keywords)
         _take_leaves(keywords, slots)
@@ -115,22 +84,37 @@ def _rebuilt(function, slots):
 
 def _copy_of_object(owner, slots, name="{}".format, depth=0):
     """A copy whose attributes may be replaced, if some of them hold leaves; else the object itself."""
-    if isinstance(owner, _NOT_SEARCHED) or _is_of_torch(type(owner)):
+    if isinstance(owner, _NOT_SEARCHED) or is_of_torch(type(owner)):
         return owner
-    before, count = dict(slots), slots.count
-    _take_leaves(dict(_Attributes(owner)), slots, name, depth)
+    return _copy_of_holder(owner, Attributes, slots, name, depth)
+
+
+def _copy_of_holder(holder, contents, slots, name, depth):
+    """A copy with leaves of its own in its contents, if there are leaves; else the holder itself."""
+    before, count, held = dict(slots), slots.count, contents(holder)
+    _take_leaves(dict(held) if isinstance(held, dict) else list(held), slots, name, depth)
     if slots.count == count:
-        return owner
+        return holder
     slots.clear()
     slots.update(before)
     slots.count = count
     try:  # only what holds leaves is copied: of other objects, such as files, a copy may do harm
-        other = copy.copy(owner)
+        other = copy.copy(holder)
     except Exception:
-        return owner
-    if other is not owner:
-        _take_leaves(_Attributes(other), slots, name, depth)
+        return holder
+    if other is not holder:
+        _take_leaves(contents(other), slots, name, depth)
     return other
+
+
+def _rebuilt_class(function_class, slots, depth=0):
+    """A class derived from an autograd.Function, if the methods of it hold leaves; else the class itself."""
+    count = slots.count
+    methods = {name: _rebuilt_function(m, slots, depth) for name, m in static_methods(function_class).items()}
+    if slots.count == count:
+        return function_class
+    methods = {name: staticmethod(method) for name, method in methods.items()}
+    return type(function_class)(function_class.__name__, (function_class,), methods)
 
 
 def _rebuilt_function(function, slots, depth=0):
@@ -170,9 +154,10 @@ def _rebuilt_function(function, slots, depth=0):
 
 
 def _global_names(code):
-    """The names that code looks up, also within the functions and comprehensions that it defines."""
+    """The global variables that code reads, also within the functions and comprehensions that it defines."""
+    names = (line.argval for line in dis.get_instructions(code) if line.opname == "LOAD_GLOBAL")
     inner = (name for part in code.co_consts if isinstance(part, CodeType) for name in _global_names(part))
-    return dict.fromkeys([*code.co_names, *inner])
+    return dict.fromkeys([*names, *inner])
 
 
 def _take_leaves(held, slots, name="{}".format, depth=0):
@@ -193,7 +178,7 @@ def _take_leaves(held, slots, name="{}".format, depth=0):
         elif isinstance(value, torch.Tensor):
             if value.is_leaf and value.requires_grad:
                 slots.add(name(key), value, [(held, key)])
-        elif depth < _DEPTH and id(value) not in slots.searched and not isinstance(value, _NOT_SEARCHED):
+        elif depth < _DEPTH and id(value) not in slots.searched and _is_searched(value):
             count = slots.count
             slots.searched.add(id(value))
             other = _searched(value, held, key, slots, name(key), depth + 1)
@@ -202,20 +187,27 @@ def _take_leaves(held, slots, name="{}".format, depth=0):
                 held[key] = other
 
 
+def _is_searched(value):
+    return is_function_class(value) or not isinstance(value, _NOT_SEARCHED)
+
+
 def _searched(value, held, key, slots, name, depth):
     """A copy of a dict, list, tuple, object or function, if there are leaves in it."""
     if isinstance(value, FunctionType):
-        return value if _is_of_torch(value) else _rebuilt_function(value, slots, depth)
+        return value if is_of_torch(value) else _rebuilt_function(value, slots, depth)
+    if isinstance(value, type):
+        return _rebuilt_class(value, slots, depth)
     if isinstance(value, (functools.partial, MethodType)):
         return _rebuilt(value, slots)
-    if type(value) is not tuple and type(value) not in (dict, list) and not hasattr(value, "_make"):
+    if not isinstance(value, (tuple, *_COPIED)) or is_of_torch(type(value)):
         return _copy_of_object(value, slots, lambda inner: f"{name}.{inner}", depth)
     if len(value) > _LONGEST:
         return value
-    items = value.copy() if type(value) in (dict, list) else _Items(value, held, key)
-    _take_leaves(items, slots, lambda inner: f"{name}[{inner!r}]", depth)
-    return items if type(value) in (dict, list) else held[key]
 
+    def name_inside(index):
+        return f"{name}[{index!r}]"
 
-def _is_of_torch(definition):
-    return (definition.__module__ or "").split(".")[0] == "torch"
+    if isinstance(value, _COPIED):
+        return _copy_of_holder(value, lambda container: container, slots, name_inside, depth)
+    _take_leaves(Items(value, held, key), slots, name_inside, depth)
+    return held[key]

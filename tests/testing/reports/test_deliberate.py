@@ -45,7 +45,6 @@ class Approximate(Function):
         return g * ctx.saved_tensors[0].cos() * 1.0003
 
 
-@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
     ("function", "surrogate"),
     [(Rounded, lambda x: x), (Reversed, lambda x: -x), (lambda x: x + (x.round() - x).detach(), lambda x: x)],
@@ -121,7 +120,6 @@ class BackwardAlone(torch.autograd.Function):
         return x.grad
 
 
-@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
     "function",
     [lambda x: checkpoint(lambda y: y.tanh() * y, x, use_reentrant=True), BackwardAlone],

@@ -1,0 +1,1 @@
+"""Tensors and modules that a function uses without taking them as arguments."""
