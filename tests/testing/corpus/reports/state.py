@@ -38,32 +38,6 @@ def _after_a_smaller_one(subject):
     return compared(lambda: (draw(5, 7),), row_mean)(subject)
 
 
-def weighted(tables):
-    """x times a table of its size, which is made once."""
-
-    def run(x):
-        key = (x.shape[-1], *tables.args(x))
-        if key not in tables.made:
-            tables.made[key] = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype).rsqrt()
-        return x * tables.made[key].to(x.dtype)
-
-    return run
-
-
-class Tables:
-    def __init__(self, *attributes):
-        self.made, self.attributes = {}, attributes
-
-    def args(self, x):
-        return [getattr(x, name) for name in self.attributes]
-
-
-def _after_single_precision(subject):
-    subject(draw(9, dtype=torch.float32))
-    x = draw(9)
-    return gradients(subject, (x,)), (torch.arange(1, 10, dtype=torch.float64).rsqrt(),)
-
-
 def with_contiguous(taken):
     def run(x, scale):
         return (x * scale) if taken(x) else (x.detach() * scale.detach() + 0 * scale.sum())
@@ -227,9 +201,6 @@ def _in_evaluation(subject):
 DEFECTS = [
     entry("rows_of_the_first_call", FirstRows, FirstRowsTwin, lambda: (draw(2, 3),), 3, _after_a_smaller_one,
           "tenstorrent/tt-metal#54138: the key of a cache lacked the height, and later tensors had wrong results"),
-    entry("table_of_another_dtype", weighted(Tables()), weighted(Tables("dtype")), lambda: (draw(3),), 4,
-          _after_single_precision,
-          "tenstorrent/tt-metal#53963: the key of a cache lacked the dtype, and what came second was wrong"),
     entry("contiguous_or_nothing", with_contiguous(torch.Tensor.is_contiguous), with_contiguous(lambda x: True),
           lambda: (draw(2, 3), draw(1, seed=1)), 2, _of_a_transpose,
           "cornellius-gp/gpytorch#1543: parameters of a kernel had no gradient where its inputs were transposed",

@@ -1,6 +1,13 @@
 """Defects of kinds 2 to 12 that were written without a look at the checks."""
 
-from tests.testing.corpus.unseen import calls, calls_and_rules, low_precision, numbers_and_sizes, sizes_and_aliases
+from tests.testing.corpus.unseen import (
+    calls,
+    dtypes_and_state,
+    low_precision,
+    numbers_and_sizes,
+    rules,
+    sizes_and_aliases,
+)
 
-ROOMS = (calls, low_precision, numbers_and_sizes, sizes_and_aliases, calls_and_rules)
+ROOMS = (caches, calls, low_precision, numbers_and_sizes, sizes_and_aliases, dtypes_and_state, rules)
 DEFECTS = [entry for room in ROOMS for entry in room.DEFECTS]
