@@ -11,6 +11,7 @@ import time
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-background-networking --remote-debugging-pipe"
+FLAGS += " --disable-features=BackForwardCache"  # which would keep the page of every test alive: a fifth of a load
 SECONDS = 60
 
 

@@ -2,11 +2,19 @@
 
 import contextlib
 import logging
+import multiprocessing
 import sys
 import warnings
 
 import pytest
 
+# what a run imports, and each process of the tests would import again
+IMPORTED = [
+    "torchbp.training.cli.command",
+    "tests.training.pairs",
+    "torchbp.training.report.figures",
+    "torch.utils.tensorboard",
+]
 LOGGERS = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed", "lightning_fabric")
 
 
@@ -33,3 +41,10 @@ def without_pictures():
         patch.setattr(figures, "drawn", lambda plot: "")
         patch.setattr(figures, "png", lambda plots: b"")
         yield
+
+
+def importing_processes():
+    """Where processes come from that have imported the command: a new interpreter takes longer than a run."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED)
+    return context

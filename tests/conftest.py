@@ -1,7 +1,6 @@
 import contextlib
 import gc
 import io
-import multiprocessing
 import os
 import random
 import signal
@@ -13,7 +12,7 @@ import pytest
 import torch
 
 from tests.browser import CHROMIUM, Browser
-from tests.commands import command_in, without_pictures
+from tests.commands import command_in, importing_processes, without_pictures
 from torchbp.benchmarks.helpers.inductor import cannot_compile
 from torchbp.cli import main
 
@@ -101,10 +100,7 @@ def compiler():
 
 @pytest.fixture(scope="session")
 def processes():
-    """Where processes come from that have imported the command: a new interpreter takes longer than a run."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torchbp.training.cli.command", "tests.training.pairs"])
-    return context
+    return importing_processes()
 
 
 @pytest.fixture

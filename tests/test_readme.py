@@ -80,6 +80,7 @@ def test_commands_run_in_order_and_print_what_the_readme_says(tmp_path, monkeypa
             if len(printed) == 1:  # the transcript's second half is the line that its first half ends with
                 assert main(shlex.split(printed[0])[-3:]) == 0
                 printed.append(capsys.readouterr().out)
+                assert Path("runs/breast_cancer/version_0/curves.png").read_bytes().startswith(b"\x89PNG")
                 after_the_first.enter_context(without_pictures())
         scores = {name: score_of_test(name, capsys) for name in TABLE}
     assert len(printed) == 18

@@ -5,7 +5,6 @@ import os
 import pty
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from tests.training.pairs import run_here
 from torchbp.training import Network, TabularData
 from torchbp.training.callbacks.progress import is_due
 
@@ -79,19 +79,22 @@ def test_breast_cancer_over_three_seeds(run, without_page):
 
 
 @pytest.mark.processes
-def test_a_first_run_prints_only_what_a_person_needs(run):
+def test_a_first_run_prints_only_what_a_person_needs(run, processes):
     """Through a real process, as a pipe sees it; and the line it ends with can be pasted."""
-    torchbp = [sys.executable, "-m", "torchbp"]
-    fit = [*torchbp, "fit", "-c", CANCER, "--stopping.min_grad_norm", "0.05", "--model.engine", "explicit"]
-    fit = subprocess.run(fit, capture_output=True, text=True, check=True)
-    header, errs = fit.stderr.splitlines()[:2], fit.stderr.splitlines()[2:]
+    fit = ["fit", "-c", CANCER, "--stopping.min_grad_norm", "0.05", "--model.engine", "explicit"]
+    process = processes.Process(target=run_here, args=(Path.cwd(), fit, {}, "first"))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    err, out = (Path(f"first.{stream}").read_text() for stream in ("err", "out"))
+    header, errs = err.splitlines()[:2], err.splitlines()[2:]
     assert header == [
         "data     breast_cancer: 569 rows × 30 features, 2 classes; rows: 341 train, 114 val, 114 test",
         f"network  30-16-1, 513 parameters, on {'cuda:0' if torch.cuda.is_available() else 'cpu'}",
     ]
     assert 2 <= len(errs) <= 21
     assert all(re.fullmatch(r"epoch +\d+  train/loss \S+  val/accuracy \S+  val/loss \S+", line) for line in errs)
-    assert [line.split()[0] for line in fit.stdout.splitlines()] == ["stopped", "best", "baseline", "page", "next"]
+    assert [line.split()[0] for line in out.splitlines()] == ["stopped", "best", "baseline", "page", "next"]
     folder = Path("runs/breast_cancer/version_0")
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert {name for name in files if not name.startswith("events.out.tfevents")} == {
@@ -105,9 +108,9 @@ def test_a_first_run_prints_only_what_a_person_needs(run):
         "gradients.png",
     }
 
-    command = shlex.split(fit.stdout.split("next     ")[1])
-    assert command[:3] == torchbp
-    status, tested, err = run(*command[3:])
+    command = shlex.split(out.split("next     ")[1])
+    assert command[0] == "torchbp"
+    status, tested, err = run(*command[1:])
     assert (status, err) == (0, "")
     assert list(scores(tested)) == ["test/loss", "test/accuracy", "test/f1", "test/auroc"]
     assert [p.name for p in Path("runs/breast_cancer").iterdir()] == ["version_0"]

@@ -203,9 +203,10 @@ def test_every_line_is_true_and_every_check_ok(case):
         lines += [line for unit in column["sums"] for line in ([unit] if isinstance(unit, str) else unit)]
         for line in lines:
             check_line(line)
+    page, markdown = page.replace("&gt;", ">"), explanation.to_markdown()
     for record in explanation.records:
-        assert record.numbers.replace("dL/d", "∂L/∂") in page.replace("&gt;", ">")
-        assert f"`{record.numbers}`" in explanation.to_markdown()
+        assert record.numbers.replace("dL/d", "∂L/∂") in page
+        assert f"`{record.numbers}`" in markdown
     written = json.loads(explanation.to_json())["records"]
     assert [record["numbers"] for record in written] == [record.numbers for record in explanation.records]
 

@@ -61,7 +61,12 @@ def own(tmp_path_factory):
         logger = "--trainer.logger.class_path pytorch_lightning.loggers.CSVLogger --trainer.logger.init_args.name"
         data = f"--data.target {target} --data.ignore {ignored} --trainer.max_epochs 1"
         paths = ["--data.source", f"{folder}/all.csv", "--trainer.logger.init_args.save_dir", str(folder)]
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            patch.setattr("torchbp.training.cli.run_page.write_page", lambda *_: None)
             assert main(["fit", *shlex.split(f"{data} {logger} {name} {SHORT}"), *paths]) == 0
         found[name] = str(folder / name / "version_0/checkpoints/last.ckpt")
     return found
@@ -235,6 +240,7 @@ def test_any_network_that_can_be_trained_is_explained(arguments, title, line, ru
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.usefixtures("without_page")
 @pytest.mark.parametrize(("settings", "cls"), [("", "sgd"), ("--model.optimizer adamw --model.momentum 0", "adamw")])
 def test_the_update_of_the_training(settings, cls, run):
     """From the checkpoint it is the step that torch's optimizer takes next; a new network remembers nothing."""

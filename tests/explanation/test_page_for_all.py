@@ -25,8 +25,14 @@ EVERYTHING = """(takeStep(), takeStep(), goTo(2), byId("change").open = true, sh
 @pytest.mark.parametrize(
     ("width", "scheme", "script"),
     [
-        *((width, scheme, EVERYTHING) for width in (400, 1280) for scheme in ("light", "dark")),
-        *((400, "light", "0"), (1280, "dark", "0")),
+        (400, "light", EVERYTHING),
+        (1280, "dark", EVERYTHING),
+        (1280, "dark", "0"),
+        *(
+            pytest.param(*more, marks=pytest.mark.exhaustive)
+            for more in ((400, "dark", EVERYTHING), (400, "light", "0"))
+        ),
+        pytest.param(1280, "light", EVERYTHING, marks=pytest.mark.exhaustive),
     ],
 )
 def test_axe_finds_no_violation(browse, axe, width, scheme, script):

@@ -17,6 +17,7 @@ _REPEATED = "convention: indices that repeat"
 _TIES = "convention: numbers that are equal share the gradient of their extreme"
 _ONE_NUMBER = "convention: of one number nothing but rounding errors is left"
 _BOUNDED_NORM = "defect: where a norm is less than eps, the gradient is that of the norm, which eps has replaced"
+_EQUAL = "convention: of equal numbers each of two layer norms multiplies by 316, which together is beyond float16"
 _NORM = "defect: the cube of 1/√eps overflows in float16, and 0 times that is nan"
 
 KNOWN = {
@@ -146,9 +147,8 @@ KNOWN = {
     "nn.BCELoss": {"extremes": "defect: in float16 the least denominator, 1e-12, is 0, and the gradient at 0 is 0/0"},
     "nn.CTCLoss": {"values": _CTC, "extremes": _CTC},
     "nn.GELU": {"extremes": "defect: 1 + erf(x/√2) is 0 in float32 from x = −5.5 on, and 2e-8 is lost"},
-    "nn.TransformerEncoderLayer": {
-        "extremes": "convention: of equal numbers two layer norms multiply by 316 each, which is beyond float16"
-    },
+    "nn.TransformerEncoderLayer": {"extremes": _EQUAL},
+    "nn.Transformer": {"extremes": _EQUAL},
 } | {
     f"nn.Lazy{kind}{dims}d": {"refused": "convention: parameters have no shape before the first call"}
     for kind in ("Conv", "ConvTranspose")

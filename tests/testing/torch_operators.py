@@ -94,7 +94,8 @@ def audit(function, inputs, **options):
         target = target if isinstance(function, torch.nn.Module) else target.forward
         args = (*args, *(inputs[name] for name in tensors))
 
-    if not any(t.numel() and t.requires_grad for t in tree_leaves(args) if isinstance(t, torch.Tensor)):
+    parameters = target.parameters() if isinstance(target, torch.nn.Module) else ()
+    if not any(t.numel() and t.requires_grad for t in (*tree_leaves(args), *parameters) if isinstance(t, torch.Tensor)):
         return "empty"
     try:
         report = torchbp.check(target, tuple(args), checks="default", skip=SKIPPED, raise_exception=False, **options)

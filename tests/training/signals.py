@@ -16,11 +16,12 @@ from pathlib import Path
 
 import torch
 
+from tests.commands import importing_processes
 from tests.training.pairs import run_here
 
 CONFIG = Path(__file__).parents[2] / "configs/breast_cancer.yaml"
 FIT = [
-    "fit", "-c", str(CONFIG), "--model.momentum", "0.9", "--trainer.max_epochs", "25", "--trainer.accelerator", "cpu",
+    "fit", "-c", str(CONFIG), "--model.momentum", "0.9", "--trainer.max_epochs", "12", "--trainer.accelerator", "cpu",
     "--stopping.min_grad_norm", "1e-9", "--checkpoint.every_seconds", "0.05",
 ]  # fmt: skip
 RUNS = Path("runs/breast_cancer")
@@ -95,10 +96,7 @@ def assert_same_weights(folder, other):
 
 
 def main(count, seed=0):
-    import multiprocessing
-
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torchbp.training.cli.command", "tests.training.pairs"])
+    context = importing_processes()
     draw, found = random.Random(seed), collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
         folder, seconds = Path(folder), {}

@@ -14,6 +14,7 @@ import pytest
 import torch
 from sklearn.datasets import load_breast_cancer
 
+from tests.commands import without_pictures
 from tests.training import signals
 from tests.training.pairs import run_here
 from torchbp.cli import main
@@ -213,7 +214,8 @@ def run_with_new_streams(folder, arguments):
     os.chdir(folder)
     torch.set_num_threads(1)
     sys.argv = ["torchbp"]
-    sys.exit(main(arguments))
+    with without_pictures():
+        sys.exit(main(arguments))
 
 
 def test_a_closed_terminal_ends_the_run(processes, capsys):

@@ -330,7 +330,7 @@ def test_saturated_units_are_told(tmp_path, monkeypatch, capsys):
 
 def test_saturation_of_a_network_that_has_learnt_is_no_trouble(tmp_path, monkeypatch, capsys):
     config = str(Path(__file__).parent.parent.parent / "configs/xor.yaml")
-    assert run(tmp_path, monkeypatch, capsys, "-c", config, "--data.source", "xor") == []
+    assert run(tmp_path, monkeypatch, capsys, "-c", config, "--data.source", "xor", "--model.lr", "5") == []
     assert pd.read_csv("runs/xor/version_0/metrics.csv")["saturated/1"].max() > 0.5
 
 

@@ -109,8 +109,15 @@ DISKS = [(3_000, "checkpoints/last.ckpt", 0), (30_000, "metrics.csv|version_0", 
 
 @pytest.mark.parametrize(("size", "file", "epochs"), DISKS)
 def test_a_full_disk_names_the_file_and_the_run_can_be_resumed(size, file, epochs, processes, capsys):
-    fit = [*FIT, "--trainer.max_epochs", "200", "--stopping.min_grad_norm", "0", "--checkpoint.every_seconds", "0"]
-    fit += ["--data.batch_size", "341"]  # a step for an epoch
+    fit = [*FIT, "--trainer.max_epochs", "200", "--stopping.min_grad_norm", "0", "--stopping.patience", "200"]
+    fit += [
+        "--checkpoint.every_seconds",
+        "0",
+        "--data.batch_size",
+        "341",
+        "--model.hidden",
+        "[2, 2, 2, 2]",
+    ]  # a step and a long line for each epoch
     process = processes.Process(target=with_small_files, args=(os.getcwd(), fit, size))
     process.start()
     process.join()

@@ -10,7 +10,12 @@ from dataclasses import asdict, dataclass
 from torchbp.printing import printable
 
 PASS, FAIL, UNSUPPORTED, SKIP = "PASS", "FAIL", "UNSUPPORTED", "SKIP"
-WRONG_GRADIENT = "the gradient is wrong"  # the cause of what `values` finds, and of what other checks find of it
+# Causes that several checks find, each in its own words
+WRONG_GRADIENT = "the gradient is wrong"
+WRONG_SECOND_DERIVATIVE = "the second derivative is wrong"
+ROUNDED = "the backward computes in lower precision"
+REPEATED_INDEX = "where an index repeats, the gradient is wrong"
+WRITTEN_INTO = "the backward writes into the incoming gradient"
 COLOURS = {PASS: "green", FAIL: "bold red", UNSUPPORTED: "yellow", SKIP: "dim"}
 _HTML = {PASS: "green", FAIL: "firebrick", UNSUPPORTED: "darkgoldenrod", SKIP: "gray"}
 _SHORTENED = (  # messages of torch that take three lines of a terminal, and shorter ones
@@ -132,7 +137,7 @@ class Outcome(Exception):
 
 
 class Defect(Outcome):
-    """A failure. `cause` is that of `Result`: an error with its text, or WRONG_GRADIENT."""
+    """A failure. `cause` is that of `Result`: an error with its text, or one of those above."""
 
     status = FAIL
 

@@ -162,6 +162,59 @@ def test_four_of_five_causes_are_named(findings):
     assert sum(named.values()) >= 0.8 * len(named), missed
 
 
+def layer_norm(x):
+    return (x - x.mean(-1, keepdim=True)) / x.std(-1, correction=0, keepdim=True)
+
+
+def layer_norm_dx(g, y, x):
+    """Without the mean of g."""
+    return ((g - y * (g * y).mean(-1, keepdim=True)) / x.std(-1, correction=0, keepdim=True),)
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "shape", "words"),
+    [
+        (layer_norm, layer_norm_dx, (3, 5), "its mean over dimension 1 of inputs[0] is not subtracted"),
+        (lambda x: x - x.mean(0), lambda g, y, x: (g.clone(),), (3, 5), "its mean over dimension 0"),
+        (F.normalize, lambda g, y, x: (g / x.norm(dim=1, keepdim=True),), (3, 4), "its part along inputs[0]"),
+        (lambda x: x / x.norm(), lambda g, y, x: (g / x.norm(),), (5,), "over dimension 0, is not subtracted"),
+    ],
+)
+def test_what_a_normalisation_forgets_is_named(forward, backward, shape, words):
+    torch.manual_seed(0)
+    assert words in causes(backward, torch.randn(shape, dtype=torch.float64), forward=forward)[1]
+
+
+@pytest.mark.parametrize(("convolution", "sizes"), [(F.conv1d, (5,)), (F.conv2d, (4, 3))])
+def test_a_kernel_that_is_not_flipped_is_named(convolution, sizes):
+    def dx(g, y, x, w):
+        return convolution(g, w.transpose(0, 1), padding=1), None
+
+    torch.manual_seed(0)
+    x = torch.randn(1, 2, *sizes, dtype=torch.float64, requires_grad=True)
+    kernel = torch.randn(2, 2, *[3] * len(sizes), dtype=torch.float64)
+    assert "the kernel is not flipped" in causes(dx, x, kernel, forward=lambda x, w: convolution(x, w, padding=1))[1]
+
+
+def test_an_index_that_repeats_is_one_failure():
+    """An assignment keeps the last of several gradients. One that drops those of negative indices has another cause."""
+    rows, index = torch.randn(5, 3, dtype=torch.float64, requires_grad=True), torch.tensor([0, 2, 4])
+
+    def failed(backward, checks="variations"):
+        chosen = function(lambda x, i: x[i], backward)
+        return torchbp.check(chosen, (rows, index), checks=checks, raise_exception=False).failed
+
+    def added(g, y, x, i):
+        return torch.zeros_like(x).index_put((i,), g, accumulate=True), None
+
+    (found,) = failed(lambda g, y, x, i: (torch.zeros_like(x).index_put((i,), g), None), ["variations", "shapes"])
+    assert found.check == "variations"
+    assert "likely cause: where an index repeats, gradients add up" in str(found)
+    assert not failed(added)
+    (other,) = failed(lambda g, y, x, i: added(g * (i >= 0)[:, None], y, x, i))
+    assert "an index repeats" not in str(other)
+
+
 def test_a_missing_conj_is_named():
     wrong = function(lambda a, b: a * b, lambda g, y, a, b: (g * b, g * a))
     pair = tuple(torch.randn(3, dtype=torch.complex128, requires_grad=True) for _ in range(2))

@@ -1,5 +1,6 @@
 """What is wrong with a learner's value: the mistake that gives it, in words."""
 
+import functools
 import itertools
 
 import torch
@@ -67,24 +68,32 @@ class Causes:
 
     def _constants(self, tensor):
         """The words for each constant that the tensor is to be multiplied by."""
-        if self._agrees(-tensor):
-            yield "the sign is wrong"
+        if self.value.shape != tensor.shape:
+            return
+        place = largest_place(self.value)  # one number alone rules out almost all constants
+        value, at = self.value[place].item(), tensor[place].item()
+        slack = 1.01 * (self.tolerance * abs(at) + ROUNDING * tensor.abs().max().item())
+        for constant, words in self.constants:
+            if abs(value - constant * at) <= abs(constant) * slack and self._agrees(constant * tensor):
+                yield words
+
+    @functools.cached_property
+    def constants(self):
+        """[(constant, what is wrong where the value is so many times the right one)]."""
+        found = [(-1, "the sign is wrong")]
         n, k = self.values[N.name], self.values[K.name]
-        mean = "a mean stands where a sum belongs"
-        for count, name in ((n, f"N = {n}"), (k, f"K = {k}"), (n * k, f"N K = {n * k}")):
-            if count == 1 or (name[0] == "N" and " K" in name and 1 in (n, k)):
+        signs = ((1, ""), (-1, ", and the sign is wrong"))
+        for count, name in ((n, "N"), (k, "K"), (n * k, "N K")):
+            if count == 1 or (name == "N K" and 1 in (n, k)):
                 continue
-            for sign, also in ((1, ""), (-1, ", and the sign is wrong")):
-                if self._agrees(sign * count * tensor):
-                    by = name[: name.index(" =")]
-                    missing = f": the division by {by} is missing" if set(by.split()) <= set(self.divisors) else ""
-                    yield f"it is {name} times too large{missing}{also}"
-                if self._agrees(sign * tensor / count):
-                    yield f"it is {name} times too small: it is divided by it once too often, or {mean}{also}"
-        for factor, words in ((2, "twice too large"), (0.5, "half of the right value")):
-            for sign, also in ((1, ""), (-1, ", and the sign is wrong")):
-                if self._agrees(sign * factor * tensor):
-                    yield f"it is {words}: a factor {'½' if factor == 2 else '2'} is missing{also}"
+            missing = f": the division by {name} is missing" if set(name.split()) <= set(self.divisors) else ""
+            twice = ": it is divided by it once too often, or a mean stands where a sum belongs"
+            for sign, also in signs:
+                found.append((sign * count, f"it is {name} = {count} times too large{missing}{also}"))
+                found.append((sign / count, f"it is {name} = {count} times too small{twice}{also}"))
+        for factor, words in ((2, "twice too large: a factor ½"), (0.5, "half of the right value: a factor 2")):
+            found += [(sign * factor, f"it is {words} is missing{also}") for sign, also in signs]
+        return found
 
     def _wrong_trees(self):
         """The mistakes that give the value, alone; then, where there are numbers enough, with a wrong constant."""
@@ -93,18 +102,17 @@ class Causes:
             for mistake, tensor in wrong_values(side, self.shapes, self.values, self.value.shape):
                 if agrees(tensor, self.right, self.tolerance):
                     continue
-                words = sentence(mistake.parts)
                 if self._agrees(tensor):
-                    yield words
-                pairs.append((words, tensor))
+                    yield sentence(mistake.parts)
+                pairs.append((mistake.parts, tensor))
         yield from self._left_out_rows()
-        for words, tensor in mixed_up(self.record, self.shapes, self.values, self.criterion):
+        for parts, tensor in mixed_up(self.record, self.shapes, self.values, self.criterion):
             if self._agrees(tensor) and not agrees(tensor, self.right, self.tolerance):
-                yield words
+                yield sentence(parts)
         if self.value.numel() > ALONE:
-            for words, tensor in pairs:
+            for parts, tensor in pairs:
                 for constant in self._constants(tensor):
-                    yield f"{words}, and {constant}"
+                    yield f"{sentence(parts)}, and {constant}"
 
     def _left_out_rows(self):
         """A sum over rows without one of them, or of one alone."""

@@ -1,6 +1,6 @@
 """What a learner takes for something else: another activation, another loss, another quantity, σ twice.
 
-Each is yielded as words and the value that it gives: ("the slope of tanh, 1 − A1², stands there", tensor).
+Each is yielded as the parts of a sentence, texts and trees, and the value that it gives.
 """
 
 from dataclasses import replace
@@ -8,7 +8,6 @@ from dataclasses import replace
 from torchbp.explanation.grading.mistakes import product_of, substituted, value_of
 from torchbp.explanation.notation.equations import ALPHA, K, N, reduced
 from torchbp.explanation.notation.quantities import TARGET, Derivative, Quantity, d
-from torchbp.explanation.notation.records import sentence
 from torchbp.ops.expressions import Named, Product, sigma, sqrt, tanh
 from torchbp.ops.registry import rules
 from torchbp.ops.rules import Activation, Loss
@@ -26,7 +25,7 @@ def mixed_up(record, shapes, values, criterion):
     found += _other_losses(record, criterion) + _plain_descent(record, shapes) + _quantities(record, shapes)
     for parts, wrong in found:
         if (value := value_of(wrong, values)) is not None:
-            yield sentence(parts), value
+            yield parts, value
 
 
 def _other_activations(record, tree):

@@ -127,5 +127,7 @@ def _finite(value):
 
 def _in_json(text):
     r"""JSON with each character that does not print as JSON's own escape: it holds what it held."""
-    units = (c if c.isprintable() else c.encode("utf-16-be", "surrogatepass").hex() for c in text)
-    return "".join(u if len(u) < 4 else "".join(f"\\u{u[i : i + 4]}" for i in range(0, len(u), 4)) for u in units)
+    for character in sorted(c for c in set(text) if not c.isprintable()):
+        units = character.encode("utf-16-be", "surrogatepass").hex()
+        text = text.replace(character, "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4)))
+    return text

@@ -172,8 +172,9 @@ SLOPE_COMPUTED = Computed(
     expression=bounded_slope, why="As in torch {a} (1 − {a}) is at least 1e−12: no slope is infinite."
 )
 DESCRIPTION = (
-    "The lower the probability that the network gives to the correct answer, the larger the loss, without limit. A y "
-    "between 0 and 1 says how correct each of the two answers is."
+    "Each of the two answers has a term: the first counts where y is 1, the second where y is 0. The lower the "
+    "probability that the network gives to the correct answer, the larger the loss, without limit. A y between 0 and 1 "
+    "says how correct each of the two answers is."
 )
 
 RULE = register(

@@ -3,12 +3,12 @@
 import torch
 
 from torchbp.testing.diagnosis.message import is_excused, judged
-from torchbp.testing.numerics.gradients import backward, generator, incoming_of, vanishes
+from torchbp.testing.numerics.gradients import backward, generator, gradients, incoming_of, vanishes
 from torchbp.testing.numerics.jacobian import along_two_and_their_sum, compare, is_additive, vector_function
 from torchbp.testing.numerics.screen import seems_right
-from torchbp.testing.numerics.tensors import direction_like, largest, symmetric, weights
-from torchbp.testing.report import WRONG_GRADIENT, Defect, Skipped
-from torchbp.testing.subject.naming import six_digits
+from torchbp.testing.numerics.tensors import coarseness, direction_like, flat, largest, symmetric, weights
+from torchbp.testing.report import ROUNDED, WRONG_GRADIENT, Defect, Skipped
+from torchbp.testing.subject.naming import six_digits, unlike
 
 _FURTHER = (41, 42, 43, 44)  # seeds of pairs of directions
 _FEW = 12  # entries of a tensor up to which it is looked at whole, for the message
@@ -47,10 +47,11 @@ def expect_right_along(given, point, index, words, screened=True):
         pass
     row, column = wrong.nonzero()[0].tolist()
     a, n, error = (float(m[row, column]) for m in (block.analytical, block.numerical, block.error))
+    analytical, numerical = unlike(a, n)
     raise Defect(
         f"{words}: the gradient of {subject.arguments[index].name} is wrong",
-        [f"along a random direction: analytical {six_digits(a)}, numerical {six_digits(n)} ± {error:.1g}"],
-        WRONG_GRADIENT,
+        [f"along a random direction: analytical {analytical}, numerical {numerical} ± {error:.1g}"],
+        ROUNDED if _is_rounded(subject, index, a, n) else WRONG_GRADIENT,
     )
 
 
@@ -90,6 +91,12 @@ def expect_between_slopes(given, point, index, words):
             [f"of its first entry: {numbers[0]}, and the slopes to both sides are {numbers[1]} and {numbers[2]}"],
             WRONG_GRADIENT,
         )
+
+
+def _is_rounded(subject, index, analytical, numerical):
+    """Whether the gradient has the numbers of a lower precision, and is off by little."""
+    rounding_unit = coarseness(flat(gradients(subject)[subject.differentiable.index(index)]))
+    return bool(rounding_unit) and abs(analytical - numerical) < 1e4 * rounding_unit * abs(numerical)
 
 
 def _is_rounding_error(block, wrong):

@@ -33,6 +33,43 @@ def jacobian_transposed(e):
     return "what multiplies the incoming gradient is transposed: a .t() is missing or should not be there"
 
 
+def kernel_not_flipped(e):
+    """In the gradient of the input of a convolution: rows and columns are those of the reversed positions."""
+    if e.complex or len(e.argument_shape) < 3 or len(e.output_shape) != len(e.argument_shape):
+        return None
+    whole, dims = e.numerical.view(*e.output_shape, *e.argument_shape), len(e.argument_shape)
+    for along in (range(2, dims), (dims - 1,)):
+        turned = whole.flip([*along, *(d + dims for d in along)]).reshape(e.numerical.shape)
+        if e.same(e.analytical, turned):
+            return "the kernel is not flipped: a convolution where conv_transpose, the gradient of the input, belongs"
+    return None
+
+
+def not_centred(e):
+    """A normalisation that subtracts a mean: so does its gradient."""
+    full = e.analytical.view(-1, *e.argument_shape)
+    for dim, size in enumerate(e.argument_shape):
+        if size > 1 and not e.complex:
+            centred = full - full.mean(1 + dim, keepdim=True)
+            if e.same(centred.reshape(e.numerical.shape), e.numerical):
+                return f"its mean over dimension {dim} of {e.argument} is not subtracted, as the forward subtracts one"
+    return None
+
+
+def not_projected(e):
+    """A normalisation that divides by a norm: a longer argument changes nothing, so its gradient is normal to it."""
+    value = e.values.get(e.argument)
+    if value is None or e.complex:
+        return None
+    full, x = e.analytical.view(-1, *e.argument_shape), value.view(1, *e.argument_shape)
+    for dim, size in enumerate(e.argument_shape):
+        along = (full * x).sum(1 + dim, keepdim=True) / (x * x).sum(1 + dim, keepdim=True)
+        if size > 1 and e.same((full - x * along).reshape(e.numerical.shape), e.numerical):
+            what = f"along {e.argument}, over dimension {dim}, is not subtracted"
+            return f"its part {what}: of x/|x| it is (g − x (x·g)/(x·x)) / |x|"
+    return None
+
+
 def swapped(e):
     for name, (analytical, numerical) in e.others.items():
         if e.same(analytical, e.numerical) and e.same(e.analytical, numerical):

@@ -28,20 +28,22 @@ CONSTANTS = (1, 2, 0.5, 3, 1 / 3)
 
 def missing_factor(e):
     """A / N is a function of one known number at each entry: of the argument, of the output, or of another argument."""
-    if e.complex:
+    if e.complex or not e.numerical.numel():
         return None
     tables = [(name, table) for name, values in e.values.items() for table in broadcast(e, values)]
+    may_be, place, a, n = _at_one_entry(e)
     for (name, table), (text, function) in product(tables, FACTORS.items()):
         factor = function(table)
         if not is_usable(factor):
             continue
-        words = text.format(name)
+        words, at = text.format(name), factor[place].item()
         for constant, sign in product(CONSTANTS, (1, -1)):
             note = "" if constant == 1 else f" (times {constant:.3g})"
             note += ", and the sign is wrong" if sign < 0 else ""
-            if e.same(e.analytical * factor * (sign * constant), e.numerical):
+            times = sign * constant
+            if may_be(a * at * times, n) and e.same(e.analytical * factor * times, e.numerical):
                 return f"the factor {words} is missing{note}"
-            if e.same(e.analytical, e.numerical * factor * (sign * constant)):
+            if may_be(a, n * at * times) and e.same(e.analytical, e.numerical * factor * times):
                 return f"the factor {words} should not be there{note}"
     return _wrong_factor(e, tables)
 
@@ -51,12 +53,21 @@ def _wrong_factor(e, tables):
     few = list(enumerate(FACTORS.items()))[:8]
     tables = sorted(tables[:8], key=lambda row: row[0] == "out")  # arguments first
     choices = [(rank, text.format(name), function(table)) for rank, (text, function) in few for name, table in tables]
-    choices = [choice for choice in choices if is_usable(choice[2])]
-    pairs = sorted(product(choices, choices), key=lambda pair: pair[0][0] + pair[1][0])  # the simplest guess first
-    for (_, right, factor), (_, used, other) in pairs:
-        if right != used and e.same(e.analytical * factor, e.numerical * other) and bool((e.numerical * other).any()):
-            return f"the factor is {used} where {right} belongs"
+    may_be, place, a, n = _at_one_entry(e)
+    choices = [(*choice, choice[2][place].item()) for choice in choices if is_usable(choice[2])]
+    pairs = [(f, g) for f, g in product(choices, choices) if f[1] != g[1] and may_be(a * f[3], n * g[3])]
+    for (_, right, factor, _), (_, used, other, _) in sorted(pairs, key=lambda pair: pair[0][0] + pair[1][0]):
+        if e.same(e.analytical * factor, e.numerical * other) and bool((e.numerical * other).any()):
+            return f"the factor is {used} where {right} belongs"  # the simplest guess
     return None
+
+
+def _at_one_entry(e):
+    """The largest entry, at which almost all guesses can be ruled out: whether two numbers there may be those of equal
+    matrices, its place, and the two numbers of the gradient."""
+    place = divmod(int(e.numerical.abs().reshape(-1).argmax()), e.numerical.shape[1])
+    a, n, slack = (matrix[place].item() for matrix in (e.analytical, e.numerical, e.slack))
+    return lambda a, b: abs(a - b) <= 2 * (10 * slack + 1e-6 * abs(b)), place, a, n
 
 
 def is_usable(factor):

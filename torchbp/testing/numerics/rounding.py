@@ -1,6 +1,7 @@
 """The precision in which a function computes inside, whatever dtypes it takes and returns."""
 
 import math
+import sys
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -63,18 +64,38 @@ class Overflows(DispatchMode):
 
 
 class Sizes(DispatchMode):
-    """Records how many numbers the largest tensor has that an operation makes, and how many operations there are."""
+    """Counts operations, and records how many numbers the largest tensor has that one of them makes."""
 
     def __init__(self):
         super().__init__()
-        self.largest = self.count = 0
+        self.largest = self.operations = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         made = [t.numel() for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
         self.largest = max([self.largest, *made])
-        self.count += 1
+        self.operations += 1
         return result
+
+
+class PythonCalls:
+    """Counts the calls of functions that this thread makes, unless a profiler is at work: it has one place alone."""
+
+    def __init__(self):
+        self.count = 0
+
+    def __enter__(self):
+        self._is_first = sys.getprofile() is None
+        if self._is_first:
+            sys.setprofile(self._count)
+        return self
+
+    def __exit__(self, *exception):
+        if self._is_first:
+            sys.setprofile(None)
+
+    def _count(self, frame, event, argument):
+        self.count += event in ("call", "c_call")
 
 
 def _has_infinity(values):

@@ -109,5 +109,5 @@ def saved_intermediates(outputs, known):
             if tensor is None or tensor.requires_grad or not tensor.is_floating_point():
                 continue
             if _memory(tensor) not in storages:
-                found.append(f"{function_name(node)} saves an intermediate, saved_tensors[{i}]")
+                found.append(f"{function_name(node)} saves what its forward has computed, saved_tensors[{i}]")
     return found

@@ -10,7 +10,7 @@ from lightning_fabric.plugins.io import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from torchbp.training import tasks
-from torchbp.training.atomic_write import atomic_write
+from torchbp.training.atomic_write import atomic_save
 from torchbp.training.checkpoints.tensors import first_not_finite
 from torchbp.training.errors import SettingError
 
@@ -123,11 +123,5 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return
         self._deferred.pop(path, None)
         for earlier in list(self._deferred):
-            _write_file(self._deferred.pop(earlier), earlier)
-        _write_file(checkpoint, path)
-
-
-def _write_file(checkpoint, path):
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary, temporary.open("wb") as file:  # a full disk is an OSError in Python's files
-        torch.save(checkpoint, file)
+            atomic_save(self._deferred.pop(earlier), earlier)
+        atomic_save(checkpoint, path)

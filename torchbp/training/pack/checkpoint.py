@@ -1,12 +1,9 @@
 """The checkpoints of a pack: those of Lightning, without the parts of a training by Lightning."""
 
-from pathlib import Path
-
 import pytorch_lightning
-import torch
 
 from torchbp import __version__
-from torchbp.training.atomic_write import atomic_write
+from torchbp.training.atomic_write import atomic_save
 
 
 def checkpoint_of(model, data, options):
@@ -27,7 +24,5 @@ def checkpoint_of(model, data, options):
 def write_checkpoints(model, data, options, folder):
     """Write last.ckpt, from which a killed run goes on, and best.ckpt, which is the same."""
     checkpoint = checkpoint_of(model, data, options)
-    folder.mkdir(parents=True, exist_ok=True)
     for name in ("last.ckpt", "best.ckpt"):
-        with atomic_write(folder / name) as temporary, Path(temporary).open("wb") as file:
-            torch.save(checkpoint, file)
+        atomic_save(checkpoint, folder / name)

@@ -5,14 +5,13 @@ interruption, its members are the same, bit for bit.
 """
 
 import contextlib
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from torchbp.estimators import PackClassifier
 from torchbp.estimators.pack_training import PackTraining, evaluated
-from torchbp.training.atomic_write import atomic_write
+from torchbp.training.atomic_write import atomic_save
 from torchbp.training.errors import UserError
 
 OF_DRAW = len(PackTraining.depths)  # configurations
@@ -87,9 +86,7 @@ def _held_out_answers(draw, networks, rows):
 
 
 def write_draw(draw, folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(_path(folder, draw["number"])) as temporary, Path(temporary).open("wb") as file:
-        torch.save(draw, file)
+    atomic_save(draw, _path(folder, draw["number"]))
 
 
 def drawn_numbers(folder):

@@ -1,6 +1,7 @@
 """Defects of kinds 2 to 12 that were written without a look at the checks."""
 
 from tests.testing.corpus.unseen import (
+    caches,
     calls,
     dtypes_and_state,
     low_precision,
@@ -9,5 +10,5 @@ from tests.testing.corpus.unseen import (
     sizes_and_aliases,
 )
 
-ROOMS = (caches, calls, low_precision, numbers_and_sizes, sizes_and_aliases, dtypes_and_state, rules)
+ROOMS = (calls, low_precision, numbers_and_sizes, sizes_and_aliases, dtypes_and_state, caches, rules)
 DEFECTS = [entry for room in ROOMS for entry in room.DEFECTS]

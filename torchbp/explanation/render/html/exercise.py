@@ -1,7 +1,9 @@
 """What the page asks about the equations, and what it says of wrong answers."""
 
+import torch
+
 from torchbp.explanation.grading.gaps import Hidden, gaps, known_shapes
-from torchbp.explanation.grading.mistakes import agrees, wrong_values
+from torchbp.explanation.grading.mistakes import ROUNDING, wrong_values
 from torchbp.explanation.notation.records import sentence
 from torchbp.explanation.render.plain_text import partial
 from torchbp.ops.expressions import Negative
@@ -45,7 +47,7 @@ def _mistakes(record, symbols, tree_of, number):
     for side in reversed(record.sides):
         count = 0
         for mistake, value in wrong_values(side, {}, symbols, record.tensor.shape):
-            if mistake.parts[-1] == RARE or any(agrees(value, other, SAME) for other in values):
+            if mistake.parts[-1] == RARE or _is_among(values, value):
                 continue
             values.append(value)
             path, part = _difference(tree, tree_of(mistake.tree))
@@ -54,6 +56,13 @@ def _mistakes(record, symbols, tree_of, number):
             if count == MOST_MISTAKES:
                 break
     return found
+
+
+def _is_among(values, value):
+    """Whether one of the values is this one, but for rounding."""
+    rows = torch.stack(values).reshape(len(values), -1)
+    bounds = SAME * rows.abs() + ROUNDING * rows.abs().amax(1, keepdim=True)
+    return bool(((value.reshape(1, -1) - rows).abs() <= bounds).all(1).any())
 
 
 def _nodes(tree):

@@ -110,11 +110,18 @@ def _rises(explanation, points, lowest):
 
 def _refined(explanation, low, high):
     """The minimum between two rates, by golden-section search."""
-    ratio = (math.sqrt(5) - 1) / 2
-    found = []
+    ratio, found = (math.sqrt(5) - 1) / 2, []
+
+    def point(rate):
+        found.append([rate, explanation.loss_after(rate)])
+        return found[-1]
+
+    a, b = point(high - ratio * (high - low)), point(low + ratio * (high - low))
     for _ in range(20):
-        a, b = high - ratio * (high - low), low + ratio * (high - low)
-        pair = [[rate, explanation.loss_after(rate)] for rate in (a, b)]
-        found += pair
-        low, high = (low, b) if _finite(pair[0][1]) < _finite(pair[1][1]) else (a, high)
+        if _finite(a[1]) < _finite(b[1]):
+            high, b = b[0], a
+            a = point(high - ratio * (high - low))
+        else:
+            low, a = a[0], b
+            b = point(low + ratio * (high - low))
     return min(found, key=lambda point: _finite(point[1]))

@@ -9,7 +9,7 @@ from torchbp.testing.diagnosis.remedies import to_add
 from torchbp.testing.numerics.gradients import backward, generator, incoming_for, need, usual_size
 from torchbp.testing.numerics.jacobian import compare
 from torchbp.testing.numerics.tensors import first_line, largest, random_like
-from torchbp.testing.report import Defect, Skipped, Unsupported
+from torchbp.testing.report import WRONG_SECOND_DERIVATIVE, Defect, Skipped, Unsupported
 from torchbp.testing.subject.arguments import Argument
 from torchbp.testing.subject.graph import gradients_kept, saved_intermediates, tensors_on_ctx
 from torchbp.testing.subject.outputs import Behaviour
@@ -20,6 +20,7 @@ _REMEDIES = (
     "operations that have a second derivative",
 )
 _REFUSALS = ("once_differentiable", "not implemented", "does not support double", "is not differentiable", "twice")
+_TO_DO = "to do: save inputs and outputs alone and compute the rest in the backward; or use once_differentiable"
 _WHOLE = 24  # entries of a gradient, or of an argument, that are all looked at
 
 
@@ -34,10 +35,10 @@ def second_order(subject):
     except Defect as defect:
         if subject.options.surrogate is not None and _holds_constants(subject):
             raise Skipped("the gradient of the surrogate holds constants, and has no derivative of its own") from None
-        lines = [*defect.details, *(f"likely culprit: {line}" for line in kept[:2])]
+        lines = [*defect.details, *(f"likely culprit: {line}" for line in kept[:2]), *([_TO_DO] if kept else [])]
         message = defect.message.replace("the gradient of", "the second derivative by")
         message = message.replace("the gradients of", "the second derivatives by")
-        cause = "" if kept else defect.cause  # with nothing kept, it may be wrong because the gradient is
+        cause = WRONG_SECOND_DERIVATIVE if kept else defect.cause  # it may be wrong because the gradient is
         raise Defect(f"{message}, silently: neither right nor refused", lines, cause) from None
 
 

@@ -8,12 +8,14 @@ from torchbp.testing.diagnosis.message import judged
 from torchbp.testing.numerics.gradients import backward, gradients, incoming_for, vanishes
 from torchbp.testing.numerics.jacobian import compare
 from torchbp.testing.numerics.screen import seems_right
-from torchbp.testing.report import Defect, Skipped
+from torchbp.testing.numerics.tensors import is_inexact
+from torchbp.testing.report import REPEATED_INDEX, WRONG_GRADIENT, Defect, Skipped
 from torchbp.testing.subject.graph import custom_nodes
 from torchbp.testing.subject.prepare import probe
 
 _TO_ADD = "to add it: a backward that takes what the forward takes, or a forward that raises"
 _BRANCH = "likely cause: 0 · ∞ or 0 / 0 in the backward, or a torch.where or a mask over such a branch"
+_ADDED_UP = "likely cause: where an index repeats, gradients add up: index_add, not an assignment such as dx[index] = g"
 FEW = 12  # entries of a tensor up to which it is looked at whole
 
 
@@ -54,8 +56,18 @@ def audit_other_call(subject, other, words, promised=True, refused=None):
         if not promised and defect.__cause__ is not None:  # an error is no wrong number
             refused.append(f"with {words}: {defect.message}; {_TO_ADD}")
             return False
+        if defect.cause == WRONG_GRADIENT and _repeats_an_index(subject, other):
+            raise Defect(f"with {words}: {defect.message}", [*defect.details, _ADDED_UP], REPEATED_INDEX) from None
         raise defect.within(f"with {words}: ") from None
     return True
+
+
+def _repeats_an_index(subject, other):
+    """Whether integers that are all different at the inputs repeat at another call, and no others are there."""
+    pairs = [(a, b) for a, b in zip(subject.point, other.point, strict=True) if not is_inexact(a) and a.numel() > 1]
+    return any(
+        len(a.unique()) == a.numel() and len(b.unique()) < b.numel() and bool(torch.isin(b, a).all()) for a, b in pairs
+    )
 
 
 def _is_finite(subject):

@@ -5,7 +5,7 @@ import torch
 from torchbp.testing.numerics.gradients import backward, incoming_for, need, need_float64, usual_size
 from torchbp.testing.numerics.low_precision import agree, results_at
 from torchbp.testing.numerics.tensors import coarseness, first_line, flat, largest, nudged, shortened
-from torchbp.testing.report import Defect, Skipped, Unsupported
+from torchbp.testing.report import ROUNDED, Defect, Skipped, Unsupported
 from torchbp.testing.subject.captured.leaves import captures_tensors
 from torchbp.testing.subject.naming import listing
 
@@ -74,7 +74,7 @@ def _expect_full_precision(subject):
     for i, gradient in zip(subject.differentiable, found[1], strict=True):
         unit, name = coarseness(flat(gradient)), subject.arguments[i].name
         if unit and largest(gradient) > subject.negligible_gradient(name):
-            raise Defect(f"the gradient of {name} in float64 has only the precision {unit:.1g}", [_LOW_DTYPE])
+            raise Defect(f"the gradient of {name} in float64 has only the precision {unit:.1g}", [_LOW_DTYPE], ROUNDED)
 
 
 def autocast(subject):

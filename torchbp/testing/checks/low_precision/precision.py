@@ -6,10 +6,10 @@ from torchbp.testing.checks.inputs.magnitudes import points_of_magnitudes
 from torchbp.testing.checks.inputs.resizing import with_rows
 from torchbp.testing.numerics.gradients import backward, incoming_for, need_float64, usual_size
 from torchbp.testing.numerics.low_precision import results_at
-from torchbp.testing.numerics.rounding import Roundings, Sizes
+from torchbp.testing.numerics.rounding import PythonCalls, Roundings, Sizes
 from torchbp.testing.numerics.tensors import cast, is_inexact, largest
 from torchbp.testing.numerics.ulp import ALIKE, gradients_at, wrong_entry
-from torchbp.testing.report import Defect, Skipped
+from torchbp.testing.report import ROUNDED, Defect, Skipped
 from torchbp.testing.subject.graph import custom_nodes
 from torchbp.testing.subject.naming import listing
 
@@ -20,8 +20,12 @@ _MANY_ROWS = 200_000  # more than float16 can count
 _ROWS_TO_ADD = 20_000
 _FEW_ROWS = (128, 256)
 _MOST_NUMBERS = 2**20
+_MOST_CALLS = 10_000  # of operations and Python functions; it is called about 50 times with so many rows
 _IN_BACKWARD = "likely cause: .float() or a tensor of a lower precision in the backward"
-_CAUSE = "likely cause: numbers that cancel, overflow or underflow in the backward; compute in float32 inside"
+_CAUSE = (
+    "likely cause: numbers that cancel, overflow or underflow in the backward, or in what the forward saves for it; "
+    "compute in float32 inside"
+)
 _NOT_CAST = (
     "likely cause: the incoming gradient has the dtype of the output; cast it to that of what it is multiplied with"
 )
@@ -43,9 +47,12 @@ def precision(subject):
     usual = usual_size(subject)
     for dtype in _DTYPES:
         _audit_magnitudes(subject, dtype, usual)
-    _audit_many_rows(subject, usual)
+    reason = _reason_for_few_rows(subject)
+    if reason is None:
+        _audit_many_rows(subject, usual)
     mixed = _audit_mixed(subject, usual)
-    return f"mixed dtypes: {'; '.join(mixed)}" if mixed else ""
+    notes = [f"mixed dtypes: {'; '.join(mixed)}"] if mixed else []
+    return "; ".join([*notes, *([f"not with {_ROWS_TO_ADD} rows, as it {reason}"] if reason else [])])
 
 
 def _word(dtype):
@@ -77,7 +84,7 @@ def _expect_precision_in_backward(subject, dtype, tolerance):
         if _is_off(a, b, tolerance):
             what = f"the backward computes the gradient of {name} in lower precision than the forward"
             where = "" if dtype == torch.float64 else f" of {_word(dtype)}"
-            raise Defect(f"{what}{where}: rounded to {seen.unit:.1g}", [_IN_BACKWARD])
+            raise Defect(f"{what}{where}: rounded to {seen.unit:.1g}", [_IN_BACKWARD], ROUNDED)
 
 
 def _is_off(a, b, tolerance):
@@ -120,8 +127,6 @@ def _expect_near(subject, tensors, words, cause, usual, by_row=False, alike=Fals
 
 def _audit_many_rows(subject, usual):
     """Counts of more rows than float16 can hold, and sums over so many that a further one is rounded off."""
-    if _grows_with_rows(subject):
-        return
     for rows, alike in ((_ROWS_TO_ADD, True), (_MANY_ROWS, False)):
         point = with_rows(subject, rows, _MOST_NUMBERS)
         if point is not None:
@@ -132,24 +137,26 @@ def _audit_many_rows(subject, usual):
             _expect_near(subject, tensors, f"with {rows} rows, float16", _CAUSE, size, alike=alike)
 
 
-def _grows_with_rows(subject):
-    """Whether 20,000 rows would take gigabytes or minutes.
-
-    So they do where a tensor grows with the square of the rows, as in an attention, or where it loops over them.
-    """
-    sizes, counts = [], []
+def _reason_for_few_rows(subject):
+    """Words, if many rows take gigabytes, each with each other as in attention, or minutes, one after another."""
+    sizes, calls = [], []
     for rows in _FEW_ROWS:
         point = with_rows(subject, rows, _MOST_NUMBERS)
         if point is None:
-            return False
+            return None
         try:
+            with PythonCalls() as called:
+                gradients_at(subject, point)
             with Sizes() as made:
                 gradients_at(subject, point)
         except Exception:  # it does not take so many, or dislikes a dispatch mode
-            return False
+            return None
         sizes.append(made.largest)
-        counts.append(made.count)
-    return sizes[1] > 3 * sizes[0] or counts[1] > counts[0] + 64
+        calls.append(called.count + made.operations)
+    if sizes[1] > 3 * sizes[0]:
+        return "makes a tensor that grows with the square of the rows"
+    calls_of_a_row = (calls[1] - calls[0]) / (_FEW_ROWS[1] - _FEW_ROWS[0])
+    return "loops over the rows" if calls_of_a_row * _ROWS_TO_ADD > _MOST_CALLS else None
 
 
 def _audit_mixed(subject, usual):

@@ -11,7 +11,7 @@ import torch
 from torchbp.testing.checks.inputs.magnitudes import points_of_magnitudes
 from torchbp.testing.numerics.gradients import backward, expect, gaps, generator, gradients, graph_of, incoming_for
 from torchbp.testing.numerics.tensors import is_inexact, random_like
-from torchbp.testing.report import Defect
+from torchbp.testing.report import WRITTEN_INTO, Defect
 from torchbp.testing.subject.global_settings import current_settings, restore_settings
 from torchbp.testing.subject.graph import custom_nodes, gradients_kept
 from torchbp.testing.subject.outputs import tensors_of
@@ -57,7 +57,7 @@ def _expect_arguments_unwritten(subject):
     backward(outputs, [tensors[i] for i in wanted], incoming, copied=False)
     for name, gradient, old in zip(subject.outputs.compared_names, incoming, incoming_before, strict=True):
         if not equal(gradient, old):
-            raise Defect(f"the backward writes into the incoming gradient of {name}")
+            raise Defect(f"the backward writes into the incoming gradient of {name}", cause=WRITTEN_INTO)
     for name, tensor, old in zip(names, tensors, before, strict=True):
         if not equal(tensor, old):
             raise Defect(f"the backward writes into {name}")

@@ -39,7 +39,7 @@ def _checkpointed(subject, usual_outputs, incoming, use_reentrant, words):
         outputs = [returned[i] for i in subject.outputs.compared]
         pairs = [(o, g) for o, g in zip(outputs, incoming, strict=True) if o.requires_grad]
         with gradients_kept(usual_outputs):  # whose graph has the tensors that the function holds itself
-            torch.autograd.backward([o for o, _ in pairs], [g for _, g in pairs])
+            torch.autograd.backward([o for o, _ in pairs], [g.clone() for _, g in pairs])  # it may write
     except Exception as error:
         text = first_line(error)
         is_refusal = isinstance(error, NotImplementedError) or "support" in str(error)

@@ -7,7 +7,7 @@ import torch
 from torchbp.testing.diagnosis.remedies import to_add
 from torchbp.testing.numerics.gradients import generator, gradients, incoming_for, need
 from torchbp.testing.numerics.tensors import direction_like, first_line, largest
-from torchbp.testing.report import Defect, Skipped, Unsupported
+from torchbp.testing.report import WRONG_SECOND_DERIVATIVE, Defect, Skipped, Unsupported
 
 MAX_SIZE = 32  # entries of an argument
 _REMEDIES = (
@@ -56,7 +56,9 @@ def _audit_argument(subject, index, incoming):
         slack = 1e-4 * scale + 10 * error + subject.negligible_gradient(argument.name)
         if gap > slack and error < 1e-2 * scale:
             details = [f"H t is off by {gap:.2g}, and as large as {scale:.2g} (numerical error {error:.1g})"]
-            raise Defect(f"the Hessian of torch.func by {argument.name}, {mode}, is wrong", details)
+            raise Defect(
+                f"the Hessian of torch.func by {argument.name}, {mode}, is wrong", details, WRONG_SECOND_DERIVATIVE
+            )
 
 
 def _slope_of_gradient(subject, index, direction, incoming):
