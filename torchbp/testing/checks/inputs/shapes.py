@@ -1,4 +1,4 @@
-"""Other sizes: an empty batch, a batch of one, one row more; other lengths of a row; extra leading dimensions."""
+"""Other sizes: an empty batch, a batch of one, one row more; other lengths of a row; other dimensions."""
 
 from dataclasses import replace
 
