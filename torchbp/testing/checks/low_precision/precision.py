@@ -139,22 +139,27 @@ def _audit_many_rows(subject, usual):
 
 def _reason_for_few_rows(subject):
     """Words, if many rows take gigabytes, each with each other as in attention, or minutes, one after another."""
-    sizes, calls = [], []
+    sizes, numbers, calls = [], [], []
     for rows in _FEW_ROWS:
         point = with_rows(subject, rows, _MOST_NUMBERS)
         if point is None:
             return None
         try:
             with PythonCalls() as called:
-                gradients_at(subject, point)
+                subject.call_no_grad(point)
             with Sizes() as made:
+                subject.call_no_grad(point)
+            with Sizes() as with_backward:
                 gradients_at(subject, point)
         except Exception:  # it does not take so many, or dislikes a dispatch mode
             return None
         sizes.append(made.largest)
+        numbers.append(with_backward.numbers)
         calls.append(called.count + made.operations)
     if sizes[1] > 3 * sizes[0]:
         return "makes a tensor that grows with the square of the rows"
+    if numbers[1] > 3 * numbers[0]:
+        return "does work that grows with the square of the rows"
     calls_of_a_row = (calls[1] - calls[0]) / (_FEW_ROWS[1] - _FEW_ROWS[0])
     return "loops over the rows" if calls_of_a_row * _ROWS_TO_ADD > _MOST_CALLS else None
 
