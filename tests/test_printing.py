@@ -12,6 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from tests.checks import in_this_process
 from tests.commands import command_in
 from torchbp.cli import main
 from torchbp.printing import escape, printable, quoted, with_article
@@ -78,6 +79,8 @@ def folder(tmp_path_factory):
 def run(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["torchbp"])
+    monkeypatch.setattr("torchbp.testing.cli.worker.running_worker", in_this_process)
+    monkeypatch.setattr(sys, "path", sys.path[:])  # `check` puts the folder there
 
     def run(*arguments):
         status = main(list(map(str, arguments)))

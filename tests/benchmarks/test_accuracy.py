@@ -29,10 +29,18 @@ ENOUGH = {"forward": 1.5, "backward": 2.0}
 LESS_EXACT = {"scaled_dot_product_attention": 1.5}
 
 
+DTYPES = [  # of each two, the second is computed in a wider one
+    pytest.param((torch.float32, torch.bfloat16), id="float32, bfloat16"),
+    pytest.param((torch.float64, torch.float16), id="float64, float16", marks=pytest.mark.exhaustive),
+]
+
+
+@pytest.mark.parametrize("dtypes", DTYPES)
 @pytest.mark.parametrize("name", RULES)
-def test_no_operation_is_less_exact_than_torchs(name):
+def test_no_operation_is_less_exact_than_torchs(name, dtypes, monkeypatch):
+    monkeypatch.setattr(accuracy, "DTYPES", dtypes)
     records = list(accuracy.measure([name], **SMALL))
-    assert records
+    assert {record["dtype"] for record in records} == {str(dtype).removeprefix("torch.") for dtype in dtypes}
     for record in records:
         assert "note" not in record, record["note"]
         for way, enough in ENOUGH.items():
@@ -118,7 +126,7 @@ def test_softmax_and_its_gradient_are_those_of_scipy():
 def test_a_rule_without_inputs_is_named(monkeypatch):
     monkeypatch.delitem(accuracy.INPUTS, "linear")
     (record,) = accuracy.measure(["linear"])
-    assert record == {"note": "missing: linear: it has no row in torchbp/benchmarks/helpers/accuracy_inputs.py"}
+    assert record == {"note": "missing: linear: it has no row in torchbp/benchmarks/helpers/accuracy/inputs.py"}
 
 
 def test_the_command_prints_a_table_and_writes_the_book(tmp_path, capsys, monkeypatch):

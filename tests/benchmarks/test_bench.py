@@ -13,7 +13,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torchbp import SGD
 from torchbp.benchmarks import command
 from torchbp.benchmarks.commands import layers, step, training
-from torchbp.benchmarks.helpers import jax_process, networks, step_variants, timing, training_runs
+from torchbp.benchmarks.helpers import networks, step_variants, timing, training_runs
+from torchbp.benchmarks.helpers.jax import jax_process
 from torchbp.benchmarks.helpers.memory_use import peak_bytes, saved_bytes
 from torchbp.benchmarks.helpers.timing import interleaved
 from torchbp.cli import main
@@ -182,7 +183,10 @@ def test_training(tmp_path, monkeypatch, capfd):
 
 
 @pytest.mark.parametrize("name", TRAININGS)
-@pytest.mark.parametrize(("source", "sizes"), [("breast_cancer", (30, 4, 1)), ("digits", (64, 3, 10))])
+@pytest.mark.parametrize(
+    ("source", "sizes"),
+    [("breast_cancer", (30, 4, 1)), pytest.param("digits", (64, 3, 10), marks=pytest.mark.exhaustive)],
+)
 def test_steps_are_what_the_time_is_divided_by(source, sizes, name, monkeypatch):
     task = training_runs.Task(TabularData(source, batch_size=100), sizes, 3)
     steps = []

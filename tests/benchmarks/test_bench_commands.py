@@ -9,9 +9,11 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from torchbp.benchmarks import command, commands, helpers
+from torchbp.benchmarks import arguments, command, commands, helpers
+from torchbp.benchmarks.arguments import BENCHMARKS
 from torchbp.benchmarks.commands import ensemble, layers, memory, step
-from torchbp.benchmarks.helpers import growth, jax_process
+from torchbp.benchmarks.helpers import growth
+from torchbp.benchmarks.helpers.jax import jax_process
 from torchbp.cli import main
 
 
@@ -79,12 +81,13 @@ def test_memory(tmp_path, capsys):
 
 @pytest.mark.usefixtures("small")
 def test_all(tmp_path, monkeypatch, capfd):
-    def run(arguments):
-        assert arguments[:3] == [sys.executable, "-m", "torchbp"]
-        return subprocess.CompletedProcess(arguments, main(arguments[3:]))
+    def run(words):
+        assert words[:3] == [sys.executable, "-m", "torchbp"]
+        return subprocess.CompletedProcess(words, main(words[3:]))
 
     monkeypatch.setattr(command, "subprocess", SimpleNamespace(run=run))
-    monkeypatch.setattr(command, "BENCHMARKS", {name: command.BENCHMARKS[name] for name in ("memory", "layers")})
+    for module in (arguments, command):
+        monkeypatch.setattr(module, "BENCHMARKS", {name: BENCHMARKS[name] for name in ("memory", "layers")})
     options = "--seconds 0.01 --threads 1 --no-compile --json a.json --plot a.png"
     assert main(["bench", "all", *options.split()]) == 0
     out, err = capfd.readouterr()

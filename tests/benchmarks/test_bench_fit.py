@@ -6,13 +6,18 @@ import pytest
 import torch
 
 from torchbp.benchmarks.commands import fit
-from torchbp.benchmarks.helpers import jax_process, turns, whole_fits
+from torchbp.benchmarks.helpers import turns, whole_fits
+from torchbp.benchmarks.helpers.jax import jax_process
 from torchbp.cli import main
+
+
+def training_of(kind):
+    return whole_fits.Training((3, 8, 1), 16, kind, 200, 12)
 
 
 @pytest.fixture(params=list(whole_fits.LR))
 def training(request):
-    return whole_fits.Training((3, 8, 1), 16, request.param, 200, 12)
+    return training_of(request.param)
 
 
 def loss(parameters, x, y):
@@ -22,8 +27,17 @@ def loss(parameters, x, y):
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # scikit-learn's, of the last epoch
-@pytest.mark.parametrize("name", [name for name in whole_fits.VARIANTS if name != whole_fits.COMPILED])
-def test_each_variant_trains_as_the_loop_does(name, training, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param(name, kind, marks=pytest.mark.exhaustive if (name, kind) == (whole_fits.JAX, "AdamW") else ())
+        for name in whole_fits.VARIANTS
+        for kind in whole_fits.LR
+        if name != whole_fits.COMPILED
+    ],
+)
+def test_each_variant_trains_as_the_loop_does(name, kind, monkeypatch):
+    training = training_of(kind)
     if name == whole_fits.JAX:
         pytest.importorskip("jax")
     if name == whole_fits.SKLEARN:

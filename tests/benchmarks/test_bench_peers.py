@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from torchbp.benchmarks.commands import memory
-from torchbp.benchmarks.helpers import ensemble_variants, jax_process, networks, step_variants
+from torchbp.benchmarks.helpers import ensemble_variants, networks, step_variants
+from torchbp.benchmarks.helpers.jax import jax_process
 
 SIZES, ROWS, STEPS = (3, 4, 1), 5, 2
 
@@ -75,7 +76,7 @@ def test_adamw_and_classes(kind, device):
 
 @pytest.mark.parametrize("kind", list(MORE))
 def test_adamw_and_classes_of_jax(kind):
-    jax_peers = pytest.importorskip("torchbp.benchmarks.helpers.jax_peers", exc_type=ImportError)
+    jax_peers = pytest.importorskip("torchbp.benchmarks.helpers.jax.jax_peers", exc_type=ImportError)
     make, sizes = MORE[kind]
     expected = losses_of_step(make(sizes, ROWS)[step_variants.PEER], 1, STEPS)
     variants, steps = jax_peers.KINDS[kind](sizes, ROWS)
@@ -165,7 +166,7 @@ def test_some_are_trained_and_all_are_counted():
 
 
 def test_jax(losses, losses_of_members, device):
-    jax_peers = pytest.importorskip("torchbp.benchmarks.helpers.jax_peers", exc_type=ImportError)
+    jax_peers = pytest.importorskip("torchbp.benchmarks.helpers.jax.jax_peers", exc_type=ImportError)
     for expected, (variants, steps) in (
         (losses, on(device, jax_peers.jax_steps, SIZES, ROWS)),
         (losses_of_members, on(device, jax_peers.jax_ensembles, 4, SIZES, ROWS)),

@@ -82,7 +82,7 @@ def test_the_default_device_changes_nothing(default, device):
             options = {"max_epochs": 3, "bagging": True, "min_grad_norm": 1e-9, "batch_size": 8}
             histories.append(optimizer.fit(x, y, generator=generator, progress=False, **options))
             optimizer.backprop_step(x, y)
-            torchbp.backprop(optimizer._settings["model"], x, y)
+            torchbp.backprop(optimizer.model, x, y)
     torch.testing.assert_close(*histories, rtol=0, atol=1e-12)
     assert_same(*nets, 1e-11)
     torch.testing.assert_close(*([p.grad for p in net.parameters()] for net in nets), rtol=1e-11, atol=1e-12)
@@ -194,7 +194,7 @@ def test_cuda_is_not_waited_for_in_a_step(members, options, capture):
     assert waits(lambda: x[0, 0, 0].item()) == 1  # torch tells
     optimizer.backprop_steps(x, y)  # velocities begin, and graphs are made
     assert waits(lambda: optimizer.backprop_steps(x, y)) == 0
-    assert waits(lambda: torchbp.backprop(optimizer._settings["model"], x[0], y[0])) == 0
+    assert waits(lambda: torchbp.backprop(optimizer.model, x[0], y[0])) == 0
 
 
 @needs_a_gpu

@@ -127,7 +127,7 @@ class All(nn.Module):
         return [out[0] if isinstance(out, tuple) else out for out in outputs]
 
 
-@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("strict", [False, pytest.param(True, marks=pytest.mark.exhaustive)])
 def test_all_can_be_trained_when_exported(strict):
     names = [name for name in NAMES if not name.startswith(("Dropout", "BatchNorm"))]  # which draw, and which count
     pairs = [pair(name) for name in names]

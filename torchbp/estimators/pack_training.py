@@ -134,9 +134,10 @@ class PackTraining(Training):
             mask[places] = False
         return self.fitted(x, y, masks=masks, **options)
 
-    def fitted(self, x, y, masks=None, **options):
+    def fitted(self, x, y, masks=None, until=None, **options):
         """Train all configurations, one after the other. The losses of the training and of the validation rows, each
         (epochs, networks), where one that has stopped keeps its last loss; the second is None without masks.
+        until(number): is called after each epoch of the configuration of this number, and may end its training.
 
         Raises:
             FloatingPointError: the losses of all configurations became nan or inf.
@@ -146,14 +147,13 @@ class PackTraining(Training):
         x, y = self.rows_to_train(x), y.to(self.dtype) if y.is_floating_point() else y
         order = self.generator.get_state()
         histories = []
-        for configuration, networks in zip(self.configurations, self.networks, strict=True):
+        for number, (configuration, networks) in enumerate(zip(self.configurations, self.networks, strict=True)):
             numbers = {"lr": configuration.learning_rate, "weight_decay": configuration.weight_decay}
             # with compile="auto" the time would decide what computes a step, and its rounding may decide the choice
             make = partial(self.optimizer_class, loss=self.loss, compile=False, **numbers)
             self.generator.set_state(order)  # it does not depend on the other configurations
-            history = train_folds(
-                networks, make, x, y, masks, generator=self.generator, averaged=self.averaged, **options
-            )
+            options |= {"generator": self.generator, "until": until and partial(until, number)}
+            history = train_folds(networks, make, x, y, masks, averaged=self.averaged, **options)
             histories.append(history)
         self.epochs = [len(history.training) for history in histories]
         self.diverged = torch.tensor([not all(map(is_finite, of_one)) for of_one in self.networks])

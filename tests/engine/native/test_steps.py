@@ -57,6 +57,7 @@ OPTIMIZERS = {
     "AdamW": (torchbp.AdamW, {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}),
     "Adam": (torchbp.Adam, {"lr": 0.01, "weight_decay": 0.1}),
 }
+LIKE_OTHERS = {"SGD", "Nesterov", "Adam"}  # in float32, which another one tests
 OF_MEMBERS = {
     "SGD": (torchbp.SGD, {"lr": [0.1, 0.2, 0.3, 0.0, 0.5], "weight_decay": 0.1}),
     "momentum": (torchbp.SGD, {"lr": 0.1, "momentum": [0.9, 0.0, 0.5, 0.9, 0.9]}),
@@ -65,8 +66,15 @@ OF_MEMBERS = {
 
 
 @pytest.mark.optimised
-@pytest.mark.parametrize("dtype", [torch.double, torch.float], ids=str)
-@pytest.mark.parametrize("of", OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("of", "dtype"),
+    [
+        pytest.param(of, dtype, marks=pytest.mark.exhaustive if dtype is torch.float and of in LIKE_OTHERS else ())
+        for of in OPTIMIZERS
+        for dtype in (torch.double, torch.float)
+    ],
+    ids=str,
+)
 def test_of_one_network(of, dtype):
     optimizer, options = OPTIMIZERS[of]
     ours = assert_same_steps(mlp((3, 4, 2), dtype=dtype), *rows(9, 8, dtype=dtype), optimizer, **options)
@@ -81,9 +89,16 @@ def test_weights_of_many_sizes(dtype):
         assert_same_steps(mlp(sizes, dtype=dtype), x, y.sigmoid(), lr=0.3)
 
 
-@pytest.mark.optimised
 @pytest.mark.parametrize("side_by_side", [True, False], ids=["side by side", "one by one"])
-@pytest.mark.parametrize("of", OF_MEMBERS)
+@pytest.mark.parametrize(
+    "of",
+    [
+        "SGD",
+        pytest.param("momentum", marks=pytest.mark.optimised),
+        "AdamW",
+        pytest.param("AdamW", marks=[pytest.mark.optimised, pytest.mark.exhaustive], id="AdamW, optimised"),
+    ],
+)
 def test_of_an_ensemble(of, side_by_side, monkeypatch):
     if not side_by_side:
         monkeypatch.setattr(program, "PRODUCTS_IN_LANES", 0)

@@ -4,15 +4,21 @@ import io
 import re
 import time
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from rich.console import Console
 
 from tests.training.pack.tables import OF_ROWS, QUICK, RUN, write_table
 from tests.training.pairs import Pair
+from torchbp.training import TabularData
 from torchbp.training.errors import SettingError
 from torchbp.training.pack.budget import Budget, seconds_of
+from torchbp.training.pack.draws import train_draw
 from torchbp.training.pack.progress import PackProgress
+from torchbp.training.pack.rows import pack_rows
+from torchbp.training.tasks import make_task
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("2m", 120), ("1h30m", 5400), (45, 45), ("1h1m1s", 3661)])
@@ -44,6 +50,8 @@ def test_a_draw_is_begun_if_it_will_end_in_time(monkeypatch):
         assert Budget(1, seconds=100, durations=used).has_room(2) == room
     assert Budget(1, seconds=100, durations=[35] * 4, processes=2).has_room(4) is False
     assert Budget(1, seconds=100, durations=[30] * 4, processes=2).has_room(4)
+    cut = Budget(1, seconds=100, durations=[30, 30], cuts={2: 38, 3: 45})  # they have ended in no smaller budget
+    assert [cut.has_room(number) for number in (2, 3, 4)] == [True, False, True]
     without = Budget(wanted=2)
     assert without.has_room(1)
     assert not without.has_room(2)
@@ -61,7 +69,7 @@ def test_a_draw_ends_with_the_time_and_counts_only_if_it_is_the_first(run, monke
     train, epochs = of_run.train_draw, []
 
     def train_draw(number, rows, until, **options):
-        monkeypatch.setattr(Budget, "is_over", lambda budget: number >= enough)
+        monkeypatch.setattr(Budget, "is_over", lambda budget, share=1: number >= enough)
         draw = train(number, rows, until, **options)
         epochs.append(max(of_one["epochs"] for of_one in draw["configurations"]))
         return draw
@@ -104,6 +112,58 @@ def test_a_run_with_a_budget_trains_until_it_is_used_and_can_be_continued(run, m
     assert status == 0
     assert "after 36 networks of 9 configurations: the budget of 2m is used" in out
     assert (RUN / "config.yaml").read_text().count("budget: 2m") == 1
+
+
+def test_each_configuration_of_the_first_draw_has_its_share_of_the_time(monkeypatch):
+    clock, seen = [0.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(100, 3)), columns=list("aby"))
+    data = TabularData(frame, "y")
+    budget, rows = Budget(wanted=1, seconds=30), pack_rows(data, make_task("regression", data.classes), seed=0)
+
+    def until(share):
+        seen.append(share)
+        clock[0] += 1  # an epoch
+        return budget.is_over(share)
+
+    draw = train_draw(0, rows, until, max_iter=1000, n_iter_no_change=1000)
+    epochs, shares = [one["epochs"] for one in draw["configurations"]], list(dict.fromkeys(seen))
+    assert np.cumsum(epochs).tolist() == [int(30 * share) + 1 for share in shares]
+    assert shares[-1] == 1
+    budget.took(1)
+    clock[0] = 10
+    assert not budget.is_over(0.1)  # of a later draw, which is lost
+
+
+@pytest.mark.usefixtures("in_an_empty_folder")
+def test_a_draw_that_was_lost_is_begun_again_only_if_there_is_more_time(run, monkeypatch):
+    """The third one takes longer than the two before it."""
+    from torchbp.training.pack import run as of_run
+
+    write_table("t.csv")
+    monkeypatch.setattr("torchbp.training.cli.run_page.write_pack_page", lambda *_: None)
+    clock, trained, train = [0.0], [], of_run.train_draw
+
+    def slow(number, *arguments, **options):
+        trained.append(number)
+        clock[0] += 40 if number < 2 else 60
+        return train(number, *arguments, **options)
+
+    class Clock:
+        monotonic, time, strftime, localtime = lambda: clock[0], time.time, time.strftime, time.localtime
+
+    monkeypatch.setattr(of_run, "train_draw", slow)
+    monkeypatch.setattr(of_run, "time", Clock)
+    monkeypatch.setattr("torchbp.training.pack.budget.time", Clock)
+    fit = ["fit", *OF_ROWS, "--data.target", "t", *QUICK]
+    for budget, begun, networks in (("2m5s", [0, 1, 2], 24), ("2m5s", [], 24), ("2m15s", [], 24), ("2m30s", [2], 36)):
+        resumed = ["--ckpt_path", RUN] if RUN.exists() else []
+        status, out, err = run(*fit, "--budget", budget, *resumed)
+        assert status == 0, err
+        assert trained == begun, budget
+        assert f"after {networks} networks" in out
+        trained.clear()
+    assert [path.name for path in (RUN / "checkpoints/draws").glob("*.cut")] == []
 
 
 def assert_same(one, other):

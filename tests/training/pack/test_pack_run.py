@@ -235,7 +235,7 @@ def test_a_run_that_goes_on_is_the_whole_run(pack_run, run, monkeypatch):
     assert "is of a pack; add --recipe pack" in err
 
 
-def die():
+def die(share):
     os.kill(os.getpid(), signal.SIGKILL)
 
 

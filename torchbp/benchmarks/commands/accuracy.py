@@ -1,8 +1,9 @@
 """`torchbp bench accuracy`: the worst error of each operation, forward and backward, in ulp, beside torch's.
 
 Every rule is measured. Activations and losses that work element by element are, over a sweep of magnitudes from 1e-30
-to 1e30 and of where they saturate, each element in its own ulp. The others need a row in `helpers/accuracy_inputs.py`,
-and are measured normwise. `helpers/ulps.py` says what an ulp is. The exact numbers are mpmath's and longdouble's.
+to 1e30 and of where they saturate, each element in its own ulp. The others need a row in
+`helpers/accuracy/inputs.py`, and are measured normwise. `helpers/accuracy/ulps.py` says what an ulp is. The exact
+numbers are mpmath's and longdouble's.
 """
 
 import itertools
@@ -67,7 +68,7 @@ def missing(rule):
     if rule.apply.__name__ in INPUTS:
         return None
     if not by_elements(rule):
-        return "it has no row in torchbp/benchmarks/helpers/accuracy_inputs.py"
+        return "it has no row in torchbp/benchmarks/helpers/accuracy/inputs.py"
     if rule.torch_module is None:
         return "it has no torch_module to compare with"
     try:

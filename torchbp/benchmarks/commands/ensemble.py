@@ -6,8 +6,9 @@ import warnings
 import torch
 from threadpoolctl import threadpool_limits
 
-from torchbp.benchmarks.helpers import growth, jax_process
+from torchbp.benchmarks.helpers import growth
 from torchbp.benchmarks.helpers.ensemble_variants import PEER, SCALED, compiled_ensemble, eager_ensemble
+from torchbp.benchmarks.helpers.jax import jax_process
 from torchbp.benchmarks.helpers.timing import TIMED, interleaved
 
 # members, the sizes of each, and rows a batch

@@ -9,7 +9,8 @@ import importlib.util
 import itertools
 
 from torchbp.benchmarks.commands.layers import GRID
-from torchbp.benchmarks.helpers import jax_process, whole_fits
+from torchbp.benchmarks.helpers import whole_fits
+from torchbp.benchmarks.helpers.jax import jax_process
 from torchbp.benchmarks.helpers.turns import in_turns
 
 ROWS, EPOCHS = 10_000, 10

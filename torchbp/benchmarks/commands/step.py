@@ -8,7 +8,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from torchbp.benchmarks.commands.layers import GRID
-from torchbp.benchmarks.helpers import jax_process
+from torchbp.benchmarks.helpers.jax import jax_process
 from torchbp.benchmarks.helpers.step_variants import (
     PEER,
     Several,

@@ -12,10 +12,10 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from torchbp.benchmarks.helpers.real_tables import CLASSES, NUMBER, OF_SKLEARN, read_table, split, table_files
-from torchbp.benchmarks.helpers.table_models import FIRST, PEER, chosen_models
-from torchbp.benchmarks.helpers.table_records import TableRecords, key_of
-from torchbp.benchmarks.helpers.table_scores import scored
-from torchbp.benchmarks.helpers.table_summaries import paired, summaries
+from torchbp.benchmarks.helpers.real_tables.table_models import FIRST, PEER, chosen_models
+from torchbp.benchmarks.helpers.real_tables.table_records import TableRecords, key_of
+from torchbp.benchmarks.helpers.real_tables.table_scores import scored
+from torchbp.benchmarks.helpers.real_tables.table_summaries import paired, summaries
 
 COLUMNS = {  # of each model
     "rank": ("mean rank", "{:.2f}"),

@@ -3,7 +3,8 @@
 import torch
 from threadpoolctl import threadpool_limits
 
-from torchbp.benchmarks.helpers import ensemble_variants, jax_process, step_variants
+from torchbp.benchmarks.helpers import ensemble_variants, step_variants
+from torchbp.benchmarks.helpers.jax import jax_process
 from torchbp.benchmarks.helpers.networks import data_and_peer
 from torchbp.benchmarks.helpers.timing import interleaved
 from torchbp.engine import SGD

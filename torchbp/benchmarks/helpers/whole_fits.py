@@ -136,7 +136,7 @@ def compiled_fit(training, x, y):
 
 
 def jax_fit(training, x, y):
-    from torchbp.benchmarks.helpers.jax_fit import compile_and_run
+    from torchbp.benchmarks.helpers.jax.jax_fit import compile_and_run
 
     return compile_and_run(training, x, y, LR[training.optimizer])
 

@@ -60,8 +60,8 @@ def part(optimizer, which):
     """An optimizer of these members alone, with copies of their weights, state and options."""
     members = optimizer.network.members
     optimizer = copy.deepcopy(optimizer)
-    optimizer._settings["active"] = None
-    for module in optimizer._settings["model"].modules():
+    optimizer.active = None
+    for module in optimizer.model.modules():
         if getattr(module, "members", None) is not None:
             module.members = len(which)
         module._buffers.update({k: b[which] for k, b in module._buffers.items() if is_of_members(b, members)})

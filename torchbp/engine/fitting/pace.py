@@ -28,7 +28,7 @@ class Pace:
 
 def compile_if_auto(optimizer):
     """From now on, let programs make the steps of an optimizer with `compile="auto"`, where there can be some."""
-    if optimizer.compiled is not None or optimizer._settings["compile"] != "auto":
+    if optimizer.compiled is not None or optimizer.compile != "auto":
         return
     if torch.are_deterministic_algorithms_enabled():  # a measurement is not deterministic
         return

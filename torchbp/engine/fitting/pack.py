@@ -118,7 +118,7 @@ class Pack:
                 history, _ = descended(optimizer, *of, rows=own, validation=held_out, generator=generator, **options)
             finally:
                 if len(group) > 1:
-                    write_back(optimizer._settings["model"], [self._networks[i] for i in group])
+                    write_back(optimizer.model, [self._networks[i] for i in group])
             parts.append(history)
         self._report()
         histories = self._of_all([history if history.dim() > 2 else history.unsqueeze(-1) for history in parts])

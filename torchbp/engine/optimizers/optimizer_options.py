@@ -76,6 +76,16 @@ class OptimizerOptions(torch.optim.Optimizer):
         super().add_param_group(param_group | lr_as_factor(self._per_member_options(param_group)))
 
     @property
+    def model(self) -> torch.nn.Module:
+        """The model, as it was given."""
+        return self._settings["model"]
+
+    @property
+    def compile(self) -> bool | str:
+        """The option `compile`, as it was given."""
+        return self._settings["compile"]
+
+    @property
     def active(self):
         return self._active
 

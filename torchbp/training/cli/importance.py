@@ -10,15 +10,15 @@ SHUFFLES = 3
 MOST_VALUES = 10**8  # that pass the network in all; of a larger table, no column is looked at
 
 
-def column_importance(model, x, y, w=None):
+def column_importance(model, x, y, w=None, networks=1):
     """[(column, features of it, rise of the loss)], the largest rise first; [] for a table that is too large.
 
-    x, y, w: validation rows, as batches have them.
+    x, y, w: validation rows, as batches have them. networks: that answer each row.
     """
     columns = model.hparams.columns or {}
     places = torch.arange(0, len(x), max(-(-len(x) // MOST_ROWS), 1))
     x, y, w = x[places], y[places], None if w is None else w[places]
-    if not len(x) or SHUFFLES * len(columns) * x.numel() > MOST_VALUES:
+    if not len(x) or SHUFFLES * len(columns) * x.numel() * networks > MOST_VALUES:
         return []
     before, found, at = loss_of(model, x, y, w, places), [], 0
     generator = torch.Generator().manual_seed(0)

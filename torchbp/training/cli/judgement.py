@@ -36,6 +36,16 @@ def baseline_line(scores):
     return f"{figures}  of one answer for all rows"
 
 
+def baseline_troubles(loss, baseline):
+    """A sentence, if the validation loss is no lower than that of `baseline_scores`."""
+    if not baseline or loss < baseline["loss"]:
+        return []
+    return [
+        f"val/loss {loss:.4f} is no lower than {baseline['loss']:.4f}, that of one answer for all rows: nothing was "
+        "learned that holds for new rows. More rows, or other features, help"
+    ]
+
+
 def loss_troubles(history, reached_max_epochs):
     """A sentence for a loss that was still falling at the end, or a validation loss that has risen.
 

@@ -16,7 +16,6 @@ from torchbp.training.data.batches import ROWS_AT_ONCE
 from torchbp.training.data.columns import feature_names
 
 HARDEST = 10  # rows on the page
-MOST_IMPORTANT = 10**7  # numbers of the validation rows × networks, of which columns are shuffled
 PACKAGES = ("torch", "pytorch-lightning", "numpy", "pandas", "scikit-learn")
 
 
@@ -67,8 +66,9 @@ def _of_folder(run):
     return {"title": f"{run.parent.name}, {run.name}", "config": config, "versions": versions}
 
 
-def write_pack_page(run, lines):
-    """Write the page of a pack to its folder. run: a `PackRun`. lines: of the summary."""
+def write_pack_page(run, lines, answers):
+    """Write the page of a pack to its folder. run: a `PackRun`. lines: of the summary. answers: of `held_out_answers`
+    to the validation rows."""
     from torchbp.training.report import write_report
     from torchbp.training.report.pack_plots import pack_plots, pack_table
 
@@ -83,9 +83,9 @@ def write_pack_page(run, lines):
         activation=model.hparams.activation,
         task=model.task,
         truth=(y if truth is None else truth).float().numpy(),
-        answers=model.held_out_answers(x).float().numpy(),
+        answers=answers.float().numpy(),
         hardest=[],
-        importance=column_importance(model, x, y, *w) if len(model.nets) * x.numel() < MOST_IMPORTANT else [],
+        importance=column_importance(model, x, y, *w, networks=len(model.nets) // folds),
         features=feature_names(run.data.columns),
         pack=(pack_plots(model.hparams.configurations), pack_table(model.hparams.configurations, folds)),
     )

@@ -37,13 +37,17 @@ def summarize(command):
         troubles.append(line)
     loggers, run = trainer.loggers, run_folder_of(trainer)
     best = best_checkpoint(trainer)
+    baseline = {}
     if command.status == 0 and best:
         lines += _validation_lines(command, best)
-        lines += _baseline_lines(command)
+        if baseline := judgement.baseline_scores(model, command.datamodule):
+            lines.append(("baseline", judgement.baseline_line(baseline)))
     history = run_page.read_history(run)
+    reached = trainer.current_epoch == trainer.max_epochs
     if command.status == 0 and not model.members:
-        reached = trainer.current_epoch == trainer.max_epochs
         troubles += judgement.loss_troubles(history, reached)
+    if baseline and not (reached and troubles) and "val/loss" in trainer.callback_metrics:
+        troubles += judgement.baseline_troubles(float(trainer.callback_metrics["val/loss"]), baseline)
     lines += [("watch", trouble) for trouble in troubles]
     if trainer.is_global_zero and loggers:
         try:
@@ -124,13 +128,6 @@ def _validation_lines(command, best):
     lines = [("members", sweep_table.members_line(scores, command.model.task))] if "val/spread" in scores else []
     figures = "".join(f"{name} {scores[name]:.4f}  " for name in _shown(trainer) if name in scores)
     return [*lines, (Path(best).stem, f"{figures}in {shown(best)}")]
-
-
-def _baseline_lines(command):
-    """What an answer reaches that does not depend on the features."""
-    model = command.model
-    scores = judgement.baseline_scores(model, command.datamodule)
-    return [("baseline", judgement.baseline_line(scores))] if scores else []
 
 
 def _shown(trainer):

@@ -12,6 +12,7 @@ from torchbp.estimators.scaling import Ranked
 from torchbp.scaling import Clipped
 from torchbp.training.checkpoints.network import load_network
 from torchbp.training.checkpoints.reading import read_checkpoint
+from torchbp.training.data.batches import ROWS_AT_ONCE
 from torchbp.training.errors import SettingError
 from torchbp.training.model.network import Network
 from torchbp.training.model.table_model import TableModel
@@ -174,8 +175,10 @@ class PackNetwork(TableModel):
     def held_out_answers(self, x: torch.Tensor) -> torch.Tensor:
         """The answers, `(N, outputs)`, to the validation rows, x as `TabularData.rows` has them: to each row by the
         members that were not trained on it."""
-        parts = x.split(self.fold_sizes)
-        return torch.cat([self.answers(part, fold=fold) for fold, part in enumerate(parts)])
+        pieces = [
+            (fold, piece) for fold, part in enumerate(x.split(self.fold_sizes)) for piece in part.split(ROWS_AT_ONCE)
+        ]
+        return torch.cat([self.answers(piece, fold=fold) for fold, piece in pieces])
 
     def validation_outputs(self, x, places):
         """As `TableModel`: of each row by the members that were not trained on it."""

@@ -36,12 +36,13 @@ class Budget:
         seconds: of the whole run, or None.
         durations: seconds that each draw of a run that is resumed has taken.
         processes: that train at the same time.
+        cuts: {number: seconds} of draws that have taken so many without an end, and were lost.
     """
 
-    def __init__(self, wanted, seconds=None, durations=(), processes=1):
-        self.wanted, self.durations = wanted, list(durations)
-        used = sum(self.durations) / processes
-        self.end = None if seconds is None else time.monotonic() + seconds - used
+    def __init__(self, wanted, seconds=None, durations=(), processes=1, cuts=None):
+        self.wanted, self.durations, self.cuts = wanted, list(durations), cuts or {}
+        self.begin = time.monotonic() - sum(self.durations) / processes
+        self.end = None if seconds is None else self.begin + seconds
 
     @property
     def done(self):
@@ -49,23 +50,27 @@ class Budget:
         return bool(self.durations)
 
     def has_room(self, number):
-        """Whether the draw of this number can be trained, if it takes as long as those before it."""
+        """Whether the draw of this number can be trained, if it takes as long as those before it, or, where it was cut
+        by the end of a smaller budget, as long as it has taken then."""
         if self.end is None:
             return number < self.wanted
         if not self.done:
             return True
-        return time.monotonic() + sum(self.durations) / len(self.durations) <= self.end
+        expected = max(sum(self.durations) / len(self.durations), self.cuts.get(number, 0))
+        return time.monotonic() + expected <= self.end
 
-    def is_over(self):
-        """Whether the time is used."""
-        return self.end is not None and time.monotonic() > self.end
+    def is_over(self, share=1):
+        """Whether the time is used, or, in the first draw, this share of it: all configurations of that have some."""
+        if self.end is None:
+            return False
+        return time.monotonic() > (self.end if self.done else self.begin + share * (self.end - self.begin))
 
     def took(self, seconds):
         """Note what a draw has taken."""
         self.durations.append(seconds)
 
     def ends(self):
-        """When the time is used, in words; "" without one."""
-        if self.end is None:
+        """When the time is used, in words; "" without one, or if it is."""
+        if self.end is None or self.is_over():
             return ""
         return f"until {time.strftime('%H:%M:%S', time.localtime(time.time() + self.end - time.monotonic()))}"

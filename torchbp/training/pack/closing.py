@@ -20,14 +20,17 @@ def close(run):
         return
     write_configurations(model, folder / "configurations.csv")
     lines = [("stopped", _stopped(run)), ("chosen", chosen_words(model))]
-    lines += [("best", f"{_figures(held_out_scores(model, run.data), model.task)}in {summary.shown(_best(folder))}")]
+    answers = model.held_out_answers(run.data.rows("val")[0])
+    scores = held_out_scores(answers, model.task, run.data)
+    lines += [("best", f"{_figures(scores, model.task)}in {summary.shown(_best(folder))}")]
     if command.status:
         lines += [("run", summary.shown(folder)), *summary.resume_lines(command)]
     else:
         if baseline := judgement.baseline_scores(command.model, run.data):
             lines.append(("baseline", judgement.baseline_line(baseline)))
+            lines += [("watch", trouble) for trouble in judgement.baseline_troubles(scores["loss"], baseline)]
         try:
-            run_page.write_pack_page(run, lines)
+            run_page.write_pack_page(run, lines, answers)
             lines.append(("page", summary.shown(folder / "report.html")))
         except OSError as error:
             lines += [("run", summary.shown(folder)), ("watch", f"the page cannot be written: {error.strerror}")]
@@ -68,11 +71,10 @@ def sizes(configuration):
 
 
 @torch.no_grad()
-def held_out_scores(model, data):
-    """{metric: score} of the validation rows, each answered by the members that were not trained on it."""
-    scores, parts = Scores(model.task), [tensor.split(model.fold_sizes) for tensor in data.rows("val")]
-    for fold, (x, y, *w) in enumerate(zip(*parts, strict=True)):
-        scores.add(model(x, fold)[None, None], y, w[0] if w else None)
+def held_out_scores(answers, task, data):
+    """{metric: score} of these answers to the validation rows."""
+    scores, (_, y, *w) = Scores(task), data.rows("val")
+    scores.add(task.outputs_for(answers)[None, None], y, w[0] if w else None)
     return {name: float(score[0]) for name, score in scores.means(lambda sums: sums)[1].items()}
 
 

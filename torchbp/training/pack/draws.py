@@ -11,7 +11,7 @@ import torch
 
 from torchbp.estimators import PackClassifier
 from torchbp.estimators.pack_training import PackTraining, evaluated
-from torchbp.training.atomic_write import atomic_save
+from torchbp.training.atomic_write import atomic_save, atomic_write
 from torchbp.training.errors import UserError
 
 OF_DRAW = len(PackTraining.depths)  # configurations
@@ -25,17 +25,20 @@ def options_of(folds, **changed):
 def train_draw(number, rows, until=None, **options):
     """The draw of this number, as a dict of plain values and tensors.
 
-    number: from 0. rows: a `PackRows`. until: of `train_folds`. options: of the pack's training, where they are no
-    defaults.
+    number: from 0. rows: a `PackRows`. until(share): is called after each epoch of a configuration, and may end its
+    training; share: of the work of the draw, what this configuration and those before it are. options: of the pack's
+    training, where they are no defaults.
     """
     target, loss = rows.target
     folds = len(rows.fold_sizes)
     random = np.random.RandomState([rows.seed % 2**32, number])
     options = options_of(folds, members=OF_DRAW * folds, **options)
     draw = PackTraining(options, rows.array[rows.fitted], rows.fitted_weight, rows.task.outputs, loss, random)
+    work = np.cumsum([sum(p.numel() for p in of_one[0].parameters()) for of_one in draw.networks])
+    ends = until and (lambda place: until(work[place] / work[-1]))
     try:
         with one_thread():
-            fit_folds(draw, rows, target, until)
+            fit_folds(draw, rows, target, ends)
         answers = torch.stack([_held_out_answers(draw, networks, rows) for networks in draw.networks])
     except FloatingPointError:  # all of them have
         answers = torch.full((OF_DRAW, len(rows.scored), rows.task.outputs), torch.nan)
@@ -87,6 +90,18 @@ def _held_out_answers(draw, networks, rows):
 
 def write_draw(draw, folder):
     atomic_save(draw, _path(folder, draw["number"]))
+    _path_of_cut(folder, draw["number"]).unlink(missing_ok=True)
+
+
+def write_cut(number, seconds, folder):
+    """Note that the time was used when the draw of this number had been trained for so many seconds: it was lost."""
+    with atomic_write(_path_of_cut(folder, number)) as temporary:
+        temporary.write_text(f"{seconds:.3f}")
+
+
+def read_cuts(folder):
+    """{number: seconds} of what `write_cut` has written."""
+    return {int(path.stem): float(path.read_text()) for path in folder.glob("*.cut")}
 
 
 def drawn_numbers(folder):
@@ -111,3 +126,7 @@ def read_draw(folder, number):
 
 def _path(folder, number):
     return folder / f"{number}.ckpt"
+
+
+def _path_of_cut(folder, number):
+    return folder / f"{number}.cut"

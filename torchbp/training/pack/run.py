@@ -24,7 +24,16 @@ from torchbp.training.pack.checkpoint import write_checkpoints
 from torchbp.training.pack.checks import SAME, check_resumed, check_strategy, same_in_each_draw
 from torchbp.training.pack.choice import choose, pack_network
 from torchbp.training.pack.closing import close
-from torchbp.training.pack.draws import OF_DRAW, drawn_numbers, options_of, read_draw, train_draw, write_draw
+from torchbp.training.pack.draws import (
+    OF_DRAW,
+    drawn_numbers,
+    options_of,
+    read_cuts,
+    read_draw,
+    train_draw,
+    write_cut,
+    write_draw,
+)
 from torchbp.training.pack.progress import PackProgress
 from torchbp.training.pack.rows import pack_rows
 
@@ -68,7 +77,7 @@ class PackRun:
         seconds = None if settings.budget is None else seconds_of(settings.budget)
         self._read_draws()
         durations = [draw["seconds"] * self.world for draw in self.draws.values()]
-        self.budget = Budget(wanted, seconds, durations, self.world)
+        self.budget = Budget(wanted, seconds, durations, self.world, read_cuts(self.draws_folder))
         self.total = None if seconds else max(wanted, len(self.draws)) * self.of_draw
         if self.rank == 0:
             what = f"{self.total} networks" if self.total else f"networks for {budget_words(settings.budget)}"
@@ -84,8 +93,8 @@ class PackRun:
                 callback.setup(self.trainer, command.model, "fit")
 
     def train(self):
-        """Train draws until there is no more room, or a signal comes. The draw that is trained then is lost, but where
-        it is the first and the time is used: then it is kept, as it is."""
+        """Train draws until there is no more room, or a signal comes. The draw that is trained then is lost; but where
+        the time is used in the first one, each of its configurations has had a share of it, and it is kept as it is."""
         interruption = self.command.interruption
         interruption.listen()
         interruption.begun = True
@@ -97,10 +106,11 @@ class PackRun:
                 start = time.monotonic()
                 for number in self._numbers():
                     draw = train_draw(
-                        number, self.rows, lambda: interruption.number or self.budget.is_over(), **options
+                        number, self.rows, lambda share: interruption.number or self.budget.is_over(share), **options
                     )
                     interruption.stop()
                     if self.budget.done and self.budget.is_over():
+                        write_cut(number, time.monotonic() - start, self.draws_folder)
                         break
                     now = time.monotonic()
                     self.budget.took(now - start)  # with the choice after the draw before it

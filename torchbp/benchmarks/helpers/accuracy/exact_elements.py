@@ -29,7 +29,7 @@ def value(tree, symbols):
     if isinstance(tree, Call):
         if tree.function.exact is None:
             raise LookupError(f"its function {tree.function.name} has no `exact`")
-        return tree.function.exact(*children)
+        return _call(tree.function.exact, mpmath.mp.prec, *children)
     if isinstance(tree, Negative):
         return -children[0]
     if isinstance(tree, Indicator):
@@ -37,6 +37,12 @@ def value(tree, symbols):
     if type(tree) not in OPERATORS:
         raise LookupError(f"its equation has {with_article(type(tree).__name__)}")
     return functools.reduce(OPERATORS[type(tree)], children)
+
+
+@functools.lru_cache(maxsize=64)
+def _call(function, _precision, *arguments):
+    """A function of a number occurs several times in an equation and its slope."""
+    return function(*arguments)
 
 
 def values(function, *columns):

@@ -1,4 +1,4 @@
-"""The accuracy of the operations of `accuracy_inputs`, normwise: an error in the ulp of the largest element."""
+"""The accuracy of the operations of `accuracy.inputs`, normwise: an error in the ulp of the largest element."""
 
 import numpy as np
 import torch

@@ -38,8 +38,7 @@ class CompiledSteps:
     def __init__(self, optimizer, required=True):
         """The loss and `max_grad_norm` of the optimizer may change between calls. `required`: whether it is an error,
         or a warning, where there is no program."""
-        model = optimizer._settings["model"]
-        self.optimizer, self.network, self.traced = optimizer, Network(model), TracedNetwork(model)
+        self.optimizer, self.network, self.traced = optimizer, Network(optimizer.model), TracedNetwork(optimizer.model)
         self.programs, self.required, self.said = {}, required, set()
         self.inputs, self.looked_up, self._options = RuleInputs(optimizer), {}, None
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import torch
 
-from torchbp.benchmarks.helpers import jax_peers
+from torchbp.benchmarks.helpers.jax import jax_peers
 from torchbp.benchmarks.helpers.networks import torch_network
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 import torchbp
-from torchbp.benchmarks.helpers import table_models, table_scores
 from torchbp.benchmarks.helpers.machine import installed_version, processor
+from torchbp.benchmarks.helpers.real_tables import table_models, table_scores
 
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # whose name is not that of the package
 OURS = "ops", "nn", "engine", "estimators", "scaling.py"  # what our models are computed by

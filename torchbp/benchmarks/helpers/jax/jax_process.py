@@ -38,7 +38,7 @@ def measured(tasks, threads, seconds, device):
     arguments = json.dumps({"tasks": tasks, "threads": threads, "seconds": seconds, "device": device})
     settings = {"NPROC": str(threads), "OMP_NUM_THREADS": str(threads), "JAX_PLATFORMS": device}
     settings["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # of a GPU's memory, where torch's peer is too
-    command = [sys.executable, "-m", "torchbp.benchmarks.helpers.jax_peers", arguments]
+    command = [sys.executable, "-m", "torchbp.benchmarks.helpers.jax.jax_peers", arguments]
     with (
         tempfile.TemporaryFile("w+") as complaints,
         subprocess.Popen(
