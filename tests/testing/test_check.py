@@ -40,6 +40,8 @@ def test_levels_names_skip_and_require():
     assert names(checks="values", require=["complex"]) == {"values", "complex"}
     with pytest.raises(ValueError, match="no check 'value'; did you mean values"):
         torchbp.check(torch.sin, x, checks="value")
+    with pytest.raises(ValueError, match="no check 'slow'; there are fast, default, all, values, "):
+        torchbp.check(torch.sin, x, checks="slow")
 
 
 def test_a_missing_feature_fails_only_where_it_is_required():
@@ -97,6 +99,10 @@ def test_inputs_that_say_nothing_are_all_audited_but_may_have_no_gradient():
 def test_what_cannot_run_is_an_error():
     with pytest.raises(ValueError, match="raises RuntimeError: "):
         torchbp.check(torch.matmul, (numbers(2, 3), numbers(2, 3)))
+    with pytest.raises(ValueError, match=r"^'sin' is not callable; give a function, "):
+        torchbp.check("sin", numbers(3))
+    with pytest.raises(ValueError, match="input of sin on the meta device: a tensor there has no numbers"):
+        torchbp.check(torch.sin, torch.ones(3, device="meta"))
 
 
 @pytest.mark.parametrize("size", [1e-5, 1e-3, 1.0])

@@ -13,6 +13,8 @@ import pytest
         ("audited:Multply --shape 3", "audited has no Multply; did you mean Multiply?"),
         ("audited --shape 3", "'audited' must be of the form pkg.mod:Name"),
         ("nowhere:f --shape 3", "cannot import nowhere"),
+        ("./src/audited.py:f --shape 3", "./src/audited.py is a file; name its module: src.audited:f"),
+        ("audited:CODES --shape 3", "audited:CODES is a dict, and nothing that can be called"),
         ("audited:Needs --shape 3", "audited:Needs needs arguments"),
         ("audited:Multiply --shape 3 4", "Multiply raises RuntimeError"),
         ("audited:Layer", "needs inputs for (image): --inputs pkg.mod:make_inputs, or for example --shape 2,5,8,8"),

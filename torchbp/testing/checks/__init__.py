@@ -65,7 +65,7 @@ def chosen_checks(checks, skip=(), require=()):
     """The names of the checks to run, in the order of the table."""
     checks, skip, require = as_tuple(checks), as_tuple(skip), as_tuple(require)
     for name in (*checks, *skip, *require):
-        expect_check(name, [*CHECKS, *LEVELS] if name in checks else [*CHECKS])
+        expect_check(name, [*LEVELS, *CHECKS] if name in checks else [*CHECKS])
     both = [name for name in require if name in skip]
     if both:
         raise ValueError(f"{both[0]!r} is both in require and in skip")
@@ -81,7 +81,7 @@ def chosen_checks(checks, skip=(), require=()):
 def expect_check(name, known):
     """Raise a ValueError for a name that is not known."""
     if name not in known:
-        raise ValueError(f"there is no check {name!r}; {did_you_mean(name, known, CHECKS)}")
+        raise ValueError(f"there is no check {name!r}; {did_you_mean(name, known)}")
 
 
 def as_tuple(names):

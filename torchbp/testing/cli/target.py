@@ -9,7 +9,7 @@ import sys
 import torch
 
 from torchbp._imports import MissingPackageError, extra_needed
-from torchbp.printing import nearest_name
+from torchbp.printing import nearest_name, with_article
 from torchbp.testing.cli.refusal import InputsNeeded, Refusal
 from torchbp.testing.cli.worker import is_run
 from torchbp.testing.numerics.tensors import first_line
@@ -39,6 +39,8 @@ def load(target):
     sys.path.insert(0, os.getcwd())
     torch.manual_seed(target.seed)
     function, of_run = _of_run(target) if is_run(target.name) else (_look_up(target.name), None)
+    if not callable(function):
+        raise Refusal(f"{target.name} is {with_article(type(function).__name__)}, and nothing that can be called")
     if inspect.isclass(function) and issubclass(function, torch.nn.Module):
         try:
             function = function()
@@ -122,6 +124,9 @@ def _look_up(path):
     module, _, name = path.partition(":")
     if not name:
         raise Refusal(f"{path!r} must be of the form pkg.mod:Name")
+    if module.endswith(".py"):
+        named = module.removesuffix(".py").removeprefix("./").replace("/", ".")
+        raise Refusal(f"{module} is a file; name its module: {named}:{name}")
     try:
         found = importlib.import_module(module)
     except ImportError as error:

@@ -23,6 +23,8 @@ class Callee:
         self.original, self.function, self.name = original, original, name_of(original)
         self.inputs = CallInputs(given)
         self.module, self.copy_error, self._captured = None, None, {}
+        if not callable(original):
+            raise CannotRun(f"{original!r} is not callable; give a function, an autograd.Function, a module or an op")
         if isinstance(original, torch.nn.Module):
             if any(map(is_lazy, original.parameters())):
                 raise CannotRun(f"{self.name} has parameters without a shape; call it once, and audit it then")
@@ -34,8 +36,6 @@ class Callee:
             raise CannotRun(f"{self.name} is a class; give an instance, such as {self.name}()")
         else:
             self.function, self._captured = without_captured_leaves(original)
-        if not callable(self.function):
-            raise CannotRun(f"{self.name} is not callable")
 
     def copy_module(self):
         self.module, self.copy_error = copied(self.original)

@@ -12,6 +12,7 @@ from torchbp.testing.subject.arguments import made_symmetric
 from torchbp.testing.subject.callee import Callee
 from torchbp.testing.subject.coverage import not_compared
 from torchbp.testing.subject.graph import leaves_of, nodes, saved_tensors
+from torchbp.testing.subject.naming import listing
 from torchbp.testing.subject.outputs import outputs_of, tensors_of
 from torchbp.testing.subject.precision import precision_of
 from torchbp.testing.subject.rng import Randomness
@@ -30,6 +31,8 @@ def subject_of(function, inputs, options=None, layer_checks=()):
     options = options or Options()
     callee = Callee(function, inputs)
     arguments, notes = made_symmetric(callee.arguments())
+    if empty := [argument.name for argument in arguments if argument.tensor.is_meta]:
+        raise CannotRun(f"{listing(empty)} of {callee.name} on the meta device: a tensor there has no numbers")
     subject = Subject(
         callee, arguments, options, Randomness(options.seed), layer_checks=tuple(layer_checks), notes=notes
     )
