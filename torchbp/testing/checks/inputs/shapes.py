@@ -27,14 +27,9 @@ def shapes(subject):
     if compare(subject, whole=FEW).any_wrong:
         raise Skipped("the values are wrong at the sizes given: see values")
     refused = []
-    tried = [
-        resizing.words
-        for resizing in [*resizings(subject), *other_dimensions(subject)]
-        if audit_other_call(
-            subject, subject.at(resizing.point), resizing.words, resizing.promised, refused if resizing.promised else []
-        )
-    ]
+    tried = _taken(subject, resizings(subject), refused)
     tried += _audit_batches(subject)
+    tried += _taken(subject, other_dimensions(subject), [])
     swept = _sweep(subject, refused)
     _take_no_rows(subject, tried, refused)
     _take_a_row_of_zeros(subject)
@@ -43,6 +38,15 @@ def shapes(subject):
     if refused:
         raise Unsupported(refused[0])
     return f"also with {', '.join(tried[:6])}" + (f"; sizes up to {swept}" if swept else "")
+
+
+def _taken(subject, changes, refused):
+    """Words on each of the resizings that the function takes."""
+    return [
+        resizing.words
+        for resizing in changes
+        if audit_other_call(subject, subject.at(resizing.point), resizing.words, resizing.promised, refused)
+    ]
 
 
 def _take_no_rows(subject, tried, refused):
