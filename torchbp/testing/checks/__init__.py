@@ -34,7 +34,7 @@ CHECKS = {
     "extremes": Row("default", "0, ±1, ±100, ±1e4, denormal, inf; float32 against float64", "inputs.extremes", True),
     "magnitudes": Row("default", "numbers of every size from 0.01 to 1000", "inputs.magnitudes", True),
     "variations": Row("default", "other constants, indices, masks and options", "inputs.variations", True),
-    "shapes": Row("default", "no row, one, one more; longer rows; extra leading dimensions", "inputs.shapes", True),
+    "shapes": Row("default", "no row, one, one more; longer rows; other numbers of dimensions", "inputs.shapes", True),
     "dtypes": Row("default", "float32, bfloat16, float16; no precision lost in float64", "low_precision.dtypes", True),
     "precision": Row("default", "gradients in ulp, by magnitude; mixed dtypes", "low_precision.precision", True),
     "complex": Row(OPT_IN, "complex numbers", "derivatives.values"),

@@ -3,12 +3,12 @@
 import torch
 
 from torchbp.testing.diagnosis.message import is_excused, judged
-from torchbp.testing.numerics.gradients import generator, gradients, vanishes
+from torchbp.testing.numerics.gradients import backward, generator, gradients, incoming_of, vanishes
 from torchbp.testing.numerics.jacobian import along_two_and_their_sum, compare, is_additive, vector_function
 from torchbp.testing.numerics.screen import seems_right
-from torchbp.testing.numerics.tensors import coarseness, direction_like, flat, largest, weights
+from torchbp.testing.numerics.tensors import coarseness, direction_like, flat, largest, symmetric, weights
 from torchbp.testing.report import ROUNDED, WRONG_GRADIENT, Defect, Skipped
-from torchbp.testing.subject.naming import unlike
+from torchbp.testing.subject.naming import six_digits, unlike
 
 _FURTHER = (41, 42, 43, 44)  # seeds of pairs of directions
 _FEW = 12  # entries of a tensor up to which it is looked at whole, for the message
@@ -53,6 +53,44 @@ def expect_right_along(given, point, index, words, screened=True):
         [f"along a random direction: analytical {analytical}, numerical {numerical} ± {error:.1g}"],
         ROUNDED if _is_rounded(subject, index, a, n) else WRONG_GRADIENT,
     )
+
+
+def expect_between_slopes(given, point, index, words):
+    """Raise a Defect if at a kink the gradient by the first entry is far from the slopes to both of its sides.
+
+    Whatever is taken for the gradient there, 0 or 1 or ½ for |x|, lies between them.
+    """
+    subject, like = given.at(point), point[index]
+    if like.is_complex() or not like.numel() or symmetric(like):
+        return
+    function, source, entry = vector_function(subject), generator(subject, 22), torch.zeros_like(like).contiguous()
+    entry.view(-1)[0] = 1.0
+    unit = max(largest(like), 1.0)
+
+    def sides(h):
+        left, right = (function([x + t * entry if i == index else x for i, x in enumerate(point)]) for t in (-h, h))
+        return torch.stack([at_0 - left, right - at_0]) / h
+
+    try:
+        at_0 = function(point)
+        slopes, coarse = sides(1e-6 * unit), sides(1e-5 * unit)
+        row = weights((len(at_0),), source)
+        tensors = subject.fresh_tensors([index])
+        outputs = subject.call(tensors)
+        found = float(backward(outputs, [tensors[index]], incoming_of(row, outputs))[0].reshape(-1)[0])
+    except Exception:  # outside of its domain, or what raises is told by others
+        return
+    if not bool(slopes.isfinite().all()) or largest(slopes - coarse) > 1e-3 * (1 + largest(slopes)):
+        return
+    low, high = (row * slopes).amin(0).sum(), (row * slopes).amax(0).sum()
+    margin = 0.25 * (high - low)
+    if margin > 1e-3 * (1 + largest(slopes)) and not low - margin <= found <= high + margin:
+        numbers = [six_digits(float(number)) for number in (found, low, high)]
+        raise Defect(
+            f"{words}: the gradient of {subject.arguments[index].name} is wrong at a kink",
+            [f"of its first entry: {numbers[0]}, and the slopes to both sides are {numbers[1]} and {numbers[2]}"],
+            WRONG_GRADIENT,
+        )
 
 
 def _is_rounded(subject, index, analytical, numerical):

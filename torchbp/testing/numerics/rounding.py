@@ -64,17 +64,18 @@ class Overflows(DispatchMode):
 
 
 class Sizes(DispatchMode):
-    """Counts operations, and records how many numbers the largest tensor has that one of them makes."""
+    """Counts operations and the numbers that they make, and records how many of them the largest tensor has."""
 
     def __init__(self):
         super().__init__()
-        self.largest = self.operations = 0
+        self.largest = self.operations = self.numbers = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         made = [t.numel() for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
         self.largest = max([self.largest, *made])
         self.operations += 1
+        self.numbers += sum(made)
         return result
 
 

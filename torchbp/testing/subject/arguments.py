@@ -31,6 +31,13 @@ class Argument:
     resizable: bool = True  # the values of a sparse tensor are not
 
 
+@dataclass(frozen=True)
+class Omitted:
+    """The position of an argument that was not given: behind those, also not given, of these values."""
+
+    before: tuple
+
+
 class CallInputs:
     """The inputs of a call as a flat list, in which tensors can be replaced. Of a sparse tensor it is the values."""
 
@@ -41,6 +48,7 @@ class CallInputs:
         self._is_flat = not kwargs and len(args) == len(self._leaves) and all(map(operator.is_, args, self._leaves))
         self._positions = [i for i, leaf in enumerate(self._leaves) if isinstance(leaf, torch.Tensor)]
         self._further = {}  # keyword arguments that were not given
+        self._after = ()  # arguments by position that were not given
         self._sparse = {i for i in self._positions if self._leaves[i].layout != torch.strided}
 
     def arguments(self, function):
@@ -61,19 +69,26 @@ class CallInputs:
     def options(self, function):
         """{position: (name, value)} of the numbers, flags and words among the arguments, which are no tensors.
 
-        The position of an option that is not given, and has a default, is its name.
+        The position of an option that is not given, and has a default, is its name, or for an autograd.Function, whose
+        `apply` takes no keywords, what has to be given before it.
         """
         args, kwargs = tree_unflatten(self._leaves, self._structure)
         names = argument_names(function, args, kwargs)
         found = {i: (names[i], value) for i, value in enumerate(self._leaves)}
-        if not isinstance(function, type):  # `apply` of an autograd.Function takes no keywords
-            found |= {p.name: (p.name, p.default) for p in parameters_of(function)[len(args) :] if p.name not in kwargs}
+        omitted = [p for p in parameters_of(function)[len(args) :] if p.name not in kwargs]
+        if not isinstance(function, type):
+            found |= {p.name: (p.name, p.default) for p in omitted}
+        elif self._is_flat:
+            defaults = [p.default for p in omitted]
+            found |= {Omitted(tuple(defaults[:i])): (p.name, p.default) for i, p in enumerate(omitted)}
         return {i: (name, value) for i, (name, value) in found.items() if isinstance(value, (bool, int, float, str))}
 
     def with_option(self, position, value):
         """The same inputs, with another value of an option."""
         other = copy.copy(self)
-        if isinstance(position, str):
+        if isinstance(position, Omitted):
+            other._after = (*position.before, value)
+        elif isinstance(position, str):
             other._further, other._is_flat = {**self._further, position: value}, False
         else:
             other._leaves = [value if i == position else leaf for i, leaf in enumerate(self._leaves)]
@@ -85,7 +100,7 @@ class CallInputs:
         for position, tensor in zip(self._positions, tensors, strict=False):  # parameters follow the inputs
             leaves[position] = _as_given(self._leaves[position], tensor) if position in self._sparse else tensor
         if self._is_flat:  # faster, and called often
-            return tuple(leaves), {}
+            return (*leaves, *self._after), {}
         args, kwargs = tree_unflatten(leaves, self._structure)
         return args, {**kwargs, **self._further}
 

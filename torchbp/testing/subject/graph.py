@@ -36,6 +36,28 @@ def leaves_of(outputs):
     return [node.variable for node in nodes(outputs) if hasattr(node, "variable")]
 
 
+def moved_along(outputs, moves):
+    """What the outputs are once the leaves have moved, to first order: o + J Δ, by the gradients of the graph.
+
+    The gradient Jᵀu is linear in u, and its own gradient by u is J.
+
+    Args:
+        outputs: tensors.
+        moves: [(leaf, Δ)].
+    """
+    graph = [output for output in outputs if output.requires_grad]
+    if not graph:
+        return [output.detach() for output in outputs]
+    u = [torch.zeros_like(output, requires_grad=True) for output in graph]
+    found = torch.autograd.grad(graph, [leaf for leaf, _ in moves], u, create_graph=True, allow_unused=True)
+    used = [(g, move) for g, (_, move) in zip(found, moves, strict=True) if g is not None and g.requires_grad]
+    changes = {}
+    if used:
+        along = torch.autograd.grad([g for g, _ in used], u, [move for _, move in used], allow_unused=True)
+        changes = {id(output): change for output, change in zip(graph, along, strict=True) if change is not None}
+    return [output.detach() + changes.get(id(output), 0) for output in outputs]
+
+
 @contextmanager
 def gradients_kept(outputs):
     """Within it, a backward without inputs leaves no trace in the `.grad` of tensors that the function holds itself."""

@@ -11,6 +11,7 @@ from torchbp.testing.numerics.tensors import cast, largest, nudged
 from torchbp.testing.options import Options
 from torchbp.testing.subject.callee import Callee
 from torchbp.testing.subject.global_settings import current_settings, restore_settings
+from torchbp.testing.subject.graph import moved_along
 from torchbp.testing.subject.outputs import Behaviour, Outputs, tensors_of
 from torchbp.testing.subject.precision import Precision
 from torchbp.testing.subject.rng import Randomness
@@ -106,11 +107,16 @@ class Subject:
             return self.call_no_grad(point)
 
     def _call_surrogate(self, point):
+        """What the surrogate returns near the audited point, by its own gradient there: a detach makes a constant."""
+        tensors = self.fresh_tensors(self.differentiable)
+        moves = [(tensors[i], point[i] - self.point[i]) for i in self.differentiable]
+        return moved_along(self.call_surrogate(tensors), moves)
+
+    def call_surrogate(self, tensors):
+        """The outputs of the surrogate that are compared."""
         self.random.seed()
-        with torch.no_grad():
-            result = self.callee.call_surrogate(self.arguments, self.fresh_tensors(point=point), self.options.surrogate)
-        tensors = tensors_of(result)
-        return [tensors[i] for i in self.outputs.compared]
+        returned = tensors_of(self.callee.call_surrogate(self.arguments, tensors, self.options.surrogate))
+        return [returned[i] for i in self.outputs.compared]
 
     def result_of(self, tensors):
         """What the function returns. Global settings that it changes are noted, and put back."""

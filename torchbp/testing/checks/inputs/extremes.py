@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from torchbp.testing.diagnosis.elsewhere import expect_right_along
+from torchbp.testing.diagnosis.elsewhere import expect_between_slopes, expect_right_along
 from torchbp.testing.numerics.gradients import generator, incoming_for, need_float64, usual_size
 from torchbp.testing.numerics.low_precision import OUT_OF_RANGE, agree, is_real, results_at
 from torchbp.testing.numerics.tensors import largest, random_like
@@ -40,18 +40,26 @@ def extremes(subject):
                 _expect_no_overflow(subject, point, dtype, words, value)
                 continue
             seen += 1
-            # At ∞, the gradient of whatever is multiplied with it is 0 · ∞, and so it is in many chains of operations.
-            indices = subject.differentiable
-            if math.isinf(value):
-                indices = [index] if len(custom_nodes(found[0])) == 1 else []
+            indices = [index] if math.isinf(value) else subject.differentiable
+            if math.isinf(value) and not _is_alone(found, subject.differentiable.index(index)):
+                indices = []
             _expect_finite(subject, point, dtype, words, found, indices)
             if dtype == torch.float32 and not math.isinf(value) and value != _DENORMAL[dtype]:
                 agree(subject, point, dtype, words, found, usual, 0.01, forgive_noise=True)
     is_custom = bool(custom_nodes(subject.call(subject.fresh_tensors(subject.differentiable))))
     _audit_low_precision(subject, torch.bfloat16, 100.0)  # an eps of 1e-8 is 0 there, and 1 - 1e-6 is 1
     _audit_low_precision(subject, torch.float16, 100.0 if is_custom else _MOST_IN_FLOAT16)
-    _audit_derivatives(subject)
+    _audit_derivatives(subject, is_custom)
     return f"at {seen} points where the outputs are finite"
+
+
+def _is_alone(found, k):
+    """Whether at one infinite entry the gradient of a custom Function is not finite at that entry alone.
+
+    The gradient of whatever is multiplied with ∞ is 0 · ∞, and so it is in many chains of operations.
+    """
+    outputs, gradients = found
+    return len(custom_nodes(outputs)) == 1 and int((~gradients[k].isfinite()).sum()) <= 1
 
 
 def _expect_no_overflow(subject, point, dtype, words, value):
@@ -89,7 +97,12 @@ def special_points(subject, dtype):
                 continue
             filled, first = torch.full_like(argument.tensor, value), argument.tensor.contiguous().clone()
             first.view(-1)[0] = value
-            for tensor, words in ((filled, argument.name), (first, f"the first entry of {argument.name}")):
+            several = [(filled, argument.name), (first, f"the first entry of {argument.name}")]
+            if value == 0 and argument.kind == "input" and filled.shape[-1:] > (1,):  # a point on an axis
+                last = argument.tensor.contiguous().clone()
+                last[..., :-1] = 0
+                several.append((last, f"all but the last column of {argument.name}"))
+            for tensor, words in several:
                 point = [tensor if j == i else t for j, t in enumerate(subject.point)]
                 yield i, value, f"{words} = {six_digits(value)}", point
         for j in subject.differentiable:
@@ -117,15 +130,17 @@ def _audit_low_precision(subject, dtype, most):
                 _expect_finite(subject, point, dtype, words, found, subject.differentiable)
 
 
-def _audit_derivatives(subject):
+def _audit_derivatives(subject, is_custom):
     """The values again where functions have their branches: at 0, ±1 and ±100, and where two arguments are equal."""
     is_large = sum(subject.point[i].numel() for i in subject.differentiable) > _FEW
     if is_large or subject.random.is_used or subject.precision.is_half:
         return
     for index, value, words, point in special_points(subject, torch.float64):
-        if value not in _BRANCHES or words.startswith("the first"):
+        if value not in _BRANCHES or words.startswith(("the first", "all but")):
             continue
         expect_right_along(subject, point, index, f"at {words}", screened=False)
+        if is_custom:
+            expect_between_slopes(subject, point, index, f"at {words}")
 
 
 def _expect_finite(subject, point, dtype, words, found, indices):

@@ -2,6 +2,7 @@
 
 import torch
 
+from torchbp.testing.checks.inputs.resizing import wide_points
 from torchbp.testing.numerics.gradients import (
     backward,
     expect,
@@ -67,6 +68,8 @@ LAYOUTS = {  # the layout, and the number of dimensions that it needs
     "channels last": (_channels_last, 3),
 }
 
+_IN_VIEWS = ("padded", "transposed")
+
 
 def layouts(subject):
     outputs, leaves = graph_of(subject)
@@ -87,25 +90,39 @@ def layouts(subject):
     refused = [words for i in range(len(subject.arguments)) for words in _audit_input(subject, i)]
     if own:
         raise Unsupported(own[0])
+    _audit_wide_inputs(subject)
     if refused:
         raise Unsupported(f"refuses inputs that are {refused[0]}; to add it: call .contiguous() in the forward")
+
+
+def _audit_wide_inputs(subject):
+    """The layouts of inputs of longer rows, which a function may give to another kernel."""
+    for point in wide_points(subject):
+        other = subject.at(point)
+        for i, argument in enumerate(other.arguments):
+            for words in _audit_input(other, i, _IN_VIEWS) if argument.tensor.dim() > 1 else ():
+                subject.report_progress(f"refused: {words}")
 
 
 def _fits(name, tensor):
     return tensor.numel() > 1 and tensor.dim() >= LAYOUTS[name][1]
 
 
-def _audit_input(subject, index):
+def _audit_input(subject, index, names=tuple(LAYOUTS)):
     """Audit the layouts of one argument against a contiguous copy; yield words on each layout that is refused."""
     argument = subject.arguments[index]
     if argument.kind != "input" or subject.random.is_used:  # a random mask follows the order in memory
         return
-    usual_outputs, usual = _results(subject, subject.point)
-    for name, (lay_out, _) in LAYOUTS.items():
+    try:
+        usual_outputs, usual = _results(subject, subject.point)
+    except Exception:  # of longer rows, which it does not take; at those given, the check values says so
+        return
+    for name in names:
+        lay_out = LAYOUTS[name][0]
         if not _fits(name, argument.tensor) or (name.startswith("expanded") and not argument.differentiable):
             continue
         leaf = lay_out(argument.tensor)
-        words = f"the input {argument.name} {name}"
+        words = f"the input {argument.name} {name}" + (f", of {leaf.shape[-1]} columns" if names == _IN_VIEWS else "")
         subject.report_progress(words)
         try:
             contiguous = [leaf.contiguous().clone() if i == index else t for i, t in enumerate(subject.point)]

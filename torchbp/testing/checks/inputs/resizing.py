@@ -12,6 +12,7 @@ _FEW_SIZES = 3  # different sizes in a row that are varied
 SWEPT = tuple(size + more for size in (16, 32, 64, 128, 256, 512, 1024) for more in (-1, 0, 1))  # where kernels branch
 _MOST_NUMBERS = 2**17  # of all arguments
 _MOST_FAMILIES = 8
+_WIDE = 257
 
 
 class Resizing(NamedTuple):
@@ -34,6 +35,11 @@ def resizings(subject):
         if with_rows and new != rows:
             dims = {i: [0] for i in with_rows}
             yield Resizing(f"{new} instead of {rows} rows", _resized_point(subject.point, dims, new))
+    for size in dict.fromkeys(shape[0] for shape in shapes.values() if shape and shape[0] not in (0, rows)):
+        together = [i for i, shape in shapes.items() if shape[:1] == (size,)]
+        indices = [subject.arguments[i].name for i in together if not is_inexact(subject.point[i])]
+        if indices:  # nothing may be selected
+            yield Resizing(f"{indices[0]} empty", _resized_point(subject.point, {i: [0] for i in together}, 0))
     several = len(shapes) > 1 and rows > 1
     for i in [i for i in with_rows if several and is_inexact(subject.point[i])]:  # a target belongs to its row
         for new in (1, rows + 1):
@@ -47,18 +53,32 @@ def resizings(subject):
         yield Resizing(f"{size + 1} instead of {size} in a row", _resized_point(subject.point, dims, size + 1))
 
 
-def one_more_dimension(subject):
-    """The first real input with one more dimension at its end, as a picture has one more than a row; or None.
+def other_dimensions(subject):
+    """The inputs with one dimension more at the end, with six, with one row alone, or with a single number.
 
-    A backward may take the last dimension for all that comes after the channels.
+    A picture has a dimension more than a row, and a backward may take the last one for all after the channels.
     """
-    for i, argument in enumerate(subject.arguments):
-        if argument.kind == "input" and argument.differentiable and argument.resizable and argument.tensor.dim() > 1:
-            tensor = argument.tensor
-            other = torch.stack([tensor, tensor.flip(0).roll(1, -1) * 0.9], -1)
-            words = f"a dimension more at the end of {argument.name}"
-            return Resizing(words, [other if j == i else t for j, t in enumerate(subject.point)], promised=False)
-    return None
+    inputs = [i for i, argument in enumerate(subject.arguments) if argument.kind == "input" and argument.resizable]
+    differentiable = [i for i in inputs if subject.arguments[i].differentiable]
+    for i in [i for i in differentiable if subject.point[i].dim() > 1][:1]:
+        tensor = subject.point[i]
+        longer = torch.stack([tensor, tensor.flip(0).roll(1, -1) * 0.9], -1)
+        words = f"a dimension more at the end of {subject.arguments[i].name}"
+        yield Resizing(words, [longer if j == i else t for j, t in enumerate(subject.point)], promised=False)
+    rows = next((subject.point[i].shape[0] for i in inputs if subject.point[i].dim()), 0)
+    alike = [i for i in inputs if subject.point[i].shape[:1] == (rows,)]
+    if not rows or not differentiable:
+        return
+    changes = {"six dimensions": _in_six_dimensions, "one row, without a dimension of rows": lambda t: t[0]}
+    if all(subject.point[i].shape == subject.point[alike[0]].shape for i in inputs):
+        changes["a single number"] = lambda t: t.reshape(-1)[0]
+    for words, change in changes.items():
+        yield Resizing(words, [change(t).clone() if i in alike else t for i, t in enumerate(subject.point)], False)
+
+
+def _in_six_dimensions(tensor):
+    twice = torch.stack([tensor, tensor * 0.9 if is_inexact(tensor) else tensor])
+    return twice.view(*[1] * (6 - twice.dim()), *twice.shape)
 
 
 def sweeps(subject):
@@ -79,11 +99,30 @@ def sweeps(subject):
 
 
 def _family(subject, dims, size, where):
+    """At each size behind a power of 2 with one row more too, where that is another dimension."""
+    with_rows = None if any(0 in along for along in dims.values()) else _one_row_more(subject)
     for new in SWEPT:
         numbers = [t.numel() * (new / size) ** len(dims.get(i, ())) for i, t in enumerate(subject.point)]
         if new > size and sum(numbers) <= _MOST_NUMBERS:
             words = f"sizes of {new} instead of {size}{where}"
             yield Resizing(words, _resized_point(subject.point, dims, new), promised=not where)
+            if with_rows and new % 2 and new & 2 == 0 and 2 * sum(numbers) <= _MOST_NUMBERS:
+                yield Resizing(f"{words}, and a row more", _resized_point(with_rows, dims, new), promised=not where)
+
+
+def wide_points(subject):
+    """Points with rows of 257 numbers: all last dimensions of one size together."""
+    inputs = [i for i, argument in enumerate(subject.arguments) if argument.kind == "input" and argument.resizable]
+    for size in dict.fromkeys(subject.point[i].shape[-1] for i in inputs if subject.point[i].dim() > 1):
+        alike = {i: [subject.point[i].dim() - 1] for i in inputs if subject.point[i].shape[-1:] == (size,)}
+        numbers = sum(t.numel() * (_WIDE / size if i in alike else 1) for i, t in enumerate(subject.point) if size)
+        if 0 < size < _WIDE and numbers <= _MOST_NUMBERS and not any(symmetric(subject.point[i]) for i in alike):
+            yield _resized_point(subject.point, alike, _WIDE)
+
+
+def _one_row_more(subject):
+    rows = next((t.shape[0] for t in subject.point if t.dim()), 0)
+    return with_rows(subject, rows + 1, _MOST_NUMBERS)
 
 
 def _resized_point(point, dims, new):

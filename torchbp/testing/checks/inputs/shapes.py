@@ -1,20 +1,23 @@
-"""Other sizes: an empty batch, a batch of one, one row more; other lengths of a row; extra leading dimensions."""
+"""Other sizes: an empty batch, a batch of one, one row more; other lengths of a row; other dimensions."""
 
 from dataclasses import replace
 
 import torch
 
 from torchbp.testing.checks.inputs.other_calls import FEW, audit_other_call, expect_right_values
-from torchbp.testing.checks.inputs.resizing import batch_changes, one_more_dimension, resizings, sweeps, with_rows
+from torchbp.testing.checks.inputs.resizing import batch_changes, other_dimensions, resizings, sweeps, with_rows
 from torchbp.testing.cpu_clock import cpu_seconds
-from torchbp.testing.numerics.gradients import expect_outputs, need
+from torchbp.testing.numerics.gradients import backward, expect_outputs, incoming_for, need
 from torchbp.testing.numerics.jacobian import compare
 from torchbp.testing.numerics.screen import seems_right
 from torchbp.testing.numerics.tensors import first_line
 from torchbp.testing.report import Defect, Skipped, Unsupported
+from torchbp.testing.subject.graph import custom_nodes
 
 _NO_BATCH = "to do: drop batch_dims, if the function is not meant to map over each row alone"
 _NO_ROWS = "to add it: sizes written out, such as x.flatten(1) or x.view(len(x), d), instead of view(B, -1)"
+_MOST_IN_A_ROW = 2**17  # numbers
+_REFUSALS = 4
 _SECONDS = 2.0  # of the CPU, after which the sweep of sizes ends; the report says how far it came
 
 
@@ -24,20 +27,26 @@ def shapes(subject):
     if compare(subject, whole=FEW).any_wrong:
         raise Skipped("the values are wrong at the sizes given: see values")
     refused = []
-    longer = one_more_dimension(subject)
-    tried = [
-        resizing.words
-        for resizing in [*resizings(subject), *([longer] if longer else [])]
-        if audit_other_call(subject, subject.at(resizing.point), resizing.words, resizing.promised, refused)
-    ]
+    tried = _taken(subject, resizings(subject), refused)
     tried += _audit_batches(subject)
+    tried += _taken(subject, other_dimensions(subject), [])
     swept = _sweep(subject, refused)
     _take_no_rows(subject, tried, refused)
+    _take_a_row_of_zeros(subject)
     if not tried:
         raise Skipped("the function takes no other sizes than those given")
     if refused:
         raise Unsupported(refused[0])
     return f"also with {', '.join(tried[:6])}" + (f"; sizes up to {swept}" if swept else "")
+
+
+def _taken(subject, changes, refused):
+    """Words on each of the resizings that the function takes."""
+    return [
+        resizing.words
+        for resizing in changes
+        if audit_other_call(subject, subject.at(resizing.point), resizing.words, resizing.promised, refused)
+    ]
 
 
 def _take_no_rows(subject, tried, refused):
@@ -52,10 +61,29 @@ def _take_no_rows(subject, tried, refused):
         refused.append(f"a batch of no rows raises {type(error).__name__}: {first_line(error)}; {_NO_ROWS}")
 
 
+def _take_a_row_of_zeros(subject):
+    """A backward that goes another way at zeros, as that of a product does, takes one row of them too."""
+    point = with_rows(subject, 1, _MOST_IN_A_ROW)
+    if point is None or subject.random.is_used:
+        return
+    other = subject.at([torch.zeros_like(t) if i in subject.differentiable else t for i, t in enumerate(point)])
+    tensors = other.fresh_tensors(other.differentiable)
+    try:
+        outputs = other.call(tensors)
+    except Exception:  # it does not take them
+        return
+    if custom_nodes(outputs):
+        try:
+            backward(outputs, [tensors[i] for i in other.differentiable], incoming_for(other, outputs))
+        except Defect as defect:
+            raise defect.within("with a row of zeros: ") from None
+
+
 def _sweep(subject, refused):
     """The largest size that was looked at, from 15 to 1025."""
     end, largest = cpu_seconds() + _SECONDS, 0
     for family in sweeps(subject):
+        refusals = 0  # in a row: a function may take multiples of 2 or 16 alone
         for resizing in family:
             other = subject.at(resizing.point)
             subject.report_progress(f"with {resizing.words}")
@@ -63,10 +91,11 @@ def _sweep(subject, refused):
                 right = seems_right(other)
             except Exception:  # refused, or it raises: a closer look tells
                 right = False
-            if not right and not audit_other_call(subject, other, resizing.words, resizing.promised, refused):
-                break
-            largest = max(largest, max(max(t.shape, default=0) for t in resizing.point))
-            if cpu_seconds() > end:
+            taken = right or audit_other_call(subject, other, resizing.words, resizing.promised, refused)
+            refusals = 0 if taken else refusals + 1
+            if taken:
+                largest = max(largest, max(max(t.shape, default=0) for t in resizing.point))
+            if refusals > _REFUSALS or cpu_seconds() > end:
                 break
     return largest
 

@@ -50,7 +50,7 @@ def _variations(subject):
     source = generator(subject, 16)
     for i, argument in enumerate(subject.arguments):
         tensor = argument.tensor
-        if not tensor.numel() or tensor.is_complex() or argument.kind == "incoming":
+        if not tensor.numel() or argument.kind == "incoming" or (tensor.is_complex() and argument.differentiable):
             continue
         for words, other in _other_values(subject, i, source):
             changed = subject.at([other if j == i else t for j, t in enumerate(subject.point)])
@@ -87,6 +87,9 @@ def _other_values(subject, index, source):
     tensor = argument.tensor
     if tensor.dtype == torch.bool:
         return _other_masks(tensor, source)
+    if tensor.is_complex():
+        draw = torch.rand(tensor.shape, generator=source, dtype=torch.float64)
+        return [("with other phases", tensor * torch.polar(0.5 + draw / 2, 6 * draw).to(tensor))]
     if not is_inexact(tensor):
         return _other_integers(subject, tensor, source)
     if argument.differentiable and (argument.kind != "input" or len(tensor.unique()) > 1 or tensor.numel() < 2):
@@ -103,6 +106,7 @@ def _other_masks(mask, source):
     one = mask.clone()
     one.view(-1)[0] = ~one.view(-1)[0]
     yield "with its first entry inverted", one
+    yield "as uint8", mask.to(torch.uint8)
 
 
 def _other_constants(tensor, source):

@@ -8,7 +8,7 @@ from torchbp.testing.numerics.gradients import backward, incoming_for, need_floa
 from torchbp.testing.numerics.low_precision import results_at
 from torchbp.testing.numerics.rounding import PythonCalls, Roundings, Sizes
 from torchbp.testing.numerics.tensors import cast, is_inexact, largest
-from torchbp.testing.numerics.ulp import ALIKE, wrong_entry
+from torchbp.testing.numerics.ulp import ALIKE, gradients_at, wrong_entry
 from torchbp.testing.report import ROUNDED, Defect, Skipped
 from torchbp.testing.subject.graph import custom_nodes
 from torchbp.testing.subject.naming import listing
@@ -61,10 +61,11 @@ def _word(dtype):
 
 def _expect_precision_in_backward(subject, dtype, tolerance):
     """The backward rounds nothing to a lower precision than the forward does."""
-    incoming = incoming_for(subject, subject.call_no_grad())
+    point = [cast(t, dtype) for t in subject.point]  # here, as in `results` the casts would be roundings too
+    incoming = [cast(g, dtype) for g in incoming_for(subject, subject.call_no_grad())]
 
     def results():
-        return results_at(subject, subject.point, dtype, incoming)
+        return results_at(subject, point, dtype, incoming)
 
     seen = Roundings()
     try:
@@ -138,7 +139,7 @@ def _audit_many_rows(subject, usual):
 
 def _reason_for_few_rows(subject):
     """Words, if many rows take gigabytes, each with each other as in attention, or minutes, one after another."""
-    sizes, calls = [], []
+    sizes, numbers, calls = [], [], []
     for rows in _FEW_ROWS:
         point = with_rows(subject, rows, _MOST_NUMBERS)
         if point is None:
@@ -148,12 +149,17 @@ def _reason_for_few_rows(subject):
                 subject.call_no_grad(point)
             with Sizes() as made:
                 subject.call_no_grad(point)
+            with Sizes() as with_backward:
+                gradients_at(subject, point)
         except Exception:  # it does not take so many, or dislikes a dispatch mode
             return None
         sizes.append(made.largest)
+        numbers.append(with_backward.numbers)
         calls.append(called.count + made.operations)
     if sizes[1] > 3 * sizes[0]:
         return "makes a tensor that grows with the square of the rows"
+    if numbers[1] > 3 * numbers[0]:
+        return "does work that grows with the square of the rows"
     calls_of_a_row = (calls[1] - calls[0]) / (_FEW_ROWS[1] - _FEW_ROWS[0])
     return "loops over the rows" if calls_of_a_row * _ROWS_TO_ADD > _MOST_CALLS else None
 

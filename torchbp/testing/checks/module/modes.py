@@ -2,7 +2,7 @@
 
 import copy
 
-from torchbp.testing.checks.module.call import call_and_differentiate, expect_results, results_of
+from torchbp.testing.checks.module.call import call_and_differentiate, call_module, expect_results, results_of
 from torchbp.testing.checks.state.side_effects import equal
 from torchbp.testing.report import Defect
 
@@ -38,7 +38,18 @@ def audit_modes(subject):
                 target.train(step)
             where = f"after {', '.join(MODES[step] for step in path)}"
             expect_results(subject, results_of(subject, target), expected, where)
+        if mode:
+            _call_in_evaluation(subject, subject.fresh_module(), expected)
         _change_mode_before_backward(subject, subject.fresh_module().train(mode), expected, words)
+
+
+def _call_in_evaluation(subject, target, expected):
+    """A call in evaluation changes no later one in training. (One in training may: it updates running statistics.)"""
+    try:
+        call_module(subject, target.eval(), subject.fresh_tensors())
+    except Exception:  # which the other mode shows
+        return
+    expect_results(subject, results_of(subject, target.train()), expected, "in train(), after a call in eval()")
 
 
 def _change_mode_before_backward(subject, target, expected, words):
