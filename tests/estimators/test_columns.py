@@ -132,3 +132,10 @@ def test_a_search_takes_a_frame_and_numbers_of_numpy(frame):
     grid = {"max_iter": np.array([1, 8]), "tol": np.array([1e-3], dtype=np.float32)}
     search = GridSearchCV(PackClassifier(**SMALL), grid, cv=2).fit(frame, targets(frame) > 0)
     assert search.best_params_["max_iter"] == 8
+
+
+def test_partial_fit_has_the_columns_of_its_first_call(frame):
+    y, model = targets(frame), MLPRegressor(**SMALL_MLP)
+    model.partial_fit(frame[:120], y[:120]).partial_fit(frame[120:].assign(colour="violet", size=None), y[120:])
+    assert model.n_iter_ == 2
+    assert np.isfinite(model.predict(frame)).all()

@@ -308,6 +308,22 @@ def test_a_layer_that_vmap_refuses_is_measured_too(registered):
         assert [c.bound for c in record.checks] == pytest.approx([c.bound for c in vmapped[record.name].checks])
 
 
+def test_a_convolution_works_at_each_place_and_a_layer_at_each_vector(monkeypatch):
+    """Of the same parameters, fewer slopes are measured where they are used more often."""
+    monkeypatch.setattr(difference_quotients, "WORK", 16_000)
+    torch.manual_seed(0)
+    for layer, few, many in (
+        (torch.nn.Conv1d(1, 2, 3), (1, 5), (1, 30)),
+        (torch.nn.Linear(3, 2, bias=False), (1, 3), (20, 3)),
+    ):
+        found = []
+        for shape in (few, many):
+            net, x = torch.nn.Sequential(layer, torch.nn.Flatten()).double(), torch.randn(2, *shape)
+            records = torchbp.explain(net, x, [0, 1], loss=torch.nn.CrossEntropyLoss())
+            found.append(records["dL/dW1"].checks[1].by)
+        assert found == ["measured slope", "measured slope of 4 elements"]
+
+
 def test_a_large_network_measures_few_elements_of_each_tensor(monkeypatch):
     monkeypatch.setattr(difference_quotients, "WORK", 1000)  # multiplications
     torch.manual_seed(0)

@@ -145,6 +145,23 @@ def test_the_weight_that_matters_most_may_be_of_any_layer(name):
         assert abs(share) == pytest.approx(max(sizes))
 
 
+def test_the_input_that_a_weight_multiplies_is_named():
+    """Where each weight multiplies one input of a row; a layer of vectors multiplies one of each vector."""
+    torch.manual_seed(0)
+    net, x = torch.nn.Linear(3, 1), torch.tensor([[0.1, 5.0, 0.2], [4.0, 0.1, 0.2]])
+    names = ["age", "month=\x1bapr", "day"]
+    one = torchbp.explain(net, x[:1], [[1.0]], features=names)
+    assert ", which multiplies month=\\x1bapr: its gradient is" in " ".join(one.to_text().split())
+    assert "the largest gradient of a weight, which multiplies month=\\x1bapr" in one.to_html()
+    both = torchbp.explain(net, x, [[1.0], [0.0]], features=names).to_text()
+    assert re.search(r"row 1  W1\[\d,2\] .* month=\\x1bapr\n", both)
+    assert re.search(r"row 2  W1\[\d,1\] .* age$", both)
+    of_vectors = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Flatten(), torch.nn.Linear(4, 1))
+    six = torchbp.explain(of_vectors, x.unsqueeze(0), [[1.0]], features=[f"number {i}" for i in range(6)])
+    assert "multiplies number" not in six.to_text() + six.to_html()
+    assert "(number" not in six.follow("W1[1,2]")
+
+
 def test_the_command_follows(capsys):
     assert main(["explain", "--lesson", "xor", "--follow", "W2[1,3]"]) == 0
     printed = capsys.readouterr().out

@@ -136,16 +136,50 @@ def test_the_elements_of_a_kernel_have_their_names(without_checks, browse):
     assert browser.evaluate(verdict.format("2×2×2×2")) == "Right."
 
 
+def test_kernels_are_drawn_as_squares_and_stay_those_of_the_step(without_checks, browse):
+    """Of the forward pass and of the gradient, by sign and size, beside each record that is about a kernel."""
+    model, x, y = kernels()
+    explanation = torchbp.explain(model, x, y, lr=0.5, steps=2)
+    browser = browse(explanation)
+    of_each = "(r) => [r.className.baseVal, +r.style.fillOpacity]"
+    squares = f"[...document.querySelectorAll('.step.shown .kernels rect')].map({of_each})"
+    for step, after in enumerate(explanation.steps):
+        for name, kernel in (("Z1", "W1"), ("Z2", "W2"), ("dL/dW1", "dL/dW1"), ("W2′", "W2′"), ("Z2′", "W2′")):
+            browser.evaluate(f"(goTo({step}), show({[record.name for record in explanation.records].index(name)}))")
+            numbers = after.values[kernel].reshape(-1)
+            shares = (numbers.abs() / numbers.abs().max()).tolist()
+            found = browser.evaluate(squares)
+            assert [kind for kind, _ in found] == ["negative" if n < 0 else "positive" for n in numbers.tolist()]
+            assert [share for _, share in found] == pytest.approx(shares, abs=1e-5)
+            assert browser.text(".step.shown figcaption").startswith(
+                f"The kernels of {kernel.replace('dL/d', '∂L/∂')}:"
+            )
+        browser.evaluate("takeStep()")
+    browser.evaluate("show(data.steps.findIndex(({ name }) => name === 'Z3'))")
+    assert not browser.evaluate("document.querySelector('.step.shown .kernels')")
+
+
+@pytest.mark.parametrize("layer", [torch.nn.Softmax(1), torch.nn.LogSoftmax(1)])
+def test_a_softmax_along_a_channel_does_not_overflow(without_checks, browse, layer):
+    """Of logits of hundreds, each e^z is too large for a number."""
+    torch.manual_seed(6)
+    layers = [layer, torch.nn.Flatten(), torch.nn.Linear(12, 2)]
+    x = 900 * torch.randn(2, 3, 2, 2, dtype=torch.float64) + torch.tensor([900.0, -2000.0]).reshape(2, 1, 1, 1)
+    check_training(browse, torch.nn.Sequential(*layers).double(), x, torch.rand(2, 2), steps=2, cancels=100, lr=0.1)
+
+
 def test_a_convolution_of_many_products_is_not_trained_and_the_page_says_so(without_checks):
     layers = [torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(784, 1)]
     page = torchbp.explain(torch.nn.Sequential(*layers), torch.randn(1, 1, 16, 16), [[1.0]]).to_html()
     assert data_of(page)["program"] is None
-    assert "The page trains convolutions of up to 5,000 products for each row." in page
+    assert "The page trains convolutions of up to 5,000 products for each row; these have 7,056." in page
 
 
 def test_a_page_without_such_layers_has_no_script_of_them(without_checks):
     assert "WRITTEN,{" in torchbp.explain(*with_images("linear")).to_html()
-    assert "WRITTEN,{" not in torchbp.explain(torchbp.nn.MLP(2, 2, 1), *XOR).to_html()
+    without = torchbp.explain(torchbp.nn.MLP(2, 2, 1), *XOR).to_html()
+    assert "WRITTEN,{" not in without
+    assert "figcaption" not in without
 
 
 SHOWN = [rule for rule in rules(Loss).values() if None not in (rule.equation, rule.slope) and rule.module_class]

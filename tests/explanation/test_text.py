@@ -1,5 +1,7 @@
 """The text for a terminal: which numbers of a tensor it prints, and what it says at its end."""
 
+import re
+
 import pytest
 import torch
 
@@ -69,6 +71,20 @@ def test_inputs_are_given_by_their_names_beside_what_was_read():
     assert lines[2].split() == ["a\\x1b" + "b" * 22 + "…", "−0.25", "2", "(7)", "(1e+09)"]
     assert lines[3] == "y (2×1); 1 means ill"
     assert "A2[1,1] is P(ill | x) of row 1." in text
+
+
+def test_a_blank_is_called_that():
+    """In the terminal and on the page; the scaling has put the median in its place."""
+    names, read = ["age", "pdays"], [[53.0, float("nan")]]
+    explanation = torchbp.explain(
+        torch.nn.Linear(2, 1), [[0.5, -0.1]], [[1.0]], features=names, unscaled=torch.tensor(read)
+    )
+    text, page = explanation.to_text(), explanation.to_html()
+    assert "(nan)" not in text
+    assert re.search(r"pdays +−0.1 +\(blank\)", text)
+    assert "pdays = blank (scaled −0.1)" in page
+    assert "<td>blank</td>" in page
+    assert "<td>nan" not in page
 
 
 def test_what_was_read_has_the_shape_of_x():

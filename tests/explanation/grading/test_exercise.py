@@ -380,3 +380,17 @@ def test_a_step_that_is_missing_is_seen_however_small_it_is(lr):
         assert exercise.grade({"W1_new": answer})["W1′"].causes == unchanged
     by_hand = [[float(f"{number:.4g}") for number in row] for row in right.tolist()]
     assert exercise.grade({"W1_new": by_hand}, tolerance=1e-3)["W1′"].verdict == "right"
+
+
+@pytest.mark.parametrize(("digits", "lr"), [(3, 0.1), (4, 1e-2), (6, 1e-3)])
+def test_a_step_that_is_missing_is_seen_in_numbers_that_are_written_by_hand(digits, lr):
+    """Where the step changes one of the digits that are written down; otherwise the two are the same."""
+    exercise = torchbp.exercise(net_of("tanh"), *rows(), lr=lr)
+    written = {}
+    for name in ("W1", "W1′"):
+        tensor = exercise.explanation.values[name]
+        written[name] = [[float(f"{number:.{digits}g}") for number in row] for row in tensor.tolist()]
+    assert written["W1"] != written["W1′"]
+    marks = {name: exercise.grade({"W1_new": numbers}, tolerance=0.05)["W1′"] for name, numbers in written.items()}
+    assert marks["W1"].causes == ("this is W1: the step is missing",)
+    assert marks["W1′"].verdict == "right"

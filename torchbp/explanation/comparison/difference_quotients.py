@@ -107,9 +107,8 @@ class DifferenceQuotients:
             precision has changed on the way.
         """
         found, elements = {}, {}
-        numbers = sum(p.numel() for p in self.chain.start.values())
-        work = 4 * numbers * self.of.criterion.rows * len(derivatives)
-        most = min(ELEMENTS, max(LEAST, int(WORK / work)))
+        work = 4 * sum(map(self._products, self.chain.layers)) * self.of.criterion.rows * len(derivatives)
+        most = min(ELEMENTS, max(LEAST, int(WORK / max(work, 1))))
         for quantity, (gradient, rounding) in derivatives.items():
             if self.bounded and (not self.takes_logits or quantity == self.of.criterion.answer):
                 found[quantity] = Check(BY, why=BOUNDED)
@@ -121,6 +120,15 @@ class DifferenceQuotients:
         for quantity, some in elements.items():
             found[quantity] = _check(derivatives[quantity][0], some)
         return found
+
+    def _products(self, step):
+        """How often a layer multiplies in each row: a convolution by its kernel at each place, and another one by each
+        weight once, or, where it takes each vector of a row alone, once for each vector."""
+        numbers = self.values[step.gives.name][0].numel()
+        of_parameters = (
+            p.numel() * max(1, numbers // len(p)) for p in (self.values[q.name] for _, q in step.parameters)
+        )
+        return equations.products(step.tree("equation")) or sum(of_parameters)
 
     def _largest(self, quantity, gradient, rounding, most):
         """The elements with the largest slopes."""

@@ -191,6 +191,19 @@ def precision(value):
     return 1e-6 if (value == value.float()).all() else 1e-9
 
 
+def is_rounded(value, tensor):
+    """Whether each number is that of the tensor as one writes it down, rounded to the digits that it has."""
+    if value.numel() > MOST_NUMBERS or value.shape != tensor.shape:
+        return False
+    pairs = zip(value.flatten().tolist(), tensor.flatten().tolist(), strict=True)
+    return all(number == float(f"{exact:.{_digits(number)}g}") for number, exact in pairs)
+
+
+def _digits(number):
+    """How many significant digits a number is written with."""
+    return max(1, len(repr(abs(number)).partition("e")[0].replace(".", "").strip("0")))
+
+
 def _part(row, left, right):
     """What one row adds to Σₙ left, or to leftᵀ right."""
     return left[row] if right is None else left[row].unsqueeze(1) * right[row]

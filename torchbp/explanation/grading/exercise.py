@@ -11,7 +11,7 @@ import torch
 
 from torchbp.explanation.explanation import Explanation, explain
 from torchbp.explanation.grading.answers import aliases, read
-from torchbp.explanation.grading.causes import Causes, largest_difference, precision
+from torchbp.explanation.grading.causes import Causes, is_rounded, largest_difference, precision
 from torchbp.explanation.grading.formulas import read_formula
 from torchbp.explanation.grading.gaps import NEAR, gaps, known_shapes, takes_places
 from torchbp.explanation.grading.grade import Grade, Mark
@@ -197,7 +197,9 @@ class Exercise:
             return None
         change = (record.tensor - before).double()
         nearer = (value - before).abs() <= 0.1 * change.abs()
-        if not change.any() or not (torch.equal(value, before.double()) or (nearer.all() and precision(value) < 1)):
+        computed = torch.equal(value, before.double()) or (nearer.all() and precision(value) < 1)
+        by_hand = is_rounded(value, before) and not is_rounded(value, record.tensor)
+        if not change.any() or not (computed or by_hand):
             return None
         causes = (f"this is {record.name.removesuffix('′')}: the step is missing",)
         return Mark(record.name, "wrong", causes, (), record.equation, largest_difference(value, record.tensor))

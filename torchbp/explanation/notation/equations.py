@@ -18,7 +18,7 @@ from torchbp.ops.expressions import (
     Symbol,
     Transpose,
 )
-from torchbp.ops.places import FirstLargest, Multilinear
+from torchbp.ops.places import Contraction, FirstLargest, Multilinear
 
 CONDITIONS = Indicator | FirstLargest  # their value is 1 or 0, and rounding does not change it
 N, K, ALPHA = map(Symbol, ("N", "K", "α"))  # rows, outputs, the learning rate
@@ -53,6 +53,12 @@ def written_out(step, tree, prime=False):
     for symbol, (part, _) in (*step.trees_of_parts(), *step.backward_trees()):
         parts[symbol] = _present(step, part).replace(parts)
     return _present(step, tree).replace(parts).replace(nodes(step, prime))
+
+
+def products(tree):
+    """How many products the convolutions of an equation add up in each row."""
+    here = len(tree.places) if isinstance(tree, Contraction) else 0
+    return here + sum(map(products, tree.children()))
 
 
 def _present(step, tree):

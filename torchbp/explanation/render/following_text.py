@@ -7,6 +7,7 @@ from torchbp.explanation.notation import equations
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.numeric_examples import example, named
 from torchbp.explanation.notation.quantities import INPUT, LOSS, d
+from torchbp.explanation.render.numbers_given import shortened
 from torchbp.printing import printable
 
 WIDTH, ROWS = 80, 8
@@ -139,10 +140,17 @@ def _what(explanation, element):
     if not element.is_parameter:
         return f", unit {place[1] + 1} of layer {step.number} in row {place[0] + 1}"
     if len(place) == 2 and _factor(step, element) == step.takes:
-        feature = explanation.features[place[1]] if explanation.features and step.takes == INPUT else ""
-        source = f"input {place[1] + 1}{f' ({printable(feature)})' if feature else ''}"
+        feature = feature_of(explanation, step, element.quantity, place)
+        source = f"input {place[1] + 1}{f' ({feature})' if feature else ''}"
         return f", the weight from {source} to unit {place[0] + 1} of layer {step.number}"
     return f", of layer {step.number}"
+
+
+def feature_of(explanation, step, weight, place):
+    """The name of the input that an element of the step's weight multiplies; "" where it has none, or several: a layer
+    of vectors multiplies one of each."""
+    names, shape = explanation.features, explanation.values[weight.name].shape
+    return printable(names[place[1]]) if step.takes == INPUT and shape[1:] == (len(names),) else ""
 
 
 def rows_and_weights(explanation):
@@ -154,12 +162,21 @@ def rows_and_weights(explanation):
         return []
     if len(found) == 1:
         ((share, name),) = found
-        return _wrapped(f"The weight that matters most for this row is {name}: its gradient is {formatted(share)}.")
+        multiplies = f", which multiplies {feature}" if (feature := _feature_of_weight(explanation, name)) else ""
+        return _wrapped(
+            f"The weight that matters most for this row is {name}{multiplies}: its gradient is {formatted(share)}."
+        )
     lines = ["Which weight matters most for each row: the largest share in a gradient"]
-    return [
-        *lines,
-        *(f"  row {n}  {name or '–':<10} {formatted(share):>10}" for n, (share, name) in enumerate(found, 1)),
-    ]
+    for number, (share, name) in enumerate(found, 1):
+        feature = _feature_of_weight(explanation, name)
+        lines.append(f"  row {number}  {name or '–':<10} {formatted(share):>10}  {shortened(feature)}".rstrip())
+    return lines
+
+
+def _feature_of_weight(explanation, name):
+    """The name of the input that the weight of a name such as W1[2,3] multiplies, or ""."""
+    element = element_of(explanation, name) if name else None
+    return feature_of(explanation, element.step, element.quantity, element.place) if element else ""
 
 
 def _ruled(title):

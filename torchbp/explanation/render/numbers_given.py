@@ -1,5 +1,6 @@
 """The numbers that are given, X, y, the parameters and others, in lines of text: what each is, and its values."""
 
+import math
 import textwrap
 
 from torchbp.explanation.notation.numbers import formatted
@@ -52,8 +53,18 @@ def _by_feature(explanation):
     wide = min(max(map(len, names)), NAME)
     for place, name in enumerate(names):
         cells = [f"{formatted(row[place]):>{CELL}}" for row in x]
-        cells += [f"{f'({formatted(row[place])})':>{CELL + 2}}" for row in raw] if raw is not None else []
-        yield f"  {name if len(name) <= wide else f'{name[: wide - 1]}…':<{wide}}{''.join(cells)}"
+        cells += [f"{f'({as_read(row[place])})':>{CELL + 2}}" for row in raw] if raw is not None else []
+        yield f"  {shortened(name):<{wide}}{''.join(cells)}"
+
+
+def shortened(name):
+    """A name of at most so many letters."""
+    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
+
+
+def as_read(number):
+    """A number of the table as it was read, where a blank is nan."""
+    return "blank" if math.isnan(number) else formatted(number)
 
 
 def size(tensor):

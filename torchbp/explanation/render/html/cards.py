@@ -120,10 +120,8 @@ def given(explanation):
             f"<h3>{readable(name)}{f', {readable(key)}' if key else ''}</h3>{table_of(tensor, name, '', heads)}"
         )
         if name == INPUT.name and explanation.unscaled is not None:
-            raw = explanation.unscaled.double()
-            parts.append(
-                f"<h3>{readable(name)} before it was scaled</h3>{table_of(raw, 'before it was scaled', '', heads)}"
-            )
+            raw = table_of(explanation.unscaled.double(), "before it was scaled", "", heads)
+            parts.append(f"<h3>{readable(name)} before it was scaled</h3>{raw.replace('<td>nan<', '<td>blank<')}")
         if name == TARGET.name and len(explanation.outputs) == 1 and explanation.step.criterion.rule.domain:
             parts.append(f"<p>1 means {readable(explanation.outputs[0])}.</p>")
     return "".join(parts)

@@ -4,6 +4,8 @@ from html import escape
 
 from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.quantities import INPUT, TARGET, d
+from torchbp.explanation.render.following_text import feature_of
+from torchbp.explanation.render.numbers_given import as_read
 from torchbp.explanation.render.plain_text import partial
 from torchbp.printing import printable
 
@@ -29,7 +31,7 @@ def _inputs(explanation):
     if len(x) > 1:
         return f"{len(x)} rows of {x.shape[1]} inputs"
     raw = x if explanation.unscaled is None else explanation.unscaled
-    shown = [f"{printable(name)} = {formatted(value)}" for name, value in zip(names, raw[0].tolist(), strict=True)]
+    shown = [f"{printable(name)} = {as_read(value)}" for name, value in zip(names, raw[0].tolist(), strict=True)]
     if raw is not x:
         shown = [f"{text} (scaled {formatted(value)})" for text, value in zip(shown, x[0].tolist(), strict=True)]
     return _listed(shown)
@@ -68,7 +70,10 @@ def _most_to_blame(explanation):
     old, new = (explanation.values[q.name][to, source] for q in (weight, weight.after()))
     step = next(i for i, record in enumerate(explanation.records, 1) if record.quantity == d(weight))
     address = f"step={step}&amp;unit={escape(weight.name)}.{to + 1}.{source + 1}"
+    layer = next(s for s in explanation.chain.layers if weight in dict(s.parameters).values())
+    feature = feature_of(explanation, layer, weight, (to, source))
     blamed = f"{partial(d(weight))}{place} = {formatted(gradient[to, source])}, the largest gradient of a weight"
+    blamed += f", which multiplies {feature}" if feature else ""
     before, after = formatted(explanation.loss), formatted(explanation.new_loss)
     changed = (
         f"{partial(weight)}{place} goes from {formatted(old)} to {formatted(new)}; L goes from {before} to {after}"

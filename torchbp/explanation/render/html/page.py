@@ -25,7 +25,10 @@ from torchbp.web import shared_style
 HERE = Path(__file__).parent
 POINTS = 200  # of the curve of a loss
 AGAIN = "explain(…, steps=100), or torchbp explain --steps 100,"
-PLACED = ("Gather", "Folded", "Collect", "Beside", "Contraction", "FirstLargest")  # nodes by places
+FOR_NODES = {  # the files that only some nodes need
+    "places.js": ("Gather", "Folded", "Collect", "Beside", "Contraction", "FirstLargest"),
+    "kernels.js": ("Contraction",),
+}
 JUMPS = {"again": "Again"}  # where the name is too long for a button
 SCRIPTS = (
     "state.js",
@@ -46,6 +49,7 @@ SCRIPTS = (
     "exercise.js",
     "row.js",
     "refresh.js",
+    "kernels.js",
     "page.js",
 )
 
@@ -119,10 +123,10 @@ def page(explanation):
 
 
 def _scripts(program):
-    """The script's files; that of the nodes by places only where an equation has one."""
+    """The script's files; those for some nodes only where an equation has one."""
     text = json.dumps(program)
-    has_places = any(f'["{node}"' in text for node in PLACED)
-    return tuple(name for name in SCRIPTS if has_places or name != "places.js")
+    unused = [name for name, nodes in FOR_NODES.items() if not any(f'["{node}"' in text for node in nodes)]
+    return tuple(name for name in SCRIPTS if name not in unused)
 
 
 def _program_and_card(explanation):

@@ -22,7 +22,7 @@ from torchbp.ops.places import Contraction
 from torchbp.ops.rules import Activation
 
 MOST_NUMBERS = 3000  # of X, y and the parameters together: about 60 kB, and a step of at most some milliseconds
-MOST_PRODUCTS = 5000  # of the convolutions, for each row: about 60 kB too
+MOST_PRODUCTS = 5000  # of all convolutions, for each row: about 60 kB too
 NODES = (
     "Beside",
     "Call",
@@ -78,6 +78,11 @@ def program(explanation):
         raise NoProgramError(
             f"The page trains networks of up to {MOST_NUMBERS:,} numbers, with their inputs and targets; these are "
             f"{count:,}."
+        )
+    forward = [record.sides[-1] for record in results.values() if record.stage == "forward"]
+    if (products := sum(map(equations.products, forward))) > MOST_PRODUCTS:
+        raise NoProgramError(
+            f"The page trains convolutions of up to {MOST_PRODUCTS:,} products for each row; these have {products:,}."
         )
     constants = {name: float(value) for name, value in step.symbols.items() if isinstance(value, int | float)}
     counters = {T.name: constants.pop(T.name)} if T.name in constants else {}
@@ -192,9 +197,5 @@ class Trees:
             if column not in self._tables:
                 self._tables[column] = len(self.places)
                 self.places.append(column)
-                if sum(map(len, self.places)) > 3 * MOST_PRODUCTS:
-                    raise NoProgramError(
-                        f"The page trains convolutions of up to {MOST_PRODUCTS:,} products for each row."
-                    )
             found.append(self._tables[column])
         return found

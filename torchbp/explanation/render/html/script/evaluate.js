@@ -122,8 +122,8 @@ const NODES = {
 
 /* ln(1 + e^z), ln Σ e^z and a softmax are computed so that no e^z overflows, as torch does. */
 const exponent = (tree) => (tree[0] === "Call" && tree[1] === "exp" ? tree[2][0] : null);
-function onePlusExp([kind, terms]) {
-  return kind === "Sum" && terms.length === 2 && terms[0] === 1 ? exponent(terms[1]) : null;
+function onePlusExp(tree) {
+  return tree[0] === "Sum" && tree[1].length === 2 && tree[1][0] === 1 ? exponent(tree[1][1]) : null;
 }
 const alike = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 

@@ -13,7 +13,33 @@ function collected(rows, shape, overRows, add) {
   return overRows ? shaped(shape, numbers) : matrix(rows, count, numbers);
 }
 
+/* ln Σ e^z of the groups of each row, as `logSum` has it of rows: no e^z overflows. */
+function logSumOfGroups({ rows, columns: wide, numbers: z }, groups, count) {
+  const found = matrix(rows, count, new Float64Array(rows * count));
+  for (let row = 0; row < rows; row += 1) {
+    const [most, sums] = [new Float64Array(count).fill(-Infinity), new Float64Array(count)];
+    groups.forEach((group, i) => (most[group] = Math.max(most[group], z[row * wide + i])));
+    groups.forEach((group, i) => (sums[group] += Math.exp(z[row * wide + i] - most[group])));
+    sums.forEach((sum, group) => (found.numbers[row * count + group] = most[group] + Math.log(sum)));
+  }
+  return found;
+}
+const sumsExp = (tree) => tree[0] === "Collect" && !tree[4] && exponent(tree[1]);
+const { Quotient: quotientOf, Call: callOf } = NODES;
+
 Object.assign(NODES, {
+  Quotient: (of, above, below) => {
+    if (below[0] !== "Gather" || !sumsExp(below[1]) || !alike(below[1][1], above)) return quotientOf(of, above, below);
+    const [, sums, index] = below,
+      z = of(exponent(above)),
+      logs = logSumOfGroups(z, sums[2], total(sums[3]));
+    const logOf = (i) => entry(logs, Math.floor(i / z.columns), index[i % z.columns]);
+    return matrix(z.rows, z.columns, z.numbers.map((n, i) => Math.exp(n - logOf(i))));
+  },
+  Call: (of, name, inside) => {
+    const z = name === "ln" && sumsExp(inside[0]);
+    return z ? logSumOfGroups(of(z), inside[0][2], total(inside[0][3])) : callOf(of, name, inside);
+  },
   Gather: (of, operand, index, shape) => {
     const value = of(operand);
     if (shape) return shaped(shape, Float64Array.from(index, (at) => value.numbers[at]));

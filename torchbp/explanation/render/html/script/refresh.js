@@ -41,6 +41,7 @@ function showCard(step = state.step) {
   if (card.dataset.changed) card.innerHTML = firstCards[step];
   delete card.dataset.changed;
   if (!program) return;
+  for (const show of cardPictures) show(card, record);
   const chosen = chosenPlace(record);
   if (atFirst() && !chosen) return;
   card.dataset.changed = "yes";

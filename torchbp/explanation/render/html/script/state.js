@@ -10,6 +10,7 @@ const state = { step: 0, row: 0, chosen: null, pinned: false, nudged: false, ask
 /* The numbers of the units and weights that are drawn, and of the slopes; of the step on the screen. The data have
    them of the first step, but for a network in float64 that the page computes. */
 let { tensors, slopes } = data;
+const cardPictures = []; // functions (card, step) that draw something in the card of a record
 
 const minus = (text) => text.replaceAll("-", "−");
 
