@@ -1,5 +1,7 @@
 """The gradients of a large model, along random directions of all of its parameters and inputs at once."""
 
+import itertools
+
 from torchbp.testing.diagnosis.message import judged
 from torchbp.testing.numerics.jacobian import compare
 from torchbp.testing.numerics.screen import seems_right
@@ -26,7 +28,7 @@ def audit_along_directions(subject):
         if seems_right(subject, None, salt, STEPS):
             continue
         open_ones += 1
-        for suspect in _suspects(subject, arguments, salt)[:_SUSPECTS]:
+        for suspect in itertools.islice(_suspects(subject, arguments, salt), _SUSPECTS):
             judged(compare(subject, [suspect], whole=_FEW))
     if open_ones == DIRECTIONS:
         raise Skipped(f"along none of {DIRECTIONS} random directions the numerical derivative is certain")
@@ -35,9 +37,11 @@ def audit_along_directions(subject):
 
 
 def _suspects(subject, arguments, salt):
-    """Those of the arguments along which the derivative alone is not known to be right."""
+    """Those of the arguments along which the derivative alone is not known to be right, found as they are asked for."""
     if len(arguments) == 1:
-        return list(arguments)
+        yield arguments[0]
+        return
     middle = len(arguments) // 2
-    halves = [half for half in (arguments[:middle], arguments[middle:]) if not seems_right(subject, half, salt, STEPS)]
-    return [suspect for half in halves for suspect in _suspects(subject, half, salt)][:_SUSPECTS]
+    for half in (arguments[:middle], arguments[middle:]):
+        if not seems_right(subject, half, salt, STEPS):
+            yield from _suspects(subject, half, salt)
