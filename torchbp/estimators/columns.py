@@ -3,8 +3,8 @@
     a number, a bool     itself; texts and objects, too, where all of them are numbers
     a date, a duration   its seconds, of pandas' dtypes
     a text, a category   a column of zeros and ones for each value, MOST_VALUES at most: the values of a single row, and
-                         the least frequent ones of too many, share one. What is not in the rows of `fit` is in that one,
-                         or nowhere
+                         the least frequent ones of too many, share one. What is not in the rows of `fit` is in that
+                         one, or nowhere
     nothing but blanks   a blank number, whatever comes later
 
 A blank text is a value of its own. A blank number stays nan, which the scaling replaces by the median, and where the
@@ -14,7 +14,6 @@ rows of `fit` have blanks, a further column says where they are.
 from typing import Any
 
 import numpy as np
-from sklearn.preprocessing import OneHotEncoder
 
 MOST_VALUES = 100
 NUMBER, TIME, TEXT, BLANK = "numbers", "times", "texts", "blanks"
@@ -39,6 +38,8 @@ class Columns:
         self.kinds = [kind_of(column) for column in columns_of(x)] if is_frame(x) else [NUMBER] * x.shape[1]
         self.encoder = None
         if texts := self.places(TEXT):
+            from sklearn.preprocessing import OneHotEncoder  # which loads rich, where that is installed
+
             self.encoder = OneHotEncoder(
                 handle_unknown="infrequent_if_exist", max_categories=MOST_VALUES, min_frequency=2, sparse_output=False
             ).fit(as_texts(x, texts))
