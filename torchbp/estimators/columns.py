@@ -12,7 +12,6 @@ rows of `fit` have blanks, a further column says where they are.
 from typing import Any
 
 import numpy as np
-from sklearn.preprocessing import OneHotEncoder
 
 MOST_VALUES = 100
 NUMBER, TIME, TEXT = "numbers", "times", "texts"
@@ -37,6 +36,8 @@ class Columns:
         self.kinds = [kind_of(column) for column in columns_of(x)] if is_frame(x) else [NUMBER] * x.shape[1]
         self.encoder = None
         if texts := self.places(TEXT):
+            from sklearn.preprocessing import OneHotEncoder  # which loads rich, where it is installed
+
             self.encoder = OneHotEncoder(
                 handle_unknown="infrequent_if_exist", max_categories=MOST_VALUES, min_frequency=2, sparse_output=False
             ).fit(as_texts(x, texts))
