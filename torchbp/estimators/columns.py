@@ -38,7 +38,7 @@ class Columns:
         self.kinds = [kind_of(column) for column in columns_of(x)] if is_frame(x) else [NUMBER] * x.shape[1]
         self.encoder = None
         if texts := self.places(TEXT):
-            from sklearn.preprocessing import OneHotEncoder  # which loads rich, where that is installed
+            from sklearn.preprocessing import OneHotEncoder  # which loads rich, where it is installed
 
             self.encoder = OneHotEncoder(
                 handle_unknown="infrequent_if_exist", max_categories=MOST_VALUES, min_frequency=2, sparse_output=False
