@@ -1,5 +1,6 @@
 """Frames with texts, categories, dates and blanks, as the estimators take them."""
 
+import datetime
 import pickle
 
 import numpy as np
@@ -157,6 +158,25 @@ def test_dates_and_durations_of_any_size():
     np.testing.assert_array_equal(found[:2, :3], expected)
     np.testing.assert_allclose(found[2, :3], [1e-9, 2e-9, 3e-9], rtol=1e-12)
     assert np.isnan(found[:, 3]).all()
+
+
+def test_dates_that_are_objects_or_periods():
+    days = [datetime.date(9999, 12, 31), None, datetime.date(1970, 1, 3)]
+    seconds = [253402214400, np.nan, 2 * 86400]
+    utc = [None if day is None else datetime.datetime(*day.timetuple()[:3], tzinfo=datetime.UTC) for day in days]
+    times = [pd.Timestamp("1970-01-02"), None, pd.Timestamp("1970-01-03")]
+    for dates, expected in (
+        (pd.Series(days, dtype=object), seconds),
+        (pd.Series(days, dtype="date32[pyarrow]"), seconds),
+        (pd.Series(utc, dtype=object), seconds),
+        (pd.Series(times, dtype=object), [86400, np.nan, 2 * 86400]),
+        (pd.Series(times).dt.to_period("D"), [86400, np.nan, 2 * 86400]),
+        (pd.Series(times).dt.to_period("D").astype(object), [86400, np.nan, 2 * 86400]),
+    ):
+        frame = pd.DataFrame({"day": dates})
+        columns = Columns(frame)
+        np.testing.assert_array_equal(columns.numbers(frame).T, [expected, [0, 1, 0]])
+        assert columns.names(["day"]) == ["day", "day is missing"]
 
 
 def test_what_is_blank_in_all_rows_of_fit_says_nothing_later(frame):

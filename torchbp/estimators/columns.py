@@ -1,7 +1,7 @@
 """The columns of a frame, or of an array, as numbers.
 
     a number, a bool     itself; texts and objects, too, where all of them are numbers
-    a date, a duration   its seconds, of pandas' dtypes
+    a date, a duration   its seconds
     a text, a category   a column of zeros and ones for each value, MOST_VALUES at most: the values of a single row, and
                          the least frequent ones of too many, share one. What is not in the rows of `fit` is in that
                          one, or nowhere
@@ -82,7 +82,18 @@ class Columns:
 
 def columns_of(frame):
     """By their places, since names may occur twice."""
-    return [frame.iloc[:, place] for place in range(frame.shape[1])]
+    return [with_dates(frame.iloc[:, place]) for place in range(frame.shape[1])]
+
+
+def with_dates(column):
+    """The column; where it has periods, or objects that are dates, with pandas' dtype of dates."""
+    from pandas.api.types import infer_dtype
+
+    kind = infer_dtype(column, skipna=True) if column.dtype.kind in "OM" else ""
+    if kind == "date":
+        return column.astype("datetime64[us]")
+    column = column.infer_objects() if kind in ("datetime", "period") else column
+    return column.dt.to_timestamp() if kind == "period" else column
 
 
 def kind_of(column):
