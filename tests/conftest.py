@@ -34,8 +34,6 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as of what a shell runs
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # as of what nohup runs
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-gc.disable()  # what the collection of tests imports stays: to look for garbage in it takes longer than to read files
-
 MARKED = ("browser", "compiler", "processes")  # a test that takes this fixture has the mark of the same name
 
 
@@ -60,11 +58,17 @@ def pytest_collection_modifyitems(config, items):
         items.sort(key=lambda item: (place[item.path], draw.random()))
 
 
-def pytest_collection_finish():
-    """What is imported by now stays. A collection of garbage, which many a test asks for, need not look at it again."""
-    gc.collect()
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What the collection of tests imports stays. To look for garbage in it takes longer than to read the files, and
+    later collections of garbage, which many a test asks for, need not look at it again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]

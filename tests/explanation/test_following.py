@@ -162,6 +162,17 @@ def test_the_input_that_a_weight_multiplies_is_named():
     assert "(number" not in six.follow("W1[1,2]")
 
 
+def test_waves_of_an_input_do_not_name_another_one():
+    """The columns of their frequencies are no inputs, though there be as many."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torchbp.nn.PeriodicEmbedding(2, 2, 1.0), torch.nn.Linear(6, 1))
+    with torch.no_grad():
+        net[1].weight.copy_(torch.tensor([[0.0, 0.0, 50.0, 50.0, 50.0, 50.0]]))
+    explanation = torchbp.explain(net, [[50.0, 0.1]], [[0.0]], features=["age", "fare"])
+    assert "matters most for this row is w1[1,2]" in explanation.to_text()
+    assert "which multiplies" not in explanation.to_text() + explanation.to_html()
+
+
 def test_the_command_follows(capsys):
     assert main(["explain", "--lesson", "xor", "--follow", "W2[1,3]"]) == 0
     printed = capsys.readouterr().out

@@ -159,6 +159,21 @@ def test_kernels_are_drawn_as_squares_and_stay_those_of_the_step(without_checks,
     assert not browser.evaluate("document.querySelector('.step.shown .kernels')")
 
 
+def test_only_kernels_are_drawn_and_of_many_the_first(without_checks, browse):
+    """The weight of a norm over images has three dimensions, too, but no kernels."""
+    torch.manual_seed(9)
+    layers = [torch.nn.Conv1d(1, 9, 2), torch.nn.LayerNorm((9, 2)), torch.nn.Flatten(), torch.nn.Linear(18, 1)]
+    images = torch.nn.LayerNorm((1, 2, 2)), torch.nn.Conv2d(1, 2, 2), torch.nn.Flatten(), torch.nn.Linear(2, 1)
+    browser = browse(torchbp.explain(torch.nn.Sequential(*images), torch.randn(1, 1, 2, 2), [[1.0]]))
+    shown = "[...document.querySelectorAll('.step.shown .kernels rect')].length"
+    names = "data.steps.map(({ name }) => name)"
+    found = browser.evaluate(f"Object.fromEntries({names}.map((name, i) => (show(i), [name, {shown}])))")
+    assert {name for name, count in found.items() if count} == {"Z2", "dL/dW2", "W2′", "Z2′"}
+    browser = browse(torchbp.explain(torch.nn.Sequential(*layers), torch.randn(1, 1, 3), [[1.0]]))
+    assert browser.evaluate(f"(show(0), {shown})") == 8 * 2
+    assert browser.text(".step.shown figcaption").startswith("The first 8×1 of the 9×1 kernels of W1:")
+
+
 @pytest.mark.parametrize("layer", [torch.nn.Softmax(1), torch.nn.LogSoftmax(1)])
 def test_a_softmax_along_a_channel_does_not_overflow(without_checks, browse, layer):
     """Of logits of hundreds, each e^z is too large for a number."""

@@ -87,6 +87,24 @@ def test_a_blank_is_called_that():
     assert "<td>nan" not in page
 
 
+@pytest.mark.parametrize("shape", [(3, 2), (1, 50)])
+def test_blanks_of_large_tables_are_called_that(shape):
+    """Of many rows or many features, whose range they have no part in; and in LaTeX."""
+    read = torch.arange(1.0, 1.0 + shape[0] * shape[1]).reshape(shape)
+    read[-1, -1] = float("nan")
+    layer = torch.nn.Linear(shape[1], 1)
+    explanation = torchbp.explain(layer, torch.ones(shape), torch.ones(shape[0], 1), unscaled=read)
+    text, page, document = explanation.to_text(), explanation.to_html(), explanation.to_latex()
+    assert not re.search(r"\bnan\b", text + document)
+    assert "<td>blank</td>" in page
+    assert "nan to nan" not in page
+    assert document.count(r"\text{blank}") == 1
+    assert re.search(r" blank$", text, re.MULTILINE)
+    if shape[1] == 50:
+        assert "from 1 to 49, mean 25" in text
+        assert "1 to 49</span>; only its ends" in page
+
+
 def test_what_was_read_has_the_shape_of_x():
     with pytest.raises(ValueError, match=r"unscaled has the shape \(1, 3\); give that of x, \(1, 2\)"):
         torchbp.explain(torch.nn.Linear(2, 1), [[0.0, 1.0]], [[1.0]], unscaled=[[1.0, 2.0, 3.0]])

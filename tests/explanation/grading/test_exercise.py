@@ -394,3 +394,14 @@ def test_a_step_that_is_missing_is_seen_in_numbers_that_are_written_by_hand(digi
     marks = {name: exercise.grade({"W1_new": numbers}, tolerance=0.05)["W1′"] for name, numbers in written.items()}
     assert marks["W1"].causes == ("this is W1: the step is missing",)
     assert marks["W1′"].verdict == "right"
+
+
+def test_a_step_of_less_than_a_digit_is_not_missing_where_digits_are_cut_off():
+    """0.12349 and, after the step, 0.12351 are 0.123 and 0.124 when rounded, and both 0.123 when cut off."""
+    net = torch.nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[0.12349, 0.4]]))
+    gradient = torchbp.explain(net, [[1.0, 2.0]], [[1.0]])["dL/dW1"].tensor[0, 0].item()
+    exercise = torchbp.exercise(net, [[1.0, 2.0]], [[1.0]], lr=-2e-5 / gradient)
+    assert 0.1235 < exercise.explanation.values["W1′"][0, 0] < 0.12352
+    assert exercise.grade({"W1_new": [[0.123, 0.4]]}, tolerance=0.05)["W1′"].verdict == "right"

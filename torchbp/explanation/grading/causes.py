@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from decimal import Decimal
 
 import torch
 
@@ -191,17 +192,18 @@ def precision(value):
     return 1e-6 if (value == value.float()).all() else 1e-9
 
 
-def is_rounded(value, tensor):
-    """Whether each number is that of the tensor as one writes it down, rounded to the digits that it has."""
-    if value.numel() > MOST_NUMBERS or value.shape != tensor.shape:
+def is_rounded(value, tensor, most=0.5):
+    """Whether each number is that of the tensor as one writes it down: off by at most so many units of the last digit
+    that it has."""
+    if value.numel() > MOST_NUMBERS or value.shape != tensor.shape or not value.isfinite().all():
         return False
     pairs = zip(value.flatten().tolist(), tensor.flatten().tolist(), strict=True)
-    return all(number == float(f"{exact:.{_digits(number)}g}") for number, exact in pairs)
+    return all(abs(number - exact) <= 1.0001 * most * _unit(number) for number, exact in pairs)
 
 
-def _digits(number):
-    """How many significant digits a number is written with."""
-    return max(1, len(repr(abs(number)).partition("e")[0].replace(".", "").strip("0")))
+def _unit(number):
+    """What 1 counts in the last digit that a number is written with; of 0, which may have any, 0."""
+    return 10.0 ** Decimal(repr(number)).normalize().as_tuple().exponent if number else 0.0
 
 
 def _part(row, left, right):

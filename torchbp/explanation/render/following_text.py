@@ -58,15 +58,15 @@ def _of_parameter(explanation, element, of_rows, row):
 def _title(explanation, element):
     """What stands in a row's share."""
     step = element.step
-    if _factor(step, element) == step.takes:
+    if _factor(step, element.quantity) == step.takes:
         above, below = d(step.gives).name, step.takes.name
         return f"Each row's share is {above} times the number of {below} that the weight multiplies"
     return f"Each row has a share, by {explanation[d(element.quantity).name].equation}"
 
 
-def _factor(step, element):
+def _factor(step, quantity):
     """What multiplies ∂L/∂Z in the gradient of a parameter, or None."""
-    parameter = next(p for p, q in step.parameters if q == element.quantity)
+    parameter = next(p for p, q in step.parameters if q == quantity)
     return equations.local_factor(step.gradient_tree(parameter).replace(equations.nodes(step)), d(step.gives).name)
 
 
@@ -75,14 +75,14 @@ def _unit_of(explanation, element):
     place, step = element.place, element.step
     shape = explanation.values[element.quantity.name].shape
     units = explanation.values[step.gives.name].shape[-1]
-    factor = _factor(step, element)
+    factor = _factor(step, element.quantity)
     return place[0] if factor is not None and shape[0] == units and len(shape) <= 2 else None
 
 
 def _product(explanation, element, row, unit):
     """A row's share as a product of two numbers, where it is one."""
     step, values = element.step, explanation.values
-    if unit is None or _factor(step, element) != step.takes:
+    if unit is None or _factor(step, element.quantity) != step.takes:
         return ""
     source = element.place[-1]
     names = named(d(step.gives).name, (row, unit)), named(step.takes.name, (row, source))
@@ -139,7 +139,7 @@ def _what(explanation, element):
         return f", input {place[1] + 1}{f' ({printable(feature)})' if feature else ''} of row {place[0] + 1}"
     if not element.is_parameter:
         return f", unit {place[1] + 1} of layer {step.number} in row {place[0] + 1}"
-    if len(place) == 2 and _factor(step, element) == step.takes:
+    if len(place) == 2 and _factor(step, element.quantity) == step.takes:
         feature = feature_of(explanation, step, element.quantity, place)
         source = f"input {place[1] + 1}{f' ({feature})' if feature else ''}"
         return f", the weight from {source} to unit {place[0] + 1} of layer {step.number}"
@@ -147,10 +147,12 @@ def _what(explanation, element):
 
 
 def feature_of(explanation, step, weight, place):
-    """The name of the input that an element of the step's weight multiplies; "" where it has none, or several: a layer
-    of vectors multiplies one of each."""
+    """The name of the input that an element of the step's weight multiplies; "" where it has none, or several, as a
+    layer of vectors multiplies one of each, or where its columns are not the inputs, as those of waves."""
     names, shape = explanation.features, explanation.values[weight.name].shape
-    return printable(names[place[1]]) if step.takes == INPUT and shape[1:] == (len(names),) else ""
+    if step.takes != INPUT or shape[1:] != (len(names),) or _factor(step, weight) != INPUT:
+        return ""
+    return printable(names[place[1]])
 
 
 def rows_and_weights(explanation):

@@ -77,7 +77,7 @@ def latex_document(explanation):
         shown = latex(quantities[name]) if name in quantities else rf"\mathrm{{{letters(name)}}}"
         lines += [rf"{_text(described(explanation, name))}\par", f"\\[\n{shown} = {_matrix(tensor)}\n\\]"]
         if name == INPUT.name and explanation.unscaled is not None:
-            lines += [rf"{_text(f'{name} {AS_READ}')}\par", f"\\[\n{_matrix(explanation.unscaled)}\n\\]"]
+            lines += [rf"{_text(f'{name} {AS_READ}')}\par", f"\\[\n{_matrix(explanation.unscaled, blanks=True)}\n\\]"]
     stage = None
     for record in explanation.records:
         if record.stage != stage:
@@ -133,17 +133,20 @@ def _line(example):
     return rf"{left} = {latex(example.tree)} = {number(formatted(example.value))}"
 
 
-def _matrix(tensor):
-    """Its numbers, and of a large tensor those at its corners."""
+def _matrix(tensor, blanks=False):
+    """Its numbers, and of a large tensor those at its corners. blanks: whether a nan is a blank of a table as it was
+    read."""
     if not tensor.dim():
         return number(formatted(tensor))
+
+    def cell(value):
+        return r"\text{blank}" if blanks and value.isnan() else number(formatted(value))
+
     table = tensor.reshape(-1, tensor.shape[-1])
     rows, columns = (_shown(count, most) for count, most in zip(table.shape, (ROWS, COLUMNS), strict=True))
     lines = []
     for row in rows:
-        cells = [
-            r"\vdots" if row is None else r"\cdots" if c is None else number(formatted(table[row, c])) for c in columns
-        ]
+        cells = [r"\vdots" if row is None else r"\cdots" if c is None else cell(table[row, c]) for c in columns]
         lines.append(" & ".join(cells))
     body = " \\\\\n".join(lines)
     note = "" if None not in (*rows, *columns) else rf" \quad ({size(tensor)})".replace("×", r" \times ")

@@ -20,7 +20,7 @@ def given(explanation, name):
         head = f"{_shaped(explanation, name)}{'' if raw is None else f', scaled, and beside it {AS_READ}'}"
         return [*wrapped(head, "", "  "), *_by_feature(explanation)]
     lines = [*wrapped(described(explanation, name), "", "  "), *tensor_lines(tensor)]
-    return lines if raw is None else [*lines, f"{name} {AS_READ}", *tensor_lines(raw)]
+    return lines if raw is None else [*lines, f"{name} {AS_READ}", *tensor_lines(raw, blanks=True)]
 
 
 def described(explanation, name):
@@ -71,20 +71,29 @@ def size(tensor):
     return "×".join(map(str, tensor.shape)) or "1"
 
 
-def tensor_lines(tensor):
-    """Whole, if it is small; otherwise its shape, its range and its corners."""
+def without_blanks(table):
+    """The numbers of a table as it was read; of blanks alone the blanks."""
+    known = table[~table.isnan()]
+    return known if known.numel() else table
+
+
+def tensor_lines(tensor, blanks=False):
+    """Whole, if it is small; otherwise its shape, its range and its corners. blanks: whether nan is a blank of a table
+    as it was read, which the range leaves out."""
+    number = as_read if blanks else formatted
     if tensor.dim() == 0:
         return [f"     {formatted(tensor)}"]
     table = tensor.detach().double().reshape(-1, tensor.shape[-1])
     rows, columns = table.shape
     lines = []
     if rows > ROWS or columns > COLUMNS:
-        least, most, mean = map(formatted, (table.min(), table.max(), table.mean()))
+        known = without_blanks(table) if blanks else table
+        least, most, mean = map(number, (known.min(), known.max(), known.mean()))
         lines = [f"     {size(tensor)}, from {least} to {most}, mean {mean}"]
     across = list(range(columns)) if columns <= COLUMNS else [0, 1, 2, None, columns - 2, columns - 1]
     down = list(range(rows)) if rows <= ROWS else [0, 1, None, rows - 2, rows - 1]
     for row in down:
-        cells = ["…" if None in (row, column) else formatted(table[row, column]) for column in across]
+        cells = ["…" if None in (row, column) else number(table[row, column]) for column in across]
         lines.append(" " + "".join(f"{cell:>{CELL}}" for cell in cells))
     return lines
 

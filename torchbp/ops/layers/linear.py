@@ -198,7 +198,7 @@ WORDS = {
     "description": "Each unit multiplies every input by a weight, adds the products, and adds its bias.",
     "description_without": {("bias",): "Each unit multiplies every input by a weight, and adds the products."},
     "backward_why": "each number of {x} went into every unit of {z} through a weight, so its error is the sum of their "
-    "errors, each times that weight: the weight itself, whose gradient is only for the update",
+    "errors, each times that weight itself; the gradient of the weight is for the update alone",
 }
 
 RULE = register(

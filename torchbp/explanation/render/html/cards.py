@@ -8,7 +8,7 @@ from torchbp.explanation.notation.numbers import formatted
 from torchbp.explanation.notation.quantities import INPUT, TARGET, d
 from torchbp.explanation.notation.records import STAGES, chain_rule_text, equation_text, sentence
 from torchbp.explanation.render import mathml, text
-from torchbp.explanation.render.numbers_given import COLUMNS, ROWS, size
+from torchbp.explanation.render.numbers_given import COLUMNS, ROWS, as_read, size, without_blanks
 from torchbp.explanation.render.plain_text import partial
 from torchbp.explanation.render.step_summary import scale
 from torchbp.printing import printable
@@ -85,22 +85,25 @@ def table(record):
     return table_of(record.tensor.double(), partial(record.quantity), caption)
 
 
-def table_of(tensor, name, caption="", heads=()):
-    """A tensor: whole if it is small, and otherwise its range and its corners. heads: the names of its columns."""
+def table_of(tensor, name, caption="", heads=(), blanks=False):
+    """A tensor: whole if it is small, and otherwise its range and its corners. heads: the names of its columns. blanks:
+    whether nan is a blank of a table as it was read, which the range leaves out."""
+    number = as_read if blanks else formatted
     if tensor.dim() == 0:
         return f'<p class="scalar">{formatted(tensor)}</p>'
     cells = tensor.reshape(-1, tensor.shape[-1])
     rows, columns = cells.shape
     if rows > ROWS or columns > COLUMNS:
         shown = "corners" if rows > 1 else "ends"
-        ends = f"{formatted(cells.min())} to {formatted(cells.max())}"
+        known = without_blanks(cells) if blanks else cells
+        ends = f"{number(known.min())} to {number(known.max())}"
         caption = f'{size(tensor)}, from <span class="range">{ends}</span>; only its {shown}'
     across = list(range(columns)) if columns <= COLUMNS else [0, 1, None, columns - 1]
     down = list(range(rows)) if rows <= ROWS else [0, 1, None, rows - 1]
     lines = []
     for row in down:
         inside = "".join(
-            f"<td>{'⋯' if None in (row, column) else formatted(cells[row, column])}</td>" for column in across
+            f"<td>{'⋯' if None in (row, column) else number(cells[row, column])}</td>" for column in across
         )
         lines.append(f"<tr>{inside}</tr>")
     names = "".join(f'<th scope="col">{"⋯" if i is None else readable(heads[i])}</th>' for i in across) if heads else ""
@@ -120,8 +123,8 @@ def given(explanation):
             f"<h3>{readable(name)}{f', {readable(key)}' if key else ''}</h3>{table_of(tensor, name, '', heads)}"
         )
         if name == INPUT.name and explanation.unscaled is not None:
-            raw = table_of(explanation.unscaled.double(), "before it was scaled", "", heads)
-            parts.append(f"<h3>{readable(name)} before it was scaled</h3>{raw.replace('<td>nan<', '<td>blank<')}")
+            raw = table_of(explanation.unscaled.double(), "before it was scaled", "", heads, blanks=True)
+            parts.append(f"<h3>{readable(name)} before it was scaled</h3>{raw}")
         if name == TARGET.name and len(explanation.outputs) == 1 and explanation.step.criterion.rule.domain:
             parts.append(f"<p>1 means {readable(explanation.outputs[0])}.</p>")
     return "".join(parts)

@@ -3,15 +3,18 @@
 const SQUARE = 12, // pixels
   MOST_KERNELS = 8; // of each row and of each column
 
-/* The name of the first kernel in a tree. */
+/* The name of the first kernel in a tree: of what a convolution multiplies the numbers of a row by. */
 function kernelIn(tree) {
-  if (typeof tree === "string") return data.shapes[tree] ? tree : undefined;
-  return Array.isArray(tree) ? tree.map(kernelIn).find(Boolean) : undefined;
+  if (!Array.isArray(tree)) return undefined;
+  const right = tree[2];
+  return tree[0] === "Contraction" && data.shapes[right] ? right : tree.map(kernelIn).find(Boolean);
 }
+const kernels = Object.values(program.trees).map(kernelIn).filter(Boolean),
+  ofKernels = kernels.flatMap((name) => [name, program.gradients[name], program.next[name]]);
 
 cardPictures.push((card, { name, stage }) => {
   card.querySelector(".kernels")?.remove();
-  const kernel = data.shapes[name] ? name : stage !== "backward" && kernelIn(program.trees[name]);
+  const kernel = ofKernels.includes(name) ? name : stage !== "backward" && kernelIn(program.trees[name]);
   if (!kernel) return;
   const [rows, columns, ...inside] = data.shapes[kernel],
     wide = inside.at(-1),
@@ -19,9 +22,10 @@ cardPictures.push((card, { name, stage }) => {
   const { numbers } = training.values[kernel],
     most = Math.max(...numbers.map(Math.abs)) || 1;
   const [down, across] = [rows, columns].map((count) => Math.min(count, MOST_KERNELS));
+  const some = down < rows || across < columns ? `first ${down}×${across} of the ${rows}×${columns} ` : "";
   const size = (count, of) => count * (of + 1) * SQUARE;
   const svg = draw("svg", { width: size(across, wide), height: size(down, high), role: "img" });
-  svg.setAttribute("aria-label", `The kernels of ${shownName(kernel)}: blue is positive, orange is negative`);
+  svg.setAttribute("aria-label", `The ${some}kernels of ${shownName(kernel)}: blue is positive, orange is negative`);
   for (let row = 0; row < down; row += 1)
     for (let column = 0; column < across; column += 1)
       for (let at = 0; at < high * wide; at += 1) {
