@@ -192,7 +192,7 @@ def test_nothing_is_kept_for_each_batch_size_or_step(make):
             optimizer.backprop_steps(*rows(2, size, dtype=torch.float32))
         gc.collect()
         counts.append(sum(1 for thing in gc.get_objects() if type(thing) is torch.Tensor))
-    assert counts[1] == counts[2]
+    assert counts[2] <= counts[1]  # fewer: what other tests have left was freed meanwhile
     assert len(optimizer._lean.functions.functions) <= 4
 
 
