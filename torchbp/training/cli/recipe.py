@@ -6,7 +6,7 @@ from torchbp.training.errors import SettingError
 from torchbp.training.pack.checks import setting_of_one_network
 from torchbp.training.pack.rows import FEWEST, FEWEST_ROWS
 
-CHOSEN = "networks that differ, and the best answer together; --recipe mlp trains one, with all settings of model and trainer"
+CHOSEN = "networks that differ, and the best answer together; --recipe mlp trains one, and takes all settings"
 
 
 def chosen_recipe(settings, data):
