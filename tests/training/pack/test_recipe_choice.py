@@ -4,7 +4,6 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -110,7 +109,7 @@ OF_ONE = {
     "stopping.patience": ["--stopping.patience", "3"],
     "gradients.every_n_epochs": ["--gradients.every_n_epochs", "5"],
     "checkpoint.monitor": ["--checkpoint.monitor", "val/f1"],
-    "trainer.max_epochs": ["--trainer.max_epochs", "30"],
+    "trainer.max_epochs": ["--trainer.max_epochs", "null"],
     "trainer.precision": ["--trainer.precision", "64-true"],
     "trainer.callbacks": ["--trainer.callbacks", "[{class_path: pytorch_lightning.callbacks.Timer}]"],
     "trainer.strategy": ["--trainer.strategy", "ddp_spawn"],
@@ -168,7 +167,7 @@ def test_bundled_sets_have_one_network(chosen, run):
 
 @pytest.mark.usefixtures("in_an_empty_folder")
 def test_the_parts_of_folds_have_one_recipe(run, monkeypatch):
-    """Where the first part has just as many rows as a pack needs, a later one may have fewer."""
+    """That of the first one: a later one may have a row more."""
     found = []
 
     def stop(command, *_):
@@ -179,10 +178,11 @@ def test_the_parts_of_folds_have_one_recipe(run, monkeypatch):
         monkeypatch.setattr(f"torchbp.training.cli.running.{name}", stop)
     monkeypatch.setattr("torchbp.training.cli.folds._test", lambda command: {})
     monkeypatch.setattr("torchbp.training.cli.folds._answers", lambda *_: None)
-    for rows, recipe in ((134, "mlp"), (240, "pack")):
+    for rows, recipe in ((214, "mlp"), (240, "pack")):
         found.clear()
         write_table("t.csv", rows=rows)
         assert run(*FIT, "--data.folds", 3)[0] == 130
         assert [one for one, *_ in found] == [recipe] * 3
         assert [len(line) for *_, line in found] == [1, 0, 0]
-        assert np.ptp([count for _, count, _ in found]) <= 2
+        counts = [count for _, count, _ in found]
+        assert counts[0] >= 100 if recipe == "pack" else counts == [99, 100, 100]

@@ -14,9 +14,14 @@ from torchbp.training.pack.budget import seconds_of
 OF_MODEL = ("members", "activation", "loss", "label_smoothing", "class_weight")  # that a pack has, too
 OF_TRAINER = ("accelerator", "strategy", "devices", "num_nodes", "logger", "callbacks", "max_epochs", "plugins",
               "deterministic")  # fmt: skip
-# of those, what is set for one network where no recipe is named, since each recipe takes it in another sense
-OF_ONE_NETWORK = ("model.members", "model.activation", "trainer.max_epochs", "trainer.callbacks", "trainer.plugins")
-HOW_A_PACK_RUNS = {"accelerator": ("auto", "cpu"), "strategy": ("auto", "ddp")}
+# Where no recipe is named, these and other values than those below mean one network, too: a pack takes them in another
+# sense, or leaves them unused.
+OF_ONE_NETWORK = ("model.members", "model.activation", "trainer.callbacks", "trainer.plugins")
+CHOSEN_WITH = {
+    "accelerator": ("auto", "cpu"),
+    "strategy": ("auto", "ddp"),
+    "max_epochs": (TRAINER_DEFAULTS["max_epochs"],),
+}
 SAME = ("in_features", "classes", "columns", "task", "activation", "loss", "label_smoothing", "class_weight")
 
 
@@ -67,13 +72,13 @@ def refused_settings(settings, group):
 
 
 def setting_of_one_network(settings):
-    """The key of the first setting that a pack does not have, has in another sense, or leaves unused; or ""."""
+    """The key of the first setting for which a command that names no recipe trains one network; "" without one."""
     for group in ("model", "stopping", "gradients", "checkpoint", "trainer"):
         refused = refused_settings(settings, group)
         for name in _changed(settings, group):
             if (key := f"{group}.{name}") in refused or key in OF_ONE_NETWORK:
                 return key
-    for name, values in HOW_A_PACK_RUNS.items():
+    for name, values in CHOSEN_WITH.items():
         if settings.trainer[name] not in values:
             return f"trainer.{name}"
     return ""
