@@ -13,18 +13,18 @@ from torchbp.estimators.columns import MOST_VALUES, Columns
 
 SMALL = {"members": 2, "folds": 2, "max_iter": 40, "batch_size": 64, "random_state": 0}
 SMALL_MLP = {"members": 1, "max_iter": 40, "random_state": 0}
-RANDOM = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
 def frame():
     """What decides is in a text, in a category, in a date and in which numbers are missing."""
-    size = RANDOM.normal(size=240)
-    frame = pd.DataFrame({"size": size, "noise": RANDOM.normal(size=240)})
+    random = np.random.default_rng(0)
+    size = random.normal(size=240)
+    frame = pd.DataFrame({"size": size, "noise": random.normal(size=240)})
     frame.loc[::4, "size"] = None
-    frame["colour"] = RANDOM.choice(["red", "blue", "green"], 240)
-    frame["grade"] = pd.Categorical(RANDOM.choice(["a", "b"], 240))
-    frame["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(RANDOM.integers(0, 300, 240), unit="D")
+    frame["colour"] = random.choice(["red", "blue", "green"], 240)
+    frame["grade"] = pd.Categorical(random.choice(["a", "b"], 240))
+    frame["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(random.integers(0, 300, 240), unit="D")
     return frame
 
 
@@ -75,6 +75,9 @@ def test_kinds_of_columns():
     expected = [[1, nan, 3], [1, nan, 3], [1, 0, 1], [1, nan, 0], [1, 2.5, nan], [1, nan, 3], [day, nan, 2 * day]]
     np.testing.assert_array_equal(numbers.T[:8], [*expected, [nan] * 3])
     np.testing.assert_array_equal(numbers.T[8:], np.isnan(numbers.T[:8][[0, 1, 3, 4, 5, 6, 7]]))
+    of_arrow = Columns(frame := frame.assign(text=["a", "a", None]).convert_dtypes(dtype_backend="pyarrow"))
+    np.testing.assert_array_equal(of_arrow.numbers(frame)[:, :8].T, [*expected, [nan] * 3])
+    assert of_arrow.names()[-2:] == ["8_a", "8_infrequent_sklearn"]
     codes = pd.DataFrame({"code": pd.Categorical([7, 7, None, 9, 9])})
     columns = Columns(codes)
     assert columns.names() == ["0_7", "0_9", "0_infrequent_sklearn"]
@@ -90,12 +93,13 @@ def test_texts_that_are_all_different_are_one_column_and_many_are_bounded():
 
 
 def test_blanks_of_an_array():
-    x = RANDOM.normal(size=(120, 2))
+    random = np.random.default_rng(0)
+    x = random.normal(size=(120, 2))
     y = x[:, 0] > 0
     x[::3, 1] = np.nan
     for model in (PackClassifier(**SMALL), MLPClassifier(**SMALL_MLP)):
         assert model.fit(x, y).score(x, y) > 0.9
-        x_new = np.where(RANDOM.random(x.shape) < 0.5, np.nan, x)  # the first column, too
+        x_new = np.where(random.random(x.shape) < 0.5, np.nan, x)  # the first column, too
         assert np.isfinite(model.predict_proba(x_new)).all()
         with pytest.raises(ValueError, match="Input X contains infinity"):
             model.predict(np.full((1, 2), np.inf))
@@ -115,6 +119,8 @@ def test_rows_of_another_kind_are_refused_in_a_line(frame):
     model = MLPRegressor(**SMALL_MLP | {"max_iter": 1}).fit(frame, targets(frame))
     with pytest.raises(ValueError, match="column 'size' has 'large', and had numbers in the rows of fit"):
         model.predict(frame.assign(size="large"))
+    with pytest.raises(ValueError, match="column 'size' has 'large'"):
+        model.predict(frame.assign(size=["1", *["large"] * 239]))
     with pytest.raises(ValueError, match="column 'day' has 3, and had times in the rows of fit"):
         model.predict(frame.assign(day=3))
     with pytest.raises(ValueError, match="column 2 had texts in the rows of fit; give a frame"), pytest.warns():
@@ -139,3 +145,32 @@ def test_partial_fit_has_the_columns_of_its_first_call(frame):
     model.partial_fit(frame[:120], y[:120]).partial_fit(frame[120:].assign(colour="violet", size=None), y[120:])
     assert model.n_iter_ == 2
     assert np.isfinite(model.predict(frame)).all()
+
+
+def test_dates_and_durations_of_any_size():
+    """Nanoseconds have no date beyond 2262, and none before 1677."""
+    days = np.array(["9999-12-31", "0001-01-01", "1970-01-02", "NaT"], dtype="datetime64[s]")
+    ages = np.array([10**11, -(10**11), 1, "NaT"], dtype="timedelta64[s]")
+    frame = pd.DataFrame({"until": days, "age": ages, "short": pd.to_timedelta([1, 2, 3, None], unit="ns")})
+    found = Columns(frame).numbers(frame)[:, :3].T
+    expected = [of.astype(np.int64).astype(float)[:3] for of in (days, ages)]
+    np.testing.assert_array_equal(found[:2, :3], expected)
+    np.testing.assert_allclose(found[2, :3], [1e-9, 2e-9, 3e-9], rtol=1e-12)
+    assert np.isnan(found[:, 3]).all()
+
+
+def test_what_is_blank_in_all_rows_of_fit_says_nothing_later(frame):
+    blank = frame.assign(colour=None, grade=pd.Categorical([None] * 240))
+    model = MLPRegressor(**SMALL_MLP | {"max_iter": 2}).fit(blank, targets(frame))
+    assert (model.predict(frame) == model.predict(blank)).all()
+    with pytest.raises(ValueError, match="column 2 had blanks in the rows of fit; give a frame"), pytest.warns():
+        model.predict(np.zeros((2, 5)))
+
+
+def test_a_row_of_weight_0_makes_no_column(frame):
+    few, y, weight = frame[["noise", "colour"]].copy(), targets(frame), np.ones(240)
+    few.loc[0], weight[0] = [None, "violet"], 0
+    model = MLPRegressor(**SMALL_MLP | {"max_iter": 2})
+    for x, rows in ((few, few[1:]), (few[["noise"]].to_numpy(), few[["noise"]].to_numpy()[1:])):
+        without = clone(model).fit(rows, y[1:], weight[1:]).predict(rows)
+        assert (clone(model).fit(x, y, weight).predict(rows) == without).all()

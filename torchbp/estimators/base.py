@@ -64,22 +64,24 @@ class EngineEstimator(BaseEstimator):
         of_target = {"multi_output": True, "y_numeric": self._numeric_target}
         if is_frame(X):
             validate_data(self, X, y, reset=reset, skip_check_array=True)  # the names
-            self._columns = Columns(X) if reset else self._columns
-            x, y = check_X_y(self._columns.numbers(X), y, **options, **of_target, estimator=self)
         else:
             with texts_explained():
-                x, y = validate_data(self, X, y, reset=reset, **options, **of_target)
-            self._columns = Columns(x) if reset else self._columns
-            x = self._columns.numbers(x)
+                X, y = validate_data(self, X, y, reset=reset, **options, **of_target)
+        weight, counts = None, slice(None)
+        if sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            counts = weight > 0
+            if not counts.any():
+                raise ValueError("sample_weight is zero for all rows; a weight must be above it for those that count")
+            # whatever their size, float32 has them; a batch with nothing but 0 would have no mean
+            weight = np.maximum(weight[counts] / weight.max(), LEAST_WEIGHT)
+        if reset:
+            self._columns = Columns(X.iloc[counts] if is_frame(X) else X[counts])
+        x = self._columns.numbers(X)
+        if is_frame(X):
+            x, y = check_X_y(x, y, **options, **of_target, estimator=self)
         y = self._checked_target(y.toarray() if issparse(y) else y)
-        if sample_weight is None:
-            return x, y, None
-        weight = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
-        counts = weight > 0
-        if not counts.any():
-            raise ValueError("sample_weight is zero for all rows; a weight must be above it for those that count")
-        # whatever their size, float32 has them; a batch with nothing but 0 would have no mean
-        return x[counts], y[counts], np.maximum(weight[counts] / weight.max(), LEAST_WEIGHT)
+        return x[counts], y[counts], weight
 
     def _begin(self, x, y, weight):
         _, loss = self._engine_target(y[:1])

@@ -8,6 +8,7 @@ import torch
 from tests.training.data.tables import table
 from torchbp.cli import main
 from torchbp.training import TabularData
+from torchbp.training.cli.trained_settings import source_of
 from torchbp.training.data.fingerprint import order_of, row_hashes, shared_rows
 from torchbp.training.errors import UserError
 
@@ -188,3 +189,22 @@ def test_another_file_is_scored_without_the_files_of_the_training(split, tmp_pat
     FRAME[260:].drop(columns="z").to_csv(names["other"], index=False)
     with pytest.raises(UserError, match=r"other\.csv has no column 'z'"):
         TabularData.of_checkpoint(checkpoint, "c.ckpt", source=names["other"])
+
+
+@pytest.mark.parametrize("run", ["runs/run/version_0", "runs/run/version_0/fold_1"])
+def test_all_files_of_a_run_are_found_from_elsewhere(run, tmp_path, monkeypatch):
+    for folder in ("here", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    files = {"a.csv": FRAME[:100], "b.csv": FRAME[100:200], "val.csv": FRAME[200:260], "test.csv": FRAME[260:]}
+    for name, rows in files.items():
+        rows.to_csv(name, index=False)
+    data = TabularData(["a.csv", "b.csv"], "y", val_source="val.csv", test_source="test.csv")
+    checkpoint, path = checkpoint_of(data), str(tmp_path / "here" / run / "checkpoints/best.ckpt")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for changed in ({}, {"source": source_of(None, ["a.csv", "b.csv"], path)}):  # as a command has it
+        again = TabularData.of_checkpoint(checkpoint, path, **changed)
+        for split in ("train", "val", "test"):
+            assert torch.equal(again.rows(split)[0].nan_to_num(), data.rows(split)[0].nan_to_num())
+    with pytest.raises(UserError, match=r"a\.csv"):
+        TabularData.of_checkpoint(checkpoint, "best.ckpt")

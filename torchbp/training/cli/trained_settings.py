@@ -1,11 +1,10 @@
 """The settings of a command that uses a trained network. The checkpoint has them; the command may name other rows."""
 
-from pathlib import Path
-
 from torchbp.cli.keys import LINKED, recipe_keys
 from torchbp.training.checkpoints.compatibility import changed_settings, check_same_settings
 from torchbp.training.cli.argument_errors import GROUPS
 from torchbp.training.data.reading.bundled import BUNDLED
+from torchbp.training.data.trained import beside_runs
 from torchbp.training.errors import SettingError
 
 # settings of `data` that say where the rows are and how they are written, and not which network it is
@@ -49,17 +48,11 @@ def settings_of_rows(settings, trained, checkpoint, path):
 
 
 def source_of(given, saved, path):
-    """The source that a command names, or that of the checkpoint. A relative path of the checkpoint, which is not here,
-    is looked for where the run is: beside the folder of all runs."""
+    """The source that a command names, or that of the checkpoint, as `beside_runs` finds it."""
     if given is not None:
         if isinstance(given, str) and given in BUNDLED and given != saved:
             raise SettingError(f"{path} was not trained on {given}; name a file with the columns of {saved}")
         return given
     if saved is None:
         raise SettingError(f"{path} does not say what it was trained on; add --data.source FILE")
-    if not isinstance(saved, str) or Path(saved).is_absolute() or Path(saved).exists():
-        return saved
-    for folder in Path(path).absolute().parents[4:5]:  # FOLDER/runs/NAME/version_0/checkpoints/best.ckpt
-        if (folder / saved).exists():
-            return str(folder / saved)
-    return saved
+    return beside_runs(saved, path)

@@ -16,6 +16,7 @@ from torchbp.training.data.table import load_table
 from torchbp.training.errors import SettingError, UserError
 
 OF_STEPS = ("batch_size", "batches_at_once")  # settings that do not say which rows they are
+SOURCES = ("source", "val_source", "test_source")
 
 
 class TabularData(pl.LightningDataModule):
@@ -144,20 +145,23 @@ class TabularData(pl.LightningDataModule):
         another file, all of its rows are test rows, and validation rows.
 
         Args:
-            checkpoint: from `read_checkpoint`. path: its name in messages.
+            checkpoint: from `read_checkpoint`. path: of its file; where a file of rows has a relative path and is not
+                here, it is looked for beside the folder of the runs.
             changed: settings of `TabularData` that replace those of the training.
 
         Raises:
             UserError: a file that shares most of its rows with the training file, but not all; a table without a column
                 of the network, or with another class.
         """
-        from torchbp.training.data.trained import table_of_checkpoint
+        from torchbp.training.data.trained import beside_runs, table_of_checkpoint
 
         data = cls.__new__(cls)
         pl.LightningDataModule.__init__(data)
         defaults = {field.name: field.default for field in dataclasses.fields(TableSettings) if field.name != "source"}
         saved = {
-            k: v for k, v in checkpoint.get("datamodule_hyper_parameters", {}).items() if k in (*defaults, "source")
+            k: beside_runs(v, path) if k in SOURCES else v
+            for k, v in checkpoint.get("datamodule_hyper_parameters", {}).items()
+            if k in (*defaults, "source")
         }
         data._prepare({**defaults, "batch_size": None, "batches_at_once": None, **saved, **changed}, checkpoint)
         data.table = table_of_checkpoint(data.settings, checkpoint, path, changed)

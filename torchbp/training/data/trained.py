@@ -1,12 +1,14 @@
 """The table of a trained network, from its checkpoint: the rows that it was trained on, or other ones."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from torchbp.training.data.fingerprint import CHANGED, difference, order_of, row_hashes, saved_rows, shared_rows
 from torchbp.training.data.frames import plain_setting
+from torchbp.training.data.reading.bundled import BUNDLED
 from torchbp.training.data.reading.text_files import Reading
 from torchbp.training.data.table import Trained, load_table
 from torchbp.training.errors import SettingError, UserError
@@ -52,6 +54,18 @@ def _may_be_another_file(settings, checkpoint):
     """Whether the source has another name than that of the training, which had a validation or a test file."""
     has_others = settings.val_source is not None or settings.test_source is not None
     return has_others and plain_setting(settings.source) != checkpoint["datamodule_hyper_parameters"].get("source")
+
+
+def beside_runs(source, path):
+    """A source of the checkpoint at `path`. A relative path that is not here is looked for where the run is: beside the
+    folder of all runs."""
+    if isinstance(source, list | tuple):
+        return [beside_runs(one, path) for one in source]
+    if not isinstance(source, str) or source in BUNDLED or Path(source).is_absolute() or Path(source).exists():
+        return source
+    # FOLDER/runs/NAME/version_0/checkpoints/best.ckpt, and the runs of data.folds are version_0/fold_1
+    found = [folder / source for folder in Path(path).absolute().parents[4:6] if (folder / source).exists()]
+    return str(found[0]) if found else source
 
 
 def _unsplit(settings):
