@@ -109,7 +109,7 @@ OF_ONE = {
     "stopping.patience": ["--stopping.patience", "3"],
     "gradients.every_n_epochs": ["--gradients.every_n_epochs", "5"],
     "checkpoint.monitor": ["--checkpoint.monitor", "val/f1"],
-    "trainer.max_epochs": ["--trainer.max_epochs", "null"],
+    "trainer.max_epochs": ["--trainer.max_epochs", "-1"],
     "trainer.precision": ["--trainer.precision", "64-true"],
     "trainer.callbacks": ["--trainer.callbacks", "[{class_path: pytorch_lightning.callbacks.Timer}]"],
     "trainer.strategy": ["--trainer.strategy", "ddp_spawn"],
