@@ -50,6 +50,7 @@ BAD = [
     ("fit -c=syntax.yaml", 2, "syntax.yaml, line 3: "),
     ("fit -c .", 2, "there is no file ."),
     ("fit --trainer.overfit_batches 2", 2, "overfit_batches replaces the loader of the rows"),
+    ("fit --trainer.max_epochs null", 2, "trainer.max_epochs=null must be a number of epochs, or -1 to train"),
     (
         'fit --trainer.callbacks [{"class_path":"EarlyStopping","init_args":{"monitor":"val/typo"}}]',
         2,

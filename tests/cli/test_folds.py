@@ -15,7 +15,7 @@ from torchbp.training.cli import folds
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_page")
 
-FIT = ["fit", "--data.source", "t.csv", "--trainer.max_epochs", 3, "--data.batch_size", 16]
+FIT = ["fit", "--recipe", "mlp", "--data.source", "t.csv", "--trainer.max_epochs", 3, "--data.batch_size", 16]
 MEAN = r"^test/(\w+) +(\S+) ± (\S+)$"
 FOLD = r"^fold (\d) +(.*)$"
 

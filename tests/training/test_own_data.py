@@ -203,7 +203,8 @@ def test_missing_values_are_said_and_predicted(capsys):
 def test_a_new_table_is_described_in_a_few_lines(capsys):
     frame = table()[["height", "colour", "ill", "note"]].assign(always=1, twin=table().height)
     frame.sample(frac=1, random_state=0).to_csv("a.csv")
-    fit("--data.source", "a.csv", "--data.target", "ill", "--data.max_categories", "20", "--trainer.max_epochs", "1")
+    of_table = ["--data.source", "a.csv", "--data.target", "ill", "--data.max_categories", "20"]
+    fit(*of_table, "--recipe", "mlp", "--trainer.max_epochs", "1")
     assert capsys.readouterr().err.splitlines()[:7] == [
         "task     binary: ill is no or yes; data.task sets another",
         "data     a.csv: 60 rows × 68 features, 2 classes; rows: 36 train, 12 val, 12 test",

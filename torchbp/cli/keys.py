@@ -29,12 +29,12 @@ TRAINER_DEFAULTS = {
 
 
 # int first: to typing, Lightning's `int | str | None` is the same type, and takes the order of the first one made
-def recipe_keys(recipe: str = "mlp", budget: int | str | None = None):
+def recipe_keys(recipe: str = "auto", budget: int | str | None = None):
     """The keys that choose how `fit` trains.
 
     Args:
-        recipe: mlp, one network in seconds; pack, many that differ, of which the best together answer; or article, the
-            article's network.
+        recipe: mlp, one network in seconds; pack, many that differ, of which the best together answer; article, the
+            article's network; or auto, a pack for a table of yours, unless a setting is only of one network.
         budget: of a pack, the time that it is trained, such as 2m or 90 seconds, instead of a number of networks.
     """
 

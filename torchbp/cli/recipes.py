@@ -6,6 +6,7 @@ import yaml
 
 from torchbp.cli.configs import packaged
 
+AUTO = "auto"  # the recipe that is chosen once the table is known, where none is named
 ARTICLE = "breast_cancer"  # the packaged configuration whose network and stopping rule the article's recipe has
 # what each is, and what for, in a line of `fit`
 WHY = {

@@ -124,7 +124,7 @@ REFUSED = {
     "and a pack has none; use --budget": ["--trainer.max_time", "00:00:00:05"],
     "trainer.fast_dev_run=True is of Lightning's loop": ["--trainer.fast_dev_run", "true"],
     "budget='soon' must be a time": ["--budget", "soon"],
-    "recipe=packs is not known; use mlp, article, pack": ["--recipe", "packs"],
+    "recipe=packs is not known; use auto, mlp, article, pack": ["--recipe", "packs"],
     "budget=2m is of --recipe pack": ["--recipe", "mlp", "--budget", "2m"],
     "budget='2min' must be a time, such as 90s": ["--budget", "2min", "--data.source", "nowhere.csv"],
     "too few to choose among networks": ["--data.val_fraction", "0.79"],

@@ -12,7 +12,7 @@ from pytorch_lightning import Trainer
 from torchbp.cli import keys
 from torchbp.cli.configs import packaged
 from torchbp.cli.keys import LINKED
-from torchbp.cli.recipes import WHY, recipe_settings
+from torchbp.cli.recipes import AUTO, WHY, recipe_settings
 from torchbp.printing import did_you_mean
 from torchbp.training.checkpoints.reading import find_checkpoint, read_checkpoint
 from torchbp.training.checkpoints.resuming import is_of_folds
@@ -91,9 +91,9 @@ def recipe_flags(contents, flags):
     for flag, value in itertools.zip_longest(flags, flags[1:], fillvalue=""):
         if flag == "--recipe" or flag.startswith("--recipe="):
             named.append(flag.partition("=")[2] or value)
-    recipe = str(named[-1]) if named else "mlp"
-    if recipe not in WHY:
-        raise SettingError(f"recipe={recipe} is not known; use {', '.join(WHY)}")
+    recipe = str(named[-1]) if named else AUTO
+    if recipe not in (AUTO, *WHY):
+        raise SettingError(f"recipe={recipe} is not known; use {', '.join([AUTO, *WHY])}")
     return [f"--{key}={value}" for key, value in recipe_settings(recipe).items()]
 
 

@@ -45,7 +45,7 @@ def run_folds(found, fit):
     count, folder = found.settings.data.folds, _folder(found.settings)
     if count < 2:
         raise SettingError(f"data.folds={count} must be at least 2")
-    scores, tables = [], []
+    scores, tables, recipe = [], [], []
     for fold in range(1, count + 1):
         say("fold", f"{fold} of {count}", sys.stderr)
         where = {"save_dir": folder.parent, "name": folder.name, "version": f"fold_{fold}"}
@@ -54,7 +54,8 @@ def run_folds(found, fit):
         try:
             with contextlib.redirect_stdout(printed):
                 resumed = ["--ckpt_path", _resumed(folder / f"fold_{fold}")]
-                command = fit([*where, "--data.fold", str(fold), *resumed], survey=fold == 1)
+                command = fit([*where, *recipe, "--data.fold", str(fold), *resumed], survey=fold == 1)
+                recipe = ["--recipe", command.settings.recipe]  # that the first part has chosen
                 with command.interruptible():
                     if command.status == 0:
                         scores.append(_test(command))

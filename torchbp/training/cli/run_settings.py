@@ -12,13 +12,15 @@ from torchbp.training.errors import SettingError
 
 
 def check_trainer(trainer):
-    """Refuse monitored metrics that do not exist, and overfit_batches."""
+    """Refuse monitored metrics that do not exist, overfit_batches, and max_epochs without a number."""
     for callback in trainer.callbacks:
         monitor = getattr(callback, "monitor", None)
         if monitor not in (None, *METRICS):
             raise SettingError(
                 f"{type(callback).__name__}: monitor={monitor!r} is not a metric of training; use {', '.join(METRICS)}"
             )
+    if trainer.max_epochs is None:
+        raise SettingError("trainer.max_epochs=null must be a number of epochs, or -1 to train until the minimum")
     if trainer.overfit_batches:
         raise SettingError(
             "trainer.overfit_batches replaces the loader of the rows; use --trainer.limit_train_batches instead"

@@ -11,7 +11,7 @@ from torchbp.training.checkpoints.resuming import continue_metrics
 from torchbp.training.checkpoints.run_lock import has_log_dir, lock_run
 from torchbp.training.cli.predictions import write_predictions
 from torchbp.training.cli.processes import LostProcess, package_that_raised, rank
-from torchbp.training.cli.recipe_line import recipe_line
+from torchbp.training.cli.recipe import recipe_line
 from torchbp.training.cli.summary import resume_lines, run_folder_of, shown, summarize, summarize_stopped
 from torchbp.training.data.trained import saved_reading
 from torchbp.training.errors import UserError

@@ -24,6 +24,7 @@ from torchbp.training.cli.folds import SeveralFolds, run_folds
 from torchbp.training.cli.lightning_quiet import SaveConfig
 from torchbp.training.cli.predictions import SUFFIXES, check_output
 from torchbp.training.cli.processes import rank
+from torchbp.training.cli.recipe import chosen_recipe
 from torchbp.training.cli.run_settings import (
     check_processes,
     check_run_folder,
@@ -191,6 +192,7 @@ class TrainingCLI(LightningCLI):
                 settings |= {"accelerator": "cpu", "precision": None}  # it computes in float64
             trainer = self.trainer_class(**settings)
         else:
+            self.settings.recipe, self.why = chosen_recipe(self.settings, self.datamodule)
             self.settings.model.members = self.members  # the config that the Trainer's callback writes has it
             plugins = settings.plugins if isinstance(settings.plugins, list) else [settings.plugins]
             kwargs["plugins"] = [*(plugin for plugin in plugins if plugin is not None), AtomicCheckpointIO()]

@@ -18,7 +18,7 @@ from torchbp.training.callbacks.progress import data_description
 from torchbp.training.checkpoints.saving import BestAndLast
 from torchbp.training.cli.lightning_quiet import SaveConfig
 from torchbp.training.cli.processes import group_to_wait_in, wait_for_all
-from torchbp.training.cli.recipe_line import recipe_line, shows_survey
+from torchbp.training.cli.recipe import recipe_line, shows_survey
 from torchbp.training.pack.budget import Budget, budget_words, seconds_of
 from torchbp.training.pack.checkpoint import write_checkpoints
 from torchbp.training.pack.checks import SAME, check_resumed, check_strategy, same_in_each_draw
