@@ -89,13 +89,19 @@ def _other_values(subject, index, source):
         return _other_masks(tensor, source)
     if tensor.is_complex():
         draw = torch.rand(tensor.shape, generator=source, dtype=torch.float64)
-        return [("with other phases", tensor * torch.polar(0.5 + draw / 2, 6 * draw).to(tensor))]
+        sizes = torch.ones_like(draw) if _are_phases(tensor) else 0.5 + draw / 2
+        return [("with other numbers", tensor * torch.polar(sizes, 6 * draw).to(tensor))]
     if not is_inexact(tensor):
         return _other_integers(subject, tensor, source)
     if argument.differentiable and (argument.kind != "input" or len(tensor.unique()) > 1 or tensor.numel() < 2):
         return ()
     low, high = subject.domain_of(argument)
     return [(words, other.clamp(low, high)) for words, other in _other_constants(tensor, source)]
+
+
+def _are_phases(numbers):
+    """Whether all have the absolute value 1, as the factors of a rotation, which a backward may divide by."""
+    return bool(((numbers.abs() - 1).abs() < 1e-6).all())
 
 
 def _other_masks(mask, source):
