@@ -166,6 +166,19 @@ def test_a_batch_of_no_rows_that_raises_is_unsupported():
     assert "flatten" in report["shapes"].message
 
 
+def test_a_row_taken_by_the_luck_of_a_broadcast_promises_no_other_number_of_rows():
+    report = check(lambda x: x + torch.ones(2, 2), X.reshape(2, 2), checks="shapes")
+    assert report["shapes"].status == "PASS", str(report)
+
+
+def test_a_layout_that_is_refused_of_longer_rows_alone_is_told():
+    def viewed(x):
+        return (x.view(-1) if x.shape[-1] > 200 else x.reshape(-1)).tanh()
+
+    message = check(viewed, X.reshape(2, 2), checks="layouts")["layouts"].message
+    assert message.startswith("refuses inputs that are padded, of 257 columns (x: ")
+
+
 def test_what_is_not_varied_is_noted():
     weight = torch.ones(4, dtype=torch.float64)
     inputs = (X.clone().requires_grad_(), weight)

@@ -93,6 +93,26 @@ def test_a_sort_that_is_wrong_is_found_at_ties_too():
         assert "values" in statuses(Sort, inputs, "values")[0]
 
 
+class TopK(Function):
+    """The k greatest entries, in an order that torch leaves open where entries are equal."""
+
+    @staticmethod
+    def forward(ctx, x, k):
+        values, ctx.indices = x.topk(k)
+        ctx.shape = x.shape
+        return values
+
+    @staticmethod
+    def backward(ctx, g):
+        return torch.zeros(ctx.shape, dtype=g.dtype).scatter(-1, ctx.indices, g), None
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_equal_entries_may_have_the_place_of_each_other(k):
+    failed, text = statuses(lambda x: TopK.apply(x, k), draw(5), "extremes")
+    assert not failed, text
+
+
 def cusp(x):
     return x * (x.abs() + 1e-10) ** -0.25
 
