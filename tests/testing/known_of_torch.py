@@ -146,7 +146,9 @@ KNOWN = {
     "pow": {"extremes": _ROOT},
     "float_power": {"extremes": _ROOT},
     "index_fill": {"vmap": "defect: over the value, every sample gets that of the last one"},
-    "grid_sampler_2d": {"extremes": "defect: with reflected borders a nan or inf in the grid ends the process"},
+    "grid_sampler_2d": {
+        "extremes": "defect: with the padding border or reflection a nan in the grid ends the process, in the backward"
+    },
     "masked.median": {"layouts": _MEDIAN},
     "masked.std": {"extremes": "convention: the standard deviation has a kink where all numbers are equal"},
     "__rpow__": {"values": "convention: the sample has no finite output"},

@@ -114,8 +114,10 @@ def test_the_search_for_a_wrong_parameter_ends_when_its_time_is_over(monkeypatch
 
 def test_layers_are_given_the_tolerances(monkeypatch):
     given = {}
-    monkeypatch.setattr(layers, "check", lambda *inputs, **options: given.update(options) or torchbp.check(*inputs, **options))
-    audit(1.0, rtol=1e-3, nondet_tol=0.5)
+    monkeypatch.setattr(
+        layers, "check", lambda *inputs, **options: given.update(options) or torchbp.check(*inputs, **options)
+    )
+    audit(1.0, 1.0, rtol=1e-3, nondet_tol=0.5)
     assert (given["rtol"], given["nondet_tol"]) == (1e-3, 0.5)
 
 

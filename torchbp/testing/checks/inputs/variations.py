@@ -1,6 +1,7 @@
 """What has no gradient is varied: constants, indices, masks, numbers and options. One value of them hides much."""
 
 import copy
+import warnings
 
 import torch
 
@@ -22,6 +23,7 @@ _WORDS = (  # options of which the function may know the others of the same kind
 )
 _IGNORED = -100  # torch's usual ignore_index
 _WITH_ZERO = "with 0 first"
+_AS_BYTES = "as uint8"
 _EPS = 1e-3  # a number up to this size keeps a root or a quotient from 0, and is never 0 itself
 
 
@@ -47,14 +49,14 @@ def variations(subject):
 
 def _variations(subject):
     """(name, words, subject) of each other call."""
-    source = generator(subject, 16)
+    source, left_out_if = generator(subject, 16), {_WITH_ZERO: _is_never_zero, _AS_BYTES: _is_deprecated}
     for i, argument in enumerate(subject.arguments):
         tensor = argument.tensor
         if not tensor.numel() or argument.kind == "incoming" or (tensor.is_complex() and argument.differentiable):
             continue
         for words, other in _other_values(subject, i, source):
             changed = subject.at([other if j == i else t for j, t in enumerate(subject.point)])
-            if not (words == _WITH_ZERO and _is_never_zero(changed)):
+            if words not in left_out_if or not left_out_if[words](changed):
                 yield argument.name, words, changed
     if subject.callee.module is None:
         for position, (name, value) in subject.callee.inputs.options(subject.callee.original).items():
@@ -79,6 +81,21 @@ def _is_never_zero(subject):
     except Exception:  # it refuses, or dislikes a dispatch mode
         return True
     return found.seen and not found.dropped
+
+
+def _is_deprecated(subject):
+    """Whether torch warns of a mask of bytes, as torch.where and an index do: nobody promises anything for it."""
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            subject.call_no_grad()
+    except Exception:  # it refuses
+        return True
+    finally:
+        torch.set_warn_always(before)
+    return any("uint8" in str(warning.message) for warning in seen)
 
 
 def _other_values(subject, index, source):
@@ -112,7 +129,7 @@ def _other_masks(mask, source):
     one = mask.clone()
     one.view(-1)[0] = ~one.view(-1)[0]
     yield "with its first entry inverted", one
-    yield "as uint8", mask.to(torch.uint8)
+    yield _AS_BYTES, mask.to(torch.uint8)
 
 
 def _other_constants(tensor, source):
