@@ -111,6 +111,7 @@ def smooth_length(x, eps=1e-6):
         (SigmoidFromInput, (torch.tensor([0.3, -0.7, 0.5, -0.2], dtype=torch.float64),), "precision"),
         (smooth_length, (X * torch.tensor([0, 1, 0, 1]),), "variations"),
         (lambda x: 1 / (1 + x**4), (X,), "extremes"),
+        (lambda x: x.sqrt() + 1e6 * x, (X.abs(),), "extremes"),
         (LogDet, (torch.stack([torch.eye(2), 2 * torch.eye(2)]) + X.view(2, 2),), "shapes"),
         (Chosen, (X > 0, X.clone().requires_grad_(), X.flip(0).requires_grad_()), "variations"),
         (
@@ -126,6 +127,7 @@ def smooth_length(x, eps=1e-6):
         "an overflow beside what cancels",
         "an eps is never 0",
         "x⁴ at 100 in float16",
+        "a root beside a large slope",
         "a matrix of zeros",
         "a mask of bytes",
         "phases",

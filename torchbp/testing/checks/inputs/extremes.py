@@ -187,23 +187,29 @@ def _derivative_is_infinite(subject, point, dtype, index, entry):
 
 
 def _slope_converges(subject, point, index, direction, unit):
-    """Whether the slope of one number, a projection of the outputs, converges to either side of the point."""
+    """Whether the slope of one number, a projection of the outputs, converges to either side of the point.
 
-    def value(t):
+    Beside a large slope that of a root is small, but it grows.
+    """
+
+    def terms(t):
         moved = subject.fresh_tensors(point=point)
         moved[index] = moved[index] + t * direction
         outputs = subject.call_no_grad(moved)
         pairs = zip(incoming_for(subject, outputs, 7), outputs, strict=True)
-        return sum(float((g.conj() * o).sum().real) for g, o in pairs)
+        return torch.cat([(g.conj() * o).real.reshape(-1) for g, o in pairs])
 
     for side in (unit, -unit):
         try:
-            slopes = [(value(h * side) - value(0.0)) / (h * side) for h in (1e-4, 1e-5, 1e-6)]
+            slopes = [float((terms(h * side) - terms(0.0)).sum()) / (h * side) for h in (1e-4, 1e-5, 1e-6)]
         except Exception:  # outside of its domain on that side
             continue
         if not all(map(math.isfinite, slopes)):
             continue
-        gap = max(slopes) - min(slopes)
+        noise = 4 * subject.precision.unit * float(terms(0.0).abs().sum()) / (1e-6 * unit)
+        gap, first, last = max(slopes) - min(slopes), abs(slopes[1] - slopes[0]), abs(slopes[2] - slopes[1])
+        if last > max(2 * first, 100 * noise):
+            continue
         if gap <= 1e-2 * max(map(abs, slopes)) + 1e-8 or abs(slopes[2]) < 0.5 * abs(slopes[0]):
             return True
     return False
