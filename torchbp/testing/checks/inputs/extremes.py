@@ -206,7 +206,8 @@ def _slope_converges(subject, point, index, direction, unit):
             continue
         if not all(map(math.isfinite, slopes)):
             continue
-        noise = 4 * subject.precision.unit * float(terms(0.0).abs().sum()) / (1e-6 * unit)
+        rounded = float(terms(0.0).abs().sum()) + max(map(abs, slopes)) * largest(point[index])
+        noise = 4 * subject.precision.unit * rounded / (1e-6 * unit)
         gap, first, last = max(slopes) - min(slopes), abs(slopes[1] - slopes[0]), abs(slopes[2] - slopes[1])
         if last > max(2 * first, 100 * noise):
             continue
