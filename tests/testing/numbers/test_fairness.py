@@ -5,6 +5,7 @@ import torch
 from torch.autograd import Function
 
 import torchbp
+from torchbp.testing.checks.inputs import variations
 from torchbp.testing.numerics.gradients import dense
 
 X = torch.tensor([0.3, -0.7, 1.2, 0.4], dtype=torch.float64)
@@ -208,6 +209,15 @@ def test_what_is_not_varied_is_noted():
     inputs = (X.clone().requires_grad_(), weight)
     assert check(lambda x, weight: x * weight, inputs, checks="fast").notes == ("not varied: weight",)
     assert check(torch.mul, inputs, checks=["values", "variations"]).notes == ()
+
+
+def test_each_argument_is_varied_once_where_time_is_short(monkeypatch):
+    inputs = (X.clone().requires_grad_(), X > 0, torch.ones(4))
+    message = check(lambda x, mask, w: x * mask * w, inputs, checks="variations")["variations"].message
+    assert message == "varied: mask and w"
+    monkeypatch.setattr(variations, "_SECONDS", 0)
+    message = check(lambda x, mask, w: x * mask * w, inputs, checks="variations")["variations"].message
+    assert message == "varied: mask and w; after 0 s with one other value each"
 
 
 class SparseProduct(torch.autograd.Function):
