@@ -12,7 +12,6 @@ _VIEW = "convention: it reads the memory of its input by strides"
 _TRIANGLE = "convention: the factor is a triangle, and the entries beyond it are not read"
 _FORWARD = "defect: the forward-mode derivative is not that of the backward"
 _RANGE = "convention: the derivative is beyond the range of the numbers"
-_ROOT = "convention: at 0 the derivative of a root is infinite"
 _MEDIAN = "defect: of an expanded tensor it gives uninitialised memory"
 _REPEATED = "convention: indices that repeat"
 _TIES = "convention: numbers that are equal share the gradient of their extreme"
@@ -143,10 +142,10 @@ KNOWN = {
     "fmod": {"extremes": _RANGE},
     "remainder": {"extremes": _RANGE},
     "__rmod__": {"extremes": _RANGE},
-    "pow": {"extremes": _ROOT},
-    "float_power": {"extremes": _ROOT},
     "index_fill": {"vmap": "defect: over the value, every sample gets that of the last one"},
-    "grid_sampler_2d": {"extremes": "defect: with reflected borders a nan or inf in the grid ends the process"},
+    "grid_sampler_2d": {
+        "extremes": "defect: with the padding border or reflection a nan in the grid ends the process, in the backward"
+    },
     "masked.median": {"layouts": _MEDIAN},
     "masked.std": {"extremes": "convention: the standard deviation has a kink where all numbers are equal"},
     "__rpow__": {"values": "convention: the sample has no finite output"},

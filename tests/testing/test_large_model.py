@@ -9,7 +9,7 @@ from torch.autograd import Function
 
 import torchbp
 from torchbp.testing.checks import CHECKS, chosen_checks
-from torchbp.testing.checks.model import layers
+from torchbp.testing.checks.model import directions, layers
 from torchbp.testing.checks.model.choice import checks_for
 from torchbp.testing.numerics.gradients import gradients
 from torchbp.testing.numerics.jacobian import compare_here
@@ -96,6 +96,29 @@ def test_layers_are_left_out_when_the_time_is_over():
     report = audit(1.0, 1.0, checks="default", seconds=0)
     assert report.sound
     assert report["layers"].message.startswith("left out after 0 s: Scale, ")
+
+
+def test_the_search_for_a_wrong_parameter_ends_when_its_time_is_over(monkeypatch):
+    """Along one direction all is certain, along the other three nothing."""
+    monkeypatch.setattr(directions, "seems_right", lambda _, wanted, salt, steps: wanted is None and salt == 70)
+    looked_at = []
+    monkeypatch.setattr(directions, "compare", lambda subject, wanted, whole: looked_at.append(wanted))
+    monkeypatch.setattr(directions, "judged", lambda comparison: None)
+    words = audit(1.0, 1.0, checks="values", seconds=0)["values"].message
+    assert words.startswith("along 1 random directions (3 more uncertain) of all 11 arguments at once; the search for")
+    assert words.endswith("ended after 0 s")
+    assert len(looked_at) == 1
+    assert "ended" not in audit(1.0, 1.0, checks="values", seconds=1e6)["values"].message
+    assert len(looked_at) == 10
+
+
+def test_layers_are_given_the_tolerances(monkeypatch):
+    given = {}
+    monkeypatch.setattr(
+        layers, "check", lambda *inputs, **options: given.update(options) or torchbp.check(*inputs, **options)
+    )
+    audit(1.0, 1.0, rtol=1e-3, nondet_tol=0.5)
+    assert (given["rtol"], given["nondet_tol"]) == (1e-3, 0.5)
 
 
 class Gained(nn.Module):

@@ -18,7 +18,6 @@ SAMPLE = ["addmm", "atan2", "cumsum", "logaddexp", "masked_select", "nn.function
 TABLE = operators()
 
 
-@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("name", SAMPLE)
 @pytest.mark.filterwarnings("ignore")
 def test_sound_operators_pass(name):

@@ -90,7 +90,8 @@ def check(
         isolate: run all in a forked process, so that a crash of the code is a failure. By default so for registered
             operators; the command `torchbp check` always does it.
         seed: of the random generators before each call.
-        seconds: of the CPU, after which no further layer of a large model is audited. The report names those left out.
+        seconds: of the CPU, after which no further layer of a large model is audited; half of them, after which no
+            parameter with a wrong gradient is searched for. The report says what is left out.
         raise_exception: raise a `GradientError` if the report is not sound; otherwise return it.
 
     Returns:

@@ -5,6 +5,7 @@ import torch
 from torch.autograd import Function
 
 import torchbp
+from torchbp.testing.checks.inputs import variations
 from torchbp.testing.numerics.gradients import dense
 
 X = torch.tensor([0.3, -0.7, 1.2, 0.4], dtype=torch.float64)
@@ -58,6 +59,46 @@ class SigmoidFromInput(Function):
         return g * y * (1 - y)
 
 
+class LogDet(Doubled):
+    """Of a zero matrix the value is −∞, and its backward raises, as torch's inverse does."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.linalg.slogdet(x).logabsdet
+
+    @staticmethod
+    def backward(ctx, g):
+        return g[..., None, None] * torch.linalg.inv(ctx.saved_tensors[0]).mT
+
+
+class Chosen(Doubled):
+    """One of two numbers. A mask of bytes has other inverses, and torch warns of one."""
+
+    @staticmethod
+    def forward(ctx, mask, x, y):
+        ctx.save_for_backward(mask)
+        return torch.where(mask, x, y)
+
+    @staticmethod
+    def backward(ctx, g):
+        (mask,) = ctx.saved_tensors
+        return None, g * mask, g * ~mask
+
+
+class Rotated(Doubled):
+    """x times a phase; the conjugate of a phase is its inverse."""
+
+    @staticmethod
+    def forward(ctx, x, phase):
+        ctx.save_for_backward(phase)
+        return x * phase
+
+    @staticmethod
+    def backward(ctx, g):
+        return g / ctx.saved_tensors[0], None
+
+
 def smooth_length(x, eps=1e-6):
     return (x * x + eps).sqrt()
 
@@ -71,6 +112,14 @@ def smooth_length(x, eps=1e-6):
         (SigmoidFromInput, (torch.tensor([0.3, -0.7, 0.5, -0.2], dtype=torch.float64),), "precision"),
         (smooth_length, (X * torch.tensor([0, 1, 0, 1]),), "variations"),
         (lambda x: 1 / (1 + x**4), (X,), "extremes"),
+        (lambda x: x.sqrt() + 1e6 * x, (X.abs(),), "extremes"),
+        (LogDet, (torch.stack([torch.eye(2), 2 * torch.eye(2)]) + X.view(2, 2),), "shapes"),
+        (Chosen, (X > 0, X.clone().requires_grad_(), X.flip(0).requires_grad_()), "variations"),
+        (
+            Rotated,
+            (torch.complex(X, X).requires_grad_(), torch.polar(torch.ones(4), X.float()).cdouble()),
+            "variations",
+        ),
     ],
     ids=[
         "a scale is never 0",
@@ -79,6 +128,10 @@ def smooth_length(x, eps=1e-6):
         "an overflow beside what cancels",
         "an eps is never 0",
         "x⁴ at 100 in float16",
+        "a root beside a large slope",
+        "a matrix of zeros",
+        "a mask of bytes",
+        "phases",
     ],
 )
 def test_it_accuses_nobody_wrongly_by_a_check(function, inputs, checks):
@@ -114,6 +167,9 @@ def test_no_number_outside_of_the_domain_is_given():
 
     assert check(root, X.abs(), checks="side_effects", domain=(0.01, 2)).sound
     assert all(bool(((x > 0) & (x < 2.1)).all()) for x in seen)
+    assert check(root, X.abs(), checks="shapes", domain=(0.295, 1.25)).sound
+    of_other_sizes = torch.cat([x.reshape(-1) for x in seen if x.shape != X.shape])
+    assert bool(((of_other_sizes > 0.29) & (of_other_sizes < 1.26)).all())
 
 
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
@@ -135,11 +191,33 @@ def test_a_batch_of_no_rows_that_raises_is_unsupported():
     assert "flatten" in report["shapes"].message
 
 
+def test_a_row_taken_by_the_luck_of_a_broadcast_promises_no_other_number_of_rows():
+    report = check(lambda x: x + torch.ones(2, 2), X.reshape(2, 2), checks="shapes")
+    assert report["shapes"].status == "PASS", str(report)
+
+
+def test_a_layout_that_is_refused_of_longer_rows_alone_is_told():
+    def viewed(x):
+        return (x.view(-1) if x.shape[-1] > 200 else x.reshape(-1)).tanh()
+
+    message = check(viewed, X.reshape(2, 2), checks="layouts")["layouts"].message
+    assert message.startswith("refuses inputs that are padded, of 257 columns (x: ")
+
+
 def test_what_is_not_varied_is_noted():
     weight = torch.ones(4, dtype=torch.float64)
     inputs = (X.clone().requires_grad_(), weight)
     assert check(lambda x, weight: x * weight, inputs, checks="fast").notes == ("not varied: weight",)
     assert check(torch.mul, inputs, checks=["values", "variations"]).notes == ()
+
+
+def test_each_argument_is_varied_once_where_time_is_short(monkeypatch):
+    inputs = (X.clone().requires_grad_(), X > 0, torch.ones(4))
+    message = check(lambda x, mask, w: x * mask * w, inputs, checks="variations")["variations"].message
+    assert message == "varied: mask and w"
+    monkeypatch.setattr(variations, "_SECONDS", 0)
+    message = check(lambda x, mask, w: x * mask * w, inputs, checks="variations")["variations"].message
+    assert message == "varied: mask and w; after 0 s with one other value each"
 
 
 class SparseProduct(torch.autograd.Function):

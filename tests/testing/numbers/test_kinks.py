@@ -93,6 +93,26 @@ def test_a_sort_that_is_wrong_is_found_at_ties_too():
         assert "values" in statuses(Sort, inputs, "values")[0]
 
 
+class Sort(Function):
+    """In an order that torch leaves open where entries are equal."""
+
+    @staticmethod
+    def forward(ctx, x, descending):
+        values, ctx.order = x.sort(descending=descending)
+        return values
+
+    @staticmethod
+    def backward(ctx, g):
+        return torch.zeros_like(g).scatter(-1, ctx.order, g), None
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_equal_entries_may_have_the_place_of_each_other(descending):
+    for seed in range(3):
+        failed, text = statuses(lambda x: Sort.apply(x, descending), draw(17), "extremes", seed=seed)
+        assert not failed, text
+
+
 def cusp(x):
     return x * (x.abs() + 1e-10) ** -0.25
 

@@ -65,7 +65,7 @@ def _reference_subject(subject):
 
 def _points_to_compare(subject):
     yield "the inputs", subject.point
-    yield from ((words, point) for _, _, words, point in special_points(subject, torch.float64))
+    yield from ((words, point) for _, _, words, point, _ in special_points(subject, torch.float64))
     yield from ((words, point) for _, words, point in points_of_magnitudes(subject))
     yield from ((resizing.words, resizing.point) for resizing in resizings(subject))
 

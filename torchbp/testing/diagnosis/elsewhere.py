@@ -84,13 +84,20 @@ def expect_between_slopes(given, point, index, words):
         return
     low, high = (row * slopes).amin(0).sum(), (row * slopes).amax(0).sum()
     margin = 0.25 * (high - low)
-    if margin > 1e-3 * (1 + largest(slopes)) and not low - margin <= found <= high + margin:
+    is_kink = margin > 1e-3 * (1 + largest(slopes))
+    if is_kink and not low - margin <= found <= high + margin and not _is_tied(subject, index):
         numbers = [six_digits(float(number)) for number in (found, low, high)]
         raise Defect(
             f"{words}: the gradient of {subject.arguments[index].name} is wrong at a kink",
             [f"of its first entry: {numbers[0]}, and the slopes to both sides are {numbers[1]} and {numbers[2]}"],
             WRONG_GRADIENT,
         )
+
+
+def _is_tied(subject, index):
+    """Whether entries that are equal compete, as in a sort: there each of them may have the place of any other."""
+    block = along_two_and_their_sum(subject, index, subject.point[index], whole=0)
+    return not bool(is_additive(block).all())
 
 
 def _is_rounded(subject, index, analytical, numerical):

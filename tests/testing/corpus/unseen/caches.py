@@ -75,7 +75,7 @@ DEFECTS = [
           checks=("determinism", "side_effects", "module")),
     entry("slope_by_address", cached(lambda x: (x.data_ptr(), x.shape, x.dtype), BY_ID), cached(None, None), _vector, 3,
           _after_an_update,
-          checks=("extremes", "layouts")),
+          checks=("layouts", "magnitudes", "precision", "second_order")),
     entry("slope_by_shape", cached(lambda x: (x.shape, x.dtype), BY_SHAPE), cached(None, None), _vector, 3,
           _after_an_update,
           checks=("extremes", "magnitudes")),

@@ -27,7 +27,7 @@ def extremes(subject):
     usual = usual_size(subject)
     seen = 0
     for dtype in (torch.float64, torch.float32):
-        for index, value, words, point in special_points(subject, dtype):
+        for index, value, words, point, _ in special_points(subject, dtype):
             if subject.precision.is_half and abs(value) > 1e3:  # out of the range of float16
                 continue
             words = f"{words}, {str(dtype).removeprefix('torch.')}"
@@ -84,7 +84,10 @@ def _expect_no_overflow(subject, point, dtype, words, value):
 
 
 def special_points(subject, dtype):
-    """(argument, number, words, point): one argument filled with a number, or with it as its first entry, or equal."""
+    """(argument, number, words, point, whole): one argument filled with a number, or in part, or equal to another one.
+
+    `whole` says that no entry is that of the inputs.
+    """
     for i in subject.differentiable:
         argument = subject.arguments[i]
         if argument.tensor.numel() == 0 or argument.tensor.is_complex():
@@ -97,19 +100,19 @@ def special_points(subject, dtype):
                 continue
             filled, first = torch.full_like(argument.tensor, value), argument.tensor.contiguous().clone()
             first.view(-1)[0] = value
-            several = [(filled, argument.name), (first, f"the first entry of {argument.name}")]
+            several = [(filled, argument.name, True), (first, f"the first entry of {argument.name}", False)]
             if value == 0 and argument.kind == "input" and filled.shape[-1:] > (1,):  # a point on an axis
                 last = argument.tensor.contiguous().clone()
                 last[..., :-1] = 0
-                several.append((last, f"all but the last column of {argument.name}"))
-            for tensor, words in several:
+                several.append((last, f"all but the last column of {argument.name}", False))
+            for tensor, words, whole in several:
                 point = [tensor if j == i else t for j, t in enumerate(subject.point)]
-                yield i, value, f"{words} = {six_digits(value)}", point
+                yield i, value, f"{words} = {six_digits(value)}", point, whole
         for j in subject.differentiable:
             other = subject.arguments[j]
             if i < j and other.tensor.shape == argument.tensor.shape and other.kind == argument.kind == "input":
                 point = [argument.tensor if k == j else t for k, t in enumerate(subject.point)]
-                yield j, 1.0, f"{other.name} = {argument.name}", point
+                yield j, 1.0, f"{other.name} = {argument.name}", point, True
 
 
 def _audit_low_precision(subject, dtype, most):
@@ -135,8 +138,8 @@ def _audit_derivatives(subject, is_custom):
     is_large = sum(subject.point[i].numel() for i in subject.differentiable) > _FEW
     if is_large or subject.random.is_used or subject.precision.is_half:
         return
-    for index, value, words, point in special_points(subject, torch.float64):
-        if value not in _BRANCHES or words.startswith(("the first", "all but")):
+    for index, value, words, point, whole in special_points(subject, torch.float64):
+        if value not in _BRANCHES or not whole:
             continue
         expect_right_along(subject, point, index, f"at {words}", screened=False)
         if is_custom:
@@ -184,23 +187,30 @@ def _derivative_is_infinite(subject, point, dtype, index, entry):
 
 
 def _slope_converges(subject, point, index, direction, unit):
-    """Whether the slope of one number, a projection of the outputs, converges to either side of the point."""
+    """Whether the slope of one number, a projection of the outputs, converges to either side of the point.
 
-    def value(t):
+    Beside a large slope that of a root is small, but it grows.
+    """
+
+    def terms(t):
         moved = subject.fresh_tensors(point=point)
         moved[index] = moved[index] + t * direction
         outputs = subject.call_no_grad(moved)
         pairs = zip(incoming_for(subject, outputs, 7), outputs, strict=True)
-        return sum(float((g.conj() * o).sum().real) for g, o in pairs)
+        return torch.cat([(g.conj() * o).real.reshape(-1) for g, o in pairs])
 
     for side in (unit, -unit):
         try:
-            slopes = [(value(h * side) - value(0.0)) / (h * side) for h in (1e-4, 1e-5, 1e-6)]
+            slopes = [float((terms(h * side) - terms(0.0)).sum()) / (h * side) for h in (1e-4, 1e-5, 1e-6)]
         except Exception:  # outside of its domain on that side
             continue
         if not all(map(math.isfinite, slopes)):
             continue
-        gap = max(slopes) - min(slopes)
+        rounded = float(terms(0.0).abs().sum()) + max(map(abs, slopes)) * largest(point[index])
+        noise = 4 * subject.precision.unit * rounded / (1e-6 * unit)
+        gap, first, last = max(slopes) - min(slopes), abs(slopes[1] - slopes[0]), abs(slopes[2] - slopes[1])
+        if last > max(2 * first, 100 * noise):
+            continue
         if gap <= 1e-2 * max(map(abs, slopes)) + 1e-8 or abs(slopes[2]) < 0.5 * abs(slopes[0]):
             return True
     return False

@@ -90,39 +90,45 @@ def layouts(subject):
     refused = [words for i in range(len(subject.arguments)) for words in _audit_input(subject, i)]
     if own:
         raise Unsupported(own[0])
-    _audit_wide_inputs(subject)
+    refused += _refused_wide_inputs(subject)
     if refused:
         raise Unsupported(f"refuses inputs that are {refused[0]}; to add it: call .contiguous() in the forward")
 
 
-def _audit_wide_inputs(subject):
-    """The layouts of inputs of longer rows, which a function may give to another kernel."""
+def _refused_wide_inputs(subject):
+    """Words on the layouts that are refused of longer rows, which a function may give to another kernel."""
+    refused = []
     for point in wide_points(subject):
         other = subject.at(point)
+        try:
+            _results(other, point)
+        except Exception:  # it takes no longer rows; or the backward raises there, which the check shapes says
+            continue
         for i, argument in enumerate(other.arguments):
-            for words in _audit_input(other, i, _IN_VIEWS) if argument.tensor.dim() > 1 else ():
-                subject.report_progress(f"refused: {words}")
+            if argument.tensor.dim() > 1:
+                refused += _audit_input(other, i, _IN_VIEWS, f", of {argument.tensor.shape[-1]} columns")
+    return refused
 
 
 def _fits(name, tensor):
     return tensor.numel() > 1 and tensor.dim() >= LAYOUTS[name][1]
 
 
-def _audit_input(subject, index, names=tuple(LAYOUTS)):
-    """Audit the layouts of one argument against a contiguous copy; yield words on each layout that is refused."""
+def _audit_input(subject, index, names=tuple(LAYOUTS), size=""):
+    """Audit the layouts of one argument against a contiguous copy; yield words on each layout that is refused.
+
+    `size` are words on its size, for the messages.
+    """
     argument = subject.arguments[index]
     if argument.kind != "input" or subject.random.is_used:  # a random mask follows the order in memory
         return
-    try:
-        usual_outputs, usual = _results(subject, subject.point)
-    except Exception:  # of longer rows, which it does not take; at those given, the check values says so
-        return
+    usual_outputs, usual = _results(subject, subject.point)
     for name in names:
         lay_out = LAYOUTS[name][0]
         if not _fits(name, argument.tensor) or (name.startswith("expanded") and not argument.differentiable):
             continue
         leaf = lay_out(argument.tensor)
-        words = f"the input {argument.name} {name}" + (f", of {leaf.shape[-1]} columns" if names == _IN_VIEWS else "")
+        words = f"the input {argument.name} {name}{size}"
         subject.report_progress(words)
         try:
             contiguous = [leaf.contiguous().clone() if i == index else t for i, t in enumerate(subject.point)]
@@ -136,7 +142,7 @@ def _audit_input(subject, index, names=tuple(LAYOUTS)):
         except Defect as defect:
             raise defect.within(f"{words}: ") from None
         except Exception as error:
-            yield f"{name} ({argument.name}: {first_line(error)})"
+            yield f"{name}{size} ({argument.name}: {first_line(error)})"
             continue
         # For constant inputs a normalisation gives 0, but for the rounding of what it gives elsewhere: hence `usual`.
         expect_outputs(subject, outputs, expected_outputs, words, usual_outputs, "that of a contiguous copy")

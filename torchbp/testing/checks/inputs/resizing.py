@@ -34,23 +34,23 @@ def resizings(subject):
     for new in (1, rows + 1, 0):
         if with_rows and new != rows:
             dims = {i: [0] for i in with_rows}
-            yield Resizing(f"{new} instead of {rows} rows", _resized_point(subject.point, dims, new))
+            yield Resizing(f"{new} instead of {rows} rows", _resized_point(subject, dims, new))
     for size in dict.fromkeys(shape[0] for shape in shapes.values() if shape and shape[0] not in (0, rows)):
         together = [i for i, shape in shapes.items() if shape[:1] == (size,)]
         indices = [subject.arguments[i].name for i in together if not is_inexact(subject.point[i])]
         if indices:  # nothing may be selected
-            yield Resizing(f"{indices[0]} empty", _resized_point(subject.point, {i: [0] for i in together}, 0))
+            yield Resizing(f"{indices[0]} empty", _resized_point(subject, {i: [0] for i in together}, 0))
     several = len(shapes) > 1 and rows > 1
     for i in [i for i in with_rows if several and is_inexact(subject.point[i])]:  # a target belongs to its row
         for new in (1, rows + 1):
             words = f"{new} instead of {rows} rows of {subject.arguments[i].name} alone"
-            yield Resizing(words, _resized_point(subject.point, {i: [0]}, new), promised=False)
+            yield Resizing(words, _resized_point(subject, {i: [0]}, new), promised=False)
     sizes = dict.fromkeys(size for shape in shapes.values() for size in shape[1:] if size > 1)
     for size in list(sizes)[:_FEW_SIZES]:
         dims = {i: [d for d, s in enumerate(shape) if s == size and (d or s != rows)] for i, shape in shapes.items()}
         if any(dims[i] and symmetric(subject.point[i]) for i in dims):  # the resized matrix would not be symmetric
             continue
-        yield Resizing(f"{size + 1} instead of {size} in a row", _resized_point(subject.point, dims, size + 1))
+        yield Resizing(f"{size + 1} instead of {size} in a row", _resized_point(subject, dims, size + 1))
 
 
 def other_dimensions(subject):
@@ -64,7 +64,8 @@ def other_dimensions(subject):
         tensor = subject.point[i]
         longer = torch.stack([tensor, tensor.flip(0).roll(1, -1) * 0.9], -1)
         words = f"a dimension more at the end of {subject.arguments[i].name}"
-        yield Resizing(words, [longer if j == i else t for j, t in enumerate(subject.point)], promised=False)
+        point = [longer if j == i else t for j, t in enumerate(subject.point)]
+        yield Resizing(words, subject.clamp_to_domain(point), promised=False)
     rows = next((subject.point[i].shape[0] for i in inputs if subject.point[i].dim()), 0)
     alike = [i for i in inputs if subject.point[i].shape[:1] == (rows,)]
     if not rows or not differentiable:
@@ -73,7 +74,8 @@ def other_dimensions(subject):
     if all(subject.point[i].shape == subject.point[alike[0]].shape for i in inputs):
         changes["a single number"] = lambda t: t.reshape(-1)[0]
     for words, change in changes.items():
-        yield Resizing(words, [change(t).clone() if i in alike else t for i, t in enumerate(subject.point)], False)
+        point = [change(t).clone() if i in alike else t for i, t in enumerate(subject.point)]
+        yield Resizing(words, subject.clamp_to_domain(point), promised=False)
 
 
 def _in_six_dimensions(tensor):
@@ -100,14 +102,15 @@ def sweeps(subject):
 
 def _family(subject, dims, size, where):
     """At each size behind a power of 2 with one row more too, where that is another dimension."""
-    with_rows = None if any(0 in along for along in dims.values()) else _one_row_more(subject)
+    more_rows = None if any(0 in along for along in dims.values()) else _one_row_more(subject)
     for new in SWEPT:
         numbers = [t.numel() * (new / size) ** len(dims.get(i, ())) for i, t in enumerate(subject.point)]
         if new > size and sum(numbers) <= _MOST_NUMBERS:
             words = f"sizes of {new} instead of {size}{where}"
-            yield Resizing(words, _resized_point(subject.point, dims, new), promised=not where)
-            if with_rows and new % 2 and new & 2 == 0 and 2 * sum(numbers) <= _MOST_NUMBERS:
-                yield Resizing(f"{words}, and a row more", _resized_point(with_rows, dims, new), promised=not where)
+            yield Resizing(words, _resized_point(subject, dims, new), promised=not where)
+            if more_rows and new % 16 == 1 and 2 * sum(numbers) <= _MOST_NUMBERS:
+                point = _resized_point(subject.at(more_rows), dims, new)
+                yield Resizing(f"{words}, and a row more", point, promised=not where)
 
 
 def wide_points(subject):
@@ -117,7 +120,7 @@ def wide_points(subject):
         alike = {i: [subject.point[i].dim() - 1] for i in inputs if subject.point[i].shape[-1:] == (size,)}
         numbers = sum(t.numel() * (_WIDE / size if i in alike else 1) for i, t in enumerate(subject.point) if size)
         if 0 < size < _WIDE and numbers <= _MOST_NUMBERS and not any(symmetric(subject.point[i]) for i in alike):
-            yield _resized_point(subject.point, alike, _WIDE)
+            yield _resized_point(subject, alike, _WIDE)
 
 
 def _one_row_more(subject):
@@ -125,13 +128,13 @@ def _one_row_more(subject):
     return with_rows(subject, rows + 1, _MOST_NUMBERS)
 
 
-def _resized_point(point, dims, new):
+def _resized_point(subject, dims, new):
     """The point with `new` entries along these dimensions: the same numbers again, so that they stay in the domain."""
-    changed = list(point)
+    changed = list(subject.point)
     for i, along in dims.items():
         for dim in along:
             changed[i] = _resized(changed[i], dim, new)
-    return changed
+    return subject.clamp_to_domain(changed)
 
 
 def _resized(tensor, dim, new):
@@ -156,7 +159,7 @@ def with_rows(subject, rows, most):
         return None
     if rows * sum(subject.point[i].numel() // given for i in dims) > most:
         return None
-    return _resized_point(subject.point, dims, rows)
+    return _resized_point(subject, dims, rows)
 
 
 def batch_changes(size):

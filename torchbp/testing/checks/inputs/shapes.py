@@ -28,10 +28,10 @@ def shapes(subject):
         raise Skipped("the values are wrong at the sizes given: see values")
     refused = []
     tried = _taken(subject, resizings(subject), refused)
+    _take_no_rows(subject, tried, refused)
     tried += _audit_batches(subject)
     tried += _taken(subject, other_dimensions(subject), [])
     swept = _sweep(subject, refused)
-    _take_no_rows(subject, tried, refused)
     _take_a_row_of_zeros(subject)
     if not tried:
         raise Skipped("the function takes no other sizes than those given")
@@ -64,9 +64,13 @@ def _take_no_rows(subject, tried, refused):
 def _take_a_row_of_zeros(subject):
     """A backward that goes another way at zeros, as that of a product does, takes one row of them too."""
     point = with_rows(subject, 1, _MOST_IN_A_ROW)
-    if point is None or subject.random.is_used:
+    excluded = any(not low <= 0 <= high for low, high in map(subject.domain_of, subject.arguments))
+    if point is None or excluded or subject.random.is_used:
         return
-    other = subject.at([torch.zeros_like(t) if i in subject.differentiable else t for i, t in enumerate(point)])
+    zeros = [torch.zeros_like(t) if a.differentiable and a.kind == "input" else t
+             for a, t in zip(subject.arguments, point, strict=True)]  # fmt: skip
+    other = subject.at(zeros)
+    subject.report_progress("with a row of zeros")
     tensors = other.fresh_tensors(other.differentiable)
     try:
         outputs = other.call(tensors)
@@ -76,7 +80,8 @@ def _take_a_row_of_zeros(subject):
         try:
             backward(outputs, [tensors[i] for i in other.differentiable], incoming_for(other, outputs))
         except Defect as defect:
-            raise defect.within("with a row of zeros: ") from None
+            if not isinstance(defect.__cause__, torch.linalg.LinAlgError):  # of a singular matrix
+                raise defect.within("with a row of zeros: ") from None
 
 
 def _sweep(subject, refused):

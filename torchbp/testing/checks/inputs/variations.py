@@ -1,10 +1,12 @@
 """What has no gradient is varied: constants, indices, masks, numbers and options. One value of them hides much."""
 
 import copy
+import warnings
 
 import torch
 
 from torchbp.testing.checks.inputs.other_calls import FEW, audit_other_call
+from torchbp.testing.cpu_clock import cpu_seconds
 from torchbp.testing.numerics.gradients import generator, need
 from torchbp.testing.numerics.jacobian import compare
 from torchbp.testing.numerics.rounding import Overflows
@@ -22,7 +24,9 @@ _WORDS = (  # options of which the function may know the others of the same kind
 )
 _IGNORED = -100  # torch's usual ignore_index
 _WITH_ZERO = "with 0 first"
+_AS_BYTES = "as uint8"
 _EPS = 1e-3  # a number up to this size keeps a root or a quotient from 0, and is never 0 itself
+_SECONDS = 5.0  # of the CPU, after which each argument has one other value alone; the report says so
 
 
 def variations(subject):
@@ -31,7 +35,11 @@ def variations(subject):
     if compare(subject, whole=FEW).any_wrong:
         raise Skipped("the gradient is wrong at the inputs: see values")
     varied, names, refused = {}, [], []
+    end, late = cpu_seconds() + _SECONDS, ""
     for name, words, other in _variations(subject):
+        if name in names and cpu_seconds() > end:
+            late = f"; after {_SECONDS:g} s with one other value each"
+            continue
         names.append(name)
         if audit_other_call(subject, other, f"{name} {words}", False, refused):
             varied.setdefault(name, words)
@@ -42,19 +50,19 @@ def variations(subject):
         raise Unsupported(refused[0])
     if not varied:
         raise Skipped(f"not varied, as the function takes no other values: {listing(fixed)}")
-    return f"varied: {listing(varied)}" + (f"; not varied: {listing(fixed)}" if fixed else "")
+    return f"varied: {listing(varied)}" + (f"; not varied: {listing(fixed)}" if fixed else "") + late
 
 
 def _variations(subject):
     """(name, words, subject) of each other call."""
-    source = generator(subject, 16)
+    source, left_out_if = generator(subject, 16), {_WITH_ZERO: _is_never_zero, _AS_BYTES: _is_deprecated}
     for i, argument in enumerate(subject.arguments):
         tensor = argument.tensor
         if not tensor.numel() or argument.kind == "incoming" or (tensor.is_complex() and argument.differentiable):
             continue
         for words, other in _other_values(subject, i, source):
             changed = subject.at([other if j == i else t for j, t in enumerate(subject.point)])
-            if not (words == _WITH_ZERO and _is_never_zero(changed)):
+            if words not in left_out_if or not left_out_if[words](changed):
                 yield argument.name, words, changed
     if subject.callee.module is None:
         for position, (name, value) in subject.callee.inputs.options(subject.callee.original).items():
@@ -81,6 +89,21 @@ def _is_never_zero(subject):
     return found.seen and not found.dropped
 
 
+def _is_deprecated(subject):
+    """Whether torch warns of a mask of bytes, as torch.where and an index do: nobody promises anything for it."""
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            subject.call_no_grad()
+    except Exception:  # it refuses
+        return True
+    finally:
+        torch.set_warn_always(before)
+    return any("uint8" in str(warning.message) for warning in seen)
+
+
 def _other_values(subject, index, source):
     """(words, tensor) of one argument."""
     argument = subject.arguments[index]
@@ -89,13 +112,19 @@ def _other_values(subject, index, source):
         return _other_masks(tensor, source)
     if tensor.is_complex():
         draw = torch.rand(tensor.shape, generator=source, dtype=torch.float64)
-        return [("with other phases", tensor * torch.polar(0.5 + draw / 2, 6 * draw).to(tensor))]
+        sizes = torch.ones_like(draw) if _are_phases(tensor) else 0.5 + draw / 2
+        return [("with other numbers", tensor * torch.polar(sizes, 6 * draw).to(tensor))]
     if not is_inexact(tensor):
         return _other_integers(subject, tensor, source)
     if argument.differentiable and (argument.kind != "input" or len(tensor.unique()) > 1 or tensor.numel() < 2):
         return ()
     low, high = subject.domain_of(argument)
     return [(words, other.clamp(low, high)) for words, other in _other_constants(tensor, source)]
+
+
+def _are_phases(numbers):
+    """Whether all have the absolute value 1, as the factors of a rotation, which a backward may divide by."""
+    return bool(((numbers.abs() - 1).abs() < 1e-6).all())
 
 
 def _other_masks(mask, source):
@@ -106,7 +135,7 @@ def _other_masks(mask, source):
     one = mask.clone()
     one.view(-1)[0] = ~one.view(-1)[0]
     yield "with its first entry inverted", one
-    yield "as uint8", mask.to(torch.uint8)
+    yield _AS_BYTES, mask.to(torch.uint8)
 
 
 def _other_constants(tensor, source):

@@ -44,7 +44,7 @@ def _audit(call, subject):
     fast = [name for name in checks if CHECKS[name].level == "fast"]
     if fast and len(fast) < len(checks) and call.numbers > (_LARGE if call.is_leaf else _LARGE_OF_MANY_PARTS):
         checks, level = fast, ' of "fast"'
-    settings = {"seed": options.seed, "eps": options.eps, "atol": options.atol, "rtol": options.rtol}
+    settings = {name: getattr(options, name) for name in ("seed", "eps", "atol", "rtol", "nondet_tol")}
     report = check(call.layer, call.inputs, checks=checks, raise_exception=False, **settings)
     if report.failed:
         first = report.failed[0]
