@@ -86,6 +86,22 @@ class Chosen(Doubled):
         return None, g * mask, g * ~mask
 
 
+class CrossEntropy(Doubled):
+    """Of one row of logits and several labels its forward takes all, by the luck of a broadcast."""
+
+    @staticmethod
+    def forward(ctx, z, labels):
+        ctx.save_for_backward(z, labels)
+        return -z.log_softmax(1)[torch.arange(len(z)), labels].mean()
+
+    @staticmethod
+    def backward(ctx, g):
+        z, labels = ctx.saved_tensors
+        dz = z.softmax(1)
+        dz[torch.arange(len(z)), labels] -= 1
+        return g * dz / len(z), None
+
+
 class Rotated(Doubled):
     """x times a phase; the conjugate of a phase is its inverse."""
 
@@ -115,6 +131,7 @@ def smooth_length(x, eps=1e-6):
         (lambda x: x.sqrt() + 1e6 * x, (X.abs(),), "extremes"),
         (LogDet, (torch.stack([torch.eye(2), 2 * torch.eye(2)]) + X.view(2, 2),), "shapes"),
         (Chosen, (X > 0, X.clone().requires_grad_(), X.flip(0).requires_grad_()), "variations"),
+        (CrossEntropy, (X.view(2, 2).clone().requires_grad_(), torch.tensor([1, 0])), "shapes"),
         (
             Rotated,
             (torch.complex(X, X).requires_grad_(), torch.polar(torch.ones(4), X.float()).cdouble()),
@@ -131,6 +148,7 @@ def smooth_length(x, eps=1e-6):
         "a root beside a large slope",
         "a matrix of zeros",
         "a mask of bytes",
+        "labels of other rows",
         "phases",
     ],
 )

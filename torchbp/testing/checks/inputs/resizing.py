@@ -40,8 +40,7 @@ def resizings(subject):
         indices = [subject.arguments[i].name for i in together if not is_inexact(subject.point[i])]
         if indices:  # nothing may be selected
             yield Resizing(f"{indices[0]} empty", _resized_point(subject, {i: [0] for i in together}, 0))
-    several = len(shapes) > 1 and rows > 1
-    for i in [i for i in with_rows if several and is_inexact(subject.point[i])]:  # a target belongs to its row
+    for i in with_rows if len(shapes) > 1 and rows > 1 and not _has_labels(subject, with_rows) else ():
         for new in (1, rows + 1):
             words = f"{new} instead of {rows} rows of {subject.arguments[i].name} alone"
             yield Resizing(words, _resized_point(subject, {i: [0]}, new), promised=False)
@@ -60,7 +59,8 @@ def other_dimensions(subject):
     """
     inputs = [i for i, argument in enumerate(subject.arguments) if argument.kind == "input" and argument.resizable]
     differentiable = [i for i in inputs if subject.arguments[i].differentiable]
-    for i in [i for i in differentiable if subject.point[i].dim() > 1][:1]:
+    with_dimensions = [] if _has_labels(subject, inputs) else differentiable
+    for i in [i for i in with_dimensions if subject.point[i].dim() > 1][:1]:
         tensor = subject.point[i]
         longer = torch.stack([tensor, tensor.flip(0).roll(1, -1) * 0.9], -1)
         words = f"a dimension more at the end of {subject.arguments[i].name}"
@@ -76,6 +76,11 @@ def other_dimensions(subject):
     for words, change in changes.items():
         point = [change(t).clone() if i in alike else t for i, t in enumerate(subject.point)]
         yield Resizing(words, subject.clamp_to_domain(point), promised=False)
+
+
+def _has_labels(subject, indices):
+    """Whether some of the arguments are integers: labels belong to the rows of others, which do not change alone."""
+    return any(not is_inexact(subject.point[i]) for i in indices)
 
 
 def _in_six_dimensions(tensor):
