@@ -20,7 +20,7 @@ def row_loss(z, target):
 
 
 def _softmax_less_one(g, z, target):
-    return g * (z.softmax(-1) - F.one_hot(target, z.shape[-1]).to(z.dtype)) / len(z)
+    return g * (z.softmax(-1) - F.one_hot(target, z.shape[-1]).to(z.dtype)) / target.numel()
 
 
 RowLoss, RowLossTwin = pair(

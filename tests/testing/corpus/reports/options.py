@@ -36,7 +36,8 @@ def ignoring_loss(logits, target, ignored):
 
 def _ignoring_backward(masked):
     def backward(g, logits, target, ignored):
-        slope = logits.softmax(1) - F.one_hot(target.clamp(min=0), logits.shape[1])
+        slope = logits.double().softmax(1) - F.one_hot(target.clamp(min=0), logits.shape[1])
+        slope = slope.to(logits.dtype)
         return g * slope * (target != ignored).unsqueeze(1) if masked else g * slope, None, None
 
     return backward
@@ -73,10 +74,10 @@ def _alignment_backward(impossible):
     def backward(g, logits, target, length):
         if length > len(logits) or length > len(target):
             return g * impossible(logits), None, None
-        slope = logits.softmax(1)
+        slope = logits.double().softmax(1).clone()
         slope[length:] = 0
         slope[torch.arange(length), target[:length]] -= 1
-        return g * slope, None, None
+        return g * slope.to(logits.dtype), None, None
 
     return backward
 

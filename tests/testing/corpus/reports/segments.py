@@ -34,6 +34,8 @@ UncoveredRows, UncoveredRowsTwin = pair(
 
 
 def segment_products(x, index):
+    if index.dim() != 1 or bool(((index < 0) | (index > 2)).any()):
+        raise ValueError(f"index {index.tolist()} is no list of numbers from 0 to 2")
     return torch.stack([x[index == segment].prod(0) for segment in range(3)])
 
 

@@ -50,7 +50,7 @@ class ShiftedBySine(Function):
     @staticmethod
     def backward(ctx, g):
         (bias,) = ctx.saved_tensors
-        return g, g.sum(0, dtype=torch.float64).to(g.dtype) * bias.cos()
+        return g, g.double().sum_to_size(bias.shape).to(g.dtype) * bias.cos()
 
 
 class ShiftedRowByRow(ShiftedBySine):

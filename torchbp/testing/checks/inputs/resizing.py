@@ -35,11 +35,12 @@ def resizings(subject):
         if with_rows and new != rows:
             dims = {i: [0] for i in with_rows}
             yield Resizing(f"{new} instead of {rows} rows", _resized_point(subject, dims, new))
-    for size in dict.fromkeys(shape[0] for shape in shapes.values() if shape and shape[0] not in (0, rows)):
+    index_sizes = {shapes[i][0] for i in inputs if shapes[i] and not is_inexact(subject.point[i])}
+    # nothing may be selected; of an index and its offsets, neither may be empty alone
+    for size in index_sizes - {0, rows} if len(index_sizes) == 1 else ():
         together = [i for i, shape in shapes.items() if shape[:1] == (size,)]
-        indices = [subject.arguments[i].name for i in together if not is_inexact(subject.point[i])]
-        if indices:  # nothing may be selected
-            yield Resizing(f"{indices[0]} empty", _resized_point(subject, {i: [0] for i in together}, 0))
+        name = next(subject.arguments[i].name for i in together if not is_inexact(subject.point[i]))
+        yield Resizing(f"{name} empty", _resized_point(subject, {i: [0] for i in together}, 0))
     for i in with_rows if len(shapes) > 1 and rows > 1 and not _has_labels(subject, with_rows) else ():
         for new in (1, rows + 1):
             words = f"{new} instead of {rows} rows of {subject.arguments[i].name} alone"
