@@ -88,7 +88,7 @@ def chosen(monkeypatch, run):
         ["--budget", "2m"],
         ["--model.class_weight", "balanced", "--data.batch_size", "32"],
         ["--model.lr", "0.004"],  # as it is without the flag
-        ["--trainer.accelerator", "cpu", "--trainer.deterministic", "true", "--seed_everything", "3"],
+        ["--trainer.accelerator", "cpu", "--seed_everything", "3"],
         ["--trainer.logger.init_args.name", "mine"],
         ["--data.val_source", "v.csv"],
     ],
