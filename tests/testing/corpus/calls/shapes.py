@@ -4,7 +4,7 @@ import torch
 from torch.autograd import Function
 
 from tests.testing.corpus.entry import DOUBLE, Defect, draw, gradients
-from tests.testing.corpus.products import Linear
+from tests.testing.corpus.products import Linear, Multiply
 
 
 def energy(x):
@@ -63,12 +63,7 @@ class EnergyInTiles(Energy):
         return EnergyInTiles.tiles(grad, x)
 
 
-class Multiply(Function):
-    @staticmethod
-    def forward(ctx, x, weight):
-        ctx.save_for_backward(x, weight)
-        return x @ weight.t()
-
+class MultiplyAnyDimensions(Multiply):
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
@@ -76,20 +71,8 @@ class Multiply(Function):
         return grad @ weight, grad.reshape(-1, grad.shape[-1]).t() @ x.reshape(-1, x.shape[-1])
 
 
-class MultiplyMatrices(Multiply):
-    @staticmethod
-    def backward(ctx, grad):
-        x, weight = ctx.saved_tensors
-        grad = grad.to(weight.dtype)
-        return grad @ weight, grad.t() @ x
-
-
 class LinearOfRows(Linear):
-    multiply = Multiply
-
-
-class LinearOfMatrices(Linear):
-    multiply = MultiplyMatrices
+    multiply = MultiplyAnyDimensions
 
 
 def of_shape(reference, *shape):
@@ -180,7 +163,7 @@ DEFECTS = [
     # the forward takes any leading dimensions, the backward one
     entry(
         "backward_of_matrices_only",
-        LinearOfMatrices,
+        Linear,
         LinearOfRows,
         (2, 3),
         three_dimensions,

@@ -5,14 +5,10 @@ from torch.autograd import Function
 
 from tests.testing.corpus.calls.incoming import vector
 from tests.testing.corpus.entry import Defect, draw, gradients
+from tests.testing.corpus.products import Multiply
 
 
-class Multiply(Function):
-    @staticmethod
-    def forward(ctx, x, weight):
-        ctx.save_for_backward(x, weight)
-        return x @ weight.t()
-
+class MultiplyAsNeeded(Multiply):
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
@@ -22,7 +18,7 @@ class Multiply(Function):
         return of_x, of_weight
 
 
-class MultiplyNested(Multiply):
+class MultiplyNested(MultiplyAsNeeded):
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
@@ -35,7 +31,7 @@ class MultiplyNested(Multiply):
         return of_x, of_weight
 
 
-class MultiplyUnbound(Multiply):
+class MultiplyUnbound(MultiplyAsNeeded):
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
@@ -155,7 +151,7 @@ DEFECTS = [
     subset(
         "nested_needs_input_grad",
         MultiplyNested,
-        Multiply,
+        MultiplyAsNeeded,
         product,
         matrices,
         0,
@@ -165,7 +161,7 @@ DEFECTS = [
     subset(
         "unbound_where_frozen",
         MultiplyUnbound,
-        Multiply,
+        MultiplyAsNeeded,
         product,
         matrices,
         0,
